@@ -16,7 +16,8 @@ import uvloop
 
 from bench.smtp_sink import PeerError
 from cli.interrupt import SIGNALS, StopAskedError, interruptible
-from shared.runtime.errors import Exit, PartNotStarted
+from local.process import PartNotStarted
+from shared.runtime.errors import Exit
 
 T = TypeVar("T")
 

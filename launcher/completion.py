@@ -84,6 +84,9 @@ def completions(words: Sequence[str], python: Path, run: Run | None = None) -> l
     name = before[0]
     if name == "completion":
         return [shell for shell in SCRIPTS if shell.startswith(last)]
+    if name == "help":
+        is_first = len(before) == 1
+        return [each for each in COMMANDS if is_first and each.startswith(last)]
     command = COMMANDS.get(name)
     if command is None or not command.is_click or not python.exists():
         return []

@@ -1,7 +1,8 @@
 """The environment `.venv`: made from uv.lock, and the lock made from pyproject.toml.
 
 Why the lock is installed by way of an export: docs/decisions/0001-lock-without-hosts.md. Owns:
-`.venv` and `.sluice/env`. Standard library only.
+`.venv` and `.sluice/env`. Guarantees: a folder that cannot be used, such as another user's, raises
+UnavailableError with one line. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from launcher.commands import ROOT
-from launcher.uv import STATE, find_uv, run, say
+from launcher.uv import STATE, UnavailableError, find_uv, run, say
 
 VENV: Final = ROOT / ".venv"
 PYTHON: Final = VENV / "bin" / "python"
@@ -47,6 +48,19 @@ def fingerprint(lock: bytes, pyproject: bytes) -> str:
 
 
 @contextlib.contextmanager
+def usable_folder(fault: str) -> Iterator[None]:
+    """Inside, a file that cannot be read or written raises UnavailableError, with `fault`."""
+    try:
+        yield
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
+        raise UnavailableError(
+            f"{fault}: {path}{error.strerror}; let this user write to {ROOT}, or run `./sluice env`"
+            " as the user who may"
+        ) from None
+
+
+@contextlib.contextmanager
 def only_one() -> Iterator[None]:
     """Two launchers started side by side: the second waits until the first has set up."""
     STATE.mkdir(exist_ok=True)
@@ -63,6 +77,7 @@ def environment_is_current(wanted: str) -> bool:
         return False
 
 
+@usable_folder(f"{VENV} is missing or old, and cannot be made")
 def prepare_environment() -> Path:
     """Make `.venv` hold exactly what the lock says; returns its Python."""
     python = VENV / "bin" / "python"
@@ -98,6 +113,7 @@ def prepare_environment() -> Path:
     return python
 
 
+@usable_folder("uv.lock cannot be made")
 def relock(arguments: Sequence[str]) -> int:
     """`./sluice lock`: uv resolves on a copy; only the neutral lock comes back."""
     with only_one():

@@ -1,7 +1,8 @@
 """Stop a pipeline. The services finish their work; no process is left.
 
 The data in its Kafka stays for the next `up` of that name; --forget removes it and the logs.
-Stopping a pipeline that is not running is not an error.
+Stopping a pipeline that is not running is not an error. Exit code 1 if something cannot be removed,
+3 if the pipeline is another user's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import Final
 
 import click
@@ -17,6 +20,7 @@ import click
 from cli.answer import Exit, fail, print_json, say
 from cli.stack import paths, state
 from cli.stack.state import State
+from local.folder import folder_fault
 from shared.runtime.run_command import run_command
 
 # The services drain for up to 50 s, then the sink, Redis and Kafka are stopped.
@@ -48,18 +52,54 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
     found = state.running(name)
     drained = True
     if found is not None:
-        drained = end(found)
-    state.remove(name)
-    if forget:
-        shutil.rmtree(paths.run_folder(name), ignore_errors=True)
+        try:
+            drained = end(found)
+        except PermissionError:
+            whose = f"the pipeline {name!r} (process {found.pid}) is another user's"
+            fail(f"{whose}: stop it as that user", Exit.PART_UNAVAILABLE, as_json)
     if not drained:
         say(f"the pipeline did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
+    had_data, fault = _tidy(name, forget=forget)
+    removed = forget and had_data and not fault
+    if fault:
+        say(f"not removed: {fault}")
     if as_json:
-        print_json({"state": name, "stopped": found is not None, "drained": drained})
+        document = {"state": name, "stopped": found is not None, "drained": drained}
+        print_json({**document, "removed": removed, **({"error": fault} if fault else {})})
     else:
-        print(
-            f"the pipeline {name!r} is down" if found else f"the pipeline {name!r} was not running"
-        )
+        print(f"the pipeline {name!r} {'is down' if found else 'was not running'}{_data(removed)}")
+    sys.exit(Exit.CHECK_FAILED if fault else Exit.OK)
+
+
+def _data(removed: bool) -> str:
+    return "; its data and logs are removed" if removed else ""
+
+
+def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
+    """Remove the state or, to forget it, all of a pipeline.
+
+    Returns whether there was anything, and why some of it is still there ("": it is not).
+    """
+    folder = paths.run_folder(name)
+    had_data = os.path.lexists(folder)
+    try:
+        state.remove(name)
+        if forget and had_data:
+            remove_folder(folder)
+    except OSError as error:
+        return had_data, folder_fault(error, Path(str(error.filename or folder)))
+    return had_data, ""
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove as much of a folder as possible. Raises OSError if some of it stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # its path is relative to the folder that was being emptied
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 if __name__ == "__main__":

@@ -20,9 +20,15 @@ from typing import IO, Final, Protocol
 
 from msgspec import Struct, field, structs
 
+from shared.runtime.errors import Unavailable
+
 _GUARD: Final = Path(__file__).with_name("parent_death.py")
 _KILL_WAIT_S: Final = 10.0
 _TAIL_LINES: Final = 12
+
+
+class PartNotStarted(Unavailable):
+    """A part of the pipeline is missing or does not start; the text says which, why and a fix."""
 
 
 class ProcessSpec(Struct, frozen=True):

@@ -23,16 +23,16 @@ from msgspec import Struct, field
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from cli.stack.environment import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
+from cli.stack.state import Ended
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.services import SINK, ServicePlan
 from local.parts.topics import create_topics
-from local.process import Process, ProcessSpec, Start, execute
+from local.process import PartNotStarted, Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
 from local.settings_check import check_settings
 from local.supervisor import Supervisor, say_on_stderr
-from shared.runtime.errors import PartNotStarted
 from shared.runtime.tcp import in_url
 from shared.settings.secrets import masked
 from shared.settings.sections import KafkaSettings
@@ -147,6 +147,10 @@ class Stack:
     def restarts(self, name: str) -> int:
         """How often a part was restarted after it died."""
         return self._supervisor.restarts(name)
+
+    def ended(self) -> dict[str, Ended]:
+        """The parts that died and were restarted, by name."""
+        return self._supervisor.ended()
 
     def is_ready(self, name: str) -> bool:
         """Whether a part is running and reports that it is ready."""
@@ -293,5 +297,4 @@ def _brokers(
     if options.brokers == kafka_cluster.SIZE:
         shared = folder / kafka_cluster.FOLDER
         return kafka_cluster.members(shared, port, own, is_optimised=is_optimised)
-    plan = BrokerPlan(folder / "kafka", port["kafka"], port["controller"], own, is_optimised)
-    return (plan,)
+    return (BrokerPlan(folder / "kafka", port["kafka"], port["controller"], own, is_optimised),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,14 +11,14 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
-from cli.stack.state import NotRunning, State, environment_of
+from cli.stack.state import Ended, NotRunning, State, environment_of
 from local.outside import Servers, servers
 from local.parts import kafka_broker, kafka_cluster, redis_server, services
+from shared.plurals import counted
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command
-from shared.runtime.tcp import answers
 from shared.settings.loader import SettingsError, load
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}
@@ -40,6 +41,7 @@ class Status(Struct, frozen=True):
     api: str | None = None
     metrics: dict[str, str] = {}
     sink: str | None = None
+    ended: dict[str, Ended] = {}
     ca_file: str | None = None
 
 
@@ -47,7 +49,7 @@ def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
     """Check whether each part is ready."""
     found = {**_brokers(endpoints, used), "redis": redis_server.answers_url(used.redis)}
     if endpoints.sink:
-        found["sink"] = answers(endpoints.sink)
+        found["sink"] = services.greets(endpoints.sink)
     for name, url in endpoints.metrics.items():
         parts = urlsplit(url)
         found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
@@ -93,9 +95,26 @@ def status_of(found: State) -> Status:
         api=endpoints.api,
         metrics=endpoints.metrics,
         sink=endpoints.sink,
+        ended=found.ended,
         kafka_copies=endpoints.kafka_copies,
         ca_file=endpoints.ca_file,
     )
+
+
+def part_lines(status: Status, logs: Path) -> list[str]:
+    """Which parts are ready; of the others, how often they ended, and where they say why."""
+    lines = []
+    for part, ready in status.ready.items():
+        ended, log = status.ended.get(part), logs / f"{part}.log"
+        times = f", ended {counted(ended.times, 'time')}, {_exit_of(ended)}" if ended else ""
+        where = f", log: {log}" if log.exists() else ""  # parts elsewhere have none
+        lines.append(f"  {part:<9} {_MARKS[ready]}{'' if ready else times + where}")
+    return lines
+
+
+def _exit_of(ended: Ended) -> str:
+    code = ended.exit_code or 0
+    return f"last by signal {-code}" if code < 0 else f"last with exit code {code}"
 
 
 @click.command("status", help=__doc__)
@@ -123,7 +142,7 @@ def main(name: str, *, as_json: bool) -> None:
             *described(found.endpoints),
             sep="\n",
         )
-        print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
+        print(*part_lines(status, paths.run_folder(name) / "logs"), sep="\n")
     well = bool(status.ready) and all(status.ready.values())
     sys.exit(Exit.OK if well else Exit.PART_UNAVAILABLE)
 

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from local.process import Process, ProcessSpec, Start, execute
-from shared.runtime.errors import PartNotStarted
+from cli.stack.state import Ended
+from local.process import PartNotStarted, Process, ProcessSpec, Start, execute
 
 _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.
@@ -55,6 +55,7 @@ class _Kept:
         self.was_ready = False
         self.deaths = 0
         self.restarts = 0
+        self.last_exit_code: int | None = None
         self.due_at: float | None = None
 
 
@@ -111,6 +112,15 @@ class Supervisor:
         """How often a process was restarted after it died."""
         with self._lock:
             return self._kept[name].restarts
+
+    def ended(self) -> dict[str, Ended]:
+        """The processes that died and were to be restarted, by name."""
+        with self._lock:
+            return {
+                name: Ended(kept.restarts, kept.last_exit_code)
+                for name, kept in self._kept.items()
+                if kept.restarts
+            }
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
         """Start these in parallel and wait until all are ready. Raises PartNotStarted."""
@@ -237,6 +247,7 @@ class Supervisor:
             )
         elif now >= kept.due_at and not self._stopping.is_set():
             kept.restarts += 1
+            kept.last_exit_code = process.exit_code
             try:
                 self.spawn(kept.spec)
             except OSError as error:  # no space, no memory: tried again after the next pause

@@ -21,12 +21,13 @@ from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import APART, PROCESSES, base_environment
 from cli.stack.state import State
+from local.folder import usable_folder
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
+from local.process import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
 from local.stack import Stack, StackOptions
-from shared.runtime.errors import PartNotStarted
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 
@@ -100,7 +101,7 @@ def main(**options: Any) -> None:
         _require_embedded(wanted, outside)
         for key in kept(outside, wanted.kafka, wanted.redis):
             say(f"keeping your setting: {key}")
-        with interruptible():
+        with interruptible(), usable_folder():
             stack = _make_stack(wanted)
             stack.check_settings()
             if wanted.detach:
@@ -207,7 +208,9 @@ def _refresh(stack: Stack, mine: State) -> None:
     fault = ""
     while True:
         time.sleep(_REFRESH_EVERY_S)
-        current = structs.replace(mine, parts=stack.pids(), endpoints=stack.endpoints)
+        current = structs.replace(
+            mine, parts=stack.pids(), endpoints=stack.endpoints, ended=stack.ended()
+        )
         if current == mine:
             continue
         before, fault = fault, write_state(current)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from cli.stack import paths
 from local.parts import packages
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 
 FOLDER: Final = paths.STATE / "tools"
 # From here on Go fetches by itself the newer version that a program asks for.

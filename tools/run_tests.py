@@ -21,7 +21,7 @@ from cli.answer import Exit, say
 from cli.stack import paths
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 from tools import go_programs, node_modules, unpacked_packages
 
 # The package of Postfix asks for a configuration; the tests run their own instances without it.

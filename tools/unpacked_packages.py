@@ -20,7 +20,7 @@ from typing import Final
 
 from cli.stack import paths
 from local.parts import packages
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 
 FOLDER: Final = paths.STATE / "tools"
 _TIMEOUT_S: Final = 300

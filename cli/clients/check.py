@@ -131,8 +131,8 @@ def check(name: str, as_json: bool, **options: Any) -> None:
     """Find the client, ask, tell, and end with the exit code."""
     asked = _Asked(**options)
     try:
-        expected = _expected(asked)
         client = _find(name, asked)
+        expected = _expected(asked)
         own = [*judge_lane(client), *judge_pool(client)]
         ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
     except (WrongChoice, ResolverError) as error:

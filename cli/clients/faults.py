@@ -1,7 +1,9 @@
 """What every command says of faults: in lines, as JSON, by the exit code; and of unknown names.
 
-Of an unknown client or other name it is one sentence, with the closest name. Commands on what has
-happened (events, usage) have no such error: a client that was removed has a past.
+Of an unknown client or other name it is one sentence, with the closest name, and exit code 2. A
+removed client that is kept is known, as its mail and its months are asked for. So is, in commands
+on what has happened (events, billing), a name of which anything is found, however long ago its
+client was forgotten.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Final, ParamSpec
 
+import click
 import msgspec
 
 from cli.answer import Exit, fail, print_json, say
 from cli.check.files import shown
 from shared.registry.file.clients_file import RegistryError
-from shared.runtime.errors import Unavailable
+from shared.registry.store.view import load_known
+from shared.runtime.errors import Unavailable, UsageError
 from shared.settings.loader import SettingsError
+from shared.settings.sections import KafkaSettings
 
 P = ParamSpec("P")
 NAMES_SHOWN: Final = 20  # at most so many known clients are listed
@@ -38,6 +43,10 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             if as_json:
                 print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
             sys.exit(Exit.USAGE_ERROR)
+        except click.UsageError as error:  # of a value: click's own come before the command runs
+            fail(error.format_message(), Exit.USAGE_ERROR, as_json)
+        except UsageError as error:
+            fail(str(error), Exit.USAGE_ERROR, as_json)
         except Unavailable as error:
             fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
@@ -47,6 +56,16 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 def unknown_client(name: str, known: Collection[str]) -> str:
     """Say that no client of this name is registered, and which are."""
     return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
+
+
+def require_known(kafka: KafkaSettings, name: str) -> None:
+    """Refuse a client that is neither registered nor removed and kept.
+
+    Raises UsageError, Unavailable.
+    """
+    known = load_known(kafka)
+    if name not in known:
+        raise UsageError(unknown_client(name, known))
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:

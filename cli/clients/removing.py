@@ -2,14 +2,14 @@
 
 Owns: the commands, asking for the choice at a terminal, the table of removed clients. Does not own:
 what each changes (shared/registry/store/removing.py), writing it (publish.py).
-Exit codes: 1 when no such removed client is kept, 2 for wrong use, which an unknown client is, and
-for a client that cannot be removed or restored now, 3 when Kafka is unavailable.
+Exit codes: 1 when the client was not removed, 2 for wrong use, which an unknown client is,
+and for a client that cannot be removed or restored now, 3 when Kafka is unavailable.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -33,7 +33,7 @@ from shared.registry.removal import (
 )
 from shared.registry.store.publish import change_all
 from shared.registry.store.removing import plan_forgetting, plan_removal, plan_restoring
-from shared.registry.store.view import load_all
+from shared.registry.store.view import Loaded, load_all
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope
@@ -154,7 +154,7 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
 def restore(name: str, author: str, reason: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Register a removed client again as it was, with its credentials; held mail is sent."""
     kafka = find_kafka(bootstrap, line)
-    _require_removed(name, load_all(kafka).removed, as_json)
+    _require_removed(name, load_all(kafka), as_json)
     by = Removal(MailChoice.DELIVER, now_ms(), 0, author_of(author), reason[:MAX_TEXT_CHARS])
     before = orders_before(kafka).get(name)
     change_all(kafka, lambda clients, kept: plan_restoring(name, clients, kept, by, before))
@@ -172,7 +172,7 @@ def restore(name: str, author: str, reason: str, as_json: bool, bootstrap: str, 
 def forget(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Delete the record of a removed client now; it cannot be restored afterwards."""
     kafka = find_kafka(bootstrap, line)
-    _require_removed(name, load_all(kafka).removed, as_json)
+    _require_removed(name, load_all(kafka), as_json)
     change_all(kafka, lambda _, kept: plan_forgetting(name, kept))
     if as_json:
         print_json({"forgotten": [name]})
@@ -180,8 +180,11 @@ def forget(name: str, as_json: bool, bootstrap: str, line: str) -> None:
         click.echo(f"forgotten {name}")
 
 
-def _require_removed(name: str, removed: Mapping[str, Client], as_json: bool) -> None:
-    if name not in removed:
+def _require_removed(name: str, found: Loaded, as_json: bool) -> None:
+    known = {*found.clients, *found.removed}
+    if name not in known:
+        fail(unknown_client(name, known), Exit.USAGE_ERROR, as_json)
+    if name not in found.removed:
         fail(f"no removed client {name!r} is kept", Exit.CHECK_FAILED, as_json)
 
 

@@ -25,7 +25,9 @@ def main() -> None:
 def show(as_json: bool, name: str) -> None:
     """Show each key, its value and its origin; secrets are masked.
 
-    Without --state these are the settings that a service started here would use.
+    What processes read differently is shown once for each value, with their names: the API runs
+    with the settings of validate, for example. Without --state these are the settings that a
+    service started here would use.
     """
     try:
         rows = ask_services(environment_of(name) if name else None)

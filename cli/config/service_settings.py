@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from cli.answer import Exit
-from cli.stack.environment import SERVICES, base_environment
+from cli.stack.environment import SERVICES, base_environment, module_of
 from shared.settings.describe import Row, in_lines
 from shared.settings.sections import SECTIONS
 
@@ -43,18 +43,19 @@ class ServiceConfigError(RuntimeError):
 def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
     """Every service's rows, merged and in the order of the sections.
 
-    `environs`: the environment of each service, by default this process's own. Raises
-    ServiceConfigError with the output of every service that refused.
+    `environs`: the environment of each service, and of other processes of a pipeline, by name; by
+    default the services have this process's own. Raises ServiceConfigError with the output of every
+    one that refused.
     """
     environs = environs or dict.fromkeys(SERVICES, os.environ)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
-        answers = list(pool.map(lambda name: _ask(name, environs[name]), SERVICES))
+        answers = list(pool.map(lambda name: _ask(name, environs[name]), environs))
     faults = [answer for answer in answers if answer.returncode != 0]
     if faults:
         said = [line for answer in faults for line in _said(answer)]
         raise ServiceConfigError(tuple(dict.fromkeys(said)), faults[0].returncode)
     read = [msgspec.json.decode(answer.stdout, type=list[Row]) for answer in answers]
-    return merge(dict(zip(SERVICES, read, strict=True)))
+    return merge(dict(zip(environs, read, strict=True)))
 
 
 def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
@@ -108,7 +109,7 @@ def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
 
 
 def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
-    command = (f"services.{service}", "config", "--json")
+    command = (module_of(service), "config", "--json")
     return _asked(command, environ, f"{service} did not show its settings")
 
 

@@ -58,7 +58,7 @@ def check_client(
     """Refuse what no message can have; mail of a removed client may still wait."""
     found = clients.get(name)
     if found is None:
-        raise click.UsageError(f"--client: {unknown_client(name, clients)}")
+        raise click.UsageError(unknown_client(name, clients))
     rows = [found.code(""), *found.codes.values()]
     if mailing and mailing not in {row.mailing_id for row in rows}:
         raise click.UsageError(f"--mailing: {name} has no mailing ID {mailing!r}")

@@ -32,6 +32,7 @@ class Cancellation(Struct, frozen=True):
     answer: Answer
     state: str
     due_at_ms: int = 0
+    has_events: bool = True
 
 
 def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
@@ -39,7 +40,7 @@ def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
     found: Story | None = next(iter(stories(events)), None)
     if found is None or found.state == WAITING:
         due_ms = found.next_attempt_at_ms if found is not None else 0
-        return Cancellation(mail_id, Answer.RECORDED, WAITING, due_ms)
+        return Cancellation(mail_id, Answer.RECORDED, WAITING, due_ms, found is not None)
     if found.state == EventType.CANCELLED:
         return Cancellation(mail_id, Answer.CANCELLED, found.state)
     return Cancellation(mail_id, Answer.ENDED, found.state)

@@ -9,14 +9,15 @@ from typing import Any, Final, TypeVar
 import click
 
 from cli.control.planning import duration_s
+from cli.domains import require_domain
 from cli.target import kafka_options
-from shared.mail.domains import normalise
 from shared.settings.addresses import target_fault
 from shared.topics.control import MAX_TEXT_CHARS, Scope
 from shared.topics.names import is_client_name
 
 # An order for years is a slip of the finger; one that is meant has --until-resumed.
 MAX_FOR_S: Final = 366 * 86_400
+WHY: Final = "Why; it is in the events."
 F = TypeVar("F", bound=Callable[..., Any])
 _SCOPE: Final = (
     ("client", "Mail of this client."),
@@ -39,12 +40,12 @@ def scoped(command: F) -> F:
     return command
 
 
-def authored(command: F) -> F:
-    """Add --author and --reason."""
+def authored(command: F, why: str = WHY) -> F:
+    """Add --author and --reason; `why`: the help of the reason, which says who sees it."""
     command = click.option(
         "--author", default="", help="Who does this.  [default: the name of the user]"
     )(command)
-    return click.option("--reason", default="", help="Why; it is in the events.")(command)
+    return click.option("--reason", default="", help=why)(command)
 
 
 def author_of(name: str) -> str:
@@ -58,7 +59,7 @@ def author_of(name: str) -> str:
 
 
 def scope_of(**given: str) -> Scope:
-    """Return the scope of these options. Raises click.UsageError."""
+    """Return the scope of these options. Raises click.UsageError, UsageError."""
     values = {name: value.strip() for name, value in given.items()}
     if not any(values.values()):
         names = ", ".join(f"--{name}" for name, _ in _SCOPE)
@@ -66,7 +67,7 @@ def scope_of(**given: str) -> Scope:
     if (values["mailing"] or values["sub_client"]) and not values["client"]:
         raise click.UsageError("--mailing and --sub-client are those of a client: add --client")
     if values["domain"]:
-        values["domain"] = _domain(values["domain"])
+        values["domain"] = require_domain(values["domain"])
     if values["lane"] and not is_client_name(values["lane"]):
         raise click.UsageError(f"--lane: {values['lane']!r} is not the name of a lane")
     values["site"] = values["site"].lower()
@@ -94,10 +95,3 @@ def require_target(text: str) -> str:
     if found:
         raise click.UsageError(f"--to: {found}")
     return text
-
-
-def _domain(text: str) -> str:
-    found = normalise(text.rpartition("@")[2])
-    if not found:
-        raise click.UsageError(f"--domain: {text!r} is not a domain")
-    return found

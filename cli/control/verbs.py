@@ -17,6 +17,7 @@ from cli.answer import Exit, fail, print_json
 from cli.clients.faults import answering
 from cli.control.checking import check_scope
 from cli.control.options import (
+    WHY,
     author_of,
     authored,
     expiry_ms,
@@ -43,6 +44,13 @@ _MORE: Final = """
 Concerns the mail that waits and the mail that arrives until the order ends. Several options narrow
 the scope down: mail must meet all of them. A later order on the same scope replaces this one.
 """
+
+_MORE_OF_RESUME: Final = """
+
+The options name the same scope as those of the order, as `./sluice orders` lists it; orders on
+other scopes stay in force. Mail that waits is sent when its turn comes.
+"""
+_WHY_RESUMED: Final = "Why; it is recorded with the end of the order."
 
 
 def verb_command(verb: Verb) -> click.Command:
@@ -73,14 +81,16 @@ def verb_command(verb: Verb) -> click.Command:
         write_orders(kafka, [order], [e for e in forgotten(before, now) if e.scope != scope])
         _answer(order, found, as_json)
 
-    command: Any = authored(scoped(answering(give)))
+    why = _WHY_RESUMED if verb is Verb.RESUME else WHY
+    command: Any = authored(scoped(answering(give)), why)
     if verb is not Verb.RESUME:
         command = _lasting(command, DEFAULT_FOR[verb])
     if verb is Verb.REROUTE:
         command = click.option(
             "--to", "target", required=True, metavar="HOST:PORT", help="The server."
         )(command)
-    made: click.Command = click.command(verb.value, help=_HELP[verb] + _MORE)(command)
+    more = _MORE_OF_RESUME if verb is Verb.RESUME else _MORE
+    made: click.Command = click.command(verb.value, help=_HELP[verb] + more)(command)
     return made
 
 

@@ -18,20 +18,24 @@ import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec import Struct
 
-from cli.answer import Exit, fail, print_json
+from cli.answer import Exit, fail, print_json, say
 from cli.clients.dns import DnsLookUps, ResolverError
 from cli.config.service_settings import ServiceConfigError, ask_service
+from cli.dkim.clients import warnings_of_client
 from cli.dkim.records import Check, Published, TxtRecord, check_record, record_of, zone_line
 from cli.dkim.rotation import ALGORITHMS, DEFAULT_AFTER, RotationError, Wanted, new_keys, start_time
 from cli.dkim.states import KeyState, states_of, successor
 from cli.dns_options import dns_options
+from cli.domains import require_domain
 from cli.table import Column, Kind, lay_out, terminal_width
+from cli.target import kafka_options
 from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.files import RSA_BITS, KeyFault, PrivateKey
 from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
 from shared.mailauth.dkim_keys.table import TABLE, Key, KeyEntry
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
+from shared.runtime.errors import UsageError
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.topics.names import is_client_name
@@ -63,7 +67,7 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (KeyFault, RotationError, ResolverError, ServiceConfigError) as error:
+        except (KeyFault, RotationError, ResolverError, ServiceConfigError, UsageError) as error:
             fail(str(error), Exit.USAGE_ERROR, bool(kwargs["as_json"]))
         except OSError as error:
             shown = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -102,9 +106,13 @@ def main() -> None:
 @click.option("--at", default="", help="Sign from this time on, such as 2026-12-01T00:00:00Z.")
 @_folder
 @_json
+@kafka_options
 @_answering
-def rotate(folder: str, as_json: bool, **options: Any) -> None:
+def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     """Make new keys, which replace those in force at their time.
+
+    Keys may be made before their client is registered; a warning says that it is not. --kafka and
+    --state say where that is looked up.
 
     Publish the records that are printed before that time. Keep the old records for a week after
     it: mail that was signed with the old keys is still under way.
@@ -112,6 +120,9 @@ def rotate(folder: str, as_json: bool, **options: Any) -> None:
     path = _path(folder)
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
     wanted = _wanted(now, **options)
+    warnings = warnings_of_client(wanted.client, bootstrap, line)
+    for warning in warnings:
+        say(f"warning: {warning}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     taken = read_table(path) if (path / TABLE).exists() else ()
     keys = new_keys(wanted, taken, now)
@@ -120,7 +131,7 @@ def rotate(folder: str, as_json: bool, **options: Any) -> None:
     made = [_Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
     if as_json:
         shown = [_made_document(path, each) for each in made]
-        print_json({"active_from": wanted.active_from, "keys": shown})
+        print_json({"active_from": wanted.active_from, "keys": shown, "warnings": warnings})
         return
     for each in made:
         start = _shown(each.entry.active_from)
@@ -149,9 +160,7 @@ def _wanted(  # noqa: PLR0913 - the options of a command
 ) -> Wanted:
     if client and not is_client_name(client):
         raise RotationError(f"--client: {client!r} is not the name of a client")
-    normal = normalise(domain) if domain else ""
-    if domain and not normal:
-        raise RotationError(f"--domain: {domain!r} is not a mail domain")
+    normal = require_domain(domain) if domain else ""
     return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
 
 
@@ -207,11 +216,12 @@ def dns(
       2  wrong usage
       3  the DNS is unavailable
     """
+    named = [require_domain(each) for each in domains]
     records = [
         record
         for found in _states(folder)
         if found.is_needed
-        for record in _records(found.key, domains)
+        for record in _records(found.key, named)
     ]
     if only_print:
         _print_records(records, as_json)

@@ -1,16 +1,20 @@
-"""`sluice events`: the events of all messages, or of one client, as they come."""
+"""`sluice events`: the events of all messages, or of one client, as they come.
+
+Exit codes: 2 for wrong use, which an unknown client is if it has no event in that time, 3 without
+Kafka. With --follow a client has to be registered, or removed and kept.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 import click
 import msgspec
 
 from cli.answer import Exit, print_json, say
-from cli.clients.faults import answering
+from cli.clients.faults import answering, require_known
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import event_line
 from cli.interrupt import StopAskedError, interruptible
@@ -46,21 +50,33 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
     follow, limit = bool(rest["follow"]), int(rest["limit"])
     since_ms = ago_ms("--since", since or ("1s" if follow else "10m"), now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
+    is_known = not client
     needle = msgspec.json.encode(client)[1:-1]
 
     def is_wanted(event: Event) -> bool:
-        return client in ("", event.data.client) and (not kinds or event.type.value in kinds)
+        return not kinds or event.type.value in kinds
+
+    def of_client(events: Iterable[Event]) -> Iterator[Event]:
+        nonlocal is_known
+        for event in events:
+            if client in ("", event.data.client):
+                is_known = True
+                yield event
 
     def may_be(_key: bytes, value: bytes) -> bool:
         return needle in value
 
     span = Span(since_ms, timeout_s, is_endless=follow)
     if follow:
+        if client:
+            require_known(kafka, client)
         reading = Reading(kafka, span, may_be, lambda _done, _total: None)
-        _follow(reading, is_wanted, as_json)
+        _follow(filter(is_wanted, of_client(reading.events())), as_json)
     with progress("reading mail.events") as shown:
         reading = Reading(kafka, span, may_be, shown)
-        found = [event for event in reading.events() if is_wanted(event)]
+        found = list(filter(is_wanted, of_client(reading.events())))
+    if not is_known:
+        require_known(kafka, client)
     found.sort(key=lambda each: each.data.at_ms)
     if not reading.is_complete:
         say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
@@ -73,13 +89,12 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
             click.echo(event_line(event))
 
 
-def _follow(reading: Reading, is_wanted: Callable[[Event], bool], as_json: bool) -> NoReturn:
+def _follow(events: Iterable[Event], as_json: bool) -> NoReturn:
     try:
         with interruptible():
-            for event in reading.events():
-                if is_wanted(event):
-                    shown = msgspec.json.encode(event).decode() if as_json else event_line(event)
-                    click.echo(shown)
+            for event in events:
+                shown = msgspec.json.encode(event).decode() if as_json else event_line(event)
+                click.echo(shown)
     except StopAskedError:
         pass
     except BrokenPipeError:

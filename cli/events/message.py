@@ -1,6 +1,7 @@
 """`sluice message`: what became of a message.
 
-Exit codes: 0 found, 1 no event of such a message was found, 2 wrong use, 3 without Kafka.
+Exit codes: 0 found, 1 no event of such a message was found, 2 wrong use, which an unknown client is
+if nothing was found, 3 without Kafka.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import click
 import msgspec
 
 from cli.answer import Exit, print_json, say
-from cli.clients.faults import answering
+from cli.clients.faults import answering, require_known
 from cli.control.message_events import orders_on
 from cli.control.output import recorded_line
 from cli.control.topic import read_orders
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import story_lines
 from cli.target import find_kafka
-from shared.events.log import Reading, Span
-from shared.events.stories import WAITING, Story, Wanted, since_of, stories
+from shared.events.finding import Choose, Read, find_events
+from shared.events.log import Reading, Sieve, Span
+from shared.events.stories import WAITING, Story, Wanted, stories
 from shared.runtime.clock import now_ms
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command
@@ -46,20 +48,21 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     """
     since_ms = ago_ms("--since", since, now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
-    wanted = Wanted(what)
-    if wanted.mail_id:
-        since_ms = since_of(wanted.mail_id)
-    with progress("reading mail.events") as shown:
-        reading = Reading(kafka, Span(since_ms, timeout_s), wanted.may_be, shown)
-        found = stories(
-            event
-            for event in reading.events()
-            if wanted.matches(event) and client in ("", event.data.client)
-        )
-    if not reading.is_complete:
+
+    def read(from_ms: int, sieve: Sieve, choose: Choose) -> Read:
+        with progress("reading mail.events") as shown:
+            reading = Reading(kafka, Span(from_ms, timeout_s), sieve, shown)
+            events = list(filter(choose, reading.events()))
+            return Read(events, reading.is_complete)
+
+    looked = find_events(Wanted(what), since_ms, client, read)
+    found = stories(looked.events)
+    if client and not found:
+        require_known(kafka, client)
+    if not looked.is_complete:
         say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
     if as_json:
-        print_json({"is_complete": reading.is_complete, "messages": msgspec.to_builtins(found)})
+        print_json({"is_complete": looked.is_complete, "messages": msgspec.to_builtins(found)})
     else:
         shown_last = found[-MAX_SHOWN:]
         orders = _orders(kafka) if any(one.state == WAITING for one in shown_last) else []
@@ -68,8 +71,17 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
         if len(found) > MAX_SHOWN:
             say(f"and {len(found) - MAX_SHOWN} earlier messages; --json shows them")
         if not found:
-            say(f"no event of {what!r} was found; `sluice queue show` looks for mail that waits")
+            say(nothing_found(what))
     sys.exit(Exit.OK if found else Exit.CHECK_FAILED)
+
+
+def nothing_found(what: str) -> str:
+    """What is said of a text that names no message."""
+    return (
+        f"no event of {what!r} was found; give a whole mail id, Message-ID, ce_id or recipient's"
+        " address, a longer --since for all but the mail id; `sluice queue show` looks for mail"
+        " that waits"
+    )
 
 
 def _orders(kafka: KafkaSettings) -> list[Order]:

@@ -18,6 +18,13 @@ FRONT: Final = "front"
 BOUNCE: Final = "bounce"
 APART: Final = (RESPONSES, FRONT, BOUNCE)
 EVERY_PROCESS: Final = (*PROCESSES, *APART)
+# The service whose module and settings each of these has.
+_SERVICE_OF: Final = {API: "validate", RESPONSES: "validate", FRONT: "ingest", BOUNCE: "ingest"}
+
+
+def module_of(process: str) -> str:
+    """The module that a process runs; it has the settings of that service."""
+    return f"services.{_SERVICE_OF.get(process, process)}"
 
 
 def base_environment() -> dict[str, str]:

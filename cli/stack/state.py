@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
-from cli.stack.environment import SERVICES
+from cli.stack.environment import APART, API, SERVICES
 from shared.runtime.errors import Unavailable
 
 FILE: Final = "state.json"
@@ -29,6 +29,16 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Phase = Literal["starting", "ready", "failed"]
 Environment = Mapping[str, str]
+
+
+class Ended(Struct, frozen=True):
+    """How often a part ended by itself and was restarted, and its last exit code.
+
+    The code is negative for a signal.
+    """
+
+    times: int
+    exit_code: int | None
 
 
 class State(Struct, frozen=True):
@@ -41,6 +51,7 @@ class State(Struct, frozen=True):
     endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
+    ended: dict[str, Ended] = {}  # by part; those that did
 
 
 def option(name: str) -> str:
@@ -119,14 +130,18 @@ def names() -> Iterable[str]:
 
 
 def environment_of(name: str) -> dict[str, Environment]:
-    """The environment of each service of this pipeline. Raises Unavailable.
+    """The environment of each service of this pipeline, and of its other processes that run.
 
-    Of several processes of a service the first one counts.
+    Those are the API and what `up --apart` starts; of several processes of a service the first one
+    counts. Raises Unavailable.
     """
     found = running(name)
     if found is None:
         raise NotRunning(name)
-    return {service: _environment(service, found.parts.get(service)) for service in SERVICES}
+    others = [name for name in (API, *APART) if name in found.parts]
+    return {
+        process: _environment(process, found.parts.get(process)) for process in (*SERVICES, *others)
+    }
 
 
 def _environment(service: str, pid: int | None) -> Environment:

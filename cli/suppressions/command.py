@@ -31,7 +31,7 @@ from cli.suppressions.options import (
 from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
-from shared.registry.store.view import load_registry
+from shared.registry.store.view import load_all
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
@@ -178,13 +178,16 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
     entries = read_records(
         kafka, lambda each: isinstance(each, Suppression) and each.recipient in names
     )
-    clients = load_registry(kafka)
-    if client and client not in clients:
-        raise unregistered(client, clients)
+    loaded = load_all(kafka)
+    known = loaded.removed | loaded.clients
+    if client and client not in known:
+        raise unregistered(client, known)
     chosen = [
         each
         for each in explain(
-            recipient, clients, [each for each in entries if isinstance(each, Suppression)]
+            recipient,
+            {client: known[client]} if client else loaded.clients,
+            [each for each in entries if isinstance(each, Suppression)],
         )
         if client in ("", each.client)
     ]

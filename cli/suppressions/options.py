@@ -68,7 +68,7 @@ def require_client(kafka: KafkaSettings, name: str) -> Client:
 
 def unregistered(name: str, known: Collection[str]) -> click.UsageError:
     """The error of a command that is given a client that there is not."""
-    return click.UsageError(f"--client: {unknown_client(name, known)}")
+    return click.UsageError(unknown_client(name, known))
 
 
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:

@@ -13,6 +13,7 @@ import click
 
 from cli.answer import print_json
 from cli.clients.faults import answering
+from cli.domains import require_domain
 from cli.suppressions.topic import find_redis
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
@@ -44,12 +45,12 @@ def main() -> None:
 @answering
 def report(day: str, domain: str, line: str, as_json: bool) -> None:
     """Show the attempts of a day by domain, policy and result (RFC 8460)."""
-    chosen = _day(day)
+    chosen, wanted = _day(day), require_domain(domain) if domain else ""
     counts = read_counts(connect(find_redis(line)), chosen)
     rows = [
         (count, number)
         for count, number in sorted(counts.items(), key=lambda row: _key(row[0]))
-        if domain.lower() in ("", count.domain)
+        if wanted in ("", count.domain)
     ]
     if as_json:
         print_json({"day": chosen, "rows": [_document(*row) for row in rows]})

@@ -17,6 +17,7 @@ import contextlib
 import secrets
 import sys
 import time
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -27,15 +28,15 @@ from cli.clients.faults import answering
 from cli.control.options import author_of, authored
 from cli.control.planning import duration_s
 from cli.control.topic import read_last, write_records
+from cli.domains import require_domain
 from cli.interrupt import StopAskedError, interruptible
 from cli.suppressions.topic import find_redis
 from cli.target import find_kafka, kafka_options
 from cli.trace.output import Missing, Printer, printable
-from shared.mail.domains import normalise
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.traces import TraceReader
@@ -67,7 +68,7 @@ LAST_S: Final = 1.0
     metavar="TIME",
     help="Such as 60s; at most 10m.  [default: 10m]",
 )
-@authored
+@partial(authored, why="Why; other operators see it while the trace runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
 @kafka_options
 @answering
@@ -152,10 +153,7 @@ def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
 def _domain(domain: str, mail_id: str) -> str:
     if bool(domain) == bool(mail_id):
         raise click.UsageError("say which dialogs are shown: --domain or --mail-id, one of them")
-    found = normalise(domain.rpartition("@")[2]) if domain else ""
-    if domain and not found:
-        raise click.UsageError(f"--domain: {domain!r} is not a domain such as example.com")
-    return found
+    return require_domain(domain) if domain else ""
 
 
 def _mail_id(text: str) -> str:
@@ -196,4 +194,4 @@ def end(kafka: KafkaSettings, trace: Trace) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("trace"))
+    run_command(main, "trace")

@@ -24,9 +24,11 @@ from cli.stack.state import State
 from local.demo.display import Display
 from local.demo.reconciliation import result
 from local.demo.run import perform
+from local.folder import usable_folder
+from local.process import PartNotStarted
 from local.stack import Stack, StackOptions
 from shared.plurals import counted
-from shared.runtime.errors import PartNotStarted, PartUnavailable
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.run_command import run_command
 
 DEFAULT_MESSAGES: Final = 2_000
@@ -54,7 +56,7 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
     _forget_earlier_runs()
     mine = State(name, os.getpid(), state.start_of(os.getpid()), "starting")
     try:
-        with interruptible():
+        with interruptible(), usable_folder():
             state.write(mine)
             code = _run(mine, count, stay=stay, as_json=as_json)
     except (PartNotStarted, PartUnavailable) as away:
@@ -120,9 +122,11 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 def next_steps(folder: str, bill: str) -> list[str]:
     """Where to look after the demo; `bill`: the address of the bill while billing runs."""
+    name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),
         (f"{folder}/sink.jsonl", "every answer of the sink"),
+        (f"./sluice down --forget --state {name}", "removes both, as 3 more demos do"),
         ("./sluice up", "the pipeline left running, for your publisher"),
         ("./sluice demo --stay", "this demo, left running to explore"),
     ]

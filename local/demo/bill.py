@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from local.demo.reconciliation import Row
 from local.parts.services import get_json
+from local.process import PartNotStarted
 from local.stack import Stack
 from shared.access.keys import AccessKey, Right
 from shared.access.topic import create_key
 from shared.runtime.clock import SystemClock
-from shared.runtime.errors import PartNotStarted
 from shared.settings.sections import KafkaSettings
 
 _LOOK_EVERY_S: Final = 0.1

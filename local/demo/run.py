@@ -37,12 +37,12 @@ from local.demo.reconciliation import (
     row_of,
     witness,
 )
+from local.process import PartNotStarted
 from local.stack import Stack
 from shared.registry.client import Client
 from shared.registry.file.clients_file import parse_clients_yaml
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
-from shared.runtime.errors import PartNotStarted
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.store.suppressions import SuppressionStore

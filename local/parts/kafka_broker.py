@@ -20,8 +20,7 @@ from msgspec import Struct
 from local.parts import kafka_folder, kafka_java, ports
 from local.parts.kafka_folder import make_id
 from local.parts.whole_file import write_whole
-from local.process import Process, ProcessSpec
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted, Process, ProcessSpec
 from shared.runtime.tcp import answers
 from shared.settings.sections import KafkaSettings
 

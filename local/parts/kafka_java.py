@@ -21,7 +21,7 @@ from typing import Final
 
 from cli.stack import paths
 from local.parts import packages
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 
 POM: Final = Path(__file__).with_name("pom.xml")
 JAVA_MIN: Final = 17

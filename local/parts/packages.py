@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.stack import paths
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 
 # Another package manager may be running (a fresh cloud machine updates itself).
 _LOCK_WAIT_S: Final = 180

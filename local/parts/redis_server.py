@@ -19,8 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from local.parts import ports
-from local.process import Process, ProcessSpec
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted, Process, ProcessSpec
 from shared.settings.sections import RedisSettings
 
 REDIS_MIN: Final = 7

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import API, BOUNCE, FRONT, RESPONSES, base_environment
+from cli.stack.environment import API, RESPONSES, base_environment, module_of
 from local.parts import ports
 from local.process import ProcessSpec
-from shared.runtime.tcp import answers
 
 SINK: Final = "sink"
 # A process that runs but is slow is no fault: a busy machine needs minutes for several starts.
@@ -27,13 +27,9 @@ READY_TIMEOUT_S: Final = 240.0
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
-# The parts of services that are processes of their own: what `python -m` runs, and its verb.
-_PARTS: Final = {
-    API: ("validate", "api"),
-    RESPONSES: ("validate", "responses"),
-    FRONT: ("ingest", "serve"),
-    BOUNCE: ("ingest", "serve"),
-}
+# The verbs of parts of services that are processes of their own; that of the others is `serve`.
+_VERBS: Final = {API: "api", RESPONSES: "responses"}
+_GREETING: Final = b"220"
 
 
 class ServicePlan(Struct, frozen=True):
@@ -65,8 +61,7 @@ class ServicePlan(Struct, frozen=True):
     @property
     def command(self) -> tuple[str, str, str]:
         """The arguments of `python`."""
-        module, verb = _PARTS.get(self.service, (self.service, "serve"))
-        return ("-m", f"services.{module}", verb)
+        return ("-m", module_of(self.service), _VERBS.get(self.service, "serve"))
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
@@ -96,6 +91,18 @@ def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
     return get_json(http_port, "/ready", host)[0] == 200
 
 
+def greets(address: str) -> bool:
+    """Whether an SMTP server at host:port greets: one that is stopped still takes connections."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _ASK_TIMEOUT_S) as connection:
+            connection.settimeout(_ASK_TIMEOUT_S)
+            with connection.makefile("rb") as replies:
+                return replies.read(len(_GREETING)) == _GREETING
+    except (OSError, ValueError):
+        return False
+
+
 def service_process(plan: ServicePlan) -> ProcessSpec:
     """How to run one process of a service."""
     return ProcessSpec(
@@ -122,7 +129,7 @@ def sink_process(
     return ProcessSpec(
         name=SINK,
         command=command + files + returns,
-        is_ready=lambda: answers(address),
+        is_ready=lambda: greets(address),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=SINK_STOP_TIMEOUT_S,
         env=base_environment(),

@@ -23,10 +23,6 @@ class UsageError(Exception):
     """The command cannot be carried out as requested; the text gives the reason."""
 
 
-class PartNotStarted(Unavailable):
-    """A part of the pipeline is missing or does not start; the text says which, why and a fix."""
-
-
 class Exit(IntEnum):
     """What an exit code means."""
 

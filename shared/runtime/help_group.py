@@ -7,6 +7,7 @@ answered with where it belongs.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +46,17 @@ class HelpGroup(click.Group):
             where = f"{ctx.command_path} {name} {error.option_name}"
             reason = f"{error.option_name} goes after the command: `{where} ...`"
             raise click.UsageError(reason, ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; one that there is not is refused in the words of the launcher."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand:
+            close = difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
         """Return a command that has this option: the one that is given, else the first."""

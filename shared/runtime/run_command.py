@@ -51,6 +51,7 @@ def guard_output() -> None:
 def run_command(command: click.Command, name: str) -> NoReturn:
     """Run the command with its arguments and end the process with its exit code."""
     code: str | int | None = Exit.OK
+    take_short_help(command)
     guard_output()
     try:
         try:
@@ -65,6 +66,11 @@ def run_command(command: click.Command, name: str) -> NoReturn:
     except OutputLost as error:
         code = give_up_output(error)
     sys.exit(code)
+
+
+def take_short_help(command: click.Command) -> None:
+    """Let the command and those below it take -h for --help, as the launcher does."""
+    command.context_settings.setdefault("help_option_names", ["-h", "--help"])
 
 
 def give_up_output(error: OutputLost) -> int:

@@ -28,7 +28,7 @@ from shared.runtime.health import HealthServer
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.machine import bind_processors, calm_collector, keep_freed_memory
-from shared.runtime.run_command import guard_output, program_name
+from shared.runtime.run_command import guard_output, program_name, take_short_help
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters
 from shared.settings.describe import in_lines, show
@@ -121,6 +121,7 @@ def run_cli(group: click.Group) -> NoReturn:
             return error.exit_code
         return code if isinstance(code, int) else 0
 
+    take_short_help(group)
     guard_output()
     sys.exit(run_main(main))
 

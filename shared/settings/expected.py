@@ -61,9 +61,9 @@ def _words(kind: shapes.Type) -> str:
         case shapes.StrType() as text:
             return _text(text)
         case shapes.LiteralType(values):
-            return "one of " + ", ".join(str(value) for value in values)
+            return "one of " + ", ".join(str(value) or "empty" for value in values)
         case shapes.EnumType(enum):
-            return "one of " + ", ".join(str(member.value) for member in enum)
+            return "one of " + ", ".join(str(member.value) or "empty" for member in enum)
         case shapes.DictType() as table:
             return f"a table of {_words(table.key_type)} to {_words(table.value_type)}"
         case shapes.ListType() | shapes.VarTupleType() | shapes.SetType() as many:

@@ -71,7 +71,8 @@ def test_explain_works_without_redis_and_says_so(tag: str, monkeypatch: pytest.M
 
 
 def test_explain_refuses_what_is_no_domain(tag: str) -> None:
-    assert run("explain", "no domain") == (2, "sluice: 'no domain' is no domain name\n")
+    said = "sluice: 'no domain' is not a domain such as example.com\n"
+    assert run("explain", "no domain") == (2, said)
 
 
 @pytest.mark.parametrize(

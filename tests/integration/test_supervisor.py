@@ -15,9 +15,8 @@ from msgspec import structs
 
 from cli.stack.environment import base_environment
 from cli.stack.state import start_of
-from local.process import ProcessSpec
+from local.process import PartNotStarted, ProcessSpec
 from local.supervisor import Supervisor
-from shared.runtime.errors import PartNotStarted
 from tests.support.patience import PATIENCE_S
 
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"

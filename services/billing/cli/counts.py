@@ -14,6 +14,7 @@ import click
 from cli.answer import Exit, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.terminal import visible, visible_names
+from services.billing.cli.known import require_known
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -73,6 +74,8 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
         )
+    if not found.rows:
+        require_known(parts, client)
     if as_json:
         print_json(found)
     elif as_table:

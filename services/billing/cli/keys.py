@@ -108,7 +108,7 @@ def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
     one would see empty tables, and nothing would say why."""
     if scope.client not in known:
         unknown = unknown_client(scope.client, known)
-        raise UsageError(f"--client: {unknown}; --unregistered accepts it")
+        raise UsageError(f"{unknown}; --unregistered accepts it")
     names = {code.sub_client for code in known[scope.client].codes.values()} - {""}
     if scope.sub_client and scope.sub_client not in names:
         raise UsageError(

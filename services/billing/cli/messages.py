@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from cli.answer import Exit, say
+from services.billing.cli.known import require_known
 from services.billing.cli.opening import Connections, answering, connect_to, line_option
 from services.billing.cli.stated import live_option, statement_of
 from services.billing.core.cells import decode_cell
@@ -95,6 +96,8 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     # Events of a month that has not begun were all dated in the future.
     from_start = from_start or month > parts.months.of(SystemClock().now_ms())
     number = _expected(parts, wanted, live)
+    if not number.mails:
+        require_known(parts, client or "")
     with ExitStack() as closing:
         log = closing.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)

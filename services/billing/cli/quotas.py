@@ -14,7 +14,7 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option, connect_to, line_option
 from services.billing.core.quotas.shown import ShownQuota, shown_quotas
 from shared.quotas.view import QuotaView
-from shared.registry.store.view import load_registry
+from shared.registry.store.view import load_all
 from shared.runtime.clock import SystemClock
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
@@ -31,10 +31,11 @@ _STEP_S: Final = 0.05
 def quotas(client: str, as_json: bool, line: str) -> None:
     """Show the monthly quotas of clients and sub-clients, and how much of each is used."""
     parts = connect_to(line)
-    registered = load_registry(parts.kafka)
-    if client and client not in registered:
-        raise UsageError(f"--client: {unknown_client(client, registered)}")
-    chosen = [registered[client]] if client else list(registered.values())
+    loaded = load_all(parts.kafka)
+    known = loaded.removed | loaded.clients
+    if client and client not in known:
+        raise UsageError(unknown_client(client, known))
+    chosen = [known[client]] if client else list(loaded.clients.values())
     with closing(QuotaView(parts.options)) as view:
         view.start()
         deadline = Deadline(_READ_TIMEOUT_S)

@@ -15,8 +15,9 @@ import msgspec
 from msgspec import structs
 
 from cli.answer import Exit, fail, print_json, say
-from cli.clients.faults import unknown
+from cli.clients.faults import answering, unknown
 from cli.control.checking import check_client
+from cli.domains import require_domain
 from cli.stack import state
 from cli.stack.state import environment_of
 from cli.target import find_endpoints, find_kafka, kafka_options
@@ -32,7 +33,6 @@ from services.deliver.core.shaping.suspensions import Suspension, Suspensions
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.shaping.loading import load_rules, read_file
 from services.deliver.settings import Settings
-from shared.mail.domains import normalise
 from shared.registry.store.view import load_known
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import Unavailable
@@ -94,16 +94,15 @@ def providers(bootstrap: str, line: str, as_json: bool) -> None:
 @click.option("--source", default="", help="Also the limits of this source address, by its name.")
 @click.option("--state", "line", default="", help="Name of a running pipeline.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@answering
 def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
     settings, redis, rules = _load(line, as_json)
-    name = normalise(domain)
-    if not name:
-        fail(f"{domain!r} is no domain name", Exit.USAGE_ERROR, as_json)
+    name = require_domain(domain)
     sender = Party(
         options["client"],
         options["mailing"],
-        options["sending_domain"].lower(),
+        require_domain(options["sending_domain"]) if options["sending_domain"] else "",
         options["source"],
     )
     kafka = read_known("", line)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.stack import paths, state
-from cli.stack.environment import APART, PROCESSES, SERVICES
+from cli.stack.environment import APART, API, PROCESSES
 from local.parts.ports import reserve
 from tests.support.line_shell import Shell, UpLine, accepts, wait_for
 
@@ -76,7 +76,13 @@ def test_up_prints_its_doors_and_status_finds_them(up_line: UpLine) -> None:
     # The environment of the processes, not of this shell.
     code, out, _ = shell.run("cli.config.command", "show", "--json", "--state", shell.name)
     rows = {(row["key"], *row["services"]): row for row in json.loads(out)}
-    assert rows["kafka.bootstrap", *SERVICES]["value"] == running["kafka"]
+    assert rows["kafka.bootstrap", *PROCESSES]["value"] == running["kafka"]
+    (port,) = [
+        row["value"]
+        for row in rows.values()
+        if row["key"] == "api.http_port" and API in row["services"]
+    ]
+    assert running["api"].endswith(f":{port}")
     assert rows["deliver.routes", "deliver"]["value"] == {"*": running["sink"]}
     assert rows["deliver.routes", "deliver"]["origin"] == "environment SLUICE_DELIVER__ROUTES"
 
@@ -86,7 +92,8 @@ def test_down_leaves_no_process(up_line: UpLine) -> None:
     shell = up_line.shell
     code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0
-    assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
+    ended = {"state": shell.name, "stopped": True, "drained": True, "removed": True}
+    assert json.loads(out) == ended
     shell.assert_nothing_left()
     assert not paths.run_folder(shell.name).exists()
 

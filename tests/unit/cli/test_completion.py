@@ -44,6 +44,8 @@ def forked(module: str, env: Mapping[str, str]) -> str:
         (["deliver", ""], ["config", "serve"]),
         (["clients", "apply", "-f", "docs/ex"], []),
         (["completion", "z"], ["zsh"]),
+        (["help", "bil"], ["billing"]),
+        (["help", "billing", ""], []),
         (["nonsense", ""], []),
         ([], list(COMMANDS)),
     ],

@@ -9,10 +9,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from cli.clients.command import main as clients
 from launcher import environment, uv
-from launcher.commands import BYTECODE, COMMANDS, HELP, ROOT, usage, with_bytecode
+from launcher.commands import COMMANDS, HELP, ROOT, usage
+from shared.runtime import run_command
+from shared.runtime.help_group import HelpGroup
 from tests.support.launcher import launcher
 
 LOCKED = """
@@ -109,6 +114,46 @@ def test_a_misspelled_command_gets_a_suggestion(capsys: pytest.CaptureFixture[st
     )
 
 
+def test_a_command_in_capitals_gets_the_same_suggestion(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert launcher.main(["STATUS"]) == 2
+    said = "sluice: no command is named 'STATUS'. Did you mean 'status'?\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(("given", "hint"), [("SHOW", " Did you mean 'show'?"), ("xyz", "")])
+def test_a_verb_that_there_is_not_is_said_in_the_same_words(given: str, hint: str) -> None:
+    done = CliRunner().invoke(clients, [given])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"no command is named {given!r}.{hint}\n")
+
+
+@pytest.mark.parametrize("words", [["-h"], ["show", "-h"]])
+def test_a_command_and_its_verbs_take_the_short_option_for_help(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    group = HelpGroup(commands={"show": click.Command("show")})
+    monkeypatch.setattr(sys, "argv", ["clients", *words])
+    monkeypatch.setattr(run_command, "guard_output", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        run_command.run_command(group, "clients")
+    assert end.value.code == 0
+    assert "-h, --help" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "module", [each.module for each in COMMANDS.values() if each.module.endswith("command")]
+)
+def test_a_command_begins_when_its_whole_module_is_defined(module: str) -> None:
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    last = ast.parse(Path(found.origin).read_text()).body[-1]
+    assert isinstance(last, ast.If)
+    assert "__main__" in ast.unparse(last.test)
+
+
 def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main(["--version"]) == 0
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -185,15 +230,6 @@ def test_every_command_is_a_module_that_can_be_run(module: str) -> None:
         assert importlib.util.find_spec(f"{module}.__main__") is not None
 
 
-@pytest.mark.parametrize("module", sorted({command.module for command in COMMANDS.values()} - {""}))
-def test_a_command_begins_when_all_of_its_module_is_defined(module: str) -> None:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
-    assert not [each for each in body[:-1] if "__main__" in ast.unparse(each)]
-
-
 def test_an_old_python_can_read_the_launcher_far_enough_to_say_so() -> None:
     source = (ROOT / "sluice").read_text()
     ast.parse(source, feature_version=(3, 7))
@@ -249,21 +285,3 @@ def test_the_hint_names_the_ca_file_that_was_used(tmp_path: Path) -> None:
 )
 def test_another_fault_gets_no_hint_about_certificates(output: str) -> None:
     assert uv.tls_hint(output, {}) == ""
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {}),
-        ({"PYTHONDONTWRITEBYTECODE": "1"}, {"PYTHONPYCACHEPREFIX": str(BYTECODE)}),
-        ({"PYTHONDONTWRITEBYTECODE": ""}, {"PYTHONDONTWRITEBYTECODE": ""}),
-        (
-            {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/x"},
-            {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/x"},
-        ),
-    ],
-)
-def test_who_wants_no_compiled_code_in_the_tree_gets_it_elsewhere(
-    given: dict[str, str], expected: dict[str, str]
-) -> None:
-    assert with_bytecode(given) == expected

@@ -2,8 +2,8 @@
 
 A worker spends from a lease: a few messages (or bytes), which are its own for LEASE_S and are given
 back unused after that. While the store cannot be asked, and for a while after it was emptied, each
-worker spends its share instead: the limit divided by the number of workers last known. Of a window
-nothing is spent in that while: the store is being told what was used, which no worker knows alone.
+worker spends its share instead: the limit divided by the number of workers last known. Of a
+window nothing is spent in that while: no worker alone knows what was used.
 
 Owns: the lease, the share, how much to ask for, the turns of mail that is turned away. Does not
 own: the store (shared/store/leases.py), the calls (edge/shaping/). Times are seconds of one
@@ -287,11 +287,11 @@ class Allowance:
     def _local_ready_at(self, now: float, cost: float) -> float:
         if not self._was_local:
             self._enter_local(now)
-        if self.limit.is_window:
-            if (until := self._workers.local_until) != NEVER:
-                return until
-            return 0.0 if self._local_left >= cost else now + LOCAL_LOOK_S
-        return 0.0 if now >= self._local_at else self._local_at
+        if not self.limit.is_window:
+            return 0.0 if now >= self._local_at else self._local_at
+        if self._workers.local_until != NEVER:
+            return self._workers.local_until
+        return 0.0 if self._local_left >= cost else now + LOCAL_LOOK_S
 
     def _take_local(self, now: float, cost: float) -> None:
         if self.limit.is_window:

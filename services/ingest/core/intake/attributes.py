@@ -45,6 +45,8 @@ _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
+_SECOND: Final = timedelta(seconds=1)
+_DAY: Final = timedelta(days=1)
 _UNIX_MS: Final = re.compile(r"[0-9]{1,15}")
 _RFC_3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?"
@@ -144,8 +146,14 @@ def unix_ms(text: str) -> int | None:
         return None
     day, clock, fraction, zone = match.groups()
     zone = "+00:00" if zone in "Zz" else zone
+    is_leap = clock.endswith(":60")  # RFC 3339, 5.7
+    clock = f"{clock[:-2]}59" if is_leap else clock
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
+        if is_leap:  # Unix time has no number for it: it is taken as the next second
+            moment += _SECOND
+            if (moment - _EPOCH) % _DAY >= _SECOND:
+                return None
         return max((moment - _EPOCH) // _MS, 1)  # 0 would mean that no time was given
     except (ValueError, OverflowError):
         return None

@@ -8,6 +8,7 @@ it delays no other route; a look-up that ended too soon says so in `is_complete`
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from litestar import get
@@ -25,18 +26,19 @@ from services.validate.edge.platform_api.request import (
 )
 from services.validate.edge.platform_api.workers import Workers
 from shared.access.keys import Right, Scope
-from shared.events.log import Reading, Span
+from shared.events.finding import Choose, Read, find_events
+from shared.events.log import Reading, Sieve, Span
 from shared.events.stories import NamedBy, Story, Wanted, since_of, stories
 from shared.http_api.keyed import requires
+from shared.runtime.deadline import Deadline
 from shared.settings.sections import KafkaSettings
-from shared.topics.records import Event
 
 HOUR_MS: Final = 3_600_000
 DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
 # Messages of one answer, the newest first to stay.
 MAX_SHOWN: Final = 100
-# Events that are kept while reading; an address may have very many.
+# Events that are kept in each of the two passes; an address may have very many.
 MAX_EVENTS: Final = 20_000
 _MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
 _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
@@ -64,19 +66,19 @@ class Lookup:
 
     def find(self, wanted: Wanted, since_ms: int, client: str, scope: Scope) -> Found:
         """Return the messages of a client that are wanted. Raises PartUnavailable."""
-        span = Span(since_ms, self._timeout_s)
-        reading = Reading(self._kafka, span, wanted.may_be, lambda _, __: None)
-        events: list[Event] = []
-        is_complete = True
-        for event in reading.events():
-            if event.data.client != client or not wanted.matches(event):
-                continue
-            if len(events) == MAX_EVENTS:
-                is_complete = False
-                break
-            events.append(event)
-        found = [each for each in stories(events) if scope.covers(client, each.sub_client)]
-        is_whole = is_complete and reading.is_complete and len(found) <= MAX_SHOWN
+        deadline = Deadline(self._timeout_s)
+
+        def read(from_ms: int, sieve: Sieve, choose: Choose) -> Read:
+            span = Span(from_ms, deadline.at_most(self._timeout_s))
+            reading = Reading(self._kafka, span, sieve, lambda _, __: None)
+            chosen = filter(choose, reading.events())
+            events = list(islice(chosen, MAX_EVENTS))
+            are_all = next(chosen, None) is None
+            return Read(events, are_all and reading.is_complete)
+
+        looked = find_events(wanted, since_ms, client, read)
+        found = [each for each in stories(looked.events) if scope.covers(client, each.sub_client)]
+        is_whole = looked.is_complete and len(found) <= MAX_SHOWN
         return Found(is_whole, found[-MAX_SHOWN:])
 
 

@@ -99,7 +99,7 @@ def test_a_command_writes_one_order(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--client", "shpo"), "--client: no client 'shpo' is registered; known: shop; did you"),
+        (("--client", "shpo"), "no client 'shpo' is registered; known: shop; did you"),
         (("--client", "shop", "--mailing", "x"), "--mailing: shop has no mailing ID 'x'"),
         (("--client", "shop", "--sub-client", "x"), "--sub-client: shop has no sub-client 'x'"),
         (("--lane", "bluk"), "--lane: no lane 'bluk' is known; known: bulk; did you mean bulk?"),

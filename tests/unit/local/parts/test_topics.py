@@ -6,7 +6,7 @@ import pytest
 from kafka.errors import KafkaConnectionError, KafkaError
 
 from local.parts import topics
-from shared.runtime.errors import PartNotStarted
+from local.process import PartNotStarted
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError
 

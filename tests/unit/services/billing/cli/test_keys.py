@@ -26,7 +26,7 @@ def test_a_key_may_be_for_what_is_registered(scope: Scope) -> None:
 @pytest.mark.parametrize(
     ("scope", "words"),
     [
-        (Scope("shp"), "--client: no client 'shp' is registered; known: shop; did you mean shop"),
+        (Scope("shp"), "no client 'shp' is registered; known: shop; did you mean shop"),
         (Scope("shop", "nosuch"), "the sub-client 'nosuch'; known: north, south; --unregistered"),
     ],
 )

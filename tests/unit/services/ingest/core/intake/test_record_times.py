@@ -8,11 +8,15 @@ from services.ingest.core.intake.attributes import FIRST_MS, unix_ms
 from services.ingest.core.intake.kafka_record import Header, read
 from tests.support.intake_records import DAY, MESSAGE, NOW
 
+LEAP = 1_798_761_600_000  # 2027-01-01T00:00:00Z
 TIMES = [
     ("2026-11-25T06:00:00Z", NOW + DAY),
     ("2026-11-25t07:00:00.250+01:00", NOW + DAY + 250),
     ("2026-11-25 05:00:00.123456789-01:00", NOW + DAY + 123),
     (str(NOW + DAY), NOW + DAY),
+    # A leap second (RFC 3339, 5.7), which only the end of a day in UTC has: the next second.
+    ("2026-12-31T23:59:60Z", LEAP),
+    ("2026-12-31T15:59:60.5-08:00", LEAP + 500),
 ]
 
 
@@ -39,6 +43,10 @@ def test_a_time_is_read_in_both_forms(text: str, wanted: int) -> None:
         "2026-11-25T06:00:00+25:00",
         "0000-01-01T00:00:00Z",
         "20261125T060000Z",
+        "2026-12-31T23:58:60Z",
+        "2026-12-31T23:59:60+01:00",
+        "2026-12-31T23:59:61Z",
+        "9999-12-31T23:59:60Z",
         "-1",
         "1.5",
         "٣" * 13,
