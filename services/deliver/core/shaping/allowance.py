@@ -5,10 +5,9 @@ back unused after that. While the store cannot be asked, and for a while after i
 worker spends its share instead: the limit divided by the number of workers last known. Of a
 window nothing is spent in that while: no worker alone knows what was used.
 
-Owns: the lease, the share, how much to ask for, the turns of mail that is turned away. Does not
-own: the store (shared/store/leases.py), the calls (edge/shaping/). Times are seconds of one
-monotonic clock. Guarantees: nothing is spent from a lease LEASE_S after its answer came, so that a
-process that was paused spends nothing of the past; a share begins empty.
+Owns: the lease, the share, how much to ask for, turns of mail that is turned away. Does not own: the
+store, the calls (edge/shaping/). Times are monotonic seconds. Guarantees: nothing is spent from a
+lease LEASE_S after its answer, so a paused process spends nothing of the past; a share begins empty.
 """
 
 from __future__ import annotations
@@ -74,9 +73,8 @@ class Allowance:
         self.is_asking = False
         self.held_elsewhere = False  # mail of this limit by another one, since the last second
         self._not_before = -NEVER
-        # The share: when the next message may go, and the rest of a window.
-        self._local_at = -NEVER
-        self._local_left, self._was_local = 0.0, False
+        # The share: when the next message may go, the rest of a window.
+        self._local_at, self._local_left, self._was_local = -NEVER, 0.0, False
         self.waiting = 0  # messages of this worker that wait for this limit
         self.most_waiting = room.for_new(self.share_of_messages())  # how many of them may
         self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
