@@ -5,9 +5,9 @@ back unused after that. While the store cannot be asked, and for a while after i
 worker spends its share instead: the limit divided by the number of workers last known. Of a
 window nothing is spent in that while: no worker alone knows what was used.
 
-Owns: the lease, the share, how much to ask for, turns of mail that is turned away. Does not own: the
+Owns: the lease, the share, how much to ask for, turns of mail turned away. Does not own: the
 store, the calls (edge/shaping/). Times are monotonic seconds. Guarantees: nothing is spent from a
-lease LEASE_S after its answer, so a paused process spends nothing of the past; a share begins empty.
+lease LEASE_S after its answer, so a paused process spends nothing of then; a share begins empty.
 """
 
 from __future__ import annotations
