@@ -74,7 +74,7 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
         )
-    if not found.rows:
+    if not found.rows and found.complete:  # who was counted is not known while it is counted again
         require_known(parts, client)
     if as_json:
         print_json(found)

@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 from cli.clients import faults, removing
 from cli.clients.faults import NAMES_SHOWN, unknown_client
-from cli.dkim import command as dkim
 from shared.events.log import Reading
 from shared.registry.client import Client
 from shared.registry.store.view import Loaded
@@ -43,9 +42,9 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "load_known", lambda _: known)
     monkeypatch.setattr(removing, "load_all", lambda _: loaded)
     monkeypatch.setattr(Reading, "events", events)
-    for module in ("cli.clients.removing", "cli.events.command", "cli.events.message", "cli.dkim"):
-        where = dkim if module == "cli.dkim" else importlib.import_module(module)
-        monkeypatch.setattr(where, "find_kafka", lambda *_: KafkaSettings())
+    for name in ("clients.removing", "events.command", "events.message", "dkim.clients"):
+        module = importlib.import_module(f"cli.{name}")
+        monkeypatch.setattr(module, "find_kafka", lambda *_: KafkaSettings())
 
 
 def run(module: str, *words: str) -> Result:
