@@ -56,7 +56,7 @@ def usable_folder(fault: str) -> Iterator[None]:
         path = f"{error.filename}: " if error.filename else ""
         raise UnavailableError(
             f"{fault}: {path}{error.strerror}; let this user write to {ROOT}, or run `./sluice env`"
-            " as the user who may"
+            " as a user who has that permission"
         ) from None
 
 

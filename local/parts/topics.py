@@ -8,7 +8,7 @@ from typing import Final
 from kafka.errors import KafkaError
 
 from local.process import PartNotStarted
-from shared.runtime.clock import monotonic
+from shared.runtime.deadline import Deadline
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
 from shared.topics import names
@@ -22,12 +22,12 @@ def create_topics(kafka: KafkaSettings) -> None:
 
     A broker that has just started on a busy machine is fenced for some seconds and refuses.
     """
-    until = monotonic() + _TIMEOUT_S
+    deadline = Deadline(_TIMEOUT_S)
     while True:
         try:
             ensure_topics(kafka, names.plans(("default",)))
             return
         except (KafkaError, TopicError) as error:
-            if monotonic() > until:
+            if deadline.is_over():
                 raise PartNotStarted(f"Kafka does not take the topics: {error}") from error
             time.sleep(_RETRY_S)
