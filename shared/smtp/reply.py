@@ -39,9 +39,11 @@ _KNOWN_READS: Final = 512
 _PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
 # Some servers write a tab for the blank.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
-# The first line of a lenient reply: the code ends where a word ends, or before "OK".
+# The first line of a lenient reply: the code ends where a word ends, or before "OK". Of blanks
+# only one belongs to the form, as in `_LINE`.
 _CLEAR_CODE: Final = re.compile(
-    rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(-?)[ \t:.,;]*(.*)", re.DOTALL | re.IGNORECASE
+    rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(?:(-)|[ \t]|[:.,;][ \t:.,;]*)?(.*)",
+    re.DOTALL | re.IGNORECASE,
 )
 _BEFORE_CODE: Final = b"\0\t\r \xef\xbb\xbf"
 _PRELIMINARY: Final = b"1"

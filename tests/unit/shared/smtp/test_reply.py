@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
@@ -131,6 +131,8 @@ _PLAIN_LINES = st.from_regex(rb"[2-5][0-9]{2} ([245]\\.[0-9]\\.[0-9]+ )?[ -~]*",
 
 
 @given(st.lists(_PLAIN_LINES, min_size=1, max_size=4), st.booleans())
+@example(lines=[b"250 Ok", b"250  two blanks before the text"], is_lenient=True)
+@example(lines=[b"250 Ok", b"250 - no line of several"], is_lenient=True)
 def test_replies_that_come_in_one_read_are_those_that_come_byte_by_byte(
     lines: list[bytes], is_lenient: bool
 ) -> None:
