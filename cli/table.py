@@ -45,10 +45,15 @@ class Column(Struct, frozen=True):
 Rows = Sequence[Sequence[str]]
 
 
-def terminal_width() -> int:
-    """The columns of the terminal that standard output is, or of COLUMNS."""
+def known_width() -> int | None:
+    """Return the columns of the terminal, or of COLUMNS; None in a pipe or file without it."""
     is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return shutil.get_terminal_size().columns if is_known else PIPED_WIDTH
+    return shutil.get_terminal_size().columns if is_known else None
+
+
+def terminal_width() -> int:
+    """Return the columns that a table may take."""
+    return known_width() or PIPED_WIDTH
 
 
 def lay_out(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:

@@ -16,8 +16,9 @@ import msgspec
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering, require_known
 from cli.events.options import ago_ms, common, progress
-from cli.events.output import event_line
+from cli.events.output import event_lines
 from cli.interrupt import StopAskedError, interruptible
+from cli.table import known_width
 from cli.target import find_kafka
 from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
@@ -86,15 +87,18 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
         print_json(found[-limit:])
     else:
         for event in found[-limit:]:
-            click.echo(event_line(event))
+            click.echo(_shown(event))
+
+
+def _shown(event: Event) -> str:
+    return "\n".join(event_lines(event, known_width()))
 
 
 def _follow(events: Iterable[Event], as_json: bool) -> NoReturn:
     try:
         with interruptible():
             for event in events:
-                shown = msgspec.json.encode(event).decode() if as_json else event_line(event)
-                click.echo(shown)
+                click.echo(msgspec.json.encode(event).decode() if as_json else _shown(event))
     except StopAskedError:
         pass
     except BrokenPipeError:

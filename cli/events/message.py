@@ -20,6 +20,7 @@ from cli.control.output import recorded_line
 from cli.control.topic import read_orders
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import story_lines
+from cli.table import known_width
 from cli.target import find_kafka
 from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
@@ -67,7 +68,9 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
         shown_last = found[-MAX_SHOWN:]
         orders = _orders(kafka) if any(one.state == WAITING for one in shown_last) else []
         for story in shown_last:
-            click.echo("\n".join([*story_lines(story), *_order_lines(story, orders)]))
+            click.echo(
+                "\n".join([*story_lines(story, known_width()), *_order_lines(story, orders)])
+            )
         if len(found) > MAX_SHOWN:
             say(f"and {len(found) - MAX_SHOWN} earlier messages; --json shows them")
         if not found:

@@ -1,11 +1,21 @@
-"""Prints events, and what became of messages."""
+"""Prints events, and what became of messages.
+
+At a terminal, what is wider than it goes on in lines that are indented. Elsewhere (`width` is
+None) an event is one line, for grep.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from datetime import UTC, datetime
+from typing import Final
 
 from shared.events.stories import WAITING, Story
 from shared.topics.records import Event, EventType
+
+_MARGIN: Final = "    "
+# A reply is not wrapped to less than this, however narrow the terminal is.
+_MIN_WIDTH: Final = 40
 
 
 def at(time_ms: int) -> str:
@@ -14,15 +24,18 @@ def at(time_ms: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def event_line(event: Event) -> str:
-    """Return one event as a line."""
+def event_lines(event: Event, width: int | None) -> list[str]:
+    """Return the line of one event, or the lines of it at a terminal that is narrower."""
     data = event.data
-    parts = [at(data.at_ms), f"{event.type.value:<10}", event.subject, data.client]
-    parts += [part for part in (data.recipient, _said(event)) if part]
-    return "  ".join(parts)
+    named = "  ".join([at(data.at_ms), f"{event.type.value:<10}", event.subject, data.client])
+    rest = "  ".join(part for part in (data.recipient, _said(event)) if part)
+    whole = f"{named}  {rest}" if rest else named
+    if width is None or len(whole) <= width:
+        return [whole]
+    return [named, *_wrapped(rest, _MARGIN, width)]
 
 
-def story_lines(story: Story) -> list[str]:
+def story_lines(story: Story, width: int | None) -> list[str]:
     """Return the lines of one message: what it is, its state, its events."""
     lines = [f"{story.mail_id}  {_state(story)}"]
     named = (
@@ -33,11 +46,27 @@ def story_lines(story: Story) -> list[str]:
         ("code", story.code),
         ("metadata", ", ".join(f"{name}={value}" for name, value in story.metadata.items())),
     )
-    lines += [f"    {name:<11} {text}" for name, text in named if text]
+    lines += [f"{_MARGIN}{name:<11} {text}" for name, text in named if text]
     for event in story.events:
         said = _said(event)
-        lines.append(f"    {at(event.data.at_ms)}  {event.type.value:<10}{said and '  ' + said}")
+        line = f"{_MARGIN}{at(event.data.at_ms)}  {event.type.value:<10}{said and '  ' + said}"
+        if said and width is not None and len(line) > width:
+            lines += [line.removesuffix(said).rstrip(), *_wrapped(said, 2 * _MARGIN, width)]
+        else:
+            lines.append(line)
     return lines
+
+
+def _wrapped(text: str, margin: str, width: int) -> list[str]:
+    """Return the text as lines of this width behind a margin; a long word stays whole."""
+    return textwrap.wrap(
+        text,
+        max(width, _MIN_WIDTH),
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _state(story: Story) -> str:

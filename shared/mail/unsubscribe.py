@@ -12,8 +12,9 @@ mail without a link.
 Owns: the form, finding it in a field. Does not own: the return path, the keys and their rotation
 (verp.py), what follows from unsubscribing (validate), the fields that carry it (deliver).
 Guarantees: nothing has to be kept to read a token; each accepted text has one meaning, and each
-meaning one text for a given day; read_token() never raises, and costs one HMAC and two hashes
-however long the text is. See docs/decisions/0142-unsubscribe-links.md.
+meaning one text for a given day, or several that differ in the case of the recipient; read_token()
+never raises, and costs one HMAC and two hashes however long the text is. The reasons are in
+docs/decisions/0142-unsubscribe-links.md.
 """
 
 from __future__ import annotations

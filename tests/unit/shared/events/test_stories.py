@@ -3,7 +3,6 @@
 import pytest
 from msgspec.structs import replace
 
-from cli.events.output import event_line, story_lines
 from shared.events.stories import WAITING, Wanted, stories
 from shared.topics.codec import encode_event, event_id
 from shared.topics.records import Event, EventType, MailEvent
@@ -90,22 +89,3 @@ def test_each_message_has_a_story_of_its_own() -> None:
         (other, "bounced"),
         (MAIL_ID, "delivered"),
     ]
-
-
-def test_a_story_is_shown_with_all_its_names() -> None:
-    deferred = event(
-        EventType.DEFERRED, 0, attempt=1, site="mx.example", reason="451 later\x1b[31m\nnow"
-    )
-    (story,) = stories([deferred])
-    lines = story_lines(story)
-    assert lines[0] == f"{MAIL_ID}  {WAITING}"
-    assert lines[1].split() == ["client", "shop,", "spring"]
-    assert lines[-1].endswith("attempt 1 at mx.example: 451 later [31m now")
-    assert "order=7" in "\n".join(lines)
-
-
-def test_an_event_is_a_line() -> None:
-    line = event_line(event(EventType.DELIVERED, 0, reply="250 ok", site="mx.example", attempt=2))
-    assert line.endswith(
-        f"{MAIL_ID}  shop  Anna@xn--mnchen-3ya.example  attempt 2 at mx.example: 250 ok"
-    )

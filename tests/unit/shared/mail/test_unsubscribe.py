@@ -5,10 +5,12 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.mail import verp
+from shared.mail.recipients import comparable
 from shared.mail.unsubscribe import MAX_CHARS, Unsubscription, make_token, read_token
 from shared.mail.verp import Refused, ReturnPath, parse_keys
 from shared.topics import ids
@@ -67,10 +69,13 @@ def test_only_what_was_made_here_is_accepted(text: str, expected: Unsubscription
     assert read(text) == expected
 
 
-@given(st.integers(0, len(GOOD) - 1), st.characters())
-def test_no_character_can_be_changed(place: int, char: str) -> None:
-    changed = GOOD[:place] + char + GOOD[place + 1 :]
-    assert read(changed) == (MEANT if changed == GOOD else Refused.FORGED)
+@given(place=st.integers(0, len(GOOD) - 1), char=st.characters())
+@example(place=82, char="E")  # the recipient is then anna@isp.exAmple
+def test_no_character_can_be_changed_but_the_case_of_the_recipient(place: int, char: str) -> None:
+    found = read(GOOD[:place] + char + GOOD[place + 1 :])
+    if isinstance(found, Unsubscription):
+        found = replace(found, recipient=comparable(found.recipient))
+    assert found in (MEANT, Refused.FORGED)
 
 
 @given(st.text(max_size=900) | st.binary(max_size=900).map(lambda raw: raw.decode("latin-1")))
