@@ -26,9 +26,8 @@ from cli.control.output import at, recorded_line
 from cli.control.planning import DEFAULT_FOR, duration_s
 from cli.control.topic import read_orders, write_orders
 from cli.target import find_kafka, kafka_options
-from shared.events.finding import Read
 from shared.events.log import Reading, Span
-from shared.events.stories import Wanted
+from shared.events.stories import Read, Wanted
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.run_command import run_command

@@ -22,9 +22,8 @@ from cli.events.options import ago_ms, common, progress
 from cli.events.output import story_lines
 from cli.table import known_width
 from cli.target import find_kafka
-from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
-from shared.events.stories import WAITING, Story, Wanted, stories
+from shared.events.stories import WAITING, Choose, Read, Story, Wanted, find_events, stories
 from shared.runtime.clock import now_ms
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command

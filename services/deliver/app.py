@@ -58,7 +58,7 @@ from shared.runtime.lifecycle import OK
 from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
-from shared.settings.return_keys import REFRESH_S, load_return_keys
+from shared.settings.secret_files import REFRESH_S, load_return_keys
 from shared.store.client import NO_RETRY, connect_async
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit

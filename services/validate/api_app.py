@@ -40,7 +40,7 @@ from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters, Metric
-from shared.settings.return_keys import load_return_keys
+from shared.settings.secret_files import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
 from shared.stream.client import make_producer

@@ -24,7 +24,7 @@ from shared.registry.store.view import ClientView
 from shared.responses.rules.loading import load_rules
 from shared.runtime.service_cli import Running
 from shared.runtime.side_thread import in_side_thread
-from shared.settings.return_keys import load_return_keys
+from shared.settings.secret_files import load_return_keys
 from shared.stream.kit import StreamKit
 from shared.topics import names
 

@@ -28,9 +28,8 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
-from shared.topics.codec import CodecError
+from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
-from shared.topics.returned import decode_returned
 
 GROUP: Final = "sluice.returns"
 MAX_REFUSED: Final = 1_000_000  # each is a programming error; more than these are not remembered

@@ -4,7 +4,7 @@ A reader of committed records ends where the first open transaction begins, and 
 written behind it stays hidden until that transaction is ended: after the death of its writer, some
 20 s (open_transactions.py). On a topic that operators write to, these seconds matter. So
 what lies ahead of the committed records is read as well, and given out if its record does not say
-that it was written in a transaction (shared/topics/in_transaction.py).
+that it was written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 
 Owns: two readers of one partition, the records ahead. Does not own: what a record means.
 Guarantees: poll() and read_whole() return each committed record once, in the order of the log; what
@@ -26,7 +26,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import POLL_MS, LogReader
-from shared.topics.in_transaction import is_in_transaction
+from shared.topics.codec import is_in_transaction
 
 MAX_AHEAD: Final = 10_000
 _AT_ONCE_MS: Final = 0

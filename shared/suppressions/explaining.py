@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from shared.registry.block_list import blocked_by
-from shared.registry.client import Client
-from shared.registry.family import family_of
+from shared.registry.client import Client, family_of
 from shared.topics.suppressions import (
     BLOCKED,
     REASONS,

@@ -13,7 +13,7 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender
 from shared.mail import verp
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 from shared.topics import ids
 from tests.messages import load
 from tests.support.pool_talk import envelope, pools_to, run

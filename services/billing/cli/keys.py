@@ -16,7 +16,7 @@ from cli.clients.faults import listed, unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from services.billing.cli.opening import answering, as_json_option
-from shared.access.audit import Action
+from shared.access.checking import Action
 from shared.access.keys import AccessKey, Right, Scope
 from shared.access.topic import create_key, read_keys, read_log, revoke_key
 from shared.registry.client import Client

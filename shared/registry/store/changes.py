@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from shared.registry.client import Client
-from shared.registry.family import fault_of
+from shared.registry.client import Client, fault_of
 from shared.registry.file.clients_file import RegistryError, RegistryFault
 from shared.topics.control import Order
 

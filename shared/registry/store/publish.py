@@ -37,8 +37,8 @@ from shared.stream.client import client_options
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
+from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
-from shared.topics.in_transaction import IN_TRANSACTION
 
 CHANGE_TIMEOUT_S: Final = 30.0
 # kafka-python's commit waits without a limit: a command that hangs in it is ended.

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from services.billing.core.cells import RECEIVED, Cell
-from shared.quotas.limits import Limit, scopes_of
+from shared.registry.client import Limit, scopes_of
 from shared.topics.quotas import THRESHOLDS, QuotaBeat, QuotaEvent, QuotaScope, QuotaState
 from shared.topics.records import EventType
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from shared.quotas.limits import all_limits
-from shared.registry.client import Client, OverQuota
+from shared.registry.client import Client, OverQuota, all_limits
 from shared.topics.quotas import QuotaScope, QuotaState
 
 

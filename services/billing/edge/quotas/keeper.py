@@ -39,9 +39,8 @@ from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.quotas.accepted import AcceptedMail
 from services.billing.edge.usage_view import AsksEnds, progress_of
-from shared.quotas.limits import Limit, all_limits
 from shared.quotas.view import Quotas, QuotaView
-from shared.registry.client import Client
+from shared.registry.client import Client, Limit, all_limits
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.errors import Unavailable

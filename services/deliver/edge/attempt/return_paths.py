@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.outcome import Bounced, Outcome
 from services.deliver.core.attempt.return_path import misalignment, return_path
 from services.deliver.edge.attempt.parts import Sender
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 from shared.topics.records import Envelope
 
 log = logging.getLogger(__name__)

@@ -50,9 +50,9 @@ from shared.stream.silence import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
+from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION as CONTROL_PARTITION
 from shared.topics.control import Order, encode_order
-from shared.topics.in_transaction import IN_TRANSACTION
 from shared.topics.reputation import PARTITION, Place, encode_state
 
 log = logging.getLogger(__name__)

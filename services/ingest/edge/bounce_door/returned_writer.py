@@ -10,8 +10,8 @@ from services.ingest.edge.writing.outbox import BatchResult, PendingWrite, Writt
 from services.ingest.edge.writing.record_sender import RecordSender, Send, SenderFailpoints
 from shared.stream.transactions import Output
 from shared.topics import names
+from shared.topics.codec import encode_returned
 from shared.topics.records import Returned
-from shared.topics.returned import encode_returned
 
 FAILPOINTS: Final = SenderFailpoints("ingest.bounce_sent", "ingest.bounce_acknowledged")
 

@@ -46,7 +46,7 @@ from shared.registry.client import Client
 from shared.runtime.certificates import Certificates
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
-from shared.settings.return_keys import KeysFile, load_return_keys
+from shared.settings.secret_files import KeysFile, load_return_keys
 from shared.settings.sections import ReturnPathSettings
 from shared.stream.kit import StreamKit
 from shared.stream.reachability import cleared_by

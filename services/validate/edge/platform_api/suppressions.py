@@ -41,7 +41,7 @@ from services.validate.edge.platform_api.request import (
 )
 from shared.access.keys import Right
 from shared.http_api.keyed import requires
-from shared.registry.family import Family, family_of
+from shared.registry.client import Family, family_of
 from shared.suppressions.changes import addition, removal
 from shared.suppressions.csv_file import Recipient as Named
 from shared.suppressions.csv_file import as_csv

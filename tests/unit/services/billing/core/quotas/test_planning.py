@@ -15,8 +15,7 @@ from services.billing.core.quotas.planning import (
     uncounted,
     used_of,
 )
-from shared.quotas.limits import Limit
-from shared.registry.client import OverQuota
+from shared.registry.client import Limit, OverQuota
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 
 SHOP, SOUTH = QuotaScope("shop"), QuotaScope("shop", "south")
