@@ -52,8 +52,8 @@ from shared.audit.lost import QueueLook, is_settled, with_lost
 from shared.audit.returned import ReturnedBooks
 from shared.audit.returned_log import ReturnedTopics, ends_of, read_returned
 from shared.audit.returned_report import ReturnedReport
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options

@@ -9,9 +9,8 @@ import click
 from cli.answer import Exit, fail, print_json, say
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services, in_lines_of
 from cli.stack.state import environment_of
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 
 
 @click.group(help="Look at the settings.", cls=HelpGroup)

@@ -28,9 +28,8 @@ from cli.control.topic import read_orders, write_orders
 from cli.target import find_kafka, kafka_options
 from shared.events.log import Reading, Span
 from shared.events.stories import Read, Wanted
-from shared.runtime.clock import now_ms
-from shared.runtime.deadline import Deadline
-from shared.runtime.run_command import run_command
+from shared.runtime.clock import Deadline, now_ms
+from shared.runtime.commands import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb

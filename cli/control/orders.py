@@ -10,7 +10,7 @@ from cli.control.output import order_lines
 from cli.control.topic import read_orders
 from cli.target import find_kafka, kafka_options
 from shared.runtime.clock import now_ms
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 
 
 @click.command()

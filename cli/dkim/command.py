@@ -33,11 +33,9 @@ from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.files import RSA_BITS, KeyFault, PrivateKey
 from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
 from shared.mailauth.dkim_keys.table import TABLE, Key, KeyEntry
-from shared.runtime.clock import now_ms
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, now_ms
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import UsageError
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.topics.names import is_client_name
 
 P = ParamSpec("P")

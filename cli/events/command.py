@@ -22,7 +22,7 @@ from cli.table import known_width
 from cli.target import find_kafka
 from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 from shared.topics.records import Event, EventType
 
 

@@ -25,8 +25,8 @@ from cli.target import find_kafka
 from shared.events.log import Reading, Sieve, Span
 from shared.events.stories import WAITING, Choose, Read, Story, Wanted, find_events, stories
 from shared.runtime.clock import now_ms
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics.control import Order
 

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 
 from cli.queue.counting import QueueCounts, Waiting, queues_of
 from shared.events.log import Progress
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.backlog import Backlog, topic_names

@@ -9,8 +9,7 @@ import click
 
 from cli.responses import counters, review_list, reviews
 from cli.responses.classify import classify
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 
 
 @click.group(

@@ -24,8 +24,7 @@ from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.merging import Source
 from shared.responses.counting.reviewing import CountingRules
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
-from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options

@@ -8,7 +8,7 @@ from typing import Final
 
 from kafka.errors import KafkaError
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer

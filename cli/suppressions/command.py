@@ -32,8 +32,7 @@ from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.store.view import load_all
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import addition, removal
 from shared.suppressions.csv_file import as_csv

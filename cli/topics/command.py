@@ -20,9 +20,8 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics

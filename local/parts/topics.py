@@ -8,7 +8,7 @@ from typing import Final
 from kafka.errors import KafkaError
 
 from local.process import PartNotStarted
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
 from shared.topics import names

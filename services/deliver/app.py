@@ -54,8 +54,8 @@ from services.deliver.sending import (
     make_tracer,
 )
 from services.deliver.settings import Settings
+from shared.runtime.checks import EventLoopBeat, Progress
 from shared.runtime.lifecycle import OK
-from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
 from shared.settings.secret_files import REFRESH_S, load_return_keys

@@ -34,9 +34,9 @@ from shared.http_api.server import ApiServer
 from shared.mail.verp import Keys
 from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters, Metric

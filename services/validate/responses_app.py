@@ -21,7 +21,7 @@ from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
-from shared.runtime.side_thread import in_side_thread
+from shared.runtime.threads import in_side_thread
 from shared.store.client import connect
 from shared.store.counters import CounterStore
 from shared.stream.kit import StreamKit
@@ -56,7 +56,7 @@ def counting_in_thread(
 ) -> AbstractContextManager[None]:
     """Count in a thread while the block runs."""
     worker = _worker(settings, running, view)
-    return in_side_thread("responses", "counting bounces", worker.run, running)
+    return in_side_thread("responses", "counting bounces", worker.run, running.stop)
 
 
 def _worker(settings: Settings, running: Running, view: ClientView) -> ResponsesWorker:

@@ -23,7 +23,7 @@ from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.rules.loading import load_rules
 from shared.runtime.service_cli import Running
-from shared.runtime.side_thread import in_side_thread
+from shared.runtime.threads import in_side_thread
 from shared.settings.secret_files import load_return_keys
 from shared.stream.kit import StreamKit
 from shared.topics import names
@@ -34,7 +34,7 @@ def returned_mail_in_thread(
 ) -> AbstractContextManager[None]:
     """Read returned mail in a thread while the block runs. Raises UsageError."""
     worker = _worker(settings, running, view)
-    return in_side_thread("returns", "reading returned mail", worker.run, running)
+    return in_side_thread("returns", "reading returned mail", worker.run, running.stop)
 
 
 def _worker(settings: Settings, running: Running, view: ClientView) -> ReturnsWorker:

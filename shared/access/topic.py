@@ -25,7 +25,7 @@ from shared.access.keys import (
     hash_of,
     new_key,
 )
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics

@@ -23,7 +23,7 @@ from shared.access.checking import AuditEntry, Denial, DenialSums, Grant, check,
 from shared.access.keys import AccessKey
 from shared.access.topic import PARTITION, apply_record
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.log_reader import LogReader
 from shared.topics import names

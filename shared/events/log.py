@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import FETCH_MIN_BYTES, client_options

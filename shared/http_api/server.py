@@ -16,8 +16,8 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.tcp import in_url, listen
 
 _STOP_TIMEOUT_S: Final = 5.0

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from shared.runtime.commands import OutputLost, give_up_output
 from shared.runtime.errors import Exit, Unavailable, UsageError
 from shared.runtime.failpoints import FailpointError
-from shared.runtime.run_command import OutputLost, give_up_output
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK

@@ -23,12 +23,11 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.commands import HelpGroup, guard_output, program_name, take_short_help
 from shared.runtime.errors import Exit
 from shared.runtime.health import HealthServer
-from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.machine import bind_processors, calm_collector, keep_freed_memory
-from shared.runtime.run_command import guard_output, program_name, take_short_help
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters
 from shared.settings.describe import in_lines, show

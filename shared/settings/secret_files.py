@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail.verp import Keys, parse_keys
-from shared.runtime.reloaded_file import FileForm, ReloadedFile
+from shared.runtime.reloaded_files import FileForm, ReloadedFile
 from shared.settings.loader import Fault, SettingsError
 from shared.settings.sections import ReturnPathSettings
 

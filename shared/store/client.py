@@ -29,8 +29,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.runtime.connect_words import words_of
 from shared.runtime.errors import Unavailable
+from shared.runtime.tcp import words_of
 from shared.settings.secret_files import (
     SecretFault,
     SecretFile,

@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import FETCH_MIN_BYTES, ClientOptions, make_consumer
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord

@@ -15,9 +15,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from shared.runtime.checks import Probe, Progress
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.probe import Probe
-from shared.runtime.progress import Progress
 from shared.runtime.service_cli import Running
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.admin import ensure_topics_until

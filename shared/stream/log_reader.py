@@ -14,7 +14,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import skip_headers_after

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kafka.errors import KafkaError
 
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 

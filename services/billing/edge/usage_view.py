@@ -15,7 +15,7 @@ from services.billing.core.cells import decode_cell
 from services.billing.core.rows import Row, gather
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.store.read_cells import Snapshot
 from shared.store.read_pieces import as_copy_if_changed
 

@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from shared.registry.client import REMOVED_PREFIX, Client, decode_client
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader

@@ -27,8 +27,7 @@ from msgspec import Struct
 from shared.registry.client import REMOVED_PREFIX, Client, encode_client, is_forgotten, key_of
 from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
-from shared.runtime.clock import SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, SystemClock
 from shared.runtime.errors import Exit, PartUnavailable
 from shared.runtime.failpoints import Failpoints
 from shared.settings.sections import KafkaSettings

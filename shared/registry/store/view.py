@@ -22,10 +22,9 @@ from msgspec import Struct
 
 from shared.registry.client import Client, is_forgotten
 from shared.registry.store.log import Reading
-from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.deadline import Deadline
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.clock import Clock, Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable
+from shared.runtime.threads import EnduringThread
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options
 from shared.topics.names import CLIENTS

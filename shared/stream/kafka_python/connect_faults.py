@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka.errors import KafkaConnectionError, KafkaError
 
-from shared.runtime.connect_words import is_refusal, words_of
+from shared.runtime.tcp import is_refusal, words_of
 
 
 class CannotConnect(KafkaConnectionError):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 kafka-python 3.0.12 logs it as an error, in up to ten places, and with a traceback where the socket
 was reset: a restart of a broker looks like a fault of the program. The client connects again by
-itself, and the broker probe (shared/runtime/probe.py) says when that takes long.
+itself, and the broker probe (shared/runtime/checks.py) says when that takes long.
 
 Owns: which records are about a lost connection. A record is only changed if the exception in it is
 one of those that an unreachable broker causes, or one that refuses TLS or the login; all others,

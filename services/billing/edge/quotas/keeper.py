@@ -42,9 +42,9 @@ from services.billing.edge.usage_view import AsksEnds, progress_of
 from shared.quotas.view import Quotas, QuotaView
 from shared.registry.client import Client, Limit, all_limits
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.errors import Unavailable
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader

@@ -26,8 +26,8 @@ from services.deliver.core.control.freshness import Freshness
 from services.deliver.core.control.orders import MAX_ORDERS, Orders
 from services.deliver.core.tracing.traces import NO_TRACES, Traces
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.telemetry import Counters, Metric
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader

@@ -12,7 +12,7 @@ from typing import Final
 
 from kafka.errors import KafkaError
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader

@@ -40,8 +40,8 @@ from services.deliver.edge.reputation.metrics import ReputationMetrics
 from services.deliver.edge.reputation.providers import ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView, States
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord

@@ -13,8 +13,7 @@ from typing import Final
 from services.deliver.core.routing.sites import Mx
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.edge.dns.resolver import Resolver
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 
 LOOK_UP_S: Final = 3.0
 MAX_DOMAINS: Final = 20_000

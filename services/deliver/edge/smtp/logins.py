@@ -33,7 +33,7 @@ from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.authentication import authenticate
 from services.deliver.edge.smtp.login_watch import LoginWatch
-from shared.runtime.reloaded_file import FileForm, ReloadedFile
+from shared.runtime.reloaded_files import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply

@@ -8,7 +8,7 @@ from services.ingest.edge.smtp_server.certificates import load_pair
 from services.ingest.edge.smtp_server.context import TimeLimits
 from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan
 from services.ingest.settings import IngestSettings
-from shared.runtime.certificates import Certificates
+from shared.runtime.reloaded_files import Certificates
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.options import ServerOptions
 

@@ -43,8 +43,8 @@ from services.ingest.edge.writing.record_sender import RecordSender
 from services.ingest.settings import IngestSettings
 from shared.mail.verp import day_of
 from shared.registry.client import Client
-from shared.runtime.certificates import Certificates
-from shared.runtime.probe import Probe
+from shared.runtime.checks import Probe
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
 from shared.settings.secret_files import KeysFile, load_return_keys
 from shared.settings.sections import ReturnPathSettings

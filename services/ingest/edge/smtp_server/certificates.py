@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.ingest.settings import IngestSettings
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
+from shared.runtime.reloaded_files import Certificates
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:

@@ -30,8 +30,8 @@ from services.ingest.edge.smtp_server.connection import SmtpConnection
 from services.ingest.edge.smtp_server.context import Connection, Connections, ServerContext
 from services.ingest.edge.smtp_server.listener import Listener
 from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from shared.runtime.checks import EventLoopBeat, Progress
 from shared.runtime.errors import UsageError
-from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
 from shared.settings.addresses import split_address

@@ -38,7 +38,7 @@ from shared.events.stories import (
     stories,
 )
 from shared.http_api.keyed import requires
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.settings.sections import KafkaSettings
 
 HOUR_MS: Final = 3_600_000

@@ -16,7 +16,7 @@ import threading
 from typing import Final
 
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import CLOSE_TIMEOUT_S
+from shared.runtime.threads import CLOSE_TIMEOUT_S
 
 TICK_S: Final = 0.25
 PAUSE_S: Final = 2.0

@@ -33,8 +33,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.threads import EnduringThread
 from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 

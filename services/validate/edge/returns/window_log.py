@@ -12,8 +12,7 @@ from contextlib import closing
 from typing import Final
 
 from services.validate.core.returns.windows import PREFIX, Windows, decode_window
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.runtime.clock import FakeClock, SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, FakeClock, SystemClock
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.health import judge

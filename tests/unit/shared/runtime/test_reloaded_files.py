@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
+from shared.runtime.reloaded_files import Certificates
 from tests.support.certificates import self_signed
 
 
