@@ -26,8 +26,7 @@ from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
-from shared.stream.replicas import grow, plan_growth
-from shared.stream.topic_configs import TopicReport, Wanted, alter, compare
+from shared.stream.topic_configs import TopicReport, Wanted, alter, compare, grow, plan_growth
 from shared.topics import names
 from shared.topics.names import TopicPlan
 

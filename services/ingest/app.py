@@ -19,7 +19,7 @@ from services.ingest.edge.intake.relay import Intake
 from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.settings import IngestSettings, Settings
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.checks import Probe
 from shared.runtime.errors import UsageError

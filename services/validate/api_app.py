@@ -32,7 +32,7 @@ from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
 from shared.http_api.server import ApiServer
 from shared.mail.verp import Keys
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK

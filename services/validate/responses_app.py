@@ -15,7 +15,7 @@ from services.validate.edge.responses.opening import WorkerParts
 from services.validate.edge.responses.worker import ELECTION_TOPIC, SERVICE, ResponsesWorker
 from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.errors import UsageError

@@ -19,7 +19,7 @@ from services.validate.edge.returns.processor import SERVICE, ReturnsProcessor, 
 from services.validate.edge.returns.window_log import WindowLog
 from services.validate.edge.returns.worker import ReturnsWorker, WorkerParts
 from services.validate.settings import Settings
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.rules.loading import load_rules
 from shared.runtime.service_cli import Running

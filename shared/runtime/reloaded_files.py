@@ -23,8 +23,7 @@ from shared.runtime.errors import UsageError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_Stamp = tuple[int, int, int]
-_Stamp = tuple[int, int, int, int]
+_Stamp = tuple[int, ...]
 # Forward secrecy and TLS 1.2 at least (RFC 8996, RFC 9325).
 _OLDEST: Final = ssl.TLSVersion.TLSv1_2
 
@@ -143,7 +142,7 @@ class Certificates:
             log.info("certificate reloaded", extra={"file": str(self._paths[0])})
 
     def expires_at_s(self) -> float:
-        """Return the Unix time at which the certificate in force expires; any thread may call it."""
+        """Return the Unix time at which the certificate expires; any thread may call it."""
         self.refresh()
         return self._expires_at_s
 

@@ -1,22 +1,26 @@
 """Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
-Owns the connection settings, and the options of TLS and login. Does not own the stored data: each
-script has its own module, with its keys.
+Owns the connection settings, the options of TLS and login, and how a Lua script is run: name.lua
+lies beside the module that calls it. A script is called with EVALSHA, and with EVAL if the server
+does not know it (restarted, SCRIPT FLUSH, a replica promoted), so scripts need not be loaded
+before. Does not own the stored data: each script has its own module, with its keys.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
-abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply
-cannot be taken for the reply to another command. A command is sent again after a broken
-connection, so every write must be idempotent or carry its source offset.
+abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
+be taken for the reply to another command. A command is sent again after a broken connection, so
+every write must be idempotent or carry its source offset.
 
-The files of TLS and login are read once when a client is created, so that a wrong one stops a
-process with one line. redis-py reads certificates and keys again for each new connection, and asks
-PasswordFromFile for the password: a rotation needs no restart. Connections that are open stay open.
+The files of TLS and login are read once when a client is created, so that an unusable file stops
+the process with one line. redis-py reads certificates and keys again for each new connection, and
+asks PasswordFromFile for the password: a rotation needs no restart. Open connections stay open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from typing import Any, Final
 
 import redis
@@ -24,7 +28,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -51,10 +55,11 @@ MAX_CONNECTIONS: Final = 32
 WORST_CALL_S: Final = (RETRIES + 1) * (CONNECT_TIMEOUT_S + COMMAND_TIMEOUT_S) + 1.0
 
 _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
+_PACKAGE: Final = "shared.store"
 
 
 class PasswordFromFile(CredentialProvider):
-    """The user, and the password that the file holds now."""
+    """Provides the user name, and the password that the file holds at that time."""
 
     def __init__(self, user: str, file: SecretFile) -> None:
         self._user = user
@@ -69,12 +74,12 @@ class PasswordFromFile(CredentialProvider):
         return (self._user, password) if self._user else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Return the same; the file is small."""
+        """Return the same. Reading the small file does not block the loop noticeably."""
         return self.get_credentials()
 
 
 def login_options(redis: RedisSettings) -> dict[str, Any]:
-    """Return redis-py's options. Raises SettingsError if a file cannot be used."""
+    """Return redis-py's options of TLS and login. Raises SettingsError if a file is unusable."""
     files = TlsFiles(redis.tls_ca_file, redis.tls_certificate_file, redis.tls_key_file)
     require_tls("redis", files)
     require_secrets("redis", {"password_file": redis.password_file})
@@ -134,3 +139,41 @@ def store_errors() -> Iterator[None]:
         yield
     except (RedisError, UnicodeDecodeError) as error:
         raise StoreUnavailable(f"Redis: {words_of(error)}") from error
+
+
+def _load(name: str) -> tuple[str, str]:
+    source = resources.files(_PACKAGE).joinpath(f"{name}.lua").read_text("utf-8")
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Script:
+    """One script on one client. Its Lua header describes its keys, arguments and result."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._client = client
+        self._source, self._sha = _load(name)
+
+    def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
+        with store_errors():
+            try:
+                return self._client.evalsha(self._sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self._client.eval(self._source, len(keys), *keys, *arguments)
+
+
+class AsyncScript:
+    """One script on a client of one asyncio loop."""
+
+    def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
+        self._client = client
+        self._source, self._sha = _load(name)
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
+        client: Any = self._client
+        with store_errors():
+            try:
+                return await client.evalsha(self._sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await client.eval(self._source, len(keys), *keys, *arguments)

@@ -22,7 +22,7 @@ class Limits(Struct, frozen=True):
 
     `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
     a revoked partition is kept for the same reason; no other member reads it meanwhile.
-    `handover_grace_s`: after this time they are moved, so that others can read it (move.py), to
+    `handover_grace_s`: after this time they are moved, so that others can read it (holdings.py), to
     `handover_topic`, if there is one; it must be among the topics that the worker reads.
     """
 

@@ -26,9 +26,8 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
-from shared.stream.holdings import GroupMember
+from shared.stream.holdings import GroupMember, Move, to_commit
 from shared.stream.jobs import AssignedPartition, Job
-from shared.stream.move import Move, to_commit
 from shared.stream.transactions import Output, TransactionLost
 
 log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class OutcomeWriter:
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Move the jobs that are still in flight, together with the next outcomes (move.py)."""
+        """Move the jobs that are still in flight, together with the next outcomes (holdings.py)."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:

@@ -1,7 +1,7 @@
 """The planned Kafka configuration of each topic, its differences from a broker's, and its replicas.
 
 Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading
-or altering them on a broker (shared/stream/topic_configs.py, replicas.py), the names (names.py).
+or altering them on a broker (shared/stream/topic_configs.py), the names (names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock

@@ -14,12 +14,10 @@ from typing import Final, Protocol
 
 import redis
 
-from shared.store.adopt_log import AdoptLog
-from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
+from shared.store.apply_cells import AdoptLog, Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
 from shared.store.read_cells import Counts, ReadCells, Snapshot
-from shared.store.read_changes import Moment, ReadChanges
-from shared.store.read_pieces import ReadPieces
+from shared.store.read_pieces import Moment, ReadChanges, ReadPieces
 from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.

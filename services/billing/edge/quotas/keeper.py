@@ -49,7 +49,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader
 from shared.stream.outputs import client_copy
-from shared.stream.silence import Silence
+from shared.stream.topic_follower import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names

@@ -46,7 +46,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
-from shared.stream.silence import Silence
+from shared.stream.topic_follower import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names

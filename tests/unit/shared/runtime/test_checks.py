@@ -1,4 +1,4 @@
-"""The checks of a process: a loop that makes no progress is stuck; a probe keeps its last result."""
+"""The checks of a process: a loop without progress is stuck; a probe keeps its last result."""
 
 from __future__ import annotations
 
