@@ -16,7 +16,7 @@ from kafka.structs import TopicPartition
 
 from cli.queue.counting import queues_of
 from cli.queue.reading import QueueReading
-from shared.audit.lost import QueueLook
+from shared.audit.conservation import QueueLook
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.backlog import ASK_TIMEOUT_MS, topic_names

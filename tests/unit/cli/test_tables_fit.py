@@ -23,7 +23,7 @@ from services.billing.core.answer import Usage
 from services.billing.core.cells import COUNTERS
 from services.billing.core.rows import KEYS
 from services.billing.core.rows import Row as UsageRow
-from shared.audit.conservation import BookRow, Report
+from shared.audit.report import BookRow, Report
 from shared.registry.client import Client, Code
 
 CLIENTS = ("a-client-with-thirty-letters-1", "a-client-with-thirty-letters-2")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 
 from shared.audit.conservation import (
-    BookRow,
     Books,
     Doubles,
-    FaultKind,
-    Report,
+    QueueLook,
+    is_settled,
     judge,
-    mail_id_text,
     parse_mail_id,
+    with_lost,
 )
 from shared.audit.doubles import DoubleSearch, IdBuckets
-from shared.audit.lost import QueueLook, is_settled, with_lost
+from shared.audit.report import BookRow, FaultKind, Report
 from shared.topics import ids
 from shared.topics.records import Event, EventType, MailEvent
 
@@ -74,7 +73,7 @@ def test_messages_that_have_an_end_are_not_among_the_unfinished() -> None:
         mail_id = books.add_event(event)
         if mail_id is not None:
             search.add(event, mail_id)
-    assert sorted(map(mail_id_text, search.unfinished(received))) == sorted(mail[1:])
+    assert sorted(map(ids.from_bytes, search.unfinished(received))) == sorted(mail[1:])
     assert judge(books, Doubles({}, {}), settled=False).lost == 0
     search.close()
     received.close()
