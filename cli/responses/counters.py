@@ -26,8 +26,8 @@ from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.client import Client
 from shared.responses.counting.counting import decode_counter
-from shared.suppressions.changes import removal
-from shared.suppressions.changes import reset as reset_of
+from shared.suppressions.entries import removal
+from shared.suppressions.entries import reset as reset_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 

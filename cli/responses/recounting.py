@@ -30,7 +30,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options
 from shared.stream.source_log import SKEW_MS, SourceLog
 from shared.topics import names
-from shared.topics.reviews import Review
+from shared.topics.control import Review
 from shared.topics.suppressions import Suppression
 
 BATCH: Final = 5_000

@@ -19,7 +19,7 @@ from cli.suppressions.options import common
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
-from shared.topics.reviews import Review, ReviewVerdict, key_of
+from shared.topics.control import Review, ReviewVerdict, review_key
 
 _COMMANDS = {ReviewVerdict.EXCLUDED: "rewind", ReviewVerdict.COUNTED: "accept"}
 
@@ -46,7 +46,7 @@ def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
 
     A review that is taken back already passes: the command before may have died after it.
     """
-    found = known.get(key_of(asked))
+    found = known.get(review_key(asked))
     if found is None:
         raise click.UsageError(f"--undo: no such window was reviewed. {_others(asked, known)}")
     if found.verdict is not asked.verdict:

@@ -15,9 +15,8 @@ from shared.stream.client import client_options, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION
+from shared.topics.control import PARTITION, Review, decode_review, encode_review, is_review
 from shared.topics.names import CONTROL
-from shared.topics.reviews import Review, decode_review, encode_review, is_review
 
 POLL_MS: Final = 200
 READ_S: Final = 60.0

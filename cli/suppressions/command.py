@@ -34,9 +34,8 @@ from cli.target import find_kafka
 from shared.registry.store.view import load_all
 from shared.runtime.commands import HelpGroup, run_command
 from shared.settings.sections import KafkaSettings
-from shared.suppressions.changes import addition, removal
 from shared.suppressions.csv_file import as_csv
-from shared.suppressions.explaining import explain, names_of
+from shared.suppressions.entries import addition, explain, names_of, removal
 from shared.topics.suppressions import (
     REASONS,
     Suppression,

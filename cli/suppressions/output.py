@@ -11,7 +11,7 @@ from cli.answer import print_json
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.terminal import visible
 from shared.plurals import counted
-from shared.suppressions.explaining import Explanation
+from shared.suppressions.entries import Explanation
 from shared.topics.suppressions import Suppression
 
 _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")

@@ -63,16 +63,9 @@ from shared.store.client import NO_RETRY, connect_async
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
-from shared.topics.names import (
-    DELIVER_PATTERN,
-    EVENTS,
-    HANDOVER,
-    RETRY_TOPICS_S,
-    RETURNED,
-    deferred,
-    outbound,
-)
+from shared.topics.names import DELIVER_PATTERN, EVENTS, HANDOVER, RETURNED, deferred, outbound
 from shared.topics.records import Message
+from shared.topics.retry_topics import RETRY_TOPICS_S
 
 log = logging.getLogger(__name__)
 

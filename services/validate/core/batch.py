@@ -26,8 +26,8 @@ from shared.registry.client import Client
 from shared.submission.attribution import unsent_event
 from shared.submission.duplicates import duplicate_event, reused_event, withdrawn_event
 from shared.topics import ids
-from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Envelope, EventType, MailEvent, Message
+from shared.topics.retry_topics import hop_envelope, next_hop
 from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn
 
 Mailing = tuple[str, str, str]

@@ -26,8 +26,8 @@ from shared.responses.counting.incidents import (
 from shared.responses.counting.merging import Merged, Source
 from shared.responses.counting.reviewing import CountingRules
 from shared.topics.codec import CodecError
+from shared.topics.control import ReviewVerdict
 from shared.topics.names import EVENTS
-from shared.topics.reviews import ReviewVerdict
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,

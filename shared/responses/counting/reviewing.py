@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from shared.responses.counting.facts import Fact
 from shared.responses.counting.incidents import IncidentPolicy
-from shared.topics.reviews import Review, ReviewVerdict
+from shared.topics.control import Review, ReviewVerdict
 
 _DIGEST_BYTES: Final = 16
 

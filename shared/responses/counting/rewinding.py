@@ -16,7 +16,7 @@ from shared.responses.counting.counting import BounceCounter, Limits
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import Incidents, decode_incidents
 from shared.responses.counting.reviewing import CountingRules, is_in
-from shared.topics.reviews import Review
+from shared.topics.control import Review
 from shared.topics.suppressions import (
     BY_COUNTER,
     CounterReset,

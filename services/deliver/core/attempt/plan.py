@@ -19,8 +19,8 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, 
 from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt
 from services.deliver.core.attempt.turns import next_turn_before
 from shared.submission.attribution import versions_of
-from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent
+from shared.topics.retry_topics import hop_envelope, next_hop
 
 
 class PlannedEvent(Struct, frozen=True):

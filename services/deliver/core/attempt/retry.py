@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.topics.names import DELAYS_S, JITTER_SHARE
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
 

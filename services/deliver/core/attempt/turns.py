@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Final
 
 from services.deliver.core.attempt.retry import Retry, RetryTimes
-from shared.topics.names import DELAYS_S, JITTER_SHARE, TURNS_S
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 # Until when a record of each topic may wait, behind others that are due later.
 _LONGEST_S: Final[dict[str, float]] = {

@@ -24,8 +24,9 @@ from typing import Final
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.room import FILL_S
 from shared.mail.domains import domain_of
-from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
+from shared.topics.names import deferred
 from shared.topics.records import Envelope
+from shared.topics.retry_topics import JITTER_SHARE, RETRY_TOPICS_S
 
 # How often a record that is held is looked at again, and one whose turn is to come.
 LOOK_S: Final = 0.1

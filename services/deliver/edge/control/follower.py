@@ -32,9 +32,8 @@ from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, decode_order
+from shared.topics.control import PARTITION, Order, decode_order, is_review
 from shared.topics.names import CONTROL
-from shared.topics.reviews import is_review
 from shared.topics.traces import Trace, decode_trace, is_trace
 
 log = logging.getLogger(__name__)

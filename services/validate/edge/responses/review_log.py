@@ -17,8 +17,7 @@ from shared.stream.log_reader import LogReader
 from shared.stream.relay import NotReady
 from shared.topics import names
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION
-from shared.topics.reviews import Review, decode_review, is_review
+from shared.topics.control import PARTITION, Review, decode_review, is_review
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.deliver.core.attempt.retry import Retry, RetryTimes, next_attempt
 from services.deliver.core.attempt.turns import next_turn, next_turn_before
-from shared.topics.names import DELAYS_S, JITTER_SHARE, RETRY_TOPICS_S, TURNS_S
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, RETRY_TOPICS_S, TURNS_S
 
 TIMES = RetryTimes()
 LONGEST_TURN_S = 43_200
