@@ -29,7 +29,8 @@ from cli.clients.faults import listed, unknown_client
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
-from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import parse_clients_yaml
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.store.view import load_registry
 from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable

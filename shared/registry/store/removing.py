@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from shared.registry.client import Client, is_forgotten
-from shared.registry.file.clients_file import RegistryError, RegistryFault
+from shared.registry.file.yaml_tree import RegistryError, RegistryFault
 from shared.registry.removal import (
     Removal,
     orders_at_removal,
