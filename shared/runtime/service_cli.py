@@ -126,7 +126,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """Run a service without verbs of its own; its `__main__` needs nothing else."""
+    """Run a service that has no further verbs; its `__main__` needs nothing else."""
     run_cli(service_cli(service, model, serve))
 
 
