@@ -1,9 +1,9 @@
 """Ends the process when a guarded step takes too long.
 
 It is meant for kafka-python's calls that wait without a limit. Ending the process during a guarded
-step is safe: its successor reads everything that the process holds from Kafka again. Time during
-which no broker can be reached does not count: a successor could do no more, and the front door,
-which answers 451 meanwhile, would be unavailable until Kafka is back.
+step is safe: its successor reads from Kafka again everything that the process holds. Time without a
+reachable broker does not count: a successor could do no more, and the front door, which answers 451
+meanwhile, would be unavailable until Kafka is back.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Watchdog:
         self,
         limit_s: float = DEFAULT_LIMIT_S,
         end: Callable[[str, float], None] = _end_process,
-        is_away: Callable[[], bool] = _never,
+        is_unavailable: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable; called once a step is slow."""
+        """`is_unavailable` returns whether no broker can be reached; called once a step is slow."""
         self._limit_s = limit_s
         self._end = end
-        self._is_away = is_away
+        self._is_unavailable = is_unavailable
         self._lock = threading.Lock()
         self._due: float | None = None
         self._step = ""
@@ -83,7 +83,7 @@ class Watchdog:
             due, now = self._due, monotonic()
             if due is None or due - now > self._limit_s / 2:
                 continue
-            if self._is_away():
+            if self._is_unavailable():
                 with self._lock:
                     if self._due is not None:
                         self._due = monotonic() + self._limit_s
@@ -94,4 +94,4 @@ class Watchdog:
 
 def watchdog_of(options: ClientOptions) -> Watchdog:
     """Create the watchdog for the transactions of a process with these options."""
-    return Watchdog(is_away=lambda: is_unreachable(options.bootstrap))
+    return Watchdog(is_unavailable=lambda: is_unreachable(options.bootstrap))
