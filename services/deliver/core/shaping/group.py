@@ -25,6 +25,8 @@ ROOM_PART: Final = 0.2
 LOOK_S: Final = 0.5
 # Allowance.ready_at() returns this for a limit that delays no mail by itself.
 _FREE: Final = (0.0, NEVER)
+# What is left where nothing is limited: whole messages or bytes.
+_ALL: Final = 1 << 62
 
 
 class Sized(Protocol):
@@ -42,14 +44,14 @@ class Group:
     __slots__ = (
         "_by_byte",
         "_by_message",
+        "_had",
+        "_had_bytes",
         "_joined",
         "_left",
         "_left_bytes",
         "_look_at",
         "_of_destination",
         "_room",
-        "_taken",
-        "_taken_bytes",
         "_until",
         "_waits_for",
         "_workers",
@@ -83,10 +85,11 @@ class Group:
         self._look_at = 0.0
         # So many messages more have room without a look at each limit.
         self._room = 0
-        # What is not booked: how many messages more wait, what was taken of the leases.
-        self._joined = self._taken = self._taken_bytes = 0
-        # What may be taken of all leases together, and until when; -NEVER: it is not known.
-        self._left = self._left_bytes = 0.0
+        # How many messages more wait, which is not booked.
+        self._joined = 0
+        # What could be taken of all leases together at the last look, and what is left of that;
+        # the difference is not booked. Until when; -NEVER: it is not known.
+        self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
     def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
@@ -137,19 +140,30 @@ class Group:
 
     def has_room(self) -> bool:
         """Whether one message more may wait without a look at each limit; it counts as taken."""
-        if self._room <= 0 or self._workers.is_crowded:
+        # Workers.is_crowded, without a call: this is asked for each message.
+        if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
         return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
         """Take what a message needs of all limits and return 0.0, or return when to try again."""
+        size_bytes, workers = message.size_bytes, self._workers
+        # Without a call, as nearly each message goes this way.
+        if workers.holder is self and workers.local_until <= now < self._until:
+            left, left_bytes = self._left, self._left_bytes
+            if left and left_bytes >= size_bytes:
+                self._left, self._left_bytes = left - 1, left_bytes - size_bytes
+                return 0.0
+        return self._admit_slowly(size_bytes, now, waiting)
+
+    def _admit_slowly(self, size_bytes: int, now: float, waiting: int) -> float:
         is_shared = now >= self._workers.local_until
         if is_shared and self._waits_for == self._workers.answers and now < self._look_at:
             return NEVER
-        if is_shared and self._try_quickly(message.size_bytes, now):
+        if is_shared and self._try_quickly(size_bytes, now):
             return 0.0
-        blocked_until, lacks, size_bytes = 0.0, False, message.size_bytes
+        blocked_until, lacks = 0.0, False
         ready_at = [each.ready_at(now, each.cost(size_bytes)) for each in self.allowances]
         for ready in ready_at:
             if ready == NEVER:
@@ -174,12 +188,10 @@ class Group:
         """Take what a message needs if each limit has enough of its lease left."""
         if self._workers.holder is not self or self._until == -NEVER:
             self._look()
-        if now >= self._until or self._left < 1 or self._left_bytes < size_bytes:
+        if now >= self._until or not self._left or self._left_bytes < size_bytes:
             return False
         self._left -= 1
         self._left_bytes -= size_bytes
-        self._taken += 1
-        self._taken_bytes += size_bytes
         return True
 
     def _hold(self) -> None:
@@ -191,8 +203,8 @@ class Group:
         """Find out what all leases together have left."""
         self._hold()
         self._until = min((each.quick_until for each in self.allowances), default=NEVER)
-        self._left = min((each.quick_left for each in self._by_message), default=NEVER)
-        self._left_bytes = min((each.quick_left for each in self._by_byte), default=NEVER)
+        self._had = self._left = _least_left(self._by_message)
+        self._had_bytes = self._left_bytes = _least_left(self._by_byte)
 
     def book(self) -> None:
         """Count in all limits what this group has counted for itself."""
@@ -200,12 +212,14 @@ class Group:
         if self._joined:
             for allowance in self.allowances:
                 allowance.waiting += self._joined
-        if self._taken:
+        if self._left != self._had:
+            taken, taken_bytes = self._had - self._left, self._had_bytes - self._left_bytes
             for allowance in self._by_message:
-                allowance.quick_left -= self._taken
+                allowance.quick_left -= taken
             for allowance in self._by_byte:
-                allowance.quick_left -= self._taken_bytes
-        self._joined = self._taken = self._taken_bytes = 0
+                allowance.quick_left -= taken_bytes
+            self._had, self._had_bytes = self._left, self._left_bytes
+        self._joined = 0
 
     def joined(self, count: int) -> None:
         """So many messages more wait for the limits; negative: fewer."""
@@ -238,3 +252,8 @@ class Group:
     def destination_share_per_s(self) -> float:
         """The same, by the limits of the destination alone."""
         return min((each.share_per_s for each in self._of_destination), default=0.0)
+
+
+def _least_left(of: list[Allowance]) -> int:
+    """What may be taken of each of these leases, in whole messages or bytes."""
+    return max(0, int(min((each.quick_left for each in of), default=_ALL)))

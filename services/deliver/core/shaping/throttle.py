@@ -31,6 +31,13 @@ FORGET_S: Final = 60.0
 # At this rate mail comes back after a suspension, if no limit says more.
 DEFAULT_SLOW_RATE: Final = 10.0
 _SLOW: Final = "slow"
+# The destination, and the client, mailing, sending domain and source of the sender.
+GroupKey = tuple[Destination, str, str, str, str]
+
+
+def key_of(to: Destination, sender: Party) -> GroupKey:
+    """The key of a group."""
+    return (to, sender.client, sender.mailing_id, sender.sending_domain, sender.source)
 
 
 class Held(Struct, frozen=True):
@@ -51,7 +58,7 @@ class Throttle:
         self._steps_version = 0
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
-        self._groups: dict[tuple[Destination, Party], Group] = {}
+        self._groups: dict[GroupKey, Group] = {}
         # When the next message of a suspended key comes back.
         self._turns: dict[str, float] = {}
 
@@ -62,10 +69,14 @@ class Throttle:
 
     def known(self, to: Destination, sender: Party) -> Group | None:
         """The group of a sender's mail to a destination, if there is one already."""
+        return self.known_by(key_of(to, sender))
+
+    def known_by(self, key: GroupKey) -> Group | None:
+        """The same, without a Party, which costs more to make than the look-up."""
         if self._steps_version != self.steps.version:
             self._steps_version = self.steps.version
             self._groups.clear()
-        return self._groups.get((to, sender))
+        return self._groups.get(key)
 
     def group(self, to: Destination, sender: Party, at: float) -> Group:
         """The same; it is made if there is none."""
@@ -73,7 +84,7 @@ class Throttle:
         if found is None:
             if len(self._groups) >= MAX_GROUPS:
                 self._groups.clear()
-            found = self._groups[to, sender] = self._make_group(to, sender, at)
+            found = self._groups[key_of(to, sender)] = self._make_group(to, sender, at)
         return found
 
     def _make_group(self, to: Destination, sender: Party, at: float) -> Group:
