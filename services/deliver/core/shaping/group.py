@@ -13,7 +13,6 @@ from typing import Final, Protocol
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
-from services.deliver.core.shaping.limits import Unit
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
@@ -77,8 +76,8 @@ class Group:
         self.sender = sender
         self.keys = keys_of(to, sender)
         self.allowances = allowances
-        self._by_byte = [each for each in allowances if each.limit.unit is Unit.BYTES]
-        self._by_message = [each for each in allowances if each.limit.unit is not Unit.BYTES]
+        self._by_byte = [each for each in allowances if each.is_by_byte]
+        self._by_message = [each for each in allowances if not each.is_by_byte]
         self._of_destination = [each for each in self._by_message if each.key == to.key]
         # The number of answers when the store was last asked: nothing changes before the next.
         self._waits_for = -1
@@ -97,20 +96,23 @@ class Group:
 
         `is_back`: the message was turned away before, and its turn has come.
         """
-        is_crowded = self._workers.is_crowded
-        if not is_crowded and self.has_room():
-            return None
+        if not self._workers.is_crowded:
+            if self.has_room():
+                return None
+            # What others have counted has to be booked; what this group has is known here.
+            if self._workers.holder is not self:
+                self._workers.book()
+            if (room := self._free_room(now)) > 0:
+                self._room = int(min(LOOK_AGAIN, room * ROOM_PART))
+                return None
         self._workers.book()
-        if not is_crowded and (room := self._free_room(now)) > 0:
-            self._room = int(min(LOOK_AGAIN, room * ROOM_PART))
-            return None
         for allowance in self.allowances:
             if allowance.is_full(now, is_back=is_back):
                 return allowance
         return None
 
     def _free_room(self, now: float) -> float:
-        return min((each.free_room(now) for each in self.allowances), default=NEVER)
+        return min([each.free_room(now) for each in self.allowances], default=NEVER) - self._joined
 
     def is_nearly_full(self, more: int) -> bool:
         """Whether so many messages more that come back would leave little room for others.
@@ -164,7 +166,9 @@ class Group:
         if is_shared and self._try_quickly(size_bytes, now):
             return 0.0
         blocked_until, lacks = 0.0, False
-        ready_at = [each.ready_at(now, each.cost(size_bytes)) for each in self.allowances]
+        costs = [size_bytes if each.is_by_byte else 1 for each in self.allowances]
+        costly = list(zip(self.allowances, costs, strict=True))
+        ready_at = [each.ready_at(now, cost) for each, cost in costly]
         for ready in ready_at:
             if ready == NEVER:
                 lacks = True
@@ -176,12 +180,12 @@ class Group:
                 allowance.held_elsewhere |= ready in _FREE
             return blocked_until
         if lacks:
-            for allowance in self.allowances:
-                allowance.want(now, allowance.cost(size_bytes), waiting)
+            for allowance, cost in costly:
+                allowance.want(now, cost, waiting)
             self._waits_for, self._look_at = self._workers.answers, now + LOOK_S
             return NEVER
-        for allowance in self.allowances:
-            allowance.take(now, allowance.cost(size_bytes), waiting)
+        for allowance, cost in costly:
+            allowance.take(now, cost, waiting)
         return 0.0
 
     def _try_quickly(self, size_bytes: int, now: float) -> bool:
@@ -202,7 +206,7 @@ class Group:
     def _look(self) -> None:
         """Find out what all leases together have left."""
         self._hold()
-        self._until = min((each.quick_until for each in self.allowances), default=NEVER)
+        self._until = min([each.quick_until for each in self.allowances], default=NEVER)
         self._had = self._left = _least_left(self._by_message)
         self._had_bytes = self._left_bytes = _least_left(self._by_byte)
 
@@ -256,4 +260,4 @@ class Group:
 
 def _least_left(of: list[Allowance]) -> int:
     """What may be taken of each of these leases, in whole messages or bytes."""
-    return max(0, int(min((each.quick_left for each in of), default=_ALL)))
+    return max(0, int(min([each.quick_left for each in of], default=_ALL)))

@@ -15,6 +15,8 @@ from services.deliver.core.shaping.workers import NEVER
 LEASE_S: Final = 0.08
 # How much more is asked for than was spent lately, so that a lease does not end too early.
 SPARE: Final = 1.5
+# The speed is measured over no less.
+_SHORTEST_S: Final = 0.001
 
 
 class HeldLease:
@@ -82,9 +84,10 @@ class HeldLease:
         else:
             self._left, self._expires_at, self.slot = amount, expires_at, slot
 
-    def speed(self, now: float) -> float:
-        """How much is spent per second, since the last call that was asked."""
-        return self._spent_since / max(now - self._asked_at, 0.001)
+    def demand(self, now: float, waits: float, most: float) -> float:
+        """Return the size of the next lease: what waits, or what is spent in LEASE_S; or `most`."""
+        per_s = self._spent_since / max(now - self._asked_at, _SHORTEST_S)
+        return min(max(per_s * LEASE_S * SPARE, waits), most)
 
     def asked(self, now: float) -> tuple[float, int]:
         """A call begins: what it gives back, and the slot that this was taken from."""
