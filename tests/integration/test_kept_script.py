@@ -38,7 +38,7 @@ class Server:
 
     async def _answer(self, command: list[str]) -> bytes:
         if not command[0].startswith("EVAL"):
-            return b"+OK\r\n"
+            return b"+PONG\r\n" if command[0] == "PING" else b"+OK\r\n"
         self.commands.append(command[0])
         await self.answers.wait()
         if command[0] == "EVALSHA" and not self.knows_script:

@@ -154,7 +154,7 @@ class Shaper:
         """The group of a message that is sent from the source of this name."""
         domain = envelope.sender.rpartition("@")[2]
         key = (to, envelope.client, envelope.mailing_id, domain, source)
-        found = self._throttle.known_by(key)
+        found = self._throttle.groups.get(key)
         if found is None:
             found = self._throttle.group(to, Party(*key[1:]), self._at())
         if envelope.due_at_ms:
@@ -209,7 +209,7 @@ class Shaper:
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
         """Take the steps that mail.reputation says."""
-        self._throttle.steps.replace(states)
+        self._throttle.warm_up(states)
 
     def blocked(self, waiter: Waiter) -> None:
         """Mail of this pool waits for a limit; it is called once something is granted."""
@@ -225,7 +225,8 @@ class Shaper:
         """A transaction ended: its reply may change how mail is sent."""
         if source and not group.sender.source:
             self._sources[group.keys[0]] = source  # of the destination
-        if isinstance(result, Finished) and not result.reply.is_positive:
+        # Reply.is_positive, without a call: nearly every reply is.
+        if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 
     def refused(self, group: Group, refusal: Refusal) -> None:
