@@ -126,7 +126,7 @@ def test_two_calls_at_a_time_have_a_connection_each() -> None:
     async def scenario() -> None:
         async with made() as (server, call):
             for _ in range(2):
-                assert await asyncio.gather(call("a"), call("b")) == ["a", "b"]
+                assert list(await asyncio.gather(call("a"), call("b"))) == ["a", "b"]
             assert len(server.writers) == 2
 
     asyncio.run(scenario())
