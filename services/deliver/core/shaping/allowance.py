@@ -61,8 +61,7 @@ class Allowance:
     )
 
     def __init__(self, key: str, limit: Limit, workers: Workers) -> None:
-        self.key = key
-        self.limit = limit
+        self.key, self.limit = key, limit
         self.factor = 1.0
         self.name = stored_name(key, limit)
         self._per_s, self.is_by_byte = limit.per_s, limit.unit is Unit.BYTES
@@ -120,8 +119,8 @@ class Allowance:
         if self._per_s <= 1:
             return
         demand = self._demand(now, cost, waiting)
-        spare = self._lease.left(now) - demand / 2
-        self.quick_left, self.quick_until = self._lease.oldest()
+        left, self.quick_left, self.quick_until = self._lease.rest()
+        spare = left - demand / 2
         if spare >= 0:
             self.quick_left = min(spare, self.quick_left)
         elif not self.wanted:
@@ -256,12 +255,14 @@ class Allowance:
 
     def _largest_lease(self) -> float:
         if self.limit.is_window:
-            return max(1.0, (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count))
-        return max(1.0, self.share_per_s * BURST_S)
+            most = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
+        else:  # share_per_s, without its calls
+            most = self._per_s * self.factor / self._workers.count * BURST_S
+        return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
         """Return the size of the next lease: enough for the messages that wait or for LEASE_S."""
-        waits = (cost if self.is_by_byte else 1) * max(1, waiting)
+        waits = (cost if self.is_by_byte else 1) * (waiting or 1)
         return self._lease.demand(now, waits, self._largest_lease())
 
     def _want(self, amount: float, needed: float) -> None:
