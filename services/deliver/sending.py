@@ -129,8 +129,9 @@ def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolve
 def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
     """Return the shaper, which keeps the limits that all processes share."""
     deliver, redis = settings.deliver, settings.redis
-    # A call that is sent again would give back the same lease twice.
-    client = connect_async(redis, retry=NO_RETRY)
+    # A call that is sent again would give back the same lease twice. Each has a time limit of its
+    # own, within that of redis-py, which takes a task for each command.
+    client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)
     stores = Stores(LeaseStore(client, redis.limits_key), SuspensionStore(client, redis.limits_key))
     workers = Workers(deliver.expected_workers, room=deliver.max_in_flight)
     throttle = Throttle(rules, workers)
