@@ -73,13 +73,13 @@ from shared.topics.records import Message
 
 log = logging.getLogger(__name__)
 
-# The lane that is always there; validate makes the others, since it chooses them.
+# The lane that always exists; validate creates the others, because it chooses them.
 LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 SLOW_SITES: Final = Metric(
     "sluice_deliver_slow_sites",
-    "Sites for which a message that comes now would wait for 10 s or longer. Together they have"
-    " half of what may be in flight; what is beyond is deferred without an attempt.",
+    "Sites for which a message that comes now would wait for 10 s or longer. Together they may"
+    " have half of the messages in flight; further messages are deferred without an attempt.",
 )
 TO_THE_INTERNET: Final = (
     "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
@@ -90,7 +90,7 @@ NO_RETURN_PATH: Final = (
     " so bounces do not name the message that they are about"
 )
 _LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
-# The drain ends this long before the process must have ended: closing takes time too.
+# The drain ends this long before the process must end, because closing takes time too.
 CLOSING_S: Final = 3.0
 
 
@@ -132,7 +132,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def ehlo_warning(name: str) -> str:
-    """The warning about an EHLO name that is no host's full name in the DNS; "" if it is one."""
+    """The warning about an EHLO name that is not a full host name; "" if it is one."""
     labels = name.lower().rstrip(".").split(".")
     if len(labels) > 1 and labels[-1] not in _LOCAL_DOMAINS:
         return ""
@@ -201,7 +201,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
 
 
 def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> None:
-    """Show on /ready, /live and in metrics how it goes."""
+    """Register the checks of /ready and /live, and the metrics."""
     beat = EventLoopBeat(asyncio.get_running_loop())
     live = Progress("the event loop", beat.count, lambda: running.stop.reason)
     running.health.add_live("event_loop", live)
@@ -218,8 +218,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions that the Kafka thread calls: to hand out messages, and to ask how long
-    to wait."""
+    """Return the functions by which the Kafka thread hands out messages and asks for waits."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

@@ -69,8 +69,10 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Record that the message is about to be offered; False if it needs no record or may not
-        be sent."""
+        """Record that the message is about to be offered, if it must be and may be sent.
+
+        Return False if there is nothing to record.
+        """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):
             return False

@@ -29,8 +29,10 @@ class Settling(Protocol):
         ...
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Record that a job is about to be offered; `named` is called, in any thread, with True if
-        that is on record."""
+        """Record that a job is about to be offered.
+
+        `named` is called, in any thread, with True once that is on record, or with False.
+        """
         ...
 
 

@@ -37,15 +37,16 @@ log = logging.getLogger(__name__)
 
 SUSPENDED: Final = Metric(
     "sluice_deliver_ratio_suspended",
-    "Clients that are suspended at a provider for such a share now; the same in every process.",
+    "Clients that are suspended at a provider now for their share of bounces, complaints or policy"
+    " replies; the same in every process.",
 )
 WARMING: Final = Metric(
     "sluice_deliver_sources_warming",
-    "Sources and providers at which they are not yet warm; the same in every process.",
+    "Pairs of source and provider that are warming up; the same in every process.",
 )
 BEHIND: Final = Metric(
     "sluice_deliver_reputation_age_seconds",
-    "The time since results of mail were last counted by any process; 0 before the first time.",
+    "Seconds since any process last counted results of mail; 0 before the first time.",
 )
 
 
