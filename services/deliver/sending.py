@@ -159,8 +159,9 @@ def load_outcome_rules() -> OutcomeRules:
 def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
     """Return the shaper, which keeps the limits that all processes share."""
     deliver, redis = settings.deliver, settings.redis
-    # A call that is sent again would give back the same lease twice.
-    client = connect_async(redis, retry=NO_RETRY)
+    # A call that is sent again would give back the same lease twice. Each has a time limit of its
+    # own, within that of redis-py, which takes a task for each command.
+    client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)
     stores = Stores(LeaseStore(client, redis.limits_key), SuspensionStore(client, redis.limits_key))
     workers = Workers(deliver.expected_workers, room=deliver.max_in_flight)
     throttle = Throttle(rules, workers)

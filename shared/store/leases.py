@@ -18,7 +18,7 @@ import redis.asyncio
 from msgspec import Struct
 
 from shared.store.client import StoreUnavailable
-from shared.store.script import AsyncScript
+from shared.store.script import KeptScript
 
 NAME: Final = "leases"
 # How long nothing is granted after the store was lost, so that every worker knows of it.
@@ -84,7 +84,7 @@ class LeaseStore:
     ) -> None:
         """`now_ms` replaces the server's time, in tests."""
         self._client = client
-        self._script = AsyncScript(client, NAME)
+        self._script = KeptScript(client, NAME)
         self._tag = tag
         self._timeout_s = timeout_s
         self.now_ms = now_ms

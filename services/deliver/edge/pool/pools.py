@@ -169,7 +169,8 @@ class Pools:
         shaper, tls = self._shaper, self._tls
         group = None
         if shaper is not None:
-            to = self._destination(shaper, domain, site)
+            known = self._destinations.get((domain, site.name))
+            to = known or self._destination(shaper, domain, site)
             group = delivery.group = shaper.group(envelope, to, source.name)
             if delivery.may_overflow and shaper.overflows(group):
                 return WARMING
