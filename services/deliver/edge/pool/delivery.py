@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.attempt.results import NoSource
+from services.deliver.core.attempt.results import NoSource, Outcome
 from services.deliver.core.shaping.group import Group
 from services.deliver.edge.pool.interfaces import Permission
 from services.deliver.edge.smtp.connection import SmtpConnection

@@ -22,8 +22,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Deferred, Outcome
-from services.deliver.core.attempt.results import Busy, NoSource
+from services.deliver.core.attempt.results import Busy, Deferred, NoSource, Outcome
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room, SlowSites
