@@ -16,9 +16,9 @@ import shared.smtp
 from cli.stack import paths
 from services.billing.edge import metrics as billing_metrics
 from services.deliver import app as deliver
-from services.deliver.edge.attempt import attempts, event_counting
+from services.deliver.edge.attempt import attempt_records, attempts
 from services.deliver.edge.control import follower as orders
-from services.deliver.edge.reputation import metrics as reputation
+from services.deliver.edge.reputation import keeper, view
 from services.deliver.edge.shaping import shaper
 from services.deliver.edge.smtp import logins
 from services.deliver.edge.sources import selecting as source_selecting
@@ -104,18 +104,18 @@ METRICS: Final = (
     Exported(
         "deliver",
         counters=(
-            *(attempts.FAILED, event_counting.MAIL_EVENTS, event_counting.SITE_EVENTS),
+            *(attempts.FAILED, attempt_records.MAIL_EVENTS, attempt_records.SITE_EVENTS),
             *(shaper.HELD, shaper.REACTIONS, shaper.OVERFLOWS),
-            *(reputation.SUSPENSIONS, reputation.UNREADABLE, reputation.DROPPED),
+            *(keeper.SUSPENSIONS, keeper.UNREADABLE, keeper.DROPPED),
         ),
         gauges=(
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,
             source_selecting.UNAVAILABLE,
             logins.REFUSED,
-            reputation.SUSPENDED,
-            reputation.WARMING,
-            reputation.BEHIND,
+            view.SUSPENDED,
+            view.WARMING,
+            view.BEHIND,
             shaper.SUSPENDED,
             shaper.SLOWED,
             shaper.ALONE,

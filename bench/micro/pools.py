@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from bench import smtp_sink
 from bench.measured import measured, run_interruptibly
-from services.deliver.core.attempt.outcome import Delivered
+from services.deliver.core.attempt.results import Delivered
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room
 from services.deliver.core.routing.sites import Routes
@@ -30,7 +30,7 @@ from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 

@@ -77,7 +77,8 @@ async def _without(run: Run) -> Figure:
 
 
 async def _shaped(run: Run) -> Figure:
-    client, counters = connect_async(RedisSettings(url=run.redis), retry=NO_RETRY), Counters("b")
+    counters, redis = Counters("b"), RedisSettings(url=run.redis)
+    client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)  # as deliver does
     tag = f"{{bench:{secrets.token_hex(4)}}}"
     throttle = Throttle(load_rules(str(run.rules)), Workers(1))
     stores = Stores(LeaseStore(client, tag), SuspensionStore(client, tag))

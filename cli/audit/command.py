@@ -37,14 +37,7 @@ from cli.audit.shown import returned_lines, summary_lines, table_lines
 from cli.table import terminal_width
 from cli.target import find_kafka, kafka_options
 from cli.terminal import visible_names
-from shared.audit.conservation import (
-    Books,
-    QueueLook,
-    is_settled,
-    judge,
-    parse_mail_id,
-    with_lost,
-)
+from shared.audit.conservation import Books, QueueLook, is_settled, judge, parse_mail_id, with_lost
 from shared.audit.doubles import DoubleSearch, IdBuckets
 from shared.audit.event_log import EventLog
 from shared.audit.report import SHOWN, BookFault, Report, ReturnedReport

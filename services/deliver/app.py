@@ -10,38 +10,33 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Final
 
 import uvloop
 
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
-from services.deliver.edge.attempt.attempt_records import due_at_ms, lane_of, unreadable
+from services.deliver.edge.attempt.attempt_records import (
+    EventCounter,
+    due_at_ms,
+    lane_of,
+    unreadable,
+)
 from services.deliver.edge.attempt.attempts import (
     FAILED,
     Attempts,
     Gates,
 )
-from services.deliver.edge.attempt.event_counting import EventCounter
-from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools
-from services.deliver.edge.repeating import repeat
-from services.deliver.edge.reputation.composing import make_reputation
 from services.deliver.edge.shaping.shaper import Shaper
-from services.deliver.edge.signing.composing import load_keys, make_preparing
-from services.deliver.edge.signing.key_follower import LOOK_S
-from services.deliver.edge.smtp.logins import LOOK_S as LOGINS_LOOK_S
+from services.deliver.edge.signing.preparing import ReturnPathSender, load_keys, make_preparing
 from services.deliver.edge.smtp.logins import REFUSED, Logins
-from services.deliver.edge.sources.selecting import LOOK_S as SOURCES_LOOK_S
 from services.deliver.edge.sources.selecting import UNAVAILABLE, Sources
-from services.deliver.edge.tls.composing import make_counter
-from services.deliver.edge.tls.counting import FLUSH_S, TlsCounter
-from services.deliver.edge.tracing.tracer import FLUSH_S as TRACE_FLUSH_S
+from services.deliver.edge.tls.policies import make_counter
 from services.deliver.sending import (
     Orders,
     Sending,
@@ -50,15 +45,17 @@ from services.deliver.sending import (
     load_sources,
     make_opener,
     make_pools,
+    make_reputation,
     make_shaper,
     make_tracer,
+    repeated,
 )
 from services.deliver.settings import Settings
 from shared.runtime.checks import EventLoopBeat, Progress
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
-from shared.settings.secret_files import REFRESH_S, load_return_keys
+from shared.settings.secret_files import load_return_keys
 from shared.store.client import NO_RETRY, connect_async
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
@@ -69,13 +66,13 @@ from shared.topics.retry_topics import RETRY_TOPICS_S
 
 log = logging.getLogger(__name__)
 
-# The lane that is always there; validate makes the others, since it chooses them.
+# The lane that always exists; validate creates the others, because it chooses them.
 LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 SLOW_SITES: Final = Metric(
     "sluice_deliver_slow_sites",
-    "Sites for which a message that comes now would wait for 10 s or longer. Together they have"
-    " half of what may be in flight; what is beyond is deferred without an attempt.",
+    "Sites for which a message that comes now would wait for 10 s or longer. Together they may"
+    " have half of the messages in flight; further messages are deferred without an attempt.",
 )
 TO_THE_INTERNET: Final = (
     "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
@@ -86,7 +83,7 @@ NO_RETURN_PATH: Final = (
     " so bounces do not name the message that they are about"
 )
 _LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
-# The drain ends this long before the process must have ended: closing takes time too.
+# The drain ends this long before the process must end, because closing takes time too.
 CLOSING_S: Final = 3.0
 
 
@@ -128,7 +125,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def ehlo_warning(name: str) -> str:
-    """The warning about an EHLO name that is no host's full name in the DNS; "" if it is one."""
+    """The warning about an EHLO name that is not a full host name; "" if it is one."""
     labels = name.lower().rstrip(".").split(".")
     if len(labels) > 1 and labels[-1] not in _LOCAL_DOMAINS:
         return ""
@@ -183,11 +180,11 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         target=_run_worker, args=(worker, running, handler, ended), name="kafka"
     )
     thread.start()
-    repeated = [asyncio.create_task(each) for each in _repeated(sending, counter)]
+    tasks = [asyncio.create_task(each) for each in repeated(sending, counter)]
     try:
         await _until_ended(running, ended, attempts.crashed)
     finally:
-        for task in repeated:
+        for task in tasks:
             task.cancel()
         await pools.close()
         await shaper.close()
@@ -197,7 +194,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
 
 
 def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> None:
-    """Show on /ready, /live and in metrics how it goes."""
+    """Register the checks of /ready and /live, and the metrics."""
     beat = EventLoopBeat(asyncio.get_running_loop())
     live = Progress("the event loop", beat.count, lambda: running.stop.reason)
     running.health.add_live("event_loop", live)
@@ -213,25 +210,8 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
     sending.orders.follower.watch(running.counters)
 
 
-def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
-    """Yield the tasks that are repeated every few seconds while mail is sent."""
-    yield repeat(FLUSH_S, counter.flush)
-    yield repeat(TRACE_FLUSH_S, sending.tracer.flush)
-
-    async def look() -> None:
-        sending.sources.health.look()
-
-    yield repeat(SOURCES_LOOK_S, look)
-    if sending.keys is not None:
-        yield repeat(REFRESH_S, partial(asyncio.to_thread, sending.keys.refresh))
-    if sending.dkim_keys is not None:
-        yield repeat(LOOK_S, partial(asyncio.to_thread, sending.dkim_keys.refresh))
-    yield repeat(LOGINS_LOOK_S, partial(asyncio.to_thread, sending.logins.refresh))
-
-
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions that the Kafka thread calls: to hand out messages, and to ask how long
-    to wait."""
+    """Return the functions by which the Kafka thread hands out messages and asks for waits."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

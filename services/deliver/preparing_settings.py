@@ -1,4 +1,4 @@
-"""The settings of deliver that say how a message is prepared: signatures, fields, 8-bit text."""
+"""The settings of deliver for preparing a message: signatures, header fields, 8-bit text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             extra=PATH,
             description="PEM file of the private key for DKIM signatures: RSA of 2048 to 4096 bits,"
-            " or Ed25519. Mail is signed for the domain of the envelope sender. It signs what no"
-            " key of `deliver.dkim_keys` signs. Both empty: mail is not signed.",
+            " or Ed25519. Mail is signed for the domain of the envelope sender. This key signs mail"
+            " that no key of `deliver.dkim_keys` signs. If both settings are empty, mail is not"
+            " signed.",
         ),
     ] = ""
     dkim_keys: Annotated[
@@ -34,7 +35,7 @@ class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["relaxed", "simple"],
         Meta(
             description="How DKIM signatures see the body: `relaxed` ignores changes of white"
-            " space within lines and at their ends, `simple` only empty lines at the end.",
+            " space within lines and at their ends; `simple` ignores only empty lines at the end.",
         ),
     ] = "relaxed"
     code_header: Annotated[
@@ -85,16 +86,16 @@ class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(
             description="Add `X-Sluice-Recipient-Token` to mail that gets no List-Unsubscribe: the"
-            " recipient, readable (base64url) and signed. By it a complaint counts whose recipient"
-            " the mailbox provider has hidden. Needs `return_path.keys_file`.",
+            " recipient, readable (base64url) and signed. With it a complaint counts even if the"
+            " mailbox provider has hidden the recipient. Needs `return_path.keys_file`.",
         ),
     ] = True
     eight_bit: Annotated[
         Literal["convert", "bounce"],
         Meta(
-            description="What to do with 8-bit text for a server that does not offer 8BITMIME, and"
-            " with raw UTF-8 in a header for one that does not offer SMTPUTF8: `convert` it (a body"
-            " to quoted-printable or base64, a header to encoded words) before it is signed, or"
-            " `bounce` the message.",
+            description="What to do with 8-bit text for a server without 8BITMIME, and with raw"
+            " UTF-8 in a header for a server without SMTPUTF8: `convert` it (a body to"
+            " quoted-printable or base64, a header to encoded words) before the message is signed,"
+            " or `bounce` the message.",
         ),
     ] = "convert"

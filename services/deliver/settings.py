@@ -33,32 +33,34 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
     sources: Annotated[
         dict[str, tuple[str, ...]],
         Meta(
-            description="Addresses of this host that mail is sent from: by a name of yours, the"
-            " name sent in EHLO, then an IPv4 address, an IPv6 address or both"
-            " (`docs/sources.md`). Empty: the system chooses, with `deliver.ehlo_name`."
+            description="Addresses of this host that mail is sent from. The key is a name that you"
+            " choose; the value is the name sent in EHLO, then an IPv4 address, an IPv6 address or"
+            " both (`docs/sources.md`). Empty: the system chooses the address, and EHLO has"
+            " `deliver.ehlo_name`."
         ),
     ] = {}
     pools: Annotated[
         dict[str, tuple[str, ...]],
         Meta(
             description="Sources by pool, each with its weight if that is not 1, such as `mx1*3`. A"
-            " client names its pool in the registry. Without a pool `default` there is one of all"
-            " sources."
+            " client names its pool in the registry. If no pool is named `default`, that pool has"
+            " all sources."
         ),
     ] = {}
     pool_by_class: Annotated[
         dict[MailClass, str],
         Meta(
-            description="The pool of marketing and of transactional mail whose client names none."
-            " Without an entry: `default`."
+            description="Pool by mail class (marketing, transactional), for mail of clients that"
+            " name no pool. Without an entry: `default`."
         ),
     ] = {}
     require_sources: Annotated[
         bool,
         Meta(
-            description="Ends the start if a check of `sluice sources check` finds an error: an"
-            " address that this host does not have, no PTR record, one that does not lead back to"
-            " the address, or an EHLO name that is another one. Otherwise deliver warns."
+            description="Whether deliver refuses to start if a check of `sluice sources check`"
+            " finds an error: an address that this host does not have, no PTR record, a PTR record"
+            " that does not lead back to the address, or a different EHLO name. Otherwise deliver"
+            " warns."
         ),
     ] = False
     routes: Annotated[
@@ -80,15 +82,16 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         bool,
         Meta(
             description="Confirms that messages without a route go to the mail servers of their"
-            " recipients' domains. Without it deliver warns at its start."
+            " recipients' domains. Without this setting deliver warns at its start."
         ),
     ] = False
     allow_private_addresses: Annotated[
         bool,
         Meta(
-            description="Sends to mail servers found by the DNS at private addresses (RFC 1918, RFC"
-            " 6598, IPv6 ULA). Without it, a domain that has no others bounces. Loopback and other"
-            " special addresses are never used. Does not concern `deliver.routes`."
+            description="Whether mail is sent to servers that the DNS names at private addresses"
+            " (RFC 1918, RFC 6598, IPv6 ULA). If not, mail for a domain without other addresses"
+            " bounces. Loopback and other special addresses are never used. Does not concern"
+            " `deliver.routes`."
         ),
     ] = False
     tls_domains: Annotated[
@@ -102,23 +105,25 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
     tls_clients: Annotated[
         dict[str, Level],
         Meta(
-            description="The same by client, for all its mail. Of two levels the stricter one"
-            " applies."
+            description="TLS by client, for all its mail, with the levels of"
+            " `deliver.tls_domains`. The stricter of two levels applies."
         ),
     ] = {}
     dane: Annotated[
         bool,
         Meta(
-            description="Checks servers by their TLSA records (DANE, RFC 7672). Only if the"
-            " system's resolver validates DNSSEC and runs on this host or is reached over a path"
-            " that you trust: its AD bit is believed. Does not concern `deliver.routes`."
+            description="Whether servers are checked by their TLSA records (DANE, RFC 7672). Turn"
+            " it on only if the system's resolver validates DNSSEC, and runs on this host or is"
+            " reached over a path that you trust: deliver trusts its AD bit. Does not concern"
+            " `deliver.routes`."
         ),
     ] = False
     mta_sts: Annotated[
         bool,
         Meta(
-            description="Follows the MTA-STS policies of recipient domains (RFC 8461), fetched over"
-            " HTTPS from port 443 of `mta-sts.<domain>`. Does not concern `deliver.routes`."
+            description="Whether the MTA-STS policies of recipient domains are followed (RFC 8461)."
+            " They are fetched over HTTPS from port 443 of `mta-sts.<domain>`. Does not concern"
+            " `deliver.routes`."
         ),
     ] = True
     tls_ca_file: Annotated[
@@ -142,8 +147,8 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         bool,
         Meta(
             description="Whether servers that offer CHUNKING get content by BDAT (RFC 3030)."
-            " Without the reply 354 a stray reply of a faulty server may be taken for that to the"
-            " content."
+            " BDAT has no reply 354, so a stray reply of a faulty server may be taken for the reply"
+            " to the content."
         ),
     ] = False
     connect_timeout_s: Annotated[
@@ -163,8 +168,9 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         str,
         Meta(
             extra=PATH,
-            description="TOML file with limits, providers and reply rules of your own, over the"
-            " shipped ones (`docs/shaping.md`). Empty: the shipped ones. It is read at the start.",
+            description="TOML file with your own limits, providers and reply rules, which replace"
+            " the shipped ones value by value (`docs/shaping.md`). Empty: the shipped rules. It is"
+            " read at the start.",
         ),
     ] = ""
     expected_workers: Annotated[
@@ -172,8 +178,8 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
         Meta(
             ge=1,
             le=1_000,
-            description="How many deliver processes there are, as long as Redis has not said it:"
-            " each then keeps to this part of every limit.",
+            description="Number of deliver processes, used until it is known from Redis: until then"
+            " each process keeps to its share of every limit.",
         ),
     ] = 1
     max_in_flight: Annotated[
@@ -197,17 +203,16 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
             gt=0,
             le=1,
             description="Factor on the delays between attempts, and on those of mail that waits for"
-            " its turn under a limit; below 1 for tests and demos only: turns then come before the"
-            " limit has room, and mail is written again and again.",
+            " its turn under a limit. A value below 1 is for tests and demos only: turns then come"
+            " before the limit has room, and mail is written again and again.",
         ),
     ] = 1.0
-
     in_doubt_delay_s: Annotated[
         float,
         Meta(
             ge=0,
             le=43_200,
-            description="Shortest delay after an attempt whose content was sent and not answered:"
+            description="Shortest delay after an attempt whose content was sent but not answered:"
             " the server may still deliver it (RFC 5321 4.5.3.2.6: 10 minutes). The next longer"
             " delay step is used; `deliver.retry_time_scale` applies to it too.",
         ),

@@ -13,7 +13,7 @@ from typing import Final
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script
+from shared.store.script import Script
 
 NAME: Final = "apply_cells"
 ADOPT_NAME: Final = "adopt_log"

@@ -1,9 +1,7 @@
 """Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
-Owns the connection settings, the options of TLS and login, and how a Lua script is run: name.lua
-lies beside the module that calls it. A script is called with EVALSHA, and with EVAL if the server
-does not know it (restarted, SCRIPT FLUSH, a replica promoted), so scripts need not be loaded
-before. Does not own the stored data: each script has its own module, with its keys.
+Owns the connection settings, and the options of TLS and login. Does not own the stored data: each
+script has its own module, with its keys.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
 abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
@@ -17,10 +15,8 @@ asks PasswordFromFile for the password: a rotation needs no restart. Open connec
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from typing import Any, Final
 
 import redis
@@ -28,7 +24,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -55,7 +51,6 @@ MAX_CONNECTIONS: Final = 32
 WORST_CALL_S: Final = (RETRIES + 1) * (CONNECT_TIMEOUT_S + COMMAND_TIMEOUT_S) + 1.0
 
 _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
-_PACKAGE: Final = "shared.store"
 
 
 class PasswordFromFile(CredentialProvider):
@@ -139,41 +134,3 @@ def store_errors() -> Iterator[None]:
         yield
     except (RedisError, UnicodeDecodeError) as error:
         raise StoreUnavailable(f"Redis: {words_of(error)}") from error
-
-
-def _load(name: str) -> tuple[str, str]:
-    source = resources.files(_PACKAGE).joinpath(f"{name}.lua").read_text("utf-8")
-    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-class Script:
-    """One script on one client. Its Lua header describes its keys, arguments and result."""
-
-    def __init__(self, client: redis.Redis, name: str) -> None:
-        self._client = client
-        self._source, self._sha = _load(name)
-
-    def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
-        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
-        with store_errors():
-            try:
-                return self._client.evalsha(self._sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return self._client.eval(self._source, len(keys), *keys, *arguments)
-
-
-class AsyncScript:
-    """One script on a client of one asyncio loop."""
-
-    def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
-        self._client = client
-        self._source, self._sha = _load(name)
-
-    async def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
-        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
-        client: Any = self._client
-        with store_errors():
-            try:
-                return await client.evalsha(self._sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await client.eval(self._source, len(keys), *keys, *arguments)

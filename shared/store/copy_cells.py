@@ -18,8 +18,9 @@ from typing import Final
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.store.client import Script, StoreUnavailable, store_errors
+from shared.store.client import StoreUnavailable, store_errors
 from shared.store.read_cells import Snapshot, snapshot_of
+from shared.store.script import Script
 
 NAME: Final = "copy_cells"
 # A reader that takes longer than this is stuck.

@@ -12,7 +12,8 @@ from typing import Any, Final
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script, store_errors
+from shared.store.client import store_errors
+from shared.store.script import Script
 
 # Fields beside the counters, whose names have 16 bytes: the known incidents, and the digest of the
 # rules under which the counters were counted (shared/responses/counting).

@@ -17,7 +17,8 @@ import msgspec
 import redis.asyncio
 from msgspec import Struct
 
-from shared.store.client import AsyncScript, StoreUnavailable
+from shared.store.client import StoreUnavailable
+from shared.store.script import KeptScript
 
 NAME: Final = "leases"
 # Nothing is granted for this long after the store was lost, so that every worker notices.
@@ -86,7 +87,7 @@ class LeaseStore:
     ) -> None:
         """`now_ms` replaces the server's time, in tests."""
         self._client = client
-        self._script = AsyncScript(client, NAME)
+        self._script = KeptScript(client, NAME)
         self._tag = tag
         self._timeout_s = timeout_s
         self.now_ms = now_ms

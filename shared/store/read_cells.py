@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script
+from shared.store.script import Script
 
 NAME: Final = "read_cells"
 # Reading all months blocks the server for about a second per million cells.

@@ -32,9 +32,10 @@ from typing import Any, Final, TypeVar
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script, StoreUnavailable
+from shared.store.client import StoreUnavailable
 from shared.store.copy_cells import CopyCells
 from shared.store.read_cells import Counts, Snapshot, snapshot_of
+from shared.store.script import Script
 
 NAME: Final = "read_pieces"
 # A reader that takes longer than this for one piece is stuck.

@@ -16,8 +16,9 @@ from typing import Final
 
 import redis
 
-from shared.store.client import Script, StoreUnavailable, store_errors
+from shared.store.client import StoreUnavailable, store_errors
 from shared.store.read_cells import Counts, Snapshot
+from shared.store.script import Script
 
 NAME: Final = "restore_cells"
 _BATCH: Final = 5_000  # cells written by one command

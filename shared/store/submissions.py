@@ -9,8 +9,9 @@ from typing import Any, Final, Literal
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script, store_errors
+from shared.store.client import store_errors
 from shared.store.eviction import Eviction
+from shared.store.script import Script
 from shared.topics.submission_keys import (
     MAIL_ID_BYTES,
     NEW,

@@ -13,7 +13,8 @@ from typing import Any, Final
 import redis
 from msgspec import Struct
 
-from shared.store.client import Script, store_errors
+from shared.store.client import store_errors
+from shared.store.script import Script
 from shared.topics.suppressions import Suppression, bit_of, field_of
 
 NO_WATERMARK: Final = -1

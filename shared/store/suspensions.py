@@ -12,7 +12,8 @@ from typing import Final
 import redis.asyncio
 from msgspec import Struct
 
-from shared.store.client import AsyncScript, StoreUnavailable
+from shared.store.client import StoreUnavailable
+from shared.store.script import AsyncScript
 
 NAME: Final = "suspensions"
 KEPT_S: Final = 3 * 86_400

@@ -52,12 +52,12 @@ class Watchdog:
         self,
         limit_s: float = DEFAULT_LIMIT_S,
         end: Callable[[str, float], None] = _end_process,
-        is_unavailable: Callable[[], bool] = _never,
+        is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_unavailable` returns whether no broker can be reached; called once a step is slow."""
+        """`is_away` returns whether the brokers are unavailable; called once a step is slow."""
         self._limit_s = limit_s
         self._end = end
-        self._is_unavailable = is_unavailable
+        self.is_away = is_away
         self._lock = threading.Lock()
         self._due: float | None = None
         self._step = ""
@@ -83,7 +83,7 @@ class Watchdog:
             due, now = self._due, monotonic()
             if due is None or due - now > self._limit_s / 2:
                 continue
-            if self._is_unavailable():
+            if self.is_away():
                 with self._lock:
                     if self._due is not None:
                         self._due = monotonic() + self._limit_s
@@ -94,4 +94,4 @@ class Watchdog:
 
 def watchdog_of(options: ClientOptions) -> Watchdog:
     """Create the watchdog for the transactions of a process with these options."""
-    return Watchdog(is_unavailable=lambda: is_unreachable(options.bootstrap))
+    return Watchdog(is_away=lambda: is_unreachable(options.bootstrap))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import CONTENT, SETTINGS, send, with_scripted
 from tests.support.scripted_smtp import Script, Scripted

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Outcome
+from services.deliver.core.attempt.results import Bounced, Deferred, Outcome
 from tests.support.pool_talk import CONTENT, pools_to, run, send
 
 # More than the server's buffers take, less than those of the sender's kernel.

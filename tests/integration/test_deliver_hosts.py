@@ -13,8 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from bench.smtp_sink import free_port
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
-from services.deliver.core.attempt.results import ConnectFault, NoConnection, Refusal
+from services.deliver.core.attempt.results import (
+    ConnectFault,
+    Deferred,
+    Delivered,
+    NoConnection,
+    Outcome,
+    Refusal,
+)
 from services.deliver.core.routing.candidates import AddressHistory, Candidate
 from services.deliver.core.routing.sites import Host, Site
 from services.deliver.edge.pool.delivery import Delivery
@@ -23,7 +29,7 @@ from services.deliver.edge.pool.site_pool import SitePool
 from services.deliver.edge.smtp.connecting import Connected
 from services.deliver.edge.smtp.connection import SmtpConnection, Timeouts
 from services.deliver.edge.smtp.opening import Opener
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from tests.support.pool_talk import CONTENT, SETTINGS, envelope, patience_with, run
 from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted

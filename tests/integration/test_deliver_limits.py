@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Deferred, Delivered, Outcome
 from services.deliver.core.routing.sites import Routes
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.throttle import Throttle
@@ -24,7 +24,7 @@ from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.sources.selecting import Sources
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counters

@@ -15,7 +15,7 @@ from services.deliver.core.tls.sts import StsFault
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.smtp.tls import TlsContexts
 from services.deliver.edge.tls.mta_sts import MtaSts
-from services.deliver.edge.tls.policy_fetch import PolicyFetcher
+from services.deliver.edge.tls.policy_sources import PolicyFetcher
 from shared.runtime.clock import FakeClock, monotonic
 from tests.support.authority import Authority
 from tests.support.dns_server import serving

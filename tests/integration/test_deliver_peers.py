@@ -10,7 +10,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.patience import PATIENCE_S
 from tests.support.pool_talk import CONTENT, pools_to, run, send, with_scripted

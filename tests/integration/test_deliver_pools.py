@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import (
     CONTENT,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from tests.support.pool_talk import CONTENT, SETTINGS, envelope, pools_to, run, send, until
 from tests.support.recorded import Recorded
 from tests.support.scripted_smtp import scripted

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Deferred, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import SETTINGS, send, with_scripted
 from tests.support.scripted_smtp import CLOSE, GOOD, Script, Scripted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Deferred, Outcome
+from services.deliver.core.attempt.results import Deferred, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import patience_with, send, until, with_scripted
 from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted

@@ -20,8 +20,7 @@ from services.deliver.core.routing.sites import (
     Resolution,
     Unresolved,
 )
-from services.deliver.edge.dns.cache import MIN_TTL_S
-from services.deliver.edge.dns.resolver import LIFETIME_S, NEGATIVE_TTL_S, Resolver
+from services.deliver.edge.dns.resolver import LIFETIME_S, MIN_TTL_S, NEGATIVE_TTL_S, Resolver
 from shared.runtime.clock import FakeClock
 from tests.support.dns_server import DENIED, OTHER_NAME, REFERRAL, SILENT, Dns, Zone, serving
 

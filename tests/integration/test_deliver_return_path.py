@@ -9,9 +9,8 @@ from aiosmtpd.controller import Controller
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
-from services.deliver.edge.attempt.return_paths import ReturnPathSender
-from services.deliver.edge.signing.preparing import EightBit, PreparingSender
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered
+from services.deliver.edge.signing.preparing import EightBit, PreparingSender, ReturnPathSender
 from shared.mail import verp
 from shared.settings.secret_files import KeysFile
 from shared.topics import ids

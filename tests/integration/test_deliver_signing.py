@@ -10,7 +10,7 @@ from aiosmtpd.controller import Controller
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
+from services.deliver.core.attempt.results import Bounced, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender
 from tests.messages import load

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Deferred, Delivered, Outcome
 from services.deliver.core.sources.table import read_sources
 from services.deliver.edge.pool.pools import Pools
 from services.deliver.edge.sources.selecting import Sources

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Deferred, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
 from tests.support.certificates import self_signed
 from tests.support.pool_talk import SETTINGS, pools_to, run, send, with_scripted

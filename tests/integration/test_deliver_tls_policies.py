@@ -10,8 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
-from services.deliver.core.attempt.results import NoConnection
+from services.deliver.core.attempt.results import Deferred, Delivered, NoConnection, Outcome
 from services.deliver.core.routing.sites import Routes
 from services.deliver.core.tls.policy import (
     OPPORTUNISTIC_TLS,
@@ -27,7 +26,7 @@ from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.smtp.tls import TlsContexts
 from services.deliver.edge.tls.policies import Levels, TlsPolicies
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import Failpoints
 from tests.support.authority import Authority

@@ -13,8 +13,8 @@ from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.tls.policy import HostTls, PolicyName
 from services.deliver.edge.smtp.connection import SmtpConnection
-from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.smtp.server_memory import ServerMemory
 from services.deliver.edge.smtp.tls import TlsContexts
 from shared.runtime.failpoints import Failpoints
 from tests.support.certificates import self_signed

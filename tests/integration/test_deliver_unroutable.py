@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import dns.rcode
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Outcome
-from services.deliver.core.attempt.results import ConnectFault, NoLogin
+from services.deliver.core.attempt.results import Bounced, ConnectFault, Deferred, NoLogin, Outcome
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Host, Routes
 from services.deliver.core.sources.table import Source
@@ -21,7 +20,7 @@ from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connecting import Connected
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.dialog import Dialog
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from tests.support.dns_server import Zone, serving
 from tests.support.pool_talk import ROOM, SETTINGS, run, send
 

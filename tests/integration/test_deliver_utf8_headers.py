@@ -10,7 +10,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
+from services.deliver.core.attempt.results import Bounced, Delivered, Outcome
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender
 from tests.support.pool_talk import envelope, pools_to, run
 

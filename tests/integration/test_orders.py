@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from cli.stack.environment import base_environment
 from local.stack import Stack
-from services.deliver.core.control.freshness import FRESH_S
+from services.deliver.core.control.orders import FRESH_S
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
+from services.deliver.core.attempt.results import Bounced, Delivered, Outcome
 from tests.support.patience import PATIENCE_S
 from tests.support.pool_talk import SETTINGS, pools_to, run, send
 from tests.support.receiving_opensmtpd import opensmtpd

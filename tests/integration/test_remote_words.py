@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import Timing, plan
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.edge.attempt.attempt_records import records_of
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import (

@@ -14,9 +14,13 @@ from services.deliver.core.control.orders import Orders
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
-from services.deliver.edge.reputation.keeper import SILENT_TURNS, KeeperParts, ReputationKeeper
-from services.deliver.edge.reputation.metrics import make_metrics
-from services.deliver.edge.reputation.providers import ProviderLookup
+from services.deliver.edge.reputation.inputs import ProviderLookup
+from services.deliver.edge.reputation.keeper import (
+    SILENT_TURNS,
+    KeeperParts,
+    ReputationKeeper,
+    make_metrics,
+)
 from services.deliver.edge.reputation.view import ReputationView
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.failpoints import REPUTATION_NAMES, Failpoints

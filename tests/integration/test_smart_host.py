@@ -16,13 +16,13 @@ from aiosmtpd.handlers import Sink as NullSink
 from aiosmtpd.smtp import AuthResult
 
 from local.parts import ports
-from services.deliver.core.attempt.outcome import Deferred, Delivered
+from services.deliver.core.attempt.results import Deferred, Delivered
 from services.deliver.core.routing.sites import Routes, site_of_target
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
-from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.logins import MOST_IN_VAIN, Logins
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.smtp.server_memory import ServerMemory
 from services.deliver.edge.smtp.tls import TlsContexts
 from shared.runtime.failpoints import Failpoints
 from tests.support.certificates import self_signed

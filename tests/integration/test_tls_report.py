@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from cli.tls.command import main
 from services.deliver.core.tls.policy import StsMode, StsPolicy
 from services.deliver.core.tls.sts import KnownPolicy
-from services.deliver.edge.tls.policy_store import PREFIX, RedisPolicies
+from services.deliver.edge.tls.policy_sources import PREFIX, RedisPolicies
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect, connect_async
 from shared.store.tls_counts import TlsCount, add_counts, read_counts

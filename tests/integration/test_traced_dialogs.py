@@ -16,9 +16,9 @@ from aiosmtpd.handlers import Sink as NullSink
 from aiosmtpd.smtp import AuthResult
 
 from bench import smtp_sink
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
-from services.deliver.core.tracing.channel import Channel, DialogInfo
-from services.deliver.edge.smtp.client import TracedClient
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered
+from services.deliver.core.tracing.traces import Channel, DialogInfo
+from services.deliver.edge.smtp.handshake import TracedClient
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.topics.traces import TraceLine
 from tests.support.certificates import self_signed

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from services.deliver.core.attempt.outcome import Delivered
-from services.deliver.core.tracing.channel import MAX_QUEUED
-from services.deliver.core.tracing.traces import Traces
+from services.deliver.core.attempt.results import Delivered
+from services.deliver.core.tracing.traces import MAX_QUEUED, Traces
 from services.deliver.edge.tracing.tracer import Tracer
 from shared.runtime.clock import SystemClock, now_ms
 from shared.settings.sections import RedisSettings

@@ -9,11 +9,11 @@ from typing import Any
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.control.orders import Orders
+from services.deliver.edge.attempt.attempt_records import EventCounter
 from services.deliver.edge.attempt.attempts import Attempts, Gates
-from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.parts import NoLanes
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.pool.interfaces import Permission

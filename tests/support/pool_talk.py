@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 import uvloop
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.results import Outcome
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room
 from services.deliver.core.routing.sites import Routes
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connection import Timeouts
-from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.smtp.server_memory import ServerMemory
 from services.deliver.edge.sources.selecting import Sources
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 from tests.support.patience import PATIENCE_S

@@ -1,7 +1,7 @@
-"""The answer of `sluice shaping explain`, and how it is shown.
+"""The answer of `sluice shaping explain`, and its output.
 
-Owns: what is said while a part is unavailable. Guarantees: nothing is said to be free of
-suspensions and orders unless both are known.
+Owns: the sentences for parts that are unavailable. Guarantees: the output says that nothing is
+suspended, and that no order applies, only if both are known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.topics.control import Order
 
 
 class Answer(Struct, frozen=True):
-    """What `explain` prints as JSON.
+    """The JSON of `explain`.
 
     `fault`: why suspensions are not known; "" if they are. `is_routed`: a setting names the server.
     """
@@ -33,7 +33,7 @@ class Answer(Struct, frozen=True):
     # The orders on all of this mail, and those on a part of it; the first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
-    # Why what Kafka knows is not shown: shares, orders, the step of the source.
+    # Why shares, orders and the step of the source are not known; "" if they are.
     kafka_fault: str = ""
 
 

@@ -1,7 +1,7 @@
 """Reads mail.reputation and the orders for commands.
 
-Owns: one reading of both topics. Does not own: what is shown of them (sources.py, shaping.py).
-Guarantees: a command answers without Kafka too, and says what it does not know.
+Owns: one reading of both topics. Does not own: the output (sources.py, shaping.py). Guarantees: a
+command answers without Kafka too, and says what is not known.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WARM: Final = "warm"
 
 
 class SourceRow(Struct, frozen=True):
-    """The step of a source at a provider. `limit` is "warm" after the last one."""
+    """The step of a source at a provider. `limit` is "warm" after the last step."""
 
     source: str
     provider: str
@@ -46,7 +46,7 @@ class SourceRow(Struct, frozen=True):
 
 
 class ShareRow(Struct, frozen=True):
-    """A share of a client at a provider, its threshold and where that comes from."""
+    """A share of a client at a provider, with its threshold and the origin of that."""
 
     kind: str
     part: int
@@ -64,7 +64,7 @@ class Known(Struct, frozen=True):
 
 
 def read_known(bootstrap: str, line: str) -> Known:
-    """Read both topics of the Kafka that is meant. Never raises for Kafka."""
+    """Read both topics of the chosen Kafka. Never raises because of Kafka."""
     try:
         kafka = find_kafka(bootstrap, line)
         return Known(tuple(_read_states(kafka)), tuple(read_orders(kafka)))

@@ -1,6 +1,6 @@
-"""`sluice shaping`: explain shows every limit of a destination in force, check judges a file.
+"""`sluice shaping`: explain shows all limits in force for a destination, check checks a file.
 
-Reads the rules as deliver does, and the suspensions from the Redis of the settings or of the
+The rules are read as deliver reads them, the suspensions from the Redis of the settings or of the
 running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong usage.
 """
 
@@ -88,7 +88,7 @@ def providers(bootstrap: str, line: str, as_json: bool) -> None:
 @group.command("explain")
 @click.argument("domain")
 @click.option("--client", default="", help="Also the limits of this client.")
-@click.option("--mailing", default="", help="Also those of this mailing ID of the client.")
+@click.option("--mailing", default="", help="Also the limits of this mailing ID of the client.")
 @click.option("--sending-domain", default="", help="Also the suspensions of this domain.")
 @click.option("--source", default="", help="Also the limits of this source address, by its name.")
 @click.option("--state", "line", default="", help="Name of a running pipeline.")
@@ -114,7 +114,7 @@ def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
 
 
 def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Known) -> None:
-    """Refuse a sender that there is not, as no mail can be its. Raises click.UsageError.
+    """Refuse a sender that does not exist. Raises click.UsageError.
 
     Clients are not checked while Kafka is unavailable.
     """
@@ -201,7 +201,7 @@ async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, st
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
-    """Where mail for a domain goes, and the names under which orders know it."""
+    """The destination of mail for a domain, and the names by which orders find it."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)

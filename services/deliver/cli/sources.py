@@ -1,6 +1,6 @@
-"""`sluice sources`: check judges the source addresses of deliver's settings, list their warm-up.
+"""`sluice sources`: check the source addresses of deliver's settings, list their warm-up.
 
-Run it where deliver runs: whether an address is there is asked of this host. Exit codes: 0 no
+Run it where deliver runs: the check asks this host whether it has the address. Exit codes: 0 no
 error, 1 an error was found, 2 wrong settings.
 """
 
@@ -19,7 +19,7 @@ from services.deliver.cli.reputation import SourceRow, read_known, source_rows
 from services.deliver.core.sources.checking import Finding, Severity
 from services.deliver.core.sources.table import SourceTable
 from services.deliver.edge.dns.resolver import Resolver
-from services.deliver.edge.sources.checks import check_sources
+from services.deliver.edge.sources.selecting import check_sources
 from services.deliver.sending import load_shaping, load_sources
 from services.deliver.settings import Settings
 from shared.runtime.clock import SystemClock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred
+from services.deliver.core.attempt.results import Bounced, Deferred
 from tests.support.hostile.cases import (
     ACCEPTED,
     COMMAND_LIMITED,

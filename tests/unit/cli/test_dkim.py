@@ -15,7 +15,7 @@ from cli.dkim.command import main
 from cli.dkim.records import ANY_DOMAIN, Published, TxtRecord, check_record, record_of, zone_line
 from cli.dkim.rotation import RotationError, Wanted, new_keys, start_time
 from cli.dkim.states import State, states_of
-from services.deliver.edge.signing.key_follower import KeyFollower
+from services.deliver.edge.signing.signer import KeyFollower
 from shared.mailauth.dkim_keys.table import ED25519, RSA, TABLE, Key, KeyEntry
 from shared.mailauth.spf.evaluation import Away, Rows
 from tests.support.dkim_verifying import key_of

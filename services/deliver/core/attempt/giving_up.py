@@ -1,11 +1,11 @@
-"""The record on mail.returned of a message that deliver gave up: it bounced or expired. Pure.
+"""The record on mail.returned of a message that bounced or expired. Pure.
 
-It is written in the transaction of the final event, so there is one for each final event, also if
+It is written in the transaction of the final event, so there is one record per final event, also if
 the process dies. validate forwards it to clients that want their bounces back: deliver does not
-know who does, so that a change in clients.yaml also counts for mail that was accepted before.
+know who does, so a change in clients.yaml also counts for mail that was accepted before.
 
-Of the message only the header is kept, up to MAX_HEADER_BYTES. Mail to a forwarding address is not
-returned: nobody gets a report on a report.
+The record keeps the header of the message, up to MAX_HEADER_BYTES. Mail to a forwarding address is
+not returned: nobody gets a report on a report.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _GIVEN_UP: Final = frozenset({EventType.BOUNCED, EventType.EXPIRED})
 
 
 class GivenUp(Struct, frozen=True):
-    """What is known about a message that was given up, and its header."""
+    """The record of a message that was given up, and the header of the message."""
 
     returned: Returned
     header: bytes
 
 
 def given_up(steps: Plan, envelope: Envelope, content: bytes) -> Iterable[GivenUp]:
-    """Return what goes back to the client of this message: one record per final failure."""
+    """Return the records for the client of this message, one per final failure."""
     if envelope.forwards:
         return
     for event in steps.events:

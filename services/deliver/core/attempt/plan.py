@@ -4,8 +4,15 @@ A message that is read before its earliest time moves to its next delay topic, w
 or an event. A message is billed by the event that carries `first_dispatch`: the event of the first
 attempt in which a destination server answered its MAIL or RCPT command.
 
-Mail to a client's forwarding address is no mail of the client: it is never billed, and only its end
-is an event, `forwarded` or `forwarding_failed`.
+A message is in doubt if a process began to offer it and no outcome is on record, or if a server got
+the whole content and did not answer. It is sent again or held, as `on_doubt` of its client or code
+says. A held message waits on the delay topics, where `sluice queue` shows it, until an operator
+releases or cancels it, or it expires. It is written again every minute, after an hour every five
+minutes, and has one event: `in_doubt` with `held`. After a crash it is not known whether a server
+answered MAIL or RCPT, so the doubt alone is not billed; an attempt after it is.
+
+Mail to a client's forwarding address is not the client's mail: it is never billed, and only its
+end is an event, `forwarded` or `forwarding_failed`.
 """
 
 from __future__ import annotations
@@ -15,12 +22,37 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt
-from services.deliver.core.attempt.turns import next_turn_before
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.retry import (
+    STEPS,
+    Retry,
+    RetryTimes,
+    next_attempt,
+    next_turn,
+    next_turn_before,
+)
 from shared.submission.attribution import versions_of
-from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent
+from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent, OnDoubt
 from shared.topics.retry_topics import hop_envelope, next_hop
+
+_IN_DOUBT: Final = (
+    "A process that offered the message to a server ended before the answer was recorded;"
+    " the server may have it"
+)
+_EXPIRED: Final = "The message expired before it could be delivered"
+_EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
+# A held message is written again after FIRST_LOOK_S, once it was held for FIRST_MS after
+# LATER_LOOK_S.
+FIRST_LOOK_S: Final = 60.0
+LATER_LOOK_S: Final = 300.0
+FIRST_MS: Final = 3_600_000
+# The events of mail to a forwarding address.
+_FORWARDED: Final = {
+    EventType.DELIVERED: EventType.FORWARDED,
+    EventType.BOUNCED: EventType.FORWARDING_FAILED,
+    EventType.EXPIRED: EventType.FORWARDING_FAILED,
+    EventType.CANCELLED: EventType.FORWARDING_FAILED,
+}
 
 
 class PlannedEvent(Struct, frozen=True):
@@ -66,16 +98,12 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
         enhanced=attempts.last_enhanced,
         reason=_EXPIRED_HELD if envelope.held_since_ms else _EXPIRED,
     )
-    return told(envelope, Plan((PlannedEvent(EventType.EXPIRED, data),)))
-
-
-_EXPIRED: Final = "The message expired before it could be delivered"
-_EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
+    return as_forwarded(envelope, Plan((PlannedEvent(EventType.EXPIRED, data),)))
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     """The plan that follows from the outcome of one attempt."""
-    return told(envelope, _plan(envelope, outcome, timing))
+    return as_forwarded(envelope, _plan(envelope, outcome, timing))
 
 
 def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
@@ -93,8 +121,8 @@ def subject_of(envelope: Envelope) -> str:
     return envelope.forwards or envelope.mail_id
 
 
-def told(envelope: Envelope, found: Plan) -> Plan:
-    """The plan with the events of forwarded mail, if it is that."""
+def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
+    """Return the plan with the events of forwarded mail if the message is that; otherwise as is."""
     if not envelope.forwards:
         return found
     events = (
@@ -108,12 +136,67 @@ def told(envelope: Envelope, found: Plan) -> Plan:
     return replace(found, events=tuple(events))
 
 
-_FORWARDED: Final = {
-    EventType.DELIVERED: EventType.FORWARDED,
-    EventType.BOUNCED: EventType.FORWARDING_FAILED,
-    EventType.EXPIRED: EventType.FORWARDING_FAILED,
-    EventType.CANCELLED: EventType.FORWARDING_FAILED,
-}
+def base_event(
+    envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int
+) -> MailEvent:
+    """The data that all kinds of events of this message have."""
+    return MailEvent(
+        client=envelope.client,
+        mailing_id=envelope.mailing_id,
+        sub_client=envelope.sub_client,
+        recipient=envelope.recipient,
+        message_id=envelope.message_id,
+        at_ms=now_ms,
+        received_at_ms=envelope.received_at_ms,
+        attempt=attempt,
+        first_dispatched_at_ms=first_dispatched_at_ms,
+        lane=envelope.lane,
+        size_bytes=envelope.facts.size_bytes,
+        submission_id=envelope.submission_key,
+        submission_source=envelope.submission_source,
+        code=envelope.code,
+        metadata=envelope.metadata,
+        mail_class=str(envelope.mail_class),
+    )
+
+
+def hold(envelope: Envelope, timing: Timing) -> Plan:
+    """The plan for a message that is not sent before an operator decides."""
+    now_ms = timing.now_ms
+    since_ms = envelope.held_since_ms or now_ms
+    look_s = FIRST_LOOK_S if now_ms - since_ms < FIRST_MS else LATER_LOOK_S
+    turn = next_turn(look_s, now_ms, timing.retries)
+    due_ms = min(turn.due_at_ms, envelope.expires_at_ms or turn.due_at_ms)
+    return Plan((), replace(envelope, held_since_ms=since_ms, due_at_ms=due_ms), turn.step)
+
+
+def must_hold(envelope: Envelope) -> bool:
+    """Whether the message is held when it is in doubt; forwarded mail never is."""
+    return envelope.on_doubt is OnDoubt.HOLD and not envelope.forwards
+
+
+def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
+    """The plan for a message in doubt after a crash: its event comes first."""
+    attempts = envelope.attempts
+    data = replace(
+        base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms),
+        reason=_IN_DOUBT,
+        held=found.retry is not None and found.retry.held_since_ms > 0,
+    )
+    doubt = as_forwarded(envelope, Plan((PlannedEvent(EventType.IN_DOUBT, data),)))
+    return replace(found, events=doubt.events + found.events)
+
+
+def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
+    """The plan of an attempt, or of holding the message if its server left the outcome open."""
+    doubts = [each for each in found.events if each.kind is EventType.IN_DOUBT]
+    if not doubts or found.retry is None or not must_hold(envelope):
+        return found
+    deferral = found.events[-1].data
+    # One event is enough: it says that the message is held and whether it was dispatched.
+    data = replace(deferral, held=True, next_attempt_at_ms=0)
+    onward = hold(replace(found.retry, held_since_ms=timing.now_ms), timing)
+    return replace(onward, events=(PlannedEvent(EventType.IN_DOUBT, data),))
 
 
 def _plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
@@ -156,7 +239,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
-    # Whatever was in doubt before, the message was released and has an outcome now.
+    # A message that was held before was released and has an outcome now.
     turn_at_ms = retry.due_at_ms if outcome.is_turn else 0
     onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0, turn_at_ms=turn_at_ms)
     if outcome.waits_s is None:
@@ -182,28 +265,4 @@ def _retry(envelope: Envelope, outcome: Deferred, attempts: int, timing: Timing)
         timing.retries,
         in_doubt=outcome.in_doubt,
         steps=outcome.retry_steps or STEPS,
-    )
-
-
-def base_event(
-    envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int
-) -> MailEvent:
-    """The data of an event of this message that all kinds of events have."""
-    return MailEvent(
-        client=envelope.client,
-        mailing_id=envelope.mailing_id,
-        sub_client=envelope.sub_client,
-        recipient=envelope.recipient,
-        message_id=envelope.message_id,
-        at_ms=now_ms,
-        received_at_ms=envelope.received_at_ms,
-        attempt=attempt,
-        first_dispatched_at_ms=first_dispatched_at_ms,
-        lane=envelope.lane,
-        size_bytes=envelope.facts.size_bytes,
-        submission_id=envelope.submission_key,
-        submission_source=envelope.submission_source,
-        code=envelope.code,
-        metadata=envelope.metadata,
-        mail_class=str(envelope.mail_class),
     )

@@ -1,6 +1,21 @@
-"""How a transaction, or an attempt to connect, ended: what the edge reports about a server. Pure.
+"""How a transaction, an attempt to connect and a whole attempt ended, as values. Pure.
 
-Owns the shapes only; verdicts.py decides what each means for a message.
+The edge reports the result of a transaction or of connecting; verdicts.py maps it to the outcome of
+the attempt, and plan.py maps the outcome to records. A remote answer is never an exception. Owns
+the shapes, and whether a result is about the connection rather than the message.
+
+The fields of an outcome:
+
+dispatched    a destination server answered MAIL or RCPT, with any reply; this is billed
+in_doubt      the content was sent completely and no answer came: the server may hold a copy
+bounce_class  hard, soft, policy, content, authentication or network
+reply         the server's answer, "" if there was none
+enhanced      the status of RFC 3463 in the reply, "" if it has none
+site          the name of the destination's site
+source        our local address
+tls           the protocol version, "" for a connection without TLS
+tls_policy    the TLS policy that applied
+tls_fault     why the server's TLS was not used, or did not satisfy the policy
 """
 
 from __future__ import annotations
@@ -18,7 +33,7 @@ from shared.smtp.reply import Reply
 SERVICE_NOT_READY: Final = 421
 # RFC 5321, 4.2.2: bad sequence of commands.
 _BAD_SEQUENCE: Final = 503
-# A limit of what one connection may carry: all three are in the reply.
+# A reply that has all three names a limit of what one connection may carry.
 _LIMIT_OF_A_CONNECTION: Final = (
     re.compile(r"\b(too (many|much)|limit\w*|max\w*|exceed\w*|only|reached)\b", re.IGNORECASE),
     re.compile(r"\b(messages?|e?-?mails?|transactions?|recipients?|rcpts?)\b", re.IGNORECASE),
@@ -52,7 +67,7 @@ class Refusal(Struct, frozen=True):
 class NoConnection(Struct, frozen=True):
     """There is no connection to the site; `reason` is clean text.
 
-    `tls_policy` and `tls_fault`: set if a connection did not have the TLS that it must have.
+    `tls_policy` and `tls_fault` are set if a connection lacked the TLS that its policy requires.
     """
 
     reason: str
@@ -63,7 +78,7 @@ class NoConnection(Struct, frozen=True):
 class NoSource(Struct, frozen=True):
     """The site cannot be reached from the source address; `reason` is clean text.
 
-    It says nothing of the site: another source may reach it.
+    This says nothing about the site: another source may reach it.
     """
 
     reason: str
@@ -77,7 +92,7 @@ class NoLogin(Struct, frozen=True):
     """The smart host did not let us log in: no message is offered before it does.
 
     `reason` is clean text, `reply` the code and status of the answer to AUTH, "" if none was sent.
-    `waits_s`: when the login is tried again.
+    `waits_s`: the time until the login is tried again.
     """
 
     reason: str
@@ -92,9 +107,10 @@ class NoRoute(Struct, frozen=True):
 
 
 class Busy(Struct, frozen=True):
-    """The message was not offered: it comes faster than the site takes it, or than it may be sent.
+    """The message was not offered: the site is slower than its mail, or a limit has no room.
 
-    `delay_s`: when its turn is likely to come. `is_turn`: under a limit that may have room earlier.
+    `delay_s`: the likely time until its turn. `is_turn`: a limit is the reason, and may have room
+    earlier.
     """
 
     delay_s: float
@@ -105,9 +121,9 @@ class Busy(Struct, frozen=True):
 class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
-    `tls_policy`: the policy that it was opened under. `tls_fault`: why there is no TLS although the
-    server offers it, or why it is not as its policy wants it. `has_login`: we logged in at the
-    server, or have a login there by now.
+    `tls_policy`: the policy that it was opened under. `tls_fault`: why the server's TLS was not
+    used, or did not satisfy the policy. `has_login`: we logged in at the server, or have a login
+    there by now.
     """
 
     site: str = ""
@@ -118,17 +134,67 @@ class ConnectionInfo(Struct, frozen=True):
     has_login: bool = False
 
 
+class Delivered(Struct, frozen=True, tag=True):
+    """The destination server accepted the message."""
+
+    reply: str
+    enhanced: str
+    site: str
+    source: str
+    tls: str
+    tls_fault: str = ""
+    tls_policy: str = ""
+
+
+class Deferred(Struct, frozen=True, tag=True):
+    """The attempt failed for now; the message will be tried again."""
+
+    reply: str
+    enhanced: str
+    bounce_class: str
+    reason: str
+    site: str
+    source: str
+    tls: str
+    dispatched: bool
+    in_doubt: bool = False
+    # Set: the message was not offered to a server. This is no attempt; the message waits this long.
+    waits_s: float | None = None
+    is_turn: bool = False  # it waits for a limit, which may have room earlier
+    tls_fault: str = ""
+    tls_policy: str = ""
+    # The delay steps that the shaping rules set for the destination; (): all steps.
+    retry_steps: tuple[str, ...] = ()
+
+
+class Bounced(Struct, frozen=True, tag=True):
+    """The attempt failed permanently; the message will not be tried again."""
+
+    reply: str
+    enhanced: str
+    bounce_class: str
+    reason: str
+    site: str
+    source: str
+    tls: str
+    dispatched: bool
+    in_doubt: bool = False
+    tls_fault: str = ""
+    tls_policy: str = ""
+
+
 ConnectFault = Refusal | NoConnection | NoLogin | NoRoute | NoSource | Busy
 TransactionResult = Finished | Broken | Unsendable
+Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
     """Whether a message, the `messages`th of its connection, is offered again at once.
 
     A used connection may have ended before the message could start: servers close idle
-    connections, or say 421 at the next command, or refuse what is too much for one connection. And
-    a server may not know the command that the content was sent by. Neither is a failure of the
-    message.
+    connections, answer 421 to the next command, or refuse more messages than they take over one
+    connection. A server may also not know the command that the content was sent by. None of these
+    is a failure of the message.
     """
     # Not by `match`: this is asked four times per message, and it takes three times as long.
     if isinstance(result, Finished):

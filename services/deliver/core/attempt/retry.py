@@ -1,16 +1,40 @@
-"""When to try again: the delay steps and their jitter. Pure."""
+"""When a message is tried again, and on which retry topic it waits. Pure.
+
+After a failed attempt it waits for the next delay step, with a jitter of its own. A message that
+was not offered to a server waits for its turn instead: until its site or its limit has room, its
+suspension ends or a login is tried again. A reader of a retry topic pauses a partition until its
+first record is due, so turns have topics of their own (shared/topics/names.py), each for waits of
+about the same length: on the topic of a delay step, turns and real retries would wait behind each
+other. Only a turn that is as long as a delay step goes to the topic of that step.
+
+Guarantees: a record is written once per turn. A turn between two minutes and an hour is late by at
+most its own length; shorter and longer turns by at most twice their length. No turn makes a retry
+on the topic of a step wait longer. A message that expires is read before that, unless the process
+is late by more than a quarter of the time that was left.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
 
-from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
+# The longest time that a record of each topic may wait behind others that are due later.
+_LONGEST_S: Final[dict[str, float]] = {
+    **{step: seconds * (1 + JITTER_SHARE) for step, seconds in DELAYS_S.items()},
+    **{step: TURNS_S[following] for step, following in pairwise(TURNS_S)},
+    list(TURNS_S)[-1]: DELAYS_S["12h"],
+}
+# A message that waits for its turn expires if it has less time left.
+SHORTEST_LEFT_S: Final = 10.0
+# A message that expires is read within this part of the time that is left.
+_SAFE_SHARE: Final = 0.75
 
 
 class RetryTimes(Struct, frozen=True):
@@ -50,3 +74,31 @@ def next_attempt(
     jitter = zlib.crc32(f"{mail_id}.{attempts}".encode()) / 0xFFFF_FFFF * JITTER_SHARE
     delay_ms = DELAYS_S[step] * 1000 * times.scale * (1 + jitter)
     return Retry(step, now_ms + int(delay_ms))
+
+
+def next_turn(waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
+    """The next attempt of a message that was not offered, whose turn comes in `waits_s` seconds."""
+    return Retry(_step_of(waits_s), now_ms + int(waits_s * 1000 * times.scale))
+
+
+def next_turn_before(expires_at_ms: int, waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
+    """The next attempt of such a message that expires then; `expires_at_ms` 0: it never does.
+
+    A turn is an estimate, so a message that might expire before its turn comes back sooner.
+    """
+    left_s = (expires_at_ms - now_ms) / 1000
+    safe_s = left_s * _SAFE_SHARE
+    if left_s <= SHORTEST_LEFT_S or _LONGEST_S[_step_of(waits_s)] <= safe_s:
+        return next_turn(waits_s, now_ms, times)
+    in_time = [step for step in TURNS_S if _LONGEST_S[step] <= safe_s]
+    step = in_time[-1] if in_time else next(iter(TURNS_S))
+    sooner_s = min(waits_s, left_s / 2, _LONGEST_S[step])
+    return Retry(step, now_ms + int(sooner_s * 1000 * times.scale))
+
+
+def _step_of(waits_s: float) -> str:
+    for step, seconds in DELAYS_S.items():
+        if seconds <= waits_s <= _LONGEST_S[step]:
+            return step
+    shorter = [step for step, seconds in TURNS_S.items() if seconds <= waits_s]
+    return shorter[-1] if shorter else next(iter(TURNS_S))

@@ -1,9 +1,9 @@
 """The envelope sender of an outgoing message, and whether its From agrees with it (rule R11). Pure.
 
-Owns: what the return path of a message carries, and the check of what really goes out. Does not
-own: the form of a return path (shared/mail/verp.py), the keys.
-Guarantees: each attempt for a message has the same return path, also after a rotation of keys,
-because the day that it carries is that of the submission.
+Owns: the content of a return path, and the check of the message as it is sent. Does not own: the
+form of a return path (shared/mail/verp.py), the keys. Guarantees: each attempt for a message has
+the same return path, also after a rotation of keys, because the return path carries the day of the
+submission.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from services.deliver.core.attempt.outcome import Bounced
+from services.deliver.core.attempt.results import Bounced
 from shared.mail import headers, verp
 from shared.mail.address import ParsedAddress, parse_single
 from shared.mail.domains import domain_of, organisational_domain
@@ -23,15 +23,15 @@ from shared.responses.replies.reply_rules import POLICY
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
-# Most mail of an hour has few different From lines.
+# The mail of an hour mostly has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
 
 def return_path(envelope: Envelope, keys: Keys | None) -> str:
     """Return the envelope sender with which a message goes out.
 
-    Without keys it is the submitted one. The null sender stays what it is: a report must not be
-    answered by another one.
+    Without keys it is the submitted sender. The null sender stays: a report must not be answered by
+    another report.
     """
     domain = domain_of(envelope.sender)
     if keys is None or not domain:
@@ -75,7 +75,7 @@ def from_domain(content: bytes) -> str:
     found = _only_from(head)
     if found is not None and found[1] and not found[3]:
         return _domain_in(found[2].rstrip(b"\r"))
-    # Folded, or oddly written: read in the way of the rules.
+    # The field is folded or unusual: read it as the submission rules do.
     facts = headers.scan(head)
     return domain_of(facts.from_address) if facts.from_count == 1 else ""
 

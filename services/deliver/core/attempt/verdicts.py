@@ -12,16 +12,19 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.results import (
+    Bounced,
     Broken,
     Busy,
     ConnectFault,
     ConnectionInfo,
+    Deferred,
+    Delivered,
     NoConnection,
     NoLogin,
     NoRoute,
     NoSource,
+    Outcome,
     Refusal,
     TransactionResult,
 )
@@ -41,8 +44,6 @@ from shared.smtp.reply import Reply
 
 # Events keep this much of a server's answer; some servers send very long texts.
 MAX_REPLY_CHARACTERS: Final = 500
-
-
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
 _NO_LOGIN: Final = "4.7.0"
@@ -108,9 +109,11 @@ class OutcomeRules:
                 return replace(found, dispatched=was_answered)
             case NoLogin(reason, waits_s, reply):
                 text = f"The smart host lets us send no mail: {reason}"
-                told = unanswered(text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN)
                 wait = None if was_answered else waits_s
-                return replace(told, bounce_class=AUTHENTICATION, waits_s=wait)
+                no_login = unanswered(
+                    text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN
+                )
+                return replace(no_login, bounce_class=AUTHENTICATION, waits_s=wait)
             case Busy(delay_s, reason, is_turn):
                 busy = unanswered(reason, was_answered, False, where, enhanced=_CONGESTION)
                 return busy if was_answered else replace(busy, waits_s=delay_s, is_turn=is_turn)
@@ -145,8 +148,8 @@ def answered(
     if where.has_login and wants_login(reply):
         # The server may have ended our login, which has nothing to do with the recipient.
         reason = f"The smart host wants another login: {text}"
-        told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
-        return replace(told, bounce_class=AUTHENTICATION)
+        found = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
+        return replace(found, bounce_class=AUTHENTICATION)
     meaning = classify(rules, stage, reply)
     kind = Bounced if meaning.is_permanent else Deferred
     return kind(
@@ -205,7 +208,7 @@ def unanswered(
 def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
     """The outcome of an attempt that ended with a fault of our own code.
 
-    An outcome that was already known stays, without the server's text; unknown means deferred.
+    An outcome that was already known stays, without the server's text; otherwise it is deferred.
     """
     reason = f"The attempt failed with an internal error ({type(error).__name__})"
     match outcome:

@@ -1,4 +1,4 @@
-"""What an operator's order does to a message: the records to write. Pure.
+"""Maps an operator's order on a message to the records to write. Pure.
 
 `cancel`, `bounce` and `expire` end the message with one final event that carries the author and the
 reason. `suspend` defers it without an attempt. None of them dispatches it, so none is billed; a
@@ -6,8 +6,8 @@ message that was dispatched before stays billed.
 
 A suspended message waits on the delay topics in steps that grow with the age of the suspension, so
 that it is written again only a few times; after `resume` it comes back when its step ends, within
-72 minutes at most. Each message has a jitter of its own, so that those suspended together do not
-come back in one burst.
+72 minutes at most. Each message has a jitter of its own, so that messages that were suspended
+together do not come back in one burst.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, base_event, told
-from services.deliver.core.attempt.retry import Retry
-from services.deliver.core.attempt.turns import next_turn
+from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, as_forwarded, base_event
+from services.deliver.core.attempt.retry import Retry, next_turn
 from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 from shared.topics.records import Envelope, EventType, MailEvent
 from shared.topics.retry_topics import JITTER_SHARE
@@ -53,12 +52,12 @@ def follow(envelope: Envelope, order: Order, timing: Timing) -> Plan:
     )
     kind = _KINDS.get(order.verb)
     if kind is not None:
-        return told(envelope, Plan((PlannedEvent(kind, data),)))
-    return told(envelope, _suspend(envelope, order, data, timing))
+        return as_forwarded(envelope, Plan((PlannedEvent(kind, data),)))
+    return as_forwarded(envelope, _suspend(envelope, order, data, timing))
 
 
 def reason_of(order: Order) -> str:
-    """Return the reason in the event of a message that this order concerns."""
+    """Return the reason that the event of a message gives for this order."""
     said = f": {order.reason}" if order.reason else ""
     author = order.author or "an operator"
     return f"{_WORDS[order.verb]} by {author} ({order.scope}){said}"[:MAX_TEXT_CHARS]
@@ -72,7 +71,7 @@ def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
     step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
     left_s = (order.expires_at_ms - now_ms) / 1000
     if order.expires_at_ms and left_s < step_s:
-        # Mail that a suspension still holds when it ends comes back spread over this time.
+        # The last mail comes back spread over STEPS_S[0] after the end of the suspension.
         return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
     found = next_turn(step_s, now_ms, timing.retries)
     jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)

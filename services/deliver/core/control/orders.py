@@ -1,17 +1,22 @@
-"""Finds the order of an operator that concerns a message. Pure.
+"""Which order of an operator concerns a message, and whether the known orders are recent. Pure.
 
-Owns: which order counts. Of several that concern a message it is the strongest verb (cancel,
-bounce, expire, suspend, reroute), and among equal ones the one of the narrower scope, then the
-later one. Does not own: what follows from it (effects.py), where orders come from
-(edge/control/follower.py).
+Owns: which order counts. Of several that concern a message, the strongest verb counts (cancel,
+bounce, expire, suspend, reroute); among equal verbs the narrower scope, then the later order. Does
+not own: what an order does (effects.py), where orders come from (edge/control/follower.py).
 
 The orders are indexed by the fields that their scopes give, so a message costs one look-up per
 combination of fields in use, however many orders there are; without orders it costs nothing.
 
-Also finds the orders that concern the mail of a sender to a destination. That question may leave
-things open: without a client it is about the mail of all clients, and it never names a sub-client
-or a lane. So an order concerns all of the mail, a part of it, or none. Orders on single messages
-are left out: they are no answer to a question about a destination.
+concerning() finds the orders on the mail of a sender to a destination. Its question may leave
+fields open: without a client it is about the mail of all clients, and it never names a sub-client
+or a lane. So an order concerns all of that mail, a part of it, or none. Orders on single messages
+are left out: they do not concern a destination.
+
+Guarantees: nothing begins before the orders have been read once, because mail that an operator
+stopped would be sent. Later, nothing begins while the last confirmation is older than FRESH_S, so a
+process that was paused does not send what was cancelled meanwhile. After GIVE_UP_TRIES failed tries
+mail goes on under the orders known before: a broker that is unavailable for one small topic must
+not stop all mail.
 """
 
 from __future__ import annotations
@@ -25,12 +30,15 @@ from msgspec import Struct
 from shared.topics.control import FIELDS, Order, Scope, Verb
 from shared.topics.records import Envelope
 
-# More orders would be a mistake of their author: one scope can cover any number of messages.
+# More orders would be a mistake, because one scope can cover any number of messages.
 MAX_ORDERS: Final = 100_000
 _STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
 _LANE_ONLY: Final = ("lane",)
 # The values that the mail has in a field of a scope; a field that is not here is open.
 _Values = Mapping[str, tuple[str, ...]]
+FRESH_S: Final = 5.0
+# Counted in tries and not by the clock: a pause of the process is no fault of Kafka.
+GIVE_UP_TRIES: Final = 4
 
 
 class Place(Struct, frozen=True):
@@ -115,6 +123,34 @@ class Orders:
                     yield order
 
 
+class Freshness:
+    """When the orders were last read, and how often reading failed. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._confirmed_at: float | None = None
+        self._failed_tries = 0
+
+    def confirm(self, at: float) -> None:
+        """Note that all orders written until this time are known."""
+        self._confirmed_at = at
+        self._failed_tries = 0
+
+    def count_failure(self) -> None:
+        """Count a failed try to read the orders."""
+        self._failed_tries += 1
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the orders have been read once."""
+        return self._confirmed_at is not None
+
+    def is_current(self, at: float) -> bool:
+        """Whether a message may begin."""
+        if self._confirmed_at is None:
+            return False
+        return at - self._confirmed_at <= FRESH_S or self._failed_tries >= GIVE_UP_TRIES
+
+
 def rank_of(order: Order) -> tuple[int, int, int]:
     """Return the rank of an order among the orders on a message: the lowest rank decides."""
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
@@ -137,10 +173,10 @@ class Concerning(Struct, frozen=True):
 
 
 def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:
-    """Return the orders in force on this mail, of which `place` is where it goes.
+    """Return the orders in force on this mail, whose destination is `place`.
 
-    `mail` says what is known of it, "" for what is open. Without sites in `place` the destination
-    is not known.
+    `mail` has the known fields, "" for open ones. Without sites in `place` the destination is not
+    known.
     """
     values = _values(mail, place)
     found = [each for each in orders if not (each.is_over(now_ms) or each.scope.mail_id)]

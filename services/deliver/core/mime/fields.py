@@ -2,8 +2,8 @@
 
 Owns: splitting a part into header and body, and a header into fields; the type and the boundary of
 a part, its declared encoding. Does not own: what follows from them (seven_bit.py, dkim.py).
-Guarantees: total, in linear time; what is not understood is None or the default of RFC 2045.
-Everything has CRLF line ends.
+Guarantees: total, in linear time; a value that does not parse is None or the default of RFC 2045.
+All input has CRLF line ends.
 """
 
 from __future__ import annotations

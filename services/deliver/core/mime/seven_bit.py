@@ -1,14 +1,14 @@
-"""Converts a message with 8-bit text to one of 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
+"""Converts a message with 8-bit text to one with 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
 
 Used for a server that does not offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8, which
-is encoded too (utf8_header.py). Each part with 8-bit text becomes quoted-printable,
-or base64 where that is shorter; multiparts and messages inside messages are converted part by part.
-Everything else stays byte by byte.
+is encoded too (utf8_header.py). Each part with 8-bit text becomes quoted-printable, or base64 if
+that is shorter; multiparts and messages inside messages are converted part by part. Everything else
+stays byte by byte.
 
 Owns: which encoding a part gets, and which messages cannot be converted. Does not own: when to
 convert (edge/signing/preparing.py), signatures (core/signing/dkim.py). Guarantees: total; the
-decoded content of every part stays the same; the result is ASCII, and the parts that were encoded
-have lines of at most 76 characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
+decoded content of every part stays the same; the result is ASCII, and encoded parts have lines of
+at most 76 characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
 """
 
 from __future__ import annotations
@@ -128,13 +128,13 @@ def _ascii_only(text: bytes) -> bytes:
 
 
 def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
-    """The encoding of a part without parts, and its body in it."""
+    """The encoding of a part without inner parts, and its encoded body."""
     if body.isascii() and not has_longer_line(body):
         return b"7bit", body
     eight_bit = len(body) - len(body.decode("ascii", "ignore"))
     if is_text and eight_bit * _BASE64_FROM <= len(body):
         encoded = _quoted_printable(body)
-        # A boundary in the middle of a line must not come to stand at the start of one.
+        # A boundary in the middle of a line must not become the start of a line.
         if b"=\r\n--" not in encoded:
             return b"quoted-printable", encoded
     text = b64encode(body)

@@ -5,10 +5,10 @@ stay byte by byte. In a text, words with other characters become encoded words (
 the words between them stay; a display name is encoded as a whole; the domain of an address becomes
 A-labels; a parameter gets its extended form.
 
-Owns: which field can be written in ASCII. Does not own: when (seven_bit.py, edge/pool/delivery.py).
-Guarantees: total; the decoded text of each field stays the same. What cannot be encoded without
-guessing is refused: bytes that are not UTF-8, addresses, comments, fields with a syntax of their
-own. See docs/decisions/0189-utf8-headers.md.
+Owns: which field can be written in ASCII. Does not own: when that is needed (seven_bit.py,
+edge/pool/delivery.py). Guarantees: total; the decoded text of each field stays the same. A field
+that cannot be encoded without guessing is refused: bytes that are not UTF-8, addresses, comments,
+fields with a syntax of their own. See docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _text(value: str) -> str:
             continue
         end = _run_end(pieces, at)
         text = "".join(pieces[at:end])
-        # The space between two encoded words is not shown: it goes into ours.
+        # The space between two encoded words is not shown, so the new word carries it.
         if len(written) > 1 and _is_encoded_word(written[-2]):
             text = written[-1] + text
         if end + 1 < len(pieces) and _is_encoded_word(pieces[end + 1]):
@@ -151,7 +151,7 @@ def _addresses(value: str) -> str:
     while at < len(value):
         found = _MAILBOX.match(value, at)
         if found is None or found.end() == at:
-            # A comment, an address without brackets, or something that is not one.
+            # A comment, an address without brackets, or no address at all.
             end = next((i for i in range(at, len(value)) if value[i] in ",;"), len(value)) + 1
             written.append(_address(value[at:end]))
             at = end
@@ -216,7 +216,7 @@ def _folded(name: str, value: str) -> str:
     lines, line = [], name
     for piece in re.findall(r"[ \t]*[^ \t]+|[ \t]+\Z", value):
         is_word = piece.strip(" \t") != ""
-        # A line of spaces alone ends the header for some; a field begins on its first line.
+        # For some readers a line of only spaces ends the header; a value begins on the first line.
         if is_word and piece[0] in " \t" and line != name and len(line) + len(piece) > _LINE:
             lines.append(line)
             line = piece

@@ -228,11 +228,9 @@ class SitePlanner(Generic[M, C]):
         """The steps to carry out now; the state changes as if they were carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
-        while waiting.count and idle and (self._most is None or self._busy < self._most):
-            found = waiting.take(now)
-            if found is None:
-                break
-            message, added_at, gate = found
+        most = len(idle) if self._most is None else min(len(idle), self._most - self._busy)
+        ready = waiting.take_ready(now, most) if waiting.count and most > 0 else []
+        for message, added_at, gate in ready:
             connection = idle.pop()
             state = self._connections[connection]
             state.gate = gate

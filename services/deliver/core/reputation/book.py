@@ -1,9 +1,9 @@
-"""What is known of the reputation of sources and clients, and what follows from it. Pure.
+"""The states of all sources and clients, and the orders that follow from them. Pure.
 
-Owns: the states of all sources and clients, which of them have changed, the orders that suspend a
-client at a provider. Does not own: how one state changes (warmup.py, ratios.py), reading and
-writing (edge/reputation/). Guarantees: nothing of one client changes anything of another; at most
-MAX_CLIENTS pairs of client and provider are counted, and what is beyond is counted as dropped.
+Owns: the states, which of them have changed, the orders that suspend a client at a provider. Does
+not own: how one state changes (warmup.py, ratios.py), reading and writing (edge/reputation/).
+Guarantees: one client changes nothing of another; at most MAX_CLIENTS pairs of client and provider
+are counted, and the results of further pairs are counted as dropped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Book:
                 self.clients[state.client, state.provider] = state
 
     def count(self, facts: Iterable[Fact], now_ms: int) -> None:
-        """Count these results; none is later than now, whatever its event says."""
+        """Count these results; a result that claims a later time counts as of now."""
         grouped: Counter[Fact] = Counter()
         for fact in facts:
             at_ms = min(fact.at_ms, now_ms) // SLOT_MS * SLOT_MS
@@ -65,7 +65,7 @@ class Book:
         if pair not in self.sources and len(self.sources) >= MAX_SOURCES:
             return
         before = self.sources.get(pair) or WarmupState(*pair)
-        # Its day begins when its mail is seen, not at the beginning of the slot.
+        # The day of a source begins when its mail is seen, not at the beginning of the slot.
         self._set(warmup.counted(before, fact.result, now_ms, number))
 
     def _count_client(self, fact: Fact, number: int) -> None:
@@ -81,9 +81,9 @@ class Book:
         self._set(ratios.counted(before, fact.result, fact.at_ms, number))
 
     def judge(self, is_ordered: Callable[[Scope], bool], now_ms: int) -> list[Order]:
-        """Move the steps on; return the orders that suspend clients.
+        """Advance the steps of sources; return the orders that suspend clients.
 
-        `is_ordered`: whether an order is in force on this very scope; it is not replaced.
+        `is_ordered`: whether an order is in force on exactly this scope; it is not replaced.
         """
         for state in list(self.sources.values()):
             schedule = schedule_of(self._rules, state.source, provider_at(state.provider))
@@ -122,11 +122,11 @@ class Book:
             self._changed[key_of(state)] = state
 
     def take_dropped(self) -> int:
-        """How many results were not counted since the last call, as too many pairs are."""
+        """The results since the last call that were dropped because of MAX_CLIENTS."""
         found, self._dropped = self._dropped, 0
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """The states that have changed since the last call, by key; None: it is forgotten."""
+        """The states that have changed since the last call, by key; None: the state is deleted."""
         found, self._changed = self._changed, {}
         return found

@@ -1,8 +1,8 @@
 """The shares of bounces, complaints and policy blocks of a client at a provider. Pure.
 
 Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
-ends the counts that led to it: when it ends, or a person ends it, only what came since counts, and
-the least number of messages has to be reached again.
+clears the counts that led to it: after its end only later results count, and the least number of
+messages has to be reached again.
 
     share        part                of
     bounces      bounced             delivered and bounced
@@ -44,7 +44,7 @@ class Share(Struct, frozen=True):
 
 
 def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
-    """The counts with so many results more of one slot; none from before a suspension counts."""
+    """The counts after `count` more results; results from before a suspension do not count."""
     if at_ms <= state.suspended_ms:
         return state
     number = at_ms // SLOT_MS
@@ -69,7 +69,7 @@ def is_empty(state: ClientState, now_ms: int) -> bool:
 
 
 def suspended(state: ClientState, at_ms: int) -> ClientState:
-    """The state after a suspension: nothing that was counted before counts again."""
+    """The state after a suspension: the counts are cleared."""
     return replace(state, slots=(), suspended_ms=at_ms)
 
 

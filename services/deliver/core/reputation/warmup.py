@@ -8,13 +8,12 @@
     running    24 h, any share between them                            waiting, the same step
     (a step past the last one)                                         warm: no limit
 
-A step begins with its first result, so a source that gets no mail stays where it is. Of mail that
-is offered again each block counts once more; a plain deferral (greylisting) says nothing.
+A step begins with its first result, so a source that gets no mail stays at its step. Each block
+counts, also several of one message; a plain deferral (greylisting) does not count.
 
-Owns, too, the step that a limit of one worker is made for. Guarantees: a source of which nothing is
-known is at its first step, so that a process which could not read mail.reputation yet sends too
-little rather than too much from a new address; a warm source of such a process overflows for that
-moment.
+Also owns the steps that the limits of a worker follow. Guarantees: a source without a known state
+is at its first step, so a process that could not read mail.reputation yet sends too little rather
+than too much from a new address; until then mail of a warm source overflows to other sources.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ DAY_MS: Final = DAY_S * 1000
 
 
 def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> WarmupState:
-    """The state after so many results of mail from the source, the first one then."""
+    """The state after `number` results of mail from the source at this time."""
     if result is Result.COMPLAINED:
         return state  # a complaint says nothing about the address
     if not state.since_ms:
@@ -45,7 +44,7 @@ def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> 
 
 
 def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
-    """The state at this time; the same one while its day is not over."""
+    """The state at this time; unchanged while its day is not over."""
     limit = schedule.limit(state.step)
     if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
         return state
@@ -66,7 +65,7 @@ def warming(states: Iterable[WarmupState], rules: Rules) -> list[WarmupState]:
 
 
 def limit_of_state(state: WarmupState, rules: Rules) -> KeyLimit | None:
-    """The limit at the present step of a source; None if it is warm, or does not warm up."""
+    """The limit at the present step of a source; None if it is warm or needs no warm-up."""
     return limit_of(rules, state.source, provider_at(state.provider), state.step)
 
 
@@ -78,7 +77,7 @@ class Steps:
         self.version = 0
 
     def replace(self, states: Iterable[WarmupState]) -> None:
-        """Take what mail.reputation says now."""
+        """Replace all steps by the states on mail.reputation."""
         found = {(state.source, state.provider): state.step for state in states}
         if found != self._steps:
             self._steps = found

@@ -1,4 +1,4 @@
-"""Selects the usable addresses of a site's hosts, and says why there are none. Pure.
+"""Selects the usable addresses of a site's hosts, or says why there are none. Pure.
 
 Owns: the verdict on names and addresses that the DNS gives for mail exchangers. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
@@ -6,7 +6,7 @@ look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an o
 exchanger makes a site unroutable; one failed look-up makes it unresolved.
 
 An exchanger at a loopback, private or otherwise special address would be this host or a neighbour
-of it: the message would loop, or be sent to a server that has nothing to do with the domain.
+of it: the message would loop, or reach a server that has nothing to do with the domain.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host, Unresolved
 
-# Addresses of one host that are used.
+# Addresses used per host.
 MAX_ADDRESSES: Final = 16
-# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here. No host has such a
-# name, and TLS cannot send it. The underscore is wrong, too, but some hosts with it receive mail.
+# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here, but no host has such a
+# name, and TLS cannot send it. Underscores are not allowed either, but some mail hosts have them.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -76,7 +76,7 @@ class Reachable(Struct, frozen=True):
 
 
 def name_fault(name: str) -> str:
-    """Why an exchanger's name is refused without a look-up; "" if it is not."""
+    """Why an exchanger's name is refused without a look-up; "" if it is accepted."""
     if parse_ip(name) is not None:
         return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
     if name == "localhost" or name.endswith(".localhost"):
@@ -87,7 +87,7 @@ def name_fault(name: str) -> str:
 
 
 def address_fault(ip: str, allow_private: bool) -> str:
-    """Why an exchanger's address is refused; "" if it is not."""
+    """Why an exchanger's address is refused; "" if it is accepted."""
     address = parse_ip(ip)
     if address is None:
         return f"{ip} is no IP address"
@@ -109,7 +109,7 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def parse_ip(text: str) -> IpAddress | None:
-    """The IP address that the text is, None if it is a name."""
+    """Parse an IP address, also in brackets; None if the text is a name."""
     try:
         return ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
     except ValueError:

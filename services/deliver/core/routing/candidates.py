@@ -1,13 +1,13 @@
-"""In which order the addresses of a site are tried, from what happened to them before. Pure.
+"""The order in which the addresses of a site are tried, given their earlier failures. Pure.
 
 Owns: the candidates of one opening, the memory of which addresses work. Does not own: connecting
 (edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds of one
 monotonic clock.
 
 RFC 5321, 5.1: exchangers of the lowest preference first, those of equal preference in random order.
-An address that has failed goes behind all others, whatever its preference, so that an exchanger
-that is down costs one time-out per RETRY_S and not one per connection. It is never left out: if
-nothing else works, it is tried as well.
+An address that has failed goes behind all others, whatever its preference, so an exchanger that is
+down costs one time-out per RETRY_S and not one per connection. It is never left out: if nothing
+else works, it is tried as well.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from msgspec import Struct
 from services.deliver.core.routing.sites import Host
 
 # How long an address that could not be reached, or refused, is tried after all others. Then one
-# opening tries it in its old place; the others go on as before until that has succeeded.
+# opening tries it in its old place; other openings do so once that has succeeded.
 RETRY_S: Final = 300.0
-# The same for an address that pushed back (421, a connection lost later): it works, but has enough
-# for now.
+# The same for an address that pushed back (421, a connection lost later): it works, but takes no
+# more for now.
 PUSH_BACK_RETRY_S: Final = 60.0
 # A site with several failed addresses tries one of them at most this often.
 PROBE_GAP_S: Final = 60.0
-# Sites whose addresses are remembered, and addresses per site; those unused for longest go first.
+# Sites whose addresses are remembered, and addresses per site; the least recently used are
+# forgotten first.
 MAX_SITES: Final = 10_000
 MAX_REMEMBERED: Final = 400
 
@@ -123,7 +124,7 @@ class AddressHistory:
     def worked(self, candidate: Candidate, now: float) -> None:
         """Note that a connection was opened to an address."""
         record = self._record(candidate)
-        # A push-back says that the host has enough; one more connection does not disprove that.
+        # A host that pushed back may still accept a connection: that alone proves nothing.
         if record.failure is not Failure.PUSHED_BACK or record.is_probed:
             record.failure = None
         record.worked_at = now
@@ -136,15 +137,15 @@ class AddressHistory:
         return record
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether the last that is known of an address is a failure."""
+        """Whether the last attempt at an address failed, as far as known."""
         record = self._records.get(candidate.key)
         return record is not None and record.failure is not None
 
     def take_next(self, left: list[Candidate], now: float) -> list[Candidate]:
-        """Remove from `left` what is tried next, and return it; `left` is as of arrange().
+        """Remove the next candidates from `left`, which arrange() has ordered, and return them.
 
-        Two addresses if they are of one host and of both families, the first to be tried first.
-        An address that has failed and is due again is marked as being tried, for other openings.
+        Two addresses, in the order of trying, if a host has both families; otherwise one. An
+        address that has failed and is due again is marked as being tried, for other openings.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:
@@ -168,7 +169,7 @@ class AddressHistory:
         return min(left, key=self._last_resort)
 
     def _last_resort(self, candidate: Candidate) -> tuple[bool, float]:
-        """All have failed: first what has ever worked; then what failed longest ago."""
+        """The sort key if all have failed: addresses that ever worked, then the oldest failure."""
         record = self._records[candidate.key]
         return record.worked_at == -math.inf, record.failed_at
 
@@ -184,7 +185,7 @@ class Histories:
         self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
 
     def of(self, site: str) -> AddressHistory:
-        """The history of a site; use the same one until its pool is forgotten."""
+        """The history of a site; its pool uses the same object as long as it lives."""
         history = self._by_site.setdefault(site, AddressHistory())
         self._by_site.move_to_end(site)
         if len(self._by_site) > MAX_SITES:

@@ -1,14 +1,14 @@
-"""The logins at smart hosts, as a file names them (RFC 4954). Pure.
+"""Parses the file of logins at smart hosts (RFC 4954). Pure.
 
     ["relay.example.net:587"]
     user = "sluice"
     password = "..."
     tls = "verified"
 
-Owns: the form of the file, which login a host has, the TLS that it asks for. Does not own: the file
-(edge/smtp/logins.py). Guarantees: only a host that an operator has named, by `deliver.routes` or by
-`reroute`, has a login: a domain whose MX names the same host gets none. No fault and no `repr`
-shows a password.
+Owns: the form of the file, the login of a host, the TLS that it requires. Does not own: reading the
+file (edge/smtp/logins.py). Guarantees: only a host that an operator has named, by `deliver.routes`
+or by `reroute`, has a login; the same host has no login if a domain's MX names it. No fault and no
+`repr` shows a password.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse_logins(text: str) -> LoginTable:
     try:
         rows = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Its text names the place alone; the line may hold a password.
+        # The text of the error names only the place; the line may hold a password.
         raise LoginFaults(f"it is not TOML: {error}") from None
     if len(rows) > MAX_LOGINS:
         raise LoginFaults(f"found {len(rows)} logins, expected at most {MAX_LOGINS}")
@@ -100,7 +100,7 @@ def _fault(target: str, row: Any) -> str:
 
 
 def tls_for(login: Login | None, tls: HostTls) -> HostTls:
-    """How a connection uses TLS, if it logs in as well."""
+    """Return the TLS of a connection that also logs in."""
     level = Level.OPPORTUNISTIC if login is None else login.level
     is_enough = tls.is_required and (tls.is_verified or level is Level.REQUIRED)
     if level is Level.OPPORTUNISTIC or is_enough or tls.dane is not None:

@@ -15,8 +15,6 @@ SMTP_PORT: Final = 25
 ANY: Final = "*"
 # Exchangers of one domain that are used, the best ones; large providers have up to ten.
 MAX_EXCHANGERS: Final = 20
-
-
 _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -35,8 +33,8 @@ class Host(Struct, frozen=True):
 class Site(Struct, frozen=True):
     """Servers that are treated as one and limited together.
 
-    `is_override`: an operator has named the host; otherwise the DNS has. `tls`: what its messages
-    ask of a connection.
+    `is_override`: an operator has named the host, not the DNS. `tls`: the TLS that its messages
+    require.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Site(Struct, frozen=True):
 
     @property
     def pool(self) -> str:
-        """The name of its pool: messages that ask for other connections have another one."""
+        """The name of its pool; messages that require other TLS have a pool of their own."""
         return f"{self.name} {key}" if (key := self.tls.key) else self.name
 
 
@@ -101,8 +99,8 @@ def site_of_target(target: str) -> Site:
 def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
     """The exchangers of MX records (preference, name).
 
-    Only the order of preferences counts, so that domains with the same exchangers are equal
-    whatever numbers they use and in whichever order the DNS returns them.
+    Only the order of preferences counts: domains with the same exchangers are equal, whatever
+    numbers they use and in whichever order the DNS returns the records.
     """
     best: dict[str, int] = {}
     for preference, name in sorted(records):
@@ -116,8 +114,8 @@ def site_of_mx(mx: Mx) -> Site:
     """Return the site of these mail exchangers. Domains with the same mail exchangers share a site.
 
     In its name, "," separates exchangers of equal preference, ";" the preferences. A name in the
-    DNS may have any octets (RFC 2181, 11): those that no host name has are escaped, so that nobody
-    can name an exchanger like the site of others, or like one that an operator has named.
+    DNS may have any octets (RFC 2181, 11); octets that are not allowed in host names are escaped,
+    so that no exchanger can have the name of another site or of a host that an operator named.
     """
     name, rank = "", 0
     for host in mx.hosts:

@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import Final
 
 from services.deliver.core.shaping import room
-from services.deliver.core.shaping.held_lease import LEASE_S, SPARE, HeldLease
+from services.deliver.core.shaping.held_lease import HeldLease
 from services.deliver.core.shaping.limits import Limit, Unit
+from services.deliver.core.shaping.local_share import LocalShare
 from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
+from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.window_record import WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
@@ -34,20 +36,21 @@ class Allowance:
 
     __slots__ = (
         "_lease",
-        "_local_at",
-        "_local_left",
         "_not_before",
+        "_per_s",
         "_quick_given",
+        "_share",
         "_turns",
         "_used",
-        "_was_local",
         "_workers",
         "factor",
         "held_elsewhere",
         "is_asking",
+        "is_by_byte",
         "key",
         "limit",
         "most_waiting",
+        "name",
         "needed",
         "quick_left",
         "quick_until",
@@ -58,9 +61,10 @@ class Allowance:
     )
 
     def __init__(self, key: str, limit: Limit, workers: Workers) -> None:
-        self.key = key
-        self.limit = limit
+        self.key, self.limit = key, limit
         self.factor = 1.0
+        self.name = stored_name(key, limit)
+        self._per_s, self.is_by_byte = limit.per_s, limit.unit is Unit.BYTES
         self._workers = workers
         self._lease = HeldLease()
         # What Group.admit() may take of the lease without a call, and until when.
@@ -73,8 +77,7 @@ class Allowance:
         self.is_asking = False
         self.held_elsewhere = False  # mail of this limit by another one, since the last second
         self._not_before = -NEVER
-        # The share: when the next message may go, the rest of a window.
-        self._local_at, self._local_left, self._was_local = -NEVER, 0.0, False
+        self._share = LocalShare()
         self.waiting = 0  # messages of this worker that wait for this limit
         self.most_waiting = room.for_new(self.share_of_messages())  # how many of them may
         self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
@@ -82,7 +85,7 @@ class Allowance:
     @property
     def per_s(self) -> float:
         """The rate of all workers together, in messages or bytes per second."""
-        return self.limit.per_s * self.factor
+        return self._per_s * self.factor
 
     @property
     def share_per_s(self) -> float:
@@ -91,7 +94,7 @@ class Allowance:
 
     def cost(self, size_bytes: int) -> float:
         """Return the amount that one message takes."""
-        return size_bytes if self.limit.unit is Unit.BYTES else 1
+        return size_bytes if self.is_by_byte else 1
 
     def ready_at(self, now: float, cost: float) -> float:
         """0.0 if a message of this cost may go now; otherwise when to try again.
@@ -100,7 +103,7 @@ class Allowance:
         """
         if now < self._workers.local_until:
             return self._local_ready_at(now, cost)
-        self._was_local = False
+        self._share.is_used = False
         self._settle()
         if self._lease.left(now) >= cost:
             return 0.0
@@ -109,15 +112,15 @@ class Allowance:
     def take(self, now: float, cost: float, waiting: int) -> None:
         """Spend it; ready_at() has just returned 0.0."""
         self.seen_at = now
-        if self._was_local:
+        if self._share.is_used:
             self._take_local(now, cost)
             return
         self._spend(cost)
-        if self.limit.per_s <= 1:
+        if self._per_s <= 1:
             return
         demand = self._demand(now, cost, waiting)
-        spare = self._lease.left(now) - demand / 2
-        self.quick_left, self.quick_until = self._lease.oldest()
+        left, self.quick_left, self.quick_until = self._lease.rest()
+        spare = left - demand / 2
         if spare >= 0:
             self.quick_left = min(spare, self.quick_left)
         elif not self.wanted:
@@ -132,7 +135,8 @@ class Allowance:
 
     def _settle(self) -> None:
         """Book the amount that was taken from the lease without a call."""
-        self._workers.book()
+        if self._workers.holder is not None:
+            self._workers.book()
         self.quick_until = -NEVER
         if self._quick_given:
             taken, self._quick_given = self._quick_given - self.quick_left, 0.0
@@ -154,7 +158,7 @@ class Allowance:
         returned, slot = self._lease.asked(now)
         wanted, self.wanted = self.wanted, 0.0
         amount = max(wanted, self.needed) if wanted else 0.0
-        return Ask(self._burst(), amount, self.needed, returned, slot)
+        return Ask(max(1.0, self.per_s * BURST_S), amount, self.needed, returned, slot)
 
     def granted(self, grant: Grant) -> None:
         """The store has answered."""
@@ -206,7 +210,7 @@ class Allowance:
 
     def free_room(self, now: float) -> float:
         """How many messages more may surely wait, new or back; a quick look before is_full()."""
-        if now < self._turns.next_at or self.is_used_up(now):
+        if now < self._turns.next_at or (self.limit.is_window and self.is_used_up(now)):
             return 0.0
         return self.most_waiting - self.waiting
 
@@ -238,31 +242,28 @@ class Allowance:
             and not self.is_asking
             and now - self.seen_at > for_s
             and not self.has_turns(now)
-            and now > self._local_at
+            and now > self._share.next_at
             and self.record.is_empty
         )
 
     def share_of_messages(self) -> float:
         """This worker's share of the rate in messages, by their usual size."""
-        usual_bytes = 20_000 if self.limit.unit is Unit.BYTES else 1
-        return self.share_per_s / usual_bytes
+        return self.share_per_s / (20_000 if self.is_by_byte else 1)
 
     def _blocked_until(self, now: float) -> float:
         return self._not_before if self.limit.is_window and self._not_before > now else now
 
-    def _burst(self) -> float:
-        return max(1.0, self.per_s * BURST_S)
-
     def _largest_lease(self) -> float:
         if self.limit.is_window:
-            return max(1.0, (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count))
-        return max(1.0, self.share_per_s * BURST_S)
+            most = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
+        else:  # share_per_s, without its calls
+            most = self._per_s * self.factor / self._workers.count * BURST_S
+        return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
         """Return the size of the next lease: enough for the messages that wait or for LEASE_S."""
-        each = cost if self.limit.unit is Unit.BYTES else 1
-        demand = max(each * max(1, waiting), self._lease.speed(now) * LEASE_S * SPARE)
-        return min(demand, self._largest_lease())
+        waits = (cost if self.is_by_byte else 1) * (waiting or 1)
+        return self._lease.demand(now, waits, self._largest_lease())
 
     def _want(self, amount: float, needed: float) -> None:
         self.needed = needed
@@ -275,26 +276,25 @@ class Allowance:
         return self.wanted > 0 and not self.is_asking and now >= self._not_before
 
     def _enter_local(self, now: float) -> None:
-        self._was_local = True
         self._settle()
         self._lease.drop()
         self.wanted = 0.0
-        self._local_at = max(self._local_at, now + 1 / self.share_per_s)
-        self._local_left = max(0.0, (self.limit.amount - self._used) / self._workers.count)
+        left = (self.limit.amount - self._used) / self._workers.count
+        self._share.begin(now, self.share_per_s, left)
 
     def _local_ready_at(self, now: float, cost: float) -> float:
-        if not self._was_local:
+        if not self._share.is_used:
             self._enter_local(now)
         if not self.limit.is_window:
-            return 0.0 if now >= self._local_at else self._local_at
+            return 0.0 if now >= self._share.next_at else self._share.next_at
         if self._workers.local_until != NEVER:
             return self._workers.local_until
-        return 0.0 if self._local_left >= cost else now + LOCAL_LOOK_S
+        return 0.0 if self._share.left >= cost else now + LOCAL_LOOK_S
 
     def _take_local(self, now: float, cost: float) -> None:
         if self.limit.is_window:
-            self._local_left -= cost
+            self._share.left -= cost
             self.record.spend_locally(cost)
             return
         self._turns.used(cost)
-        self._local_at = max(self._local_at, now - BURST_S) + cost / self.share_per_s
+        self._share.take(now, cost, self.share_per_s, BURST_S)

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
-from services.deliver.core.shaping.limits import Unit
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
@@ -25,6 +24,8 @@ ROOM_PART: Final = 0.2
 LOOK_S: Final = 0.5
 # Allowance.ready_at() returns this for a limit that delays no mail by itself.
 _FREE: Final = (0.0, NEVER)
+# What is left where nothing is limited: whole messages or bytes.
+_ALL: Final = 1 << 62
 
 
 class Sized(Protocol):
@@ -42,14 +43,14 @@ class Group:
     __slots__ = (
         "_by_byte",
         "_by_message",
+        "_had",
+        "_had_bytes",
         "_joined",
         "_left",
         "_left_bytes",
         "_look_at",
         "_of_destination",
         "_room",
-        "_taken",
-        "_taken_bytes",
         "_until",
         "_waits_for",
         "_workers",
@@ -75,18 +76,19 @@ class Group:
         self.sender = sender
         self.keys = keys_of(to, sender)
         self.allowances = allowances
-        self._by_byte = [each for each in allowances if each.limit.unit is Unit.BYTES]
-        self._by_message = [each for each in allowances if each.limit.unit is not Unit.BYTES]
+        self._by_byte = [each for each in allowances if each.is_by_byte]
+        self._by_message = [each for each in allowances if not each.is_by_byte]
         self._of_destination = [each for each in self._by_message if each.key == to.key]
         # The number of answers when the store was last asked: nothing changes before the next.
         self._waits_for = -1
         self._look_at = 0.0
         # So many messages more have room without a look at each limit.
         self._room = 0
-        # What is not booked: how many messages more wait, what was taken of the leases.
-        self._joined = self._taken = self._taken_bytes = 0
-        # What may be taken of all leases together, and until when; -NEVER: it is not known.
-        self._left = self._left_bytes = 0.0
+        # How many messages more wait, which is not booked.
+        self._joined = 0
+        # What could be taken of all leases together at the last look, and what is left of that;
+        # the difference is not booked. Until when; -NEVER: it is not known.
+        self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
     def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
@@ -94,20 +96,23 @@ class Group:
 
         `is_back`: the message was turned away before, and its turn has come.
         """
-        is_crowded = self._workers.is_crowded
-        if not is_crowded and self.has_room():
-            return None
+        if not self._workers.is_crowded:
+            if self.has_room():
+                return None
+            # What others have counted has to be booked; what this group has is known here.
+            if self._workers.holder is not self:
+                self._workers.book()
+            if (room := self._free_room(now)) > 0:
+                self._room = int(min(LOOK_AGAIN, room * ROOM_PART))
+                return None
         self._workers.book()
-        if not is_crowded and (room := self._free_room(now)) > 0:
-            self._room = int(min(LOOK_AGAIN, room * ROOM_PART))
-            return None
         for allowance in self.allowances:
             if allowance.is_full(now, is_back=is_back):
                 return allowance
         return None
 
     def _free_room(self, now: float) -> float:
-        return min((each.free_room(now) for each in self.allowances), default=NEVER)
+        return min([each.free_room(now) for each in self.allowances], default=NEVER) - self._joined
 
     def is_nearly_full(self, more: int) -> bool:
         """Whether so many messages more that come back would leave little room for others.
@@ -137,20 +142,33 @@ class Group:
 
     def has_room(self) -> bool:
         """Whether one message more may wait without a look at each limit; it counts as taken."""
-        if self._room <= 0 or self._workers.is_crowded:
+        # Workers.is_crowded, without a call: this is asked for each message.
+        if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
         return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
         """Take what a message needs of all limits and return 0.0, or return when to try again."""
+        size_bytes, workers = message.size_bytes, self._workers
+        # Without a call, as nearly each message goes this way.
+        if workers.holder is self and workers.local_until <= now < self._until:
+            left, left_bytes = self._left, self._left_bytes
+            if left and left_bytes >= size_bytes:
+                self._left, self._left_bytes = left - 1, left_bytes - size_bytes
+                return 0.0
+        return self._admit_slowly(size_bytes, now, waiting)
+
+    def _admit_slowly(self, size_bytes: int, now: float, waiting: int) -> float:
         is_shared = now >= self._workers.local_until
         if is_shared and self._waits_for == self._workers.answers and now < self._look_at:
             return NEVER
-        if is_shared and self._try_quickly(message.size_bytes, now):
+        if is_shared and self._try_quickly(size_bytes, now):
             return 0.0
-        blocked_until, lacks, size_bytes = 0.0, False, message.size_bytes
-        ready_at = [each.ready_at(now, each.cost(size_bytes)) for each in self.allowances]
+        blocked_until, lacks = 0.0, False
+        costs = [size_bytes if each.is_by_byte else 1 for each in self.allowances]
+        costly = list(zip(self.allowances, costs, strict=True))
+        ready_at = [each.ready_at(now, cost) for each, cost in costly]
         for ready in ready_at:
             if ready == NEVER:
                 lacks = True
@@ -162,24 +180,22 @@ class Group:
                 allowance.held_elsewhere |= ready in _FREE
             return blocked_until
         if lacks:
-            for allowance in self.allowances:
-                allowance.want(now, allowance.cost(size_bytes), waiting)
+            for allowance, cost in costly:
+                allowance.want(now, cost, waiting)
             self._waits_for, self._look_at = self._workers.answers, now + LOOK_S
             return NEVER
-        for allowance in self.allowances:
-            allowance.take(now, allowance.cost(size_bytes), waiting)
+        for allowance, cost in costly:
+            allowance.take(now, cost, waiting)
         return 0.0
 
     def _try_quickly(self, size_bytes: int, now: float) -> bool:
         """Take what a message needs if each limit has enough of its lease left."""
         if self._workers.holder is not self or self._until == -NEVER:
             self._look()
-        if now >= self._until or self._left < 1 or self._left_bytes < size_bytes:
+        if now >= self._until or not self._left or self._left_bytes < size_bytes:
             return False
         self._left -= 1
         self._left_bytes -= size_bytes
-        self._taken += 1
-        self._taken_bytes += size_bytes
         return True
 
     def _hold(self) -> None:
@@ -190,9 +206,9 @@ class Group:
     def _look(self) -> None:
         """Find out what all leases together have left."""
         self._hold()
-        self._until = min((each.quick_until for each in self.allowances), default=NEVER)
-        self._left = min((each.quick_left for each in self._by_message), default=NEVER)
-        self._left_bytes = min((each.quick_left for each in self._by_byte), default=NEVER)
+        self._until = min([each.quick_until for each in self.allowances], default=NEVER)
+        self._had = self._left = _least_left(self._by_message)
+        self._had_bytes = self._left_bytes = _least_left(self._by_byte)
 
     def book(self) -> None:
         """Count in all limits what this group has counted for itself."""
@@ -200,12 +216,14 @@ class Group:
         if self._joined:
             for allowance in self.allowances:
                 allowance.waiting += self._joined
-        if self._taken:
+        if self._left != self._had:
+            taken, taken_bytes = self._had - self._left, self._had_bytes - self._left_bytes
             for allowance in self._by_message:
-                allowance.quick_left -= self._taken
+                allowance.quick_left -= taken
             for allowance in self._by_byte:
-                allowance.quick_left -= self._taken_bytes
-        self._joined = self._taken = self._taken_bytes = 0
+                allowance.quick_left -= taken_bytes
+            self._had, self._had_bytes = self._left, self._left_bytes
+        self._joined = 0
 
     def joined(self, count: int) -> None:
         """So many messages more wait for the limits; negative: fewer."""
@@ -238,3 +256,8 @@ class Group:
     def destination_share_per_s(self) -> float:
         """The same, by the limits of the destination alone."""
         return min((each.share_per_s for each in self._of_destination), default=0.0)
+
+
+def _least_left(of: list[Allowance]) -> int:
+    """What may be taken of each of these leases, in whole messages or bytes."""
+    return max(0, int(min([each.quick_left for each in of], default=_ALL)))

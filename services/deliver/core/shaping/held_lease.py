@@ -15,6 +15,9 @@ from services.deliver.core.shaping.workers import NEVER
 LEASE_S: Final = 0.08
 # How much more is asked for than was spent lately, so that a lease does not end too early.
 SPARE: Final = 1.5
+_AHEAD_S: Final = LEASE_S * SPARE
+# The speed is measured over no less.
+_SHORTEST_S: Final = 0.001
 
 
 class HeldLease:
@@ -53,9 +56,12 @@ class HeldLease:
             self._next_left = 0.0
         return self._left + self._next_left
 
-    def oldest(self) -> tuple[float, float]:
-        """Return the rest of the lease that is being spent, and the time when it expires."""
-        return self._left, self._expires_at
+    def rest(self) -> tuple[float, float, float]:
+        """Return the rest of both leases, that of the one being spent, and when this expires.
+
+        To be called after left().
+        """
+        return self._left + self._next_left, self._left, self._expires_at
 
     def spend(self, cost: float) -> None:
         """Take `cost` from the lease; the caller has seen in left() that there is enough."""
@@ -82,9 +88,13 @@ class HeldLease:
         else:
             self._left, self._expires_at, self.slot = amount, expires_at, slot
 
-    def speed(self, now: float) -> float:
-        """How much is spent per second, since the last call that was asked."""
-        return self._spent_since / max(now - self._asked_at, 0.001)
+    def demand(self, now: float, waits: float, most: float) -> float:
+        """Return the size of the next lease: what waits, or what is spent in LEASE_S; or `most`."""
+        # Comparisons take a third of the time of max() and min(): each look at a limit comes by.
+        seconds = now - self._asked_at
+        spent = self._spent_since / (seconds if seconds > _SHORTEST_S else _SHORTEST_S) * _AHEAD_S
+        demand = spent if spent > waits else waits
+        return demand if demand < most else most
 
     def asked(self, now: float) -> tuple[float, int]:
         """A call begins: what it gives back, and the slot that this was taken from."""

@@ -20,7 +20,7 @@ class Scope(StrEnum):
     SENDING_DOMAIN = "sending_domain"
 
 
-class Destination(Struct, frozen=True):
+class Destination(Struct, frozen=True, cache_hash=True):
     """Where a message goes. `provider` is "" if its servers belong to none that is known."""
 
     domain: str

@@ -139,6 +139,8 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
+        # Whether any state is remembered; asked for each message.
+        self.has_any = False
 
     def __len__(self) -> int:
         return len(self._states)
@@ -171,6 +173,7 @@ class Suspensions:
             if now - self._states[key].changed_at > SETTLE_S:
                 del self._states[key]
                 is_new = True
+        self.has_any = bool(self._states)
         return is_new
 
     def suspended(self, keys: tuple[str, ...], now: float) -> Suspension | None:

@@ -24,6 +24,7 @@ from services.deliver.core.shaping.rules import KeyLimit, Rules
 from services.deliver.core.shaping.suspensions import Suspension, Suspensions
 from services.deliver.core.shaping.turns import LONGEST_TURN_S, SHORTEST_TURN_S
 from services.deliver.core.shaping.workers import Workers
+from shared.topics.reputation import WarmupState
 
 MAX_GROUPS: Final = 20_000
 # A limit that was not used for so long is forgotten; a rate has none left to remember by then.
@@ -31,6 +32,13 @@ FORGET_S: Final = 60.0
 # At this rate mail comes back after a suspension, if no limit says more.
 DEFAULT_SLOW_RATE: Final = 10.0
 _SLOW: Final = "slow"
+# The destination, and the client, mailing, sending domain and source of the sender.
+GroupKey = tuple[Destination, str, str, str, str]
+
+
+def key_of(to: Destination, sender: Party) -> GroupKey:
+    """The key of a group."""
+    return (to, sender.client, sender.mailing_id, sender.sending_domain, sender.source)
 
 
 class Held(Struct, frozen=True):
@@ -51,7 +59,8 @@ class Throttle:
         self._steps_version = 0
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
-        self._groups: dict[tuple[Destination, Party], Group] = {}
+        # To be read only: for a look-up without a call, after warm_up().
+        self.groups: dict[GroupKey, Group] = {}
         # When the next message of a suspended key comes back.
         self._turns: dict[str, float] = {}
 
@@ -62,18 +71,26 @@ class Throttle:
 
     def known(self, to: Destination, sender: Party) -> Group | None:
         """The group of a sender's mail to a destination, if there is one already."""
+        self._follow_steps()
+        return self.groups.get(key_of(to, sender))
+
+    def warm_up(self, states: Iterable[WarmupState]) -> None:
+        """Take the steps of all sources that warm up."""
+        self.steps.replace(states)
+        self._follow_steps()
+
+    def _follow_steps(self) -> None:
         if self._steps_version != self.steps.version:
             self._steps_version = self.steps.version
-            self._groups.clear()
-        return self._groups.get((to, sender))
+            self.groups.clear()
 
     def group(self, to: Destination, sender: Party, at: float) -> Group:
         """The same; it is made if there is none."""
         found = self.known(to, sender)
         if found is None:
-            if len(self._groups) >= MAX_GROUPS:
-                self._groups.clear()
-            found = self._groups[to, sender] = self._make_group(to, sender, at)
+            if len(self.groups) >= MAX_GROUPS:
+                self.groups.clear()
+            found = self.groups[key_of(to, sender)] = self._make_group(to, sender, at)
         return found
 
     def _make_group(self, to: Destination, sender: Party, at: float) -> Group:
@@ -158,7 +175,7 @@ class Throttle:
             allowance.expire(now)
             allowance.factor = self.suspensions.factor(allowance.key, at)
         if idle or len(self.suspensions):
-            self._groups.clear()
+            self.groups.clear()
 
     def wanted(self, now: float) -> list[Allowance]:
         """The limits of which a lease is to be asked for now."""

@@ -64,6 +64,14 @@ def warmup_key(source: str, provider: str) -> str:
     return f"{KEY_PREFIX}{source}@{place_of(provider)}"
 
 
+def stored_name(key: str, limit: Limit) -> str:
+    """The name under which the store counts a limit of this key."""
+    if key.startswith(KEY_PREFIX):
+        # The same window at each step: with the next one only what is added may be sent.
+        return key
+    return f"{key}:{limit.unit}:{limit}"
+
+
 def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
     """The schedule of a source at a provider ("": all others); None if it does not warm up."""
     if not source:

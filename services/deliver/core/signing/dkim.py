@@ -25,9 +25,9 @@ from msgspec import Struct
 
 from services.deliver.core.mime.fields import split, split_fields, unfold
 
-# In this order in h=. The fields that the current rules concern; fields that a relay may add or
-# change (Received, Return-Path) are left out, as RFC 6376, 5.4.1 requires. List-Unsubscribe and
-# List-Unsubscribe-Post: RFC 8058, 4. Feedback-ID is only looked at if it is signed.
+# The signed fields, in the order of h=. Fields that a relay may add or change (Received,
+# Return-Path) are left out, as RFC 6376, 5.4.1 requires. RFC 8058, 4 requires List-Unsubscribe and
+# List-Unsubscribe-Post. Mailbox providers ignore a Feedback-ID that is not signed.
 SIGNED: Final = (
     b"from",
     b"to",
@@ -43,9 +43,9 @@ SIGNED: Final = (
     b"list-unsubscribe-post",
     b"feedback-id",
 )
-# Listed once more than they occur, so that another such field added on top breaks the signature
-# (RFC 6376, 5.4.2 and 8.15): every field that a reader is shown or that changes how the body reads.
-# See docs/decisions/0066-oversigned-headers.md.
+# Fields that are shown to a reader or that change how the body reads. They are listed once more
+# than they occur, so that another such field added on top breaks the signature (RFC 6376, 5.4.2
+# and 8.15). See docs/decisions/0066-oversigned-headers.md.
 OVERSIGNED: Final = SIGNED
 # RFC 5322, 2.1.1: 78 characters without CRLF. Only a longer domain exceeds it.
 MAX_LINE_BYTES: Final = 76

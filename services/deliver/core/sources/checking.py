@@ -1,10 +1,11 @@
-"""Judges what this host and the DNS say of a source address. Pure.
+"""Judges a source address by what this host and the DNS say about it. Pure.
 
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
-back to it (forward-confirmed reverse DNS), or whose EHLO name is another one.
+back to it (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
 
-Owns: what is an error and what a warning. Does not own: the look-ups (edge/sources/checks.py).
-Guarantees: a DNS that does not answer is a warning, never an error: it says nothing of the address.
+Owns: what is an error and what is a warning. Does not own: the look-ups
+(edge/sources/selecting.py). Guarantees: a DNS that does not answer is a warning, never an error,
+because it says nothing about the address.
 """
 
 from __future__ import annotations

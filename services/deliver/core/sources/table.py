@@ -1,13 +1,14 @@
 """The source addresses of an installation and the pools that share them out. Pure.
 
 A source is a local address (IPv4, IPv6 or both) with the name that is sent in EHLO from it. A pool
-is a set of sources with weights. The pool of a message is the one that its client names in the
-registry, otherwise the one of its mail class, otherwise `default`.
+is a set of sources with weights. A message has the pool that its client names in the registry,
+otherwise the pool of its mail class, otherwise `default`.
 
 A message takes the sources of its pool in an order by weighted rendezvous hashing (Schindelhauer
 and Schomaker, 2005): each source gets a score from the hash of the mail id and its name, divided by
 its weight. So a message keeps its source over all attempts, on every worker, without any state: a
-server that greylists knows it again. A source that is added or removed moves its own share only.
+server that greylists recognises the message. A source that is added or removed moves only its
+share of the messages.
 
 Owns: reading the settings, which pool a message has, and in which order it takes the sources. Does
 not own: whether an address can be used now (edge/sources/). Guarantees: without sources there is
@@ -35,7 +36,7 @@ _MEMBER: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,31})(?:\*([0-9]{1,4}))?", re
 
 
 class Source(Struct, frozen=True):
-    """A local address that mail is sent from. An empty `name`: whatever the system chooses."""
+    """A local address that mail is sent from. An empty `name`: the system chooses the address."""
 
     name: str = ""
     ehlo_name: str = ""
@@ -111,7 +112,7 @@ def read_sources(
     faults += _shared_addresses(known)
     read = {name: _pool(name, rows, known, sources, faults) for name, rows in pools.items()}
     if DEFAULT_POOL not in read:
-        # Without sources: what the system chooses.
+        # Without sources the system chooses the address.
         members = tuple((one, 1) for one in known.values()) or ((SYSTEM, 1),)
         read[DEFAULT_POOL] = Pool(DEFAULT_POOL, members)
     for mail_class, pool in by_class.items():
@@ -145,7 +146,7 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
 
 
 def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
-    """Two sources with one address would have one reputation and two limits."""
+    """Return the faults of sources that share an address: they would share its reputation."""
     owners: dict[str, str] = {}
     faults = []
     for one in known.values():
@@ -186,7 +187,7 @@ def _pool(
 
 
 def order(pool: Pool, mail_id: str) -> list[Source]:
-    """The sources of a pool, the one of this message first; the others stand in for it."""
+    """The sources of a pool: first the source of this message, then its stand-ins."""
     if len(pool.members) == 1:
         return [pool.members[0][0]]
     scored = [(_score(mail_id, one.name, weight), one.name, one) for one, weight in pool.members]

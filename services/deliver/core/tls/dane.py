@@ -2,8 +2,8 @@
 
 Usage 3 pins the server's own key or certificate: neither its names nor its dates matter (RFC 7672,
 3.1.1). Usage 2 pins a CA that the server sends along; the certificate must be for one of the names
-(3.1.2). Usages 0 and 1 are unusable for mail (3.1.3). Guarantees: total; what cannot be read
-matches nothing.
+(3.1.2). Usages 0 and 1 are unusable for mail (3.1.3). Guarantees: total; an unreadable record or
+certificate matches nothing.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ CA_USAGE: Final = 2
 OWN_USAGE: Final = 3
 _FULL, _SHA256, _SHA512 = 0, 1, 2
 _SIZES: Final = {_SHA256: 32, _SHA512: 64}
-# The rules of public CAs for extensions do not bind a pinned one; names and signatures count.
+# A pinned CA need not follow the extension rules of public CAs; names and signatures count.
 _CA_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, None
 )
 _OWN_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.SubjectAlternativeName, Criticality.AGNOSTIC, None
 )
-# Certificates of a chain that are looked at, and records of a server.
+# Certificates checked per chain, and records per server.
 _MAX_CHAIN: Final = 10
 _MAX_RECORDS: Final = 50
 
 
 def usable(rows: Iterable[tuple[int, int, int, bytes]]) -> tuple[Tlsa, ...]:
-    """The usable ones of TLSA records (usage, selector, matching type, data)."""
+    """Return the usable records among TLSA rows (usage, selector, matching type, data)."""
     found = [
         Tlsa(usage, selector, matching, data)
         for usage, selector, matching, data in rows

@@ -1,9 +1,10 @@
 """Decides how a connection to a mail server uses TLS. Pure.
 
-Four kinds of policy, the strictest one that applies wins: what the operator requires for a domain
-or a client, DANE (RFC 7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). DANE is
-published per server and comes before MTA-STS, whose success makes no failure of DANE good
-(RFC 8461, 2). Owns: the precedence. Does not own: look-ups (edge/tls), handshakes (edge/smtp).
+There are four kinds of policy: the level that the operator sets for a domain or a client, DANE (RFC
+7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). The strictest one that applies wins.
+DANE is published per server and comes before MTA-STS: a server that fails DANE is not used, even if
+it satisfies MTA-STS (RFC 8461, 2). Owns: the precedence. Does not own: look-ups (edge/tls),
+handshakes (edge/smtp).
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Tlsa(Struct, frozen=True):
 class DaneKeys(Struct, frozen=True):
     """The usable TLSA records of a server, and the names that its certificate may have.
 
-    No usable record although there are some: encryption is required, without a check (RFC 7672,
-    2.1.1).
+    Without `records`, all records are unusable: encryption is required, without a check of the
+    certificate (RFC 7672, 2.1.1).
     """
 
     records: tuple[Tlsa, ...]
@@ -74,7 +75,7 @@ class NoDane(Struct, frozen=True):
 
 
 class DaneFault(Struct, frozen=True):
-    """Unknown whether the server publishes records: it must not be used (RFC 7672, 2.1.2)."""
+    """The server's records are not known, so it must not be used (RFC 7672, 2.1.2)."""
 
     reason: str
 
@@ -90,12 +91,12 @@ class DomainTls(Struct, frozen=True):
 
     level: Level = Level.OPPORTUNISTIC
     sts: StsPolicy | None = None
-    # Its servers are named by signed records, so their TLSA records count.
+    # The MX records are signed, so the TLSA records of the servers count.
     is_signed: bool = False
 
     @property
     def key(self) -> str:
-        """A name for what it asks; "" for nothing."""
+        """A name for these requirements; "" if there are none."""
         if self == ANY_TLS:
             return ""
         sts = f"{self.sts.mode}:{','.join(self.sts.mx)}" if self.sts is not None else ""
@@ -108,10 +109,10 @@ ANY_TLS: Final = DomainTls()
 class HostTls(Struct, frozen=True):
     """How connections to one server use TLS.
 
-    `is_required`: without TLS as it has to be, the server is not used. `is_verified`: the
-    certificate is of a known CA and for `names`. `dane`: it matches one of these records.
-    `is_trial`: a failure is reported, and the mail goes out as with opportunistic TLS. `fault`: the
-    server must not be used at all, or in a trial, what would have been wrong.
+    `is_required`: a server whose TLS does not satisfy the policy is not used. `is_verified`: the
+    certificate must be of a known CA and for the server's name. `dane`: the certificate must match
+    one of these records. `is_trial`: a failure is only reported, and the mail is sent as with
+    opportunistic TLS. `fault`: why the server must not be used; in a trial, only reported.
     """
 
     policy: PolicyName = PolicyName.OPPORTUNISTIC
@@ -126,15 +127,15 @@ OPPORTUNISTIC_TLS: Final = HostTls()
 
 
 def strictest(*levels: Level | None) -> Level | None:
-    """The strictest level that is asked for; None if there is none."""
+    """The strictest of the levels; None if there is none."""
     order = list(Level)
     return max((level for level in levels if level is not None), key=order.index, default=None)
 
 
 def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = False) -> DomainTls:
-    """What the mail of a domain asks of every connection.
+    """The TLS that the mail of a domain requires of every connection.
 
-    `level`: what the operator asks for; `opportunistic` switches off what the domain publishes.
+    `level`: the operator's level; `opportunistic` ignores the policy that the domain publishes.
     """
     if level is Level.OPPORTUNISTIC:
         return ANY_TLS

@@ -1,6 +1,6 @@
-"""MTA-STS: reads TXT records and policies, decides when to look again (RFC 8461). Pure.
+"""MTA-STS: parses TXT records and policies, decides when to look again (RFC 8461). Pure.
 
-Owns: what a record and a policy say, how long they are believed. Does not own: look-ups and
+Owns: the meaning of a record and a policy, and how long they are valid. Does not own: look-ups and
 fetching (edge/tls). A fault begins with its result type of RFC 8460, 4.3.
 """
 
@@ -41,11 +41,11 @@ class KnownPolicy(Struct, frozen=True):
     fetched_at_s: float
 
     def is_valid(self, now_s: float) -> bool:
-        """Whether it may still be used; a clock that was set back makes no policy older."""
+        """Whether the policy may still be used."""
         return now_s < self.fetched_at_s + self.policy.max_age_s
 
     def is_current(self, record_id: str, now_s: float) -> bool:
-        """Whether it needs no fetch: the same id, and less than half of its age is over."""
+        """Whether it needs no fetch: the id is the same, and less than half of max_age is over."""
         half_s = self.policy.max_age_s / 2
         return self.id == record_id and now_s < self.fetched_at_s + half_s
 
@@ -82,7 +82,7 @@ def parse_policy(text: bytes) -> StsPolicy:
         if found[1] == "mx":
             mx.append(_pattern(value))
         else:
-            values.setdefault(found[1], value)  # of two, the first counts
+            values.setdefault(found[1], value)  # the first of several counts
     return _policy(values, mx)
 
 
@@ -114,7 +114,7 @@ def _invalid(reason: str) -> StsFault:
 
 
 def body_of(response: bytes) -> bytes:
-    """The body of a whole HTTP response that has a policy (3.3). Raises StsFault.
+    """Return the body of a complete HTTP response with a policy (3.3). Raises StsFault.
 
     Redirects are not followed; the media type must be text/plain.
     """

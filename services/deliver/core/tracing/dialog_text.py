@@ -1,8 +1,8 @@
-"""What a trace shows of a dialog: lines without secrets and without control characters. Pure.
+"""The lines that a trace shows of a dialog, without secrets and control characters. Pure.
 
-Owns: what is masked. What follows AUTH until its final reply is shown as `<hidden>`, in both
-directions, because a server may repeat what it was sent; of its replies the code is shown. Content
-is shown as its size. Does not own: which bytes are content: the caller says so.
+Owns: what is masked. Everything after AUTH until its final reply is shown as `<hidden>`, in both
+directions, because a server may repeat what it was sent; only the code of its replies is shown.
+Content is shown as its size. Does not own: which bytes are content; the caller decides.
 
 Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
 reaches a terminal as a control sequence. A line is cut at MAX_LINE_CHARS, a dialog after MAX_LINES.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE_CHARS: Final = 600
-# Enough for EHLO with all extensions twice and 20 commands; a server can answer without end.
+# Enough for EHLO with all extensions twice and 20 commands; a server might answer without end.
 MAX_LINES: Final = 200
 # A line that does not end is cut here; RFC 5321, 4.5.3.1 allows 512 octets, and servers send more.
 MAX_LINE_BYTES: Final = 4 * MAX_LINE_CHARS
@@ -31,7 +31,7 @@ Line = tuple[str, str]  # kind and text
 
 
 class DialogText:
-    """The lines of one dialog. Give it all bytes in their order."""
+    """The lines of one dialog. Pass all bytes, in their order."""
 
     __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
 
@@ -42,7 +42,7 @@ class DialogText:
         self._lines = 0
 
     def sent(self, data: bytes) -> list[Line]:
-        """Return the lines of commands that are written."""
+        """Return the lines of these commands."""
         lines = data.split(b"\r\n")
         if lines[-1] == b"":
             lines.pop()
@@ -83,7 +83,7 @@ class DialogText:
         return self._counted([(SAID, shown(text.encode("utf-8", "backslashreplace")))])
 
     def ended(self) -> list[Line]:
-        """Return what was received of a line that has not ended."""
+        """Return the received part of a line that has not ended."""
         rest, self._received = self._received, b""
         return self._counted([(RECEIVED, self._reply(rest) + " (no line end)")]) if rest else []
 

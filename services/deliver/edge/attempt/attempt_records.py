@@ -1,11 +1,21 @@
-"""The records that an attempt reads and writes: events, the message on a retry topic, refusals.
+"""The records that an attempt reads and writes, and the metrics that count its events.
 
-Does not own: the steps that follow an outcome (core/attempt/plan.py), when records are written
-(shared/stream/worker.py).
+Owns: the records of a plan (events, the message on a retry topic, the message that was given up);
+which sites have a label in metrics. The first busy sites have a label of their own; all others
+share one. Does not own: the steps that follow an outcome (core/attempt/plan.py), when records are
+written (shared/stream/worker.py).
+
+The process that writes an event counts it before Kafka has committed it, so after a crash or a
+refused commit the metrics are too high; the events themselves are exact (`sluice audit`).
+
+Guarantees: at most MAX_NAMED labels in the life of a process, however many domains mail is sent to,
+and memory for at most MAX_COUNTED sites; a site keeps its label, because a counter that went back
+to `other` would look like a site without mail.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +23,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.giving_up import given_up
 from services.deliver.core.attempt.plan import Plan, subject_of
+from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
@@ -22,17 +33,38 @@ from shared.topics.records import Envelope, Message
 
 SERVICE: Final = "deliver"
 UNREADABLE: Final = "unreadable"
+MAIL_EVENTS: Final = Metric(
+    "sluice_deliver_events",
+    "Events of deliver: delivered, bounced, expired and cancelled messages, and deferrals.",
+    ("event", "lane", "provider", "mail_class"),
+)
+SITE_EVENTS: Final = Metric(
+    "sluice_deliver_site_events",
+    "The events of `sluice_deliver_events_total` by site. The first 60 sites that have 100 events"
+    " have their names, `other` are all others, and `none` is for messages that had no site.",
+    ("event", "site", "mail_class"),
+)
+# With events and classes this stays below telemetry.MAX_LABEL_SETS.
+MAX_NAMED: Final = 60
+# A site gets a label of its own after this many events; until then its events count as OTHER.
+BUSY_EVENTS: Final = 100
+# Sites that are counted and have no label yet, about 150 bytes each; the site without an event for
+# longest is forgotten first.
+MAX_COUNTED: Final = 5_000
+OTHER: Final = "other"
+# No connection, or no site: the message was not attempted, or its domain has no mail server.
+NONE: Final = "none"
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
     """The records a plan writes: its events, and the message on its retry topic or given up."""
     mail_id = subject_of(envelope)
     written = [
-        outputs.event(SERVICE, told.kind, mail_id, replace(told.data, provider=provider))
-        for told in steps.events
+        outputs.event(SERVICE, each.kind, mail_id, replace(each.data, provider=provider))
+        for each in steps.events
     ]
     if envelope.own_events:
-        written += [outputs.client_copy(told, envelope.client) for told in written]
+        written += [outputs.client_copy(event, envelope.client) for event in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
         # The message waits from now on and is offered to no server.
@@ -58,3 +90,49 @@ def due_at_ms(messages: Sequence[Message]) -> int:
 def unreadable(record: Record, reason: str) -> list[Output]:
     """The output for a record that is not a valid pack."""
     return [outputs.refused_record(record, UNREADABLE, reason)]
+
+
+class EventCounter:
+    """Counts events. `counters` None: the counts are not exported as metrics."""
+
+    def __init__(self, counters: Counters | None = None) -> None:
+        if counters is None:
+            self.by_lane = Counter(len(MAIL_EVENTS.labels))
+            self.by_site = Counter(len(SITE_EVENTS.labels))
+        else:
+            self.by_lane = counters.counter(MAIL_EVENTS)
+            self.by_site = counters.counter(SITE_EVENTS)
+        self._sites = SiteNames()
+
+    def count(self, envelope: Envelope, provider: str, steps: Plan) -> None:
+        """Count the events of one plan."""
+        mail_class = str(envelope.mail_class)
+        for event in steps.events:
+            kind = str(event.kind)
+            self.by_lane.add(1, kind, envelope.lane, provider, mail_class)
+            self.by_site.add(1, kind, self._sites.count_event(event.data.site), mail_class)
+
+
+class SiteNames:
+    """The labels of sites."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+        self._events: OrderedDict[str, int] = OrderedDict()
+
+    def count_event(self, site: str) -> str:
+        """Count an event of this site, and return the label for it."""
+        if not site:
+            return NONE
+        if site in self._named:
+            return site
+        if len(self._named) >= MAX_NAMED:
+            return OTHER
+        events = self._events.pop(site, 0) + 1
+        if events >= BUSY_EVENTS:
+            self._named.add(site)
+            return site
+        if len(self._events) >= MAX_COUNTED:
+            self._events.popitem(last=False)
+        self._events[site] = events
+        return OTHER

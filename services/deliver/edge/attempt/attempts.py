@@ -2,11 +2,13 @@
 
 Owns the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
 (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
-anything is sent; a job that cannot be claimed is skipped. A message that is to be held when in
-doubt is first named on record, once it has a connection, and is then sent when it has one again;
-while Kafka cannot record the name, it waits. A fault of our own code in one attempt
-affects only that message: it is deferred, or keeps the outcome that was already known. The fault
-is counted and logged with its traceback; the process and all other mail continue.
+anything is sent; a job that cannot be claimed is skipped. A message that is held when in doubt is
+first recorded as about to be offered, once it has a connection, and sent when it has a connection
+again; while Kafka cannot record that, the message waits.
+
+A fault of our own code in one attempt affects only that message: it is deferred, or keeps the
+outcome that was already known. The fault is counted and logged with its traceback; the process and
+all other mail continue.
 """
 
 from __future__ import annotations
@@ -19,23 +21,30 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.holding import as_outcome, hold, must_hold, with_doubt
-from services.deliver.core.attempt.outcome import Deferred, Outcome
 from services.deliver.core.attempt.plan import (
     Plan,
     Timing,
+    as_outcome,
     expire,
     has_expired,
+    hold,
+    must_hold,
     plan,
     wait,
+    with_doubt,
     with_versions,
 )
+from services.deliver.core.attempt.results import Deferred, Outcome
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
 from services.deliver.core.control.effects import follow
-from services.deliver.edge.attempt.attempt_records import UNREADABLE, lane_of, records_of
+from services.deliver.edge.attempt.attempt_records import (
+    UNREADABLE,
+    EventCounter,
+    lane_of,
+    records_of,
+)
 from services.deliver.edge.attempt.claims import Claim
-from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
@@ -57,7 +66,7 @@ FAILED: Final = Metric(
 
 
 class Gates(Struct, frozen=True):
-    """What else has a say on a message: what waits of its lane, and what operators order."""
+    """The waiting messages of each lane, the orders of operators, and the counters of events."""
 
     lanes: Lanes
     control: Control
@@ -121,7 +130,7 @@ class Attempts:
             if not self.crashed.done():
                 self.crashed.set_exception(error)
         finally:
-            # Here, not in a callback of the task: that is one turn of the loop less per message.
+            # Not in a callback of the task, which would cost another turn of the loop per message.
             self._tasks.discard(asyncio.current_task())
             self._begun(job)
 
@@ -162,7 +171,7 @@ class Attempts:
         self._worker.settle(job, written)
 
     def look_again(self) -> None:
-        """Turn away what waits for a connection and is concerned by an order that is new."""
+        """Turn away the messages that wait for a connection and that a new order concerns."""
         for claim in list(self._waiting):
             self._turn_away(claim)
 
@@ -205,7 +214,7 @@ class Attempts:
         self._worker.name(job, named)
 
     def _completed(self, job: Job, steps: Plan) -> Plan:
-        """The plan with what its events say beside the outcome."""
+        """The plan with the doubt of an earlier attempt, and the versions in force."""
         envelope = job.message.envelope
         if job.in_doubt:
             steps = with_doubt(envelope, steps, self._clock.now_ms())
@@ -221,7 +230,7 @@ class Attempts:
         if order is None or not order.verb.is_final:
             is_doubtful = job.in_doubt and must_hold(envelope)
             if is_doubtful:
-                # From now on: a release that was meant for an earlier doubt does not count.
+                # Held from now on: a release that was given for an earlier doubt does not count.
                 return hold(replace(envelope, held_since_ms=0), self._timing())
             if self._control.is_held(envelope):
                 return hold(envelope, self._timing())
@@ -234,7 +243,7 @@ class Attempts:
     def _records_after_fault(
         self, job: Job, error: Exception, outcome: Outcome | None, *, is_open: bool
     ) -> list[Output]:
-        """`is_open`: the message was offered, and its outcome is not known."""
+        """The records after a fault; `is_open`: the message was offered, its outcome is unknown."""
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}
         try:

@@ -1,20 +1,19 @@
-"""The claim on a message: whether it may go out now, asked just before the first byte.
+"""The claim on a message: whether it may be sent now, asked just before the first byte.
 
-Owns: that a message begins at most once, and not when it has expired or an operator has ordered
-otherwise while it waited for a connection. A claim that was refused once stays refused, whoever
-still holds it: the message may have its final event already.
+Guarantees: a message begins at most once, and not if it has expired, or if an operator has ordered
+otherwise while it waited for a connection. A refused claim stays refused, whoever still holds it:
+the message may have its final event already.
 
-A message that is to be held when in doubt begins only once Kafka has on record that it is offered
-(Worker.name()). That is done when a connection is there for it, which is kept meanwhile: no more
-messages are in doubt after a crash than there are connections.
+A message that is held when in doubt begins only once Kafka has on record that it is offered
+(Worker.name()). That is recorded when a connection is there for it, which is kept meanwhile: after
+a crash no more messages are in doubt than there are connections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.deliver.core.attempt.holding import must_hold
-from services.deliver.core.attempt.plan import has_expired
+from services.deliver.core.attempt.plan import has_expired, must_hold
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.pool.interfaces import Permission
 from shared.runtime.clock import Clock
@@ -45,8 +44,8 @@ class Claim(Permission):
     ) -> None:
         """`notice` is called once the message no longer waits, whether it begins or not.
 
-        `name` has it recorded that a message is about to be offered, and calls back in the event
-        loop with True, or with False if the message is not ours any more.
+        `name` records that a message is about to be offered, and calls back in the event loop with
+        True, or with False if the message no longer belongs to this process.
         """
         self.job = job
         self._clock = clock
@@ -70,7 +69,10 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Have the message named, if it must be and may go out at all; False if not."""
+        """Record that the message is about to be offered, if it must be and may be sent.
+
+        Return False if there is nothing to record.
+        """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):
             return False
@@ -80,7 +82,7 @@ class Claim(Permission):
         return True
 
     def is_ordered_otherwise(self) -> bool:
-        """Whether an order stops the message, or sends it elsewhere than it was sent."""
+        """Whether an order stops the message, or sends it to another destination than before."""
         order = self._control.of(self.job.message.envelope)
         return (order.target if order else "") != self._route or (
             order is not None and not order.target

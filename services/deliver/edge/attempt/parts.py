@@ -1,11 +1,11 @@
-"""The parts that attempts work with, as far as they need them."""
+"""The collaborators of attempts: the sender, the worker and the lanes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.results import Outcome
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope
@@ -25,31 +25,34 @@ class Settling(Protocol):
     """Takes the outcomes: the worker."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Take the records to write with the outcome of a job."""
+        """Settle a job with the records to write."""
         ...
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Record that a job is about to be offered; `named` says, in any thread, how it ended."""
+        """Record that a job is about to be offered.
+
+        `named` is called, in any thread, with True once that is on record, or with False.
+        """
         ...
 
 
 class Lanes(Protocol):
-    """The messages of each lane that wait, as in core/shaping/lanes.py."""
+    """The waiting messages of each lane, as in core/shaping/lanes.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """These jobs were handed out."""
+        """Count jobs that were handed out."""
         ...
 
     def begun(self, lane: str, job: Job) -> None:
-        """This job waits no longer."""
+        """Count off a job that no longer waits."""
         ...
 
 
 class NoLanes:
-    """Nothing is known of lanes."""
+    """Counts nothing."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """These jobs were handed out."""
+        """Count jobs that were handed out."""
 
     def begun(self, lane: str, job: Job) -> None:
-        """This job waits no longer."""
+        """Count off a job that no longer waits."""

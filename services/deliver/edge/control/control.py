@@ -1,8 +1,8 @@
-"""The operators' orders for the event loop: what holds for a message now, and where mail goes.
+"""The operators' orders for the event loop: which one holds for a message, and where it goes.
 
-Owns: what is remembered of the destination of each domain, so that an order by site or provider is
-found once the domain was resolved. Does not own: the orders (follower.py), which of them counts
-(core/control/orders.py), what follows (core/control/effects.py).
+Owns: the remembered destination of each domain, so that an order by site or provider applies once
+the domain was resolved. Does not own: the orders (follower.py), which of them counts
+(core/control/orders.py), what an order does (core/control/effects.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.runtime.clock import Clock
 from shared.topics.control import Order, Verb
 from shared.topics.records import Envelope
 
-# More domains than a process sends to in the life of a pool; forgotten ones are resolved again.
+# More domains than a process sends to in the life of a pool; forgotten domains are resolved again.
 MAX_DOMAINS: Final = 50_000
 
 
@@ -30,7 +30,7 @@ class OrderSource(Protocol):
 
 
 class NoOrders:
-    """No operator orders anything."""
+    """A source without orders."""
 
     orders = Orders()
 
@@ -40,7 +40,7 @@ class NoOrders:
 
 
 class Control:
-    """The orders in force. Asking what concerns a message costs next to nothing without orders."""
+    """The orders in force. Without orders, asking for a message costs next to nothing."""
 
     def __init__(self, source: OrderSource, clock: Clock) -> None:
         self._source = source
@@ -62,19 +62,19 @@ class Control:
         return self._source.orders.is_any
 
     def is_held(self, envelope: Envelope) -> bool:
-        """Whether the message is held for an operator, and was not released since."""
+        """Whether the message is held for an operator and was not released since then."""
         since = envelope.held_since_ms
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """Where an order sends this message: host:port; "" if none does."""
+        """The host:port that an order sends this message to; "" if no order does."""
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """The site that an order sends this message to; None if none does."""
+        """The site that an order sends this message to; None if no order does."""
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)

@@ -1,15 +1,15 @@
-"""Follows mail.control: the operators' orders and traces, as they are now.
+"""Follows mail.control: the orders and traces of operators in force.
 
-A thread of its own reads the topic without a consumer group and replaces both after each change, so
-a look-up on the event loop never waits. If the topic cannot be read, /ready, a metric and the log
-say so; when mail goes on nevertheless is in core/control/freshness.py.
+Its thread reads the topic without a consumer group and replaces both after each change, so a
+look-up on the event loop never waits. If the topic cannot be read, /ready, a metric and the log say
+so; core/control/orders.py decides when mail goes on nevertheless.
 
 An order is effective within 2 s also while a transaction is open on the topic, whose writer may
 have died: it hides only its own orders (shared/stream/prompt_reader.py).
 
 Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
-(core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order it
-would have replaced stays.
+(core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order
+that it would have replaced stays.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from typing import Any, Final, TypeVar
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from services.deliver.core.control.freshness import Freshness
-from services.deliver.core.control.orders import MAX_ORDERS, Orders
+from services.deliver.core.control.orders import MAX_ORDERS, Freshness, Orders
 from services.deliver.core.tracing.traces import NO_TRACES, Traces
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counters, Metric
@@ -49,9 +48,7 @@ STALE: Final = Metric(
 POLL_MS: Final = 200
 # How often the end of the topic is asked for while nothing is written.
 LOOK_S: Final = 0.5
-
-
-# Those that are over and not deleted yet count too; the command deletes them.
+# Traces that have ended and are not deleted yet count too; the command deletes them.
 MAX_KNOWN_TRACES: Final = 1_000
 T = TypeVar("T")
 
@@ -91,7 +88,7 @@ class ControlFollower:
         self._thread.start()
 
     def is_current(self) -> bool:
-        """Whether a message may begin: all orders given until a moment ago are known."""
+        """Whether a message may begin: all orders until a moment ago are known."""
         return self._freshness.is_current(self._clock.monotonic())
 
     def why_waiting(self) -> str:
@@ -148,7 +145,7 @@ class ControlFollower:
             self._fault = ""
 
     def _show(self, known: _Known, ahead: Sequence[Any]) -> None:
-        """Replace what holds: what is committed, and what lies behind an open transaction."""
+        """Replace the orders and traces in force; `ahead` lies behind an open transaction."""
         if ahead:
             known = _Known(dict(known.orders), dict(known.traces))
             self._take(known, ahead)
@@ -194,4 +191,4 @@ def _apply(
 
 
 def _nothing() -> None:
-    """Nobody follows the changes yet."""
+    """The callback before start()."""

@@ -1,17 +1,21 @@
-"""MX and address look-ups, each with a cache (cache.py).
+"""MX and address look-ups, each with a cache.
 
 Guarantees: never raises; a failing DNS gives Unresolved, which bounces nobody. Only NXDOMAIN, and
 an answer without the record, say that there is none; a referral does not, nor an answer that
 contradicts itself (with records of the kind, but of another name, or NXDOMAIN). If one address
 family is known, the other is waited for at most FAMILY_GRACE_S. RFC 5321 section 5.1 (implicit MX),
 RFC 7505 (null MX), RFC 2308 (negative answers).
+
+An answer is fresh for its TTL within bounds, and is kept to be used stale while the DNS fails. A
+name is looked up once at a time; at most MAX_CACHED names are kept per kind of look-up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 import dns.asyncresolver
 import dns.exception
@@ -33,14 +37,21 @@ from services.deliver.core.routing.sites import (
     Unresolved,
     mx_of,
 )
-from services.deliver.edge.dns.cache import MIN_TTL_S, AnswerCache
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
+MAX_CACHED: Final = 50_000
+MIN_TTL_S: Final = 30.0
+MAX_TTL_S: Final = 3_600.0
 NEGATIVE_TTL_S: Final = 60.0
 # Time for one query, over all servers and attempts.
 LIFETIME_S: Final = 10.0
 # Some servers and firewalls drop every query for AAAA (RFC 4074, 4.1).
 FAMILY_GRACE_S: Final = 2.0
+
+T = TypeVar("T")
+
+# Looks up a name and returns the answer and its TTL in seconds. Raises nothing.
+LookUp = Callable[[str], Coroutine[Any, Any, tuple[T | Unresolved, float]]]
 
 
 class _Records(Struct, frozen=True):
@@ -161,6 +172,46 @@ class Resolver:
                     for text in self._nameservers
                 ]
         return self._resolver
+
+
+class AnswerCache(Generic[T]):
+    """The answers of one kind of look-up."""
+
+    def __init__(self, monotonic: Callable[[], float], look_up: LookUp[T]) -> None:
+        self._monotonic = monotonic
+        self._look_up = look_up
+        self._answers: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[T | Unresolved]] = {}
+
+    def fresh(self, name: str) -> T | None:
+        """A fresh answer that needs no look-up."""
+        found = self._answers.get(name)
+        return found[1] if found is not None and found[0] > self._monotonic() else None
+
+    async def get(self, name: str) -> T | Unresolved:
+        """The answer from the cache or the DNS."""
+        found = self.fresh(name)
+        if found is not None:
+            return found
+        task = self._asking.get(name)
+        if task is None:
+            task = asyncio.ensure_future(self._ask(name))
+            self._asking[name] = task
+            task.add_done_callback(lambda _done: self._asking.pop(name, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, name: str) -> T | Unresolved:
+        asked_at = self._monotonic()  # the TTL runs from here, however long the answer takes
+        answer, ttl_s = await self._look_up(name)
+        if isinstance(answer, Unresolved):
+            stale = self._answers.get(name)
+            return stale[1] if stale is not None else answer
+        bounded_s = min(max(ttl_s, MIN_TTL_S), MAX_TTL_S)
+        self._answers[name] = (asked_at + bounded_s, answer)
+        self._answers.move_to_end(name)
+        if len(self._answers) > MAX_CACHED:
+            self._answers.popitem(last=False)
+        return answer
 
 
 async def _in_time(

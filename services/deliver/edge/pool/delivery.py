@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.attempt.results import NoSource
+from services.deliver.core.attempt.results import NoSource, Outcome
 from services.deliver.core.shaping.group import Group
 from services.deliver.edge.pool.interfaces import Permission
 from services.deliver.edge.smtp.connection import SmtpConnection
@@ -38,6 +37,7 @@ class Delivery:
         "recipient",
         "sender",
         "seven_bit",
+        "size_bytes",
         "source_fault",
         "was_answered",
     )
@@ -56,6 +56,7 @@ class Delivery:
         self.sender = envelope.sender
         self.recipient = envelope.recipient
         self.content = content
+        self.size_bytes = len(content)
         self.begin = begin
         self.seven_bit = seven_bit
         self.has_begun = False
@@ -69,11 +70,6 @@ class Delivery:
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False
         self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the content."""
-        return len(self.content)
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
         """Begin what has to be done before the message is sent; False if nothing has.

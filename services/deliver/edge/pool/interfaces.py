@@ -6,8 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.attempt.results import ConnectFault, ConnectionInfo, TransactionResult
+from services.deliver.core.attempt.results import (
+    ConnectFault,
+    ConnectionInfo,
+    Outcome,
+    TransactionResult,
+)
 
 
 class Permission(ABC):

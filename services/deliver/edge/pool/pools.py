@@ -22,8 +22,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Deferred, Outcome
-from services.deliver.core.attempt.results import Busy, NoSource
+from services.deliver.core.attempt.results import Busy, Deferred, NoSource, Outcome
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room, SlowSites
@@ -170,7 +169,8 @@ class Pools:
         shaper, tls = self._shaper, self._tls
         group = None
         if shaper is not None:
-            to = self._destination(shaper, domain, site)
+            known = self._destinations.get((domain, site.name))
+            to = known or self._destination(shaper, domain, site)
             group = delivery.group = shaper.group(envelope, to, source.name)
             if delivery.may_overflow and shaper.overflows(group):
                 return WARMING

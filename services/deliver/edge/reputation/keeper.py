@@ -35,12 +35,11 @@ from services.deliver.core.control.orders import Orders
 from services.deliver.core.reputation.book import Book
 from services.deliver.core.reputation.facts import Fact, Result, fact_of
 from services.deliver.core.shaping.rules import Rules
-from services.deliver.edge.reputation.event_log import EventLog
-from services.deliver.edge.reputation.metrics import ReputationMetrics
-from services.deliver.edge.reputation.providers import ProviderLookup
+from services.deliver.edge.reputation.inputs import EventLog, ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView, States
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
@@ -57,10 +56,36 @@ from shared.topics.reputation import PARTITION, Place, encode_state
 
 log = logging.getLogger(__name__)
 
+SUSPENSIONS: Final = Metric(
+    "sluice_deliver_ratio_suspensions",
+    "Clients suspended at a provider for their share of bounces, complaints or policy replies.",
+    ("provider",),
+)
+UNREADABLE: Final = Metric(
+    "sluice_deliver_reputation_unreadable", "Events whose result could not be read."
+)
+DROPPED: Final = Metric(
+    "sluice_deliver_reputation_dropped",
+    "Results that were not counted, because too many clients and providers are counted.",
+)
 # A keeper writes if the last place is older than this many turns.
 SILENT_TURNS: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
 _WRITER: Final = "keeper"
+
+
+class ReputationMetrics(Struct, frozen=True):
+    """The counters of a keeper."""
+
+    suspensions: Counter
+    unreadable: Counter
+    dropped: Counter
+
+
+def make_metrics(counters: Counters) -> ReputationMetrics:
+    """Register the counters."""
+    found = (counters.counter(each) for each in (SUSPENSIONS, UNREADABLE, DROPPED))
+    return ReputationMetrics(*found)
 
 
 class KeeperParts(Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""A live view of mail.reputation (shared/stream/topic_follower.py).
+"""A live view of mail.reputation (shared/stream/topic_follower.py), and its metrics.
 
 While Kafka is unavailable the view stays as it is: the steps change once a day. A record that
-cannot be read is logged, and leaves what it would have replaced.
+cannot be read is logged, and the state that it would have replaced stays.
 
 Does not own: who writes (keeper.py), the limits (core/reputation/warmup.py).
 """
@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from services.deliver.core.reputation.book import AUTHOR
+from services.deliver.core.reputation.warmup import warming
+from services.deliver.core.shaping.rules import Rules
+from services.deliver.edge.control.control import OrderSource
+from shared.runtime.clock import Clock
+from shared.runtime.telemetry import Counters, Metric
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.topic_follower import TopicFollower
@@ -28,6 +34,20 @@ from shared.topics.reputation import (
 )
 
 log = logging.getLogger(__name__)
+
+SUSPENDED: Final = Metric(
+    "sluice_deliver_ratio_suspended",
+    "Clients that are suspended at a provider now for their share of bounces, complaints or policy"
+    " replies; the same in every process.",
+)
+WARMING: Final = Metric(
+    "sluice_deliver_sources_warming",
+    "Pairs of source and provider that are warming up; the same in every process.",
+)
+BEHIND: Final = Metric(
+    "sluice_deliver_reputation_age_seconds",
+    "Seconds since any process last counted results of mail; 0 before the first time.",
+)
 
 
 class States:
@@ -105,3 +125,21 @@ class ReputationView:
     def _show(self, found: States) -> None:
         self._found, self._place = tuple(found.all()), found.place
         self._changed()
+
+
+def watch(
+    counters: Counters, view: ReputationView, rules: Rules, orders: OrderSource, clock: Clock
+) -> None:
+    """Register the gauges."""
+
+    def suspended() -> float:
+        in_force = orders.orders.in_force(clock.now_ms())
+        return float(sum(order.author == AUTHOR for order in in_force))
+
+    def age_s() -> float:
+        place = view.place()
+        return max(0.0, (clock.now_ms() - place.at_ms) / 1000) if place is not None else 0.0
+
+    counters.watch(SUSPENDED, suspended)
+    counters.watch(WARMING, lambda: float(len(warming(view.sources(), rules))))
+    counters.watch(BEHIND, age_s)

@@ -21,7 +21,6 @@ from msgspec import Struct
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.suspensions import Suspension
 from services.deliver.core.shaping.throttle import Throttle
-from services.deliver.core.shaping.warming import KEY_PREFIX
 from services.deliver.core.shaping.workers import NEVER, Grant
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
@@ -207,7 +206,7 @@ class LeaseClient:
             if each.record.has_unreported:
                 period_ms = each.limit.period_s * 1000
                 used = each.record.unreported(self._clock.now_ms() * SLOTS // period_ms)
-                await self._stores.leases.restore(_name(each), period_ms, used)
+                await self._stores.leases.restore(each.name, period_ms, used)
                 each.record.reported()
 
     def _lost(self, reason: str) -> None:
@@ -229,18 +228,11 @@ def _read_state(text: str) -> Suspension | None:
         return None
 
 
-def _name(of: Allowance) -> str:
-    if of.key.startswith(KEY_PREFIX):
-        # The same window at each step: with the next one only what is added may be sent.
-        return of.key
-    return f"{of.key}:{of.limit.unit}:{of.limit}"
-
-
 def _request(of: Allowance, now: float) -> Request:
     ask, limit = of.ask(now), of.limit
     amount = limit.amount if limit.is_window else limit.amount * of.factor
     return Request(
-        _name(of),
+        of.name,
         limit.is_window,
         amount,
         limit.period_s * 1000,

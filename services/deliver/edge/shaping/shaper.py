@@ -153,10 +153,10 @@ class Shaper:
     def group(self, envelope: Envelope, to: Destination, source: str = "") -> Group:
         """The group of a message that is sent from the source of this name."""
         domain = envelope.sender.rpartition("@")[2]
-        sender = Party(envelope.client, envelope.mailing_id, domain, source)
-        found = self._throttle.known(to, sender)
+        key = (to, envelope.client, envelope.mailing_id, domain, source)
+        found = self._throttle.groups.get(key)
         if found is None:
-            found = self._throttle.group(to, sender, self._at())
+            found = self._throttle.group(to, Party(*key[1:]), self._at())
         if envelope.due_at_ms:
             self.retry_holds.note(envelope, found)
         return found
@@ -168,7 +168,7 @@ class Shaper:
         `lane`: from which it was read, if it was read from one: a lane of one destination is read
         more slowly instead.
         """
-        is_plain = (not lane or lane == DEFAULT_LANE) and not len(self._throttle.suspensions)
+        is_plain = (not lane or lane == DEFAULT_LANE) and not self._throttle.suspensions.has_any
         if is_plain and group.has_room():
             return None
         source, now, at = self._source_of(group), self._loop.time(), self._at()
@@ -209,7 +209,7 @@ class Shaper:
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
         """Take the steps that mail.reputation says."""
-        self._throttle.steps.replace(states)
+        self._throttle.warm_up(states)
 
     def blocked(self, waiter: Waiter) -> None:
         """Mail of this pool waits for a limit; it is called once something is granted."""
@@ -225,7 +225,8 @@ class Shaper:
         """A transaction ended: its reply may change how mail is sent."""
         if source and not group.sender.source:
             self._sources[group.keys[0]] = source  # of the destination
-        if isinstance(result, Finished) and not result.reply.is_positive:
+        # Reply.is_positive, without a call: nearly every reply is.
+        if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 
     def refused(self, group: Group, refusal: Refusal) -> None:

@@ -1,5 +1,7 @@
-"""Prepares a message for its way out: the mailing code goes, fields of marketing mail come, it is
-converted where needed, and signed.
+"""Prepares a message for sending: sets its return path, changes its header, converts and signs it.
+
+The events and the retry topics keep the submitted sender; only the message that is sent has the
+return path. A message whose From does not agree with its return path is not sent (rule R11).
 
 Whether a server takes 8-bit text is known only on the connection, after the message was signed. So
 the message goes to the pools signed as it is, together with a function that makes its other form:
@@ -7,31 +9,46 @@ converted first, then signed. The pools call it when the connection that the mes
 offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8. See
 docs/decisions/0067-bodies-for-seven-bit-servers.md and 0189-utf8-headers.md.
 
-Owns: the order of the steps. Does not own: the conversion (core/mime/seven_bit.py), the
-signature (signer.py), which form a connection needs (edge/pool/site_pool.py).
+Owns: the order of the steps. Does not own: the return path and its agreement with From
+(core/attempt/return_path.py), the fields (core/header/changing.py), the conversion
+(core/mime/seven_bit.py), the signature (signer.py), which form a connection needs
+(edge/pool/site_pool.py).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
 
-from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.attempt.return_path import from_domain
-from services.deliver.core.header.adding import MarketingFields, with_recipient_token
-from services.deliver.core.header.removing import FieldRemover
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.results import Bounced, Outcome
+from services.deliver.core.attempt.return_path import from_domain, misalignment, return_path
+from services.deliver.core.header.changing import (
+    FieldRemover,
+    MarketingFields,
+    with_recipient_token,
+)
 from services.deliver.core.mime.seven_bit import to_ascii_header, to_seven_bit
+from services.deliver.core.signing.dkim import BodyForm
+from services.deliver.edge.attempt.parts import Sender
 from services.deliver.edge.pool.delivery import SevenBit
-from services.deliver.edge.signing.signer import Signer
+from services.deliver.edge.signing.signer import KeyFollower, Signer
+from services.deliver.settings import DeliverSettings
 from shared.mail.domains import domain_of
+from shared.runtime.clock import Clock
+from shared.settings.secret_files import KeysFile
 from shared.smtp.client.offering import Unsendable
 from shared.topics.records import Envelope
 
+log = logging.getLogger(__name__)
+
 
 class EightBit(StrEnum):
-    """The way of 8-bit text to a server without 8BITMIME or SMTPUTF8."""
+    """What happens to 8-bit text for a server without 8BITMIME or SMTPUTF8."""
 
     CONVERT = "convert"
     BOUNCE = "bounce"
@@ -94,6 +111,62 @@ class PreparingSender:
 
     def _signed(self, content: bytes, *, client: str, domain: str) -> bytes:
         return content if self._signer is None else self._signer.sign(content, domain, client)
+
+
+class ReturnPathSender:
+    """Passes messages on with their return path; without `keys`, with the submitted sender."""
+
+    def __init__(self, sender: Sender, keys: KeysFile | None) -> None:
+        self._sender = sender
+        self._keys = keys
+
+    def send(
+        self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
+    ) -> Coroutine[Any, Any, Outcome | None]:
+        """Attempt once; see Sender. A message that violates R11 is not attempted."""
+        keys = self._keys.keys if self._keys is not None else None
+        sender = return_path(envelope, keys)
+        fault = misalignment(sender, content)
+        if fault is None:
+            return self._sender.send(replace(envelope, sender=sender), content, begin)
+        return self._refused(envelope, fault, begin)
+
+    async def _refused(
+        self, envelope: Envelope, fault: Bounced, begin: Callable[[], bool]
+    ) -> Outcome | None:
+        if not begin():
+            return None
+        log.error(
+            "a message was not sent because it violates R11",
+            extra={"mail_id": envelope.mail_id, "client": envelope.client, "reason": fault.reason},
+        )
+        return fault
+
+
+def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
+    """The DKIM keys of the settings; None if they name none. Raises UsageError."""
+    if not deliver.dkim_key_file and not deliver.dkim_keys:
+        return None
+    return KeyFollower(deliver.dkim_keys, deliver.dkim_key_file, deliver.dkim_selector)
+
+
+def make_signer(deliver: DeliverSettings, keys: KeyFollower | None, clock: Clock) -> Signer | None:
+    """The signer with these keys; None: mail is not signed."""
+    return Signer(keys, clock, BodyForm(deliver.dkim_body)) if keys is not None else None
+
+
+def make_preparing(
+    deliver: DeliverSettings, sender: FormSender, keys: KeyFollower | None, clock: Clock
+) -> PreparingSender:
+    """Return what prepares the messages for `sender`."""
+    return PreparingSender(
+        sender,
+        make_signer(deliver, keys, clock),
+        EightBit(deliver.eight_bit),
+        code_header=deliver.code_header,
+        marketing=MarketingFields(deliver.unsubscribe_url, deliver.feedback_sender),
+        has_token=deliver.recipient_token,
+    )
 
 
 def _in_seven_bit(

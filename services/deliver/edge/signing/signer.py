@@ -1,18 +1,23 @@
-"""Signs content with the DKIM keys that are in force for its client and domain.
+"""Signs content with the DKIM keys in force for its client and domain; reloads changed keys.
 
-Owns: the algorithms (RFC 6376 RSA, RFC 8463 Ed25519), the order of several signatures. Does not
-own: the choice of signed fields (core/signing/dkim.py), which keys sign what
-(shared/mailauth/dkim_keys), following their folder (key_follower.py), when content is signed
-(preparing.py). Guarantees: sign() fails for no content; if the sender has no domain that could
-publish a key, or no key is in force for it, the content is sent unchanged and unsigned. Each retry
-is signed again; retry topics store the content without the signature.
+Owns: the algorithms (RFC 6376 RSA, RFC 8463 Ed25519), the order of several signatures, the keys in
+force. Does not own: the choice of signed fields (core/signing/dkim.py), the key files and which key
+signs what (shared/mailauth/dkim_keys), when content is signed (preparing.py) and when the files are
+looked at (app.py).
+
+Guarantees: sign() fails for no content; if the sender has no domain that could publish a key, or no
+key is in force for it, the content is sent unchanged and unsigned. Each retry is signed again;
+retry topics store the content without the signature. Changed key files are in force a few seconds
+later; while they cannot be used, the last keys stay in force, and each fault is logged once. The
+files are read outside the event loop; the signer sees either all old keys or all new ones.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -20,12 +25,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from services.deliver.core.signing.dkim import BodyForm, Identity, Signable
 from shared.mail.domains import normalise
-from shared.mailauth.dkim_keys.files import PrivateKey
-from shared.mailauth.dkim_keys.table import KeyIndex
+from shared.mailauth.dkim_keys.files import KeyFault, PrivateKey, algorithm_of, load_key
+from shared.mailauth.dkim_keys.folder import KeyFolder
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import Clock
+from shared.runtime.errors import UsageError
 from shared.smtp.content import with_crlf
 
+log = logging.getLogger(__name__)
+
 Sign = Callable[[bytes], bytes]
+
+# A look costs one stat per key file: 20 ms for 10,000, outside the loop.
+LOOK_S: Final = 5.0
 
 
 class KeySource(Protocol):
@@ -74,8 +86,56 @@ class Signer:
         return b"".join([*fields, content])
 
 
+class KeyFollower:
+    """The keys of a folder; `deliver.dkim_key_file` signs for domains that have no key there."""
+
+    def __init__(self, folder: str, key_file: str = "", selector: str = "") -> None:
+        """Raises UsageError if a file that is named holds no usable key."""
+        self._folder = KeyFolder(folder) if folder else None
+        self._common: tuple[Key[PrivateKey], ...] = ()
+        self._fault = ""
+        if key_file:
+            try:
+                self._common = (_common_key(key_file, selector),)
+            except KeyFault as error:
+                raise UsageError(f"deliver.dkim_key_file: {error}") from None
+        try:
+            self.index = self._load()
+        except KeyFault as error:
+            raise UsageError(f"deliver.dkim_keys: {error}") from None
+
+    def _load(self) -> KeyIndex[PrivateKey]:
+        keys = self._folder.load() if self._folder is not None else []
+        return KeyIndex([*self._common, *keys])
+
+    def refresh(self) -> None:
+        """Load the folder if it has changed. May be called in another thread."""
+        if self._folder is None or not self._folder.has_changed():
+            return
+        try:
+            self.index = self._load()
+        except KeyFault as error:
+            self._report(str(error))
+        else:
+            self._fault = ""
+            log.info("DKIM keys reloaded", extra={"folder": str(self._folder.path)})
+
+    def _report(self, reason: str) -> None:
+        if reason != self._fault:
+            log.error(
+                "the changed DKIM keys cannot be used; the last ones stay in force",
+                extra={"reason": reason},
+            )
+        self._fault = reason
+
+
 def _signing(key: PrivateKey) -> Sign:
     if isinstance(key, RSAPrivateKey):
         return lambda data: key.sign(data, PKCS1v15(), SHA256())
     # RFC 8463, 3: Ed25519 signs the hash.
     return lambda data: key.sign(sha256(data).digest())
+
+
+def _common_key(key_file: str, selector: str) -> Key[PrivateKey]:
+    key = load_key(key_file)
+    return Key(KeyEntry(selector, "-"), algorithm_of(key), key)

@@ -1,13 +1,14 @@
 """The dialog of AUTH with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
 
-LOGIN has no standard: servers ask twice with 334, for the user and then for the password. Those
-that know no initial response ask for the user although AUTH has named it, so AUTH names none, and
+LOGIN has no standard: servers ask twice with 334, for the user and then for the password. Servers
+without initial responses ask for the user even if AUTH has named it, so AUTH names no user, and
 each answer follows its own question. The password is sent only in answer to the second question,
-and not if that still asks for the user. A server that asks once more than it needs gets `*`, which
-ends the dialog (RFC 4954, 4), so that no later command is read as an answer.
+and not if that still asks for the user. A server that asks a further question gets `*`, which ends
+the dialog (RFC 4954, 4), so that no later command is read as an answer.
 
-Does not own: which login is sent, and what follows from the reply (logins.py). Guarantees: nothing
-that a server says but its code and status is in the result, because it may repeat the password.
+Does not own: which login is sent, and what follows from the reply (logins.py). Guarantees: the
+result has only the code and the status of the server's reply, because its text may repeat the
+password.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ _USER_WORDS: Final = (b"user", b"login")
 
 
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
-    """Log in and return the reply; its text is ours. Each answer may take `limit_s`.
+    """Log in and return the reply with a text of our own. Each answer may take `limit_s`.
 
-    Code 0: the server offers no mechanism of ours. Raises ConnectionError if it ends the dialog.
+    Code 0: the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server ends the
+    dialog.
     """
     answer = smtp.last_ehlo_response
     offered = parse_extensions(answer.message if answer is not None else "").auth
@@ -65,14 +67,14 @@ async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> R
 async def _talk(
     smtp: aiosmtplib.SMTP, mechanism: str, login: Login, limit_s: float
 ) -> tuple[int, str]:
-    """Send AUTH and an answer to each question. Return the last reply, 334 if it was one more."""
+    """Send AUTH and answer each question. Return the last reply: 334 for a further question."""
     user, password = login.user.encode(), login.password.encode()
     if mechanism == "PLAIN":
         plain = base64.b64encode(b"\0".join((b"", user, password)))
         first = [b"AUTH", b"PLAIN", plain]
         if len(b" ".join(first)) > _MAX_COMMAND_BYTES:
             first.pop()
-        answers: Sequence[bytes] = [plain]  # some servers ask for it though AUTH has brought it
+        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has carried it
     else:
         first = [b"AUTH", b"LOGIN"]
         answers = [base64.b64encode(each) for each in (user, password)]
@@ -82,7 +84,7 @@ async def _talk(
             break
         reply = await smtp.execute_command(each, timeout=limit_s)
     if reply.code == _CONTINUE:
-        # A server that does not answer this, or hangs up, has said all that counts before.
+        # The reply to `*` does not matter, nor whether there is one.
         with suppress(aiosmtplib.SMTPException):
             await smtp.execute_command(_CANCEL, timeout=min(limit_s, _CANCEL_S))
     return reply.code, reply.message

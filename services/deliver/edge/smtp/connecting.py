@@ -1,14 +1,18 @@
-"""Connects a socket to an address of a host, or to the faster one of two (RFC 8305).
+"""Connects a socket from a source to an address of a host, or to the faster one of two (RFC 8305).
 
-Owns: the race of the two families of one host. Does not own: which addresses are tried
+Owns: the race of the two families of one host, binding to the source, and telling a fault of the
+source address from a fault of the process. Does not own: which addresses are tried
 (core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
-is a value; every socket but the one that is returned is closed.
+is a value; every socket but the returned one is closed; a socket is never connected from another
+address than that of its source.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,17 +20,25 @@ from msgspec import Struct
 
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.sources.table import SYSTEM, Source
-from services.deliver.edge.sources.binding import SourceUnavailable, bind
 
 # RFC 8305, 5: the second family starts this long after the first, or when the first has failed.
 ATTEMPT_DELAY_S: Final = 0.25
+# linux/in.h; socket has the name from Python 3.12 on.
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+# Errors that concern the address; others (no file descriptors left) concern the process.
+_OF_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT)
+
+
+class SourceUnavailable(OSError):
+    """A socket could not be bound to a source."""
 
 
 class Connected(Struct, frozen=True):
-    """The result: `sock` is connected to `candidate`, both None if no address has accepted.
+    """The result: `sock` is connected to `candidate`; both are None if no address accepted.
 
-    `faults`: why addresses failed; `slower`: was started first and had not connected yet.
-    `source_fault`: why no socket could be bound to our own address; it says nothing of theirs.
+    `faults`: why addresses failed. `slower`: the address that was tried first and had not accepted
+    yet. `source_fault`: why no socket could be bound to our own address; this says nothing about
+    theirs.
     """
 
     candidate: Candidate | None
@@ -59,6 +71,54 @@ async def connect(
         _abandon(task for task in attempts if task is not winner)
 
 
+def bind(sock: socket.socket, local_ip: str) -> None:
+    """Bind a socket to a local address; the system chooses the port when it connects.
+
+    Raises SourceUnavailable.
+    """
+    if sys.platform == "linux":
+        # Otherwise each connection takes its port for all destinations, and there are only 28,000.
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    try:
+        sock.bind((local_ip, 0))
+    except OSError as error:
+        if error.errno in _OF_ADDRESS:
+            raise SourceUnavailable(error.errno, f"{local_ip}: {error.strerror}") from None
+        raise
+
+
+def bind_fault(local_ip: str) -> str:
+    """Why no socket can be bound to this address; "" if one can."""
+    family = socket.AF_INET6 if ":" in local_ip else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            bind(sock, local_ip)
+    except SourceUnavailable as error:
+        return str(error.strerror)
+    except OSError as error:
+        # The address family is missing; without file descriptors nothing is known.
+        return str(error.strerror) if error.errno == errno.EAFNOSUPPORT else ""
+    return ""
+
+
+async def connect_one(
+    candidate: Candidate, timeout_s: float, source: Source = SYSTEM
+) -> socket.socket:
+    """Connect a socket to an address. Raises OSError; SourceUnavailable if the source failed."""
+    family = socket.AF_INET6 if candidate.is_ipv6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if local_ip := source.local(candidate.ip):
+            bind(sock, local_ip)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().sock_connect(sock, _socket_address(candidate))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def _first_success(
     attempts: _Attempts, limit_s: float | None
 ) -> asyncio.Task[socket.socket] | None:
@@ -80,7 +140,7 @@ def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> 
     source_fault = ""
     for task, candidate in attempts.items():
         if task is winner:
-            break  # an address that was started later has lost nothing
+            break  # an address that was tried later did not fail
         error = task.exception() if task.done() else None
         if error is None:
             slower = candidate
@@ -104,24 +164,6 @@ def _abandon(tasks: Iterable[asyncio.Task[socket.socket]]) -> None:
 def _close_result(task: asyncio.Task[socket.socket]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
-
-
-async def connect_one(
-    candidate: Candidate, timeout_s: float, source: Source = SYSTEM
-) -> socket.socket:
-    """Connect a socket to an address; raises OSError, SourceUnavailable if it is our own."""
-    family = socket.AF_INET6 if candidate.is_ipv6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if local_ip := source.local(candidate.ip):
-            bind(sock, local_ip)
-        async with asyncio.timeout(timeout_s):
-            await asyncio.get_running_loop().sock_connect(sock, _socket_address(candidate))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _socket_address(candidate: Candidate) -> tuple[str, int] | tuple[str, int, int, int]:

@@ -7,11 +7,11 @@ which message it carries (core/pool/planner.py), what an answer means (core/atte
 Guarantees: every message passed to start() gets exactly one call of `done`, also when the
 connection breaks or the deadline passes; a refusal that was received before is the result then.
 Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
-A message is in doubt only if its last byte has left this process, or the server claims to have
-accepted it before it had all of it (send_queue.py): the claim is no delivery. A server that has a
-login and wants another one within a transaction gets no further message over the connection, nor
-does one that refuses what is too much for a connection. After QUIT the connection waits for the
-server's 221, for at most GOODBYE_S.
+A message is in doubt only if its last byte has left this process, or if the server claims to have
+accepted it before it had all of it (send_queue.py), which is no delivery. A connection carries no
+further message after the server wanted another login within a transaction, or refused a message
+because of a limit per connection. After QUIT the connection waits for the server's 221, for at most
+GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from shared.smtp.remote_text import clean_text
 
 # How long to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
-# TLS may put an alert into the buffer while it reads. A content that waits is more, or waits in the
-# kernel, too (send_queue.py).
+# TLS may put an alert of this size into the buffer while it reads. Waiting content is larger, or
+# part of it waits in the kernel (send_queue.py).
 _TLS_OWN_BYTES: Final = 128
 
 
@@ -86,16 +86,16 @@ class SmtpConnection(asyncio.Protocol):
         self.on_tls_wanted: Callable[[], None] = lambda: None
         # Called if the server offers CHUNKING and does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
-        # Called if the server answers some commands of the first transaction, and then no more.
+        # Called if the server answers only some commands of the first transaction.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
         self.is_resumed = False  # an earlier TLS session
-        # Why there is no TLS though the server offers it, or it is not as its policy wants it.
+        # Why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        # Whether we log in at the server, or would if it were connected to now.
+        # Whether we logged in at the server, or would with a new connection.
         self.has_login: Callable[[], bool] = lambda: False
         # Called with the end of each transaction, if we have logged in.
         self.on_ended: Callable[[TransactionResult], None] | None = None
@@ -188,7 +188,7 @@ class SmtpConnection(asyncio.Protocol):
         self._is_writing_paused = False
 
     def eof_received(self) -> bool:
-        """Close the connection at once: no answer can come, whatever the server still reads."""
+        """Close the connection at once: no answer can come any more."""
         self._break("The server closed the connection", is_orderly=self._done is None)
         return False
 
@@ -242,22 +242,22 @@ class SmtpConnection(asyncio.Protocol):
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
-        """Whether the connection takes no more mail, though it is open; a new one may."""
+        """Whether the open connection takes no more mail, although a new connection may."""
         is_logged_out = wants_login(ending.reply) and self.has_login()
         is_full = is_about_connection(ending.stage, ending.reply)
         return self.is_usable and (is_logged_out or is_full)
 
     @property
     def _has_unsent(self) -> bool:
-        # After a loss the transport has forgotten what it held; over TLS it counts only a part.
+        # A lost transport has an empty buffer; over TLS the buffer size is only a part.
         own_bytes = _TLS_OWN_BYTES if self.tls else 0
         return self._is_writing_paused or self._transport.get_write_buffer_size() > own_bytes
 
     def _finish_early(self, ending: Finished) -> None:
-        """End a transaction whose content was answered before all of it was there.
+        """End a transaction whose content was answered before it was sent completely.
 
-        It ends the connection too: what is left of the content stands before the commands of any
-        other message.
+        This ends the connection too: the rest of the content would come before the commands of the
+        next message.
         """
         if ending.reply.is_positive:
             self._break("The server accepted the message before it had all of it", is_claimed=True)
@@ -293,7 +293,7 @@ class SmtpConnection(asyncio.Protocol):
 
 
 def show(dialog: Dialog, event: Send) -> None:
-    """Show what is written: commands, or that content is."""
+    """Show commands, or the size of content, in a traced dialog."""
     if event.is_content:
         dialog.sent_content(len(event.data))
     else:

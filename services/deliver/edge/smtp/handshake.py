@@ -1,6 +1,7 @@
 """The steps of a new connection that aiosmtplib carries out: EHLO or HELO, STARTTLS, an early QUIT.
 
-Does not own: their order and what follows when one fails (opening.py).
+Owns: aiosmtplib's client, which leaves QUIT to us and whose dialog can be traced. Does not own: the
+order of the steps, and what follows when one fails (opening.py).
 """
 
 from __future__ import annotations
@@ -8,21 +9,82 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from typing import Final
+from typing import Any, Final
 
 import aiosmtplib
 
 from services.deliver.core.attempt.results import SERVICE_NOT_READY
 from services.deliver.edge.smtp.connection import GOODBYE_S, Timeouts
+from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.reply import make_reply
 
-# aiosmtplib reports an answer that is not valid SMTP with a code of its own.
+# aiosmtplib reports an answer that is not valid SMTP with a code outside this range.
 REPLY_CODES: Final = range(200, 600)
 _READY: Final = 220
 _GOODBYE: Final = re.compile(rb"421[ \t-]([^\r\n]*)")
 _REFUSALS: Final = range(400, 600)
 # Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
 MAX_GOODBYES: Final = 100
+
+
+class TracedClient(aiosmtplib.SMTP):
+    """aiosmtplib's client, but the connection of a refused greeting stays open for QUIT.
+
+    `dialog` shows commands and replies to operators, with the credentials masked.
+    """
+
+    is_greeted = False
+    dialog: Dialog | None = None
+
+    async def greet(self, timeout_s: float) -> None:
+        """Read the greeting. If this raises, the caller must close()."""
+        try:
+            response = await self.connect(timeout=timeout_s)
+            self._show(response.code, response.message)
+        except aiosmtplib.SMTPResponseException as error:
+            self._show(error.code, error.message)
+            raise
+        finally:
+            self.is_greeted = True
+
+    async def execute_command(self, *args: bytes, **options: Any) -> aiosmtplib.SMTPResponse:
+        if self.dialog is not None:
+            self.dialog.sent(b" ".join(args) + b"\r\n")
+        try:
+            response = await super().execute_command(*args, **options)
+        except aiosmtplib.SMTPResponseException as error:
+            self._show(error.code, error.message)
+            raise
+        self._show(response.code, response.message)
+        return response
+
+    async def starttls(self, **options: Any) -> aiosmtplib.SMTPResponse:
+        if self.dialog is not None:
+            self.dialog.sent(b"STARTTLS\r\n")
+        try:
+            response = await super().starttls(**options)
+        except aiosmtplib.SMTPResponseException as error:
+            self._show(error.code, error.message)
+            raise
+        self._show(response.code, response.message)
+        if self.dialog is not None:
+            peer = self.get_transport_info("ssl_object")
+            cipher = str((peer.cipher() or ("",))[0])
+            resumed = ", resumed" if peer.session_reused else ""
+            self.dialog.encrypted(str(peer.version()), f"{cipher}{resumed}")
+        return response
+
+    def close(self) -> None:
+        if self.is_greeted:
+            super().close()
+
+    def _show(self, code: int, text: str) -> None:
+        if self.dialog is None:
+            return
+        if code > 0:
+            self.dialog.replied(code, text)
+        else:
+            self.dialog.said(text)  # aiosmtplib's text: the reply is not SMTP
 
 
 class Partings:
@@ -56,7 +118,7 @@ async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:
 async def start_tls(
     smtp: aiosmtplib.SMTP, context: ssl.SSLContext, timeouts: Timeouts
 ) -> tuple[str, str]:
-    """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
+    """Start TLS and return its version and "", or "" and the reply if STARTTLS is refused.
 
     Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
     may wait for a handshake), and SMTPResponseException for a 421, or a refusal of EHLO over TLS,
@@ -70,7 +132,7 @@ async def start_tls(
     except aiosmtplib.SMTPResponseException as error:
         is_encrypted = smtp.is_connected and smtp.get_transport_info("ssl_object") is not None
         if error.code == SERVICE_NOT_READY or (is_encrypted and error.code in _REFUSALS):
-            raise  # it ends its service; connecting again at once, without TLS, is no answer to it
+            raise  # the server ends its service: do not connect again at once without TLS
         if not smtp.is_connected or error.code not in _REFUSALS:
             raise _failed(f"{max(error.code, 0) or ''} {error.message}".strip()) from None
         return "", str(make_reply(error.code, error.message))
@@ -86,8 +148,8 @@ def _failed(reason: str) -> ssl.SSLError:
 def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
     """Raise ConnectionError if the server has sent more than the replies to our commands.
 
-    Its next bytes would be taken for the reply to a command that it has not seen. A 421 may come at
-    any time (RFC 5321, 3.8): it raises SMTPResponseException.
+    Surplus bytes would be taken for the reply to a command that the server has not seen. A 421,
+    which may come at any time (RFC 5321, 3.8), raises SMTPResponseException.
     """
     surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
     if not surplus:
@@ -102,8 +164,8 @@ def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     """Send EHLO, and HELO if it is refused, but not after a 421, which ends the service.
 
-    Raises SMTPException, ConnectionError.
-    A server that greets again would answer HELO with its reply to EHLO, and so on.
+    Raises SMTPException, and ConnectionError if the server greets again: it would answer HELO with
+    its reply to EHLO, and so on.
     """
     try:
         await smtp.ehlo(timeout=timeouts.command_s)

@@ -1,21 +1,26 @@
 """Logs in at smart hosts: the file of their logins, AUTH, and what follows from a refusal.
 
-Owns: the file, which is followed without a restart; which logins were refused. Does not own: the
-dialog of AUTH (authentication.py), the form of the file and the TLS that a login asks for
-(core/routing/logins.py), what the mail's outcome is (core/attempt/verdicts.py).
+Owns: the file, which is reloaded on change; which logins were refused. Does not own: the dialog of
+AUTH (authentication.py), the form of the file and the TLS that a login requires
+(core/routing/logins.py), the outcome of the mail (core/attempt/verdicts.py).
 
-Guarantees: a login that was refused is not tried again, over any connection of this process, before
-its pause is over or the file names another one: servers lock accounts and addresses that keep
-trying, and one that answers by hanging up may count as well. The same holds for a server that takes
-the login and then asks for one within the transactions: after MOST_IN_VAIN connections in a row
-that carried no mail for that reason (login_watch.py). Only what AUTH said ends the pause of a
-refused AUTH: mail of connections that were open before says nothing of it. What connections with an
-earlier login of the file end with counts neither for the login of today nor against it. Until a
-login has worked once, one connection tries it at a time. Nothing that a server says in answer to
-AUTH but its code and status is kept, because it may repeat the password. A file that was changed
-and cannot be used leaves the last logins in force, and that is logged once per fault; one that
-cannot be read is read again at the next look. A process that died forgets the pauses: its successor
-tries a refused login once.
+Guarantees:
+
+- A refused login is not tried again, over any connection of this process, before its pause is over
+  or the file names another login: servers lock accounts and addresses that keep trying, and a
+  server that answers by hanging up may count as well.
+- The same holds for a server that takes the login and then answers MAIL with 530: after
+  MOST_IN_VAIN connections in a row that carried no mail for that reason. Only the first transaction
+  of a connection counts: a login may also end later, and then the next connection logs in again.
+- Only an answer to AUTH ends the pause of a refused AUTH: mail over connections that were open
+  before does not. Connections with an earlier login of the file count neither for the present login
+  nor against it.
+- Until a login has worked once, one connection tries it at a time.
+- Of an answer to AUTH only the code and the status are kept, because the text may repeat the
+  password.
+- A changed file that cannot be used leaves the last logins in force, and that is logged once per
+  fault; a file that cannot be read is read again at the next look.
+- A process that died forgets the pauses: its successor tries a refused login once.
 """
 
 from __future__ import annotations
@@ -29,13 +34,13 @@ import aiosmtplib
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import NoLogin, TransactionResult
+from services.deliver.core.attempt.verdicts import wants_login
 from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.authentication import authenticate
-from services.deliver.edge.smtp.login_watch import LoginWatch
 from shared.runtime.reloaded_files import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
-from shared.smtp.events import Stage
+from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -48,13 +53,14 @@ REFUSED: Final = Metric(
     "Smart hosts that do not let this process log in (`deliver.logins_file`); their mail is"
     " deferred, and the login is tried again at the latest after an hour.",
 )
-# After a refusal for good, doubled with each further one up to the longest; after any other fault.
+# The pause after a permanent refusal, doubled with each further one up to LONGEST_PAUSE_S, and the
+# pause after any other fault.
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0
-# Less may be the fault of one sender, or of a login that ended meanwhile.
+# Fewer connections may fail because of one sender, or of a login that ended meanwhile.
 MOST_IN_VAIN: Final = 3
-# RFC 4954, 6: the connection goes on, so it ends with QUIT.
+# RFC 4954, 6. The server keeps the connection open, so it ends with QUIT.
 LOGIN_REFUSED: Final = 535
 
 _CHANGED: Final = f"the login in {SETTING} has changed meanwhile"
@@ -76,7 +82,7 @@ class _Refusal(Struct, frozen=True):
     fault: NoLogin
     pause_s: float
     until: float
-    is_after_login: bool = False  # the server took the login, and wanted one nevertheless
+    is_after_login: bool = False  # the server took the login, and required one nevertheless
 
 
 class Logins:
@@ -96,7 +102,7 @@ class Logins:
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
-        """Why no connection to this host is worth opening now; None: one is."""
+        """Why no connection to this host should be opened now; None if one may be."""
         return self._pause(host, self.of(host), now)
 
     def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
@@ -121,11 +127,11 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login that the connection was opened for; None: it needs none.
+        """Log in with the login that the connection was opened for; None: it needs no login.
 
-        The TLS of the connection is that of this login, so no other one is sent over it. Raises
-        LoginRefused, TimeoutError if others try it for too long, and ConnectionError if the file
-        names another one by now.
+        The connection has the TLS that this login requires, so no other login is sent over it.
+        Raises LoginRefused, TimeoutError if other connections try the login for too long, and
+        ConnectionError if the file names another login by now.
         """
         if login is None:
             return
@@ -151,7 +157,7 @@ class Logins:
         except OSError as error:  # TimeoutError is one
             reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if login != self.of(host):
-            # The file has changed while the server answered: nothing is noted of the earlier login.
+            # The file changed while the server answered: the answer is about the earlier login.
             if reply.is_positive:
                 return
             raise ConnectionError(_CHANGED)
@@ -165,7 +171,7 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def watch(self, host: Host, login: Login | None) -> Callable[[TransactionResult], None] | None:
-        """Return what to call at the end of each transaction; None without a login."""
+        """Return the callback for the end of each transaction; None without a login."""
         return None if login is None else LoginWatch(self, host, login).ended
 
     def took_mail(self, host: Host, login: Login) -> None:
@@ -203,7 +209,7 @@ class Logins:
     def _remember(
         self, host: Host, login: Login, reply: Reply, now: float, *, is_after_login: bool = False
     ) -> NoLogin:
-        """Pause the login; others that tried it at the same time make the pause no longer."""
+        """Pause the login; a second refusal during the pause does not extend it."""
         if (paused := self._pause(host, login, now)) is not None:
             return paused
         before = self._refusals.get(host)
@@ -232,6 +238,26 @@ class Logins:
         """Load the file if it has changed. May be called in another thread."""
         if self._file is not None and self._file.refresh():
             log.info("logins at smart hosts reloaded", extra={"file": str(self._file.path)})
+
+
+class LoginWatch:
+    """Notes whether a connection that has logged in carries mail."""
+
+    def __init__(self, logins: Logins, host: Host, login: Login) -> None:
+        self._logins = logins
+        self._host = host
+        self._login = login
+        self._is_known = False
+
+    def ended(self, ending: TransactionResult) -> None:
+        """A transaction of the connection has ended."""
+        if self._is_known or not isinstance(ending, Finished):
+            return
+        self._is_known = True
+        if wants_login(ending.reply):
+            self._logins.logged_in_vain(self._host, self._login, ending.stage, ending.reply)
+        else:
+            self._logins.took_mail(self._host, self._login)
 
 
 def _shown(reply: Reply) -> str:

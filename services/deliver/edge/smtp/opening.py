@@ -1,11 +1,11 @@
 """Opens connections: greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
 
-Owns: each step's time limit, what to do when TLS fails (a server whose TLS is broken is remembered,
-so that it costs one connect, not two), which servers offer CHUNKING or PIPELINING in vain, the QUIT
-after a refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that QUIT: the refusal is
-returned at once. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py),
-the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is
-taken over: a connection to a server that has sent data out of turn is not used.
+Owns: the time limit of each step; what happens when TLS fails (a server whose TLS is broken is
+remembered, so that it costs one connect, not two); which servers offer CHUNKING or PIPELINING that
+does not work; the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that
+QUIT: the refusal is returned at once. Does not own: which addresses are tried (pool/site_hosts.py),
+TCP (connecting.py), the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty
+when the transport is taken over: a connection whose server sent data out of turn is not used.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from services.deliver.core.routing.logins import Login, tls_for
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
-from services.deliver.edge.smtp.client import TracedClient
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
 from services.deliver.edge.smtp.connection import Failpoints, SmtpConnection, Timeouts
-from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.handshake import (
     REPLY_CODES,
     Partings,
+    TracedClient,
     check_in_turn,
     hello,
     start_tls,
 )
 from services.deliver.edge.smtp.logins import LOGIN_REFUSED, LoginRefused
+from services.deliver.edge.smtp.server_memory import ServerMemory, SessionKey
 from services.deliver.edge.smtp.tls import (
     MAX_FAULT_CHARACTERS,
+    OFFERED,
     TlsContexts,
     TlsPolicy,
     check_tls,
@@ -47,7 +48,6 @@ from services.deliver.edge.smtp.tls import (
     named_fault,
     no_tls,
 )
-from services.deliver.edge.smtp.tls_sessions import OFFERED, SessionKey
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.events import Stage
 from shared.smtp.extensions import Extensions, parse_extensions
@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 
 class _Target(Struct, frozen=True):
-    """The server, and the login there: it is read once, as the TLS depends on it."""
+    """The server and the login there, which is read once because the TLS depends on it."""
 
     candidate: Candidate
     login: Login | None
@@ -84,7 +84,7 @@ class Opener:
         source: Source = SYSTEM,
         servers: ServerMemory | None = None,
     ) -> None:
-        """`ehlo_name` is for a source without one of its own."""
+        """`ehlo_name` is used for a source that has no EHLO name."""
         self._ehlo_name = ehlo_name
         self._source = source
         self._contexts = contexts or TlsContexts()
@@ -106,7 +106,7 @@ class Opener:
         )
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Why no connection to this host is worth opening now; None: one is."""
+        """Why no connection to this host should be opened now; None if one may be."""
         return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
@@ -123,7 +123,7 @@ class Opener:
     ) -> SmtpConnection | ConnectFault:
         """Make a connection that is ready for transactions, or return why there is none.
 
-        Owns the socket from now on. Raises only for faults of our own code. `dialog` shows it to
+        Takes over the socket. Raises only for faults of our own code. `dialog` shows the dialog to
         operators.
         """
         login = self._servers.logins.of(candidate.host)
@@ -161,14 +161,14 @@ class Opener:
             target.dialog.said(f"TLS has failed, connecting again without it: {fault}")
         again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(target, again, in_clear(fault))
-        # Only now: if clear text fails too, it may have been the network.
+        # Remembered only now: if clear text failed too, the cause may be the network.
         self._servers.tls.remember(target.candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Report what is wrong, and go on with opportunistic TLS."""
+        """Report the fault of the policy, and go on with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
@@ -182,10 +182,10 @@ class Opener:
         return connection
 
     async def _open(self, target: _Target, sock: socket.socket, tls: TlsPolicy) -> SmtpConnection:
-        """Open a connection, with the TLS session of an earlier one if there is one.
+        """Open a connection, with the TLS session of an earlier connection if there is one.
 
-        A server that cannot resume it takes a full handshake. One that breaks the connection
-        instead is connected to again: the failure says nothing about its TLS.
+        A server that cannot resume the session takes a full handshake. If a server breaks the
+        connection instead, it is connected to again: the failure says nothing about its TLS.
         """
         context = tls.context if tls.resumes else None
         if context is None:
@@ -254,7 +254,7 @@ class Opener:
     def _greeted(
         self, smtp: TracedClient, target: _Target, tls: TlsPolicy, version: str, fault: str
     ) -> SmtpConnection:
-        """The connection; what is learned over it is remembered for the next ones."""
+        """The connection; faults and logins seen on it are remembered for later connections."""
         candidate = target.candidate
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)

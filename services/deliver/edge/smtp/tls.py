@@ -1,14 +1,25 @@
-"""The TLS policies of outbound connections.
+"""TLS of outbound connections: contexts, the check after the handshake, and reading.
 
-Opportunistic TLS takes the best that both sides can (RFC 7435, 3): any certificate, and old
+Opportunistic TLS uses the best that both sides support (RFC 7435, 3): any certificate, and old
 versions and ciphers if there are no better ones, because the alternative is clear text. Policies
-that require TLS keep the defaults of the ssl module (TLS 1.2 on). Owns: contexts, the check of the
-certificate after the handshake. Does not own: which policy applies (core/tls/policy.py).
+that require TLS keep the defaults of the ssl module (TLS 1.2 on).
+
+A server may answer the content and end the connection with an alert in one segment. Event loops
+read records until there is no more, and forget what they have read if the last record is an error:
+the reply would be lost, and the message sent again. So the error is held back until the loop has
+passed on the data; the next read raises it. No error is lost while the loop reads on; nothing is
+read behind an error. If no read follows, the end of the transport, or the time limit of the next
+reply, ends the connection.
+
+Owns: contexts, the check of the certificate after the handshake, the order of data and errors, how
+a handshake offers a session. Does not own: which policy applies (core/tls/policy.py), the sessions
+(server_memory.py).
 """
 
 from __future__ import annotations
 
 import ssl
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,32 +29,69 @@ from services.deliver.core.attempt.results import NoConnection
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.tls.dane import dane_fault
 from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
-from services.deliver.edge.smtp.tls_sessions import ResumingObject
 from shared.runtime.clock import now_ms
 from shared.smtp.remote_text import clean_text
 
-# RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
-# can be read by anyone in between is out. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
+# Allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits, but no cipher that does not
+# encrypt or authenticate. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
 # SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746. The ssl module names it from 3.12 on.
 _OLD_RENEGOTIATION: Final = 0x4
 # Events keep this much of why there is no TLS; some servers send very long texts.
 MAX_FAULT_CHARACTERS: Final = 500
-
-
 # _ssl.ENCODING_DER
 _DER: Final = 2
+# The session that the task that starts TLS wants to resume. It is a context variable because event
+# loops create the SSLObject of a connection from the context alone.
+OFFERED: ContextVar[ssl.SSLSession | None] = ContextVar("offered_tls_session", default=None)
+
+
+class OrderlyObject(ssl.SSLObject):
+    """The client side of a TLS connection; an error is raised after the data before it."""
+
+    _has_read = False  # since the last read that found no more data
+    _held_back: ssl.SSLError | None = None
+
+    def read(self, *args: Any) -> Any:
+        """Read as SSLObject does."""
+        if self._held_back is not None:
+            raise self._held_back
+        try:
+            data = super().read(*args)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._has_read = False
+            raise
+        except ssl.SSLError as error:
+            if not self._has_read:
+                raise
+            self._held_back = error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "an error is held back") from None
+        self._has_read = True
+        return data
+
+
+class ResumingObject(OrderlyObject):
+    """The client side of a TLS connection that offers the session of its task."""
+
+    _has_begun = False
+
+    def do_handshake(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            if (session := OFFERED.get()) is not None:
+                self.session = session
+        super().do_handshake()
 
 
 class TlsFault(ssl.SSLError):
-    """TLS is not as its policy wants it; the text begins with the result type of RFC 8460, 4.3."""
+    """TLS violates its policy; the text begins with the result type of RFC 8460, 4.3."""
 
 
 class TlsPolicy(Struct, frozen=True):
-    """How a connection uses TLS: with this context if the server offers it, or not at all (None).
+    """How a connection uses TLS: with `context` if the server offers it, or not at all (None).
 
-    `fault` says why it is not used after all. `is_required`: no connection without it. `is_trial`:
-    a failure is only reported. `check`: the records that the certificate must match.
+    `fault`: why TLS is not used. `is_required`: no connection without TLS. `is_trial`: a failure is
+    only reported. `check`: the records that the certificate must match.
     """
 
     context: ssl.SSLContext | None
@@ -55,7 +103,7 @@ class TlsPolicy(Struct, frozen=True):
 
     @property
     def resumes(self) -> bool:
-        """Whether a session may be resumed; TLSA records must match a certificate that is shown."""
+        """Whether a session may be resumed: not with TLSA records, which need the certificate."""
         return self.context is not None and self.check is None
 
     @property
@@ -86,7 +134,7 @@ OPPORTUNISTIC: Final = TlsPolicy(_opportunistic())
 
 
 def _encrypting() -> ssl.SSLContext:
-    """The defaults of the ssl module, with any certificate: without the CAs of the system."""
+    """The defaults of the ssl module, but any certificate is accepted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -121,7 +169,7 @@ class TlsContexts:
 
 
 def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
-    """Check what the handshake cannot: that there is TLS, and the certificate by TLSA records.
+    """Check that there is TLS if it is required, and the certificate against the TLSA records.
 
     `peer` is the ssl object, None without TLS for the reason `fault`. Raises TlsFault.
     """
@@ -152,7 +200,7 @@ def named_fault(error: ssl.SSLError) -> str:
 
 
 def no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
-    """The end of an attempt to connect to a server whose TLS is not as its policy wants it."""
+    """The result of connecting to a server whose TLS violates its policy."""
     fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
     reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
     return NoConnection(reason, policy.name, fault)

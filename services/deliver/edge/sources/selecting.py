@@ -1,23 +1,35 @@
-"""Finds the sources that a message may be sent from, the best one first, of those usable now.
+"""Which sources a message may be sent from, the best one first, and whether each one is usable.
 
-Owns: the last result of binding to each source, what is logged about pools that do not exist. Does
-not own: the table and the order (core/sources/), the connections. Guarantees: a client that names a
-pool that does not exist has its own mail deferred with a reason, and nobody else's; a source that
-is unavailable is left out as long as the pool has another one. An address that is gone is noticed
-by the connection that needed it, or by look() at most LOOK_S later, and again when it is back;
-nothing is sent from another address than the source's. The first look is made before any mail is
-sent.
+Owns: the last result of binding to each source, the log lines about pools that do not exist, the
+look-ups for the checks at the start. Does not own: the table and the order of sources
+(core/sources/table.py), what a check means (core/sources/checking.py), the connections.
+
+Guarantees: a client that names a pool that does not exist has its own mail deferred with a reason,
+and nobody else's; a source that is unavailable is left out as long as the pool has another one. An
+address that is gone is noticed by the connection that needed it, or by look() at most LOOK_S later,
+and again when it is back; nothing is sent from another address than the source's. The first look is
+made before any mail is sent. The checks end within CHECK_S; a look-up without an answer by then is
+a warning, so that a slow DNS does not keep mail from being sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol
 
 from services.deliver.core.attempt.results import NoSource
+from services.deliver.core.routing.addresses import Lookup
+from services.deliver.core.routing.sites import Unresolved
+from services.deliver.core.sources.checking import (
+    Facts,
+    Finding,
+    has_reverse_name,
+    judge,
+)
 from services.deliver.core.sources.table import SYSTEM, UNCONFIGURED, Source, SourceTable, order
-from services.deliver.edge.sources.binding import bind_fault
+from services.deliver.edge.smtp.connecting import bind_fault
 from shared.runtime.telemetry import Metric
 from shared.smtp.remote_text import clean_text
 from shared.topics.records import Envelope
@@ -29,8 +41,9 @@ UNAVAILABLE: Final = Metric(
     "sluice_deliver_sources_unavailable",
     "Source addresses of `deliver.sources` that this host does not have now, or cannot bind to.",
 )
-# Clients that were warned about; a registry with more wrong pools is not logged in full.
+# Clients that were warned about. With more wrong pools in the registry, not all are logged.
 MAX_WARNED: Final = 1_000
+CHECK_S: Final = 15.0
 _ONLY_SYSTEM: Final = [SYSTEM]
 
 
@@ -38,7 +51,7 @@ class SourceHealth:
     """The sources that cannot be used. Use it in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` tells why a local address cannot be bound to; "" if it can."""
+        """`probe` returns why a local address cannot be bound to; "" if it can."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}
@@ -53,7 +66,7 @@ class SourceHealth:
         return self._faults.get(source.name, "") if self._faults else ""
 
     def failed(self, source: Source, reason: str) -> None:
-        """A connection could not be bound to it."""
+        """Note that a connection could not be bound to this source."""
         if source.name and source.name not in self._faults:
             self._faults[source.name] = reason
             log.error("source %s is unavailable: %s", source.name, reason)
@@ -100,7 +113,7 @@ class Sources:
         return NoSource(reason, is_unavailable=True)
 
     def failed(self, source: Source, fault: NoSource) -> None:
-        """A message could not be sent from this source."""
+        """Note that a message could not be sent from this source."""
         if fault.is_unavailable:
             self.health.failed(source, fault.reason)
 
@@ -114,3 +127,39 @@ class Sources:
                 extra={"client": envelope.client, "unknown_pool": envelope.pool},
             )
         return NoSource(f"The pool {envelope.pool!r} of the client is not in deliver.pools")
+
+
+class Names(Protocol):
+    """The look-ups, as in edge/dns/resolver.py."""
+
+    def pointers(self, ip: str) -> Awaitable[tuple[str, ...] | Unresolved]:
+        """The PTR names of an address; raises nothing."""
+        ...
+
+    def addresses(self, name: str) -> Awaitable[Lookup]:
+        """The addresses of a host; raises nothing."""
+        ...
+
+
+async def check_sources(
+    sources: Iterable[Source], names: Names, probe: Callable[[str], str] = bind_fault
+) -> list[Finding]:
+    """One finding per address, in the order of the settings."""
+    rows = [(one, address) for one in sources for address in one.addresses]
+    found = await asyncio.gather(*(_facts(address, names, probe) for _, address in rows))
+    return [judge(one, address, facts) for (one, address), facts in zip(rows, found, strict=True)]
+
+
+async def _facts(address: str, names: Names, probe: Callable[[str], str]) -> Facts:
+    fault = probe(address)
+    if fault or not has_reverse_name(address):
+        return Facts(fault)
+    try:
+        async with asyncio.timeout(CHECK_S):
+            pointers = await names.pointers(address)
+            if isinstance(pointers, Unresolved):
+                return Facts("", pointers)
+            answers = await asyncio.gather(*(names.addresses(name) for name in pointers))
+    except TimeoutError:
+        return Facts("", Unresolved(f"no answer within {CHECK_S:g} s"))
+    return Facts("", pointers, dict(zip(pointers, answers, strict=True)))

@@ -1,9 +1,10 @@
-"""Counts attempts for TLS reports and adds them to Redis every few seconds.
+"""Counts attempts for TLS reports (RFC 8460, 4.3) and adds them to Redis every few seconds.
 
-Owns: the counts that are not written yet. Does not own: what an attempt counts as
-(core/tls/report.py), the counters (shared/store/tls_counts.py). Guarantees: bounded; counting never
-waits for Redis. While Redis is unavailable the counts are kept; what exceeds MAX_ROWS is dropped. A
-crash loses the last seconds; a call whose answer is lost may count twice.
+Attempts are counted, not sessions, because one connection carries the mail of many domains. Owns:
+the policy type and result type of an attempt, the counts that are not written yet. Does not own:
+the counters (shared/store/tls_counts.py). Guarantees: bounded; counting never waits for Redis.
+While Redis is unavailable the counts are kept; more than MAX_ROWS are dropped. A crash loses the
+last seconds; a call whose answer is lost may count twice.
 """
 
 from __future__ import annotations
@@ -14,13 +15,37 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.tls.report import STS, counted_as, result_type
+from services.deliver.core.attempt.results import Outcome
+from services.deliver.core.tls.policy import PolicyName
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
 from shared.store.tls_counts import TlsCount
 
 log = logging.getLogger(__name__)
+
+SUCCESS: Final = "success"
+STS: Final = "sts"
+RESULT_TYPES: Final = frozenset(
+    {
+        "starttls-not-supported",
+        "certificate-host-mismatch",
+        "certificate-not-trusted",
+        "certificate-expired",
+        "validation-failure",
+        "tlsa-invalid",
+        "dnssec-invalid",
+        "dane-required",
+        "sts-policy-fetch-error",
+        "sts-policy-invalid",
+        "sts-webpki-invalid",
+    }
+)
+_TYPES: Final[dict[str, str]] = {
+    PolicyName.DANE: "tlsa",
+    PolicyName.MTA_STS: STS,
+    PolicyName.MTA_STS_TESTING: STS,
+}
+_NO_POLICY: Final = "no-policy-found"
 
 FLUSH_S: Final = 5.0
 MAX_ROWS: Final = 20_000
@@ -31,12 +56,12 @@ Add = Callable[[str, Mapping[TlsCount, int]], Awaitable[None]]
 
 
 class TlsCounter:
-    """The counts of one process; `add` writes those of a day."""
+    """The counts of one process; `add` adds the counts of a day to Redis."""
 
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        # By day since 1970.
+        # By day since 1970 and kind.
         self._counts: Counter[tuple[int, TlsCount]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
@@ -54,7 +79,7 @@ class TlsCounter:
             self._counts[day, count] += 1
 
     async def flush(self) -> None:
-        """Write what has been counted; on a failure it is kept."""
+        """Write the counts; if that fails they are kept."""
         taken, self._counts = self._counts, Counter()
         for day in sorted({day for day, _ in taken}):
             rows = {count: number for (its, count), number in taken.items() if its == day}
@@ -63,3 +88,23 @@ class TlsCounter:
             except Unavailable as error:
                 log.info("TLS counts are kept for later", extra={"reason": str(error)})
                 self._counts.update({(day, count): number for count, number in rows.items()})
+
+
+def counted_as(outcome: Outcome) -> tuple[str, str] | None:
+    """The policy type and the result of an attempt; None if it had no connection to judge.
+
+    Without a policy, a connection in clear text is a failure too: a report shows how mail would
+    be delivered under a policy.
+    """
+    if not outcome.tls_policy:
+        return None
+    kind = _TYPES.get(outcome.tls_policy, _NO_POLICY)
+    if outcome.tls_fault:
+        return kind, result_type(outcome.tls_fault)
+    return kind, SUCCESS if outcome.tls else "starttls-not-supported"
+
+
+def result_type(fault: str) -> str:
+    """The result type that a fault begins with; `validation-failure` for any other."""
+    found = fault.partition(":")[0]
+    return found if found in RESULT_TYPES else "validation-failure"

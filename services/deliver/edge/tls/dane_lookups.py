@@ -1,9 +1,9 @@
 """Looks up TLSA records with the AD bit of a validating resolver: RFC 7672, 2.
 
 Owns: the queries, their cache, what counts as secure. Does not own: the match with a certificate
-(core/tls/dane.py). The resolver must validate, and nobody may stand between it and this host: it is
-the operator who says so (`deliver.dane`). Guarantees: raises nothing; a look-up that fails, which a
-forged answer does as well, is a DaneFault and never "no records".
+(core/tls/dane.py). The resolver must validate, and nobody may be able to change its answers on the
+way to this host; the operator confirms both (`deliver.dane`). Guarantees: raises nothing; a failed
+look-up, which a forged answer also causes, is a DaneFault and never "no records".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Struct
 from services.deliver.core.routing.sites import Host, Unresolved
 from services.deliver.core.tls.dane import usable
 from services.deliver.core.tls.policy import Dane, DaneFault, DaneKeys, NoDane
-from services.deliver.edge.dns.cache import AnswerCache
+from services.deliver.edge.dns.resolver import AnswerCache
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 LIFETIME_S: Final = 10.0
@@ -53,10 +53,10 @@ class DaneLookups:
         self._hosts: AnswerCache[Dane] = AnswerCache(monotonic, self._look_up_host)
 
     async def is_secure(self, domain: str) -> bool:
-        """Whether the MX records of a domain, or that it has none, are signed.
+        """Whether the MX records of a domain, or their absence, are signed.
 
-        Without that an attacker could name servers of its own, with records of its own. If it is
-        unknown, the records of the servers decide.
+        Without a signature an attacker could name their own servers, with their own records. If it
+        is unknown, the records of the servers decide.
         """
         return await self._domains.get(domain) is not False
 

@@ -1,12 +1,12 @@
 """The MTA-STS policies of recipient domains: cached in memory and Redis, refreshed in time.
 
-A policy that is known and valid is answered at once; it is looked at again in the background. For a
-domain of which nothing is known the first messages wait for WAIT_S at most, and then go out as
-without a policy (RFC 8461, 3.3 allows this). Owns: the cache, when to look. Does not own: fetching
-(policy_fetch.py), what a policy says (core/tls/sts.py).
+A valid policy that is known is returned at once, and is looked at again in the background. For an
+unknown domain the first messages wait for at most WAIT_S, and are then sent as without a policy
+(RFC 8461, 3.3 allows this). Owns: the cache, when to look. Does not own: fetching
+(policy_sources.py), the meaning of a policy (core/tls/sts.py).
 
-Guarantees: policy_of() raises nothing. A policy is used until its max_age is over though its record
-or its server is gone. Redis only spares fetches: without it each process fetches for itself.
+Guarantees: policy_of() raises nothing. A policy is used until its max_age is over, even if its
+record or its server is gone. Redis only saves fetches: without it each process fetches for itself.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from shared.runtime.clock import Clock
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 5.0
-# Domains of which something is known; those unused for longest are forgotten first.
+# Domains that are remembered; the least recently used are forgotten first.
 MAX_DOMAINS: Final = 50_000
-# Look-ups in the DNS at a time.
+# DNS look-ups at a time.
 MAX_LOOKS: Final = 50
-# Fetches at a time: more, because a policy server that stalls holds one for half a minute. A fetch
-# costs a socket and at most 80 KB.
+# Fetches at a time. There are more of them, because a policy server that stalls holds a fetch for
+# half a minute. A fetch costs a socket and at most 80 KB.
 MAX_FETCHES: Final = 200
 
 
@@ -50,7 +50,7 @@ class PolicyStore(Protocol):
         ...
 
     async def save(self, domain: str, known: KnownPolicy) -> None:
-        """Let other processes have a policy."""
+        """Share a policy with other processes."""
         ...
 
 
@@ -120,7 +120,7 @@ class MtaSts:
             entry.task = None
 
     async def _look_once(self, domain: str, entry: _Entry) -> float:
-        """Look at the record and fetch if need be; when to look again. Raises StsFault."""
+        """Look at the record, fetch if needed, and return when to look again. Raises StsFault."""
         async with self._looks:
             rows = await self._txt(f"_mta-sts.{domain}")
         if isinstance(rows, Unresolved):

@@ -1,19 +1,23 @@
-"""The TLS policies of domains and servers: what the operator asks for, and what they publish.
+"""The TLS policies of domains and servers: what the operator requires, and what they publish.
 
-Owns: putting the sources together. Does not own: the precedence (core/tls/policy.py), the
-sources. Guarantees: raises nothing; a source that does not answer
-delays only the messages of its domain, for a bounded time.
+Owns: asking the sources, and composing them and the TLS contexts from the settings. Does not own:
+the precedence (core/tls/policy.py), the sources (mta_sts.py, dane_lookups.py). Guarantees: raises
+nothing while mail is sent; a source that does not answer delays only the messages of its domain,
+for a bounded time.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
+import redis.asyncio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.results import Outcome
 from services.deliver.core.routing.sites import ANY, Host, Site
 from services.deliver.core.tls.policy import (
     Dane,
@@ -25,6 +29,16 @@ from services.deliver.core.tls.policy import (
     host_tls,
     strictest,
 )
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.smtp.tls import TlsContexts
+from services.deliver.edge.tls.counting import TlsCounter
+from services.deliver.edge.tls.dane_lookups import DaneLookups
+from services.deliver.edge.tls.mta_sts import MtaSts
+from services.deliver.edge.tls.policy_sources import PolicyFetcher, RedisPolicies
+from services.deliver.settings import DeliverSettings
+from shared.runtime.clock import Clock
+from shared.runtime.errors import UsageError
+from shared.store.tls_counts import add_counts
 
 
 class StsSource(Protocol):
@@ -62,7 +76,7 @@ class Levels(Struct, frozen=True):
     clients: Mapping[str, Level] = {}
 
     def of(self, domain: str, client: str) -> Level | None:
-        """The level that applies; None if the operator asks for none."""
+        """The level that applies; None if the operator sets none."""
         if not (self.domains or self.clients):
             return None
         by_domain = self.domains.get(domain) or self.domains.get(ANY)
@@ -99,14 +113,14 @@ class TlsPolicies:
         """The site, with what the mail of this client for this domain asks of its connections."""
         level = self._levels.of(domain, client)
         sts, is_signed = None, False
-        # A host that the operator has named is none that the domain could name.
+        # The domain publishes nothing about a host that the operator has named.
         if level is not Level.OPPORTUNISTIC and not site.is_override:
             if self._sts is not None:
                 sts = await self._sts.policy_of(domain)
             if self._dane is not None:
                 is_signed = await self._dane.is_secure(domain)
         if level is None and sts is None and not is_signed:
-            return site  # nothing is asked: most mail
+            return site  # most mail
         wanted = domain_tls(level, sts, is_signed=is_signed)
         return replace(site, tls=wanted) if wanted.key else site
 
@@ -116,3 +130,35 @@ class TlsPolicies:
         if self._dane is not None and site.tls.is_signed:
             dane = await self._dane.dane_of(host)
         return host_tls(site.tls, host.name, dane)
+
+
+def make_contexts(deliver: DeliverSettings) -> TlsContexts:
+    """The contexts of connections; raises UsageError."""
+    try:
+        return TlsContexts(deliver.tls_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or "no PEM certificate in it"
+        raise UsageError(f"deliver.tls_ca_file: {deliver.tls_ca_file}: {reason}") from None
+
+
+def make_counter(client: redis.asyncio.Redis, clock: Clock) -> TlsCounter:
+    """Return the counter for TLS reports."""
+    return TlsCounter(partial(add_counts, client), clock)
+
+
+def make_policies(
+    deliver: DeliverSettings,
+    resolver: Resolver,
+    client: redis.asyncio.Redis,
+    clock: Clock,
+    counter: TlsCounter,
+) -> TlsPolicies:
+    """The TLS policies of domains and servers, in the event loop in which they are used."""
+    by_domain = {domain.lower(): level for domain, level in deliver.tls_domains.items()}
+    levels = Levels(by_domain, deliver.tls_clients)
+    dane = DaneLookups(clock.monotonic) if deliver.dane else None
+    if not deliver.mta_sts:
+        return TlsPolicies(levels, None, dane, counter)
+    fetcher = PolicyFetcher(resolver, make_contexts(deliver).verifying)
+    sts = MtaSts(resolver.texts, fetcher.fetch, RedisPolicies(client), clock, counter.policy_fault)
+    return TlsPolicies(levels, sts, dane, counter)

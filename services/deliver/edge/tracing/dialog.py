@@ -1,8 +1,8 @@
 """One traced dialog: gives its lines to the channels of its traces.
 
-Owns: when each line was said. Does not own: what is shown of it (core/tracing/dialog_text.py), how
-much (core/tracing/channel.py). Guarantees: nothing here waits or raises for anything that a server
-sends.
+Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
+many lines are shown (core/tracing/traces.py). Guarantees: whatever a server sends, nothing here
+waits or raises.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
-from services.deliver.core.tracing.channel import Channel, DialogInfo
 from services.deliver.core.tracing.dialog_text import DialogText, Line
+from services.deliver.core.tracing.traces import Channel, DialogInfo
 from shared.smtp.client.offering import Unsendable
 
 
@@ -31,28 +31,28 @@ class Dialog:
         self._text = DialogText()
 
     def reaches(self, server: str, source: str = "") -> None:
-        """The dialog is with this server from now on."""
+        """Set the server of the following lines."""
         self._info = replace(self._info, server=server, source=source, tls="")
 
     def encrypted(self, version: str, cipher: str) -> None:
-        """TLS was started."""
+        """Note that TLS was started."""
         self._info = replace(self._info, tls=version)
         self.said(f"TLS: {version} {cipher}")
 
     def sent(self, data: bytes) -> None:
-        """Commands are written."""
+        """Add the commands that are written."""
         self._add(self._text.sent(data))
 
     def sent_content(self, size_bytes: int) -> None:
-        """Content is written."""
+        """Add a line for content that is written."""
         self._add(self._text.sent_content(size_bytes))
 
     def received(self, data: bytes) -> None:
-        """The server has sent bytes."""
+        """Add the lines that end with these bytes of the server."""
         self._add(self._text.received(data))
 
     def replied(self, code: int, text: str) -> None:
-        """The server has sent a reply that was parsed already."""
+        """Add a reply of the server that was parsed already."""
         self._add(self._text.replied(code, text))
 
     def said(self, text: str) -> None:
@@ -60,7 +60,7 @@ class Dialog:
         self._add(self._text.said(text))
 
     def ended(self, result: TransactionResult) -> None:
-        """The transaction ended."""
+        """Add the end of the transaction."""
         self._add(self._text.ended())
         if isinstance(result, Broken):
             doubt = "; the server may have the message" if result.in_doubt else ""

@@ -5,7 +5,7 @@ Owns: the channels of this process, the numbers of its dialogs. Does not own: th
 
 Guarantees: sending never waits for a trace. Lines are added to a bounded queue on the event loop,
 and flush(), a task beside the sending, writes them. While Redis is unavailable or slow, lines are
-dropped, and the next ones say how many. A process that was paused shows what it has queued before,
+dropped, and the next lines say how many. A process that was paused shows the lines queued before,
 and nothing that happens after the trace's expiry. While nothing is traced, a message costs one test
 of `is_active`.
 """
@@ -16,9 +16,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from services.deliver.core.tracing.channel import NO_DIALOG, Channel, DialogInfo
 from services.deliver.core.tracing.dialog_text import SAID
-from services.deliver.core.tracing.traces import NO_TRACES, Traces
+from services.deliver.core.tracing.traces import NO_DIALOG, NO_TRACES, Channel, DialogInfo, Traces
 from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.dialog import Dialog
@@ -29,7 +28,7 @@ from shared.topics.traces import Trace, TraceLine
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 0.2
-# A line that says that this process traces. It tells silence from a trace that nobody follows.
+# The line that says that this process traces: without it, silence could mean that none does.
 BEGUN: Final = "tracing"
 
 Append = Callable[[str, Sequence[TraceLine]], Awaitable[None]]
@@ -61,7 +60,7 @@ class Tracer:
         self._worker = worker
         self._channels: dict[str, Channel] = {}
         self._dialogs = 0
-        # Whether anything is traced; if not, nothing else is asked. Set by flush().
+        # Whether anything is traced. Set by flush().
         self.is_active = False
 
     def transaction(self, delivery: Delivery, connection: SmtpConnection) -> Dialog | None:
@@ -104,7 +103,7 @@ class Tracer:
         return found
 
     async def flush(self) -> None:
-        """Take up and end traces, and write what waits; what cannot be written is dropped."""
+        """Begin and end traces, and write the waiting lines, or drop them if that fails."""
         traces = self._source.traces
         in_force = traces.in_force(self._clock.now_ms()) if traces.is_any else []
         self.is_active = bool(in_force)

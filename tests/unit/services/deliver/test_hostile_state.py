@@ -13,7 +13,7 @@ from services.deliver.core.control.effects import follow
 from services.deliver.core.shaping.suspensions import LEAST_FACTOR, LONGEST_S, Suspension
 from services.deliver.core.tls.sts import parse_policy
 from services.deliver.edge.shaping.lease_client import Stores
-from services.deliver.edge.signing.key_follower import KeyFollower
+from services.deliver.edge.signing.signer import KeyFollower
 from shared.mailauth.dkim_keys import folder
 from shared.mailauth.dkim_keys.files import KeyFault, make_key
 from shared.mailauth.dkim_keys.table import KeyEntry, KeyTableError, parse_table

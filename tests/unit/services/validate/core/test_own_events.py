@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import Timing, expire, plan
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.edge.attempt.attempt_records import records_of
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Passed, Policy, judge

@@ -8,8 +8,14 @@ from typing import Final
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred
-from services.deliver.core.attempt.results import Broken, Busy, ConnectionInfo, NoConnection
+from services.deliver.core.attempt.results import (
+    Bounced,
+    Broken,
+    Busy,
+    ConnectionInfo,
+    Deferred,
+    NoConnection,
+)
 from services.deliver.core.attempt.verdicts import OutcomeRules, after_fault, answered, unroutable
 from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
 from shared.responses.replies.refusal_text import MAX_CHARACTERS, read_refusal

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
-from services.deliver.core.attempt.results import ConnectionInfo
+from services.deliver.core.attempt.results import Bounced, ConnectionInfo, Deferred, Delivered
 from services.deliver.core.attempt.verdicts import answered
 from shared.responses.replies.reply_rules import CLASSES, ReplyRule, classify, parse_rules
 from shared.smtp.events import Stage

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.giving_up import MAX_HEADER_BYTES, header_of
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import Plan, Timing, expire, plan
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.control.effects import follow
 from services.deliver.edge.attempt.attempt_records import records_of
 from shared.topics import ids, names

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.holding import FIRST_MS, as_outcome, hold
-from services.deliver.core.attempt.outcome import Deferred
-from services.deliver.core.attempt.plan import Timing, plan
+from services.deliver.core.attempt.plan import FIRST_MS, Timing, as_outcome, hold, plan
+from services.deliver.core.attempt.results import Deferred
 from shared.stream.jobs import Job
 from shared.topics.codec import decode_pack
 from shared.topics.control import Order, Scope, Verb

@@ -1,7 +1,6 @@
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import (
     Timing,
     expire,
@@ -10,6 +9,7 @@ from services.deliver.core.attempt.plan import (
     subject_of,
     wait,
 )
+from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.retry import STEPS, RetryTimes, next_attempt
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
+from services.deliver.core.attempt.results import Bounced, Delivered, Outcome
 from services.deliver.core.attempt.return_path import from_domain, misalignment, return_path
-from services.deliver.edge.attempt.return_paths import ReturnPathSender
+from services.deliver.edge.signing.preparing import ReturnPathSender
 from shared.mail import headers, verp
 from shared.mail.domains import domain_of
 from shared.mail.verp import ReturnPath, parse_keys

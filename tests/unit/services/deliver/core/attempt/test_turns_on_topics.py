@@ -7,8 +7,13 @@ from collections import defaultdict
 
 import pytest
 
-from services.deliver.core.attempt.retry import Retry, RetryTimes, next_attempt
-from services.deliver.core.attempt.turns import next_turn, next_turn_before
+from services.deliver.core.attempt.retry import (
+    Retry,
+    RetryTimes,
+    next_attempt,
+    next_turn,
+    next_turn_before,
+)
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, RETRY_TOPICS_S, TURNS_S
 
 TIMES = RetryTimes()

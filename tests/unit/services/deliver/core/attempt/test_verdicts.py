@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
 from services.deliver.core.attempt.results import (
+    Bounced,
     Broken,
     Busy,
     ConnectFault,
     ConnectionInfo,
+    Deferred,
+    Delivered,
     NoConnection,
     Refusal,
     TransactionResult,

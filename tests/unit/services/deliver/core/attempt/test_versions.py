@@ -6,8 +6,8 @@ import asyncio
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Deferred
 from services.deliver.core.attempt.plan import Timing, plan, with_versions
+from services.deliver.core.attempt.results import Deferred
 from services.deliver.core.shaping.parsing import combine, parse_file
 from shared.registry.client import Client
 from shared.submission.attribution import attribute, refused_event

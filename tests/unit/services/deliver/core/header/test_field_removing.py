@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.header.removing import FieldRemover
+from services.deliver.core.header.changing import FieldRemover
 
 BODY = b"\r\nX-bm-mailing: in the body\r\n"
 CASES = [

@@ -10,7 +10,7 @@ from msgspec import ValidationError, convert
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.return_path import return_path
-from services.deliver.core.header.adding import MarketingFields
+from services.deliver.core.header.changing import MarketingFields
 from services.deliver.settings import DeliverSettings
 from shared.mail import verp
 from shared.mail.unsubscribe import Unsubscription, read_token

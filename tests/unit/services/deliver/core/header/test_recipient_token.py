@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.header.adding import MarketingFields, with_recipient_token
+from services.deliver.core.header.changing import MarketingFields, with_recipient_token
 from shared.mail.unsubscribe import RECIPIENT_FIELD, Unsubscription, read_token
 from shared.topics import ids
 from shared.topics.records import Envelope, Facts, MailClass, Origin

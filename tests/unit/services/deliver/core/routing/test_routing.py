@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred
+from services.deliver.core.attempt.results import Bounced, Deferred
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.routing.sites import (
     Host,

@@ -11,7 +11,7 @@ from services.deliver.core.routing.addresses import Addresses, Lookup, NoAddress
 from services.deliver.core.routing.sites import Unresolved
 from services.deliver.core.sources.checking import Severity
 from services.deliver.core.sources.table import Source
-from services.deliver.edge.sources.checks import check_sources
+from services.deliver.edge.sources.selecting import check_sources
 
 OK, WARNING, ERROR = Severity.OK, Severity.WARNING, Severity.ERROR
 PUBLIC = "8.8.4.4"

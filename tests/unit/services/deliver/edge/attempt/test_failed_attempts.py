@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from kafka.structs import TopicPartition
 
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.edge.attempt.attempts import Attempts
 from shared.runtime.clock import SystemClock

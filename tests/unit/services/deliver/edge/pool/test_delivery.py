@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered
-from services.deliver.core.attempt.results import ConnectFault, NoConnection, NoSource
+from services.deliver.core.attempt.results import (
+    ConnectFault,
+    Deferred,
+    Delivered,
+    NoConnection,
+    NoSource,
+)
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.site_pool import SitePool
-from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import load_outcome_rules
 from shared.topics.records import Envelope, Facts, Origin
 
 CONTENT = b"Subject: x\r\n\r\nx\r\n"

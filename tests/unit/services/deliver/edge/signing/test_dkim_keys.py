@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from services.deliver.edge.signing.composing import load_keys, make_signer
+from services.deliver.edge.signing.preparing import load_keys, make_signer
 from services.deliver.settings import DeliverSettings
 from shared.mailauth.dkim_keys.files import KeyFault, load_key
 from shared.runtime.clock import FakeClock

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.deliver.edge.signing.composing import load_keys
-from services.deliver.edge.signing.key_follower import KeyFollower
+from services.deliver.edge.signing.preparing import load_keys
+from services.deliver.edge.signing.signer import KeyFollower
 from services.deliver.settings import DeliverSettings
 from shared.mailauth.dkim_keys.files import write_key
 from shared.mailauth.dkim_keys.folder import add_keys

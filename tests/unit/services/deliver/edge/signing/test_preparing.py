@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.edge.pool.delivery import SevenBit
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender
 from services.deliver.edge.signing.signer import Signer

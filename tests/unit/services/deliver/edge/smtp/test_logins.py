@@ -11,11 +11,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Deferred
+from services.deliver.core.attempt.results import Deferred
 from services.deliver.core.sources.table import Source
 from services.deliver.edge.smtp.logins import Logins
-from services.deliver.rules.loading import load_outcome_rules
-from services.deliver.sending import make_opener
+from services.deliver.sending import load_outcome_rules, make_opener
 from services.deliver.settings import DeliverSettings
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints

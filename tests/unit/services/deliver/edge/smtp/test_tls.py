@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from services.deliver.core.routing.sites import Host
-from services.deliver.edge.smtp.fault_memory import BROKEN_TLS_S, MAX_FAULTS, FaultMemory
+from services.deliver.edge.smtp.server_memory import BROKEN_TLS_S, MAX_FAULTS, FaultMemory
 from services.deliver.edge.smtp.tls import (
     OPPORTUNISTIC,
 )

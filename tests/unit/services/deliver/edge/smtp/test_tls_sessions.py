@@ -3,7 +3,7 @@
 import ssl
 from typing import Any, cast
 
-from services.deliver.edge.smtp.tls_sessions import (
+from services.deliver.edge.smtp.server_memory import (
     MAX_AGE_S,
     MAX_SESSIONS,
     SessionKey,

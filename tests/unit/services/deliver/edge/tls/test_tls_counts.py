@@ -7,11 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.attempt.results import Deferred, Delivered, Outcome
 from services.deliver.core.tls.policy import PolicyName
-from services.deliver.core.tls.report import counted_as
 from services.deliver.edge.tls import counting
-from services.deliver.edge.tls.counting import TlsCounter
+from services.deliver.edge.tls.counting import TlsCounter, counted_as
 from shared.runtime.clock import FakeClock
 from shared.store.client import StoreUnavailable
 from shared.store.tls_counts import TlsCount

@@ -7,7 +7,7 @@ import base64
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.header.adding import MarketingFields, with_recipient_token
+from services.deliver.core.header.changing import MarketingFields, with_recipient_token
 from services.validate.core.returns.identity import Verification
 from services.validate.core.returns.judging import judge_returned
 from services.validate.core.returns.meaning import Meaning

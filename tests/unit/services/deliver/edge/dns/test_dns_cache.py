@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.deliver.edge.dns.cache import MAX_TTL_S, AnswerCache
+from services.deliver.edge.dns.resolver import MAX_TTL_S, AnswerCache
 from shared.runtime.clock import FakeClock
 
 

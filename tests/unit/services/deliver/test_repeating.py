@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.deliver.edge.repeating import repeat
+from services.deliver.sending import repeat
 
 
 def test_a_fault_is_logged_and_it_is_done_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,6 @@
 """The labels of sites in metrics are few, and none is taken back."""
 
-from services.deliver.core.attempt.site_names import (
+from services.deliver.edge.attempt.attempt_records import (
     BUSY_EVENTS,
     MAX_COUNTED,
     MAX_NAMED,

@@ -1,30 +1,44 @@
-"""Fetches MTA-STS policies over HTTPS: RFC 8461, 3.3.
+"""Where MTA-STS policies come from: the web server of the domain, or Redis, which shares them.
 
-Owns: the request and its limits. Does not own: what the response means (core/tls/sts.py). The
-certificate must be valid for `mta-sts.<domain>`; redirects are not followed; special addresses are
-refused, so that a domain cannot point at a server inside; all of it ends within FETCH_S.
+Owns: the HTTPS request (RFC 8461, 3.3) and its limits; the key and the form of the value in Redis.
+Does not own: what the response means (core/tls/sts.py), when a policy is fetched (mta_sts.py).
+
+Guarantees of a fetch: the certificate is valid for `mta-sts.<domain>`; redirects are not followed;
+special addresses are refused, so that no domain can point at an internal server; it ends within
+FETCH_S. Guarantees of Redis: load() and save() raise nothing; a value that cannot be read counts as
+missing. It is derived state, and a policy disappears when its max_age is over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 from typing import Final
 
+import msgspec
+import redis.asyncio
+
 from services.deliver.core.routing.addresses import Addresses, address_fault
-from services.deliver.core.tls.sts import MAX_POLICY_BYTES, StsFault, body_of
+from services.deliver.core.tls.sts import MAX_POLICY_BYTES, KnownPolicy, StsFault, body_of
 from services.deliver.edge.dns.site_addresses import AddressSource
 from shared.smtp.remote_text import clean_text
+from shared.store.client import StoreUnavailable, store_errors
+
+log = logging.getLogger(__name__)
 
 FETCH_S: Final = 30.0
 PORT: Final = 443
 _MAX_ADDRESSES: Final = 4
 _MAX_RESPONSE_BYTES: Final = MAX_POLICY_BYTES + 16 * 1024
+# The policies that domains publish are the same for all installations.
+PREFIX: Final = "{sluice:mta-sts}:"
+_decoder: Final = msgspec.json.Decoder(KnownPolicy)
 
 
 class PolicyFetcher:
-    """Fetches from any domain. `allow_any`: also from loopback and private addresses (tests)."""
+    """Fetches from web servers. `allow_any`: also at loopback and private addresses (tests)."""
 
     def __init__(
         self,
@@ -95,3 +109,29 @@ class PolicyFetcher:
             if len(response) > _MAX_RESPONSE_BYTES:
                 raise StsFault(f"sts-policy-invalid: larger than {MAX_POLICY_BYTES} bytes")
         return response
+
+
+class RedisPolicies:
+    """Policies under `{sluice:mta-sts}:<domain>`."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def load(self, domain: str) -> KnownPolicy | None:
+        """The policy that another process has fetched."""
+        try:
+            with store_errors():
+                value = await self._client.get(PREFIX + domain)
+            return _decoder.decode(value) if value is not None else None
+        except (StoreUnavailable, msgspec.DecodeError) as error:
+            log.info("an MTA-STS policy cannot be read", extra={"reason": str(error)})
+            return None
+
+    async def save(self, domain: str, known: KnownPolicy) -> None:
+        """Share a policy with other processes."""
+        value = msgspec.json.encode(known)
+        try:
+            with store_errors():
+                await self._client.set(PREFIX + domain, value, ex=max(1, known.policy.max_age_s))
+        except StoreUnavailable as error:
+            log.info("an MTA-STS policy cannot be shared", extra={"reason": str(error)})

@@ -1,18 +1,27 @@
-"""Reads mail.events from the place that was counted up to, in all partitions.
+"""What a keeper counts: the events added to mail.events, and the provider of a complaint.
 
-Owns: the position. Does not own: what an event says. Guarantees: no record before the place of
-the last transaction is read again, and none after it is skipped, unless Kafka has deleted it or the
-topic was created again. Bounded: one call returns at most MOST records or takes LONGEST_READ_S.
+Owns: the position in all partitions; the look-ups of MX records for a complaint, whose event names
+no provider: deliver chose the provider by the same records. Does not own: what an event says
+(core/reputation/facts.py).
+
+Guarantees: no record before the place of the last transaction is read again, and no record after it
+is skipped, unless Kafka has deleted it or the topic was created again. A turn waits at most
+LOOK_UP_S for the DNS; a complaint without an answer by then is not counted. Bounded: one call
+returns at most MOST records or takes LONGEST_READ_S; MAX_DOMAINS answers are remembered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
 from kafka.errors import KafkaError
 
-from shared.runtime.clock import Deadline
+from services.deliver.core.routing.sites import Mx
+from services.deliver.core.shaping.rules import Rules
+from services.deliver.edge.dns.resolver import Resolver
+from shared.runtime.clock import Clock, Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader
@@ -24,6 +33,8 @@ log = logging.getLogger(__name__)
 MOST: Final = 20_000
 POLL_RECORDS: Final = 5_000
 LONGEST_READ_S: Final = 5.0
+LOOK_UP_S: Final = 3.0
+MAX_DOMAINS: Final = 20_000
 _POLL_MS: Final = 100
 
 
@@ -33,7 +44,7 @@ class EventLog:
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
         """`place` None: begin at the present end."""
         self._topic = topic
-        # Nothing else of a header is used (core/reputation/facts.py).
+        # No header after this one is used (core/reputation/facts.py).
         self._reader = LogReader(
             options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
         )
@@ -49,7 +60,7 @@ class EventLog:
             raise
 
     def read(self, longest_s: float = LONGEST_READ_S) -> list[Record]:
-        """Return what was added, as far as it was read in time."""
+        """Return the added records that were read in time."""
         if self._find() != self._partitions or self._reader.topic_id() != self._id:
             raise KafkaError(f"{self._topic} has other partitions, or was created again")
         ends = self._reader.ends(self._partitions)
@@ -88,3 +99,39 @@ class EventLog:
         if any(known[each] < begins[each] for each in self._partitions):
             log.error("events were deleted from Kafka before their results were counted")
         return {each: min(max(known[each], begins[each]), ends[each]) for each in self._partitions}
+
+
+class ProviderLookup:
+    """Finds the provider of a recipient. Use it in one thread that runs no event loop."""
+
+    def __init__(self, rules: Rules, resolver: Resolver, clock: Clock) -> None:
+        self._rules = rules
+        self._resolver = resolver
+        self._clock = clock
+        self._known: dict[str, str] = {}
+
+    def begin(self) -> Deadline:
+        """The time that the look-ups of one turn may take together."""
+        return Deadline(LOOK_UP_S, self._clock)
+
+    def of(self, recipient: str, deadline: Deadline) -> str:
+        """The provider of this recipient; "" if it has none, or none was found in time."""
+        domain = recipient.rpartition("@")[2].lower()
+        found = self._known.get(domain) or self._rules.provider_of(domain, ())
+        if domain in self._known or found or deadline.is_over():
+            return found
+        return asyncio.run(self._resolved(domain, deadline))
+
+    async def _resolved(self, domain: str, deadline: Deadline) -> str:
+        try:
+            async with asyncio.timeout(deadline.left_s()):
+                resolution = await self._resolver.resolve(domain)
+        except TimeoutError:
+            return ""
+        if not isinstance(resolution, Mx):
+            return ""
+        if len(self._known) >= MAX_DOMAINS:
+            self._known.clear()
+        found = self._rules.provider_of(domain, (host.name for host in resolution.hosts))
+        self._known[domain] = found
+        return found

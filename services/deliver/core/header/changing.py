@@ -1,22 +1,23 @@
-"""The fields that deliver adds to a message before it is signed. Pure.
+"""The header fields that deliver adds and removes before a message is signed. Pure.
 
 Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
-has a web page and an address, List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
-enough. Page and address carry the signed return path of the message and its recipient, so nothing
-has to be kept to know who unsubscribes from what, also if the mail to the address comes from
-another mailbox of that person.
+has a web page and an address; List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
+enough. Page and address carry the signed return path of the message and its recipient, so no state
+is needed to know who unsubscribes from what, even if the mail to the address comes from another
+mailbox of that person.
 
-Any mail may get the field that names its recipient, sealed, to ourselves. Mailbox providers hide
-the recipient in the complaints that they send, but return the rest of the header. The field has the
-token of shared/mail/unsubscribe.py, which is signed: it proves the message, and has the address
-that the signed return path has only a hash of.
+Any mail may get a field that names its recipient in a signed token (shared/mail/unsubscribe.py).
+Mailbox providers hide the recipient in the complaints that they send, but return the rest of the
+header. The token proves the message, and has the address of which the return path has only a hash.
 
-Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token of page and field
-(shared/mail/unsubscribe.py), the page and what follows from a complaint (`validate`), the signature
-over the fields (core/signing/dkim.py).
+The field with the mailing code is removed. Field names have no case (RFC 5322, 2.2), and obsolete
+white space before the colon is allowed (4.5.8).
 
-Guarantees: total; what the client has set stays as it is, and nothing is added to it; added fields
-are put in front; a message whose link has the token does not get it twice.
+Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token, the page and the
+handling of complaints (`validate`), the signature over the fields (core/signing/dkim.py).
+
+Guarantees: total; fields of the client stay as they are, but for the removed one; added fields are
+put in front; a message whose link has the token does not get it twice.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ _LINK: Final = b"List-Unsubscribe: "
 
 
 class MarketingFields(Struct, frozen=True):
-    """What is added: with the page for unsubscribing and the sender's id; "" adds none of its kind.
+    """The fields of marketing mail. A value that is "" adds no field of its kind.
 
-    `unsubscribe_url` is a URL without a fragment, `feedback_sender` the last part of Feedback-ID.
+    `unsubscribe_url` is the URL of the page without a fragment, `feedback_sender` the last part of
+    Feedback-ID.
     """
 
     unsubscribe_url: str = ""
@@ -70,10 +72,50 @@ class MarketingFields(Struct, frozen=True):
         return b"".join(field.encode("ascii") + line_end for field in fields) + content
 
 
+class FieldRemover:
+    """Removes the fields of one name; "" for none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name.lower().encode("ascii")
+        self._pattern = (
+            re.compile(
+                rb"(?:\A|(?<=\n))%b[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
+                % re.escape(name.encode("ascii")),
+                re.IGNORECASE,
+            )
+            if name
+            else None
+        )
+
+    def removed_from(self, content: bytes) -> bytes:
+        """Return the content without these fields; the same object if it has no such field."""
+        if self._pattern is None:
+            return content
+        end = header_end(content)
+        header = content[:end]
+        if self._name not in header.lower():
+            return content
+        left = self._pattern.sub(b"", header)
+        return left + content[end:] if len(left) < end else content
+
+
+def with_recipient_token(content: bytes, envelope: Envelope) -> bytes:
+    """Return the content with the token field in front; the same object if it gets none."""
+    local = envelope.sender.rpartition("@")[0]
+    if not local.startswith(PREFIX):
+        return content  # only a signed return path proves the recipient
+    token = make_token(envelope.client, local, envelope.recipient).encode()
+    if content.startswith(_LINK) and content.find(token, 0, _LINE_BYTES) >= 0:
+        return content
+    line_end = content.find(b"\n", 0, _LINE_BYTES)
+    end = b"\r\n" if line_end < 0 or content[line_end - 1 : line_end] == b"\r" else b"\n"
+    return b"".join((RECIPIENT_FIELD.encode(), b": ", token, end, content))
+
+
 def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
     local, _, domain = envelope.sender.rpartition("@")
     if not local.startswith(PREFIX) or not domain.isascii():
-        return []  # without a signed return path nobody knows which recipient unsubscribes
+        return []  # only a signed return path says which recipient unsubscribes
     token = make_token(envelope.client, local, envelope.recipient)
     post = _post(local, domain, token)
     page = f"List-Unsubscribe: <{_page(url, token)}>,"
@@ -83,7 +125,7 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """The address to write to. With the token in its subject it serves from any mailbox."""
+    """The address to write to; the token in the subject allows a mail from any mailbox."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"
@@ -103,16 +145,3 @@ def _feedback(sender: str, envelope: Envelope) -> str:
 def _part(text: str) -> str:
     """A part without the separator and blanks."""
     return _ODD.sub("_", text)[:_MAX_PART_CHARS]
-
-
-def with_recipient_token(content: bytes, envelope: Envelope) -> bytes:
-    """Return the content with the field in front; the same object if it gets none."""
-    local = envelope.sender.rpartition("@")[0]
-    if not local.startswith(PREFIX):
-        return content  # without a signed return path there is nothing that proves it
-    token = make_token(envelope.client, local, envelope.recipient).encode()
-    if content.startswith(_LINK) and content.find(token, 0, _LINE_BYTES) >= 0:
-        return content
-    line_end = content.find(b"\n", 0, _LINE_BYTES)
-    end = b"\r\n" if line_end < 0 or content[line_end - 1 : line_end] == b"\r" else b"\n"
-    return b"".join((RECIPIENT_FIELD.encode(), b": ", token, end, content))

@@ -1,0 +1,137 @@
+"""What is known of servers: features that do not work there, and TLS sessions.
+
+A feature that a server offers and that does not work is not tried with each connection. A session
+lets the next connection to a server take a shorter handshake.
+
+A session is used only for the same server (name, port and address), from the same source, under the
+same policy, and with the context that it was made with: a session whose certificate nobody had to
+verify is never offered where one must be verified. A resumed handshake shows no certificate, so the
+check of the first handshake counts for MAX_AGE_S. RFC 8446, 2.2; RFC 5077. See
+docs/decisions/0188-tls-sessions.md.
+
+Owns: the memory of one process, bounded in time and number. Does not own: what is done without the
+feature, when a policy allows a session, the fallback if a server cannot resume it (opening.py).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.deliver.core.routing.sites import Host
+from services.deliver.edge.smtp.logins import Logins
+from shared.smtp.extensions import Extensions
+
+# Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
+MAX_FAULTS: Final = 10_000
+# How long a server whose TLS has failed gets its mail in clear text, without another try. An
+# attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
+BROKEN_TLS_S: Final = 3 * 3600.0
+# How long a server that offers CHUNKING and has refused BDAT is sent DATA.
+BROKEN_CHUNKING_S: Final = 86_400.0
+# How long a server that offers PIPELINING and has left the first group of commands of a connection
+# half answered gets one command at a time. It may only have been slow: that costs round trips.
+BROKEN_PIPELINING_S: Final = 3_600.0
+# A certificate that is replaced or expires is noticed after this time.
+MAX_AGE_S: Final = 3_600.0
+# With the server's certificates about 8 KB each; the oldest is forgotten first.
+MAX_SESSIONS: Final = 2_000
+
+
+class SessionKey(Struct, frozen=True):
+    """The values that must be equal for a session to be resumed."""
+
+    host: str
+    port: int
+    ip: str
+    source: str
+    policy: str
+
+
+class TlsSessions:
+    """The sessions that were made lately. Times are monotonic."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[SessionKey, tuple[ssl.SSLContext, ssl.SSLSession, float]]
+        self._kept = OrderedDict()
+
+    def find(self, key: SessionKey, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
+        """The session to offer; None if there is none."""
+        found = self._kept.get(key)
+        if found is None or found[0] is not context or now >= found[2]:
+            return None
+        return found[1]
+
+    def keep(self, key: SessionKey, peer: ssl.SSLObject, now: float) -> None:
+        """Keep the session of a connection that works, if it can be resumed.
+
+        A resumed one is as old as the handshake that checked the certificate.
+        """
+        session = peer.session
+        if session is None or not (session.has_ticket or session.id):
+            return
+        before = self._kept.pop(key, None)
+        until = now + MAX_AGE_S
+        if peer.session_reused and before is not None and before[0] is peer.context:
+            until = before[2]
+        elif peer.session_reused:
+            return  # its handshake was forgotten meanwhile
+        if len(self._kept) >= MAX_SESSIONS:
+            self._kept.popitem(last=False)
+        self._kept[key] = (peer.context, session, until)
+
+    def forget(self, key: SessionKey) -> None:
+        """Let the next connection take a full handshake."""
+        self._kept.pop(key, None)
+
+
+class FaultMemory:
+    """The servers at which something has failed lately, with the reason. Times are monotonic."""
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._faults: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+
+    def fault(self, host: Host, now: float) -> str:
+        """Why the feature failed at this server; "" if it may be tried."""
+        until, fault = self._faults.get((host.name, host.port), (now, ""))
+        return fault if now < until else ""
+
+    def remember(self, host: Host, fault: str, now: float) -> None:
+        """Remember that the feature failed, and that the server works without it."""
+        self.forget(host)
+        if len(self._faults) >= MAX_FAULTS:
+            self._faults.popitem(last=False)
+        self._faults[host.name, host.port] = (now + self._kept_s, fault)
+
+    def forget(self, host: Host) -> None:
+        """Let the next connection try the feature."""
+        self._faults.pop((host.name, host.port), None)
+
+
+class ServerMemory:
+    """The memory of all servers; openers of all source addresses share it.
+
+    `uses_chunking`: whether BDAT is used if it is offered. `logins`: the logins at smart hosts.
+    """
+
+    def __init__(self, *, uses_chunking: bool = False, logins: Logins | None = None) -> None:
+        self.logins = logins or Logins()
+        self._uses_chunking = uses_chunking
+        self.tls = FaultMemory(BROKEN_TLS_S)
+        self.chunking = FaultMemory(BROKEN_CHUNKING_S)
+        self.pipelining = FaultMemory(BROKEN_PIPELINING_S)
+        self.sessions = TlsSessions()
+
+    def usable(self, offered: Extensions, host: Host, now: float) -> Extensions:
+        """Return the offered extensions without those that are not used or have failed there."""
+        takes_chunks = self._uses_chunking and not self.chunking.fault(host, now)
+        return replace(
+            offered,
+            chunking=offered.chunking and takes_chunks,
+            pipelining=offered.pipelining and not self.pipelining.fault(host, now),
+        )

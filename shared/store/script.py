@@ -1,0 +1,109 @@
+"""Runs the Lua script of a module: name.lua lies beside name.py.
+
+It calls EVALSHA, and EVAL if the server does not know the script (restarted, SCRIPT FLUSH, a
+replica promoted), so no script has to be loaded beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from shared.store.client import store_errors
+
+_PACKAGE: Final = "shared.store"
+
+
+def _load(name: str) -> tuple[str, str]:
+    source = resources.files(_PACKAGE).joinpath(f"{name}.lua").read_text("utf-8")
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Script:
+    """One script on one client. Its Lua header describes its keys, arguments and result."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._client = client
+        self._source, self._sha = _load(name)
+
+    def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
+        with store_errors():
+            try:
+                return self._client.evalsha(self._sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self._client.eval(self._source, len(keys), *keys, *arguments)
+
+
+class AsyncScript:
+    """One script on a client of one asyncio loop."""
+
+    def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
+        self._client = client
+        self._source, self._sha = _load(name)
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
+        client: Any = self._client
+        with store_errors():
+            try:
+                return await client.evalsha(self._sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await client.eval(self._source, len(keys), *keys, *arguments)
+
+
+class KeptScript:
+    """One script over a connection of the client that is kept between the calls.
+
+    For each command redis-py takes a connection out of its pool, puts it back, and counts and
+    measures that: more work than the command itself. This class is for a caller with many calls per
+    second, one at a time; a second call at the same time uses another connection.
+
+    Guarantees: a command is sent once. If a command was abandoned on a connection (redis-py then
+    closes it) or the server has closed it, the connection is opened again for the next command. The
+    caller limits the time.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
+        self._pool: Any = client.connection_pool
+        self._source, self._sha = _load(name)
+        self._kept: Any = None
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
+        with store_errors():
+            connection, self._kept = self._kept, None
+            if connection is None:
+                connection = await self._pool.get_connection()
+            try:
+                await self._pool.ensure_connection(connection)
+                rest = (len(keys), *keys, *arguments)
+                try:
+                    return await _call(connection, "EVALSHA", self._sha, *rest)
+                except NoScriptError:
+                    return await _call(connection, "EVAL", self._source, *rest)
+            finally:
+                if self._kept is None:
+                    self._kept = connection
+                else:
+                    await self._pool.release(connection)
+
+
+async def _call(connection: Any, *parts: str | int | bytes) -> Any:
+    await connection.send_packed_command(pack(parts))
+    return await connection.read_response()
+
+
+def pack(parts: Sequence[str | int | bytes]) -> bytes:
+    """Encode a command in the protocol of Redis: an array of bulk strings."""
+    packed = [b"*%d\r\n" % len(parts)]
+    for part in parts:
+        text = part if isinstance(part, bytes) else str(part).encode()
+        packed.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    return b"".join(packed)
