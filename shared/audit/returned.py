@@ -58,8 +58,9 @@ class ReturnedBooks:
         self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets, too
-        self._told = IdBuckets(_MEMORY_BYTES)
-        self._told_before = IdBuckets(_MEMORY_BYTES)  # events older than the reading of the records
+        self._events = IdBuckets(_MEMORY_BYTES)
+        # The events that were committed before the end of mail.returned was read.
+        self._events_before = IdBuckets(_MEMORY_BYTES)
         self._forwarded = IdBuckets(_MEMORY_BYTES)
         self._unreadable = 0
 
@@ -99,13 +100,13 @@ class ReturnedBooks:
             account.forwarded += event.type is EventType.FORWARDED
             account.not_forwarded += event.type is EventType.FORWARDING_FAILED
             return
-        self._told.add(return_id)
+        self._events.add(return_id)
         if is_before:
-            self._told_before.add(return_id)
+            self._events_before.add(return_id)
 
     def report(self) -> ReturnedReport:
         """Return the account of each client, sorted."""
-        events = self._by_client((self._taken, self._waiting), self._told)
+        events = self._by_client((self._taken, self._waiting), self._events)
         read = self._by_client((self._taken, self._given_up))
         forwarded = self._by_client((self._taken, self._given_up), self._forwarded)
         kept_back = read - forwarded
@@ -128,16 +129,16 @@ class ReturnedBooks:
         lost: Counter[bytes] = Counter()
         strange: Counter[bytes] = Counter()
         for number in range(BUCKETS):
-            told = set(self._told.bucket(number))
+            known_events = set(self._events.bucket(number))
             taken = _ids(self._taken, number)
-            lost.update(taken - told)
+            lost.update(taken - known_events)
             if is_whole:
                 known = taken | _ids(self._waiting, number)
-                strange.update(set(self._told_before.bucket(number)) - known)
+                strange.update(set(self._events_before.bucket(number)) - known)
         waiting = self._number_waiting() if settled else 0
         found = [
             _fault(FaultKind.LOST_RETURNED, lost),
-            _fault(FaultKind.DOUBLED_RETURNED, _surplus(self._told)),
+            _fault(FaultKind.DOUBLED_RETURNED, _surplus(self._events)),
             _fault(FaultKind.DOUBLED_FORWARD, _surplus(self._forwarded)),
             _fault(FaultKind.STRANGE_RETURNED, strange),
             BookFault(FaultKind.UNREADABLE_RETURNED, self._unreadable, []),
@@ -151,8 +152,8 @@ class ReturnedBooks:
             self._taken,
             self._waiting,
             self._given_up,
-            self._told,
-            self._told_before,
+            self._events,
+            self._events_before,
             self._forwarded,
         ):
             each.close()
@@ -160,7 +161,7 @@ class ReturnedBooks:
     def _number_waiting(self) -> int:
         """Return the number of messages without an event that validate has not read yet."""
         return sum(
-            len(_ids(self._waiting, each).difference(self._told.bucket(each)))
+            len(_ids(self._waiting, each).difference(self._events.bucket(each)))
             for each in range(BUCKETS)
         )
 
@@ -173,9 +174,11 @@ class ReturnedBooks:
         """
         found: Counter[int] = Counter()
         for bucket in range(BUCKETS):
-            told = set(having.bucket(bucket)) if having is not None else None
+            chosen = set(having.bucket(bucket)) if having is not None else None
             for each in chain.from_iterable(one.bucket(bucket) for one in kept):
-                found[int.from_bytes(each[ID_BYTES:])] += told is None or each[:ID_BYTES] in told
+                found[int.from_bytes(each[ID_BYTES:])] += (
+                    chosen is None or each[:ID_BYTES] in chosen
+                )
         return found
 
     def _of(self, client: str) -> _Account:

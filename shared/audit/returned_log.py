@@ -113,10 +113,10 @@ def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | 
     """Return the place of the refused record on `topic`; None if it was on another topic."""
     if isinstance(record, UndecodableRecord):
         return None
-    told = dict(record.headers)
-    if told.get("topic") != topic.encode():
+    headers = dict(record.headers)
+    if headers.get("topic") != topic.encode():
         return None
     try:
-        return int(told["partition"]), int(told["offset"])
+        return int(headers["partition"]), int(headers["offset"])
     except (KeyError, ValueError):
         return None

@@ -143,8 +143,8 @@ def stories(events: Iterable[Event]) -> list[Story]:
 
 def _story(mail_id: str, events: list[Event]) -> Story:
     final = next((each for each in events if each.type in FINAL), None)
-    told = [each for each in events if each.type not in _AFTERWARDS] or events
-    last = final or told[-1]
+    during = [each for each in events if each.type not in _AFTERWARDS] or events
+    last = final or during[-1]
     is_duplicate = final is None and last.type is EventType.DUPLICATE
     state = last.type.value if final is not None or is_duplicate else WAITING
     data = last.data

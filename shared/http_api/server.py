@@ -1,4 +1,4 @@
-"""Runs an application in a thread of its own, beside the loop of a service.
+"""Runs an application in a separate thread, beside the loop of a service.
 
 The threads of a process take turns in the interpreter. A request needs a dozen turns (the loop, a
 thread for the route, each answer of a store), and beside a thread that computes, each turn waits

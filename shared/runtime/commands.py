@@ -141,7 +141,7 @@ class HelpGroup(click.Group):
             raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
-        """Return a command that has this option: the one that is given, else the first."""
+        """Return a command with this option: the given command if it has it, else the first."""
         found = [
             name
             for name in self.list_commands(ctx)

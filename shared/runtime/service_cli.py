@@ -96,7 +96,7 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
 def add_role(
     group: click.Group, role: str, model: type[S], serve: Callable[[S, Running], int], help_: str
 ) -> None:
-    """Add the verb `role`: it runs a part of the service as a process of its own."""
+    """Add the verb `role`, which runs a part of the service as a separate process."""
 
     @group.command(role, help=help_)
     @click.pass_context

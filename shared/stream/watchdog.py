@@ -46,7 +46,7 @@ def _never() -> bool:
 
 
 class Watchdog:
-    """Watches one step at a time, in a thread of its own."""
+    """Watches one step at a time, in a separate thread."""
 
     def __init__(
         self,

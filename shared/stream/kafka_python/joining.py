@@ -8,7 +8,7 @@ four ways:
   makes the leader assign again (load_metadata).
 - A member of a pattern subscription asks for metadata at each poll before it joins. If the
   answer takes longer than the poll, no join is ever sent (join_timeout_ms).
-- A join that ended between two polls is thrown away, and a new one is sent. Each of them gives
+- A join that ended between two polls is discarded, and a new one is sent. Each of them gives
   the group a new generation, and a transaction that began under the old one is refused
   (keep_finished_joins).
 - If new partitions in the metadata started the join, the leader's own assignment makes

@@ -24,7 +24,7 @@ def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
     """
     try:
         end = consumer.highwater(partition)
-    except IllegalStateError:  # the I/O thread has just taken it away
+    except IllegalStateError:  # the I/O thread has just removed the partition
         return False
     return end is not None and end == known_positions(consumer).get(partition)
 
