@@ -15,8 +15,7 @@ from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of
 from services.validate.core.returns.owners import Owners, other_owner
 from services.validate.core.returns.tokens import is_complaint, quoted_header, read_tokens
 from shared.registry.client import Client
-from shared.responses.mime.fields import Fields
-from shared.responses.mime.parts import read_message
+from shared.responses.mime.parts import Fields, read_message
 from shared.responses.reading import understand_message
 from shared.responses.rules.model import Rules
 from shared.responses.understood import Understood

@@ -21,7 +21,7 @@ from services.validate.core.returns.identity import SEARCHED_BYTES
 from shared.mail.recipients import comparable
 from shared.mail.verp import Keys
 from shared.registry.client import Client
-from shared.responses.mime.fields import Fields
+from shared.responses.mime.parts import Fields
 
 HOP_FIELD: Final = "X-Sluice-Hop"
 MAX_QUOTED: Final = 8

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from services.validate.core.returns.identity import Identity, recipient_among
 from shared.mail.unsubscribe import Unsubscription
-from shared.responses.mime.fields import NO_FIELDS, Fields, parse_fields, split_header
+from shared.responses.mime.parts import NO_FIELDS, Fields, parse_fields, split_header
 from shared.responses.reports.addresses import find_addresses
 from shared.responses.reports.feedback import is_hidden
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood

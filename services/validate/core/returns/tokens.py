@@ -24,8 +24,7 @@ from services.validate.core.returns.identity import Verification
 from shared.mail import verp
 from shared.mail.encoded_words import decode
 from shared.mail.unsubscribe import RECIPIENT_FIELD, Unsubscription, find_tokens, read_token
-from shared.responses.mime.fields import NO_FIELDS, Fields, first
-from shared.responses.mime.parts import Message
+from shared.responses.mime.parts import NO_FIELDS, Fields, Message, first
 from shared.responses.reports.feedback import FEEDBACK_RULE
 from shared.responses.returned import original_header
 from shared.responses.rules.model import Rules

@@ -16,10 +16,10 @@ from msgspec import Struct
 from services.validate.edge.responses.metrics import ResponseMetrics
 from services.validate.edge.responses.review_log import ReviewLog
 from shared.registry.lookup import Clients, require_whole
+from shared.responses.counting.batch import CountingRules, rules_of
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
 from shared.responses.counting.merging import Source, decode_place
-from shared.responses.counting.reviewing import CountingRules, rules_of
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace, CounterStore

@@ -16,7 +16,7 @@ the old place. If the process
   counters result: their order is that of the log.
 
 Which bounces count also depends on the operators' reviews on mail.control and on the settings of
-incidents: the rules (shared/responses/counting/reviewing.py). The digest of the rules is stored
+incidents: the rules (shared/responses/counting/batch.py). The digest of the rules is stored
 with the counters; if it is another than that of the present rules, the counters are dropped and
 counted again, also without entries: who writes a review writes the entries that follow from it.
 
@@ -36,14 +36,20 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 from services.validate.edge.responses.opening import Counting, WorkerParts, open_counting
 from shared.registry.client import Client
 from shared.registry.lookup import find_clients
-from shared.responses.counting.batch import Counted, Judging, Read, count_batch, read_batch
+from shared.responses.counting.batch import (
+    Counted,
+    Judging,
+    Read,
+    count_batch,
+    read_batch,
+    rules_of,
+)
 from shared.responses.counting.counting import Limits, decode_counter, encode_counter
 from shared.responses.counting.incidents import (
     Incidents,
     encode_incidents,
 )
 from shared.responses.counting.merging import Merged, Source, encode_place
-from shared.responses.counting.reviewing import rules_of
 from shared.runtime.lifecycle import Stop
 from shared.store.client import StoreUnavailable
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace

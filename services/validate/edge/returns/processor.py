@@ -42,7 +42,7 @@ from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
-from shared.responses.mime.fields import NO_FIELDS, Fields
+from shared.responses.mime.parts import NO_FIELDS, Fields
 from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind
 from shared.runtime.clock import Clock
