@@ -23,8 +23,12 @@ from services.validate.core.verdict import (
     judge,
 )
 from shared.registry.client import Client
-from shared.submission.attribution import unsent_event
-from shared.submission.duplicates import duplicate_event, reused_event, withdrawn_event
+from shared.submission.attribution import (
+    duplicate_event,
+    reused_event,
+    unsent_event,
+    withdrawn_event,
+)
 from shared.topics import ids
 from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Envelope, EventType, MailEvent, Message

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from shared.mail.header_end import header_end
+from shared.mail.headers import header_end
 
 
 class FieldRemover:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from shared.mailauth.dkim_keys.files import KeyFault, PrivateKey, algorithm_of, load_key
-from shared.mailauth.dkim_keys.folder import KeyFolder
+from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, algorithm_of, load_key
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.errors import UsageError
 

@@ -26,7 +26,7 @@ from services.deliver.core.mime.seven_bit import to_ascii_header, to_seven_bit
 from services.deliver.edge.pool.delivery import SevenBit
 from services.deliver.edge.signing.signer import Signer
 from shared.mail.domains import domain_of
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 from shared.topics.records import Envelope
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from services.deliver.core.signing.dkim import BodyForm, Identity, Signable
 from shared.mail.domains import normalise
-from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.folder import PrivateKey
 from shared.mailauth.dkim_keys.table import KeyIndex
 from shared.runtime.clock import Clock
 from shared.smtp.content import with_crlf

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.mail.unsubscribe import Unsubscription
 from shared.registry.client import Client
 from shared.responses.understood import ResponseKind

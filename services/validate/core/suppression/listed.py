@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from services.validate.core.batch import Judged
 from services.validate.core.suppression.events import suppressed_event
 from services.validate.core.verdict import Passed, Suppressed
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.topics.records import Envelope
 from shared.topics.suppressions import fields_of, strongest
 
