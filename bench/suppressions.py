@@ -21,7 +21,7 @@ from msgspec import Struct
 from local.parts import ports, redis_server
 from local.supervisor import Supervisor
 from services.validate.core.batch import Judged
-from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
+from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Passed
 from shared.responses.counting.batch import CountingRules, Judging, count_batch, read_batch
 from shared.responses.counting.counting import BounceCounter, Limits

@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 FAILPOINTS: Final = SenderFailpoints("ingest.door_sent", "ingest.door_acknowledged")
 
-log = logging.getLogger(__name__)
-
 # A mail id and the event of its refusal.
 Refused = tuple[str, MailEvent]
 
