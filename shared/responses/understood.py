@@ -17,7 +17,7 @@ class ResponseKind(StrEnum):
     HARD = "hard"  # the address or domain does not exist, or has moved
     SOFT = "soft"  # the delivery failed, but a later message may arrive
     POLICY = "policy"  # refused for the sender's reputation or the recipient's rules
-    CONTENT = "content"  # refused for what the message contains
+    CONTENT = "content"  # refused for the contents of the message
     AUTO_REPLY = "auto-reply"
     REPLY = "reply"  # written by a person
     COMPLAINT = "complaint"

@@ -1,6 +1,6 @@
 """Replies: one struct, its bytes, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
-Owns: the form of a reply. Does not own: which command it answers (client/session.py), what it means
+Owns: the form of a reply. Does not own: which command it answers (client/session.py), its meaning
 for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
 reply to the content of a message: once the content has been sent, a malformed reply with a clear
 code is better than an unknown result, and a parser that `is_lenient` accepts it. It skips what some

@@ -1,7 +1,7 @@
 """The checks of the rules R1 to R12: one function per rule. Pure.
 
-Owns: the checks, and the text that says what is wrong in one message. Does not own: the rules'
-ids, texts and codes, nor their order (rules.py). The functions take a Case and return None if the
+Owns: the checks, and the text for the fault in one message. Does not own: the rules' ids, texts,
+codes and order (rules.py). The functions take a Case and return None if the
 rule is kept, else the cause and the value found; both may contain text from the client.
 """
 

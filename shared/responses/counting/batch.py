@@ -6,8 +6,8 @@ decodes the records and names the counters, count_batch() counts.
 Owns: whether a bounce counts (an operator's review decides, or else an incident at its provider),
 the rules under which a log is counted, and their digest. Counters with another digest were counted
 under other rules and are counted again, so counters follow from the log and the rules alone, no
-matter when the rules became known. Does not own: incidents (incidents.py), what a counter does with
-a bounce (counting.py).
+matter when the rules became known. Does not own: incidents (incidents.py), the effect of a bounce
+on its counter (counting.py).
 """
 
 from __future__ import annotations

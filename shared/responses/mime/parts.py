@@ -27,7 +27,7 @@ _PARAMETER: Final = re.compile(
 )
 _BLANK_LINE: Final = re.compile(rb"\n[ \t]*\n")
 
-# Reports stand at the beginning; what follows is the returned message.
+# Reports stand at the beginning, before the returned message.
 MAX_BYTES: Final = 262_144
 MAX_PARTS: Final = 40
 MAX_DEPTH: Final = 6

@@ -140,8 +140,8 @@ def is_permanent(statement: Statement, words: Sequence[Words], status: str) -> b
     code = next((one.code for one in words if one.code), 0)
     if code:
         return code >= 500
-    told = statement.status or status
-    return not told or told.startswith("5")
+    given = statement.status or status
+    return not given or given.startswith("5")
 
 
 def _replies(text: str) -> Iterator[Words]:

@@ -97,7 +97,8 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # For removed clients that are kept: a login with the right password is told of the removal.
+    # For removed clients that are kept: the reply to a login with the right password names the
+    # removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 

@@ -102,8 +102,8 @@ class LoginPolicy:
     def _find(self, name: str) -> Client | None:
         """Return the client of this name, also a removed one.
 
-        Only a login with the right password is told of the removal; with a wrong one the name seems
-        never to have been registered.
+        Only the reply to a login with the right password names the removal; the reply to a wrong
+        password is that for an unknown name.
         """
         return self._context.client_of(name) or self._context.removed_client_of(name)
 

@@ -114,7 +114,7 @@ class Conversation(Protocol):
         ...
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that `judge` left open, and process what has arrived since."""
+        """Answer the event that `judge` left open, and process the bytes that arrived since."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -266,7 +266,7 @@ class Outbox(Generic[T]):
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            # Add what was flushed while the last batch was written.
+            # Add the items that were flushed while the last batch was written.
             while len(batch) < MAX_BATCH:
                 try:
                     more = self._queue.get_nowait()

@@ -95,7 +95,7 @@ def _reported(
         one = next((each for each in named if each.kind is not ResponseKind.HARD), named[0])
         return replace(one, address=address)
     if understood.kind is ResponseKind.UNSUBSCRIBE:
-        # It names nobody, so its author is who wants no more mail.
+        # It names nobody, so it is its author who wants no more mail.
         sender = recipient_among(identity, senders(returned, header_of(content)))
         return ReportedRecipient(sender, understood.kind) if sender else None
     return None

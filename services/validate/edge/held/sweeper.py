@@ -110,7 +110,8 @@ class HeldSweeper:
                 committed = asking.committed(place) or 0
             finally:
                 asking.close(autocommit=False)
-            # The end of a transaction has an offset too, so only reading shows what is there.
+            # The end of a transaction has an offset, too, so only reading shows whether records are
+            # left.
             reader.read_from({PARTITION: max(committed, reader.begins([PARTITION])[PARTITION])})
             while not reader.has_reached(ends):
                 if reader.poll(_POLL_MS).get(PARTITION):

@@ -174,5 +174,5 @@ def _committed(consumer: StreamConsumer, source: Source) -> int:
 def _other_log(known: str, found: str) -> str:
     return (
         f"mail.events or mail.suppressions was created again (ids {found}, the counters are of"
-        f" {known}): `sluice responses rebuild` drops the counters and counts what is there now"
+        f" {known}): `sluice responses rebuild` drops the counters and counts the present topics"
     )
