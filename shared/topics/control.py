@@ -2,7 +2,7 @@
 
 Owns: the records, their keys and bytes. Does not own: what an order does to a message
 (services/deliver/core/control), what follows from a review
-(shared/responses/counting/reviewing.py), traces (traces.py). Fields are only ever added, with a
+(shared/responses/counting/batch.py), traces (traces.py). Fields are only ever added, with a
 default; golden records in tests/contract check that.
 
 The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
