@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.table import PIPED_WIDTH, Column, Kind, lay_out
+from cli.terminal import PIPED_WIDTH, Column, Kind, lay_out
 
 DOOR: Final = "front door, TLS and login"
 DOORS: Final = "front doors, TLS and login"

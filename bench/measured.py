@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from bench.smtp_sink import PeerError
-from cli.interrupt import SIGNALS, StopAskedError, interruptible
+from cli.answer import SIGNALS, StopAskedError, interruptible
 from local.process import PartNotStarted
 from shared.runtime.errors import Exit
 

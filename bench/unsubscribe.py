@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import Struct
 
 from cli.stack import paths
-from cli.stack.environment import API
+from cli.stack.paths import API
 from local.parts.credentials import make_return_keys
 from local.stack import Stack, StackOptions
 from shared.mail import verp

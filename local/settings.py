@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import BOUNCE, FRONT
+from cli.stack.paths import BOUNCE, FRONT
 from local.outside import Outside
 from local.parts import credentials, ports
 from local.parts.credentials import make_return_keys

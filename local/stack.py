@@ -21,9 +21,8 @@ from typing import Final
 from msgspec import Struct, field
 
 from cli.stack import paths
-from cli.stack.endpoints import Endpoints
-from cli.stack.environment import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
-from cli.stack.state import Ended
+from cli.stack.paths import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
+from cli.stack.state import Ended, Endpoints
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
 from local.parts.kafka_broker import BrokerPlan

@@ -12,8 +12,7 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
 from cli.stack import paths, state
-from cli.stack.endpoints import Endpoints, described
-from cli.stack.state import Ended, NotRunning, State, environment_of
+from cli.stack.state import Ended, Endpoints, NotRunning, State, described, environment_of
 from local.outside import Servers, servers
 from local.parts import kafka_broker, kafka_cluster, redis_server, services
 from shared.plurals import counted

@@ -15,12 +15,10 @@ from typing import Any, Final
 import click
 from msgspec import Struct, structs
 
-from cli.answer import Exit, fail, print_json, say
-from cli.interrupt import StopAskedError, interruptible
+from cli.answer import Exit, StopAskedError, fail, interruptible, print_json, say
 from cli.stack import paths, state
-from cli.stack.endpoints import Endpoints, described
-from cli.stack.environment import APART, PROCESSES, base_environment
-from cli.stack.state import State
+from cli.stack.paths import APART, PROCESSES, base_environment
+from cli.stack.state import Endpoints, State, described
 from local.folder import usable_folder
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports

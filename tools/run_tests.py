@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from cli.answer import Exit, say
 from cli.stack import paths
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.parts import kafka_java, packages
 from local.process import PartNotStarted
 from tools import go_programs, node_modules, unpacked_packages

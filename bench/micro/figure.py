@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.table import Column, Kind
+from cli.terminal import Column, Kind
 
 COLUMNS: Final = (
     Column("what"),

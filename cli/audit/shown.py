@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from cli.table import Column, Kind, lay_out
+from cli.terminal import Column, Kind, lay_out
 from shared.audit.conservation import FaultKind, Report
 from shared.audit.returned_report import ReturnedReport, ReturnedRow
 from shared.plurals import counted

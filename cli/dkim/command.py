@@ -1,8 +1,8 @@
 """`sluice dkim`: the keys that sign mail, for operators.
 
 Owns: the commands and what they print. Does not own: the folder of keys
-(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), records (records.py). Only `rotate`
-writes: key files, then the table in one step. No private key is printed.
+(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), states and records (keys.py). Only
+`rotate` writes: key files, then the table in one step. No private key is printed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,29 @@ from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json, say
 from cli.clients.dns import DnsLookUps, ResolverError
-from cli.config.service_settings import ServiceConfigError, ask_service
-from cli.dkim.clients import warnings_of_client
-from cli.dkim.records import Check, Published, TxtRecord, check_record, record_of, zone_line
-from cli.dkim.rotation import ALGORITHMS, DEFAULT_AFTER, RotationError, Wanted, new_keys, start_time
-from cli.dkim.states import KeyState, states_of, successor
-from cli.dns_options import dns_options
-from cli.domains import require_domain
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import kafka_options
+from cli.config.command import ServiceConfigError, ask_service
+from cli.dkim.keys import (
+    Check,
+    KeyState,
+    Published,
+    TxtRecord,
+    check_record,
+    record_of,
+    states_of,
+    successor,
+    zone_line,
+)
+from cli.dkim.rotation import (
+    ALGORITHMS,
+    DEFAULT_AFTER,
+    RotationError,
+    Wanted,
+    new_keys,
+    start_time,
+    warnings_of_client,
+)
+from cli.options import dns_options, kafka_options, require_domain
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, add_keys, read_table
 from shared.mailauth.dkim_keys.table import RSA_BITS, TABLE, Key, KeyEntry
@@ -110,11 +124,11 @@ def main() -> None:
 def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     """Make new keys, which replace those in force at their time.
 
-    Keys may be made before their client is registered; a warning says that it is not. --kafka and
-    --state say where that is looked up.
+    Keys may be made before their client is registered; the command then prints a warning. --kafka
+    and --state name the Kafka that it asks.
 
     Publish the records that are printed before that time. Keep the old records for a week after
-    it: mail that was signed with the old keys is still under way.
+    it, because mail that was signed with the old keys is still under way.
     """
     path = _path(folder)
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
@@ -190,7 +204,7 @@ def _row(found: KeyState) -> list[str]:
     "--domain",
     "domains",
     multiple=True,
-    help="Sending domain of the keys that name none; may be repeated.",
+    help="Sending domain for keys without a domain; may be repeated.",
 )
 @dns_options
 @click.option("--print", "only_print", is_flag=True, help="Print the records; ask nothing.")

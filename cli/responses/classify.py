@@ -22,7 +22,7 @@ from msgspec import Struct
 from cli.answer import Exit, say
 from cli.check.files import STANDARD_INPUT, FileFault, Message, read_messages, shown
 from cli.check.lines import printable
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.responses.reading import understand
 from shared.responses.rules.loading import load_rules
 from shared.responses.rules.model import Rules

@@ -19,14 +19,12 @@ from msgspec.structs import asdict, replace
 
 from cli.answer import print_json
 from cli.clients.faults import answering
+from cli.options import find_kafka
 from cli.responses.recounting import Question, find_change
-from cli.responses.review_list import require_review, time_text
-from cli.responses.review_topic import read_reviews, write_review
+from cli.responses.review_list import read_reviews, require_review, time_text, write_review
 from cli.suppressions.options import author_of, authored, common, ending
 from cli.suppressions.topic import open_stores, write_records
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka
-from cli.terminal import progress_bar
+from cli.terminal import Column, Kind, lay_out, progress_bar, terminal_width
 from shared.plurals import counted
 from shared.responses.counting.batch import rules_of
 from shared.responses.counting.incidents import Incidents, decode_incidents

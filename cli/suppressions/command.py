@@ -16,21 +16,23 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
+from cli.options import find_kafka
 from cli.suppressions.importing import import_
 from cli.suppressions.options import (
     author_of,
     authored,
     common,
     ending,
+    entry_lines,
+    explained_lines,
     of_client,
+    report,
     require_address,
     require_client,
     require_recipient,
     unregistered,
 )
-from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
-from cli.target import find_kafka
 from shared.registry.store.view import load_all
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
@@ -57,7 +59,7 @@ _reason = click.option(
 
 @click.group("suppressions", help="List and change who gets no mail from a client.", cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 @main.command("list")

@@ -19,10 +19,17 @@ import click
 
 from cli.answer import Exit, say
 from cli.clients.faults import answering
-from cli.suppressions.options import author_of, authored, common, ending, of_client, require_client
-from cli.suppressions.output import report
+from cli.options import find_kafka
+from cli.suppressions.options import (
+    author_of,
+    authored,
+    common,
+    ending,
+    of_client,
+    report,
+    require_client,
+)
 from cli.suppressions.topic import open_stores, write_records
-from cli.target import find_kafka
 from cli.terminal import progress_bar
 from shared.suppressions.changes import Author, addition
 from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, parse_rows

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
-from cli.target import find_endpoints
+from cli.options import find_endpoints
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.tcp import in_url

@@ -13,9 +13,9 @@ import click
 
 from cli.answer import print_json
 from cli.clients.faults import answering
-from cli.domains import require_domain
+from cli.options import require_domain
 from cli.suppressions.topic import find_redis
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command

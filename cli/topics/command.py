@@ -16,8 +16,8 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
@@ -95,7 +95,7 @@ class Document(Struct, frozen=True):
 
 @click.group("topics", help=_HELP, cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 def _options(command: F) -> F:

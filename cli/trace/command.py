@@ -23,15 +23,12 @@ from typing import Any, Final
 import click
 import msgspec
 
-from cli.answer import Exit, say
+from cli.answer import Exit, StopAskedError, interruptible, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
-from cli.control.planning import duration_s
 from cli.control.topic import read_last, write_records
-from cli.domains import require_domain
-from cli.interrupt import StopAskedError, interruptible
+from cli.options import duration_s, find_kafka, kafka_options, require_domain
 from cli.suppressions.topic import find_redis
-from cli.target import find_kafka, kafka_options
 from cli.trace.output import Missing, Printer, printable
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline

@@ -16,11 +16,9 @@ from typing import Final
 
 import click
 
-from cli.answer import Exit, fail, print_json, say
-from cli.interrupt import StopAskedError, interruptible
+from cli.answer import Exit, StopAskedError, fail, interruptible, print_json, say
 from cli.stack import paths, state
-from cli.stack.endpoints import described
-from cli.stack.state import State
+from cli.stack.state import State, described
 from local.demo.display import Display
 from local.demo.reconciliation import result
 from local.demo.run import perform

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.answer import say
-from cli.table import Column, Kind, lay_out
+from cli.terminal import Column, Kind, lay_out
 from local.demo.event_follower import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted

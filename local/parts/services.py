@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import API, RESPONSES, base_environment, module_of
+from cli.stack.paths import API, RESPONSES, base_environment, module_of
 from local.parts import ports
 from local.process import ProcessSpec
 

@@ -12,8 +12,7 @@ from typing import Final
 import click
 
 from cli.answer import Exit, print_json, say
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.terminal import visible, visible_names
+from cli.terminal import Column, Kind, lay_out, terminal_width, visible, visible_names
 from services.billing.cli.known import require_known
 from services.billing.cli.opening import (
     Connections,

@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 
 from cli.answer import print_json, say
 from cli.clients.faults import listed, unknown_client
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option
 from shared.access.audit import Action
 from shared.access.keys import AccessKey, Right, Scope

@@ -8,7 +8,7 @@ import click
 from msgspec import Struct
 
 from cli.answer import print_json, say
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import (
     Connections,
     answering,

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.answer import Exit, fail
-from cli.target import find_endpoints
+from cli.options import find_endpoints
 from services.billing.core.month import Months, is_month
 from services.billing.edge.archive import DamagedFile
 from services.billing.edge.cells import Cells

@@ -10,7 +10,7 @@ import click
 
 from cli.answer import print_json
 from cli.clients.faults import unknown_client
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option, connect_to, line_option
 from services.billing.core.quotas.shown import ShownQuota, shown_quotas
 from shared.quotas.view import QuotaView

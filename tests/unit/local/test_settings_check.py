@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import local.up
 from cli.stack import paths
-from cli.stack.environment import APART, PROCESSES
+from cli.stack.paths import APART, PROCESSES
 from local.outside import find_outside
 from local.settings_check import check_settings
 from local.stack import Stack, StackOptions

@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.control import cancel
-from cli.control.cancel import sentence
-from cli.control.message_events import Answer, Cancellation, judge
+from cli.control.cancel import Answer, Cancellation, judge, sentence
 from shared.events.log import Reading
 from shared.settings.sections import KafkaSettings
 from shared.topics.codec import event_id

@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from cli.control.output import at, order_line, order_lines
-from cli.control.planning import DAY_MS, KEPT_MS, duration_s, forgotten, in_force, resumption
+from cli.control.orders import at, order_line, order_lines
+from cli.control.topic import DAY_MS, KEPT_MS, forgotten, in_force, resumption
+from cli.options import duration_s
 from shared.topics.control import Order, Scope, Verb
 
 NOW = 1_795_467_600_000

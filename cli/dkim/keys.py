@@ -1,25 +1,46 @@
-"""The TXT records of DKIM keys, and whether the DNS has them. Pure: the caller looks up.
+"""The state of each DKIM key, its TXT record, and whether the DNS has the record. Pure.
 
-Owns: the text of a record and its form in a zone file, the judgement of what is published. Does not
-own: parsing a record (shared/mailauth/dkim_record.py), the look-ups.
+Owns: the text of a record and its form in a zone file, the judgement of a published record. Does
+not own: parsing a record (shared/mailauth/dkim_record.py), the look-ups, which the caller makes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
 from shared.mailauth.dkim_keys.folder import PrivateKey
-from shared.mailauth.dkim_keys.table import KeyEntry
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.mailauth.dkim_record import KeyRecordError, parse_record, public_key_of
 from shared.mailauth.spf.evaluation import Away, Rows
 
 _MAX_STRING: Final = 255  # RFC 1035, 3.3
-# Stands for the sending domain where the key has none.
+# Stands for the sending domain if the key has none.
 ANY_DOMAIN: Final = "<sending domain>"
+
+
+class State(StrEnum):
+    """The state of a key now."""
+
+    SIGNS = "signs"
+    WAITS = "waits"  # its time has not come
+    REPLACED = "replaced"  # a newer key of its kind signs
+    ENDED = "ended"
+
+
+class KeyState(Struct, frozen=True):
+    """A key and its state."""
+
+    key: Key[PrivateKey]
+    state: State
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether its record must be in the DNS: it signs, or will."""
+        return self.state in {State.SIGNS, State.WAITS}
 
 
 class Published(StrEnum):
@@ -45,6 +66,34 @@ class Check(Struct, frozen=True):
     record: TxtRecord
     published: Published
     reason: str = ""
+
+
+def states_of(keys: Sequence[Key[PrivateKey]], now_s: float) -> list[KeyState]:
+    """The state of each key, in the order of the table."""
+    index = KeyIndex(keys)
+    return [KeyState(key, _state(key, index, now_s)) for key in keys]
+
+
+def successor(entry: KeyEntry, keys: Sequence[Key[PrivateKey]]) -> KeyEntry | None:
+    """Return the entry of the key that takes over from this entry, one of `keys`; or None."""
+    algorithm = next(key.algorithm for key in keys if key.entry == entry)
+    later = [
+        key.entry
+        for key in keys
+        if (key.entry.scope, key.algorithm) == (entry.scope, algorithm)
+        and key.entry.starts_at_s > entry.starts_at_s
+    ]
+    return min(later, key=lambda each: each.starts_at_s, default=None)
+
+
+def _state(key: Key[PrivateKey], index: KeyIndex[PrivateKey], now_s: float) -> State:
+    entry = key.entry
+    if now_s < entry.starts_at_s:
+        return State.WAITS
+    if not entry.is_active(now_s):
+        return State.ENDED
+    signing = index.choose(entry.client, entry.domain, now_s)
+    return State.SIGNS if any(each is key for each in signing) else State.REPLACED
 
 
 def record_of(entry: KeyEntry, key: PrivateKey, domain: str = "") -> TxtRecord:

@@ -1,10 +1,10 @@
-"""The tables that commands print, in terminals of several widths."""
+"""The tables that commands print, in terminals of several widths; texts from outside."""
 
 from __future__ import annotations
 
 import pytest
 
-from cli.table import Column, Kind, lay_out
+from cli.terminal import Column, Kind, lay_out, visible, visible_names
 
 CLIENT, MAILING = "c" * 30, "m" * 40
 COLUMNS = (
@@ -75,3 +75,21 @@ def test_a_cell_cannot_move_the_cursor_or_make_rows_of_its_own() -> None:
     rows = [["shop", "a\nbank  manual\x1b[31m\u202etxt"]]
     lines = lay_out([Column("client"), Column("note", Kind.TEXT)], rows, 100)
     assert lines[1:] == ["shop    a\\nbank  manual\\x1b[31m\\u202etxt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("shop", "shop"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\nb\x00", "a\\nb\\x00"),
+        ("\u202e", "\\u202e"),
+        ("ü", "ü"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_an_empty_name_is_seen() -> None:
+    assert visible_names(["", "a\tb"]) == "'', a\\tb"
