@@ -28,12 +28,11 @@ from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
-from services.billing.edge.cells import Cells, RedisCells
+from services.billing.edge.cells import Cells, RedisCells, open_cells
 from services.billing.edge.cells_postgresql import PostgresCells
 from services.billing.edge.http.app import make_app
 from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import LogEnds
-from services.billing.edge.stores import open_cells
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
 from services.billing.edge.views.warming import Warmer

@@ -28,13 +28,12 @@ from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.edge.archive import Archive, Gap
 from services.billing.edge.archive_writing import ArchiveWriter
-from services.billing.edge.cells import Cells
+from services.billing.edge.cells import Cells, open_cells
 from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.recounting import recount
 from services.billing.edge.statements.checkpointing import Checkpointer, restore
 from services.billing.edge.statements.closing import Closer, ClosingParts
 from services.billing.edge.statements.topic import StatementTopic
-from services.billing.edge.stores import open_cells
 from services.billing.edge.verifying import verify
 from services.billing.settings import BillingSettings
 from shared.runtime.clock import FakeClock

@@ -16,7 +16,6 @@ from typing import Any, Final, ParamSpec
 
 import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json, say
 from cli.clients.dns import DnsLookUps, ResolverError
@@ -24,6 +23,7 @@ from cli.config.command import ServiceConfigError, ask_service
 from cli.dkim.keys import (
     Check,
     KeyState,
+    Made,
     Published,
     TxtRecord,
     check_record,
@@ -36,9 +36,8 @@ from cli.dkim.rotation import (
     ALGORITHMS,
     DEFAULT_AFTER,
     RotationError,
-    Wanted,
     new_keys,
-    start_time,
+    wanted_of,
     warnings_of_client,
 )
 from cli.options import dns_options, kafka_options, require_domain
@@ -51,7 +50,6 @@ from shared.runtime.deadline import Deadline
 from shared.runtime.errors import UsageError
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
-from shared.topics.names import is_client_name
 
 P = ParamSpec("P")
 _COLUMNS: Final = (
@@ -89,14 +87,6 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-class _Made(Struct, frozen=True):
-    """A new key: its entry, its record, and the key that takes over from it, if there is one."""
-
-    entry: KeyEntry
-    record: TxtRecord
-    next: KeyEntry | None
-
-
 @click.group(help="Make, list and check the DKIM keys that sign mail.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
@@ -132,7 +122,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
     """
     path = _path(folder)
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
-    wanted = _wanted(now, **options)
+    wanted = wanted_of(now, **options)
     warnings = warnings_of_client(wanted.client, bootstrap, line)
     for warning in warnings:
         say(f"warning: {warning}")
@@ -141,7 +131,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
     keys = new_keys(wanted, taken, now)
     add_keys(path, keys)
     table = KeyFolder(path).load()
-    made = [_Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
+    made = [Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
     if as_json:
         shown = [_made_document(path, each) for each in made]
         print_json({"active_from": wanted.active_from, "keys": shown, "warnings": warnings})
@@ -154,7 +144,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
         click.echo(zone_line(each.record))
 
 
-def _made_document(path: Path, made: _Made) -> dict[str, str]:
+def _made_document(path: Path, made: Made) -> dict[str, str]:
     entry, later = made.entry, made.next
     until = {"until": _shown(later.active_from), "replaced_by": later.file} if later else {}
     names = {"selector": entry.selector, "file": str(path / entry.file)}
@@ -166,15 +156,6 @@ def _until(later: KeyEntry | None) -> str:
         return ""
     when = _shown(later.active_from)
     return f", until {when}, when {later.file} takes over; delete that from {TABLE} if it must not"
-
-
-def _wanted(  # noqa: PLR0913 - the options of a command
-    now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
-) -> Wanted:
-    if client and not is_client_name(client):
-        raise RotationError(f"--client: {client!r} is not the name of a client")
-    normal = require_domain(domain) if domain else ""
-    return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
 
 
 @main.command("list")

@@ -60,6 +60,14 @@ class TxtRecord(Struct, frozen=True):
     text: str
 
 
+class Made(Struct, frozen=True):
+    """A new key: its entry, its record, and the key that takes over from it, if there is one."""
+
+    entry: KeyEntry
+    record: TxtRecord
+    next: KeyEntry | None
+
+
 class Check(Struct, frozen=True):
     """The records found in the DNS, and the reason if they differ from the expected record."""
 

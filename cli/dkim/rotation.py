@@ -13,11 +13,12 @@ from typing import Final
 from msgspec import Struct
 
 from cli.clients.faults import require_known
-from cli.options import delay_s, find_kafka
+from cli.options import delay_s, find_kafka, require_domain
 from shared.mailauth.dkim_keys.folder import NewKey, make_key
 from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
 from shared.runtime.errors import Unavailable, UsageError
 from shared.settings.loader import SettingsError
+from shared.topics.names import is_client_name
 
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
 _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
@@ -38,6 +39,16 @@ class Wanted(Struct, frozen=True):
     algorithms: Sequence[str]
     rsa_bits: int
     active_from: datetime
+
+
+def wanted_of(  # noqa: PLR0913 - the options of a command
+    now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
+) -> Wanted:
+    """Return what the options of a rotation ask for. Raises RotationError, UsageError."""
+    if client and not is_client_name(client):
+        raise RotationError(f"--client: {client!r} is not the name of a client")
+    normal = require_domain(domain) if domain else ""
+    return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
 
 
 def start_time(after: str, at: str, now: datetime) -> datetime:

@@ -19,10 +19,9 @@ from local.demo.display import MEANINGS, Progress, bill_lines, progress_lines, r
 from local.demo.event_follower import Counts
 from local.demo.reconciliation import SinkCount, Witness, reconcile
 from services.billing.cli.counts import usage_lines
-from services.billing.core.answer import Usage
+from services.billing.core.answer import KEYS, Usage
+from services.billing.core.answer import Row as UsageRow
 from services.billing.core.cells import COUNTERS
-from services.billing.core.rows import KEYS
-from services.billing.core.rows import Row as UsageRow
 from shared.audit.conservation import BookRow, Report
 from shared.registry.client import Client, Code
 

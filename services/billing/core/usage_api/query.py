@@ -1,4 +1,4 @@
-"""What a usage request asks for: months, filters, grouping and the page. Pure.
+"""The query of a usage request: months, filters, grouping and the page. Pure.
 
 Rows have one order: by month, client, mailing ID, sub-client and day, as far as they are grouped by
 these. A cursor names the last row of a page, the query, and the views of the months that it was
@@ -29,7 +29,7 @@ MAX_CURSOR_CHARS: Final = 8_192
 
 
 class QueryFault(Exception):
-    """The request asks for what cannot be; the text names the parameter."""
+    """A parameter of the request is not valid; the text names it."""
 
 
 class Filters(Struct, frozen=True):
@@ -52,9 +52,9 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # Not the counts, but what differs from the statements.
+    # The differences from the statements instead of the counts.
     is_pending: bool = False
-    # Not the counts, but what the statement of this month says about them.
+    # The adjustments in the statement of this month instead of the counts.
     statement: str = ""
 
     def digest(self) -> str:
@@ -120,13 +120,13 @@ def encode_cursor(cursor: Cursor) -> str:
 def decode_cursor(text: str, query: Query) -> Cursor:
     """Raises QueryFault if it is not a cursor of this query."""
     if len(text) > MAX_CURSOR_CHARS:
-        raise QueryFault("cursor: it is not one that the API has given")
+        raise QueryFault("cursor: it is not a cursor of this API")
     try:
         found = _cursor.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
-        raise QueryFault("cursor: it is not one that the API has given") from None
+        raise QueryFault("cursor: it is not a cursor of this API") from None
     if len(found.after) != len(query.group) or len(found.views) != len(query.months):
-        raise QueryFault("cursor: it is not one that the API has given")
+        raise QueryFault("cursor: it is not a cursor of this API")
     if found.query != query.digest():
         raise QueryFault("cursor: it belongs to another query")
     return found

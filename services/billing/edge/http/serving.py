@@ -7,12 +7,12 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from services.billing.core.month import Months
+from services.billing.edge.cells import open_cells
 from services.billing.edge.http.app import make_app
 from services.billing.edge.http.messages import MessageRoutes
 from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.statements.topic import StatementTopic
-from services.billing.edge.stores import open_cells
 from services.billing.edge.views.books import Books
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf

@@ -23,7 +23,7 @@ import msgspec
 
 from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.query import Filters
-from services.billing.core.usage_api.rows import UsageRow
+from services.billing.core.usage_api.tables import UsageRow
 from services.billing.edge.views.filling import decode_details, fill, register_merging
 
 _COLUMNS: Final = ("client", "mailing_id", "sub_client", "day")

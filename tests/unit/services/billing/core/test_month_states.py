@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services.billing.core.closing.calendar import MonthState, due, next_to_close, state_of
-from services.billing.core.month import Months
+from services.billing.core.month import Months, MonthState, due, next_to_close, state_of
 
 UTC_MONTHS = Months(UTC)
 GRACE_MS = 72 * 3_600_000

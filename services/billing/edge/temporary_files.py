@@ -1,24 +1,32 @@
-"""Counts by month and cell, summed up and sorted in a file: memory is bounded.
+"""Temporary files of billing: parts of statements, and counts that are sorted and compared.
 
+The files are made in TMPDIR, without a name, and are removed with the process. Memory is bounded:
+SortedCounts sums counts up and sorts them by month and cell in an anonymous database of SQLite.
 Each count has two columns, `now` and `before`, so that two sources can be compared: the cells and
-what is stated, or the cells and a recount. A cell may be added any number of times; its counts are
+the statements, or the cells and a recount. A cell may be added any number of times; its counts are
 summed. Counts are written as they come; when they are many, they are summed in the file.
 
-The file is an anonymous database of SQLite in TMPDIR, which nobody else sees. All methods may raise
-DiskUnavailable. For one thread.
+On failure (the disk is full, the folder cannot be written): DiskUnavailable, which the services
+report and try again, as with every other part that is unavailable.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
 from services.billing.core.cells import Cell
-from services.billing.edge.sorting.disk import disk_errors
+from shared.runtime.errors import Unavailable
 
+_PREFIX: Final = "sluice-billing-"
 # Counts that may be there unsummed, in addition to as many as there were cells at the last time.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
@@ -39,7 +47,6 @@ INSERT INTO summed {_SUM};
 DROP TABLE counts;
 ALTER TABLE summed RENAME TO counts;
 """
-
 Row = tuple[str, Cell, int]
 
 
@@ -50,6 +57,57 @@ class Compared(Struct, frozen=True):
     cell: Cell
     now: int
     before: int
+
+
+class DiskUnavailable(Unavailable):
+    """A temporary file cannot be written or read."""
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn the errors of files and of SQLite into DiskUnavailable."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise DiskUnavailable(
+            f"temporary files in {tempfile.gettempdir()} (TMPDIR): {type(error).__name__}: {error}"
+        ) from error
+
+
+class PartFile:
+    """Keeps the parts of statements (core/closing/chain.py) in a file. Any thread may read."""
+
+    def __init__(self) -> None:
+        with disk_errors():
+            handle, name = tempfile.mkstemp(prefix=_PREFIX)
+            Path(name).unlink()
+        self._handle = handle
+        self._places: list[tuple[int, int]] = []
+        self._end = 0
+        weakref.finalize(self, os.close, handle)
+
+    def add(self, part: bytes) -> int:
+        """Keep a part; return its number. Raises DiskUnavailable."""
+        begin = self._end
+        with disk_errors():
+            written = 0
+            while written < len(part):
+                written += os.pwrite(self._handle, part[written:], begin + written)
+        self._end += len(part)
+        self._places.append((begin, len(part)))
+        return len(self._places) - 1
+
+    def get(self, number: int) -> bytes:
+        """The part with this number. Raises DiskUnavailable."""
+        begin, size = self._places[number]
+        found = b""
+        with disk_errors():
+            while len(found) < size:
+                more = os.pread(self._handle, size - len(found), begin + len(found))
+                if not more:
+                    raise OSError(f"the file ends at {begin + len(found)}")
+                found += more
+        return found
 
 
 class SortedCounts:

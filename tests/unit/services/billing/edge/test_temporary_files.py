@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.billing.core.cells import Cell
-from services.billing.edge.sorting.counts import Compared, SortedCounts
-from services.billing.edge.sorting.disk import DiskUnavailable, PartFile
+from services.billing.edge.temporary_files import Compared, DiskUnavailable, PartFile, SortedCounts
 
 texts = st.text(st.characters(codec="utf-8"), max_size=2)
 rows = st.lists(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.billing.cli import known
+from services.billing.cli import stated as known
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.edge.log_ends import KafkaUnavailable
 from shared.registry.client import Client

@@ -1,19 +1,21 @@
-"""Decides what is written about the quotas: their states, and an event per threshold. Pure.
+"""Monthly quotas: what is written about them, how they are shown, how often they are counted. Pure.
 
-Used is what was accepted to be sent in the month: received, less refused, suppressed and cancelled.
-A threshold has one event per quota and month, whatever the counts or the quota do afterwards: the
-state keeps which were published, and events and state are written in one transaction.
+Used is the mail that was accepted to be sent in the month: received, less refused, suppressed and
+cancelled. A threshold has one event per quota and month, whatever the counts or the quota do
+afterwards: the state names the published thresholds, and events and state are written in one
+transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct, structs
 
 from services.billing.core.cells import RECEIVED, Cell
-from shared.quotas.limits import Limit, scopes_of
+from shared.quotas.limits import Limit, all_limits, scopes_of
+from shared.registry.client import Client, OverQuota
 from shared.topics.quotas import THRESHOLDS, QuotaBeat, QuotaEvent, QuotaScope, QuotaState
 from shared.topics.records import EventType
 
@@ -25,7 +27,6 @@ _SIGNS: Final = {
 }
 # The counters that quotas need.
 COUNTED: Final = tuple(_SIGNS)
-
 # By client and sub-client.
 Accepted = Mapping[tuple[str, str], int]
 
@@ -46,6 +47,21 @@ class Plan(Struct, frozen=True):
     states: dict[QuotaScope, QuotaState | None]
     events: list[QuotaEvent]
     beat: QuotaBeat | None
+
+
+class ShownQuota(Struct, frozen=True):
+    """A quota and its use. `percent`: rounded down. `month`: "" if nothing is counted
+    yet. `sub_client`: None for the quota of the whole client."""
+
+    client: str
+    sub_client: str | None
+    month: str
+    quota: int
+    used: int
+    percent: int
+    reached: tuple[int, ...]
+    over_quota: OverQuota
+    is_used_up: bool
 
 
 def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
@@ -145,8 +161,66 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
 def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
     """Return the records to write if nothing was counted: they show that the writer still works.
 
-    Nothing if nothing was ever counted, or if the clock is slow (plan()): another may write then.
+    The plan is empty if nothing was ever counted, or if the clock is slow (plan()): another process
+    may write then.
     """
     if beat is None or beat.month > month:
         return Plan({}, [], None)
     return Plan({}, [], structs.replace(beat, at_ms=now_ms))
+
+
+def shown_quotas(
+    clients: Iterable[Client],
+    state_of: Callable[[QuotaScope], QuotaState | None],
+    now_ms: int,
+) -> list[ShownQuota]:
+    """The quotas of these clients, by client; the client's own before those of its sub-clients."""
+    found = []
+    limits = all_limits(clients)
+    for scope in sorted(limits, key=lambda scope: (scope.client, scope.sub_client or "")):
+        limit, state = limits[scope], state_of(scope)
+        is_present = state is not None and state.begins_ms <= now_ms < state.ends_ms
+        used = state.used if state is not None and is_present else 0
+        found.append(
+            ShownQuota(
+                client=scope.client,
+                sub_client=scope.sub_client,
+                month=state.month if state is not None and is_present else "",
+                quota=limit.quota,
+                used=used,
+                percent=used * 100 // limit.quota,
+                reached=state.reached if state is not None and is_present else (),
+                over_quota=limit.over_quota,
+                is_used_up=used >= limit.quota,
+            )
+        )
+    return found
+
+
+class Pace:
+    """The time that readings took, less the time that was allowed since, in seconds.
+
+    If each reading waits for wait_s(), all readings in a time t take at most `burst_s` + `share` x
+    t and the time of the last one. No wait is longer than `most_s`: one reading that took very
+    long, as in a process that was paused, must not delay the others for hours. So readings that
+    take longer than `share` x `most_s` begin every `most_s`.
+    """
+
+    def __init__(self, share: float, burst_s: float, most_s: float) -> None:
+        self._share = share
+        self._burst_s = burst_s
+        self._most_debt_s = burst_s + share * most_s
+        self._debt_s = 0.0
+        self._at = 0.0
+
+    def took(self, seconds: float, now: float) -> None:
+        """Note a reading that ended now."""
+        self._debt_s = min(self._debt(now) + seconds, self._most_debt_s)
+        self._at = now
+
+    def wait_s(self, now: float) -> float:
+        """How long to wait before the next one."""
+        return max(0.0, (self._debt(now) - self._burst_s) / self._share)
+
+    def _debt(self, now: float) -> float:
+        return max(0.0, self._debt_s - self._share * max(0.0, now - self._at))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from services.billing.core.answer import CountingProgress, lag, why_incomplete
+from services.billing.core.answer import (
+    CountingProgress,
+    Row,
+    as_csv,
+    day_rows,
+    lag,
+    rows,
+    why_incomplete,
+)
 from services.billing.core.cells import COUNTERS, Cell, encode_cell
-from services.billing.core.rows import Row, as_csv, day_rows, rows
 
 
 def test_cells_from_before_there_were_days_count_in_their_month() -> None:

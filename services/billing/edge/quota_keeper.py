@@ -1,23 +1,25 @@
-"""Counts what is used of each quota, and publishes what has changed: states, beats, events.
+"""Counts the use of each quota, and publishes the changes: states, beats, events.
 
-Every billing process has a keeper, in a thread. A turn brings what was accepted up to date
-(accepted.py), compares it with billing.quotas (core/quotas/planning.py) and writes states and
-events in one transaction. It begins `every_s` after the one before. Reading the counts may take
-SHARE of the time, a second per minute, after BURST_S at first; a turn that comes too early for that
-reads nothing. After MAX_WAIT_S the counts are read whatever that costs.
+Every billing process has a keeper, in a thread. A turn brings the counts of accepted mail up to
+date, compares them with billing.quotas (core/quotas.py) and writes states and events in one
+transaction. A turn begins `every_s` after the one before. Reading may take SHARE of the time, a
+second per minute, after BURST_S at first; a turn that comes too early for that reads nothing. After
+MAX_WAIT_S the counts are read whatever that costs.
 
-All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
-keeper that then reads billing.quotas to its end and commits was the only writer in between, so a
-threshold has one event, whatever the number of processes. A keeper lets another one write as long
-as its beats come, and opens the id itself only when they stop. Each turn writes a beat, also one
-that has counted nothing; while it reads there is none, so a keeper waits longer by what reading
-took itself. A keeper that was fenced, as after a pause, waits from then on.
+All keepers share one transactional id. Opening it ends and fences the transaction of any other
+keeper; a keeper that then reads billing.quotas to its end and commits was the only writer in
+between, so a threshold has one event, whatever the number of processes. A keeper lets another one
+write as long as its beats come, and opens the id itself only when they stop. Each turn writes a
+beat, even if it has counted nothing; there is none while a keeper reads, so a keeper waits longer
+by the time that its own reading took. A keeper that was fenced, as after a pause, waits from then
+on.
 
 On failure: nothing is written, and the next turn compares again; a reading that failed does not
-delay it. Without beats another keeper tries. If the store hangs, a reading ends after its time-out,
-and closing what it left open takes a short one. What is used comes from the cells,
-which are restored if the store loses them; until they are whole, what was used stays used. Without
-Kafka, store or registry no turn takes place: validate goes on with what it knows.
+delay it. Without
+beats another keeper tries. If the store hangs, a reading ends after its time-out, and closing what
+it left open takes a short one. The use comes from the cells, which are restored if the store loses
+them; until they are whole, it does not fall. Without Kafka, store or registry no turn takes place,
+and validate continues with the last known states.
 """
 
 from __future__ import annotations
@@ -33,11 +35,17 @@ from msgspec import Struct, structs
 
 from services.billing.core.answer import lag
 from services.billing.core.month import Months
-from services.billing.core.quotas.pace import Pace
-from services.billing.core.quotas.planning import Plan, Present, plan, uncounted, used_of
+from services.billing.core.quotas import (
+    Pace,
+    Plan,
+    Present,
+    plan,
+    uncounted,
+    used_of,
+)
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable
-from services.billing.edge.quotas.accepted import AcceptedMail
+from services.billing.edge.one_moment import AcceptedMail
 from services.billing.edge.usage_view import AsksEnds, progress_of
 from shared.quotas.limits import Limit, all_limits
 from shared.quotas.view import Quotas, QuotaView
@@ -65,7 +73,6 @@ from shared.topics.quotas import (
 )
 
 log = logging.getLogger(__name__)
-
 # A keeper writes if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
