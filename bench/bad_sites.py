@@ -27,9 +27,8 @@ from kafka import KafkaProducer
 from msgspec import Struct
 
 from bench.bad_servers import SERVERS
-from bench.measured import measured
+from bench.measured import measured, percentile
 from bench.outbound import EventTimes, publish_outbound
-from bench.percentiles import percentile
 from bench.processes import read_usage
 from cli.stack import paths
 from local.stack import Stack, StackOptions

@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.bodies import make_bodies
-from bench.percentiles import percentile
+from bench.measured import percentile
 from bench.publisher import Plan as Content
 from bench.publisher import make_head
 

@@ -48,7 +48,7 @@ class ProcessSpec(Struct, frozen=True):
 
 
 class Child(Protocol):
-    """A child process, as subprocess.Popen is one. Its process group has its process id."""
+    """A child process, such as a subprocess.Popen. Its process group has its process id."""
 
     @property
     def pid(self) -> int:
@@ -108,7 +108,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to the process only; does nothing if it has ended.
 
-        Returns after SIGKILL when it has ended: whoever starts it then must not find it running.
+        After SIGKILL it returns when the process has ended, so that a new start finds it gone.
         """
         if self.runs:
             with contextlib.suppress(ProcessLookupError):

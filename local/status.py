@@ -101,12 +101,12 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Which parts are ready; of the others, how often they ended, and where they say why."""
+    """Return a line per part; for a part that is not ready, how often it ended, and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"
         times = f", ended {counted(ended.times, 'time')}, {_exit_of(ended)}" if ended else ""
-        where = f", log: {log}" if log.exists() else ""  # parts elsewhere have none
+        where = f", log: {log}" if log.exists() else ""  # only parts on this machine have a log
         lines.append(f"  {part:<9} {_MARKS[ready]}{'' if ready else times + where}")
     return lines
 

@@ -71,7 +71,7 @@ class Wanted(Struct, frozen=True):
 @click.option(
     "--apart",
     is_flag=True,
-    help="Read returned mail, and serve each door, in a process of its own.",
+    help="Read returned mail, and serve each door, in separate processes.",
 )
 @click.option(
     "--base-port",
@@ -111,7 +111,7 @@ def main(**options: Any) -> None:
     except PartNotStarted as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
-        # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
+        # Ctrl-C ends a pipeline in the foreground, but interrupts a detached start.
         sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
 
 
@@ -163,7 +163,7 @@ def keep(wanted: Wanted, stack: Stack) -> None:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
-        say("stopping the pipeline: the services finish what they hold")
+        say("stopping the pipeline: the services finish their work")
         stack.stop()
         state.remove(wanted.name)
         raise
@@ -190,7 +190,7 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """The names of the processes: of each service one, the API, and those that are asked for."""
+    """The names of the processes: one per service, the API, and those that the options add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 

@@ -18,7 +18,7 @@ from typing import Final
 from fast_mail_parser import parse_email
 from msgspec import Struct
 
-from bench.micro.figure import COLUMNS, Figure, per_second, row
+from bench.measured import COLUMNS, Figure, per_second, row
 from cli.terminal import PIPED_WIDTH, lay_out
 from shared.mail.headers import scan
 from shared.submission.rules import Submission, judge

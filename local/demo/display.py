@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cli.answer import say
 from cli.terminal import Column, Kind, lay_out
-from local.demo.event_follower import Counts
+from local.demo.observing import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted
 
@@ -193,7 +193,7 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def fates(result: Result) -> str:
-    """The equation of all messages, and what the sink accepted."""
+    """The equation of all messages, and the number that the sink accepted."""
     rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (

@@ -117,7 +117,7 @@ def prepare(plan: RedisPlan) -> ProcessSpec:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[RedisPlan, Process]]:
-    """A server of its own in this folder, for a test or a benchmark; ends with the block."""
+    """Run a separate server in this folder, for a test or a benchmark; it ends with the block."""
     plan = RedisPlan(folder, ports.free_ports(1)[0])
     spec = prepare(plan)
     process = Process(spec, folder / "redis.log")

@@ -30,7 +30,7 @@ TARPIT_S: Final = 1.0
 # Number of recipients and messages whose attempts are counted; the oldest are forgotten first.
 MAX_REMEMBERED: Final = 1_000_000
 
-# The recipients with an answer of their own, and what it is, for people.
+# The answers by recipient, as `up` prints them.
 ADDRESSES: Final = (
     ("bounce-NAME@...", "bounces: 550 5.1.1 to RCPT"),
     ("policy-NAME@...", "bounces: 550 5.7.1 after DATA"),

@@ -26,7 +26,7 @@ from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 SHOP, SOUTH = QuotaScope("shop"), QuotaScope("shop", "south")
 LIMITS = {SHOP: Limit(100, OverQuota.HOLD), SOUTH: Limit(10, OverQuota.HOLD)}
 DAY_MS = 86_400_000
-SHOP = Client(
+SHOP_CLIENT = Client(
     "shop",
     "news.shop.example",
     "replies@shop.example",
@@ -167,13 +167,13 @@ def test_the_state_of_a_quota_that_is_no_more_is_kept_to_the_end_of_the_month() 
 
 
 def of_shop(state: QuotaState | None, now_ms: int) -> ShownQuota:
-    client = replace(SHOP, codes={})
+    client = replace(SHOP_CLIENT, codes={})
     (found,) = shown_quotas([client], {QuotaScope("shop"): state}.get, now_ms)
     return found
 
 
 def test_quotas_come_by_client_with_its_own_first_and_none_without_a_limit() -> None:
-    found = shown_quotas([SHOP, FREE, BANK], lambda _: None, 0)
+    found = shown_quotas([SHOP_CLIENT, FREE, BANK], lambda _: None, 0)
     assert [(each.client, each.sub_client, each.quota) for each in found] == [
         ("bank", None, 3),
         ("shop", None, 200),

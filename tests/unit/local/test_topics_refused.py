@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kafka.errors import KafkaConnectionError, KafkaError
 
-from local.parts import topics
+from local.parts import kafka_broker
 from local.process import PartNotStarted
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError
@@ -25,8 +25,8 @@ def _answers(monkeypatch: pytest.MonkeyPatch, *answers: Exception | None) -> lis
         if answer is not None:
             raise answer
 
-    monkeypatch.setattr(topics, "ensure_topics", ensure)
-    monkeypatch.setattr(topics, "_RETRY_S", 0.0)
+    monkeypatch.setattr(kafka_broker, "ensure_topics", ensure)
+    monkeypatch.setattr(kafka_broker, "_TOPICS_RETRY_S", 0.0)
     return asked
 
 
@@ -35,7 +35,7 @@ def test_it_is_asked_again_while_the_broker_refuses(
     monkeypatch: pytest.MonkeyPatch, fault: TopicError | KafkaError
 ) -> None:
     asked = _answers(monkeypatch, fault, fault, None)
-    topics.create_topics(KAFKA)
+    kafka_broker.create_topics(KAFKA)
     assert len(asked) == 3
 
 
@@ -43,6 +43,6 @@ def test_a_broker_that_goes_on_refusing_is_an_error_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _answers(monkeypatch, FENCED)
-    monkeypatch.setattr(topics, "_TIMEOUT_S", -1.0)
+    monkeypatch.setattr(kafka_broker, "_TOPICS_TIMEOUT_S", -1.0)
     with pytest.raises(PartNotStarted, match="all brokers are fenced"):
-        topics.create_topics(KAFKA)
+        kafka_broker.create_topics(KAFKA)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.promises import junit
+from tools.promises import run_log
 from tools.promises.results import ResultError, TestResult, When
 
 HEAD = '<testsuites><testsuite timestamp="2026-11-29T18:00:00.1+00:00">'
@@ -23,7 +23,7 @@ def read(tmp_path: Path, *cases: str) -> dict[str, TestResult]:
     (tmp_path / "tests" / "a" / "test_b.py").touch()
     file = tmp_path / "run.xml"
     file.write_text(HEAD + "".join(cases) + TAIL)
-    return junit.read(file, WHEN.commit, tmp_path)
+    return run_log.read_junit(file, WHEN.commit, tmp_path)
 
 
 def test_the_cases_of_a_function_count_together_and_a_skipped_one_does_not(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_a_file_without_results_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "run.xml"
     file.write_text(text)
     with pytest.raises(ResultError, match="--junit"):
-        junit.read(file, "abc", tmp_path)
+        run_log.read_junit(file, "abc", tmp_path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match=r"gone\.xml: No such file"):
-        junit.read(tmp_path / "gone.xml", "abc")
+        run_log.read_junit(tmp_path / "gone.xml", "abc")

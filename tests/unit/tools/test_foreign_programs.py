@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.go_programs import GO_MIN, HELM_3, HELM_4, go_version
+from tools.foreign_programs import GO_MIN, HELM_3, HELM_4, go_version
 
 
 @pytest.mark.parametrize(
