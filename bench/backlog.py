@@ -85,7 +85,7 @@ class _Run:
 
     @contextmanager
     def publishing(self, domain: str, messages: int, sizes: tuple[int, int]) -> Iterator[None]:
-        """Publish in a process of its own."""
+        """Publish in a separate process."""
         self._publishing += 1
         plan = Plan(
             bootstrap=self.bootstrap,

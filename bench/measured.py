@@ -53,10 +53,10 @@ def measured(measure: Callable[[], T]) -> T:
 
 
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own; inside of measured().
+    """Run a coroutine in a new event loop, within measured().
 
-    A loop takes an exception of a signal handler for a fault of the callback that it interrupts,
-    so there the signals cancel the coroutine. Raises StopAskedError when it has ended.
+    A loop takes an exception of a signal handler for a fault of the interrupted callback, so here
+    the signals cancel the coroutine. Raises StopAskedError when the coroutine has ended.
     """
     return uvloop.run(_until_asked(work))
 

@@ -123,7 +123,7 @@ def common(command: F) -> F:
         type=click.FloatRange(1, 86_400),
         default=60.0,
         show_default=True,
-        help="Seconds after which reading ends with what was found.",
+        help="Seconds after which reading ends with the records found so far.",
     )(command)
 
 

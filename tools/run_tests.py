@@ -126,7 +126,7 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def needs_helm(arguments: Sequence[str]) -> bool:
-    """Whether tests of the chart may run: no path is given, or one in or around theirs.
+    """Whether tests of the chart may run: no path is given, or one that contains or is in theirs.
 
     Helm takes minutes to build, so other tests do not wait for it.
     """

@@ -62,7 +62,7 @@ def check_service_template(template: str) -> None:
 
 
 def check_client_template(template: str) -> None:
-    """Raise TemplateFault if each client would not get a principal of its own."""
+    """Raise TemplateFault if clients would share a principal."""
     if not template.startswith(_KIND) or template.count(PLACE) != 1:
         example = f"expected a text such as {CLIENT_TEMPLATE}, with {PLACE} once"
         raise _fault("--client-principal", template, example)

@@ -54,7 +54,7 @@ class Account(Struct, frozen=True):
 
 
 class Tenant(Struct, frozen=True):
-    """A client, and whether it has a topic of its own events."""
+    """A client, and whether it has its own events topic."""
 
     name: str
     own_events: bool = True

@@ -70,7 +70,7 @@ def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[
 
 
 def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
-    """The text of the line to fix, the second one of a doubled header; "" if there is none."""
+    """The text of the line to fix, the second line of a doubled header; "" without a line."""
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED

@@ -156,7 +156,7 @@ class _Edited(Struct, frozen=True):
 def _edit(
     kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
 ) -> _Edited:
-    """Change a client's credentials by `edit`; repeat it if somebody else changed them first."""
+    """Change a client's credentials by `edit`; repeat if another command changed them first."""
     seen: Credentials | None = None
     made: Credentials = ()
 

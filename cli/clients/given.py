@@ -72,7 +72,7 @@ def lane_warnings(clients: Iterable[Client]) -> list[str]:
 
 
 def judge_lane(client: Client) -> list[Finding]:
-    """Whether a client's lane is configured; nothing if it names none."""
+    """Judge whether a client's lane is configured; return nothing for a client without a lane."""
     if not client.lane:
         return []
     known = known_lanes()
@@ -117,7 +117,7 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
 
 
 def judge_pool(client: Client) -> list[Finding]:
-    """Whether a client's pool of sources is configured; nothing if it names none."""
+    """Judge whether a client's pool is configured; return nothing for a client without a pool."""
     if client.pool in ("", DEFAULT_POOL):
         return []
     known = known_pools()

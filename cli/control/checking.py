@@ -69,7 +69,7 @@ def check_client(
 
 def _check_lane(name: str, known: list[str]) -> None:
     if not known:
-        say("the lane was not checked: no lane has a topic in Kafka, or none may be seen")
+        say("the lane was not checked: no lane has a topic in Kafka that this login may see")
     elif name not in known:
         raise click.UsageError(f"--lane: {unknown('lane', name, known)}")
 

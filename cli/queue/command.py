@@ -69,7 +69,7 @@ def top(by: str, limit: int, as_json: bool, **rest: Any) -> None:
 @common
 @answering
 def show(mail_id: str, as_json: bool, **rest: Any) -> None:
-    """Show where a message waits, until when, and what its last attempt said."""
+    """Show where a message waits, until when, and the reply to its last attempt."""
     try:
         ids.to_bytes(mail_id)
     except ValueError as error:

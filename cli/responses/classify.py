@@ -1,9 +1,9 @@
-"""`sluice responses classify`: what returned messages mean. Nothing is written anywhere.
+"""`sluice responses classify`: shows what returned messages mean. The command writes nothing.
 
-Owns: the command, what it prints, and which files a path means: itself, or every file below a
-folder, in the order of the names; what is no file there is left out. Does not own: reading messages
-(cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were read, 2 wrong
-usage, which a path that cannot be read is: the others are read before the command ends.
+Owns: the command, its output, and the files of a path: the file itself, or every file below a
+folder, in the order of the names; anything else there, such as a FIFO, is left out. Does not own:
+reading messages (cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were
+read, 2 wrong usage or a path that cannot be read; the other paths are read before the command ends.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ _COMMANDS = {ReviewVerdict.EXCLUDED: "rewind", ReviewVerdict.COUNTED: "accept"}
 
 
 def read_reviews(kafka: KafkaSettings) -> dict[bytes, Review]:
-    """Return the last review of each window, by key; records that are none are left out."""
+    """Return the last review of each window, by key; other records are left out."""
     found: dict[bytes, Review] = {}
     try:
         with closing(LogReader(client_options(kafka, _instance()), CONTROL)) as reader:
@@ -110,7 +110,7 @@ def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> N
 def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
     """Raise click.UsageError if --undo has nothing to take back.
 
-    A review that is taken back already passes: the command before may have died after it.
+    A review that is already taken back is accepted: an earlier command may have died after that.
     """
     found = known.get(key_of(asked))
     if found is None:

@@ -15,14 +15,14 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 # A process beside the services: `python -m services.validate api`.
 API: Final = "api"
 PROCESSES: Final = (*SERVICES, API)
-# Parts of services that also run as processes of their own (`up --apart`): the reading of returned
+# Parts of services that also run as separate processes (`up --apart`): the reading of returned
 # mail, otherwise in validate, and the two doors, otherwise in ingest.
 RESPONSES: Final = "responses"
 FRONT: Final = "front"
 BOUNCE: Final = "bounce"
 APART: Final = (RESPONSES, FRONT, BOUNCE)
 EVERY_PROCESS: Final = (*PROCESSES, *APART)
-# The service whose module and settings each of these has.
+# The service whose module and settings each process has.
 _SERVICE_OF: Final = {API: "validate", RESPONSES: "validate", FRONT: "ingest", BOUNCE: "ingest"}
 
 

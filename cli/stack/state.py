@@ -24,7 +24,7 @@ from shared.runtime.errors import Unavailable
 from shared.settings.secrets import masked
 
 FILE: Final = "state.json"
-MAIN: Final = "main"  # the name of a pipeline that is given none
+MAIN: Final = "main"  # the name of a pipeline that is started without --state
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Phase = Literal["starting", "ready", "failed"]
 Environment = Mapping[str, str]
@@ -57,7 +57,7 @@ class Ended(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """The state of a running pipeline, as it writes it itself."""
+    """The state of a pipeline, written by the pipeline itself."""
 
     name: str
     pid: int
@@ -66,7 +66,7 @@ class State(Struct, frozen=True):
     endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
-    ended: dict[str, Ended] = {}  # by part; those that did
+    ended: dict[str, Ended] = {}  # by part; only parts that ended
 
 
 def described(endpoints: Endpoints) -> list[str]:
@@ -87,7 +87,7 @@ def described(endpoints: Endpoints) -> list[str]:
 
 
 def option(name: str) -> str:
-    """The option that names this pipeline in a command; "" for the one that needs none."""
+    """The option that names this pipeline in a command; "" for `main`."""
     return "" if name == MAIN else f" --state {name}"
 
 
@@ -110,7 +110,7 @@ def path_of(name: str) -> Path:
 
 
 def write(state: State) -> None:
-    """Write the state in one step: a reader sees the old one or the new one."""
+    """Write the state in one step: a reader sees the old state or the new one."""
     path = path_of(state.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(f".{os.getpid()}")
@@ -164,8 +164,8 @@ def names() -> Iterable[str]:
 def environment_of(name: str) -> dict[str, Environment]:
     """The environment of each service of this pipeline, and of its other processes that run.
 
-    Those are the API and what `up --apart` starts; of several processes of a service the first one
-    counts. Raises Unavailable.
+    The other processes are the API and those of `up --apart`. If a service has several processes,
+    the first one counts. Raises Unavailable.
     """
     found = running(name)
     if found is None:

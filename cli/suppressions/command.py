@@ -1,10 +1,10 @@
 """`sluice suppressions`: who gets no mail from a client.
 
-Owns: the commands but `import` (importing.py). Does not own: the records
-(shared/topics/suppressions.py), reading and writing them (topic.py), what a change writes
-(changes.py), what is printed (output.py). They read and write Kafka, so they work without Redis;
-only the confirmation that a change is in force needs it. Reading takes about a minute for 5 million
-entries.
+Owns: the commands except `import` (importing.py). Does not own: the records
+(shared/topics/suppressions.py), reading and writing them (topic.py), planning a change
+(shared/suppressions/changes.py), the output (options.py). The commands read and write Kafka, so
+they work without Redis; only the confirmation that a change is in force needs it. Reading takes
+about a minute for 5 million entries.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def add(  # noqa: PLR0913
 ) -> None:
     """Suppress RECIPIENTS (addresses, or their SHA-256 or MD5) for a client.
 
-    Ends when the entries are in force in every validate process.
+    The command ends when the entries are in force in every validate process.
     """
     kafka = find_kafka(bootstrap, line)
     chosen = [require_recipient(text) for text in recipients]
@@ -212,7 +212,7 @@ def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:
     """Return the entries of a client, or of all. Raises click.UsageError for an unknown name.
 
-    Entries outlive their client: a name that has or had some is answered.
+    Entries outlive their client: a name with entries is accepted, registered or not.
     """
 
     def is_chosen(record: SuppressionRecord) -> bool:

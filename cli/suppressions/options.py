@@ -73,7 +73,7 @@ def require_client(kafka: KafkaSettings, name: str) -> Client:
 
 
 def unregistered(name: str, known: Collection[str]) -> click.UsageError:
-    """The error of a command that is given a client that there is not."""
+    """Return the error for an unknown client."""
     return click.UsageError(unknown_client(name, known))
 
 

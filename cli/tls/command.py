@@ -1,4 +1,4 @@
-"""`sluice tls`: what happened with TLS, for operators.
+"""`sluice tls`: the results of TLS, for operators.
 
 Owns: the command and what it prints. Does not own: the counters (shared/store/tls_counts.py). Exit
 codes: 2 wrong usage, 3 Redis is unavailable.
@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(help="Show what happened with TLS.", cls=HelpGroup)
+@click.group(help="Show the results of TLS.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
 

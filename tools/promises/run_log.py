@@ -103,7 +103,7 @@ def _git(*arguments: str) -> str:
 def read_junit(file: Path, commit: str, root: Path = paths.ROOT) -> dict[str, TestResult]:
     """Return the result of each test function in the file."""
     try:
-        # A file of our own test run, named by whoever runs this.
+        # A file of our own test run, which the caller names.
         document = ElementTree.parse(file).getroot()  # noqa: S314
     except OSError as error:
         raise ResultError(f"--junit {file}: {error.strerror}") from None

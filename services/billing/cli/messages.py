@@ -64,7 +64,9 @@ class _Number(Struct, frozen=True):
 @click.option("--day", default="", help="YYYY-MM-DD; default: the whole month.")
 @click.option("--client", default=None, help="Only of this client.")
 @click.option("--mailing", default=None, help="Only of this mailing ID.")
-@click.option("--sub-client", default=None, help='Only of this sub-client; "" is none.')
+@click.option(
+    "--sub-client", default=None, help='Only of this sub-client; "" is the part without one.'
+)
 @click.option("--detail", default="", help="Only of this rule, reason or class.")
 @click.option("--archive", "folder", type=_FOLDER, help="Read events from this archive first.")
 @click.option("--all", "from_start", is_flag=True, help="Read all events, not those of the month.")

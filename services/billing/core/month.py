@@ -23,8 +23,8 @@ _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
-# A month that ended longer ago gets no statement of its own at the first close: its counts are
-# adjustments of the first statement. Otherwise one event dated 1970 would close 700 months.
+# A month that ended longer ago gets no statement at the first close: its counts are adjustments of
+# the first statement. Otherwise one event dated 1970 would close 700 months.
 FIRST_REACH_MONTHS: Final = 13
 
 

@@ -36,7 +36,7 @@ class AcceptedMail:
         self._sums: dict[tuple[str, str], int] = {}
 
     def read(self, month: str) -> tuple[Snapshot, Accepted]:
-        """The moment, and what was accepted in this month; nothing if cells are lost.
+        """Return the moment, and the mail accepted in this month; no mail if cells are lost.
 
         Raises StoreUnavailable.
         """

@@ -201,7 +201,8 @@ class QuotaKeeper:
         parts = self._parts
         now_ms = parts.clock.now_ms()
         month = parts.months.of(now_ms)
-        # The ends before the cells: what was committed by then is included, if they are reached.
+        # The ends before the cells: if the counts reach the ends, every event committed by then
+        # counts.
         log_ends = parts.ends.ask()
         began = parts.clock.monotonic()
         snapshot, accepted = self._accepted.read(month)

@@ -39,7 +39,7 @@ class Api:
         self._keys = KeyView(kit.options, "billing", running.clock)
         self._clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
         self._books = Books(StatementTopic(kit.options), running.clock)
-        # A connection of its own: a request never waits for the counting loop.
+        # A separate connection, so that a request never waits for the counting loop.
         cells = open_cells(billing, settings.redis, is_waited_for=True)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))
