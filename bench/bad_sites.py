@@ -46,7 +46,7 @@ MOST_MB: Final = 512.0
 LARGE_BYTES: Final = 307_200
 SMALL_BYTES: Final = 10_240
 _GOOD_DOMAINS: Final = 20
-# One bad message to so many good ones.
+# The number of good messages for each bad one.
 _GOOD_PER_BAD: Final = 9
 _WARM_UP_S: Final = 5.0
 _SETTLE_S: Final = 60.0

@@ -146,7 +146,7 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
 
 
 def _pages(port: int, path: str, every_s: float = 0.0) -> tuple[Times, Times]:
-    """What pages take, and what a request that does nothing takes beside them."""
+    """Return the times of pages, and of requests in between that do nothing."""
     pages, nothing = [], []
     for _ in range(PAGES):
         pages.append(_asked_ms(port, path))

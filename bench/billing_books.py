@@ -72,7 +72,7 @@ class Step(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What was measured."""
+    """The measurements."""
 
     store: str
     cells: int
@@ -85,7 +85,7 @@ class Result(Struct, frozen=True):
 
 
 class Parts(Struct, frozen=True):
-    """Where the parts are, for the process of a step."""
+    """The addresses of the parts, for the process of a step."""
 
     kafka: str
     redis: str

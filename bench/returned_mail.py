@@ -1,4 +1,4 @@
-"""What the bounce door writes for mail that came to a return path, for benchmarks and tests."""
+"""The records that the bounce door writes for returned mail, for benchmarks and tests."""
 
 from __future__ import annotations
 

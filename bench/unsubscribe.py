@@ -43,7 +43,7 @@ _REGISTERED_S: Final = 60
 
 
 class Result(Struct, frozen=True):
-    """What was measured: milliseconds per answered POST."""
+    """The measurements: milliseconds per answered POST."""
 
     requests: int
     connections: int

@@ -1,4 +1,4 @@
-"""How commands answer and end: one JSON document or lines for people, exit codes, signals.
+"""The answers and ends of commands: one JSON document or lines for people, exit codes, signals.
 
 With --json, standard output holds one JSON document and nothing else; all other messages go to
 standard error.

@@ -1,4 +1,4 @@
-"""What commands write to a terminal: printable texts, tables, and a progress bar.
+"""The output of commands on a terminal: printable texts, tables, and a progress bar.
 
 Owns: the layout of every table that a command prints. A table has columns if they fit the width of
 the terminal, and otherwise a few lines per row. A count or an identifier is never cut and never

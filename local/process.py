@@ -32,7 +32,7 @@ class PartNotStarted(Unavailable):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """How to run a process, how to check that it is ready, and how long to wait for it."""
+    """The command of a process, the check that it is ready, and how long to wait for that."""
 
     name: str
     command: tuple[str, ...]

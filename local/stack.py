@@ -142,7 +142,7 @@ class Stack:
         return self._supervisor.log(name)
 
     def restarts(self, name: str) -> int:
-        """How often a part was restarted after it died."""
+        """Return how often a part was restarted after it died."""
         return self._supervisor.restarts(name)
 
     def ended(self) -> dict[str, Ended]:

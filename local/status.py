@@ -68,7 +68,7 @@ def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _servers_of(name: str, endpoints: Endpoints) -> Servers:
-    """How the pipeline reaches its servers: the settings of one of its services."""
+    """Return the settings of one service: they say how the pipeline reaches its servers."""
     try:
         return load(Servers, next(iter(environment_of(name).values()))).settings
     except (Unavailable, SettingsError):

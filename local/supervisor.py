@@ -104,12 +104,12 @@ class Supervisor:
         return process
 
     def spec(self, name: str) -> ProcessSpec:
-        """How this process is run."""
+        """Return the specification of a process."""
         with self._lock:
             return self._kept[name].spec
 
     def restarts(self, name: str) -> int:
-        """How often a process was restarted after it died."""
+        """Return how often a process was restarted after it died."""
         with self._lock:
             return self._kept[name].restarts
 

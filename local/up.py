@@ -239,7 +239,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
-    # It draws the same ports: a reservation that this process kept would end with it.
+    # The new process draws the same ports; this process ends, and its reservations with it.
     ports.release()
     log = folder / "up.log"
     with log.open("wb") as out:

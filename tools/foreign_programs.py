@@ -55,7 +55,7 @@ class GoProgram(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        """Where it is once it has been built."""
+        """The path of the program once it has been built."""
         return FOLDER / f"{self.name}-{self.version}"
 
 

@@ -58,7 +58,7 @@ class Result(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """Where and what to send."""
+    """The servers, and the mail to send."""
 
     address: str
     redis: str

@@ -1,4 +1,4 @@
-"""Which ACLs each service, the operator and each client needs on Kafka. Pure.
+"""The ACLs that each service, the operator and each client needs on Kafka. Pure.
 
 Owns: the table, which follows docs/topics.md (who writes and reads each topic). Does not own:
 printing (output.py) and applying ACLs (broker.py).

@@ -1,4 +1,4 @@
-"""What `sluice check` shows of a message: the header lines of a broken rule, and notes. Pure.
+"""The lines that `sluice check` shows: the header lines of a broken rule, and notes. Pure.
 
 Owns: finding the header lines that a rule concerns, with their numbers; making a client's text safe
 to show; notes about faults that break no rule. Does not own: what counts as a header or breaks a

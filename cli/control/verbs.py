@@ -102,14 +102,14 @@ def verb_command(verb: Verb) -> click.Command:
 
 def _lasting(command: Any, default: str) -> Any:
     command = click.option(
-        "--until-resumed", "is_endless", is_flag=True, help="It does not end by itself."
+        "--until-resumed", "is_endless", is_flag=True, help="The order does not end by itself."
     )(command)
     return click.option(
         "--for",
         "how_long",
         default="",
         metavar="TIME",
-        help=f"When it ends by itself, such as 90s, 30m, 2h, 7d.  [default: {default}]",
+        help=f"The order ends after this time, such as 90s, 30m, 2h, 7d.  [default: {default}]",
     )(command)
 
 

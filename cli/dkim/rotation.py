@@ -1,4 +1,4 @@
-"""What a rotation adds: times, selectors, key files; and the warning for an unregistered client.
+"""The keys that a DKIM rotation adds, and the warning for an unregistered client.
 
 Owns: the names of new keys and their times. Does not own: writing them (shared/mailauth/dkim_keys).
 """

@@ -47,7 +47,7 @@ class Endpoints(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """How often a part ended by itself and was restarted, and its last exit code.
+    """The number of restarts of a part that ended by itself, and its last exit code.
 
     The code is negative for a signal.
     """

@@ -1,4 +1,4 @@
-"""What the commands about recipients share: their options, and how they answer."""
+"""The options and the answers that the commands about recipients share."""
 
 from __future__ import annotations
 

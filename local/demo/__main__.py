@@ -119,7 +119,7 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 
 def next_steps(folder: str, bill: str) -> list[str]:
-    """Where to look after the demo; `bill`: the address of the bill while billing runs."""
+    """Return the hints for after the demo. `bill`: the address of the bill while billing runs."""
     name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),

@@ -57,7 +57,7 @@ class BrokerListener(Struct, frozen=True):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address on which the broker listens."""
         return f"{ports.LOOPBACK}:{self.port}"
 
 
@@ -102,7 +102,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(plan.folder / "data"),
         "auto.create.topics.enable": "false",
-        # One node: topics with three replicas in production have one here.
+        # The broker is a single node: topics with three replicas in production have one here.
         "default.replication.factor": "1",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",

@@ -95,7 +95,7 @@ def answers_url(settings: RedisSettings) -> bool:
 
 
 def prepare(plan: RedisPlan) -> ProcessSpec:
-    """How to run the server."""
+    """Return how to run the server."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     options = {
         "port": str(plan.port),

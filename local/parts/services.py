@@ -104,7 +104,7 @@ def greets(address: str) -> bool:
 
 
 def service_process(plan: ServicePlan) -> ProcessSpec:
-    """How to run one process of a service."""
+    """Return how to run one process of a service."""
     return ProcessSpec(
         name=plan.name,
         command=(sys.executable, *plan.command),
@@ -118,9 +118,9 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
 def sink_process(
     address: str, folder: Path, behaviour: str, returns_to: str | None = None
 ) -> ProcessSpec:
-    """How to run the sink that plays the recipients' mail servers.
+    """Return how to run the sink that plays the recipients' mail servers.
 
-    `returns_to`: the bounce door, to which it sends reports; None: it sends none.
+    `returns_to`: the bounce door, to which the sink sends reports; None: it sends no reports.
     """
     journal, state = folder / "sink.jsonl", folder / "sink.json"
     command = (sys.executable, "-m", "local.sink", "--listen", address)

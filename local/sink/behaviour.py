@@ -1,4 +1,4 @@
-"""How the sink answers, by the recipient's local part. Pure.
+"""The answers of the sink, by the recipient's local part. Pure.
 
 | local part | answer |
 | --- | --- |

@@ -218,7 +218,7 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Why counting again would lose the counts of other logs; "" if there are none."""
+    """Return why counting again would lose the counts of other logs; "" without such counts."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""
@@ -229,7 +229,7 @@ def lost_logs(logs: Collection[str], present: str) -> str:
 
 
 def lost_beginnings(begins: Mapping[int, int]) -> str:
-    """Why counting again would lose counts; "" if Kafka has all events from the first on."""
+    """Return why counting again would lose counts; "" if Kafka still has the first event."""
     lost = {part: begin for part, begin in sorted(begins.items()) if begin}
     if not lost:
         return ""

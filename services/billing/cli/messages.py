@@ -45,7 +45,7 @@ _FOLDER: Final = click.Path(path_type=Path)
 
 
 class _Number(Struct, frozen=True):
-    """How many mails are listed, and the log and offsets up to which they were counted."""
+    """The number of mails to list, and the log and offsets up to which they were counted."""
 
     mails: int
     log: str

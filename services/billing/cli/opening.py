@@ -1,4 +1,4 @@
-"""What the commands of `sluice billing` share: options, connections, errors.
+"""The options, connections and errors that the commands of `sluice billing` share.
 
 The commands query Kafka and the store directly, so they work while no billing process runs. If the
 settings do not name an address, the running pipeline is used (`--state` selects another one).

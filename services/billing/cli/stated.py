@@ -1,4 +1,4 @@
-"""What the commands look up in the statements: the counts of a closed month, and known clients.
+"""Looks up the counts of a closed month, and known clients, in the statements.
 
 For a closed month a command shows the counts of its statement, as the API does, not the live
 counts: an event that is counted after the close stands in the statement of a later month, and

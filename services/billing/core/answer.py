@@ -50,7 +50,7 @@ class Row(Struct, frozen=True):
 
 
 class CountingProgress(Struct, frozen=True):
-    """How far counting is: watermarks and holes by partition, and the log that is counted."""
+    """The progress of counting: watermarks and holes by partition, and the counted log."""
 
     whole: bool
     log: str
@@ -128,7 +128,7 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Why nothing is counted while the cells belong to another log than the present mail.events."""
+    """Return why cells of another log than the present mail.events stop the counting."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"
@@ -136,7 +136,7 @@ def other_log(counted: str, present: str) -> str:
 
 
 def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
-    """Why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
+    """Return why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:

@@ -28,14 +28,16 @@ MANIFEST: Final = "checkpoint/"
 CELLS: Final = "cells/"
 VOID: Final = "void/"
 CHUNK_BYTES: Final = 512 * 1024
-# How many bytes a cell takes in msgpack in addition to its name.
+# The bytes that a cell takes in msgpack in addition to its name.
 _CELL_BYTES: Final = 16
 _NOWHERE: Final = -1
 
 
 class StoredMonth(Struct, frozen=True):
-    """Where the cells of a month are. `version` and the manifest's generation say whether the
-    month has changed since."""
+    """The chunks with the cells of a month.
+
+    `version` and the generation of the manifest say whether the month has changed since.
+    """
 
     version: int
     chunks: tuple[str, ...]  # keys

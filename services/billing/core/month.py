@@ -34,8 +34,8 @@ class MonthState(StrEnum):
     OPEN = "open"  # it has not ended
     CLOSING = "closing"  # it has ended, and events of it may still come
     CLOSED = "closed"  # its statement is on billing.statements
-    # It is before the first statement, and was counted afterwards: an event of long ago, or with a
-    # wrong time. It gets no statement; its counts are adjustments of the next one.
+    # A month before the first statement that was counted after it: its events are old or have a
+    # wrong time. It gets no statement; its counts are adjustments of the next statement.
     EARLIER = "earlier"
 
 

@@ -219,7 +219,7 @@ class Pace:
         self._at = now
 
     def wait_s(self, now: float) -> float:
-        """How long to wait before the next one."""
+        """Return the seconds to wait before the next reading."""
         return max(0.0, (self._debt(now) - self._burst_s) / self._share)
 
     def _debt(self, now: float) -> float:

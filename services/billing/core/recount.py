@@ -224,7 +224,7 @@ class Recount:
         ]
 
     def __len__(self) -> int:
-        """How many cells are kept."""
+        """Return the number of cells."""
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:

@@ -96,7 +96,7 @@ class ListedMail(Struct, frozen=True, gc=False):
 
 
 class Unnamed:
-    """How many received mails were counted by tallies that do not name them."""
+    """The number of received mails that were counted by tallies without their ids."""
 
     def __init__(self) -> None:
         self._number = 0

@@ -39,7 +39,7 @@ class Events(Protocol):
         """The offset after the last record by partition."""
 
     def gaps(self) -> list[Gap]:
-        """What is missing in between."""
+        """Return the ranges of offsets that are missing."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the records below `ends` in runs."""

@@ -97,7 +97,7 @@ class Worker:
 
     @property
     def kafka(self) -> str:
-        """Why nothing is read from Kafka; "" if it is."""
+        """The reason why nothing is read from Kafka; "" while records are read."""
         return self.status.waiting_for
 
     def _open(self) -> EventFeed:

@@ -28,8 +28,8 @@ from services.billing.core.closing.lines import (
 )
 
 FORMAT: Final = "sluice.statement/1"
-# What is billed, and in which month each event counts (docs/billing.md). A statement names the
-# version under which it was counted.
+# The version of the rules that say which events are billed, and in which month
+# (docs/billing.md). A statement names the version under which it was counted.
 POLICY: Final = "1"
 
 

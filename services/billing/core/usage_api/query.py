@@ -33,7 +33,7 @@ class QueryFault(Exception):
 
 
 class Filters(Struct, frozen=True):
-    """Which rows; None for all."""
+    """The rows to show; None in a field means all."""
 
     client: str | None = None
     mailing_id: str | None = None
@@ -63,7 +63,7 @@ class Query(Struct, frozen=True):
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """Where a page ended."""
+    """The place where a page ended."""
 
     query: str  # its digest
     views: tuple[str, ...]  # their ids, by month

@@ -208,7 +208,7 @@ def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
 
 
 def days_of(month: str) -> int:
-    """How many days a month has."""
+    """Return the number of days of a month."""
     begin = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
     after = next_month(month)
     return (datetime(int(after[:4]), int(after[5:]), 1, tzinfo=UTC) - begin).days

@@ -48,7 +48,7 @@ class Bookkeeper:
 
     @property
     def fault(self) -> str:
-        """Why the last step failed; "" if it did not."""
+        """The reason why the last step failed; "" if it did not."""
         return self._fault
 
     def start(self) -> None:

@@ -199,7 +199,7 @@ class Closer:
 
 
 def _missing(month: str, found: Snapshot, ends: LogEnds) -> str:
-    """Why the counts are not complete for this month; "" if they are."""
+    """Return why the counts are not complete for this month; "" if they are."""
     return why_incomplete(progress_of(found), month, ends.log, ends.ends)
 
 

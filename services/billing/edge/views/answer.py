@@ -52,7 +52,7 @@ class Answer(Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """Why months are not complete."""
+        """The reasons why months are not complete."""
         found = (each.reason for each in self.standings if not each.complete)
         return "; ".join(dict.fromkeys(found))
 

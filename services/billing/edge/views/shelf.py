@@ -99,7 +99,7 @@ class Shelf:
         self._sorting: dict[str, threading.Lock] = {}
 
     def state(self) -> Snapshot:
-        """How far counting is, without cells. Raises StoreUnavailable."""
+        """Return how far counting is, without cells. Raises StoreUnavailable."""
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
