@@ -18,7 +18,7 @@ from shared.topics.names import EVENTS, RETRY_TOPICS_S, deferred, outbound
 from shared.topics.records import Event, EventType
 
 _READ_S: Final = 300.0
-# The mail of others arrives within so many seconds.
+# The seconds in which the mail of others arrives.
 MOST_OTHERS_S: Final = 5.0
 # Once by validate, and once more while it waits for its turn.
 MOST_WRITTEN: Final = 2

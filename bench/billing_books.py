@@ -1,6 +1,6 @@
 """Measures the books of billing over a month of many cells: how long, and how much memory.
 
-Each step runs in a process of its own, beside a real Kafka and the store: a checkpoint is written,
+Each step runs in a separate process, beside a real Kafka and the store: a checkpoint is written,
 the month is closed, the statement is verified and the cells are recounted from events, the
 statement is archived and verified from there, and lost cells are restored. Events are made on the
 way, not read from Kafka, so verifying and recounting are without the cost of reading.
@@ -146,7 +146,7 @@ def _event(number: int) -> _Record:
 
 
 def measure(cells: int, postgresql: str = "", only: Sequence[str] = ()) -> Result:
-    """Measure with so many cells all steps, or only some.
+    """Measure all steps, or only some, with this number of cells.
 
     Raises PartNotStarted if Kafka or Redis cannot be started, UsageError for an unknown step.
     """

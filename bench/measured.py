@@ -88,5 +88,5 @@ def row(name: str, figure: Figure, note: str, *, at_us: float, digits: int) -> t
 
 
 def per_second(us: float) -> int:
-    """Messages per second at so many microseconds each."""
+    """Return messages per second from microseconds per message."""
     return int(1e6 / us)

@@ -60,7 +60,7 @@ class Result(Struct, frozen=True):
 
 
 def measure(requests: int, connections: int) -> Result:
-    """Measure so many requests. Raises PartNotStarted."""
+    """Measure this number of requests. Raises PartNotStarted."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     folder = paths.run_folder(name)
     options = StackOptions(name=name, folder=folder, services=(API,), sink=False, restart=False)

@@ -61,7 +61,7 @@ def tool_environment(environ: dict[str, str]) -> dict[str, str]:
 def tls_hint(output: str, environ: dict[str, str]) -> str:
     """The advice if a download failed because a certificate is not trusted; "" otherwise.
 
-    A company's proxy that inspects TLS has a CA of its own, which neither uv nor pip knows.
+    A company's proxy that inspects TLS has its own CA, which neither uv nor pip knows.
     """
     if TLS_FAULT.search(output) is None:
         return ""

@@ -1,6 +1,6 @@
 """One process of a pipeline: its specification, and the running process.
 
-Owns: starting (through parent_death.py, in a process group of its own, with output to a log file),
+Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
 signalling and ending one process. Does not own: when this happens (supervisor.py). Another way to
 start a process can be given: the tests fork one that has imported its modules.
 Guarantees: when `end` returns, the whole process group has ended.

@@ -149,7 +149,7 @@ def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
 
 def _domain(domain: str, mail_id: str) -> str:
     if bool(domain) == bool(mail_id):
-        raise click.UsageError("say which dialogs are shown: --domain or --mail-id, one of them")
+        raise click.UsageError("name the dialogs to show: either --domain or --mail-id")
     return require_domain(domain) if domain else ""
 
 

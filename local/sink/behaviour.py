@@ -7,7 +7,7 @@
 | `full-...` | 452 4.2.2 at RCPT, always |
 | `policy-...` | 550 5.7.1 after DATA |
 | `tarpit-...` | accepted, every answer from RCPT on is delayed by a second |
-| `slow-<ms>-...` | accepted, the answer after DATA is delayed by so many ms (at most 10 min) |
+| `slow-<ms>-...` | accepted, the answer after DATA is delayed by `<ms>` ms (at most 10 min) |
 | `return-...` | accepted; then a delivery report (5.1.1) comes back to the return path |
 | `complain-...` | accepted; then a complaint comes back to the return path |
 | `drop-...` | first attempt: closes the connection instead of answering after DATA; then accepted |

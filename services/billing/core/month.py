@@ -45,7 +45,7 @@ def is_month(text: str) -> bool:
 
 
 def next_month(month: str, steps: int = 1) -> str:
-    """The month so many months later; earlier for a negative number."""
+    """Return the month that is this number of months later; earlier for a negative number."""
     year, number = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + steps, 12)
     return f"{year:04d}-{number + 1:02d}"
 

@@ -61,7 +61,7 @@ class View:
         after: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[UsageRow]:
-        """The rows of a grouping, in order; only those after this key, and so many."""
+        """Return at most `limit` rows of a grouping, in order, only those after the key."""
         own = [name for name in group if name != "month"]
         prefix = (self.month,) if "month" in group else ()
         if after is not None and prefix:
