@@ -11,6 +11,7 @@ cron get no output from it, not even an empty line.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -52,6 +53,14 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def escape_unwritable(as_json: bool) -> None:
+    """Escape letters that the charset of the output lacks. With `as_json` the output is UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def visible_names(names: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ a file that cannot be read, 3 Kafka is unavailable.
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections import Counter
@@ -27,6 +26,7 @@ from cli.check.files import FileFault, find_files, read_messages, shown
 from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
 from cli.clients.faults import listed, unknown_client
 from cli.options import find_kafka, kafka_options
+from cli.terminal import escape_unwritable
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
@@ -106,7 +106,7 @@ class _Asked(Struct, frozen=True):
 @kafka_options
 def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Judge the messages, print the verdicts, and end with the exit code."""
-    _write_anything(as_json)
+    escape_unwritable(as_json)
     asked = _Asked(**options)
     try:
         code_header = _header_name(asked.code_header)
@@ -228,14 +228,6 @@ def _show(console: Console, rows: Iterable[Row]) -> None:
             line.rstrip()
             console.print(Text.assemble((label.ljust(_MARGIN), style), line), soft_wrap=True)
             label = ""
-
-
-def _write_anything(as_json: bool) -> None:
-    """Let no letter of a message end the command where the terminal's charset lacks it."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":
