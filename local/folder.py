@@ -2,9 +2,9 @@
 
 A file is written whole or not at all: a start that is killed leaves the earlier file.
 
-A folder cannot be used mostly because another user, such as root, ran the pipeline before. Owns:
-the sentence that says so, with a remedy. Does not own: errors of files elsewhere, which are raised
-unchanged, and those of a running pipeline (a full disk must not end it: up.py).
+Most often a folder cannot be used because another user, such as root, ran the pipeline before.
+Owns: the sentence that says so, with a remedy. Does not own: errors of files elsewhere, which are
+raised unchanged, and those of a running pipeline (a full disk must not end it: up.py).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ counts: an event that is counted after the close stands in the statement of a la
 adding up the live counts would invoice it twice. Without Kafka the commands show the live counts
 and say so.
 
-Known are the registered clients, the clients removed and kept, and every name that was ever
+Known clients are the registered ones, those removed and kept, and every name that was ever
 counted: finance asks for the months of a client long after it was removed. If Kafka is unavailable,
 the name is not checked, and the command says so; the counts were read by then.
 """

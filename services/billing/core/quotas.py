@@ -1,9 +1,9 @@
 """Monthly quotas: what is written about them, how they are shown, how often they are counted. Pure.
 
-Used is the mail that was accepted to be sent in the month: received, less refused, suppressed and
-cancelled. A threshold has one event per quota and month, whatever the counts or the quota do
-afterwards: the state names the published thresholds, and events and state are written in one
-transaction.
+The use of a quota is the mail that was accepted in the month to be sent: received, less refused,
+suppressed and cancelled. A threshold has one event per quota and month, whatever the counts or the
+quota do afterwards: the state names the published thresholds, and events and state are written in
+one transaction.
 """
 
 from __future__ import annotations

@@ -14,12 +14,11 @@ beat, even if it has counted nothing; there is none while a keeper reads, so a k
 by the time that its own reading took. A keeper that was fenced, as after a pause, waits from then
 on.
 
-On failure: nothing is written, and the next turn compares again; a reading that failed does not
-delay it. Without
-beats another keeper tries. If the store hangs, a reading ends after its time-out, and closing what
-it left open takes a short one. The use comes from the cells, which are restored if the store loses
-them; until they are whole, it does not fall. Without Kafka, store or registry no turn takes place,
-and validate continues with the last known states.
+On failure nothing is written, and the next turn compares again; a reading that failed does not
+delay that turn. Without beats another keeper tries. If the store hangs, a reading ends after its
+time-out, and closing the reader after a shorter one. The use comes from the cells, which are
+restored if the store loses them; until they are whole, it does not fall. Without Kafka, store or
+registry no turn takes place, and validate continues with the last known states.
 """
 
 from __future__ import annotations
