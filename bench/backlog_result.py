@@ -66,12 +66,12 @@ class Memory(Struct, frozen=True):
 
     @property
     def peak(self) -> float:
-        """The peak of all."""
+        """The peak of both times."""
         return max((*self.coming, *self.standing), default=0.0)
 
     @property
     def growth(self) -> float:
-        """By how much the peak rose in the second half of the time in which the backlog stood."""
+        """The growth of the peak in the second half of the time in which the backlog stood."""
         half = len(self.standing) // 2
         before = (*self.coming, *self.standing[:half])
         return max(0.0, max(self.standing[half:], default=0.0) - max(before, default=0.0))

@@ -55,7 +55,7 @@ def times_of(found: Sequence[float]) -> Times:
 
 
 def described(result: Result) -> str:
-    """For people."""
+    """Return the result as text for people."""
     return "\n".join(
         [
             f"{result.cells:,} cells in {result.store}",

@@ -102,7 +102,7 @@ class _Record(Struct):
 
 
 class _Events:
-    """As many events as are needed for the cells, made when they are read."""
+    """The events that the cells need; each is made when it is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -284,7 +284,7 @@ def _run(name: str, parts: Parts) -> Step:
 
 
 def described(result: Result) -> str:
-    """For people."""
+    """Return the result as text for people."""
     return "\n".join(
         [
             f"{result.cells:,} cells in {result.store}",

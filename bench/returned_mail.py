@@ -24,7 +24,6 @@ _RETURNS: Final = 1_000_000
 
 
 def mail_id_of(number: int) -> str:
-    """Return the mail id of a message."""
     return ids.encode((AT_MS << 80) | number)
 
 

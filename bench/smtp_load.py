@@ -69,7 +69,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """From the first byte to the last 250; latency is from the end of DATA to the 250."""
+    """Times of a run, from the first byte to the last 250; latency begins at the end of DATA."""
 
     seconds: float
     cpu_s: float

@@ -149,6 +149,6 @@ def duration_s(text: str) -> int | None:
 
 
 def delay_s(text: str) -> int | None:
-    """As duration_s(), for a time that may be 0."""
+    """Return the same as duration_s(), for a time that may be 0."""
     match = _DURATION.fullmatch(text)
     return int(match[1]) * _UNIT_S[match[2]] if match else None

@@ -47,7 +47,6 @@ def authored(command: F, why: str = WHY) -> F:
 
 
 def author_of(name: str) -> str:
-    """Return the author of the order."""
     if name:
         return name[:MAX_TEXT_CHARS]
     try:

@@ -60,7 +60,6 @@ def _by(order: Order) -> str:
 
 
 def order_lines(orders: Sequence[Order]) -> list[str]:
-    """Return the lines of a list of orders."""
     if not orders:
         return ["no orders in force"]
     rows = [

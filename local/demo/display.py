@@ -86,7 +86,6 @@ class Display:
             self._live.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show the progress."""
         if self._live:
             seconds = time.monotonic() - self._started
             lines = progress_lines(progress, seconds, self._console.width)

@@ -105,7 +105,7 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """As day(), also for times that are not counted."""
+        """Return the same as day(), also for times that are not counted."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
 

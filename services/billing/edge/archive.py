@@ -62,7 +62,7 @@ class ArchivedRecord(Struct, frozen=True, gc=False):
 
 
 class Part(Struct, frozen=True, order=True):
-    """One file."""
+    """One file of the archive."""
 
     partition: int
     begin: int

@@ -128,7 +128,6 @@ class PostgresCells:
         self._in_transaction(lambda cursor: self._rows.empty(cursor, dropped=True))
 
     def close(self) -> None:
-        """Close the connection."""
         with self._lock:
             self._disconnect()
 

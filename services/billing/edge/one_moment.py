@@ -102,7 +102,7 @@ def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
 def by_name(
     months: Sequence[str], counts: Counts
 ) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
-    """As by_month(), with the names of the cells as they are stored."""
+    """Return the same as by_month(), with the stored names of the cells."""
     missing = set(months)
     for month, group in groupby(counts, lambda each: each[0]):
         missing.discard(month)

@@ -55,7 +55,7 @@ class KafkaEvents:
         self.committed_ends = log.committed_ends
 
     def gaps(self) -> list[Gap]:
-        """None."""
+        """Return no gaps: a log has none."""
         return []
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:

@@ -136,12 +136,12 @@ class Sums:
 
     @property
     def totals(self) -> dict[str, int]:
-        """By counter, without the adjustments and the details."""
+        """The sums by counter, without the adjustments and the details."""
         return dict(sorted(self._own.items()))
 
     @property
     def adjusted(self) -> dict[str, int]:
-        """By counter, the adjustments alone."""
+        """The sums of the adjustments alone, by counter."""
         return dict(sorted(self._adjusted.items()))
 
     def add(self, line: Line) -> None:

@@ -58,7 +58,7 @@ class Query(Struct, frozen=True):
     statement: str = ""
 
     def digest(self) -> str:
-        """Names the query in cursors and ETags."""
+        """The name of the query in cursors and ETags."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
@@ -113,12 +113,12 @@ def parse_group(text: str) -> tuple[str, ...]:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """For an address."""
+    """Return the cursor as text for a URL."""
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
 def decode_cursor(text: str, query: Query) -> Cursor:
-    """Raises QueryFault if it is not a cursor of this query."""
+    """Decode a cursor. Raises QueryFault if it is not a cursor of this query."""
     if len(text) > MAX_CURSOR_CHARS:
         raise QueryFault("cursor: it is not a cursor of this API")
     try:

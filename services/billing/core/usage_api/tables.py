@@ -40,7 +40,7 @@ class UsageRow(Struct, frozen=True, gc=False):
     details: Details
 
     def named(self, group: Sequence[str]) -> dict[str, Any]:
-        """By name, for JSON."""
+        """Return the row as a mapping of names, for JSON."""
         values = (*self.key, *self.counts, self.details)
         return dict(zip((*group, *COUNTERS, "details"), values, strict=True))
 
@@ -53,7 +53,7 @@ class Stamp(Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, str]:
-        """As text: the values of `complete` and `as_of`."""
+        """Return the values of `complete` and `as_of` as text."""
         return ("true" if self.complete else "false", utc_text(self.at_ms))
 
 
@@ -80,7 +80,7 @@ def merged(months: Sequence[Iterable[UsageRow]]) -> Iterator[UsageRow]:
 
 
 def summed(key: tuple[str, ...], rows: Iterable[UsageRow]) -> UsageRow:
-    """One row with the sums of these."""
+    """Return one row with the sums of the given rows."""
     counts, details = list(NO_COUNTS), Details()
     for row in rows:
         counts = [one + other for one, other in zip(counts, row.counts, strict=True)]
@@ -89,7 +89,6 @@ def summed(key: tuple[str, ...], rows: Iterable[UsageRow]) -> UsageRow:
 
 
 def add_details(into: Details, details: Details) -> None:
-    """Add the details of a row."""
     for counter, words in details.items():
         found = into.setdefault(counter, {})
         for word, number in words.items():
@@ -191,7 +190,7 @@ def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
 
 
 def safe(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Return the text in a form that no spreadsheet takes for a formula."""
     text = _HIDDEN_FORMULA.sub(r"\1'", text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 

@@ -72,7 +72,6 @@ class HasRoutes(Protocol):
 
 
 def page_routes() -> list[HTTPRouteHandler]:
-    """The routes of the page."""
     return [_route(path, name, media_type) for path, (name, media_type) in _FILES.items()]
 
 

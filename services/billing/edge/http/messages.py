@@ -62,7 +62,6 @@ class MessageRoutes:
         self._slots = Slots(MAX_READERS)
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes."""
         return [self._route("", "JSON lines"), self._route(CSV.suffix, "CSV")]
 
     def _route(self, suffix: str, form: str) -> HTTPRouteHandler:
@@ -118,7 +117,7 @@ class MessageRoutes:
 
 
 def count_of(answer: Answer, wanted: Wanted) -> int:
-    """Return this number from the counts."""
+    """Return the count of the wanted mails."""
     found = 0
     for row in answer.rows():
         named = row.named(("day",))

@@ -60,7 +60,6 @@ class QuotaRoutes:
         self._clock = clock
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The route."""
 
         @get(
             "/v1/quotas",

@@ -20,7 +20,7 @@ MIN_BYTES_S: Final = 64 * 1024
 
 
 class NoRoom(Exception):
-    """As many exports as are allowed at a time are running."""
+    """No further export may start: the largest allowed number is running."""
 
 
 class Slot:

@@ -113,7 +113,7 @@ class Checkpointer:
 
 
 class ReadsCheckpoints(Protocol):
-    """StatementTopic."""
+    """The methods of StatementTopic that read checkpoints."""
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -63,7 +63,6 @@ class StatementTopic:
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:
-        """Close the connections."""
         reader, self._reader = self._reader, None
         producer, self._producer = self._producer, None
         if reader is not None:

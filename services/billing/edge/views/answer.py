@@ -75,7 +75,6 @@ class Answer(Struct, frozen=True):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the views."""
         return tuple(each.id for each in self.shelved)
 
     def rows(

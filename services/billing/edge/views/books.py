@@ -57,7 +57,6 @@ class Books:
             return self._known(self._fault or ("" if is_read else _LATE))
 
     def close(self) -> None:
-        """Close the connection."""
         with self._lock:
             reading = self._reading
         if reading is not None:

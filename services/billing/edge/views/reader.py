@@ -51,7 +51,7 @@ class UnknownClient(Exception):
 
 
 class TooManyWait(Exception):
-    """As many requests as may wait at a time are waiting."""
+    """No further request may wait: the largest allowed number is waiting."""
 
 
 class CountsChanged(Exception):

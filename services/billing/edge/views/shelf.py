@@ -256,7 +256,7 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """Until when a view is used before it is replaced, which depends on how long making it took."""
+    """Return when a view has to be replaced: later if making it took long."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 
