@@ -5,7 +5,7 @@ operator (`in_doubt`); all events of a message are in one partition, in order.
 
 Owns: what counts as a fault. Does not own: the report (report.py), reading the events
 (event_log.py), finding duplicate ids among millions (doubles.py), looking at the queues
-(cli/audit/queues.py).
+(cli/queue/reading.py).
 
 Final events are counted below one offset of the log and tallies below a later one, so the tally of
 every counted final event is counted too. A negative number of waiting messages is therefore a
