@@ -2,7 +2,7 @@
 
 Owns: the commands except `import` (importing.py). Does not own: the records
 (shared/topics/suppressions.py), reading and writing them (topic.py), planning a change
-(shared/suppressions/changes.py), the output (options.py). The commands read and write Kafka, so
+(shared/suppressions/entries.py), the output (options.py). The commands read and write Kafka, so
 they work without Redis; only the confirmation that a change is in force needs it. Reading takes
 about a minute for 5 million entries.
 """
