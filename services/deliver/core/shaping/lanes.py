@@ -1,12 +1,12 @@
-"""How fast the lanes are read: a lane whose provider takes no more now is left in Kafka. Pure.
+"""How fast the lanes are read: while a lane's provider takes no more mail, it stays in Kafka. Pure.
 
-A lane of one provider is its queue: what its limit does not allow soon (room.py) stays unread, and
-while the provider is suspended nothing is read. So a backlog of any length costs neither memory nor
-a second copy. A lane whose mail goes to several destinations, such as `default`, is read on: what
-cannot be sent there is deferred until its turn (throttle.py), and stops no other mail.
+A lane of one provider is its queue: mail that its limit does not allow soon (room.py) stays unread,
+and while the provider is suspended nothing is read. So a backlog of any length costs neither memory
+nor a second copy. A lane whose mail goes to several destinations, such as `default`, is read on:
+mail that cannot be sent is deferred until its turn (throttle.py), and delays no other mail.
 
-Two threads use this: the one that reads calls hold_s() and handed(), the loop the others. Each
-operation on a set or dict is atomic.
+Two threads use this: the reading thread calls hold_s() and handed(), the loop calls the others.
+Each operation on a set or dict is atomic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_LANE: Final = "default"
 # How often a lane that is not read is looked at again.
 LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
-# After mail for a second destination, a lane counts as mixed for so long.
+# How long a lane counts as mixed after mail for a second destination.
 MIXED_S: Final = 600.0
 
 
@@ -37,7 +37,7 @@ class _Lane:
 
 
 class LaneHolds:
-    """What is known of each lane. `unix_now` returns Unix seconds."""
+    """The state of each lane. `unix_now` returns Unix seconds."""
 
     def __init__(self, suspensions: Suspensions, unix_now: Callable[[], float]) -> None:
         self._suspensions = suspensions
@@ -45,7 +45,7 @@ class LaneHolds:
         self._lanes: dict[str, _Lane] = {}
 
     def is_of_one(self, lane: str, key: str, per_s: float) -> bool:
-        """Note a destination of this lane; return whether all its mail goes to that one.
+        """Note a destination of this lane; return whether all its mail goes there.
 
         `per_s`: how much this worker may send there; 0: any amount.
         """
@@ -60,11 +60,11 @@ class LaneHolds:
         return self._now() >= state.mixed_until
 
     def handed(self, lane: str, jobs: Iterable[Hashable]) -> None:
-        """These messages of a lane were handed out."""
+        """Count messages of a lane that were handed out."""
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
-        """This message begins, or will not; it no longer waits."""
+        """Count off a message that no longer waits, whether it begins or not."""
         state = self._lanes.get(lane)
         if state is not None:
             state.waiting.discard(job)

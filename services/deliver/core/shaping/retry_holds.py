@@ -1,19 +1,20 @@
-"""How retry topics are read: mail that waits for a limit is read when there is room for it. Pure.
+"""When mail on retry topics that waits for a limit is read: as soon as there is room for it. Pure.
 
-Mail that a limit has turned away gets a turn by the rate at which mail went then (turns.py). That
-is an estimate, so it is read
+Mail that a limit has turned away gets a turn by the rate at which mail was sent then (turns.py).
+That is an estimate, so it is read
 
-- later, if more comes back than goes, or its site is slow: it would find no room and be written to
-  Kafka once more. Other mail on the same partition waits behind it, so a record is held at most as
-  long after it was due as the records of its topic may be late anyway (JITTER_SHARE), but LEAST_S.
-  Mail of a limit that will not allow it for long, or that is suspended, is not held;
-- earlier, if more goes than comes back: as fast as its limit allows, while little mail waits for
-  that and nothing is suspended.
+- later, if more mail comes back than can be sent, or if its site is slow: it would find no room and
+  be written to Kafka once more. Other mail on the same partition waits behind it, so a record is
+  held after its due time at most as long as the records of its topic may be late anyway
+  (JITTER_SHARE), but at least LEAST_S. Mail of a suspended destination, or of a limit that will not
+  allow it for long, is not held;
+- earlier, if less mail comes back than can be sent: as fast as its limit allows, while little mail
+  waits for the limit and nothing is suspended.
 
 Owns: when mail of a retry topic is read, if not when it is due. Does not own: whether mail that was
-read may wait (group.py), the reading (shared/stream/). Two threads use this: the one that reads
-calls wait_s(), the loop the others. It reads numbers that the loop changes; a wrong one costs one
-message a copy more, or LOOK_S.
+read may wait (group.py), the reading (shared/stream/). Two threads use this: the reading thread
+calls wait_s(), the loop calls the others. It reads numbers that the loop changes; a wrong number
+costs one more copy of a message, or LOOK_S.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from shared.mail.domains import domain_of
 from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
 from shared.topics.records import Envelope
 
-# How often a record that is held is looked at again, and one whose turn is to come.
+# How often a held record, and a record whose turn has not come, are looked at again.
 LOOK_S: Final = 0.1
 EARLY_LOOK_S: Final = 0.25
 # How long a record may be held after it was due.
 LEAST_S: Final = 30.0
 MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
-# Of a limit on bytes, so many messages are read early in FILL_S.
+# The messages that are read early in FILL_S under a limit on bytes.
 FEW: Final = 16
 _MOST_LATE_S: Final = {
     deferred(step): min(MOST_S, max(LEAST_S, JITTER_SHARE * delay_s))
@@ -50,9 +51,9 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """How many messages of a group may be read early: no more than its limit allows.
+    """The messages of a group that may be read early: no more than its limit allows.
 
-    What was read is not seen to wait at once.
+    Needed because a message that was read does not count as waiting at once.
     """
 
     __slots__ = ("left", "until")
@@ -82,7 +83,7 @@ class RetryHolds:
         self.slow_sites: frozenset[str] = frozenset()
 
     def note(self, envelope: Envelope, group: Group) -> None:
-        """A message was turned away, or came back; it is of this group."""
+        """Note the group of a message that was turned away or came back."""
         key = _key(envelope)
         known = self._groups.get(key)
         if known is not None and known[0] is group:

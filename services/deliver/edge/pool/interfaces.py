@@ -1,4 +1,4 @@
-"""What a pool asks its user: whether a message may go out, and what the end of one means."""
+"""The questions of a pool to its user: may a message be sent, and what does its end mean?"""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from services.deliver.core.attempt.results import (
 
 
 class Permission(ABC):
-    """The permission for one message. Any callable that returns a bool may stand in for one."""
+    """The permission for one message. Any callable that returns a bool may be used instead."""
 
     @abstractmethod
     def __call__(self) -> bool:
-        """Take the message up; return False if nothing may be sent."""
+        """Claim the message; return False if nothing may be sent."""
 
     @abstractmethod
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Begin what has to be done before the message is taken up; return False if nothing has.
+        """Begin the steps that are needed before the claim; return False if none are needed.
 
-        `ready` is called once that is done, in the event loop and not before this has returned:
-        with False if the message must not be sent. A connection is kept for it meanwhile.
+        `ready` is called once they are done, in the event loop and not before this has returned:
+        with False if the message must not be sent. A connection is kept for the message meanwhile.
         """
 
 
