@@ -6,8 +6,9 @@ cannot be used after most errors. The producer is then discarded and the next co
 new one, whose epoch fences the old one and whose start ends or completes the old transaction. The
 caller then reads its committed offsets again to learn which of the two happened.
 
-If a commit hangs, the Watchdog ends the process; docs/decisions/0003-lost-transactions.md says why
-not sooner.
+A partition that cannot be written although the brokers answer, for example because it lacks in-sync
+replicas, loses the transaction, too: the records are written again until it can. If a commit hangs,
+the Watchdog ends the process; docs/decisions/0003-lost-transactions.md says why not sooner.
 """
 
 from __future__ import annotations
@@ -15,20 +16,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
-from shared.stream.kafka_python.producing import ask_for_topics, discard
+from shared.stream.kafka_python.producing import ask_for_topics, discard, unwritten
 from shared.stream.sending import offset_of, send_all
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+# How long the records of a transaction may take while the brokers answer, in equal parts. Nobody
+# polls meanwhile: together they are less than the poll interval and the watchdog's limit.
+FLUSH_S: Final = 10.0
+MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
@@ -167,7 +173,7 @@ class TransactionalProducer:
         hit(f"{service}.offsets_sent")
         # A failed record must never count as written. The library commits all the same if a record
         # could not be written for delivery_timeout_ms: only some errors end its transaction.
-        producer.flush()
+        self._flush(producer)
         for output, future in zip(outputs, futures, strict=True):
             if future.failed() and not is_lost_with_its_topic(output.topic, future.exception):
                 raise future.exception
@@ -175,6 +181,21 @@ class TransactionalProducer:
             placed += require_offsets([offset_of(future) for future in futures])
         producer.commit_transaction()
         hit(f"{service}.committed")
+
+    def _flush(self, producer: KafkaProducer) -> None:
+        """Wait until all records are written or have failed. Raises KafkaTimeoutError.
+
+        While no broker answers it goes on waiting: the transaction may still commit.
+        """
+        missed = 0
+        while missed < MAX_FLUSHES:
+            try:
+                producer.flush(FLUSH_S)
+                return
+            except KafkaTimeoutError:
+                missed = 0 if self._watchdog.is_away() else missed + 1
+        waiting = ", ".join(f"{topic}/{partition}" for topic, partition in unwritten(producer))
+        raise KafkaTimeoutError(f"not written within {MAX_FLUSHES * FLUSH_S:g} s: {waiting}")
 
     def close(self) -> None:
         """Close the producer; the successor ends a transaction that is still open."""

@@ -57,7 +57,7 @@ class Watchdog:
         """`is_away` returns whether the brokers are unavailable; called once a step is slow."""
         self._limit_s = limit_s
         self._end = end
-        self._is_away = is_away
+        self.is_away = is_away
         self._lock = threading.Lock()
         self._due: float | None = None
         self._step = ""
@@ -83,7 +83,7 @@ class Watchdog:
             due, now = self._due, monotonic()
             if due is None or due - now > self._limit_s / 2:
                 continue
-            if self._is_away():
+            if self.is_away():
                 with self._lock:
                     if self._due is not None:
                         self._due = monotonic() + self._limit_s

@@ -10,7 +10,7 @@ from kafka.errors import TopicAlreadyExistsError
 from kafka.structs import TopicPartition
 
 from shared.stream.client import ClientOptions, make_admin, make_consumer, make_producer
-from shared.stream.transactions import Output
+from shared.stream.transactions import Output, TransactionLost
 from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
 from tests.support.patience import PATIENCE_S
@@ -26,6 +26,19 @@ def eventually(holds: Holds) -> None:
     while not holds():
         assert time.monotonic() < until, "waited too long"
         time.sleep(0.05)
+
+
+def repeat_lost(step: Callable[[], object]) -> None:
+    """Repeat a step while it loses its transaction, as a service does."""
+
+    def is_done() -> bool:
+        try:
+            step()
+        except TransactionLost:
+            return False
+        return True
+
+    eventually(is_done)
 
 
 def member(bootstrap: str, name: str, *, static: bool = False) -> ClientOptions:

@@ -8,7 +8,7 @@ Written for kafka-python 3.0.12:
   be removed when tests/chaos/test_broker_stop.py passes without it.
 - close() flushes first and would wait for an unavailable broker (discard).
 - A producer has no method that says whether it knows a topic (knows, known_partitions,
-  wait_for_topic).
+  wait_for_topic), or which partitions its records wait for (unwritten).
 - It asks for the metadata of a topic when the first record for it is sent, which waits for the
   answer, about 0.1 s for each topic (ask_for_topics).
 """
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 # One answer may belong to an earlier request, which did not name the topic.
 _MOST_MISSED: Final = 2
@@ -60,6 +61,11 @@ def known_partitions(producer: Any, topic: str) -> Collection[int]:
     """The partitions of a topic; none if the producer does not know it (see knows)."""
     found: Collection[int] = producer._metadata.partitions_for_topic(topic) or ()
     return found
+
+
+def unwritten(producer: Any) -> list[TopicPartition]:
+    """Return the partitions for which records wait, sorted."""
+    return sorted({batch.topic_partition for batch in producer._accumulator._incomplete.all()})
 
 
 def ask_for_topics(producer: Any, topics: Collection[str]) -> None:

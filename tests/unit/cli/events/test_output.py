@@ -1,6 +1,7 @@
 """How events and messages are shown, at a terminal and elsewhere."""
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from cli.events.output import event_lines, story_lines
@@ -14,15 +15,17 @@ REPLY = "451 4.7.1 Greylisting in action, please come back later, after some min
 NARROW = (80, 100)
 
 
+DATA = MailEvent(
+    client="shop",
+    mailing_id="spring",
+    recipient=RECIPIENT,
+    at_ms=1_795_467_600_000,
+    metadata={"order": "7"},
+)
+
+
 def event(kind: EventType, **fields: object) -> Event:
-    data = MailEvent(
-        client="shop",
-        mailing_id="spring",
-        recipient=RECIPIENT,
-        at_ms=1_795_467_600_000,
-        metadata={"order": "7"},
-        **fields,
-    )
+    data = replace(DATA, **fields)
     return Event(event_id(MAIL_ID, kind, data.attempt), kind, MAIL_ID, data)
 
 
