@@ -28,5 +28,5 @@ def for_back(share: float, *, is_scarce: bool) -> float:
 
 
 def nearly_full(share: float, *, is_scarce: bool) -> float:
-    """The number from which on mail whose turn has come stays on its topic (retry_holds.py)."""
+    """The number from which on mail whose turn has come stays on its topic (holds.py)."""
     return NEARLY_FULL * for_back(share, is_scarce=is_scarce)
