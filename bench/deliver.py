@@ -55,7 +55,7 @@ from bench.smtp_sink import program
 from local.parts import redis_server
 from local.parts.credentials import make_certificate
 from services.deliver.edge.signing.signer import FixedKeys, Signer
-from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
+from shared.mailauth.dkim_keys.folder import PrivateKey, algorithm_of
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
 from shared.runtime.machine import calm_collector, keep_freed_memory

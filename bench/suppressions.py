@@ -21,13 +21,12 @@ from msgspec import Struct
 from local.parts import ports, redis_server
 from local.supervisor import Supervisor
 from services.validate.core.batch import Judged
-from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
+from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Passed
-from shared.responses.counting.batch import Judging, count_batch, read_batch
+from shared.responses.counting.batch import CountingRules, Judging, count_batch, read_batch
 from shared.responses.counting.counting import BounceCounter, Limits
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.responses.counting.merging import Merged, Source
-from shared.responses.counting.reviewing import CountingRules
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.store.suppressions import SuppressionStore, encode_entry

@@ -20,7 +20,7 @@ from msgspec import Struct
 from cli.stack import paths
 from cli.suppressions.topic import write_records
 from local.stack import Stack, StackOptions
-from services.validate.edge.suppression.follower import SuppressionFollower
+from services.validate.edge.suppression_view import SuppressionFollower
 from shared.runtime.clock import SystemClock
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect

@@ -25,11 +25,10 @@ from services.deliver.edge.sources import selecting as source_selecting
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
 from services.validate import api_app
-from services.validate.edge import batch_processor
+from services.validate.edge import batch_processor, suppression_view
 from services.validate.edge.platform_api import unsubscribe
-from services.validate.edge.responses import metrics as response_metrics
+from services.validate.edge.responses import opening as counting
 from services.validate.edge.returns import metrics as returns_metrics
-from services.validate.edge.suppression import follower
 from shared.runtime import health
 from shared.runtime.telemetry import Metric
 from shared.smtp.reply import Reply
@@ -91,14 +90,14 @@ METRICS: Final = (
     Exported(
         "validate",
         counters=(
-            response_metrics.RECORDS,
-            response_metrics.ENTRIES,
-            response_metrics.UNREADABLE,
-            response_metrics.RESTARTS,
-            response_metrics.HELD,
+            counting.RECORDS,
+            counting.ENTRIES,
+            counting.UNREADABLE,
+            counting.RESTARTS,
+            counting.HELD,
             *returns_metrics.ALL,
         ),
-        gauges=(response_metrics.LAG, response_metrics.INCIDENTS, follower.UNREADABLE),
+        gauges=(counting.LAG, counting.INCIDENTS, suppression_view.UNREADABLE),
     ),
     Exported("deliver", gauges=(orders.ORDERS, orders.UNREADABLE, orders.STALE)),
     Exported(

@@ -24,7 +24,7 @@ from services.validate.core.returns.windows import Policy
 from services.validate.edge.returns.metrics import register_metrics
 from services.validate.edge.returns.processor import ReturnsProcessor, Tools
 from shared.registry.client import Client
-from shared.responses.counting.batch import Judging, count_batch, read_batch
+from shared.responses.counting.batch import CountingRules, Judging, count_batch, read_batch
 from shared.responses.counting.counting import (
     BounceCounter,
     Limits,
@@ -33,7 +33,6 @@ from shared.responses.counting.counting import (
 )
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.responses.counting.merging import Merged, Source
-from shared.responses.counting.reviewing import CountingRules
 from shared.responses.reading import understand
 from shared.responses.rules.model import Rules
 from shared.runtime.clock import FakeClock

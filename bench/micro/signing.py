@@ -20,7 +20,7 @@ from msgspec import Struct, to_builtins
 from bench.opendkim import RSA_BITS
 from services.deliver.core.signing.dkim import Identity, Signable
 from services.deliver.edge.signing.signer import FixedKeys, Signer
-from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
+from shared.mailauth.dkim_keys.folder import PrivateKey, algorithm_of
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
 from shared.smtp.content import with_crlf

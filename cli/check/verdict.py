@@ -16,10 +16,9 @@ from msgspec.structs import replace
 from cli.check.files import Message
 from cli.check.lines import HeaderLine, header_lines, line_to_fix, lines_meant, printable
 from cli.check.notes import notes_for_date, notes_for_smtp
-from shared.mail.headers import CODE_HEADER, Defect, scan
+from shared.mail.headers import CODE_HEADER, Defect, scan, scan_normal_form
 from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.submission.checks import case_of
-from shared.submission.normal_form import scan_normal_form
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 

@@ -30,9 +30,8 @@ from cli.domains import require_domain
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import kafka_options
 from shared.mail.domains import normalise
-from shared.mailauth.dkim_keys.files import RSA_BITS, KeyFault, PrivateKey
-from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
-from shared.mailauth.dkim_keys.table import TABLE, Key, KeyEntry
+from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, add_keys, read_table
+from shared.mailauth.dkim_keys.table import RSA_BITS, TABLE, Key, KeyEntry
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import UsageError

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.folder import PrivateKey
 from shared.mailauth.dkim_keys.table import KeyEntry
 from shared.mailauth.dkim_record import KeyRecordError, parse_record, public_key_of
 from shared.mailauth.spf.evaluation import Away, Rows

@@ -13,8 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from cli.control.planning import delay_s
-from shared.mailauth.dkim_keys.files import make_key
-from shared.mailauth.dkim_keys.folder import NewKey
+from shared.mailauth.dkim_keys.folder import NewKey, make_key
 from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
 
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.folder import PrivateKey
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 
 

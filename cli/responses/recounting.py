@@ -18,11 +18,10 @@ from msgspec import Struct
 from cli.suppressions.topic import read_records
 from shared.registry.client import Client
 from shared.registry.store.view import load_registry
-from shared.responses.counting.batch import Step, read_batch
+from shared.responses.counting.batch import CountingRules, Step, read_batch
 from shared.responses.counting.counting import Limits
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.merging import Source
-from shared.responses.counting.reviewing import CountingRules
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline

@@ -28,8 +28,8 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from cli.terminal import progress_bar
 from shared.plurals import counted
+from shared.responses.counting.batch import rules_of
 from shared.responses.counting.incidents import Incidents, decode_incidents
-from shared.responses.counting.reviewing import rules_of
 from shared.responses.counting.rewinding import Change
 from shared.settings.sections import KafkaSettings
 from shared.store.counters import INCIDENTS_FIELD, CounterStore

@@ -11,7 +11,7 @@ import click
 from cli.clients.faults import unknown_client
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.registry.client import Client
 from shared.registry.store.view import load_known, load_registry
 from shared.runtime.clock import now_ms

@@ -27,7 +27,7 @@ from local.sink.journal import Journal
 from local.sink.returning import Returning
 from shared.settings.addresses import listening_fault, split_address
 from shared.smtp.extensions import all_but_auth
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 
 # Larger than any message of ours, so that the sink does not limit what is sent.
 MAX_CONTENT_BYTES: Final = 10_485_760

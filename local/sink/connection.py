@@ -30,7 +30,7 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import State
 

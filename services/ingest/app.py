@@ -2,7 +2,7 @@
 
 By default one process reads the intakes and serves the doors. With `ingest.reads_intakes` off it
 only serves the doors that it has addresses for: it joins no consumer group, so any number of them
-may run, beside processes that read the intakes or have the same doors. A message belongs to the
+may run beside processes that read the intakes or have the same doors. A message belongs to the
 process that its client is connected to, and nothing is handed over between processes.
 """
 
@@ -31,12 +31,12 @@ from shared.stream.relay import Relay
 from shared.topics import names
 
 REGISTRY_LOOK_S: Final = 0.2
-# How long a topic that somebody creates by hand may keep the broker's default configs.
+# A topic that is created by hand may keep the broker's default configs for this long.
 INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop. Raises UsageError if the settings leave nothing to do."""
+    """Work until asked to stop. Raises UsageError if the settings enable no work."""
     require_work(settings.ingest)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
@@ -111,7 +111,7 @@ def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientVi
 
 @contextmanager
 def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
-    """Have a door listen; at the end wait until it has answered everything."""
+    """Have a door listen; at the end wait until it has answered all messages."""
     door.start()
     try:
         yield
@@ -123,7 +123,7 @@ def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
 def _wait_for_registry(view: ClientView, stop: Stop) -> None:
     """Wait for the registry before listening.
 
-    Without it each login would get 535, after which some clients never try again.
+    Without the registry each login would get 535, after which some clients never try again.
     """
     while not (stop.is_set() or view.wait_ready(REGISTRY_LOOK_S)):
         pass
@@ -132,7 +132,7 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
 def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
 ) -> list[SmtpServer]:
-    """The doors for which an address is named."""
+    """The doors that the settings name an address for."""
     ingest, doors = settings.ingest, []
     if has_front_door(ingest):
         given = front.Dependencies(

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from shared.settings.addresses import PATH, ListenAddress, Network, own_name_fault
 from shared.topics.names import INTAKE_MAX_RECORD_BYTES
 
-# A record of mail.returned is the message, with less than this around it.
+# A record of mail.returned is larger than its message by less than this.
 _RECORD_ROOM_BYTES: Final = 65_536
 MOST_MESSAGE_BYTES: Final = INTAKE_MAX_RECORD_BYTES - _RECORD_ROOM_BYTES
 
@@ -29,7 +29,7 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Network, ...],
         Meta(
             max_length=64,
-            description="Load balancers before the bounce door, as `smtp_proxies`.",
+            description="Load balancers before the bounce door, in the form of `smtp_proxies`.",
         ),
     ] = ()
     bounce_host_name: Annotated[
@@ -57,7 +57,7 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
             pattern=r"^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)?\Z",
             extra={"expected": "the name of a client"},
             description="Client that gets mail to `postmaster` without a domain, and to"
-            " `postmaster@` and `abuse@` the bounce door's own name. Empty: it is refused.",
+            " `postmaster@` and `abuse@` the bounce door's own name. Empty: such mail is refused.",
         ),
     ] = ""
     bounce_max_message_bytes: Annotated[

@@ -67,7 +67,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             max_length=64,
             description="Addresses and networks of load balancers: a connection from them must"
             " begin with a PROXY protocol header, version 2, whose client address is used. Empty:"
-            " there are none, and no such header is accepted.",
+            " there are no load balancers, and no such header is accepted.",
         ),
     ] = ()
     smtp_host_name: Annotated[
@@ -151,7 +151,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             ge=8_388_608,
             le=1_099_511_627_776,
             description="Most bytes of messages being received or stored; above this limit, or"
-            " for one client above half of it or twice what is left, the reply to DATA is 451.",
+            " for one client above half of it or twice the free rest, the reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[

@@ -1,8 +1,8 @@
 """The composition root of `validate api`: the HTTP API for platforms, and one-click unsubscribing.
 
-It is a process of its own and joins no consumer group: any number of them may run behind a load
-balancer. Each follows the keys, the clients and the suppressions; it owns nothing that has to be
-restored. Its requests are answered by one event loop; what may block runs in other threads.
+It is a separate process that joins no consumer group, so any number of them may run behind a load
+balancer. Each follows the keys, the clients and the suppressions; it has no state that has to be
+restored. One event loop answers the requests; tasks that may block run in other threads.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from services.validate.edge.platform_api.app import Routes, make_app
 from services.validate.edge.platform_api.counters import REDIS_S, CounterRoutes
 from services.validate.edge.platform_api.entries import EntryFollower, EntryTable
 from services.validate.edge.platform_api.messages import Lookup, MessageRoutes
-from services.validate.edge.platform_api.pause_watch import PauseWatch
-from services.validate.edge.platform_api.request import Parts
+from services.validate.edge.platform_api.request import Parts, Workers
 from services.validate.edge.platform_api.suppressions import SuppressionRoutes
 from services.validate.edge.platform_api.unsubscribe import (
     Links,
     UnsubscribeMetrics,
     UnsubscribeRoutes,
 )
-from services.validate.edge.platform_api.workers import Workers
-from services.validate.edge.platform_api.writer import PRODUCER_MS, KafkaWriter
+from services.validate.edge.platform_api.writer import PRODUCER_MS, KafkaWriter, PauseWatch
 from services.validate.settings import ApiSettings, Settings
 from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
@@ -54,10 +52,10 @@ CERTIFICATE: Final = Metric(
     "sluice_api_certificate_expires_s",
     "Unix time in seconds at which the certificate of the API for platforms expires.",
 )
-# Look-ups in mail.events at a time, each on a connection of its own; and questions to Redis.
+# Simultaneous look-ups in mail.events, each with its own connection, and queries to Redis.
 MAX_LOOKUPS: Final = 4
 MAX_REDIS: Final = 16
-# A look-up ends by itself after its own time; connecting and closing take a few seconds more.
+# A look-up ends after its own time limit; connecting and closing take a few seconds more.
 _LOOKUP_SPARE_S: Final = 5.0
 
 

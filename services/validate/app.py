@@ -11,11 +11,9 @@ from services.validate.core.verdict import Policy
 from services.validate.edge.batch_processor import BatchProcessor, Views, register_metrics
 from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import SubmissionKeys
-from services.validate.edge.suppression.follower import UNREADABLE, SuppressionFollower
-from services.validate.edge.suppression.view import SuppressionView
+from services.validate.edge.suppression_view import UNREADABLE, SuppressionFollower, SuppressionView
 from services.validate.held_app import HeldParts, held_mail_in_thread
-from services.validate.responses_app import counting_in_thread
-from services.validate.returns_app import returned_mail_in_thread
+from services.validate.responses_app import counting_in_thread, returned_mail_in_thread
 from services.validate.settings import Settings
 from shared.quotas.view import QuotaView
 from shared.registry.store.kept import WithRemoved
@@ -99,7 +97,7 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
 
 @contextmanager
 def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
-    """Read returned mail and count bounces in threads of their own, where the settings say so."""
+    """Read returned mail and count bounces in their own threads, if the settings say so."""
     if not settings.validate.counts_bounces:
         yield
         return

@@ -1,4 +1,4 @@
-"""The composition root of held mail: mail.held in, what validate writes out.
+"""The composition root of held mail: mail.held in, the topics of validate out.
 
 It runs in a thread of every validate process (edge/held/sweeper.py).
 """

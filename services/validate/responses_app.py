@@ -1,27 +1,37 @@
-"""The composition root of the responses worker: bounces are counted, recipients suppressed.
+"""The composition root of responses: bounces are counted, returned mail is read and forwarded.
 
-It runs in a thread of `validate serve`, or alone as `validate responses`.
+Both run in threads of `validate serve`, or alone as `validate responses`. One process counts; all
+of them read returned mail: they share the partitions, and one client's mail is on one partition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from kafka.errors import FencedInstanceIdError
 from msgspec.structs import replace
 
-from services.validate.edge.responses.metrics import register_metrics
-from services.validate.edge.responses.opening import WorkerParts
+from services.validate.core.lanes import Lanes
+from services.validate.core.returns.identity import Verification
+from services.validate.core.returns.windows import Policy
+from services.validate.edge.responses.opening import WorkerParts, register_metrics
 from services.validate.edge.responses.worker import ELECTION_TOPIC, SERVICE, ResponsesWorker
-from services.validate.returns_app import returned_mail_in_thread
+from services.validate.edge.returns.metrics import register_metrics as register_returns_metrics
+from services.validate.edge.returns.processor import SERVICE as RETURNS
+from services.validate.edge.returns.processor import ReturnsProcessor, Tools
+from services.validate.edge.returns.worker import ReturnsWorker, WindowLog
+from services.validate.edge.returns.worker import WorkerParts as ReturnsParts
 from services.validate.settings import Settings
 from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.counting.incidents import IncidentPolicy
+from shared.responses.rules.loading import load_rules
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.runtime.side_thread import in_side_thread
+from shared.settings.return_keys import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
 from shared.stream.kit import StreamKit
@@ -59,6 +69,14 @@ def counting_in_thread(
     return in_side_thread("responses", "counting bounces", worker.run, running)
 
 
+def returned_mail_in_thread(
+    settings: Settings, running: Running, view: ClientView
+) -> AbstractContextManager[None]:
+    """Read returned mail in a thread while the block runs. Raises UsageError."""
+    worker = _returns_worker(settings, running, view)
+    return in_side_thread("returns", "reading returned mail", worker.run, running)
+
+
 def _worker(settings: Settings, running: Running, view: ClientView) -> ResponsesWorker:
     named = replace(running, service=SERVICE)
     kit = StreamKit(settings.kafka, settings.runtime, named)
@@ -83,3 +101,43 @@ def _worker(settings: Settings, running: Running, view: ClientView) -> Responses
     )
     running.health.add_ready("responses", worker.why_waiting)
     return worker
+
+
+def _returns_worker(settings: Settings, running: Running, view: ClientView) -> ReturnsWorker:
+    named = replace(running, service=RETURNS)
+    kit = StreamKit(settings.kafka, settings.runtime, named)
+    producer = kit.producer(RETURNS)
+    validate = settings.validate
+    tools = Tools(
+        rules=load_rules(),
+        lanes=Lanes(validate.lanes),
+        policy=Policy(validate.forwards_per_window, validate.forward_window_s * 1000),
+        verification=_verification(settings),
+        partitions_of=producer.partitions_for,
+    )
+    metrics = register_returns_metrics(running.counters)
+    worker = ReturnsWorker(
+        ReturnsParts(
+            make_consumer=kit.consumer(topics=(names.RETURNED,)),
+            producer=producer,
+            processor=ReturnsProcessor(WithRemoved(view), tools, running.clock, metrics),
+            windows=WindowLog(kit.options, running.clock),
+            failpoints=kit.failpoints,
+        )
+    )
+    running.health.add_ready("returns", lambda: worker.status.waiting_for)
+    return worker
+
+
+def _verification(settings: Settings) -> Callable[[], Verification | None]:
+    """Return a function that returns the current keys and the age for verifying return paths."""
+    keys_file = load_return_keys(settings.return_path)
+    if keys_file is None:
+        return lambda: None
+    days_valid = settings.return_path.days_valid
+
+    def verification() -> Verification:
+        keys_file.refresh()
+        return Verification(keys_file.keys, days_valid)
+
+    return verification

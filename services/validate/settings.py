@@ -67,7 +67,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="Whether `validate serve` also reads returned mail and counts bounces. One"
             " process of all counts, the others stand by. If off, `validate responses` must run as"
-            " a process of its own."
+            " a separate process."
         ),
     ] = True
     forwards_per_window: Annotated[
@@ -98,7 +98,8 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=99,
-            description="They must also be more than this percentage of the provider's outcomes.",
+            description="An incident opens only if they are also more than this percentage of the"
+            " provider's outcomes.",
         ),
     ] = 50
     incident_window_s: Annotated[
@@ -109,7 +110,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         dict[_Lane, tuple[Domain, ...]],
         Meta(
             description="Recipient domains by lane; all others use the lane `default`. The value"
-            " replaces the shipped lanes: name those that are to stay (lanes.md)."
+            " replaces the shipped lanes: repeat those that should stay (lanes.md)."
         ),
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
@@ -125,7 +126,7 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "127.0.0.1"
     http_port: Annotated[
-        int, Meta(ge=0, le=65535, description="Port for it; 0 picks a free one.")
+        int, Meta(ge=0, le=65535, description="Port of the API; 0 picks a free one.")
     ] = 8026
     tls_certificate_file: Annotated[
         str,
@@ -152,7 +153,8 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=600,
-            description="Seconds after which a look-up of messages ends with what it has found.",
+            description="Seconds after which a look-up of messages ends with the events found so"
+            " far.",
         ),
     ] = 20.0
     unsubscribe_days_valid: Annotated[

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 

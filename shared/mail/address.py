@@ -1,9 +1,9 @@
 """Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: the decision whether a value is one valid address, form by form in docs/rules.md; the
-normal form, in which the same mailbox has the same text: the local part unquoted if possible,
-the domain as lower-case A-labels. The local part is case-sensitive (RFC 5321, 2.4).
-Does not own: the header line around it (headers.py).
+Owns: the decision whether a value is one valid address, form by form in docs/rules.md; the normal
+form, in which the same mailbox has the same text: the local part unquoted if possible, the domain
+as lower-case A-labels; the comparison form (comparable()). The local part is case-sensitive
+(RFC 5321, 2.4). Does not own: the header line around it (headers.py).
 Guarantees: it never raises; the work is linear in the length. The fast path for plain ASCII gives
 exactly the same result as the tokens; a test compares the two.
 """
@@ -11,7 +11,6 @@ exactly the same result as the tokens; a test compares the two.
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 from typing import Final
 
@@ -39,28 +38,38 @@ class ParsedAddress(Struct, frozen=True):
 Parsed = ParsedAddress | AddressFault
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+
 _DOT_ATOM: Final = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*+"
+
 _PLAIN: Final = re.compile(
     rf"[ \t]*+(?:(\"[ !#-\[\]-~]*+\"|(?!\.)[{_ATEXT} \t.]*+)"
     rf"[ \t]*+<({_DOT_ATOM})@([A-Za-z0-9.-]++)>"
     rf"|({_DOT_ATOM})@([A-Za-z0-9.-]++))[ \t]*+".encode()
 )
+
 _UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
+
 _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
+
 # ASCII controls except the tab; C1 controls, line and paragraph separators, lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 # C1 controls and escapes are allowed: Windows-1252 declared as ISO 8859-1 gives C1 controls, and
 # malformed ISO 2022 gives escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
+
 _TOKEN: Final = re.compile(
     rf"(?P<space>[ \t]++)|(?P<atom>[{_UATEXT}]++)"
     r"|(?P<quoted>\"(?:[^\"\\]|\\.)*+\")|(?P<literal>\[[^\[\]\\]*+\])|(?P<special>.)",
     re.DOTALL,
 )
+
 _ENCODED_WORD: Final = re.compile(r"=\?[^?]+\?.\?[^?]*\?=")
+
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+
 _NEEDS_BACKSLASH: Final = re.compile(r'(["\\])')
-_SYNTAX: Final = re.compile(r'[\x00-\x20()<>\[\]:;@\\,."]')
+
 
 _Token = tuple[str, str]  # kind (space, atom, quoted, literal, comment, or the special) and text
 
@@ -78,6 +87,18 @@ def parse_path(path: str) -> Parsed:
     return _cached_path(path)
 
 
+def comparable(address: str) -> str:
+    """Return the form for comparing, counting and hashing recipients; "" if it is not valid.
+
+    It is the normal form with the local part in lower case: no large provider distinguishes case,
+    and block lists, also those of hashes, ignore it. Dots and +tags are kept.
+    """
+    parsed = parse_path(address)
+    if isinstance(parsed, AddressFault):
+        return ""
+    return f"{parsed.local.lower()}@{parsed.domain}"
+
+
 @lru_cache(_CACHED_PATHS)
 def _cached_path(path: str) -> Parsed:
     parsed = parse_single(path)
@@ -87,7 +108,7 @@ def _cached_path(path: str) -> Parsed:
 
 
 def _parse_plain(octets: bytes) -> ParsedAddress | None:
-    """Parse the forms of nearly all mail; None leaves the value to the tokens."""
+    """Parse the forms of nearly all mail; None if the value must be parsed by tokens."""
     match = _PLAIN.fullmatch(octets)
     if match is None or len(octets) > MAX_VALUE_CHARS:
         return None
@@ -254,24 +275,11 @@ def _local_part(tokens: list[_Token]) -> str:
             raise NotOneAddress(Fault.LOCAL_PART)
     if _ENCODED_WORD.search(content):
         raise NotOneAddress(Fault.ENCODED)
-    if not content.isascii():
-        _check_letters(content)
+    if not content.isascii() and encoded_words.has_deceptive_letter(content):
+        raise NotOneAddress(Fault.LOCAL_PART)
     if _DOT_ATOM_TEXT.fullmatch(content):
         return content
     return '"' + _NEEDS_BACKSLASH.sub(r"\\\1", content) + '"'
-
-
-def _check_letters(content: str) -> None:
-    """Refuse invisible characters and those that another program may convert to syntax."""
-    if not unicodedata.is_normalized("NFC", content):
-        raise NotOneAddress(Fault.LOCAL_PART)
-    for letter in content:
-        if letter.isascii():
-            continue
-        if encoded_words.shows_nothing(letter):
-            raise NotOneAddress(Fault.LOCAL_PART)
-        if _SYNTAX.search(unicodedata.normalize("NFKC", letter)):
-            raise NotOneAddress(Fault.LOCAL_PART)
 
 
 def _domain(tokens: list[_Token]) -> str:

@@ -1,4 +1,4 @@
-"""Decodes RFC 2047 encoded words, and checks whether a text is visible at all.
+"""Decodes RFC 2047 encoded words, and checks whether a text is visible and unambiguous.
 
 Owns: a lenient decoder. Does not own: where encoded words are allowed (address.py).
 Guarantees: it never raises; the work is linear in the value's length. It decodes everything that
@@ -34,6 +34,7 @@ _BLANKS: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
 )
 _BLANK_RANGES: Final = ((0xFE00, 0xFE0F), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_SYNTAX: Final = re.compile(r'[\x00-\x20()<>\[\]:;@\\,."]')  # of an address
 _BLANK_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
 
 
@@ -67,6 +68,21 @@ def shows_nothing(letter: str) -> bool:
     return any(first <= ord(letter) <= last for first, last in _BLANK_RANGES)
 
 
+def has_deceptive_letter(text: str) -> bool:
+    """Whether an address with this text may look, or be read, like another one.
+
+    The text is not in NFC, or has an invisible non-ASCII character or one that another program may
+    convert to a character of the syntax.
+    """
+    if not unicodedata.is_normalized("NFC", text):
+        return True
+    return any(
+        shows_nothing(letter) or _SYNTAX.search(unicodedata.normalize("NFKC", letter)) is not None
+        for letter in text
+        if not letter.isascii()
+    )
+
+
 def _pieces(value: bytes) -> Iterator[str]:
     at = 0
     follows_word = False
@@ -95,7 +111,7 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 def is_charset(name: str) -> bool:
     """Whether a name in lower case is that of a charset of mail.
 
-    Python remembers every name that it is asked for, so it is asked for no other one.
+    Only these names are looked up, because Python caches every name that it looks up.
     """
     return _CHARSET.fullmatch(name) is not None
 

@@ -1,8 +1,8 @@
 """Guesses the sender's mistake if a message or an address cannot be parsed. Pure.
 
-The refusal always says what is wrong; a hint is added if the bytes look like a known mistake.
-Owns: these guesses and their texts. Does not own: what is refused (headers.py, address.py): a hint
-never decides. The work is bounded by the first 4,096 octets.
+A refusal always gives the fault; a hint is added if the bytes look like a known mistake.
+Owns: these guesses and their texts. Does not own: the refusals (headers.py, address.py), which a
+hint never decides. The work is bounded by the first 4,096 octets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PLACED: Final = {
 
 
 def mistake_in_bytes(content: bytes) -> str:
-    """Return why the bytes may not be a message; "" if no mistake is recognised."""
+    """Return the likely mistake in bytes that are not a message; "" if none is recognised."""
     start = content[:_LOOKED_AT_OCTETS].lstrip(b" \t\r\n")
     for magic, name in _MAGIC.items():
         if content.startswith(magic):
@@ -70,7 +70,7 @@ def mistake_in_bytes(content: bytes) -> str:
 
 
 def mistake_in_event(value: bytes) -> str:
-    """Return why the value may not be a JSON object; "" if no mistake is recognised."""
+    """Return the likely mistake in a value that is not a JSON object; "" if none is recognised."""
     hint = mistake_in_bytes(value)
     if not hint and _HEADER_LINE.match(value):
         return "it looks like a message: leave content-type out, or write message/rfc822"
@@ -78,7 +78,7 @@ def mistake_in_event(value: bytes) -> str:
 
 
 def mistake_in_address(value: str) -> str:
-    """Return what makes the address in this value invalid; "" if no mistake is recognised."""
+    """Return the likely mistake in an invalid address; "" if none is recognised."""
     parsed = parse_single(value)
     if isinstance(parsed, ParsedAddress) or parsed.fault not in _PLACED:
         return ""
@@ -136,7 +136,7 @@ def _is_utf_16(start: bytes) -> bool:
 
 
 def _is_base64(start: bytes) -> bool:
-    """Whether it is base64 that decodes to a header line."""
+    """Whether the bytes are base64 that decodes to a header line."""
     found = _BASE64.match(start)
     if found is None:
         return False

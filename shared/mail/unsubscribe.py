@@ -1,19 +1,20 @@
-"""The token of a link to unsubscribe by (RFC 8058): who unsubscribes from whose mail. Pure.
+"""The token of an unsubscribe link (RFC 8058): the recipient, the client and the message. Pure.
 
     <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
 
 The first part is the return path of the message without its prefix (verp.py): it names the mailing,
 the sub-client and the mail id, and its HMAC covers them, the client's name and a hash of the
-recipient. The second part has the two texts that the first one proves.
+recipient. The second part has the two texts whose authenticity the first part proves.
 
 The same token is in the subject of the mailto: address beside the link, and in RECIPIENT_FIELD of
 mail without a link.
 
-Owns: the form, finding it in a field. Does not own: the return path, the keys and their rotation
-(verp.py), what follows from unsubscribing (validate), the fields that carry it (deliver).
-Guarantees: nothing has to be kept to read a token; each accepted text has one meaning, and each
-meaning one text for a given day, or several that differ in the case of the recipient; read_token()
-never raises, and costs one HMAC and two hashes however long the text is. The reasons are in
+Owns: the form of a token, and finding tokens in a field. Does not own: the return path, the keys
+and their rotation (verp.py), the consequences of unsubscribing (validate), the fields that carry
+tokens (deliver).
+Guarantees: reading a token needs no stored state; each accepted text has one meaning, and each
+meaning has one text on a given day, or several that differ only in the case of the recipient;
+read_token() never raises, and costs one HMAC and two hashes for a text of any length. See
 docs/decisions/0142-unsubscribe-links.md.
 """
 
@@ -33,7 +34,7 @@ from shared.mail.verp import Keys, Refused
 
 # A client's name and an address of at most 254 octets take less.
 MAX_CHARS: Final = 700
-# Mail without a link has its token here: a complaint that hides its recipient quotes this field.
+# The field for the token in mail without a link; complaints that hide the recipient quote it.
 RECIPIENT_FIELD: Final = "X-Sluice-Recipient-Token"
 _PATH_CHARS: Final = 61
 # A token in a URL, in the subject of a mailto: address, or alone. It is case-sensitive.
@@ -43,7 +44,7 @@ _TOKENS: Final = re.compile(
 
 
 class Unsubscription(Struct, frozen=True):
-    """Who wants no more mail from whom, and the message that had the link."""
+    """The recipient who unsubscribes, from which client, and the message that had the link."""
 
     client: str
     recipient: str  # as the message was addressed
@@ -58,7 +59,7 @@ def make_token(client: str, local: str, recipient: str) -> str:
 
 
 def read_token(keys: Keys, text: str, *, today: int, days_valid: int) -> Unsubscription | Refused:
-    """Return what a token says, or why it is refused."""
+    """Return the content of a token, or the reason why it is refused."""
     named = _named(text[_PATH_CHARS:]) if _PATH_CHARS < len(text) <= MAX_CHARS else None
     if named is None:
         return Refused.FORGED
@@ -75,7 +76,7 @@ def read_token(keys: Keys, text: str, *, today: int, days_valid: int) -> Unsubsc
 
 
 def find_tokens(text: str) -> Iterator[str]:
-    """Find what may be tokens in a header field; only read_token() says which are."""
+    """Find possible tokens in a header field; only read_token() decides which are genuine."""
     return (found[0] for found in _TOKENS.finditer(text))
 
 

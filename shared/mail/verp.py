@@ -4,13 +4,13 @@
 
 The characters are 38 octets in base 32: key id (1), day (2), hash of mailing ID and sub-client (5),
 hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256 over the client's
-name and all of these. The client is the one that the sending domain belongs to.
+name and all of these. The client is the owner of the sending domain.
 
-Owns: the form, the keys' text form, signing and verifying. Does not own: the file of the keys
+Owns: the form, the text form of the keys, signing and verifying. Does not own: the file of the keys
 (shared/settings/return_keys.py), the client of a domain (shared/registry).
 Guarantees: the local part is 64 octets long (RFC 5321, 4.5.3.1.1) and means the same in upper and
-lower case; each accepted text has one meaning and each meaning one text; verify() never raises. See
-docs/decisions/0073-return-path.md for the lengths.
+lower case; each accepted text has one meaning and each meaning one text; verify() never raises.
+docs/decisions/0073-return-path.md gives the reasons for the lengths.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
-# Nearly all addresses: what may stand in them is the same whether they are valid or not.
+# Nearly all addresses match: a valid one changes only the case of its domain when it is parsed.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -73,7 +73,7 @@ class KeysFault(ValueError):
 
 
 class ReturnPath(Struct, frozen=True):
-    """What a return path carries. The hashes are those of mailing_hash() and recipient_hash()."""
+    """The content of a return path; its hashes are from mailing_hash() and recipient_hash()."""
 
     day: int  # since 1970-01-01
     mailing: bytes
@@ -97,7 +97,7 @@ class Keys:
         self._by_id = {key.id: key for key in keys}
 
     def signing(self, day: int) -> Key:
-        """Return the key that signs on this day: the newest that has begun, else the oldest."""
+        """Return the key that signs on this day: the newest that is active, else the oldest."""
         for key in self._newest_first:
             if key.first_day <= day:
                 return key
@@ -109,7 +109,7 @@ class Keys:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The ids, that of the newest key first."""
+        """The ids of the keys, the newest key first."""
         return tuple(key.id for key in self._newest_first)
 
 
@@ -168,8 +168,8 @@ def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
 def recipient_hash(mail_id: str, address: str) -> bytes:
     """Return the hash by which the return path of this message names its recipient.
 
-    The mail id is the salt: whoever gets mail cannot choose an address whose hash is that of
-    another recipient. Case is folded, because reports repeat addresses in any case.
+    The mail id is the salt, so nobody can choose an address whose hash is that of another
+    recipient. Case is folded, because reports repeat addresses in any case.
     Raises ValueError if the mail id is not valid.
     """
     text = _normal(address).lower().encode("utf-8", "surrogatepass")
@@ -201,7 +201,7 @@ def encode(keys: Keys, client: str, path: ReturnPath) -> str:
 def verify(
     keys: Keys, client: str, local: str, *, today: int, days_valid: int
 ) -> ReturnPath | Refused:
-    """Return what a return path of this client carries, or why it is refused."""
+    """Return the content of a return path of this client, or the reason why it is refused."""
     octets = _octets(local)
     key = keys.get(octets[0]) if octets else None
     if key is None:
@@ -223,7 +223,7 @@ def verify(
 
 
 def _octets(local: str) -> bytes:
-    """Return the octets of a return path; b"" if it has not the form of one."""
+    """Return the octets of a return path; b"" if the text does not have its form."""
     text = local.lower() if local.isascii() else ""
     if not text.startswith(PREFIX) or _TEXT.fullmatch(text, len(PREFIX)) is None:
         return b""

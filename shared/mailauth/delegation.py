@@ -1,7 +1,8 @@
 """Judges the delegation of a client's sending domain: MX, SPF, DKIM, DMARC. Pure.
 
-Owns: what is correct, what is a fault, and the record that fixes it. Does not own: DNS queries (the
-caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM keys (dkim_record.py).
+Owns: which records are correct, which are a fault, and the record that fixes it. Does not own: DNS
+queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM keys
+(dkim_record.py).
 Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. RFC 5321, 7505,
 7208, 6376, 8463, 7489.
 """
@@ -31,7 +32,7 @@ TTL_S: Final = 3_600
 _STRING_OCTETS: Final = 255  # one string of a TXT record has no more (RFC 1035, 3.3)
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No policy that lists its senders matches it, so all terms are evaluated and counted.
+# No policy that lists its senders matches this address, so all terms are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
@@ -57,8 +58,8 @@ class Finding(Struct, frozen=True):
 class Expected(Struct, frozen=True):
     """The installation's expectations of a sending domain.
 
-    Hosts are lower-case, without a trailing dot; `public_key` is the p= of its DKIM key, "" if that
-    is not known.
+    Hosts are lower-case, without a trailing dot; `public_key` is the p= of its DKIM key, "" if
+    unknown.
     """
 
     mail_hosts: tuple[str, ...]

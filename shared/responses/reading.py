@@ -1,10 +1,10 @@
 """Understands a returned message. Pure.
 
 Owns: the order in which the kinds are tried, and the kind of the whole. Does not own: the parts of
-the message (mime/), reports inside other mail (wrapped.py), the forms of reports (reports/), the
-rules (rules/, replies/). Guarantees: never raises; time and memory are bounded for any bytes
-(mime/parts.py); hard comes out only for recipients that a report names as permanently failed, for a
-reason that a rule knows.
+the message (mime/), its signs and reports inside other mail (returned.py), the forms of reports
+(reports/), the rules (rules/, replies/). Guarantees: never raises; time and memory are bounded for
+any bytes (mime/parts.py); only recipients that a report names as permanently failed, for a reason
+that a rule knows, are hard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from shared.responses.matching import View, find_rule
-from shared.responses.mime.fields import first
-from shared.responses.mime.parts import Message, Part, read_message
+from shared.responses.mime.parts import Message, Part, first, read_message
 from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import aliases_in, distinct, find_addresses, is_public
 from shared.responses.reports.classing import Judged, judge
@@ -30,15 +28,14 @@ from shared.responses.reports.free_text import (
     reasons_in,
 )
 from shared.responses.reports.statement import Statement
-from shared.responses.returned import Returned
+from shared.responses.returned import Returned, View, find_rule, opened
 from shared.responses.rules.model import MessageRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
-from shared.responses.wrapped import opened
 
-# What decides about mail that no rule knows.
+# The name of the rule for mail that no rule recognises.
 UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# How a delivery report begins (RFC 3464, 2.2), also in base64; in lower case.
+# The beginnings of a delivery report (RFC 3464, 2.2) in lower case, also of one in base64.
 _FIRST_FIELDS: Final = (
     b"reporting-mta:",
     b"final-recipient:",
@@ -59,7 +56,7 @@ _GRAVEST_FIRST: Final = (
 )
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 _NO_FAILURE: Final = frozenset({"delivered", "notice"})
-# Rules whose text only a program writes.
+# Only programs write the text that these rules match.
 _OWN_FORMS: Final = frozenset({"bounce/amazon-json"})
 
 
@@ -71,7 +68,10 @@ def understand(content: bytes, rules: Rules) -> Understood:
 def understand_message(
     message: Message, rules: Rules, has_null_sender: bool | None = None
 ) -> Understood:
-    """The meaning of a message that has been read; None if its envelope is not known."""
+    """The meaning of a message that has been read.
+
+    `has_null_sender` is None if the envelope is not known.
+    """
     view = Returned(opened(message, rules), rules, has_null_sender)
     return (
         _feedback(view)
@@ -92,7 +92,7 @@ def _feedback(view: Returned) -> Understood | None:
     if "feedback-type:" in view.lowered and _is_feedback(view):
         return read_feedback(view.text, view.original_fields)
     if _is_feedback(view) and _part(view, _STATUS_PARTS) is None:
-        # Only its type says so: the part with the fields is missing.
+        # Only the type of the message says so: the part with the fields is missing.
         return read_feedback("", view.original_fields)
     rule = find_rule(view.rules.messages["complaints"], view)
     if rule and "feedback-type:" in view.lowered:
@@ -106,13 +106,13 @@ def _feedback(view: Returned) -> Understood | None:
 
 
 def _is_feedback(view: Returned) -> bool:
-    """Whether the message says of itself that it is a feedback report."""
+    """Whether its type or the beginning of its text declares a feedback report."""
     types = first(view.fields, "content-type").lower()
     return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Whether Hotmail has marked the message inside; it does so only for complaints."""
+    """Whether Hotmail has marked the returned message, which it does only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
 
@@ -135,7 +135,7 @@ def _is_refusal(view: Returned) -> bool:
 
 
 def _delivery_report(view: Returned) -> Understood | None:
-    """A report with the fields of RFC 3464, in a part of their own or, if not, in the text."""
+    """A report with the fields of RFC 3464, in their own part or else in the text."""
     part = _part(view, _STATUS_PARTS)
     statements = read_delivery_fields(text_of(part)) if part else []
     text = view.report_text
@@ -151,7 +151,7 @@ def _delivery_report(view: Returned) -> Understood | None:
 
 
 def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
-    """The fields that stand in the text or in an attachment; a person may have put them there."""
+    """The fields in the text or in an attachment, where a person may have put them."""
     evidence = view.evidence
     if evidence is None or evidence.kind in _NO_FAILURE or view.is_letter:
         return []
@@ -164,14 +164,14 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
 
 
 def _fields_of_attachment(part: Part) -> list[Statement]:
-    """The fields of a part that is a delivery report by its content, not by its type."""
+    """The fields of a part that is a delivery report by its content, though not by its type."""
     if part.is_original or not part.body.lstrip()[:16].lower().startswith(_FIRST_FIELDS):
         return []
     return read_delivery_fields(text_of(part))
 
 
 def _completed(statement: Statement, text: str, view: Returned) -> Statement:
-    """Add what the text for people says; without an address take that of the returned message."""
+    """Add the text for people, and the returned message's recipient if there is no address."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
     aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)
@@ -221,9 +221,9 @@ def _free_text_report(view: Returned) -> Understood | None:
 
 
 def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -> list[Judged]:
-    """Judge all by the same words: the reason may stand before the addresses.
+    """Judge all statements by the same words: the reason may stand before the addresses.
 
-    Statements that differ only in their address are judged once: a text may name many.
+    Statements that differ only in their address are judged once, because a text may name many.
     """
     known: dict[Statement, Judged] = {}
     found = []
@@ -237,19 +237,19 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
 
 
 def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
-    """Whether only words show a report, not its subject; a postmaster uses them in letters too."""
+    """Whether only words, not the subject, suggest a report; postmasters write them in letters."""
     return evidence.kind == "weak" and evidence.subject is None and not view.is_automatic
 
 
 def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
-    """Other mail has the same words, but a report is sent by a machine and names its recipient."""
+    """Mark a statement as doubtful unless a machine sent it and it names its recipient."""
     is_doubtful = is_weak or not statement.address
     can_be_hard = view.is_sure_machine or not is_doubtful
     return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 
 def _full(address: str, view: Returned) -> str:
-    """The address of a recipient that a report names without its domain, or masks."""
+    """The full address of a recipient that a report masks or names without its domain."""
     if "*" in address:
         return view.hidden_recipient
     if "@" in address or not address:
@@ -286,7 +286,7 @@ def _whole(form: str, judged: Sequence[Judged]) -> Understood:
 
 
 def _reply(view: Returned) -> Understood:
-    """What no rule knows: written by a person if it answers a message, otherwise unknown."""
+    """The kind of mail that no rule recognises: an answer is a person's reply, else unknown."""
     if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)

@@ -1,17 +1,37 @@
-"""A returned message under the rules: what several steps of understanding ask for. Pure."""
+"""A returned message as the rules see it. Pure.
+
+Owns: the decoded header and text that the rules are matched with (View), the signs that a report
+gives (Returned), and opening a report that a gateway or a mail system has put into another message.
+Does not own: what the message means (reading.py), the rules (rules/), MIME (mime/).
+Guarantees: never raises. Each property is computed once. A report inside an opened report is not
+opened again. A message that a person forwards is not opened: its text has addresses, and its sender
+is no mail system.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
-from shared.responses.matching import View, find_rule
-from shared.responses.mime.fields import NO_FIELDS, Fields, first, parse_fields, split_header
-from shared.responses.mime.parts import Message, Part
+from shared.mail.encoded_words import decode
+from shared.responses.mime.parts import (
+    NO_FIELDS,
+    Fields,
+    Message,
+    Part,
+    first,
+    parse_fields,
+    read_message,
+    split_header,
+)
 from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import find_addresses, is_public
-from shared.responses.rules.line_search import Span
-from shared.responses.rules.model import MessageRule, Rules
+from shared.responses.rules.model import MessageRule, Rules, Span
+
+# A shorter text says nothing, so the next part is read.
+_SHORTEST_TEXT: Final = 12
+_NO_SENDER: Final = "(none)"
 
 _OWN_FIELDS: Final = (
     "to",
@@ -23,7 +43,7 @@ _OWN_FIELDS: Final = (
     "sender",
 )
 
-# The rule that needs no more than the null path and words (rules/bounces_null_path.toml).
+# This rule needs only the null return path and some words (rules/bounces_null_path.toml).
 _BY_PATH_ALONE: Final = "bounce/null-path"
 _REPLY_PREFIXES: Final = (
     "re:",
@@ -39,8 +59,45 @@ _REPLY_PREFIXES: Final = (
 )
 
 
+class View:
+    """The decoded header and text of a message, which the rules are matched with."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.fields = message.fields
+
+    @cached_property
+    def subject(self) -> str:
+        """The decoded Subject in lower case."""
+        return _decoded(first(self.fields, "subject")).lower()
+
+    @cached_property
+    def sender(self) -> str:
+        """The decoded From, or Sender if there is no From; an empty value means a daemon."""
+        for name in ("from", "sender"):
+            if name in self.fields:
+                return _decoded(first(self.fields, name)).lower()
+        return _NO_SENDER
+
+    @cached_property
+    def text(self) -> str:
+        """The text for people, without the returned message."""
+        parts = [part for part in self.message.parts if not part.is_original]
+        plain = [p for p in parts if p.content_type == "text/plain"]
+        for part in (*plain[:3], *(p for p in parts if p.content_type.startswith("text/"))):
+            text = text_of(part)
+            if len(text.strip()) > _SHORTEST_TEXT:
+                return text
+        return text_of(plain[0]) if plain else ""
+
+    @cached_property
+    def lowered(self) -> str:
+        """The text in lower case."""
+        return self.text.lower()
+
+
 class Returned(View):
-    """A returned message; each property is found once."""
+    """A returned message with its envelope sender: None if that is not known."""
 
     def __init__(self, message: Message, rules: Rules, has_null_sender: bool | None = None) -> None:
         super().__init__(message)
@@ -49,7 +106,10 @@ class Returned(View):
 
     @cached_property
     def evidence(self) -> MessageRule | None:
-        """The rule by which the message is a bounce; words alone do not make a newsletter one."""
+        """The rule that recognises the message as a bounce.
+
+        A rule on words alone does not apply to a newsletter.
+        """
         found = find_rule(self.rules.messages["bounces"], self)
         if found is None and self.is_null_path:
             found = find_rule(self.rules.messages["bounces_null_path"], self)
@@ -60,13 +120,13 @@ class Returned(View):
     def report_text(self) -> str:
         """The text for people, without the returned message."""
         found = self._original
-        # Found in the lower-case text, whose length differs in a few scripts; a few characters
-        # more or less do no harm.
+        # The position is that in the lower-case text, whose length differs in a few scripts. A few
+        # characters more or less do no harm.
         return self.text[: found.start] if found else self.text
 
     @cached_property
     def original_fields(self) -> Fields:
-        """The header of the returned message, from its part or from below the text."""
+        """The header of the returned message, from its MIME part or from below the text."""
         for part in self.message.parts:
             if part.is_original:
                 return parse_fields(split_header(_octets(part).lstrip(b"\n"))[0])
@@ -78,7 +138,7 @@ class Returned(View):
 
     @cached_property
     def hidden_recipient(self) -> str:
-        """The recipient of the returned message, if it has just one; "" otherwise."""
+        """The recipient of the returned message, if its header names exactly one; else ""."""
         for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
             value = first(self.original_fields, name)
             found = [each for each in find_addresses(value) if is_public(each)]
@@ -88,10 +148,11 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Whether the message has a sign of a machine that other mail lacks.
+        """Whether the message has a sign that only machines leave.
 
-        These are the null return path (or a daemon in its place), RFC 3834's field, and the header
-        of the returned message, of which a person who forwards it shows only the fields for people.
+        The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
+        the technical fields of the returned message: a person who forwards a message shows only
+        the fields for people.
         """
         return (
             self.is_null_path
@@ -103,17 +164,17 @@ class Returned(View):
 
     @cached_property
     def is_sure_machine(self) -> bool:
-        """Whether a machine sent it that sends reports: the null path alone may be an answer's."""
+        """Whether a machine that sends reports sent it; automatic answers have a null path, too."""
         return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
     def is_null_path(self) -> bool:
-        """Whether the return path is null, by the envelope or the field that keeps it."""
+        """Whether the return path is null, by the envelope or by the Return-Path field."""
         return bool(self.has_null_sender) or first(self.fields, "return-path").startswith("<>")
 
     @cached_property
     def is_from_mailbox(self) -> bool:
-        """Whether it is known to come from an address, as no report should (RFC 5321, 4.5.5)."""
+        """Whether its return path is an address; reports have none (RFC 5321, 4.5.5)."""
         has_path = self.has_null_sender is False or bool(first(self.fields, "return-path").strip())
         return has_path and not self.is_automatic
 
@@ -125,24 +186,46 @@ class Returned(View):
 
     @cached_property
     def is_letter(self) -> bool:
-        """Whether a person answers: a postmaster writes of failed mail as a report does."""
+        """Whether a person answers: a postmaster describes failed mail in the words of a report."""
         return self.is_answer and self.is_from_mailbox
 
     @cached_property
     def may_be_letter(self) -> bool:
-        """Whether only its words make the message a report."""
+        """Whether nothing but its words makes the message a report."""
         return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
     def _original(self) -> Span | None:
-        """Where the returned message begins in the text."""
+        """The line of the text after which the returned message stands."""
         return self.rules.original.first_in(self.lowered)
 
     @cached_property
     def own_addresses(self) -> frozenset[str]:
-        """Addresses of the report's own header, which it does not report on."""
+        """The addresses in the report's own header; the report is not about them."""
         values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
         return frozenset(address for value in values for address in find_addresses(value))
+
+
+def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
+    """The first rule that matches."""
+    return next((rule for rule in rules if matches(rule, view)), None)
+
+
+def matches(rule: MessageRule, view: View) -> bool:
+    """Whether every given part of the rule matches."""
+    for name, pattern in rule.header:
+        values = view.fields.get(name)
+        if not values or not any(pattern.is_in(value.lower()) for value in values):
+            return False
+    if rule.sender is not None and not rule.sender.is_in(view.sender):
+        return False
+    if rule.subject is not None and not rule.subject.is_in(view.subject):
+        return False
+    if rule.text is not None and not rule.text.is_in(view.lowered):
+        return False
+    return rule.unless is None or not (
+        rule.unless.is_in(view.subject) or rule.unless.is_in(view.lowered)
+    )
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
@@ -150,7 +233,46 @@ def original_header(message: Message, rules: Rules) -> Fields:
     return Returned(message, rules).original_fields
 
 
+def opened(message: Message, rules: Rules) -> Message:
+    """The report inside, or the message itself if there is none."""
+    if message.content_type == "multipart/report":
+        return message
+    if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
+        return read_message(pasted)
+    wrapped = [part for part in message.parts if part.content_type == "message/rfc822"]
+    if len(wrapped) != 1 or not _is_report(wrapped[0].body):
+        return message
+    others = [part for part in message.parts if not part.is_original]
+    if any(b"@" in part.body for part in others) and not _is_daemon(message, rules):
+        return message
+    return read_message(wrapped[0].body)
+
+
+def _decoded(value: str) -> str:
+    return decode(value.encode("utf-8", "replace")) if "=?" in value else value
+
+
 def _octets(part: Part) -> bytes:
-    """The bytes of a returned message, which some encode although RFC 2046, 5.2.1 forbids it."""
+    """The bytes of a returned message; some systems encode it against RFC 2046, 5.2.1."""
     encoding = first(part.fields, "content-transfer-encoding").lower()
     return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body
+
+
+def _pasted_report(message: Message) -> bytes:
+    """The report in the text below an mbox line; b"" if there is none."""
+    text = next((part for part in message.parts if part.content_type == "text/plain"), None)
+    if text is None or b"multipart/report" not in text.body:
+        return b""
+    pasted = b"".join(text.body.partition(b"\nFrom MAILER-DAEMON")[1:])[1:]
+    report = pasted.partition(b"\n")[2]
+    return report if _is_report(report) else b""
+
+
+def _is_report(content: bytes) -> bool:
+    header = split_header(content)[0].lower()
+    return b"multipart/report" in header and b"delivery-status" in header
+
+
+def _is_daemon(message: Message, rules: Rules) -> bool:
+    evidence = Returned(message, rules).evidence
+    return evidence is not None and evidence.kind == "bounce"

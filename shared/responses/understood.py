@@ -1,7 +1,7 @@
-"""What a returned message means: its kind, and the recipients that it reports on.
+"""The meaning of a returned message: its kind, and the recipients that it reports on.
 
-Owns: the result of reading a returned message. Does not own: reading it, and what follows from it
-(counters, suppressions, forwarding).
+Owns: the result of reading a returned message. Does not own: reading it (reading.py) and the
+consequences (counters, suppressions, forwarding).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from msgspec import Struct
 
 
 class ResponseKind(StrEnum):
-    """The kind of a returned message, or of what it says about one recipient."""
+    """The kind of a returned message, or of its report about one recipient."""
 
     HARD = "hard"  # the address or domain does not exist, or has moved
     SOFT = "soft"  # the delivery failed, but a later message may arrive
     POLICY = "policy"  # refused for the sender's reputation or the recipient's rules
-    CONTENT = "content"  # refused for what the message contains
+    CONTENT = "content"  # refused for the contents of the message
     AUTO_REPLY = "auto-reply"
     REPLY = "reply"  # written by a person
     COMPLAINT = "complaint"
@@ -28,15 +28,15 @@ class ResponseKind(StrEnum):
 class ReportedRecipient(Struct, frozen=True):
     """A recipient that a returned message reports on.
 
-    A report that is not final says that delivery is tried further. Of the bounce classes only hard
-    and soft count against a recipient: the kind of a network fault is soft, its class is network.
+    A report that is not final says that delivery is still being tried. Only the bounce classes hard
+    and soft count against a recipient: a network fault is of the kind soft and the class network.
     `aliases` are the other addresses that the report gives for the same recipient.
     """
 
     address: str  # in the normal form of addresses; "" if the message does not name it
     kind: ResponseKind
     status: str = ""  # enhanced status code (RFC 3463), "" if none is known
-    diagnostic: str = ""  # the text that says why, at most 500 characters
+    diagnostic: str = ""  # the reason as the report gives it, at most 500 characters
     is_final: bool = True
     bounce_class: str = ""  # hard, soft, policy, content, authentication, network; "" if unknown
     aliases: tuple[str, ...] = ()

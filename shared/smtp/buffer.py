@@ -2,8 +2,8 @@
 
 Owns: finding line ends and the end of content across the borders of reads. Does not own: the
 meaning of a line. A line ends with CRLF only (RFC 5321, 2.3.8): a LF without CR is reported as
-such and never ends a line, except where the caller asks for it. The caller sets the bounds, because
-they differ between replies, commands and content; `len()` is the number of bytes held.
+such and never ends a line, unless the caller allows it. The caller sets the bounds, because they
+differ between replies, commands and content; `len()` is the number of bytes held.
 """
 
 from __future__ import annotations
@@ -34,15 +34,14 @@ class NoLine(Enum):
 class Buffer:
     """A byte buffer that remembers how far it has been searched.
 
-    `may_be_stuffed` says whether any line of the content taken last may begin with a dot; False
-    is certain.
+    `may_be_stuffed`: a line of the content taken last may begin with a dot; if False, none does.
     """
 
     __slots__ = ("_bytes", "_has_dots", "_searched", "_start", "may_be_stuffed")
 
     def __init__(self) -> None:
-        # Data of one read, the usual case, is not copied but sliced by index; only data that
-        # arrived in pieces is joined.
+        # The data of one read, the usual case, is not copied but sliced by index; only data from
+        # several reads is joined.
         self._bytes: bytes | bytearray = b""
         self._start = 0  # everything before it has been taken; less than the length, or 0
         self._searched = 0
@@ -76,7 +75,7 @@ class Buffer:
     def take_line(self, max_bytes: int, *, ends_at_bare_lf: bool = False) -> bytes | NoLine:
         """Take the next line without its CRLF. `max_bytes` includes the CRLF.
 
-        `ends_at_bare_lf`: a LF without CR ends the line too; only for replies, see reply.py.
+        `ends_at_bare_lf`: a LF without CR ends the line, too; only for replies (reply.py).
         TOO_LONG does not wait for the line's end, and does not depend on how reads split the line.
         """
         data, start = self._bytes, self._start
@@ -88,17 +87,17 @@ class Buffer:
         if end < 0:
             self._searched = len(data)
             return NoLine.INCOMPLETE if len(data) - start < max_bytes else NoLine.TOO_LONG
-        if end + 1 - start > max_bytes:  # first, so that it does not depend on the reads
+        if end + 1 - start > max_bytes:  # checked first, so that the result is independent of reads
             return NoLine.TOO_LONG
         if end == start or data[end - 1] != _CR:
             return self._take(end, end + 1) if ends_at_bare_lf else NoLine.BARE_LF
         return self._take(end - 1, end + 1)
 
     def take_loose_line(self, max_bytes: int) -> bytes | None:
-        """Take the next line without its LF and the CR before it; None while it has no end.
+        """Take the next line without its LF and the CR before it; None if no line end has arrived.
 
         A line of more than `max_bytes` is cut to that length. The buffer grows until a line end
-        comes, so the caller must limit it.
+        arrives, so the caller must limit it.
         """
         data = self._bytes
         end = data.find(b"\n", self._searched)
@@ -114,7 +113,7 @@ class Buffer:
         begin where the content begins.
         """
         data, start, searched = self._bytes, self._start, self._searched
-        # An empty message: the dot's line is the first one.
+        # The message is empty: its first line is the one with the dot.
         if searched == start and data.startswith(b".\r\n", start):
             self.may_be_stuffed = False
             return self._take(start, start + 3)
@@ -133,8 +132,8 @@ class Buffer:
 
     def drop_content(self) -> bytes:
         """Remove and return bytes that cannot be part of the end mark; b"" if there are none."""
-        # One more byte than the mark needs stays, so that `_searched` shows that this is not
-        # the beginning of the content: a dot at the front is not on a line of its own.
+        # One byte more than the mark needs is kept, so that `_searched` shows that this is not the
+        # beginning of the content: a dot at the front is not alone on a line.
         length = len(self) - len(END_OF_CONTENT)
         if length <= 0:
             return b""
@@ -143,7 +142,7 @@ class Buffer:
         return dropped
 
     def _take(self, end: int, next_start: int) -> bytes:
-        """Take the bytes from the start to `end`; those from `next_start` on stay."""
+        """Take the bytes up to `end`; keep those from `next_start` on."""
         data, start = self._bytes, self._start
         self._has_dots = False
         if isinstance(data, bytes):

@@ -64,8 +64,8 @@ def read_plain(
 ) -> Mail | Recipient | Data | None:
     """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
-    None for all other lines, which are parsed word by word; that would give the same result, but
-    takes four times as long. At most `most` recipients are accepted.
+    Return None for all other lines, which are parsed word by word. That parser gives the same
+    result but takes four times as long. At most `most` recipients are accepted.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -89,9 +89,9 @@ def read(
     recipients: Sequence[str],
     most: int,
 ) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
-    """Return the event of a command that concerns the policy, or its refusal.
+    """Return the event of a command that concerns the policy, or its refusal; None for other verbs.
 
-    `mail` and `recipients` are those of the open transaction. None for other verbs.
+    `mail` and `recipients` are those of the open transaction.
     """
     match verb:
         case "RCPT":
@@ -150,7 +150,7 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """Parse RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` may be."""
+    """Parse RCPT TO:<recipient>; no parameters are known. `taken` of `most` have been accepted."""
     path = parse_path(argument, "TO:")
     if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)

@@ -1,6 +1,6 @@
-"""The events of sessions: those of the server for a policy, those of the client for a pool.
+"""The events of sessions: the server's for a policy, the client's for a pool.
 
-Owns: the shapes only. Each server event except Ended waits for exactly one answer.
+Owns: only their shapes. Each server event except Ended waits for exactly one answer.
 """
 
 from __future__ import annotations

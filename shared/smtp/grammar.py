@@ -87,7 +87,7 @@ def parse_command(line: bytes) -> Command | CommandFault:
 def plain_path(line: bytes) -> tuple[bool, str] | None:
     """Return whether the line is MAIL (else RCPT), and the address; None if it is not simple.
 
-    The result is that of parse_command and parse_path; a test compares them.
+    The result is the same as that of parse_command and parse_path; a test compares them.
     """
     found = _PLAIN_PATH.fullmatch(line)
     if found is None:
@@ -142,7 +142,7 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether this may follow EHLO or HELO: any ASCII text, since most are not host names."""
+    """Whether this text may follow EHLO or HELO: any ASCII text, as most are not host names."""
     return _HELLO_NAME.fullmatch(name) is not None
 
 
@@ -151,7 +151,7 @@ def is_mailbox(address: str) -> bool:
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False
-    if address.isascii():  # without another call: two are asked per message
+    if address.isascii():  # without another call, because this runs twice per message
         return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
     return not _is_too_long(address)
 

@@ -1,14 +1,14 @@
 """Replies: one struct, its bytes, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
-Owns: the form of a reply. Does not own: which command it answers (client/session.py), what it means
+Owns: the form of a reply. Does not own: which command it answers (client/session.py), its meaning
 for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
 reply to the content of a message: once the content has been sent, a malformed reply with a clear
-code is better than an unknown result, and a parser that `is_lenient` accepts it. It passes over
-what some servers put before the code (empty lines, blanks, NUL, a byte order mark, 1xx, which
-announces another reply), and needs no blank behind it. Other words before any code are an error.
+code is better than an unknown result, and a parser that `is_lenient` accepts it. It skips what some
+servers send before the code (empty lines, blanks, NUL, a byte order mark, 1xx, which announces
+another reply), and needs no blank after the code. Other words before the code are an error.
 A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers send. It is
 safe here, unlike in a server: replies carry no text of third parties, so nobody can hide a reply in
-one, and a reply too many is out of step, which ends the session (client/session.py).
+another one, and a surplus reply is out of step, which ends the session (client/session.py).
 A peer's text is cleaned when it becomes a reply (remote_text.py).
 """
 
@@ -24,23 +24,23 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
-# RFC 5321 says 512; real servers write longer ones, mainly policy texts with addresses. A reply is
-# read to its end, whose code counts; of a line, and of the lines, no more than this is kept.
+# RFC 5321 says 512; real servers write longer lines, mainly policy texts with addresses. A reply is
+# read to its end, because the last code counts, but no more of a line, and no more lines, are kept.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
-# A server that sends more than this has no end.
+# A longer reply is taken for an endless one.
 MAX_REPLY_BYTES: Final = 1_048_576
 
-# A read of whole one-line replies is parsed in one step, and remembered: servers send the same few
-# again and again, those to MAIL, RCPT and DATA in one read.
+# A read that consists of one-line replies is parsed in one step and cached: servers send the same
+# few again and again, those to MAIL, RCPT and DATA in one read.
 MAX_PLAIN_BYTES: Final = 512
 _KNOWN_READS: Final = 512
 
 _PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
 # Some servers write a tab for the blank.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
-# The first line of a lenient reply: the code ends where a word ends, or before "OK". Of blanks
-# only one belongs to the form, as in `_LINE`.
+# The first line of a lenient reply: the code ends where a word ends, or before "OK". Only one blank
+# belongs to the form, as in `_LINE`.
 _CLEAR_CODE: Final = re.compile(
     rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(?:(-)|[ \t]|[:.,;][ \t:.,;]*)?(.*)",
     re.DOTALL | re.IGNORECASE,
@@ -103,7 +103,7 @@ def encode_reply(reply: Reply) -> bytes:
         return f"{reply.code} {status}{reply.text}\r\n".encode()
     lines = reply.text.split("\n")
     if any(_LINE_BREAKS.search(line) for line in lines):
-        raise LocalProtocolError("the text of a reply holds a line break of its own")
+        raise LocalProtocolError("a line of the text of a reply contains a line break")
     *first, last = (f"{status}{line}" for line in lines)
     whole = [f"{reply.code}-{line}\r\n" for line in first]
     return "".join([*whole, f"{reply.code} {last}\r\n"]).encode()
@@ -137,9 +137,9 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = Buffer()
-        # Replies that were parsed in one step, the next one last; they come before the buffer.
+        # Replies that were parsed in one step, the next one last; they precede those in the buffer.
         self._ready: list[Reply] = []
-        # False is certain: the buffer and the lines are empty.
+        # If False, the buffer and the lines are empty.
         self._is_buffering = False
         self._code = 0
         self._lines: list[str] = []
@@ -254,9 +254,9 @@ class ReplyParser:
 
 @lru_cache(_KNOWN_READS)
 def _plain_replies(data: bytes) -> tuple[Reply, ...]:
-    """Return the replies of a read that holds whole lines of printable ASCII, the last one first.
+    """Return the replies of a read with only whole lines of printable ASCII, the last one first.
 
-    () if it holds anything else. What is parsed is the same whether the parser is lenient or not.
+    Return () if it has anything else. The replies are the same for a lenient parser.
     """
     if _PLAIN.fullmatch(data) is None:
         return ()

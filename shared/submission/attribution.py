@@ -1,20 +1,27 @@
-"""Judges a message for its client, in the same way in the front door and in validate. Pure.
+"""Judges a message for its client, and builds the events of messages that are not sent. Pure.
 
-Owns: which data of client and envelope the rules get, to which mailing a message is attributed,
-and the event of a message that ends before it is sent. Does not own: the rules
-(shared/submission/rules.py), suppression (services/validate), the text of a reply (ingest).
-Guarantees: a message is attributed to the same mailing whether it is refused after DATA, refused by
-validate or passed on, so the counts of a mailing add up, however its messages were submitted.
+Owns: which data of client and envelope the rules get, to which mailing a message is attributed, and
+the events of refused messages, duplicates, key conflicts and withdrawn submissions. Does not own:
+the rules (rules.py), which submission is a duplicate (shared/store/submissions.py), suppression
+(services/validate), the text of a reply (ingest).
+Guarantees: a message is judged in the same way in the front door and in validate, and attributed to
+the same mailing whether it is refused after DATA, refused by validate or passed on, so the counts
+of a mailing add up, no matter how its messages were submitted.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
+from shared.mail.likely_mistakes import visible
 from shared.registry.client import Client
-from shared.submission.rules import RULES_VERSION, Submission, effective_code, judge
+from shared.submission.rules import RULES_VERSION, Status, Submission, effective_code, judge
 from shared.topics.intake_fields import CODE
 from shared.topics.records import Envelope, MailEvent, Versions, Violation
+
+KEY_REUSED: Final = "key_reused"
 
 
 def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
@@ -84,3 +91,51 @@ def unsent_event(
         metadata=envelope.metadata,
         versions=versions_of(envelope),
     )
+
+
+def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
+    """Build the event of a duplicate; `event` describes the submission."""
+    return replace(
+        event,
+        enhanced="",
+        rules=(),
+        reason=f"Submitted before as {first_mail_id}: nothing more is sent",
+        first_mail_id=first_mail_id,
+    )
+
+
+def withdrawn_event(event: MailEvent) -> MailEvent:
+    """Build the event of an SMTP submission that was answered with 451; `event` describes it."""
+    return replace(
+        event,
+        enhanced="",
+        rules=(),
+        reason="Submitted by SMTP and answered with 451, not stored in time: it is not sent",
+    )
+
+
+def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
+    """Build the refusal of a message with the key of an earlier, different message.
+
+    `event` describes the submission, `envelope` has its key.
+    """
+    broken = _key_reused(envelope, first_mail_id)
+    return replace(
+        event,
+        enhanced=broken.status,
+        rules=(broken,),
+        reason=f"{broken.rule}: {broken.reason}",
+        first_mail_id=first_mail_id,
+    )
+
+
+def _key_reused(envelope: Envelope, first_mail_id: str) -> Violation:
+    name, found = "Message-ID", envelope.message_id
+    if envelope.submission_key:
+        name, found = "ce_id", envelope.submission_key
+    of_source = " of this ce_source" if envelope.submission_source else ""
+    reason = (
+        f"Another message with this {name}{of_source} was submitted before as {first_mail_id}:"
+        f" give this one its own {name}"
+    )
+    return Violation(KEY_REUSED, reason, Status.BAD_HEADER.value, visible(found))

@@ -1,7 +1,7 @@
 """The checks of the rules R1 to R12: one function per rule. Pure.
 
-Owns: the checks, and the text that says what is wrong in one message. Does not own: the rules'
-ids, texts and codes, nor their order (rules.py). The functions take a Case and return None if the
+Owns: the checks, and the text for the fault in one message. Does not own: the rules' ids, texts,
+codes and order (rules.py). The functions take a Case and return None if the
 rule is kept, else the cause and the value found; both may contain text from the client.
 """
 
@@ -130,7 +130,7 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8; a code from a Kafka header counts as the message header's, and both must agree."""
+    """R8; a code from a Kafka header counts like the message header's, and both must agree."""
     facts, submission = case.facts, case.submission
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
@@ -152,7 +152,7 @@ def effective_code(facts: Facts, beside: str) -> str:
 
 
 def same_sender(case: Case) -> Breach:
-    """R9; without an envelope the sender is the From address, whatever that is."""
+    """R9; without an envelope sender the rule is kept."""
     facts, given = case.facts, case.submission.sender
     # R4 and R10 refuse two values that are not addresses; they may be identical.
     if not given or (not facts.from_address and given == facts.from_raw):
@@ -166,7 +166,7 @@ def same_sender(case: Case) -> Breach:
 
 
 def sender_domain(case: Case) -> Breach:
-    """R10; not judged if the sender would be a From that R4 refuses."""
+    """R10; without an envelope sender a From address that R4 refuses is not judged."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
         return "the envelope sender is not an address", _both(case)
@@ -205,7 +205,7 @@ def _count_or(count: int, otherwise: str) -> str:
 
 
 def _why_not(raw: str) -> str:
-    """Return why the value is not a single address; the value may have been cut."""
+    """Return the reason why the value, which may have been cut, is not a single address."""
     parsed = parse_single(raw)
     cause = str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
     hint = mistake_in_address(raw)

@@ -1,8 +1,9 @@
 """The rules R1 to R12 of the submission contract, as a table, and the function that judges by them.
 
-Owns: each rule's id, texts, enhanced status code and check. Used by validate, the front door and
-`check`, so that a message is judged in the same way everywhere. Pure.
-Does not own: parsing the message (headers.py), the syntax of addresses (address.py).
+Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Used by validate,
+the front door and `check`, so that a message is judged in the same way everywhere. Pure.
+Does not own: parsing the message (shared/mail/headers.py), the syntax of addresses
+(shared/mail/address.py), the checks (checks.py).
 Guarantees: judge() never raises and reports every broken rule, in order. If a rule cannot be judged
 because another one is broken (R9 to R11 without a valid From), it is skipped; the other one
 refuses the message. docs/rules.md has the reasons; a test compares it with this table.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -20,7 +22,6 @@ from msgspec import Struct
 from shared.mail.domains import organisational_domain
 from shared.mail.headers import RAW_CHARS
 from shared.mail.likely_mistakes import visible
-from shared.mail.status import Status
 from shared.submission import checks as breaches
 from shared.submission.checks import (
     MAX_SIZE_BYTES,
@@ -38,6 +39,7 @@ __all__ = [
     "RULES_VERSION",
     "UNREADABLE",
     "Rule",
+    "Status",
     "Submission",
     "effective_code",
     "judge",
@@ -45,6 +47,16 @@ __all__ = [
 ]
 
 UNREADABLE: Final = "unreadable"
+
+
+class Status(StrEnum):
+    """The enhanced status codes of refusals by the rules."""
+
+    BAD_RECIPIENT = "5.1.3"  # bad destination mailbox address syntax
+    TOO_BIG = "5.3.4"  # message too big for system
+    BAD_HEADER = "5.5.4"  # invalid arguments: the attributes sent with the message
+    BAD_MESSAGE = "5.6.0"  # media error: the message is malformed
+    NOT_AUTHORISED = "5.7.1"  # delivery not authorised, message refused
 
 
 class Rule(Struct, frozen=True):
@@ -181,6 +193,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
 )
 
 RULES: Final = tuple(rule for rule, _ in _TABLE)
+
 # A short hash of the rules' ids, texts and status codes.
 RULES_VERSION: Final = hashlib.sha256(msgspec.json.encode(RULES)).hexdigest()[:8]
 

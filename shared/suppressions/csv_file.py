@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.topics.suppressions import (
     REASONS,
     RecipientForm,

@@ -1,7 +1,7 @@
 """The records of mail.control on which bounces count: an operator's review of a provider's window.
 
 Owns: the records, their keys and bytes. Does not own: what follows from a review
-(shared/responses/counting/reviewing.py). Fields are only ever added, with a default.
+(shared/responses/counting/batch.py). Fields are only ever added, with a default.
 
 Reviews are beside the orders on mail.control because that topic is small: the counting process
 reads all of them before it counts anything. Their keys begin with PREFIX, which no order has.

@@ -63,7 +63,7 @@ class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
 
     client: str
     reason: SuppressionReason
-    recipient: str  # in the comparison form (shared/mail/recipients.py), or a hash of it
+    recipient: str  # in the comparison form (shared/mail/address.py), or a hash of it
     form: RecipientForm = RecipientForm.ADDRESS
     active: bool = True  # False: the entry was removed
     at_ms: int = 0

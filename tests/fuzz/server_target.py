@@ -25,7 +25,7 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions, all_but_auth
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import State
 from tests.fuzz.talk_grammar import HEAD_BYTES

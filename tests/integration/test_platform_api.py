@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from services.validate.edge.suppression.view import FRESH_S
+from services.validate.edge.suppression_view import FRESH_S
 from shared.access.keys import AccessKey, Right, Scope
 from shared.access.topic import create_key
 from shared.registry.client import Client

@@ -11,8 +11,7 @@ import pytest
 import redis
 from msgspec import Struct
 
-from services.validate.edge.suppression.follower import SuppressionFollower
-from services.validate.edge.suppression.view import SuppressionView
+from services.validate.edge.suppression_view import SuppressionFollower, SuppressionView
 from shared.runtime.clock import SystemClock
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from services.validate.edge.suppression.follower import SuppressionFollower
+from services.validate.edge.suppression_view import SuppressionFollower
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
 from shared.runtime.clock import SystemClock

@@ -14,13 +14,14 @@ from services.ingest.core.smtp_server.connection_limiter import (
 )
 from services.ingest.core.smtp_server.rates import Rate
 from services.ingest.edge.bounce_door.bounce_policy import BouncePolicy
-from services.ingest.edge.bounce_door.configuration import server_options, time_limits
 from services.ingest.edge.bounce_door.context import (
     BounceDoorContext,
     BounceDoorMetrics,
     MessageLimits,
+    ReturnedMail,
+    server_options,
+    time_limits,
 )
-from services.ingest.edge.bounce_door.returned_writer import ReturnedMail
 from services.ingest.edge.smtp_server.context import Connections, ServerContext
 from services.ingest.edge.writing.mail_ids import MailIds
 from services.ingest.edge.writing.outbox import Outbox, Outcome, Unknown, Written

@@ -13,8 +13,7 @@ from random import Random
 import redis
 from msgspec import Struct
 
-from services.validate.edge.responses.metrics import register_metrics
-from services.validate.edge.responses.opening import WorkerParts
+from services.validate.edge.responses.opening import WorkerParts, register_metrics
 from services.validate.edge.responses.worker import ResponsesWorker
 from shared.registry.client import Client
 from shared.responses.counting.counting import decode_counter

@@ -11,7 +11,7 @@ import dkim
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from services.deliver.edge.signing.signer import FixedKeys, Signer
-from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.folder import PrivateKey
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.mailauth.dkim_record import public_key_of
 from shared.runtime.clock import Clock, FakeClock

@@ -31,7 +31,6 @@ MODULES: Final = (
     "services.ingest.app",
     "services.validate.app",
     "services.validate.responses_app",
-    "services.validate.returns_app",
     "services.validate.held_app",
     "services.validate.api_app",
     "services.deliver.app",

@@ -7,7 +7,7 @@ from base64 import b64encode
 from shared.smtp.events import Ended, Login, ScramFinish, ScramStart, ServerEvent
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 from tests.support.scram_client import offer_of
 from tests.support.server_session import accept

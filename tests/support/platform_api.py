@@ -15,14 +15,13 @@ from services.validate.edge.platform_api.app import Routes, make_app
 from services.validate.edge.platform_api.counters import CounterRoutes
 from services.validate.edge.platform_api.entries import EntryTable
 from services.validate.edge.platform_api.messages import Found, MessageRoutes
-from services.validate.edge.platform_api.request import Parts
+from services.validate.edge.platform_api.request import Parts, Workers
 from services.validate.edge.platform_api.suppressions import SuppressionRoutes
 from services.validate.edge.platform_api.unsubscribe import (
     Links,
     UnsubscribeMetrics,
     UnsubscribeRoutes,
 )
-from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import NotWritten
 from shared.access.keys import Right, Scope
 from shared.events.stories import Wanted, stories

@@ -15,8 +15,7 @@ from services.validate.core.returns.identity import Verification
 from services.validate.core.returns.windows import Policy, Window
 from services.validate.edge.returns.metrics import register_metrics
 from services.validate.edge.returns.processor import Answer, ReturnsProcessor, Tools
-from services.validate.edge.returns.window_log import WindowLog
-from services.validate.edge.returns.worker import ReturnsWorker, WorkerParts
+from services.validate.edge.returns.worker import ReturnsWorker, WindowLog, WorkerParts
 from shared.audit.returned_log import ReturnedTopics
 from shared.registry.client import Client
 from shared.runtime.clock import Clock, SystemClock

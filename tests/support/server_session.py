@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, ServerEvent, StartTls
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 from tests.support.smtp_reading import Cut
 

@@ -1,13 +1,16 @@
 """Judges one batch of messages: the messages to pass on, the events, the counts. Pure.
 
-Two steps, because the submission keys are looked up between them: judge_all() gives the verdicts
-of the rules, assemble() combines them with the answers to the keys and decides what is written.
+Judging has two steps, because the submission keys are looked up in between: judge_all() gives the
+verdicts of the rules, assemble() combines them with the answers to the keys and decides what is
+written. Owns also the record on mail.returned of a message that was refused or suppressed, for a
+client that wants it back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,15 +25,31 @@ from services.validate.core.verdict import (
     Verdict,
     judge,
 )
-from shared.registry.client import Client
-from shared.submission.attribution import unsent_event
-from shared.submission.duplicates import duplicate_event, reused_event, withdrawn_event
+from shared.registry.client import Client, Returns
+from shared.submission.attribution import (
+    duplicate_event,
+    reused_event,
+    unsent_event,
+    withdrawn_event,
+)
 from shared.topics import ids
 from shared.topics.delay_topics import hop_envelope, next_hop
-from shared.topics.records import Envelope, EventType, MailEvent, Message
+from shared.topics.records import (
+    Envelope,
+    EventType,
+    MailEvent,
+    Message,
+    ReturnAddressKind,
+    Returned,
+)
 from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn
 
 Mailing = tuple[str, str, str]
+
+_KINDS: Final = {
+    EventType.REFUSED: (Returns.REFUSED, ReturnAddressKind.REFUSED),
+    EventType.SUPPRESSED: (Returns.SUPPRESSED, ReturnAddressKind.SUPPRESSED),
+}
 
 
 class Judged(Struct, frozen=True, gc=False):
@@ -43,7 +62,7 @@ class Judged(Struct, frozen=True, gc=False):
 class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
 
-    `sent`: how many are passed on, now or later, by mailing.
+    `sent`: the number of messages that are passed on, now or later, by mailing.
     `waiting`: the messages whose earliest time is in the future, each with its first delay step.
     `held`: the messages over a quota, as they were submitted; they are not received yet.
     `unsent`: the messages that are refused or suppressed, with their events.
@@ -58,7 +77,7 @@ class Batch(Struct):
     sent: dict[Mailing, int]
 
     def onward(self) -> Iterator[Message]:
-        """Every message that is passed on, now or later."""
+        """Return all messages that are passed on, now or later."""
         yield from chain.from_iterable(self.passed.values())
         yield from (message for _, message in self.waiting)
 
@@ -82,9 +101,9 @@ def judge_all(
 def keeps_key(judged: Judged) -> bool:
     """Whether this submission takes its key, so that another one with the same key is a duplicate.
 
-    A refused one does not, so that the platform can fix it and submit it again. A refused message
-    that came by SMTP does: SMTP accepted it before it was judged here, and its mail id, which a
-    duplicate may carry too, must have one outcome.
+    A refused submission does not, so that the platform can fix it and submit it again. A refused
+    message that came by SMTP does: SMTP accepted it before it was judged here, and its mail id,
+    which a duplicate may have, too, must have one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 
@@ -114,6 +133,29 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
         if key is not None:
             batch.received.setdefault(key, []).append(one.message.envelope.mail_id)
     return batch
+
+
+def returned_of(
+    kind: EventType, message: Message, event: MailEvent, client: Client | None
+) -> Returned | None:
+    """Return the record of a message that ended with this event; None if it is not wanted."""
+    wanted = _KINDS.get(kind)
+    if client is None or wanted is None or wanted[0] not in client.returns:
+        return None
+    mail_id = message.envelope.mail_id
+    return Returned(
+        return_id=ids.derive(f"returned/{mail_id}", 0, 0, event.at_ms),
+        client=client.name,
+        recipient=event.recipient,
+        sender=message.envelope.sender,
+        received_at_ms=event.at_ms,
+        address_kind=wanted[1],
+        mailing_id=event.mailing_id,
+        sub_client=event.sub_client,
+        mail_id=mail_id,
+        reason=event.reason,
+        status=event.enhanced,
+    )
 
 
 def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Mailing | None:

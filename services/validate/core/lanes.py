@@ -29,9 +29,9 @@ class Lanes:
         return lane in self.names
 
     def lane_of_client(self, lane: str, domain: str) -> str:
-        """The lane of a client's mail to `domain` if its registry entry sets `lane`.
+        """Return the lane for a client's mail to `domain`; `lane` is that of its registry entry.
 
-        A lane that is not configured has no topic; its mail uses the lane `default`.
+        Mail of a lane that is not configured, and so has no topic, uses the lane `default`.
         """
         if not lane:
             return self.lane_of(domain)

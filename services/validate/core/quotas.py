@@ -1,15 +1,16 @@
 """Decides which messages a monthly quota lets pass. Pure.
 
-What is used of a quota is what billing counted, plus what this process let pass and billing may not
-have counted yet. The beat of billing says up to when everything is counted; SLACK_MS more is kept,
-because clocks differ and a transaction takes time. So near its quota, mail may wait although a part
-of it is counted twice; it passes when the next beat comes.
+The use of a quota is the count of billing plus the messages that this process let pass and that
+billing may not have counted yet. The beat of billing gives the time up to which everything is
+counted; messages of the SLACK_MS before that time are added as well, because clocks differ and a
+transaction takes time. So near its quota mail may wait because a part of it is counted twice; it
+passes when the next beat comes.
 
-The bound. Let R be what was left of a quota at the last count that was seen. Each process lets at
-most R pass after that, so N processes (a restarted one counts as another) send at most (N - 1) x R
-more than the quota, and one batch per process that was paused for longer than SLACK_MS within a
-transaction. While billing counts, R is what was left a few seconds ago. If billing is down, nothing
-is stopped before the quota, and the bound holds all the same.
+The bound. Let R be the rest of a quota at the last count that was read. Each process lets at most R
+pass after that, so N processes (a restarted one counts as another) send at most (N - 1) x R more
+than the quota, and one batch more per process that was paused for longer than SLACK_MS within a
+transaction. While billing counts, R is the rest of a few seconds ago. If billing is down, nothing
+is stopped before the quota, and the bound still holds.
 
 Without a beat, that is if billing has never counted, the month is not known and nothing is held.
 """
@@ -31,9 +32,9 @@ from shared.submission.attribution import refused_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, Message, Violation
 
-# Clocks of hosts differ by less, and a transaction commits within it, or is a stated excess.
+# Clocks of hosts differ by less, and transactions commit faster, except the excess stated above.
 SLACK_MS: Final = 10_000
-# What passed is summed per second; beyond so many seconds the oldest are put together.
+# Passed messages are summed per second; beyond this many seconds the oldest sums are joined.
 MAX_SECONDS: Final = 600
 _UNKNOWN: Final = 1 << 62
 OVER_QUOTA: Final = "quota"
@@ -44,7 +45,7 @@ class KnowsQuotas(Protocol):
     """Knows the counts of billing; in production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Whether it was read to its end once."""
+        """Whether the topic has been read to its end once."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
@@ -52,7 +53,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Up to when everything is counted."""
+        """Return the month, and the time up to which everything is counted."""
         ...
 
 
@@ -69,7 +70,7 @@ class QuotaUse:
         return self._known.ready() or not any(map(enforces, clients))
 
     def left(self, scope: QuotaScope, limit: Limit, now_ms: int) -> int:
-        """How many more messages may pass."""
+        """Return how many more messages may pass."""
         beat = self._known.beat()
         if beat is None:
             return _UNKNOWN
@@ -91,7 +92,8 @@ class QuotaUse:
             number += found.pop()[1]
         found.append((now_ms, number))
         if len(found) > MAX_SECONDS:
-            # The later time: what passed is counted for too long rather than too short.
+            # The later time is kept, so that messages are counted for too long rather than too
+            # short.
             first, second = found.popleft(), found.popleft()
             found.appendleft((second[0], first[1] + second[1]))
 
@@ -107,7 +109,7 @@ class QuotaUse:
 
 
 def _since(beat: QuotaBeat, now_ms: int) -> int:
-    """What passed at this time or before is counted, or belongs to another month."""
+    """The time up to which passed messages are counted, or belong to another month."""
     begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 
@@ -172,7 +174,7 @@ def _enforced(
 
 
 def released(message: Message, now_ms: int) -> Message:
-    """A held message as it is judged again: the time for its delivery begins now."""
+    """Return a held message to be judged again: the time for its delivery begins now."""
     envelope = message.envelope
     later = replace(envelope, due_at_ms=max(envelope.due_at_ms, now_ms))
     return Message(later, message.content)
@@ -181,7 +183,7 @@ def released(message: Message, now_ms: int) -> Message:
 def used_up(
     clients: Iterable[Client], use: QuotaUse, now_ms: int
 ) -> frozenset[tuple[QuotaScope, int]]:
-    """The quotas that hold mail now, each with its number."""
+    """Return the quotas that hold mail now, each with its limit."""
     return frozenset(
         (scope, limit.quota)
         for client in clients

@@ -1,24 +1,41 @@
-"""Judges one message: refused by the rules, suppressed, or passed to a lane. Pure."""
+"""Judges one message: refused by the rules, suppressed, or passed to a lane. Pure.
+
+Owns also the event of a suppressed message: a stable word as its rule, and a sentence. Does not
+own: the rules (shared/submission), the look-up of suppressed recipients (suppression.py), quotas
+(quotas.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.validate.core.lanes import Lanes, domain_of
-from services.validate.core.suppression.events import suppressed_event
 from shared.registry.block_list import blocked_by
 from shared.registry.client import Client
 from shared.registry.removal import MailChoice
-from shared.submission.attribution import attribute, broken_rules, refused_event
+from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
 from shared.submission.rules import effective_code
 from shared.topics.records import Envelope, Facts, MailEvent, Violation
-from shared.topics.suppressions import BLOCKED
+from shared.topics.suppressions import BLOCKED, SuppressionReason
 
 UNREGISTERED = "unregistered"
 REMOVED = "removed"
+
+SENTENCES: Final[dict[str, str]] = {
+    BLOCKED: "The recipient is on the block list of {}",
+    SuppressionReason.COMPLAINT: "The recipient complained about mail of {}",
+    SuppressionReason.UNSUBSCRIBED: "The recipient unsubscribed from mail of {}",
+    SuppressionReason.MANUAL: "The recipient was suppressed by hand for {}",
+    SuppressionReason.IMPORTED: "The recipient is on a list that was imported for {}",
+    SuppressionReason.HARD_BOUNCES: "Mail of {} to the recipient bounced too often (hard bounces)",
+    SuppressionReason.SOFT_BOUNCES: (
+        "Mail of {} to the recipient bounced too often in a row (soft bounces)"
+    ),
+}
 
 
 class Refused(Struct, frozen=True):
@@ -71,8 +88,8 @@ def judge(
 ) -> Verdict:
     """Judge one message of `client` (None: not registered).
 
-    Mail of a removed client was accepted before, so it follows the choice made then.
-    `parents`: the clients whose block lists it inherits.
+    Mail of a removed client was accepted before the removal, so it follows the choice made at the
+    removal. `parents`: the clients whose block lists it inherits.
     """
     if client is None:
         broken = Violation(
@@ -91,6 +108,22 @@ def judge(
     return Passed(_with_choices(envelope, client, policy.lanes))
 
 
+def suppressed_event(
+    envelope: Envelope, word: str, now_ms: int, detail: str = "", *, owner: str = ""
+) -> MailEvent:
+    """Return the event of a suppressed message; `word` is a SuppressionReason or BLOCKED.
+
+    `owner`: the client whose list has the recipient, if that is a parent of the message's client.
+    """
+    owner = owner or envelope.client
+    sentence = SENTENCES[word].format(owner)
+    if owner != envelope.client:
+        sentence += f", from which {envelope.client} inherits"
+    reason = f"{sentence}: {detail}" if detail else sentence
+    rules = (Violation(word, sentence, found=detail),)
+    return unsent_event(envelope, reason, now_ms, rules)
+
+
 def _violations(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
     if client.removal is not None and client.removal.mail is MailChoice.REFUSE:
         reason = f"The client {client.name} was removed, and its mail is refused"
@@ -99,7 +132,7 @@ def _violations(envelope: Envelope, client: Client, max_size_bytes: int) -> tupl
 
 
 def _with_choices(envelope: Envelope, client: Client, lanes: Lanes) -> Envelope:
-    """Set what deliver follows: the lane, the expiry and the choices of the client."""
+    """Set the values that deliver follows: the lane, the expiry and the choices of the client."""
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     code = effective_code(envelope.facts, envelope.code)

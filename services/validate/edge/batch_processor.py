@@ -1,7 +1,7 @@
 """Turns a batch of mail.received records into the records that validate writes.
 
-Owns no lasting state. Does not own: the verdicts (core/verdict.py). A view of the registry that is
-not known to be complete is not used: then nothing is judged and nothing is consumed.
+It has no lasting state. Does not own: the verdicts (core/verdict.py). If the view of the registry
+is not known to be complete, nothing is judged and nothing is consumed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from services.validate.core.batch import Batch, Judged, assemble, judge_all, keeps_key
+from services.validate.core.batch import Batch, Judged, assemble, judge_all, keeps_key, returned_of
 from services.validate.core.lanes import pack_by_partition
 from services.validate.core.quotas import QuotaUse, enforce, released
-from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
-from services.validate.core.unsent import returned_of
+from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
@@ -69,7 +68,7 @@ class Keys(Protocol):
 
 
 class Suppressions(Protocol):
-    """The view of suppressed recipients (suppression/view.py)."""
+    """The view of suppressed recipients (suppression_view.py)."""
 
     def find(self, fields: bytes, /) -> bytes:
         """Return the bits of the reasons by field. Raises NotReady."""
@@ -77,8 +76,8 @@ class Suppressions(Protocol):
 
 
 class Views(Struct, frozen=True):
-    """What the messages are judged against. `keys` None: duplicates are not detected.
-    `quotas` None: none is enforced.
+    """The data for judging messages. With `keys` None duplicates are not detected; with `quotas`
+    None no quota is enforced.
     """
 
     clients: Clients
@@ -117,7 +116,8 @@ class BatchProcessor:
         metrics: Metrics,
         is_release: bool = False,
     ) -> None:
-        """`partitions_of` a topic: how many it has. `is_release`: the records are of mail.held."""
+        """`partitions_of` returns the number of partitions of a topic. `is_release`: the records
+        are from mail.held."""
         self._clients = views.clients
         self._policy = policy
         self._keys = views.keys
@@ -133,7 +133,7 @@ class BatchProcessor:
         """The output of one transaction.
 
         Raises NotReady while the registry or the view of suppressed recipients is not complete, or
-        quotas are to be enforced that were not read yet.
+        necessary quotas have not been read.
         """
         require_whole(self._clients)
         messages, claims, written = self._read(records)
@@ -160,11 +160,11 @@ class BatchProcessor:
             self._quotas.add(batch.sent, now_ms)
         self._count(batch)
         self._note_unknown_lanes(found, batch)
-        written += self._tell(batch, records[0], now_ms)
+        written += self._outputs(batch, records[0], now_ms)
         return written
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Message], list[Claim], list[Output]]:
-        """The messages, their claims if duplicates are detected, and what tells the unreadable."""
+        """The messages, their claims if duplicates are detected, and the unreadable records."""
         messages: list[Message] = []
         claims: list[Claim] = []
         unreadable: list[Output] = []
@@ -181,7 +181,7 @@ class BatchProcessor:
     def _answers(
         self, judged: Sequence[Judged], claims: Sequence[Claim], records: Sequence[Record]
     ) -> tuple[dict[int, Answer], list[Claim]]:
-        """What is known of each submission key, by index, and the claims that are new."""
+        """The answer for each submission key, by index, and the new claims."""
         if self._keys is None:
             return {}, []
         chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -240,7 +240,7 @@ class BatchProcessor:
             extra={"client": client, "unknown_lane": lane},
         )
 
-    def _tell(self, batch: Batch, first: Record, now_ms: int) -> list[Output]:
+    def _outputs(self, batch: Batch, first: Record, now_ms: int) -> list[Output]:
         written: list[Output] = []
         for lane, messages in batch.passed.items():
             topic = names.outbound(lane)
@@ -253,7 +253,7 @@ class BatchProcessor:
             written.append(outputs.pack(names.HELD, held, HELD_PARTITION))
         for kind, mail_id, event in batch.events:
             if kind is EventType.HELD and self._is_release:
-                continue  # it has this event
+                continue  # it has this event already
             client = self._clients.get(event.client)
             has_client_events = client is not None and client.own_events
             written += outputs.event_records(

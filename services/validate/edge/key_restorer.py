@@ -1,9 +1,9 @@
 """Restores the submission keys from mail.submissions when Redis does not have all of them.
 
-Runs in a thread of its own: once at the start, and when want() requests it. One process restores
+Runs in its own thread: once at the start, and when want() requests it. One process restores
 at a time (the one with the token in Redis); the others wait. The keys count as complete only after
-everything has been read that had been written when the restore began, including records in
-transactions that were still open then.
+all records from before the restore have been read, including those of transactions that were still
+open then.
 
 Also checks the server every LOOK_S: while it may evict keys (shared/store/eviction.py), store()
 returns None, and keys that may have been evicted are restored. While it refuses writes, fault()
@@ -141,8 +141,8 @@ class KeyRestorer:
             if self._store.forget_evicted(found):
                 log.error("Redis has evicted keys: restoring the submission keys")
                 self.want()
-        # Not before the keys are known to be whole or marked as incomplete: a claim in between
-        # would find no key where one was evicted.
+        # Reset only after the keys are known to be whole or are marked as incomplete: a claim in
+        # between would not find an evicted key.
         self._may_evict = False
 
     def _restore(self) -> bool:

@@ -1,16 +1,16 @@
-"""Asks Redis whether a submission came before, and requests a restore when the keys are lost.
+"""Asks Redis for duplicates of submissions, and requests a restore when the keys are lost.
 
-Owns: the last claims of this worker and the generation of the keys they were made under. Does not
-own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of a
-duplicate (core/batch.py).
+Owns: the last claims of this worker and the generation of the keys under which they were made. Does
+not own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of
+a duplicate (core/batch.py).
 
 On failure: a claim is made before its transaction commits. The worker that reads the record again
-claims again with the same place, so it gets the same answer. If Redis is unavailable, empty or
-only partly restored: NotReady, nothing is consumed. If Redis loses its data between a claim and
-its commit: the restorer waits for transactions in progress and reads their keys with the rest; and
-this worker repeats the claims of its last batch before the next batch. A replica that took over
-without the last writes is detected by the offset up to which the claims of each partition were
-stored.
+claims again with the same place, so it gets the same answer. While Redis is unavailable, empty or
+only partly restored, NotReady is raised and nothing is consumed. If Redis loses its data between a
+claim and its commit: the restorer waits for transactions in progress and reads their keys with the
+rest; and this worker repeats the claims of its last batch before the next batch. A replica that
+took over without the last writes is detected by the offset up to which the claims of each partition
+were stored.
 """
 
 from __future__ import annotations

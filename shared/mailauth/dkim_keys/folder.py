@@ -1,9 +1,11 @@
-"""The folder of DKIM keys: `keys.toml` and the key files that it names.
+"""The folder of DKIM keys: `keys.toml` and the key files that it names (RFC 6376, RFC 8463).
 
-Promises: load() gives all keys or raises; a file that has not changed is not loaded again. A
+Owns: which keys are accepted, the form of a key file, reading the folder and adding keys. Does not
+own: the form of the table and when a key is used (table.py), when deliver looks for changes
+(services/deliver).
+Guarantees: load() returns all keys or raises; a file that has not changed is not loaded again. A
 rotation writes the key files first and then replaces the table in one step, so a reader never sees
-a table whose files are missing. Owns: reading and adding. Does not own: the form of the table
-(table.py) and of the files (files.py), when deliver looks for changes (services/deliver).
+a table whose files are missing. No key is ever part of a text.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from shared.mailauth.dkim_keys.files import (
-    KeyFault,
-    PrivateKey,
-    algorithm_of,
-    load_key,
-    write_key,
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
 )
+
 from shared.mailauth.dkim_keys.table import (
+    ED25519,
     MAX_TABLE_BYTES,
+    RSA,
+    RSA_BITS,
     TABLE,
     Key,
     KeyEntry,
@@ -32,13 +41,18 @@ from shared.mailauth.dkim_keys.table import (
     parse_table,
 )
 
+PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 _Stamp = tuple[int, int, int]
 NewKey = tuple[KeyEntry, PrivateKey]
 _HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
+EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
+_PUBLIC_EXPONENT: Final = 65_537
+# A key of 4096 bits has 3.2 KB.
+_MAX_BYTES: Final = 64 * 1024
 
 
 class KeyFolder:
-    """One folder. Not for several threads at a time."""
+    """One folder. It must not be used by several threads at a time."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -52,14 +66,14 @@ class KeyFolder:
         return self._path
 
     def has_changed(self) -> bool:
-        """Whether a file is another one than at the last look. Raises KeyFault."""
+        """Whether a file has changed since load(). Raises KeyFault."""
         return self._look() != self._stamp
 
     def load(self) -> list[Key[PrivateKey]]:
         """Load the table and the keys that it names. Raises KeyFault."""
-        # Looked at before the table is read, so that a change during the loading is seen later.
+        # The stamp is taken before the table is read, so a change while loading is noticed later.
         table = _stamp_of(self._path / TABLE)
-        self._stamp = ()  # until all is loaded: a fault may end without a change of a file
+        self._stamp = ()  # until all is loaded: a fault may disappear without a change of a file
         entries = read_table(self._path)
         self._files = tuple(sorted({entry.file for entry in entries}))
         stamp = (table, *self._look()[1:])
@@ -79,6 +93,10 @@ class KeyFolder:
     def _look(self) -> tuple[_Stamp, ...]:
         table = _stamp_of(self._path / TABLE)
         return (table, *(_stamp_of(self._path / name) for name in self._files))
+
+
+class KeyFault(Exception):
+    """The file holds no usable key; the text names the file and what was expected."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
@@ -104,6 +122,47 @@ def add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
         _add_keys(folder, keys)
 
 
+def load_key(path: str | Path) -> PrivateKey:
+    """Load the private key from a PEM file. Raises KeyFault."""
+    try:
+        with Path(path).open("rb") as file:
+            key = load_pem_private_key(file.read(_MAX_BYTES), password=None)
+    except OSError as error:
+        raise KeyFault(f"{path}: {error.strerror}; it must hold {EXPECTED}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's text may quote the file; a TypeError means an encrypted key.
+        raise KeyFault(f"{path}: cannot be read as a key; it must hold {EXPECTED}") from None
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    if isinstance(key, RSAPrivateKey) and key.key_size in RSA_BITS:
+        return key
+    bits = f" of {key.key_size} bits" if isinstance(key, RSAPrivateKey) else ""
+    kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")
+    raise KeyFault(f"{path}: a key of kind {kind}{bits}; it must hold {EXPECTED}")
+
+
+def algorithm_of(key: PrivateKey) -> str:
+    """The a= of a key's signatures."""
+    return RSA if isinstance(key, RSAPrivateKey) else ED25519
+
+
+def make_key(algorithm: str, rsa_bits: int) -> PrivateKey:
+    """Make a new key."""
+    if algorithm == ED25519:
+        return Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(public_exponent=_PUBLIC_EXPONENT, key_size=rsa_bits)
+
+
+def write_key(path: Path, key: PrivateKey) -> None:
+    """Write a key to a new file that only its owner can read. Raises OSError."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change the table; the lock ends with the process."""
@@ -118,7 +177,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # append to no table that cannot be used
+        read_table(folder)  # nothing is appended to an unusable table
         text = path.read_text("utf-8")
     else:
         text = _HEADING

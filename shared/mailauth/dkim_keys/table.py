@@ -1,4 +1,4 @@
-"""The table of DKIM keys, `keys.toml`: whose mail each key signs, and from when. Pure.
+"""The table of DKIM keys, `keys.toml`: the mail that each key signs, and from when. Pure.
 
     [[key]]
     client = "shop"                        # or domain = "news.shop.example", or both, or neither
@@ -7,8 +7,8 @@
     active_from = 2026-11-30T10:00:00Z     # default: at once
     active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
 
-Owns: the form of the table, which keys sign a message. Does not own: the key files (files.py), the
-signatures (services/deliver). A table is used as a whole or not at all.
+Owns: the form of the table, which keys sign a message. Does not own: the key files
+(folder.py), the signatures (services/deliver). A table is used as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from shared.mail.domains import normalise
 
 TABLE: Final = "keys.toml"
-# Two keys for each of 5,000 clients, and as many that wait for their time.
+# Two keys for each of 5,000 clients, and as many that are not active yet.
 MAX_KEYS: Final = 20_000
 MAX_TABLE_BYTES: Final = 8 * 1024 * 1024
 
@@ -33,7 +33,9 @@ SELECTOR_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\Z"
 MAX_SELECTOR_CHARS: Final = 63
 RSA: Final = "rsa-sha256"
 ED25519: Final = "ed25519-sha256"
-# The order of signatures: a verifier that reads one only reads the first, and all know RSA.
+# RFC 8301, 3.2: signers should use at least 2048 bits; verifiers need not accept more than 4096.
+RSA_BITS: Final = range(2048, 4097)
+# The order of signatures: a verifier that reads only one reads the first, and all know RSA.
 ALGORITHMS: Final = (RSA, ED25519)
 
 _Time = Annotated[datetime, Meta(tz=True)]
@@ -45,10 +47,10 @@ class KeyTableError(ValueError):
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key of the table. Without a client and a domain, it signs for all that have no other."""
+    """A key of the table. Without client and domain it signs for all that have no other key."""
 
     selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
-    # No path: what is outside the folder is not read.
+    # Not a path: nothing outside the folder is read.
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
     client: Annotated[str, Meta(max_length=100)] = ""
     domain: Annotated[str, Meta(max_length=253)] = ""
@@ -57,12 +59,12 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """Whose mail it signs: the client and the domain, "" for any."""
+        """The client and the domain whose mail it signs, "" for any."""
         return self.client, self.domain
 
     @property
     def starts_at_s(self) -> float:
-        """When it becomes active, in Unix time."""
+        """The Unix time at which it becomes active."""
         return self.active_from.timestamp() if self.active_from is not None else 0.0
 
     def is_active(self, now_s: float) -> bool:
@@ -123,7 +125,7 @@ class Key(Struct, Generic[T], frozen=True):
 
 
 class KeyIndex(Generic[T]):
-    """The keys by whose mail they sign."""
+    """The keys by the client and domain whose mail they sign."""
 
     def __init__(self, keys: Iterable[Key[T]]) -> None:
         self._by_scope: dict[tuple[str, str], list[Key[T]]] = {}

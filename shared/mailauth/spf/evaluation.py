@@ -1,9 +1,9 @@
 """Evaluates SPF (RFC 7208): whether a domain's policy allows an address to send.
 
-Owns: check_host() with its limits (4.6.4), and how a policy ends. Does not own: the grammar
-(record.py), DNS queries: the caller passes a look-up function, so this is pure. Guarantees: it
-never raises for the contents of a record; if the DNS is unavailable, the result is `temperror`,
-never `none`. HELO is not known here: %{h} is the domain.
+Owns: check_host() with its limits (4.6.4), and the qualifier that a policy ends with. Does not own:
+the grammar (record.py), DNS queries: the caller passes a look-up function, so this module is pure.
+Guarantees: it never raises for the contents of a record; if the DNS is unavailable, the result is
+`temperror`, never `none`. The HELO name is not known here: %{h} is the domain.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mailauth.spf.macros import Macros, expand
-from shared.mailauth.spf.record import Policy, SpfSyntaxError, Term, parse_record, spf_records
+from shared.mailauth.spf.record import (
+    Macros,
+    Policy,
+    SpfSyntaxError,
+    Term,
+    expand,
+    parse_record,
+    spf_records,
+)
 
 MAX_LOOKUPS: Final = 10  # terms that query the DNS: include, a, mx, ptr, exists, redirect
 MAX_VOID_LOOKUPS: Final = 2

@@ -1,4 +1,7 @@
-"""Parses SPF records by their grammar (RFC 7208, 4.5, 4.6.1, 5, 6 and 12). Pure."""
+"""Parses SPF records (RFC 7208, 4.5, 4.6.1, 5, 6, 12) and expands their macros (RFC 7208, 7). Pure.
+
+Owns: the grammar. Does not own: the evaluation of a policy (evaluation.py).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import quote
 
 from msgspec import Struct
 
-from shared.mailauth.spf.macros import MACRO
-
 VERSION: Final = "v=spf1"
+MAX_NAME_CHARS: Final = 253
+# c, r and t are only for explanations, which are not supported here.
+MACRO: Final = re.compile(r"%\{([slodiphvSLODIPHV])(\d*)([rR]?)([.\-+,/_=]*)\}")
 _TERM: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(?:([:/=])(.*))?", re.DOTALL)
 _LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?$")
 _MACRO_TEXT: Final = re.compile(rf"(?:[\x21-\x24\x26-\x7e]|%[%_-]|{MACRO.pattern})*")
@@ -20,6 +25,9 @@ _DOMAIN_END: Final = re.compile(rf".*(?:{_TOP}|{MACRO.pattern})$", re.DOTALL)
 _WITH_HOST: Final = frozenset({"a", "mx"})
 _NEEDS_VALUE: Final = frozenset({"include", "exists", "ip4", "ip6"})
 _KNOWN: Final = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"})
+
+_ANY: Final = re.compile(MACRO.pattern + r"|%([%_-])")
+_PLAIN: Final = {"%": "%", "_": " ", "-": "%20"}
 
 
 class SpfSyntaxError(ValueError):
@@ -49,6 +57,14 @@ class Policy(Struct, frozen=True):
         return last.qualifier if last is not None and last.name == "all" else ""
 
 
+class Macros(Struct, frozen=True):
+    """The values of the macro letters."""
+
+    sender: str
+    domain: str
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
 def spf_records(rows: Iterable[str]) -> tuple[str, ...]:
     """Return the SPF records among TXT records (4.5)."""
     return tuple(row for row in rows if row.lower() == VERSION or row.lower()[:7] == VERSION + " ")
@@ -71,6 +87,14 @@ def parse_record(record: str) -> Policy:
     if "all" not in every:
         return Policy(tuple(terms), modifiers.get("redirect", ""))
     return Policy(tuple(terms[: every.index("all") + 1]))  # later terms are ignored (5.1)
+
+
+def expand(text: str, macros: Macros) -> str:
+    """Expand the macros of a text, and cut it on the left to the length of a name."""
+    name = _ANY.sub(lambda found: _expanded(found, macros), text).rstrip(".")
+    while len(name) > MAX_NAME_CHARS and "." in name:
+        name = name.partition(".")[2]
+    return name
 
 
 def _modifier(text: str, qualifier: str, name: str, value: str, known: dict[str, str]) -> None:
@@ -130,3 +154,38 @@ def _check_domain(text: str, domain: str) -> None:
     for macro in MACRO.finditer(domain):
         if macro[2] and not int(macro[2]):
             raise SpfSyntaxError(f"{text!r}: a macro that keeps 0 parts")
+
+
+def _expanded(found: re.Match[str], macros: Macros) -> str:
+    letter, digits, turned, delimiters, plain = found.groups()
+    if plain:
+        return _PLAIN[plain]
+    parts = re.split(f"[{re.escape(delimiters or '.')}]", _value(letter.lower(), macros))
+    if turned:
+        parts.reverse()
+    if digits:
+        parts = parts[-int(digits) :]
+    value = ".".join(parts)
+    return quote(value, safe="-._~") if letter.isupper() else value
+
+
+def _value(letter: str, macros: Macros) -> str:
+    local, _, host = macros.sender.rpartition("@")
+    match letter:
+        case "s":
+            return macros.sender
+        case "l":
+            return local or "postmaster"
+        case "o":
+            return host
+        case "i":
+            address = macros.address
+            if address.version == 4:
+                return str(address)
+            return ".".join(address.exploded.replace(":", ""))
+        case "v":
+            return "in-addr" if macros.address.version == 4 else "ip6"
+        case "p":
+            return "unknown"  # the RFC advises against its use (7.2)
+        case _:
+            return macros.domain

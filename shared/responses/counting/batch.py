@@ -1,13 +1,22 @@
 """Counts one batch of the merged log: the changed counters, and the entries to write. Pure.
 
-Two steps, because the counters are read between them: read_batch() decodes the records and names
-the counters, count_batch() counts.
+Counting has two steps, because the counters are read from the store in between: read_batch()
+decodes the records and names the counters, count_batch() counts.
+
+Owns: whether a bounce counts (an operator's review decides, or else an incident at its provider),
+the rules under which a log is counted, and their digest. Counters with another digest were counted
+under other rules and are counted again, so counters follow from the log and the rules alone, no
+matter when the rules became known. Does not own: incidents (incidents.py), the effect of a bounce
+on its counter (counting.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 from shared.responses.counting.counting import (
@@ -19,15 +28,15 @@ from shared.responses.counting.counting import (
 )
 from shared.responses.counting.facts import OUTCOMES, Fact, FactKind, fact_of
 from shared.responses.counting.incidents import (
+    IncidentPolicy,
     Incidents,
     decode_incidents,
     encode_incidents,
 )
 from shared.responses.counting.merging import Merged, Source
-from shared.responses.counting.reviewing import CountingRules
 from shared.topics.codec import CodecError
 from shared.topics.names import EVENTS
-from shared.topics.reviews import ReviewVerdict
+from shared.topics.reviews import Review, ReviewVerdict
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,
@@ -35,10 +44,12 @@ from shared.topics.suppressions import (
     field_of,
 )
 
-# Kinds that change a counter only if there is one.
+# These kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
 # An incident concerns a status; a reply may have none.
 _NO_STATUS = "none"
+
+_DIGEST_BYTES: Final = 16
 
 
 class Step(Struct, frozen=True, gc=False):
@@ -51,8 +62,34 @@ class Step(Struct, frozen=True, gc=False):
     offset: int
 
 
+class CountingRules(Struct, frozen=True):
+    """When an incident begins, and the active reviews in a fixed order."""
+
+    policy: IncidentPolicy = IncidentPolicy()
+    reviews: tuple[Review, ...] = ()
+
+    def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
+        """Return the verdict on a bounce; None without a review. An exclusion takes precedence."""
+        found = None
+        for review in self.reviews:
+            if is_in(review, fact, at_ms):
+                if review.verdict is ReviewVerdict.EXCLUDED:
+                    return review.verdict
+                found = review.verdict
+        return found
+
+    def digest(self) -> bytes:
+        """Return a digest that differs if the rules differ."""
+        reviews = [
+            (each.provider, each.status, each.from_ms, each.until_ms, each.verdict)
+            for each in self.reviews
+        ]
+        raw = msgspec.json.encode((msgspec.to_builtins(self.policy), reviews))
+        return hashlib.blake2b(raw, digest_size=_DIGEST_BYTES).hexdigest().encode()
+
+
 class Judging(Struct, frozen=True):
-    """What decides whether a bounce counts: the rules, and the incidents so far."""
+    """The rules and the incidents so far, which decide whether a bounce counts."""
 
     rules: CountingRules = CountingRules()
     incidents: Incidents = field(default_factory=Incidents)
@@ -70,9 +107,9 @@ class Read(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The counters that changed, the entries that follow, and what is known of incidents then.
+    """The counters that changed, the entries that follow, and the incidents after the batch.
 
-    `held`: the new bounces that an incident holds back, by provider and status.
+    `held`: how many new bounces an incident holds back, by provider and status.
     """
 
     counters: dict[bytes, BounceCounter]
@@ -105,8 +142,8 @@ def count_batch(
 ) -> Counted:
     """Count the steps on top of these counters and incidents.
 
-    Entries follow only from records at or after the offsets `done` of their source: those of
-    earlier records were written when they were counted for the first time. A client that is not
+    Entries follow only from records at or after the offsets `done` of their source: entries of
+    earlier records were written when those records were first counted. A client that is not
     registered (limits None) gets no entries.
     """
     changed: dict[bytes, BounceCounter] = {}
@@ -133,6 +170,22 @@ def count_batch(
         if after != before:
             changed[name] = after
     return Counted(changed, entries, incidents, held)
+
+
+def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules:
+    """Return the rules that follow from the policy and the active reviews."""
+    active = [each for each in reviews if each.active]
+    active.sort(key=lambda each: (each.from_ms, each.until_ms, each.provider, each.status))
+    return CountingRules(policy, tuple(active))
+
+
+def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
+    """Whether a review is about this bounce."""
+    return (
+        review.from_ms <= at_ms < review.until_ms
+        and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])
+        and review.status in ("", fact.status)
+    )
 
 
 def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:

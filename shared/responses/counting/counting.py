@@ -1,14 +1,15 @@
 """Counts the bounces of a recipient, and decides when it gets no more mail. Pure.
 
-A counter knows the messages that it counted, so a message counts once, however many reports of it
-come. Hard bounces stay until a reset. Soft bounces count in a row: a delivery moves them to `past`,
-where they only prevent that a late report counts one of them again. A message whose soft bounce
-becomes a hard one counts as hard.
+A counter has the messages that it counted, so a message counts once, however many reports about it
+arrive. Hard bounces stay until a reset. Soft bounces count in a row: a delivery moves them to
+`past`, where they only prevent a late report from counting one of them again. A message whose soft
+bounce becomes a hard one counts as hard.
 
-A server may take a message and return it later. Then it was no delivery: if all messages delivered
-since the last soft bounce come back, the row goes on as if they had not been delivered.
+A server may accept a message and return it later, so that it was not delivered after all: if all
+messages delivered since the last soft bounce are returned, the row continues as if they had not
+been delivered.
 
-Owns, too, the shape of a counter and its bytes in Redis. Does not own: the store
+Owns also the shape of a counter and its bytes in Redis. Does not own: the store
 (shared/store/counters.py).
 """
 
@@ -26,7 +27,7 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 # More than the highest limit of a client (1,000 bounces).
 MAX_COUNTED: Final = 1_000
 MAX_PAST: Final = 16
-# A row that more deliveries have ended is over, whatever comes back.
+# After more deliveries than this, a row stays ended, whichever messages are returned.
 MAX_DELIVERED: Final = 16
 
 
@@ -36,8 +37,8 @@ class BounceCounter(Struct, frozen=True, array_like=True, gc=False):
     hard: tuple[bytes, ...] = ()
     soft: tuple[bytes, ...] = ()
     past: tuple[bytes, ...] = ()
-    # The last soft row that a delivery ended: its length, at the end of `past`, and the messages
-    # delivered since. If all of these come back too, the row was not ended.
+    # The length of the last soft row that a delivery ended (it is the end of `past`), and the
+    # messages delivered since. If all of these are returned too, the row was not ended.
     ended: int = 0
     delivered: tuple[bytes, ...] = ()
 
@@ -48,7 +49,7 @@ _decoder: Final = msgspec.msgpack.Decoder(BounceCounter)
 
 
 def encode_counter(counter: BounceCounter) -> bytes:
-    """Return the bytes of a counter; empty if there is nothing to remember."""
+    """Return the bytes of a counter; b"" for an empty one."""
     return b"" if counter == NO_BOUNCES else _encoder.encode(counter)
 
 
@@ -89,7 +90,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.hard or mail in counter.soft or mail in counter.past:
         return counter
     if mail in counter.delivered:
-        # It belongs to the row that its delivery seemed to end, before a row that began later.
+        # It belongs to the row that its delivery seemed to end, not to one that began later.
         past = (*counter.past, mail)[-MAX_PAST:]
         longer = replace(counter, past=past, ended=min(counter.ended + 1, len(past)))
         return _without_delivery(longer, mail)
@@ -98,7 +99,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.soft or mail in counter.hard or mail in counter.past:
-        return counter  # it came back before the delivery was known
+        return counter  # it was returned before the delivery was known
     if counter.soft:
         past = (counter.past + counter.soft)[-MAX_PAST:]
         ended = min(len(counter.soft), len(past))
@@ -111,7 +112,7 @@ def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 
 def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
-    """Take back a delivery; if it was the last one that ended the row, the row goes on."""
+    """Remove a delivery; if no other one is left that ended the row, the row continues."""
     if mail not in counter.delivered:
         return counter
     left = tuple(each for each in counter.delivered if each != mail)
@@ -127,8 +128,8 @@ def entry_after(
 ) -> Suppression | None:
     """Return the entry that follows from this fact, if any.
 
-    A counter that is over its limit leads to an entry with every further bounce: an entry that was
-    removed without a reset of the counter comes again.
+    A counter over its limit leads to an entry with every further bounce, so an entry that was
+    removed without a reset of the counter is written again.
     """
     match fact.kind:
         case FactKind.COMPLAINED:

@@ -1,10 +1,10 @@
-"""What an event says about its recipient: a bounce, a delivery, a complaint, or nothing. Pure.
+"""Reads from an event the fact about its recipient: bounce, delivery, complaint or none. Pure.
 
-Only final failures count, and only those that concern the recipient: bounces, expired messages and
-returned mail of the classes hard and soft. Policy, content, authentication and network never count;
-they are outcomes of their provider nevertheless, which incidents.py compares hard bounces with.
+Only final failures that concern the recipient count: bounces, expired messages and returned mail of
+the classes hard and soft. Policy, content, authentication and network never count, but they are
+outcomes of their provider, with which incidents.py compares its hard bounces.
 
-Every event passes here, so only the needed fields are decoded.
+Every event passes through here, so only the necessary fields are decoded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.topics.event_records import TYPE_HEADER, EventRecord, type_of
 from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-# No header behind it is read.
+# No header after this one is read.
 LAST_HEADER: Final = TYPE_HEADER
 _MAIL: Final = "sluice.mail."
 
@@ -50,7 +50,7 @@ class Fact(Struct, frozen=True, gc=False):
     recipient: str
     mail_id: str
     provider: str = ""  # of the shaping rules, or the recipient's domain
-    status: str = ""  # of a failure: its enhanced status
+    status: str = ""  # the enhanced status of a failure
 
     @property
     def field(self) -> bytes:
@@ -59,7 +59,7 @@ class Fact(Struct, frozen=True, gc=False):
 
     @property
     def mail(self) -> bytes:
-        """The message in a counter."""
+        """The hash by which a counter names the message."""
         return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
 
 
@@ -89,7 +89,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of this event, None without one. Raises ValueError if it is not readable."""
+    """Return the fact of this event; None if it has none. Raises ValueError if it is unreadable."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
@@ -97,7 +97,7 @@ def fact_of(record: EventRecord) -> Fact | None:
         data = _decoder.decode(record.value or b"")
     except RecursionError:
         raise ValueError("the event is nested too deeply") from None
-    # A report that comes back is no result of an attempt: without a class it says nothing.
+    # A returned report is not the result of an attempt: without a class it is no fact.
     other = None if kind == _RETURNED else FactKind.OTHER
     found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)

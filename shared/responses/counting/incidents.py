@@ -2,16 +2,16 @@
 
 A provider that answers everybody with 550 for an hour must not cost a sender its recipients. While
 an incident is open, hard bounces with its provider and status are held: they do not count, until an
-operator has reviewed them (reviewing.py). It opens when, within the policy's window,
+operator has reviewed them (batch.py). It opens when, within the policy's window,
 
 - at least `least` hard bounces with this status came, and
 - they are more than `percent` of all outcomes of the provider,
 
-and it is over when this has not held for the length of a window. What was counted before it opened
-stays counted; a review can exclude that, too.
+and it is over when this has not been so for the length of a window. Bounces that were counted
+before it opened stay counted; a review can exclude them, too.
 
-Everything follows from the records in their order, one by one, and not from the clock or from
-batches: whoever counts the log again finds the same incidents. Bounded: MAX_PROVIDERS, MAX_STATUSES
+Incidents follow from the records in their order, one by one, and not from the clock or from
+batches: counting the log again finds the same incidents. Bounded: MAX_PROVIDERS, MAX_STATUSES
 for each, MAX_PAST incidents that are over; the least recently seen provider is forgotten first.
 """
 
@@ -30,7 +30,7 @@ OTHER: Final = "other"
 
 
 class IncidentPolicy(Struct, frozen=True):
-    """When an incident opens. `least` 0: never."""
+    """When an incident opens; with `least` 0 it never does."""
 
     least: int = 0
     percent: int = 50
@@ -61,15 +61,15 @@ class _Provider(Struct, array_like=True):
 
 
 class Incidents(Struct, array_like=True):
-    """What is known at one place in the log; changed by note()."""
+    """The incidents and recent outcomes at one place in the log; note() changes them."""
 
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # under which they were found
+    policy: IncidentPolicy = IncidentPolicy()  # the policy under which they were found
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
-        """Note an outcome; `status` "" if it is no hard bounce. Return whether it is held."""
+        """Note an outcome, with the status of a hard bounce or "". Return whether it is held."""
         if not policy.least:
             return False
         self.at_ms, self.policy = max(self.at_ms, at_ms), policy
@@ -122,7 +122,7 @@ class Incidents(Struct, array_like=True):
             known = _Provider([], 0, {}, {})
             self._make_room()
         else:
-            del self.providers[provider]  # the last one is the one seen last
+            del self.providers[provider]
         self.providers[provider] = known
         known.buckets.append(_Bucket(number, 0, {}))
         while known.buckets[0].number <= number - BUCKETS:
@@ -153,10 +153,10 @@ _decoder: Final = msgspec.msgpack.Decoder(Incidents)
 
 
 def encode_incidents(incidents: Incidents) -> bytes:
-    """Return the bytes of what is known; empty if that is nothing."""
+    """Return the bytes of the incidents; empty if no provider is known."""
     return _encoder.encode(incidents) if incidents.providers else b""
 
 
 def decode_incidents(value: bytes | None) -> Incidents:
-    """Return what these bytes say, as an object of its own. Raises msgspec.DecodeError."""
+    """Return the incidents of these bytes as a new object. Raises msgspec.DecodeError."""
     return _decoder.decode(value) if value else Incidents(0, {}, [])

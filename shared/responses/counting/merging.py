@@ -1,9 +1,9 @@
-"""Merges the partitions of several topics into one order: that of their append times. Pure.
+"""Merges the partitions of several topics into one log, ordered by append time. Pure.
 
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
 are on another topic. Counting needs one order of all of them that is the same while mail flows and
-when everything is read again later. It is the order of (append time, source, offset), and a record
-is given out only when no partition can still have an earlier one.
+when everything is read again later: the order of (append time, source, offset). A record is given
+out only when no partition can still have an earlier one.
 
 The place in this log up to which bounces are counted is stored with the counters, as text.
 """
@@ -41,7 +41,7 @@ class MergedLog:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._queues: dict[Source, deque[Any]] = {each: deque() for each in sorted(sources)}
-        # No record before this time is still to come from a source.
+        # No further record of a source is earlier than this time.
         self._read_until: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
         self._last: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
 
@@ -49,11 +49,11 @@ class MergedLog:
         return sum(map(len, self._queues.values()))
 
     def waiting(self, source: Source) -> int:
-        """Return how many records of this source wait."""
+        """Return how many records of this source have not been given out."""
         return len(self._queues[source])
 
     def has_given(self, source: Source, end: int) -> bool:
-        """Whether no record before this offset waits."""
+        """Whether all records of the source before this offset have been given out."""
         queue = self._queues[source]
         return not queue or queue[0].offset >= end
 
@@ -62,11 +62,11 @@ class MergedLog:
         self._queues[source].extend(records)
 
     def note_read(self, source: Source, until_ms: int) -> None:
-        """Note that everything that the source has had before this time was added."""
+        """Note that all records of the source before this time have been added."""
         self._read_until[source] = max(until_ms, self._read_until[source])
 
     def take(self, most: int) -> list[Merged]:
-        """Give out the next records, at most so many, as far as their order is certain."""
+        """Give out at most `most` next records, as far as their order is certain."""
         heap = [(self._time(each), each) for each, queue in self._queues.items() if queue]
         heapq.heapify(heap)
         bound = min(
@@ -91,7 +91,7 @@ class MergedLog:
         return taken
 
     def _time(self, source: Source) -> int:
-        """The time of the first record that waits. A broker's clock may have been set back."""
+        """The time of the next record, never earlier than the last: clocks may be set back."""
         return max(int(self._queues[source][0].timestamp), self._last[source])
 
 

@@ -1,8 +1,8 @@
-"""What a review of a provider's window changes: who is freed, and who gets an entry. Pure.
+"""Finds which suppression entries a review of a provider's bounces ends, and which it adds. Pure.
 
-The log is counted twice, under the rules as they are and as they would be, for the recipients with
-a bounce in the window; an entry follows in the one and not in the other. Bounded by the recipients
-of the window.
+The log is counted twice for the recipients with a bounce in the window of the review: under the
+present rules and under those with the review. The difference of the entries is the change. Memory
+is bounded by the recipients of the window.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from shared.responses.counting.batch import Judging, Step, count_batch
+from shared.responses.counting.batch import CountingRules, Judging, Step, count_batch, is_in
 from shared.responses.counting.counting import BounceCounter, Limits
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import Incidents, decode_incidents
-from shared.responses.counting.reviewing import CountingRules, is_in
 from shared.topics.reviews import Review
 from shared.topics.suppressions import (
     BY_COUNTER,
@@ -31,7 +30,7 @@ _BOUNCES = (FactKind.HARD, FactKind.SOFT)
 
 
 class Change(Struct, frozen=True):
-    """What a review changes: the entries that end, those that come, and the bounces concerned."""
+    """The entries that a review ends, those that it adds, and the number of bounces concerned."""
 
     freed: Sequence[Suppression]
     added: Sequence[Suppression]
@@ -39,7 +38,7 @@ class Change(Struct, frozen=True):
 
 
 def concerned(steps: Iterable[Step], review: Review) -> list[Step]:
-    """Return the bounces of these steps that the review is about."""
+    """Return the bounces among these steps that the review is about."""
     return [
         step
         for step in steps
@@ -97,7 +96,7 @@ class Recount:
 def change_between(
     before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
 ) -> Change:
-    """Return what changes; `entries` are those on mail.suppressions now, removed ones too."""
+    """Return the change; `entries` are all on mail.suppressions now, including removed ones."""
     active: Mapping[Named, Suppression] = {
         _named(each): each
         for each in entries

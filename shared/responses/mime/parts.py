@@ -1,8 +1,11 @@
-"""The parts of a returned message, read within bounds. Pure.
+"""The header fields and the MIME parts of a returned message, also of a broken one. Pure.
 
-Owns: finding the leaves of a MIME tree, also of a broken one. Does not own: their text (text.py).
-A returned message inside is a leaf: what it holds is not a report. Guarantees: never raises; at
-most MAX_BYTES are looked at, MAX_PARTS parts and MAX_DEPTH levels.
+Owns: splitting a block into header and body, the header into fields, and the body into the leaves
+of the MIME tree. A returned message inside is a leaf: its parts are not those of the report.
+Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py):
+here everything is read as well as possible.
+Guarantees: never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels
+and MAX_FIELDS fields are read.
 """
 
 from __future__ import annotations
@@ -12,9 +15,19 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.responses.mime.fields import Fields, first, parameter, parse_fields, split_header
+MAX_FIELDS: Final = 400  # real messages have up to 150
+MAX_VALUE_CHARS: Final = 4_096  # of one field; a longer one is cut
+MAX_HEADER_BYTES: Final = 65_536
 
-# Reports stand at the beginning; what follows is the returned message.
+# A field and its continuation lines. A line that begins with no name is skipped.
+_FIELD: Final = re.compile(rb"^([!-9;-~]{1,76})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_FOLD: Final = re.compile(r"\n[ \t]+")
+_PARAMETER: Final = re.compile(
+    r";\s*([a-z-]{1,32})\*?(?:0\*?)?\s*=\s*(?:\"([^\"]{0,300})\"|([^\s;\"]{1,300}))", re.IGNORECASE
+)
+_BLANK_LINE: Final = re.compile(rb"\n[ \t]*\n")
+
+# Reports stand at the beginning, before the returned message.
 MAX_BYTES: Final = 262_144
 MAX_PARTS: Final = 40
 MAX_DEPTH: Final = 6
@@ -31,6 +44,33 @@ _HEADERS_ONLY: Final = frozenset(
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/partial"})
 
 
+class Fields:
+    """The fields of a header by their names in lower case, decoded on demand.
+
+    A message has 30 to 60 fields, few are read, and decoding is most of the work.
+    """
+
+    __slots__ = ("_octets", "_values")
+
+    def __init__(self, octets: dict[bytes, list[bytes]]) -> None:
+        self._octets = octets
+        self._values: dict[str, list[str]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in self._octets
+
+    def get(self, name: str) -> list[str]:
+        """The values of the fields of this name, unfolded; [] if there are none."""
+        values = self._values.get(name)
+        if values is None:
+            values = [_value(octets) for octets in self._octets.get(name.encode(), ())]
+            self._values[name] = values
+        return values
+
+
+NO_FIELDS: Final = Fields({})
+
+
 class Part(Struct, frozen=True):
     """A leaf of the tree, or the message itself."""
 
@@ -40,12 +80,12 @@ class Part(Struct, frozen=True):
 
     @property
     def is_original(self) -> bool:
-        """Whether this is the message that is returned, or its header."""
+        """Whether this part is the returned message or its header."""
         return self.content_type in _MESSAGES or self.content_type in _HEADERS_ONLY
 
     @property
     def charset(self) -> str:
-        """The declared charset in lower case; "" if none is."""
+        """The declared charset in lower case; "" if none is declared."""
         return parameter(first(self.fields, "content-type"), "charset").lower()
 
 
@@ -55,6 +95,41 @@ class Message(Struct, frozen=True):
     fields: Fields
     content_type: str
     parts: tuple[Part, ...]
+
+
+def split_header(block: bytes) -> tuple[bytes, bytes]:
+    """Split a message or part with LF line ends into its header and its body."""
+    if block.startswith(b"\n"):
+        return b"", block[1:]
+    end = block.find(b"\n\n", 0, MAX_HEADER_BYTES)
+    if end < 0:
+        found = _BLANK_LINE.search(block, 0, MAX_HEADER_BYTES)
+        if found is None:
+            return block[:MAX_HEADER_BYTES], block[MAX_HEADER_BYTES:]
+        return block[: found.start() + 1], block[found.end() :]
+    return block[: end + 1], block[end + 2 :]
+
+
+def parse_fields(header: bytes) -> Fields:
+    """The fields of a header block."""
+    fields: dict[bytes, list[bytes]] = {}
+    for name, octets in _FIELD.findall(header)[:MAX_FIELDS]:
+        fields.setdefault(name.lower(), []).append(octets)
+    return Fields(fields)
+
+
+def first(fields: Fields, name: str) -> str:
+    """The value of the first field of this name; "" if there is none."""
+    values = fields.get(name)
+    return values[0] if values else ""
+
+
+def parameter(value: str, name: str) -> str:
+    """A parameter of a structured value (RFC 2045, 5.1; RFC 2231 without its charset)."""
+    for found in _PARAMETER.finditer(value):
+        if found[1].lower() == name:
+            return found[2] if found[2] is not None else found[3]
+    return ""
 
 
 def read_message(content: bytes) -> Message:
@@ -70,6 +145,17 @@ def read_message(content: bytes) -> Message:
     leaves: list[Part] = []
     _collect(root, leaves, 0)
     return Message(root.fields, root.content_type, tuple(leaves))
+
+
+def _value(octets: bytes) -> str:
+    octets = octets[: 4 * MAX_VALUE_CHARS]
+    try:
+        value = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        value = octets.decode("latin-1")
+    if "\n" in value:
+        value = _FOLD.sub(" ", value)
+    return value[:MAX_VALUE_CHARS].strip()
 
 
 def _part(fields: Fields, body: bytes, default_type: str) -> Part:
@@ -94,7 +180,7 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 
 def _boundary(part: Part) -> bytes:
-    """The delimiter line: the declared boundary if it occurs, otherwise one that looks like it."""
+    """The delimiter line: the declared boundary if it occurs, else a line that looks like one."""
     declared = parameter(first(part.fields, "content-type"), "boundary")
     octets = b"--" + declared.encode("utf-8", "surrogateescape").rstrip()
     if declared and octets in part.body:

@@ -1,7 +1,7 @@
-"""The words of a refusal, without the names in it. Pure.
+"""Extracts the words of a refusal, without the names in it. Pure.
 
-Owns: which part of a server's text the rules may read. Does not own: the rules (reply_rules.py).
-An address, host name, IP address or URL says nothing about the reason, and its parts look like
+Owns: which part of a server's text the rules read. Does not own: the rules (reply_rules.py).
+An address, host name, IP address or URL does not indicate the reason, and its parts look like
 words: `<policy@r.example>: no such user` is about a recipient. Each becomes a marker: {addr},
 {host}, {ip}, {url}; the host of a known block list becomes {blocklist}, which is a reason.
 Every pattern takes linear time, and at most MAX_CHARACTERS are read.
@@ -32,13 +32,13 @@ _LIST_HOST: Final = re.compile(
     rf"{_LISTS}|(?:^|[.-])(?:dns|dns[br]|rhs|uri|su|d|x|s|p|c)?r?bl[.-]|(?:black|block)list",
     re.IGNORECASE,
 )
-# Each pattern can begin only at the beginning of a word, so no text makes it try twice.
+# Each pattern can begin only at the beginning of a word, so it is tried once per word.
 _URL: Final = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _NAME: Final = r"[^\s<>\"'(),:;=\[\]@]"
 _ADDRESS: Final = re.compile(
     rf"(?<!{_NAME}){_NAME}{{1,320}}@{_NAME}{{1,255}}|\"[^\"\n@]{{1,64}}\"@{_NAME}{{1,255}}"
 )
-# A search that begins with a set of characters skips all others; so the look behind comes second.
+# A search that begins with a set of characters skips all others, so the look-behind comes second.
 _IPV4: Final = re.compile(r"[0-9](?<![\d.][0-9])\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d]|\.\d)")
 _MIN_COLONS: Final = 3  # of an IPv6 address
 _IPV6: Final = re.compile(r"(?<![\w:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}(?![\w:])", re.IGNORECASE)
@@ -48,14 +48,12 @@ _HOST: Final = re.compile(
 )
 _BRACKETED: Final = re.compile(r"<[^<>\s{}]{1,255}>|(?<!\w)([\"'])[^\s\"'{}]{1,64}\1")
 # A status anywhere in the text: "(#5.1.1)", "#5.7.1", "[5.1.1]", "5.1.1:". The second number of a
-# status is 0 to 7 (RFC 3463, 4), which few version numbers keep to.
+# status is 0 to 7 (RFC 3463, 4); that of few version numbers is.
 _STATUS: Final = re.compile(
     r"[(#\[245](?<![\w.\-/][(#\[245])(?:(?<=[(#\[])[(#\[]{0,2}[245]|(?<=[245]))"
     r"\.([0-7]\.\d{1,3})(?![\w]|\.\d)[\])]?:?"
 )
-
-
-# A server that asked another one quotes its reply. Who said it is no reason.
+# A server quotes the reply of another one, and the name of that host is not a reason.
 _SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)
 
 
@@ -75,16 +73,16 @@ def read_refusal(reply: Reply) -> Refusal:
     text = reply.text[:MAX_CHARACTERS]
     text = _without_names(_SAID.sub("", text) if " said:" in text else text)
     found = _STATUS.search(text)
-    # RFC 2034 wants the status first, and of the class of the code; others mean the same.
+    # RFC 2034 requires the status first, in the class of the code; other places mean the same.
     detail = reply.enhanced[2:] or (found[1] if found else "")
-    # "BAD_RECIPIENT" and "is_blocked" are words, and a text may be broken anywhere into lines.
+    # "BAD_RECIPIENT" and "is_blocked" are words; a line may end anywhere.
     spaced = _STATUS.sub(" ", text).replace("_", " ")
     words = " ".join(spaced.split()).lower()
     return Refusal(detail, words, grams_in(words))
 
 
 def _without_names(text: str) -> str:
-    # Most texts lack most of these signs, and looking for a sign is cheap.
+    # Most texts lack most of these characters, and testing for a character is cheap.
     if "/" in text or "www." in text.lower():
         text = _URL.sub(_url_marker, text)
     if "@" in text:

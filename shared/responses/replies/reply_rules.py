@@ -1,12 +1,14 @@
-"""The class of a server's refusal, and whether it is final. Pure.
+"""Decides the class of a server's refusal, and whether it is final. Pure.
 
 Owns: the mapping from stage and reply to permanence and bounce class, by the rules in replies.toml.
 Does not own: the words that the rules read (refusal_text.py), the outcome of an attempt (deliver),
-the kind of a returned message. A 5xx to the recipient or the content ends the message. A 5xx before
-any recipient was named concerns us, not the recipient: in answer to the connection or EHLO it
-defers; in answer to MAIL it bounces as policy and never counts against a recipient. Anything
-unknown defers. A 5xx that no rule recognises is policy, never hard: hard refusals end all mail to a
-recipient after a few, so a class that counts against a recipient needs a reason that we understand.
+the kind of a returned message.
+
+A 5xx to the recipient or the content is final. A 5xx before the recipient was named concerns us and
+not the recipient: in answer to the connection or EHLO it defers; in answer to MAIL it bounces as
+policy and never counts against a recipient. Any other reply defers. A 5xx that no rule recognises
+is policy, never hard: a few hard refusals end all mail to a recipient, so a class that counts
+against a recipient needs a reason that we understand.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class ReplyRule(Struct, frozen=True):
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether this row applies: its stage, status and text, as far as it has them."""
+        """Whether the stage, status and text match, as far as the row has them."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -72,7 +74,7 @@ def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
 
 
 class Meaning(Struct, frozen=True):
-    """The meaning of an answer: whether it is final, and its class."""
+    """Whether a refusal is final, and its class."""
 
     is_permanent: bool
     bounce_class: str
@@ -110,7 +112,7 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # Never the recipient's fault, whatever the text says.
+        # It is never the recipient's fault, whatever the text says.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)

@@ -1,6 +1,7 @@
 """Addresses in reports: their normal form, and finding them in a line. Pure.
 
-Owns: what counts as a recipient's address in a report, in any notation. Guarantees: never raises.
+Owns: which text counts as a recipient's address in a report, in any notation. Guarantees: it never
+raises.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.encoded_words import decode
 
-# An address in running text. Bounded, and it can begin only where no letter of it stands before.
+# An address in running text. The pattern is bounded, and cannot begin in the middle of an address.
 ADDRESS_PATTERN: Final = (
     r"(?<![\w.!#$%&*+/=?^`{|}~-])(?<!\w')[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,64}"
     r"(?:'[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,40})?@"
@@ -23,7 +24,7 @@ _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
 # RFC 6533, 3: characters of an internationalised address as \x{HEX}.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
-# What an address was before an alias changed it, in the words of Postfix, Sendmail and Exim.
+# The address before an alias changed it, in the words of Postfix, Sendmail and Exim.
 _CHANGED: Final = re.compile(
     r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
     re.IGNORECASE,
@@ -52,12 +53,12 @@ def aliases_in(text: str) -> list[str]:
 
 
 def without_aliases(text: str) -> str:
-    """The text without these notes, whose words could be read as a reason: "from:" is a sender."""
+    """The text without the notes about aliases: "from:" in them could be read as a reason."""
     return _CHANGED.sub("", text) if " from" in text or " by" in text else text
 
 
 def distinct(addresses: Iterable[str], but: str) -> tuple[str, ...]:
-    """The first MAX_ALIASES different addresses except one."""
+    """The first MAX_ALIASES different addresses, without `but` and empty ones."""
     return tuple(each for each in dict.fromkeys(addresses) if each and each != but)[:MAX_ALIASES]
 
 
@@ -73,7 +74,7 @@ def typed_address(value: str) -> str:
 
 
 def normal_form(address: str) -> str:
-    """The normal form of an address; what has none keeps its text, its domain in lower case."""
+    """The normal form of an address; an invalid one keeps its text, its domain in lower case."""
     parsed = parse_path(address)
     if isinstance(parsed, ParsedAddress):
         return parsed.address
@@ -82,7 +83,7 @@ def normal_form(address: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether the domain can be one of the internet: it has a dot, and no `.local` or the like."""
+    """Whether the domain can be public: it has a dot and does not end with `.local` or the like."""
     domain = address.rpartition("@")[2]
     return "." in domain and not domain.endswith((".local", ".localdomain", ".lan", ".internal"))
 

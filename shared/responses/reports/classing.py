@@ -1,11 +1,11 @@
-"""The kind of what a report says of a recipient. Pure.
+"""Gives each statement of a report its kind. Pure.
 
-Owns: the order of the rules, and what must be proved before a recipient is hard. Does not own: the
-rules (shared/responses/rules/reasons.toml, shared/responses/replies). Hard comes out only for a
-permanent failure; a quoted reply about an unknown user is hard only with a status or the step RCPT,
-or if the reporting system checks recipients itself: filters answer the content of a message with
-the same words. A failure that no rule knows is unknown; a refusal by a server that no rule knows is
-policy, as for deliver.
+Owns: the order of the rules, and the proof that hard requires. Does not own: the rules
+(shared/responses/rules/reasons.toml, shared/responses/replies).
+Guarantees: only a permanent failure is hard. A quoted reply about an unknown user is hard only with
+a status or the step RCPT, or if the reporting system checks recipients itself: filters answer the
+content of a message with the same words. A failure that no rule recognises is unknown; a server's
+refusal that no rule recognises is policy, as in deliver.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from typing import Final
 from msgspec import Struct
 
 from shared.responses.replies.refusal_text import Refusal, read_refusal
-from shared.responses.reports.evidence import Words, is_permanent, stage_of, status_of, words_of
-from shared.responses.reports.statement import Statement
+from shared.responses.reports.statement import (
+    Statement,
+    Words,
+    is_permanent,
+    stage_of,
+    status_of,
+    words_of,
+)
 from shared.responses.rules.model import ReasonRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind
 from shared.smtp.events import Stage
@@ -37,13 +43,13 @@ _KINDS: Final = {
 }
 _ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
 _REFUSES_US: Final = frozenset({"policy", "authentication"})
-# RFC 3463, 3.2: a status X.1.Y is about the address. It proves what the words say.
+# RFC 3463, 3.2: a status X.1.Y is about the address, which proves words about an unknown user.
 _NAMES_ADDRESS: Final = "1."
 # RFC 3463, 3.3: with a status X.2.Y the mailbox exists. Filters give it with other words.
 _NAMES_MAILBOX: Final = "2."
 # RFC 5321, 4.3.2: 551 answers RCPT.
 _NOT_LOCAL: Final = 551
-# In any language.
+# The reason begins with this in every language.
 _WEAK_REASON: Final = "unknown-recipient"
 
 
@@ -95,7 +101,7 @@ def judge(rules: Rules, statement: Statement) -> Judged:
 
 
 def _passing(found: _Found) -> _Found:
-    """What is found of a failure that may pass: never hard."""
+    """The class of a failure that may pass: never hard."""
     if found.bounce_class == _HARD:
         return _Found("soft", f"{found.rule}/transient")
     return found if found.bounce_class else _Found("soft", "transient")
@@ -114,7 +120,7 @@ def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: s
 
 
 def _classify(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
-    """The class of one text. A reason that makes it hard yields to a reply rule that names us."""
+    """The class of one text. A reply rule about the sender takes precedence over a hard reason."""
     by_reply: _Found | None = None
     for reason in rules.reasons:
         if reason.is_fallback or not reason.applies(step, refusal):
@@ -150,7 +156,7 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
-    """Whether more than words that a filter uses too says that the recipient is unknown."""
+    """Whether an unknown recipient is proved by more than words that filters use, too."""
     if not statement.can_be_hard:
         return False
     is_weak = found.rule.startswith("replies-") or found.rule.startswith(_WEAK_REASON)

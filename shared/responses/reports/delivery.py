@@ -1,7 +1,7 @@
 """Reads the fields of delivery reports (RFC 3464, RFC 6533), also of broken ones. Pure.
 
-Owns: the groups of fields per recipient. Does not own: their meaning (classing.py). Guarantees:
-never raises; at most MAX_RECIPIENTS are read.
+Owns: finding the group of fields of each recipient. Does not own: its meaning (classing.py).
+Guarantees: never raises; at most MAX_RECIPIENTS are read.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_delivery_fields(text: str) -> list[Statement]:
 
 
 def _groups(text: str) -> Iterator[_Group]:
-    """The fields of each recipient: a group ends at an empty line or where a field comes again."""
+    """The fields of each recipient: a group ends at an empty line or before a repeated field."""
     group: _Group = {}
     last = ""
     for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
@@ -106,5 +106,5 @@ def _addresses(group: _Group) -> list[str]:
 
 
 def _preferred(addresses: Sequence[str]) -> str:
-    """Prefer the final recipient, unless it is a name that only the reporting host knows."""
+    """The first public address (the final recipient's comes first), else the first address."""
     return next(filter(is_public, addresses), next(filter(None, addresses), ""))

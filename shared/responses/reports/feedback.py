@@ -1,13 +1,13 @@
 """Reads feedback reports (RFC 5965, RFC 6591). Pure.
 
-Owns: the kind of a report and whom it names. A report about authentication (RFC 6591),
-or one of the type not-spam, is not a complaint of a recipient.
+Owns: the kind of a report, the recipients that it names, and which of the addresses in it are
+placeholders. A report about authentication (RFC 6591), or one of the type not-spam, is not a
+recipient's complaint. Does not own: which recipient the report is about (validate).
 
-Many feedback loops hide the recipient (RFC 6590): the local part is replaced by an opaque one and
-the domain kept; others write a placeholder, such as `redacted@redacted.invalid`. An address of
-another domain that is no placeholder is that of somebody else: of the mailbox to which the message
-was forwarded, for example. Owns, too, what is a placeholder. Does not own: whom the report is about
-(validate).
+Many feedback loops hide the recipient (RFC 6590): some replace the local part by an opaque text and
+keep the domain, others write a placeholder, such as `redacted@redacted.invalid`. An address in
+another domain that is not a placeholder belongs to somebody else, for example to the mailbox that
+the message was forwarded to.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from shared.responses.mime.fields import Fields, first, parse_fields
-from shared.responses.mime.parts import Part
+from shared.responses.mime.parts import Fields, Part, first, parse_fields
 from shared.responses.reports.addresses import find_addresses, typed_address
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
-# Begins what decided about a feedback report; its type follows.
+# The rule that decides about a feedback report has this name, with the type after it.
 FEEDBACK_RULE: Final = "feedback-report/"
 _KINDS: Final = {
     "auth-failure": ResponseKind.POLICY,
@@ -37,7 +36,7 @@ _PLACEHOLDER: Final = re.compile(
     r"|anonym(?:ous|i[sz]ed)|suppressed|x{3,20})(?![a-z0-9])[^@]{0,60}",
     re.IGNORECASE,
 )
-# RFC 2606: no address is there.
+# No address can be in these domains (RFC 2606).
 _NO_DOMAINS: Final = (".invalid", "@invalid", "@redacted", "localhost")
 
 

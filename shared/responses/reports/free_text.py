@@ -1,8 +1,8 @@
-"""Finds the recipients of free-text reports, and what is said of each. Pure.
+"""Finds the recipients in free-text reports, and the text about each. Pure.
 
-Owns: the layouts (rules/formats.toml), and the general search where no layout is known: addresses
-that stand alone in a line, then addresses after telling words, then any address but those of the
-sender and of people to ask. Guarantees: never raises; the work is linear in the text.
+Owns: reading a known layout (rules/formats.toml), and the general search if the layout is unknown:
+addresses alone in a line, then addresses after certain words, then any address except those of the
+sender and of contacts. Guarantees: never raises; the work is linear in the text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LABELS: Final = (
 
 
 def _alone(labels: str) -> re.Pattern[str]:
-    """An address alone in its line, perhaps after a bullet or a label and before a reason."""
+    """A pattern for an address alone in its line, with a bullet, label or reason beside it."""
     return re.compile(
         rf"^[ \t>*|\u2022.-]{{0,40}}(?:(?:\d{{1,3}}[.)]|{labels})[ \t]{{0,20}})?"
         rf"(?:\"[^\"\n]{{1,60}}\" )?[<(\[\"']{{0,2}}(?:smtp:|mailto:)?({_A})[>)\]\"']{{0,3}}"
@@ -105,7 +105,7 @@ def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> l
 
 
 def around(text: str, address: str) -> str:
-    """What a report says after an address; "" if it does not name it."""
+    """The text of a report from an address on; "" if the report does not contain it."""
     at = text.lower().find(address.lower())
     return without_footer(text[at : at + _AROUND_CHARS]) if at >= 0 else ""
 
@@ -116,7 +116,7 @@ def reasons_in(text: str) -> str:
 
 
 def without_footer(text: str) -> str:
-    """The text above the line of signs under which a gateway appends a notice of its own."""
+    """The text above the line of signs under which a gateway appends its own notice."""
     found = _FOOTER.search(text)
     return text[: found.start()] if found else text
 
@@ -178,7 +178,7 @@ def _statements(
 
 
 def _address(match: re.Match[str]) -> str:
-    """The address in its normal form; a name without a domain as it is."""
+    """The address in its normal form; a name without a domain is left as it is."""
     found = _group(match)
     return normal_form(found) if "@" in found else found
 

@@ -1,33 +1,33 @@
 """The client side of a session, without I/O: it sends transactions and receives replies.
 
 Use it after the greeting and EHLO: `send_transaction()` returns the bytes to write; pass each read
-to `receive()`, whose events say what to write next and how the transaction ended; then call
+to `receive()`, whose events give the bytes to write next and the end of the transaction; then call
 `send_transaction()` again, one transaction at a time.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
 recipient is refused and the server still answers DATA with 354, a single dot ends the content, and
 nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as one
-BDAT chunk (RFC 3030); sent with RCPT it would be in doubt if the connection broke before any reply.
-A server that offers it and does not know BDAT has not taken the message (`is_chunking_refused`).
-Without the 354 a stray positive reply may be taken for that to the content, so `chunking` is only
-for servers that are trusted. A transaction left open is ended by a RSET sent with the next MAIL.
+BDAT chunk (RFC 3030); sent with RCPT it would be in doubt if the connection broke before a reply.
+A server that offers it but does not know BDAT has not taken the message (`is_chunking_refused`).
+Without a 354, a stray positive reply may be mistaken for the reply to the content, so `chunking` is
+only for trusted servers. RSET, sent with the next MAIL, ends a transaction that was left open.
 The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. Content
 with 8-bit bytes is not sent to a server that does not offer 8BITMIME (RFC 6152, 3), nor a header
 with raw UTF-8 to one that does not offer SMTPUTF8 (RFC 6531, 3.4), nor content above the server's
 SIZE (RFC 1870, 6.1): all are Unsendable, before anything is written. The caller converts the
 content if it can (see `takes`).
 
-Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
-for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
-the connection must be closed; no part of an address or content can become a command. A decision by
-a reply is final: what comes after the reply that ends a transaction closes the session
-(`is_closing`) and changes nothing, and `decided` is the outcome of a transaction whose connection
-breaks later. The reply to the content is parsed leniently (reply.py).
+Owns: which reply belongs to which command. Does not own: time limits, TLS, the meaning of a reply
+for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which the
+connection must be closed; no part of an address or content can become a command. A decision by a
+reply is final: bytes after the reply that ends a transaction close the session (`is_closing`) but
+change nothing, and `decided` is the outcome of a transaction whose connection breaks later. The
+reply to the content is parsed leniently (reply.py).
 
 A second reply to a content can come late, when the next message has been offered, and then looks
 like the answer to its MAIL. Therefore a refused MAIL after a content counts only if the replies
-behind it agree, and nothing counts if one is out of step: the message has no result then. Without
-PIPELINING there is nothing to compare; there RSET is sent after every content: its answer tells.
+after it agree; if one is out of step, the message has no result. Without PIPELINING, RSET is sent
+after every content: its reply shows whether the replies are in step.
 """
 
 from __future__ import annotations
@@ -35,17 +35,24 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from shared.smtp.client.offering import Unsendable, encode_for, has_utf8_header, mail_parameters
 from shared.smtp.content import END_MARK
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import (
+    Extensions,
+    Unsendable,
+    encode_for,
+    has_utf8_header,
+    mail_parameters,
+)
 from shared.smtp.grammar import is_mailbox
 from shared.smtp.reply import Reply, ReplyParser
 
 _SHUTTING_DOWN: Final = 421  # RFC 5321, 3.8: may come at any time
 _START_INPUT: Final = 354
 _UNKNOWN_COMMAND: Final = range(500, 505)  # RFC 5321, 4.2.4; none is a verdict on a message
+_GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+_ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
 _LONE_DOT: Final = Send(END_MARK, is_content=False)
 
 
@@ -82,14 +89,11 @@ class ClientSession:
         self._has_sent_content = False  # in an earlier transaction
         self._is_suspect = False  # the refusal of MAIL may be a reply to that content
         self._sender, self._sender_path = "", b"<>"
-        # For the last transaction: whether MAIL or RCPT was answered, and whether the whole
-        # content was sent (its reply may still be missing).
+        # In the last transaction MAIL or RCPT was answered, or the whole content was sent.
         self.is_answered = False
         self.is_content_sent = False
-        # The server offers CHUNKING and does not know BDAT.
-        self.is_chunking_refused = False
-        # True: the server has announced that it closes the connection.
-        self.is_closing = False
+        self.is_chunking_refused = False  # the server offers CHUNKING but does not know BDAT
+        self.is_closing = False  # the server has announced that it closes the connection
 
     @property
     def decided(self) -> Finished | None:
@@ -107,7 +111,7 @@ class ClientSession:
         return self._extensions.eight_bit_mime or self._extensions.smtputf8
 
     def takes(self, content: bytes) -> bool:
-        """Whether content with these bytes may be sent; its size is not asked."""
+        """Whether content with these bytes may be sent; its size is not checked."""
         if content.isascii() or self._extensions.smtputf8:
             return True
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
@@ -294,7 +298,3 @@ class ClientSession:
         self._content = b""
         self._decided = None
         return finished
-
-
-_GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
-_ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)

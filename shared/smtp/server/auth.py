@@ -50,7 +50,7 @@ _FAULTS: Final = {
 
 
 def no_nonce() -> str:
-    """The default for a missing source of nonces."""
+    """Raise: the default of an option for which SCRAM needs a real source."""
     raise LocalProtocolError("SCRAM needs a source of nonces")
 
 

@@ -1,4 +1,4 @@
-"""Reads a message in a server's session: its end, its size, reasons to refuse it.
+"""Reads a message in a server's session: finds its end and size, and reasons to refuse it.
 
 Owns: the limit of bytes in memory, the line rules. Does not own: the dialog around it.
 Guarantees: a message that is too large is dropped while it arrives, but its line ends are checked
@@ -16,20 +16,20 @@ from shared.smtp.content import decode_content, has_longer_line, has_only_crlf
 from shared.smtp.events import Content, Data
 from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 
 # How much is read beyond the content limit, to answer 552 in order, before the session is ended.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
 class UnterminatedMessage(Struct, frozen=True):
-    """So much has arrived without an end that the session must be ended."""
+    """The message has no end within MAX_OVERRUN_BYTES: the session must be ended."""
 
 
 class ContentReader:
     """One message that is being received.
 
-    Its end `is_doubtful` if it contains a bare CR or LF: a sender that passes these on may also
+    The end of a message with a bare CR or LF `is_doubtful`: a sender that passes these on may also
     have passed on the end mark as part of somebody's text (SMTP smuggling).
     """
 

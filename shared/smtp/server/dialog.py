@@ -1,28 +1,79 @@
 """The frame of a server's session: bytes in, one event at a time, bytes out, and the end.
 
-Owns: both buffers, the event that waits for its answer, how many errors and idle commands the peer
-may make, the end of the session. Does not own: the meaning of what was read (session.py).
-Guarantees: at most MAX_UNREAD_BYTES are kept besides the content of a message; after the end
-nothing is read.
+Owns: the options of a session, both buffers, the event that waits for its answer, the limits of
+errors and idle commands, the end of the session. Does not own: the meaning of the bytes
+(session.py). Guarantees: at most MAX_UNREAD_BYTES are kept besides the content of a message; after
+the end nothing is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.smtp.buffer import Buffer
 from shared.smtp.events import Ended, ServerEvent
+from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Outgoing, Reply
 from shared.smtp.server import refusals, states
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.auth import judge_mechanisms, no_nonce
 from shared.smtp.server.refusals import AbuseLimits
 from shared.smtp.server.states import MUTE, State
 
 MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
 
 
+class ServerOptions(Struct, frozen=True):
+    """The behaviour of a session. 0 means no limit for text lines and idle commands.
+
+    `max_errors`: refused commands without an accepted message between them; `max_idle_commands`:
+    NOOP, RSET, EHLO and similar commands without a message between them.
+
+    `counts_refusals`: a recipient that the policy refuses for good (5yz) is an error too.
+
+    `auth_mechanisms` (keys of auth.MECHANISMS) are offered only inside TLS; SCRAM needs `nonce`, a
+    source of printable nonces. `is_secure`: TLS was begun before the greeting.
+    """
+
+    host: str
+    extensions: Extensions = Extensions(
+        pipelining=True,
+        size=True,
+        eight_bit_mime=True,
+        smtputf8=True,
+        enhanced_status_codes=True,
+    )
+    max_content_bytes: int = 307_200
+    max_recipients: int = 100
+    max_errors: int = 20
+    max_idle_commands: int = 100
+    max_text_line_bytes: int = 0
+    refuse_bare_line_ends: bool = True
+    refuse_nul: bool = True
+    counts_refusals: bool = False
+    auth_mechanisms: tuple[str, ...] = ()
+    requires_auth: bool = False
+    is_secure: bool = False
+    nonce: Callable[[], str] = no_nonce
+
+    def __post_init__(self) -> None:
+        judge_mechanisms(self.auth_mechanisms, self.nonce)
+
+    def offered(self, is_secure: bool) -> Extensions:
+        """Return the extensions for EHLO: with the size limit, STARTTLS before TLS, AUTH inside."""
+        return replace(
+            self.extensions,
+            size_limit_bytes=self.max_content_bytes,
+            starttls=self.extensions.starttls and not is_secure,
+            auth=self.auth_mechanisms if is_secure else (),
+        )
+
+
 class Dialog:
-    """The part of a server's session that knows no commands."""
+    """The part of a server's session that is independent of the commands."""
 
     __slots__ = (
         "_buffer",
@@ -57,7 +108,7 @@ class Dialog:
 
     @property
     def unread_bytes(self) -> int:
-        """The bytes held: of a message that is being received, or of commands."""
+        """The number of unread bytes of commands or of the message that is being received."""
         return len(self._buffer)
 
     def take_output(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a session refuses without asking the policy: the replies, and limits for idle clients. Pure.
+"""The refusals of a session that need no policy: their replies, and limits for idle clients. Pure.
 
 A client that sends no mail is limited by two counts, without a clock: of refused commands since the
 last accepted message, and of idle commands since the last complete message.

@@ -4,13 +4,13 @@ PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802
 
 Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and
 the lines of SMTP (auth.py), who is registered and whether a password is right (the policy).
-Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name takes the
-same course as one with a wrong password.
+Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name runs
+like one with a wrong password.
 
 Names and passwords are UTF-8 in form NFKC without control characters. SASLprep (RFC 4013) is not
-applied completely: the rest only forbids characters that nobody can type in a password, and
-its Unicode 3.2 would refuse newer characters. Channel binding is not offered, and a user cannot act
-for another: an authorization identity must be empty or the name itself.
+applied completely: its remaining rules only forbid characters that nobody can type in a password,
+and its Unicode 3.2 would refuse newer characters. Channel binding is not offered, and a user cannot
+act for another: an authorization identity must be empty or the name itself.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ MAX_NONCE_OCTETS: Final = 512  # clients send about 24
 KEY_BYTES: Final = 32  # of SHA-256
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# An extension with a letter that has no meaning here: `m` MUST fail the exchange at any position
-# (RFC 5802, 5.1), and others would read a second name, nonce or proof differently.
+# An extension, named by a letter without a meaning here: `m` MUST fail the exchange at any position
+# (RFC 5802, 5.1), and other implementations would read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # gs2-header, authorization identity, client-first-message-bare with its name and nonce.
 _CLIENT_FIRST: Final = re.compile(
@@ -92,7 +92,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Decode strictly: no other characters, whole groups, unused bits zero; otherwise None."""
+    """Decode canonical base64; None for other characters, incomplete groups or stray bits."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:
@@ -102,7 +102,7 @@ def decode_base64(text: bytes) -> bytes | None:
 
 def prepare(text: str, max_octets: int) -> str | None:
     """Return a name or password in the form for comparison; None if it is not valid."""
-    # Checked before and after normalisation: it turns some characters into eighteen.
+    # Checked before and after normalisation, which turns some characters into eighteen.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())
@@ -255,7 +255,7 @@ class Scram:
         return Challenge(b"v=" + b64encode(signature))
 
     def _last(self, response: bytes) -> Step:
-        # The client has verified us, or would have cancelled (RFC 4954, 4).
+        # The client has verified the server; otherwise it would have cancelled (RFC 4954, 4).
         self._next = Scram._not_now
         return SaslFault.MESSAGE if response else ScramFinish(self.name, self._index)
 

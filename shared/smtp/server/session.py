@@ -39,8 +39,7 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals, states
 from shared.smtp.server.auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
 from shared.smtp.server.content import ContentReader, UnterminatedMessage
-from shared.smtp.server.dialog import Dialog
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import Dialog, ServerOptions
 from shared.smtp.server.refusals import IDLE_COMMANDS
 from shared.smtp.server.sasl import ScramOffer
 from shared.smtp.server.states import UNREAD, State, order_of
@@ -136,7 +135,7 @@ class ServerSession(Dialog):
         self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
-        """Forget everything known before the TLS handshake, which is done (RFC 3207, 4.2)."""
+        """Forget everything from before the TLS handshake, which is complete (RFC 3207, 4.2)."""
         if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
@@ -197,7 +196,7 @@ class ServerSession(Dialog):
             self._state = states.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
-            # The following bytes may be its rest or commands: without its end this is unknown.
+            # The following bytes may be the rest of the line or commands: that is unknown.
             self._put(reply)
             reply = refusals.LINE_ENDS_ALL
         self._end(reply, f"a line is {fault.value}")
@@ -214,7 +213,7 @@ class ServerSession(Dialog):
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # If it is pipelined after a refused RCPT, it does not count as a separate error.
+            # DATA pipelined after a refused RCPT does not count as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._limits.count_idle():
@@ -232,7 +231,7 @@ class ServerSession(Dialog):
             self._is_data_refused = verb == "DATA"
             self._refuse(found)
         elif isinstance(found, StartTls) and len(self._buffer):
-            # They would be treated as if they came through TLS (CVE-2011-0411).
+            # The buffered commands would be treated as if they came through TLS (CVE-2011-0411).
             self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
         elif found is not None:
             return found

@@ -41,7 +41,7 @@ AUTH: Final = State.AUTH
 TLS: Final = State.TLS
 CLOSED: Final = State.CLOSED
 
-# In these states input is not read as commands (UNREAD), or not even from the transport (MUTE).
+# In the states UNREAD input is not read as commands; in MUTE the transport is not read either.
 UNREAD: Final = frozenset({State.BANNER, TLS, CLOSED})
 MUTE: Final = frozenset({TLS, CLOSED})
 

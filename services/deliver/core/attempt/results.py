@@ -25,8 +25,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.reply import Reply
 
 # RFC 5321, 3.8: the server closes the connection.

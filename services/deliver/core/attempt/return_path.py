@@ -16,10 +16,10 @@ from services.deliver.core.attempt.results import Bounced
 from shared.mail import headers, verp
 from shared.mail.address import ParsedAddress, parse_single
 from shared.mail.domains import domain_of, organisational_domain
-from shared.mail.header_end import header_end
-from shared.mail.status import Status
+from shared.mail.headers import header_end
 from shared.mail.verp import Keys, ReturnPath
 from shared.responses.replies.reply_rules import POLICY
+from shared.submission.rules import Status
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)

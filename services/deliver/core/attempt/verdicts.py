@@ -37,8 +37,8 @@ from shared.responses.replies.reply_rules import (
     ReplyRule,
     classify,
 )
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 

@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from shared.mail.header_end import header_end
+from shared.mail.headers import header_end
 from shared.mail.unsubscribe import RECIPIENT_FIELD, make_token
 from shared.mail.verp import PREFIX
 from shared.topics.records import Envelope, MailClass

@@ -27,8 +27,8 @@ from services.deliver.core.mime.fields import (
     value_of,
 )
 from services.deliver.core.mime.utf8_header import ascii_header
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.content import has_longer_line, with_crlf
+from shared.smtp.extensions import Unsendable
 
 # Parts inside parts; real mail has at most five levels. Bounds the work and the recursion.
 MAX_DEPTH: Final = 30

@@ -41,7 +41,7 @@ from services.deliver.core.pool.concurrency import ConcurrencyLimit, PushBacks
 from services.deliver.core.pool.slow_sites import SLOW_S
 from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
 from services.deliver.core.pool.waiting import ConnectionState, Gate, Waiting, Wanted, anything
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 
 # How long an unreachable site is not tried again; doubles with each failure up to the longest.
 FIRST_PAUSE_S: Final = 1.0

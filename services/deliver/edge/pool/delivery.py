@@ -19,7 +19,7 @@ from services.deliver.core.attempt.results import (
 )
 from services.deliver.core.shaping.group import Group
 from services.deliver.edge.smtp.connection import SmtpConnection
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 from shared.topics.records import Envelope
 
 

@@ -36,7 +36,7 @@ from services.deliver.edge.pool.wakeup import Wakeup
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.tracer import Tracer
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 
 log = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ from services.deliver.settings import DeliverSettings
 from shared.mail.domains import domain_of
 from shared.runtime.clock import Clock
 from shared.settings.return_keys import KeysFile
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 from shared.topics.records import Envelope
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from services.deliver.core.signing.dkim import BodyForm, Identity, Signable
 from shared.mail.domains import normalise
-from shared.mailauth.dkim_keys.files import KeyFault, PrivateKey, algorithm_of, load_key
-from shared.mailauth.dkim_keys.folder import KeyFolder
+from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, algorithm_of, load_key
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import Clock
 from shared.runtime.errors import UsageError

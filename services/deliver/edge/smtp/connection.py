@@ -27,11 +27,10 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 from services.deliver.core.attempt.verdicts import wants_login, wants_tls
 from services.deliver.edge.smtp.send_queue import descriptor_of, unacknowledged_bytes
 from services.deliver.edge.tracing.dialog import Dialog
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import Finished, Send, Stage
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import Extensions, Unsendable
 from shared.smtp.remote_text import clean_text
 
 # How long to wait for the reply to QUIT.

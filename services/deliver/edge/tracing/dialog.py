@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.results import Broken, TransactionResult
 from services.deliver.core.tracing.dialog_text import DialogText, Line
 from services.deliver.core.tracing.traces import Channel, DialogInfo
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 
 
 class Dialog:

@@ -1,9 +1,10 @@
 """Bounds the memory for messages that the bounce door receives or stores. Pure.
 
-Without a login a peer has only its address, and a client only the recipients: neither may take all
-the memory. One address holds at most a quarter of it, one client at most half. Bytes are held as
-they arrive, not for the largest message: nearly all returned mail is small. A message that is being
-stored counts once per recipient, because each gets a record of its own; while it arrives it is one.
+Peers do not log in: a peer is known only by its address, and a client only by the recipients.
+Neither may use all the memory: one address holds at most a quarter of it, one client at most half.
+Bytes are held as they arrive, not for the largest message, because nearly all returned mail is
+small. While a message arrives it counts once; while it is stored it counts once per recipient,
+because each recipient gets its own record.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class HeldBytes:
 
 
 class Hold:
-    """What one connection holds for the message that it receives or stores."""
+    """The bytes that one connection holds for the message that it receives or stores."""
 
     __slots__ = ("_address", "_clients", "_copies", "_held", "size_bytes")
 
@@ -44,13 +45,13 @@ class Hold:
     def try_begin(self, clients: Sequence[str]) -> bool:
         """Hold the first step of a message with one recipient of each of these clients."""
         self.release()
-        # While it arrives there is one copy of it, whose share each client has.
+        # While it arrives there is one copy of it, which counts for each client.
         self._clients = Counter(set(clients))
         self._copies = 1
         return self.try_resize(STEP_BYTES)
 
     def try_store(self, size_bytes: int, clients: Sequence[str]) -> bool:
-        """Hold a whole message, once per recipient; False, and no change, if it is too much."""
+        """Hold a whole message, once per recipient; False, and no change, if that is too much."""
         before = (self._clients, self._copies, self.size_bytes)
         self._add(-self.size_bytes)
         self._clients, self._copies, self.size_bytes = Counter(clients), len(clients), 0
@@ -61,7 +62,7 @@ class Hold:
         return False
 
     def try_resize(self, size_bytes: int) -> bool:
-        """Hold this much of the message instead; False, and no change, if it would be too much."""
+        """Hold this much of the message instead; False, without a change, if that is too much."""
         more = size_bytes - self.size_bytes
         if more > 0 and not self._has_room(more):
             return False
@@ -99,7 +100,7 @@ class Hold:
 def _change(counts: Counter[str], key: str, more: int) -> None:
     counts[key] += more
     if counts[key] <= 0:
-        del counts[key]  # so that the counts hold nothing of peers that have gone
+        del counts[key]  # no entry is kept for peers that hold nothing
 
 
 def steps_of(size_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""Which recipients the bounce door takes mail for, and what their records say. Pure.
+"""Judges the recipients of the bounce door, and builds the records of their mail. Pure.
 
 | recipient | answer |
 | --- | --- |
@@ -6,12 +6,12 @@
 | `postmaster`, `abuse` at a sending domain | accepted |
 | any other address at a sending domain | accepted: replies and auto-replies to From addresses |
 | `postmaster` without a domain or at the door's own name, `abuse` there | accepted for one client |
-| anything else | refused: the door relays nothing |
+| any other address | refused: the door relays nothing |
 
 Owns: this table, the refusals and the other replies of the policy. Does not own: the form of a
 return path (shared/mail/verp.py), the keys, limits. Guarantees: a local part that begins like a
-return path is never accepted as an ordinary address; a forged one is refused before the address is
-parsed any further.
+return path is never accepted as an ordinary address; a forged return path is refused before the
+address is parsed further.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ _ROLES: Final = {
 
 
 class Known(Struct, frozen=True):
-    """What recipients are judged by. `keys` None: no return path can be verified.
+    """The data for judging recipients. With `keys` None no return path can be verified.
 
-    `host` is the door's own name; mail to its postmaster is that of the client `postmaster`.
+    `host` is the door's own name; mail to its postmaster belongs to the client `postmaster`.
     """
 
     client_of_domain: Callable[[str], Client | None]
@@ -75,7 +75,7 @@ class Known(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """A recipient for which mail is taken, in normal form, and its return path if it is one."""
+    """An accepted recipient in normal form, with its return path if it is one."""
 
     client: Client
     address: str
@@ -104,7 +104,7 @@ def judge_recipient(address: str, known: Known) -> Accepted | Refusal:
 
 
 def returned(accepted: Accepted, return_id: str, sender: str, at_ms: int, peer: str) -> Returned:
-    """Return what the record of a message to this recipient says."""
+    """Return the record of a message to this recipient."""
     path, client = accepted.path, accepted.client
     if path is None:
         return Returned(
@@ -148,5 +148,5 @@ def _own_postmaster(local: str, known: Known) -> Accepted | Refusal:
 
 
 def accepted_reply(return_id: str) -> Reply:
-    """The 250 of a message that Kafka has."""
+    """The reply to a message that Kafka has acknowledged."""
     return Reply(250, "2.0.0", f"Ok: queued as {return_id}")

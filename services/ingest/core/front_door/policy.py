@@ -1,8 +1,9 @@
-"""The front door's replies to MAIL, RCPT and DATA. Pure.
+"""The front door's replies to MAIL, RCPT and DATA, and its bound of memory. Pure.
 
 Owns: the rules that can be checked on the envelope alone, the texts of the replies, the envelope
-of a message that came by SMTP. Does not own: the rules (shared/submission/rules.py), the order of
-commands (shared/smtp), logins (edge/front_door/login_policy.py).
+of a message that came by SMTP, how many bytes each client may hold. Does not own: the rules
+(shared/submission/rules.py), the order of commands (shared/smtp), logins
+(edge/front_door/login_policy.py).
 
 A refusal at MAIL or RCPT is the reply to a command: there is no message yet, so nothing is counted
 and no event is published. A message that was received completely and violates rules is refused
@@ -11,6 +12,7 @@ after DATA with all its violations, and published as an event, like a message th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,8 +23,13 @@ from shared.mail.address import parse_path
 from shared.mail.address_faults import AddressFault
 from shared.registry.client import Client
 from shared.smtp.reply import Reply
-from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
-from shared.submission.duplicates import reused_event
+from shared.submission.attribution import (
+    attribute,
+    broken_rules,
+    refused_event,
+    reused_event,
+    unsent_event,
+)
 from shared.submission.rules import RULES
 from shared.topics.records import Envelope, Facts, MailEvent, Message, Origin, Violation
 
@@ -34,9 +41,13 @@ MAX_REASON_CHARS: Final = 400
 _REASONS: Final = {rule.id: rule for rule in RULES}
 _REFUSED: Final = 550
 
+_SHARES_OF_CLIENT: Final = 2
+# Several clients, each at its share, leave room for others (decision 0284).
+_PARTS_OF_WHAT_IS_LEFT: Final = 2
+
 
 class Peer(Struct, frozen=True):
-    """The submitter of a message: the client that is logged in, and its address."""
+    """The submitter of a message: the logged-in client, and its address."""
 
     client: Client
     address: str
@@ -51,6 +62,39 @@ class Arrival(Struct, frozen=True):
     recipient: str
     facts: Facts
     at_ms: int
+
+
+class HeldBytes:
+    """The bytes held by all connections of the front door.
+
+    The whole size of the largest message is held from DATA on, so that no message is refused while
+    it arrives, no matter how slowly. One client holds at most half of the memory, and at most twice
+    the free memory, so that one client, or two together, cannot keep all others from sending: each
+    further slow client gets less, and some memory always stays free. A client may always hold one
+    message if there is room, even if that exceeds its share.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._total_bytes = 0
+        self._by_client: Counter[str] = Counter()
+
+    def has_room(self, client: str, size_bytes: int) -> bool:
+        """Whether this client may hold this much more."""
+        before_bytes = self._by_client[client]
+        left_bytes = self._most_bytes - self._total_bytes - size_bytes
+        share_bytes = min(
+            self._most_bytes // _SHARES_OF_CLIENT, left_bytes * _PARTS_OF_WHAT_IS_LEFT
+        )
+        is_first = not before_bytes
+        return left_bytes >= 0 and (is_first or before_bytes + size_bytes <= share_bytes)
+
+    def add(self, client: str, size_bytes: int) -> None:
+        """Add to the bytes that this client holds; a negative number releases them."""
+        self._total_bytes += size_bytes
+        self._by_client[client] += size_bytes
+        if self._by_client[client] <= 0:
+            del self._by_client[client]  # no entry is kept for clients that hold nothing
 
 
 def judge_sender(client: Client, sender: str) -> Reply | None:
@@ -98,7 +142,7 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 
 def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """The event of a message whose key an earlier message has; the reply lists its violations."""
+    """The event of a message with the key of an earlier message; the reply lists its violations."""
     event = unsent_event(envelope, "", envelope.received_at_ms)
     return reused_event(event, envelope, first_mail_id)
 

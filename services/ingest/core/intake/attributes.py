@@ -1,4 +1,4 @@
-"""The attributes a platform may give with a message: code, sender, times, key, metadata. Pure.
+"""The attributes that a platform may give with a message. Pure.
 
 Owns: the formats of these values (code, sender, earliest time, expiry, submission key), in every
 record mode, and the texts for invalid values. Does not own: their names
@@ -22,7 +22,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail.likely_mistakes import visible
-from shared.mail.status import Status
+from shared.submission.rules import Status
 from shared.topics.intake_fields import (
     CODE,
     EXPIRES,
@@ -41,7 +41,7 @@ MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
-# A value of ten digits is in seconds, or means a time in 1970: either way it is a mistake.
+# A value of ten digits is in seconds or means a time in 1970: both are mistakes.
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -150,7 +150,7 @@ def unix_ms(text: str) -> int | None:
     clock = f"{clock[:-2]}59" if is_leap else clock
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
-        if is_leap:  # Unix time has no number for it: it is taken as the next second
+        if is_leap:  # Unix time has no leap seconds: the next second is used
             moment += _SECOND
             if (moment - _EPOCH) % _DAY >= _SECOND:
                 return None
@@ -160,7 +160,7 @@ def unix_ms(text: str) -> int | None:
 
 
 def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[Violation]:
-    """The faults of times that are well-formed but cannot be met."""
+    """The faults of well-formed times that are too early or too late."""
     if not_before > now_ms + _MAX_AHEAD_MS:
         value = texts[NOT_BEFORE.attribute]
         cause = f"is more than {MAX_AHEAD_DAYS} days ahead: publish the message later"
@@ -181,7 +181,7 @@ def _of(texts: Texts, field: Field) -> str:
 
 
 def parse_metadata(value: Text) -> dict[str, str] | Violation:
-    """Return the names and values of the object; the fault if it is none, or exceeds the bounds."""
+    """Return the entries of the object; the fault if it is no object or exceeds the bounds."""
     try:
         pairs = json.loads(value.text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

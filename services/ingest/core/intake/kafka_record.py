@@ -37,7 +37,7 @@ from services.ingest.core.intake.record_values import (
     take,
 )
 from services.ingest.core.intake.structured_event import read_structured
-from shared.mail.status import Status
+from shared.submission.rules import Status
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
     EVENT_PREFIX,

@@ -1,7 +1,7 @@
 """Recognises misspelt names of headers and attributes of the contract. Pure.
 
-A record may carry headers of any name, and unknown ones are ignored. A header that was meant as
-one of ours must not be ignored: the message would be sent before its earliest time, or be billed
+A record may have headers of any name, and unknown ones are ignored. A misspelt header of the
+contract must not be ignored: the message would be sent before its earliest time, or be billed
 to another mailing. Names are compared in lower case, by letters and digits only, so that other
 separators, other characters of the same shape and the prefixes of the other CloudEvents bindings
 (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP) are found.
@@ -25,7 +25,7 @@ from shared.topics.intake_fields import (
     REQUIRED,
 )
 
-# A name may be as long as a record; a longer name than this is not similar to any of ours.
+# A name may be as long as a record; only this many characters of it are compared and shown.
 MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
@@ -37,7 +37,7 @@ _PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")
 
 
 def meant_header(name: str) -> str:
-    """The header that an unknown name was meant to be; "" if it is similar to none."""
+    """The header that an unknown name was meant to be; "" if no name is similar."""
     bare = _bare(name)
     attribute, found = _without_prefixes(bare)
     field = _FIELDS.get(attribute)
@@ -47,7 +47,7 @@ def meant_header(name: str) -> str:
 
 
 def meant_attribute(name: str) -> str:
-    """The attribute that an unknown name was meant to be; "" if it is similar to none."""
+    """The attribute that an unknown name was meant to be; "" if no name is similar."""
     attribute, _ = _without_prefixes(_bare(name))
     return attribute if attribute in _FIELDS and attribute != name else ""
 

@@ -1,7 +1,7 @@
-"""The values of one intake record, and what they make of it. Pure.
+"""The values of one intake record, and the reading that follows from them. Pure.
 
-Owns: what a reading is, and the requirements of CloudEvents. Does not own: where the values are in
-a record (kafka_record.py, structured_event.py).
+Owns: the shape of a reading, and the requirements of CloudEvents. Does not own: where the values
+are in a record (kafka_record.py, structured_event.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNREADABLE: Final = "unreadable"
 class Reading(Struct, frozen=True, gc=False):
     """One record as read. If it has `faults`, it is refused and `content` is the record's value.
 
-    `given` then holds the values that could be read: the refusal names the submission by them.
+    `given` then holds the readable values, by which the refusal identifies the submission.
     """
 
     content: bytes

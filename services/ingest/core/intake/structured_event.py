@@ -26,7 +26,7 @@ from services.ingest.core.intake.record_values import (
     take,
 )
 from shared.mail.likely_mistakes import mistake_in_event
-from shared.mail.status import Status
+from shared.submission.rules import Status
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
     DATA,

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from services.ingest.core.intake.attributes import IntakeAttributes
 from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.headers import scan_normal_form
 from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.registry.client import Client
 from shared.submission.attribution import broken_rules
-from shared.submission.normal_form import scan_normal_form
 from shared.topics import ids
 from shared.topics.records import (
     Envelope,
@@ -46,7 +46,7 @@ class Submission(Struct, frozen=True):
     """One intake record as read: its origin, time stamps, message and attributes.
 
     `appended_at_ms` is the broker's time (LogAppendTime), 0 if the topic keeps the producer's.
-    `created_at_ms` is the producer's: any number, so it influences nothing but the mail id.
+    `created_at_ms` is the producer's time, which may be any number: only the mail id depends on it.
     A record with `faults` cannot be accepted; `content` is then its unchanged value.
     """
 
@@ -105,8 +105,8 @@ def accept(
     facts, content = scan_normal_form(submission.content, scan)
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
-        # Everything that can be read is judged too, so that the sender sees all violations at once;
-        # only the size is not, because validate owns its limit.
+        # The readable headers are judged, too, so that the sender sees all violations at once. The
+        # size is not judged, because validate owns its limit.
         unreadable, *others = broken_rules(envelope, client, len(content))
         hint = mistake_in_bytes(content)
         reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
@@ -143,7 +143,7 @@ def _envelope(
 
 
 def _normal(sender: str) -> str:
-    """The address in the form in which it is compared and sent; unchanged if it does not parse."""
+    """The address in the normal form; unchanged if it does not parse."""
     parsed = parse_path(sender)
     return parsed.address if isinstance(parsed, ParsedAddress) else sender
 

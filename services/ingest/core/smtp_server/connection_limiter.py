@@ -5,7 +5,7 @@ counts hold open connections only; each count per minute is a rates.Rate.
 
 A connection that has not logged in counts against two lower limits, so that the remaining slots
 are reserved for clients that have logged in. If all slots before login are taken, the oldest one of
-the address that holds most of them is evicted for the new connection: an address with many idle
+the address with most of them is evicted for the new connection: an address with many idle
 connections loses them first, and a new address can always try to log in.
 """
 
@@ -54,7 +54,7 @@ class ConnectionLimiter:
         self.count = 0
         self.by_address: Counter[str] = Counter()
         self.by_client: Counter[str] = Counter()
-        # The slots that have not logged in, by address, each in the order in which they came.
+        # The slots that have not logged in, by address, in the order of their admission.
         self._before_login: dict[str, dict[ConnectionSlot, None]] = {}
         self.before_login = 0
         self.new = Rate()
@@ -62,14 +62,14 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection of a still unknown address, None if all are taken."""
+        """Return a slot for a connection whose address is not known yet; None if all are taken."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1
         return ConnectionSlot(self)
 
     def try_admit(self, slot: ConnectionSlot, key: str) -> LimitExceeded | None:
-        """Count a slot among those before login, evicting another one if there are too many."""
+        """Count a slot among those before login, and evict another one if there are too many."""
         own = self._before_login.get(key, {})
         if len(own) >= self.limits.per_address_before_login:
             return LimitExceeded.ADDRESS_BEFORE_LOGIN
@@ -111,7 +111,7 @@ class ConnectionSlot:
         self.evict: Callable[[], object] = _nothing
 
     def try_assign(self, address: str, now: float) -> LimitExceeded | None:
-        """Count the slot under its address, once. Returns the limit it exceeds, None if none."""
+        """Count the slot under its address, once. Return the exceeded limit, or None."""
         limiter, key = self._limiter, counted_as(address)
         self.address, self._key = address, key
         limiter.by_address[key] += 1
@@ -128,7 +128,7 @@ class ConnectionSlot:
         self._limiter.count_identified(self, self._key)
 
     def count_errors(self, total: int, now: float) -> LimitExceeded | None:
-        """Set the total of refused commands. Returns the limit it exceeds, None if none."""
+        """Set the total of refused commands. Return the exceeded limit, or None."""
         limiter, limits = self._limiter, self._limiter.limits
         excess, more = None, total - self.errors
         self.errors = total
@@ -147,7 +147,7 @@ class ConnectionSlot:
         return limiter.client_errors.is_spent(client, limiter.limits.client_errors, now)
 
     def try_log_in(self, client: str, most: int) -> bool:
-        """Count the slot under a client. Returns False if the client has `most` already."""
+        """Count the slot under a client. Return False if the client has `most` already."""
         if self._is_released or self._limiter.by_client[client] >= most:
             return False
         self._limiter.by_client[client] += 1

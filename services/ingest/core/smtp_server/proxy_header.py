@@ -1,4 +1,4 @@
-"""Parses the header in which a proxy passes on the client's address: PROXY protocol v2. Pure.
+"""Parses the PROXY protocol v2 header, in which a proxy passes on the client's address. Pure.
 
 Owns: parsing the header's bytes. Does not own: which proxies are trusted (the setting
 `ingest.smtp_proxies`), the socket (edge/smtp_server/listener.py).

@@ -1,4 +1,4 @@
-"""The replies of the front door that no rule decides."""
+"""The replies of both doors that do not depend on a rule."""
 
 from __future__ import annotations
 

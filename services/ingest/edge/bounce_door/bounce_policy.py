@@ -1,12 +1,13 @@
 """The bounce door's answers on one connection: senders, recipients, messages.
 
-Owns: what happens to a message between its final dot and its reply, and the bytes it holds
-meanwhile. Does not own: the dialog (smtp_server/connection.py), which recipients there are
-(core/bounce_door/recipients.py), Kafka (returned_writer.py).
+Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
+meanwhile. Does not own: the dialog (smtp_server/connection.py), which recipients are accepted
+(core/bounce_door/recipients.py), Kafka (server.py).
 
-Guarantees: 250 is said after Kafka has acknowledged the record of every recipient. If one of them
-was not acknowledged, the reply is 451 and the whole message comes again: the others then have a
-second record. A refused recipient causes no write and no look-up outside of this process.
+Guarantees: 250 is sent after Kafka has acknowledged the record of every recipient. If one record
+was not acknowledged, the reply is 451 and the whole message is sent again: the other recipients
+then have a second record. A refused recipient causes no write and no look-up outside of this
+process.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from services.ingest.core.bounce_door.recipients import (
 )
 from services.ingest.core.smtp_server import replies
 from services.ingest.core.smtp_server.rates import counted_as
-from services.ingest.edge.bounce_door.context import BounceDoorContext
-from services.ingest.edge.bounce_door.returned_writer import ReturnedMail
-from services.ingest.edge.smtp_server.policy import Conversation
+from services.ingest.edge.bounce_door.context import BounceDoorContext, ReturnedMail
+from services.ingest.edge.smtp_server.context import Conversation
 from services.ingest.edge.writing.outbox import Outcome, Unknown
 from shared.smtp.events import Content, Data, Mail, Recipient, ServerEvent
 from shared.smtp.reply import Reply

@@ -1,4 +1,8 @@
-"""What all connections of one bounce door share: limits, metrics, collaborators."""
+"""The values that all connections of one bounce door share: limits, metrics, collaborators.
+
+Owns: the metrics of the bounce door; its plan, options, limits and certificate, as they follow from
+the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,19 @@ from msgspec import Struct
 
 from services.ingest.core.bounce_door.held_bytes import HeldBytes
 from services.ingest.core.bounce_door.recipients import Known
+from services.ingest.core.smtp_server.connection_limiter import ConnectionLimits
 from services.ingest.core.smtp_server.rates import Rate
-from services.ingest.edge.bounce_door.returned_writer import ReturnedMail
-from services.ingest.edge.smtp_server.context import ServerContext
+from services.ingest.edge.smtp_server.context import ServerContext, TimeLimits
+from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan, load_pair
 from services.ingest.edge.writing.outbox import Outbox
+from services.ingest.settings import IngestSettings
+from shared.runtime.certificates import Certificates
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Metric
+from shared.smtp.extensions import all_but_auth
+from shared.smtp.server.dialog import ServerOptions
+from shared.topics.records import Returned
 
 ACCEPTED: Final = Metric(
     "sluice_ingest_bounce_door_accepted",
@@ -60,17 +70,17 @@ class BounceDoorMetrics(Struct, frozen=True):
     deferred: Counter
 
 
-def register_metrics(counters: Counters) -> BounceDoorMetrics:
-    """Register the counters of the bounce door."""
-    return BounceDoorMetrics(
-        counters.counter(ACCEPTED), counters.counter(REFUSED), counters.counter(DEFERRED)
-    )
+class ReturnedMail(Struct, frozen=True):
+    """A message that came back to one recipient."""
+
+    returned: Returned
+    content: bytes
 
 
 class BounceDoorContext(Struct, frozen=True):
-    """What all connections of one bounce door share.
+    """The values that all connections of one bounce door share.
 
-    `known` returns what recipients are judged by at this time (Unix milliseconds).
+    `known` returns the data for judging recipients at a time (Unix milliseconds).
     """
 
     server: ServerContext
@@ -84,3 +94,74 @@ class BounceDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: BounceDoorMetrics
     failpoints: Failpoints
+
+
+def register_metrics(counters: Counters) -> BounceDoorMetrics:
+    """Register the counters of the bounce door."""
+    return BounceDoorMetrics(
+        counters.counter(ACCEPTED), counters.counter(REFUSED), counters.counter(DEFERRED)
+    )
+
+
+def server_plan(settings: IngestSettings) -> ServerPlan:
+    """Return the addresses of the bounce door and its limits of connections."""
+    return ServerPlan(
+        name="bounce door",
+        listen=tuple(
+            ListenAt(address, "ingest.bounce_listen") for address in settings.bounce_listen
+        ),
+        is_shared=settings.smtp_shared_ports,
+        proxies=settings.bounce_proxies,
+        limits=ConnectionLimits(
+            settings.bounce_max_connections,
+            settings.bounce_max_connections_per_address,
+            settings.bounce_new_connections_per_minute,
+            settings.bounce_errors_per_address_per_minute,
+        ),
+        connections=CONNECTIONS,
+    )
+
+
+def time_limits(settings: IngestSettings) -> TimeLimits:
+    """Return the time limits of a connection; nobody logs in, so that limit does not matter."""
+    return TimeLimits(
+        settings.smtp_greeting_delay_s,
+        settings.smtp_idle_timeout_s,
+        settings.smtp_idle_timeout_s,
+        settings.smtp_data_timeout_s,
+        settings.smtp_handshake_timeout_s,
+    )
+
+
+def message_limits(settings: IngestSettings) -> MessageLimits:
+    """Return the limits of messages per minute."""
+    return MessageLimits(
+        settings.bounce_messages_per_minute_per_address,
+        settings.bounce_messages_per_minute_per_client,
+    )
+
+
+def load_certificates(settings: IngestSettings) -> Certificates | None:
+    """Load the bounce door's certificate, else the front door's; None if neither is set.
+
+    Raises UsageError naming the setting.
+    """
+    return load_pair(settings, "bounce_tls_certificate_file", "bounce_tls_key_file") or load_pair(
+        settings, "tls_certificate_file", "tls_key_file"
+    )
+
+
+def server_options(settings: IngestSettings, *, has_tls: bool) -> ServerOptions:
+    """Return the SMTP extensions and limits of the bounce door.
+
+    Odd line ends and NUL are accepted: they come from the bouncing systems, which do not send a
+    better message later. Even so, only CRLF.CRLF ends a message.
+    """
+    return ServerOptions(
+        host=settings.bounce_host_name,
+        extensions=all_but_auth(starttls=has_tls),
+        max_content_bytes=settings.bounce_max_message_bytes,
+        refuse_bare_line_ends=False,
+        refuse_nul=False,
+        counts_refusals=True,
+    )

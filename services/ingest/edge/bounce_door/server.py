@@ -1,7 +1,8 @@
-"""The bounce door, the MX of the sending domains: an SmtpServer that takes returned mail.
+"""The bounce door, the MX of the sending domains: an SmtpServer that accepts returned mail.
 
-Owns: what the bounce door is made of, the keys in force. Does not own: listening and closing
-(smtp_server/server.py), the answers (bounce_policy.py).
+Owns: the composition of the bounce door, writing to mail.returned (one record per recipient,
+acks=all), the keys in force. Does not own: listening and closing (smtp_server/server.py), the
+answers (bounce_policy.py).
 
 Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the records. While Kafka is
 unavailable the reply is 451 within outbox.TIMEOUT_S. Redis is not used.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -20,26 +21,28 @@ from services.ingest.core.bounce_door.held_bytes import HeldBytes
 from services.ingest.core.bounce_door.recipients import Known
 from services.ingest.core.smtp_server.rates import Rate
 from services.ingest.edge.bounce_door.bounce_policy import BouncePolicy
-from services.ingest.edge.bounce_door.configuration import (
-    load_certificates,
-    message_limits,
-    server_options,
-    server_plan,
-    time_limits,
-)
 from services.ingest.edge.bounce_door.context import (
     CERTIFICATE,
     TURNED_AWAY,
     BounceDoorContext,
+    ReturnedMail,
+    load_certificates,
+    message_limits,
     register_metrics,
+    server_options,
+    server_plan,
+    time_limits,
 )
-from services.ingest.edge.bounce_door.returned_writer import FAILPOINTS, ReturnedWriter
-from services.ingest.edge.smtp_server.context import Connections, ServerContext
-from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from services.ingest.edge.smtp_server.context import (
+    Connections,
+    Conversation,
+    Policy,
+    ServerContext,
+)
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.edge.writing.mail_ids import MailIds
-from services.ingest.edge.writing.outbox import Outbox
-from services.ingest.edge.writing.record_sender import RecordSender
+from services.ingest.edge.writing.outbox import BatchResult, Outbox, PendingWrite, Written
+from services.ingest.edge.writing.record_sender import RecordSender, Send, SenderFailpoints
 from services.ingest.settings import IngestSettings
 from shared.mail.verp import day_of
 from shared.registry.client import Client
@@ -50,8 +53,13 @@ from shared.settings.return_keys import KeysFile, load_return_keys
 from shared.settings.sections import ReturnPathSettings
 from shared.stream.kit import StreamKit
 from shared.stream.reachability import cleared_by
+from shared.stream.transactions import Output
+from shared.topics import names
+from shared.topics.returned import encode_returned
 
 log = logging.getLogger(__name__)
+
+FAILPOINTS: Final = SenderFailpoints("ingest.bounce_sent", "ingest.bounce_acknowledged")
 
 
 class Registry(Protocol):
@@ -67,7 +75,7 @@ class Registry(Protocol):
 
 
 class Dependencies(Struct, frozen=True):
-    """What the bounce door is made of; `brokers` is the check of what is written."""
+    """The collaborators of the bounce door; `brokers` checks the brokers of its topics."""
 
     settings: IngestSettings
     return_path: ReturnPathSettings
@@ -78,14 +86,31 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files that are followed; None where none is named."""
+    """The files whose changes are followed; None if the settings name none."""
 
     certificates: Certificates | None
     keys: KeysFile | None
 
 
+class ReturnedWriter:
+    """Writes returned mail. Used by one thread."""
+
+    def __init__(self, sender: RecordSender) -> None:
+        self._sender = sender
+
+    def write(self, batch: list[PendingWrite[ReturnedMail]]) -> list[BatchResult[ReturnedMail]]:
+        """Send a batch. The outcomes are set after Kafka has answered."""
+        sends = [
+            Send(_record(pending.item), BatchResult([pending]), [Written(return_id)])
+            for pending in batch
+            if pending.try_begin(return_id := pending.item.returned.return_id)
+        ]
+        self._sender.send(sends)
+        return [send.result for send in sends]
+
+
 class BounceDoorService:
-    """What is behind the bounce door's connections. Implements smtp_server.server.Service."""
+    """The service of the bounce door's connections. Implements smtp_server.server.Service."""
 
     def __init__(self, given: Dependencies, files: Files, connections: Connections) -> None:
         kit = given.kit
@@ -101,7 +126,7 @@ class BounceDoorService:
 
     @property
     def context(self) -> ServerContext:
-        """What the connections share."""
+        """The values that the connections share."""
         return self._context.server
 
     def new_policy(self, conversation: Conversation) -> Policy:
@@ -109,7 +134,7 @@ class BounceDoorService:
         return BouncePolicy(self._context, conversation)
 
     def refresh(self) -> None:
-        """Take up a changed certificate and changed keys."""
+        """Reload the certificate and the keys if they have changed."""
         if self._files.certificates is not None:
             self._files.certificates.refresh()
         if self._files.keys is not None:
@@ -149,7 +174,7 @@ class BounceDoorService:
 
 
 def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
-    """Return what recipients are judged by at a time, with the keys then in force."""
+    """Return a function of the time that returns the data for judging recipients."""
     settings, registry = given.settings, given.registry
     host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
 
@@ -180,3 +205,8 @@ def bounce_door(given: Dependencies) -> SmtpServer:
     return SmtpServer(
         server_plan(given.settings), given.running, partial(BounceDoorService, given, files)
     )
+
+
+def _record(mail: ReturnedMail) -> Output:
+    key, headers = encode_returned(mail.returned)
+    return Output(names.RETURNED, mail.content, key, headers)

@@ -1,21 +1,34 @@
-"""What all connections of one front door share: limits, metrics, collaborators."""
+"""The values that all connections of one front door share: limits, metrics, collaborators.
+
+Owns: the metrics of the front door; its plan, options, limits and certificate, as they follow from
+the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
+(server.py).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
-from services.ingest.core.front_door.held_bytes import HeldBytes
+from services.ingest.core.front_door.policy import HeldBytes
+from services.ingest.core.smtp_server.connection_limiter import ConnectionLimits
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
-from services.ingest.edge.smtp_server.context import ServerContext
+from services.ingest.edge.smtp_server.context import ServerContext, TimeLimits
+from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan, load_pair
 from services.ingest.edge.writing.outbox import Outbox
+from services.ingest.settings import IngestSettings
 from shared.registry.client import Client
+from shared.runtime.certificates import Certificates
 from shared.runtime.clock import Clock
+from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Metric
+from shared.smtp.extensions import all_but_auth
+from shared.smtp.server.dialog import ServerOptions
 from shared.topics.records import Facts, MailEvent, Message
 
 _BY_CLIENT: Final = ("client",)
@@ -46,16 +59,19 @@ CONNECTIONS: Final = Metric(
     "Open SMTP connections, including those in a TLS handshake.",
 )
 
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+_NONCE_BYTES: Final = 18
+
 
 class ClientLimits(Struct, frozen=True):
-    """The limits of a client for which the registry sets none of its own."""
+    """The limits of a client if the registry sets none for it."""
 
     connections_per_client: int
     messages_per_minute: int
 
 
 class FrontDoorMetrics(Struct, frozen=True):
-    """The counters of the front door, by client where there is one."""
+    """The counters of the front door; all but failed logins are by client."""
 
     accepted: Counter
     duplicates: Counter
@@ -64,19 +80,8 @@ class FrontDoorMetrics(Struct, frozen=True):
     failed_logins: Counter
 
 
-def register_metrics(counters: Counters) -> FrontDoorMetrics:
-    """Register the counters of the front door."""
-    return FrontDoorMetrics(
-        accepted=counters.counter(ACCEPTED),
-        duplicates=counters.counter(DUPLICATES),
-        refused=counters.counter(REFUSED),
-        deferred=counters.counter(DEFERRED),
-        failed_logins=counters.counter(FAILED_LOGINS),
-    )
-
-
 class FrontDoorContext(Struct, frozen=True):
-    """What all connections of one front door share."""
+    """The values that all connections of one front door share."""
 
     server: ServerContext
     limits: ClientLimits
@@ -92,5 +97,91 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # Removed clients that are kept: a login with the right password learns of the removal.
+    # For removed clients that are kept: the reply to a login with the right password names the
+    # removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
+
+
+def register_metrics(counters: Counters) -> FrontDoorMetrics:
+    """Register the counters of the front door."""
+    return FrontDoorMetrics(
+        accepted=counters.counter(ACCEPTED),
+        duplicates=counters.counter(DUPLICATES),
+        refused=counters.counter(REFUSED),
+        deferred=counters.counter(DEFERRED),
+        failed_logins=counters.counter(FAILED_LOGINS),
+    )
+
+
+def server_plan(settings: IngestSettings) -> ServerPlan:
+    """Return the addresses of the front door and its limits of connections."""
+    return ServerPlan(
+        name="front door",
+        listen=(
+            *(ListenAt(address, "ingest.smtp_listen") for address in settings.smtp_listen),
+            *(
+                ListenAt(address, "ingest.smtps_listen", is_implicit=True)
+                for address in settings.smtps_listen
+            ),
+        ),
+        is_shared=settings.smtp_shared_ports,
+        proxies=settings.smtp_proxies,
+        limits=connection_limits(settings),
+        connections=CONNECTIONS,
+    )
+
+
+def connection_limits(settings: IngestSettings) -> ConnectionLimits:
+    """Return the limits of connections."""
+    return ConnectionLimits(
+        settings.smtp_max_connections,
+        settings.smtp_max_connections_per_address,
+        settings.smtp_new_connections_per_minute,
+        settings.smtp_errors_per_address_per_minute,
+        settings.smtp_errors_per_client_per_minute,
+        max(1, settings.smtp_max_connections * settings.smtp_before_login_percent // 100),
+        settings.smtp_max_before_login_per_address,
+    )
+
+
+def client_limits(settings: IngestSettings) -> ClientLimits:
+    """Return the default limits of one client."""
+    return ClientLimits(
+        settings.smtp_max_connections_per_client,
+        settings.smtp_messages_per_minute,
+    )
+
+
+def time_limits(settings: IngestSettings) -> TimeLimits:
+    """Return the time limits of a connection."""
+    return TimeLimits(
+        settings.smtp_greeting_delay_s,
+        settings.smtp_login_timeout_s,
+        settings.smtp_idle_timeout_s,
+        settings.smtp_data_timeout_s,
+        settings.smtp_handshake_timeout_s,
+    )
+
+
+def load_certificates(settings: IngestSettings) -> Certificates:
+    """Load the certificate of the settings. Raises UsageError naming the setting."""
+    found = load_pair(settings, "tls_certificate_file", "tls_key_file")
+    if found is None:
+        raise UsageError(
+            "ingest.tls_certificate_file is not set: clients can log in only over TLS, so the front"
+            " door (ingest.smtp_listen) needs a certificate in PEM"
+        )
+    return found
+
+
+def server_options(settings: IngestSettings) -> ServerOptions:
+    """Return the SMTP extensions and limits of the front door."""
+    return ServerOptions(
+        host=settings.smtp_host_name,
+        extensions=all_but_auth(starttls=True),
+        max_content_bytes=settings.smtp_max_message_bytes,
+        max_text_line_bytes=settings.smtp_max_line_bytes,
+        auth_mechanisms=MECHANISMS,
+        requires_auth=True,
+        nonce=lambda: os.urandom(_NONCE_BYTES).hex(),
+    )

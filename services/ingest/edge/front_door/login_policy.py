@@ -40,8 +40,8 @@ class LoginPolicy:
     def reject_early(self, event: Login | ScramStart) -> Reply | None:
         """Return the refusal of a login that is not checked because too many have failed.
 
-        A password that was accepted a short while ago is also accepted under a locked name:
-        the failures then come from another host behind the same address. Wrong guesses under a
+        A password that was accepted a short while ago is accepted also under a locked name, because
+        the failures come from another host behind the same address. Wrong guesses under a
         locked name are still counted.
         """
         failures, address, name = self._context.failures, self._slot.address, event.username
@@ -100,9 +100,10 @@ class LoginPolicy:
         )
 
     def _find(self, name: str) -> Client | None:
-        """Return the client of this name, also a removed one: its password is checked as well.
+        """Return the client of this name, also a removed one.
 
-        Only then is it told apart from a name that was never registered.
+        Only the reply to a login with the right password names the removal; the reply to a wrong
+        password is that for an unknown name.
         """
         return self._context.client_of(name) or self._context.removed_client_of(name)
 
@@ -121,7 +122,7 @@ class LoginPolicy:
         return replies.FOREIGN if client is not None else replies.WRONG
 
     async def _refuse_removed(self, name: str) -> Reply:
-        """Nothing was guessed: it does not count against others at the same address."""
+        """Refuse a removed client; as its password was right, this counts against no address."""
         self._context.metrics.failed_logins.add()
         found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}
         log.warning("login refused", extra=found)

@@ -1,13 +1,14 @@
-"""Writes the messages that the front door has accepted to mail.received.
+"""Writes to Kafka for the front door: accepted messages, and the events of refusals after DATA.
 
 The messages of one batch become packs, written by an idempotent producer without a transaction,
-acks=all (writing/record_sender.py).
+acks=all (writing/record_sender.py). The refusals of one batch become one event per message and a
+tally, in one transaction.
 
 A message that is submitted again is found by its key (reservations.py). It is written again under
-its first mail id as long as it is not known that the first one was written, and validate drops one
-of the two. Otherwise only an event is written; if the client has a topic of its own, in one
-transaction with the copy for that topic. A message that was given up in the meantime is not
-written (reservations.py).
+its first mail id unless the first one is known to be written, and validate drops one of the two. If
+it is known to be written, only an event is written; if the client has its own topic, in one
+transaction with the copy for that topic. A message that was given up in the meantime is not written
+(reservations.py).
 """
 
 from __future__ import annotations
@@ -33,82 +34,33 @@ from services.ingest.edge.writing.record_sender import RecordSender, Send, Sende
 from shared.runtime.failpoints import Failpoints
 from shared.stream import outputs
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
-from shared.submission.attribution import unsent_event
-from shared.submission.duplicates import duplicate_event
+from shared.submission.attribution import duplicate_event, unsent_event
 from shared.topics import ids, names, submission_keys
 from shared.topics.codec import packs
-from shared.topics.records import EventType, Message
+from shared.topics.records import EventType, MailEvent, Message
 from shared.topics.submission_keys import Answer, Conflict, New, Reserved
 
 log = logging.getLogger(__name__)
 
 FAILPOINTS: Final = SenderFailpoints("ingest.door_sent", "ingest.door_acknowledged")
 
+# A mail id and the event of its refusal.
+Refused = tuple[str, MailEvent]
+
 
 class CopiedSend(Struct):
-    """An event to be written with a copy to the topic of this client."""
+    """An event to be written together with a copy for the topic of this client."""
 
     send: Send[Message]
     client: str
 
 
 class Plan(Struct):
-    """The steps for a batch: records to send, events to send with a copy, and messages whose
-    submission key another message has."""
+    """The steps for a batch: records to send, events to send with a copy, and key conflicts."""
 
     sends: list[Send[Message]]
     copied: list[CopiedSend]
     conflicts: list[BatchResult[Message]]
-
-
-def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record the mail id under which it may be written. Returns False if it was given up."""
-    match answer:
-        case New():
-            return pending.try_begin(pending.item.envelope.mail_id)
-        case Reserved(first):
-            return pending.try_begin(ids.from_bytes(first))
-    return pending.try_begin("")
-
-
-def plan_writes(
-    batch: Sequence[tuple[PendingWrite[Message], Answer]],
-    has_client_events: Callable[[str], bool],
-) -> Plan:
-    """Plan the records for a batch of messages, each with the answer for its submission key."""
-    plan = Plan([], [], [])
-    to_pack: list[tuple[PendingWrite[Message], Message]] = []
-    for pending, answer in batch:
-        message = pending.item
-        match answer:
-            case New():
-                to_pack.append((pending, message))
-            case Reserved(first):
-                envelope = replace(message.envelope, mail_id=ids.from_bytes(first))
-                to_pack.append((pending, Message(envelope, message.content)))
-            case Conflict(first):
-                outcome = KeyConflict(ids.from_bytes(first))
-                plan.conflicts.append(BatchResult([pending], [outcome]))
-            case submission_keys.Duplicate(first):
-                send, client = _duplicate(pending, ids.from_bytes(first)), message.envelope.client
-                if has_client_events(client):
-                    plan.copied.append(CopiedSend(send, client))
-                else:
-                    plan.sends.append(send)
-    start = 0
-    for pack in packs([message for _, message in to_pack]):
-        part = [pending for pending, _ in to_pack[start : start + len(pack)]]
-        start += len(pack)
-        outcomes: list[Outcome] = [Written(message.envelope.mail_id) for message in pack]
-        plan.sends.append(Send(outputs.pack(names.RECEIVED, pack), BatchResult(part), outcomes))
-    return plan
-
-
-def _duplicate(pending: PendingWrite[Message], first_mail_id: str) -> Send[Message]:
-    envelope = pending.item.envelope
-    event = duplicate_event(unsent_event(envelope, "", envelope.received_at_ms), first_mail_id)
-    output = outputs.event(SERVICE, EventType.DUPLICATE, envelope.mail_id, event)
-    return Send(output, BatchResult([pending]), [Duplicate(first_mail_id)])
 
 
 class MessageWriter:
@@ -164,3 +116,90 @@ class MessageWriter:
         else:
             for each in copied:
                 each.send.acknowledge()
+
+
+class RefusalWriter:
+    """Writes events of refusals. Used by one thread."""
+
+    def __init__(
+        self, producer: TransactionalProducer, has_client_events: Callable[[str], bool]
+    ) -> None:
+        self._producer = producer
+        self._has_client_events = has_client_events
+
+    def write(self, batch: list[PendingWrite[Refused]]) -> list[BatchResult[Refused]]:
+        """Commit the events of a batch."""
+        written: list[Output] = []
+        received: dict[outputs.Mailing, list[str]] = {}
+        for mail_id, event in (pending.item for pending in batch):
+            has_client_events = self._has_client_events(event.client)
+            written += outputs.event_records(
+                SERVICE, EventType.REFUSED, mail_id, event, has_client_events=has_client_events
+            )
+            key = (event.client, event.mailing_id, event.sub_client)
+            received.setdefault(key, []).append(mail_id)
+        first_id, first = batch[0].item
+        written += outputs.tallies(SERVICE, f"{SERVICE}.{first_id}", first.at_ms, received)
+        result = BatchResult(batch)
+        try:
+            self._producer.commit(written)
+        except TransactionLost as error:
+            log.warning("events of refusals were not written", extra={"reason": str(error)})
+            result.set_unknown()
+        else:
+            result.outcomes.set_result([Written()] * len(batch))
+        return [result]
+
+    def close(self) -> None:
+        """Close the producer."""
+        self._producer.close()
+
+
+def plan_writes(
+    batch: Sequence[tuple[PendingWrite[Message], Answer]],
+    has_client_events: Callable[[str], bool],
+) -> Plan:
+    """Plan the records for a batch of messages, each with the answer for its submission key."""
+    plan = Plan([], [], [])
+    to_pack: list[tuple[PendingWrite[Message], Message]] = []
+    for pending, answer in batch:
+        message = pending.item
+        match answer:
+            case New():
+                to_pack.append((pending, message))
+            case Reserved(first):
+                envelope = replace(message.envelope, mail_id=ids.from_bytes(first))
+                to_pack.append((pending, Message(envelope, message.content)))
+            case Conflict(first):
+                outcome = KeyConflict(ids.from_bytes(first))
+                plan.conflicts.append(BatchResult([pending], [outcome]))
+            case submission_keys.Duplicate(first):
+                send, client = _duplicate(pending, ids.from_bytes(first)), message.envelope.client
+                if has_client_events(client):
+                    plan.copied.append(CopiedSend(send, client))
+                else:
+                    plan.sends.append(send)
+    start = 0
+    for pack in packs([message for _, message in to_pack]):
+        part = [pending for pending, _ in to_pack[start : start + len(pack)]]
+        start += len(pack)
+        outcomes: list[Outcome] = [Written(message.envelope.mail_id) for message in pack]
+        plan.sends.append(Send(outputs.pack(names.RECEIVED, pack), BatchResult(part), outcomes))
+    return plan
+
+
+def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
+    """Record the mail id under which the message may be written; False if it was given up."""
+    match answer:
+        case New():
+            return pending.try_begin(pending.item.envelope.mail_id)
+        case Reserved(first):
+            return pending.try_begin(ids.from_bytes(first))
+    return pending.try_begin("")
+
+
+def _duplicate(pending: PendingWrite[Message], first_mail_id: str) -> Send[Message]:
+    envelope = pending.item.envelope
+    event = duplicate_event(unsent_event(envelope, "", envelope.received_at_ms), first_mail_id)
+    output = outputs.event(SERVICE, EventType.DUPLICATE, envelope.mail_id, event)
+    return Send(output, BatchResult([pending]), [Duplicate(first_mail_id)])

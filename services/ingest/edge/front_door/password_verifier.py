@@ -25,9 +25,9 @@ from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000
-# Each verification takes about 100 ms of a core; more at once would only slow down the mail.
+# Each verification takes about 100 ms of a core; several at once would only slow down the mail.
 _THREADS: Final = 1
-# If more than this number wait, further ones are refused for now, so that guesses cannot pile up.
+# If this many wait, further verifications are refused for now, so that guesses cannot pile up.
 MAX_WAITING: Final = 64
 _SALT_BYTES: Final = 16
 
@@ -67,13 +67,13 @@ class PasswordVerifier:
         return is_right
 
     def is_known(self, client: Client, password: str) -> bool:
-        """Whether this password of the client was verified a short while ago."""
+        """Whether this password of the client is in the cache."""
         found = self._cache.get(self._mark(client.name, password))
         now = asyncio.get_running_loop().time()
         return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
-        """The parameters of a SCRAM exchange; for an unknown name, an offer that no proof meets."""
+        """The parameters of a SCRAM exchange; those for an unknown name match no proof."""
         credentials = client.credentials if client is not None else ()
         if not credentials:
             return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
@@ -89,7 +89,7 @@ class PasswordVerifier:
         return hmac.digest(self._secret, text, hashlib.sha256)
 
     def _fake_salt(self, name: str) -> bytes:
-        # The same each time, like a real salt.
+        # It is the same each time, like a real salt.
         text = name.encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
 

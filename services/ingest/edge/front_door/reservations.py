@@ -4,16 +4,16 @@ A client that did not receive a 250 submits its message again. The reserved key 
 submission the mail id of the first one, whether the first was written or not. Validate, which
 reads both in the order in which they were written, decides which of the two is sent.
 
-A message whose client is about to get 451 is withdrawn, so that it is not sent. It is not known
-whether it was written: Kafka may have it and acknowledge too late. So before the 451 its key is
-marked in Redis; validate finds the mark when it reads the message, and cancels the message. If
+A message whose client is about to get 451 is withdrawn, so that it is not sent. Whether it was
+written is unknown: Kafka may have it and acknowledge too late. Therefore its key is marked in Redis
+before the 451; validate finds the mark when it reads the message, and cancels the message. If
 validate has already read the message, it is sent and the client gets 250. A duplicate submission
 removes the mark.
 
 While Redis is unavailable, slow or empty, every message counts as new here, and a reply is delayed
-by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates; only the mail id of the
-second 250 is then a new one. Nothing can be marked then, nor if validate does not look for
-duplicates: the client gets 451, and a message that was written anyway is sent (decision 0026).
+by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates, but the second 250 has
+a new mail id. No message can be marked then, nor if validate does not look for duplicates: the
+client gets 451, and a message that was written anyway is sent (decision 0026).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 0.25
 PAUSE_S: Final = 2.0
-# Nothing has been read yet: the place is not sent, so any value works.
+# The place is not sent to Redis, so any value works.
 _NO_PLACE: Final = 1
 
 
@@ -88,7 +88,7 @@ class Withdrawals:
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
-        """Return the outcome of each: Unknown means 451, Written means that it is sent anyway."""
+        """Return the outcome of each message: Unknown means 451, Written that it is sent anyway."""
         # A message without a mail id was not begun and will not be written.
         begun = [pending for pending in batch if pending.mail_id]
         answers = self._keys.withdraw([_as_reserved(pending) for pending in begun]) if begun else ()

@@ -1,7 +1,7 @@
 """The SMTP front door, a submission server (RFC 6409): an SmtpServer that takes clients' mail.
 
-Owns: what the front door writes to and where its readiness comes from. Does not own: listening and
-closing (smtp_server/server.py), the answers (session_policy.py).
+Owns: the composition of the front door, and the checks of its readiness. Does not own: listening
+and closing (smtp_server/server.py), the answers (session_policy.py).
 
 Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
 unavailable the reply is 451 within outbox.TIMEOUT_S.
@@ -16,28 +16,29 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.ingest.core.front_door.held_bytes import HeldBytes
+from services.ingest.core.front_door.policy import HeldBytes
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
-from services.ingest.edge.front_door.configuration import (
-    client_limits,
-    load_certificates,
-    server_options,
-    server_plan,
-    time_limits,
-)
 from services.ingest.edge.front_door.context import (
     CERTIFICATE,
     TURNED_AWAY,
     FrontDoorContext,
+    client_limits,
+    load_certificates,
     register_metrics,
+    server_options,
+    server_plan,
+    time_limits,
 )
-from services.ingest.edge.front_door.message_writer import FAILPOINTS, MessageWriter
+from services.ingest.edge.front_door.message_writer import FAILPOINTS, MessageWriter, RefusalWriter
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
-from services.ingest.edge.front_door.refusal_writer import RefusalWriter
 from services.ingest.edge.front_door.reservations import ReservedKeys, Withdrawals
 from services.ingest.edge.front_door.session_policy import SessionPolicy
-from services.ingest.edge.smtp_server.context import Connections, ServerContext
-from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from services.ingest.edge.smtp_server.context import (
+    Connections,
+    Conversation,
+    Policy,
+    ServerContext,
+)
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.edge.writing.mail_ids import MailIds
 from services.ingest.edge.writing.outbox import Outbox
@@ -59,7 +60,7 @@ DUPLICATES: Final = "ingest-door-repeats"
 
 
 class Dependencies(Struct, frozen=True):
-    """What the front door is made of; `brokers` is the check of what is written."""
+    """The collaborators of the front door; `brokers` checks the brokers of its topics."""
 
     settings: IngestSettings
     kit: StreamKit
@@ -71,7 +72,7 @@ class Dependencies(Struct, frozen=True):
 
 
 class FrontDoorService:
-    """What is behind the front door's connections. Implements smtp_server.server.Service."""
+    """The service of the front door's connections. Implements smtp_server.server.Service."""
 
     def __init__(
         self, given: Dependencies, certificates: Certificates, connections: Connections
@@ -108,7 +109,7 @@ class FrontDoorService:
 
     @property
     def context(self) -> ServerContext:
-        """What the connections share."""
+        """The values that the connections share."""
         return self._context.server
 
     def new_policy(self, conversation: Conversation) -> Policy:
@@ -116,7 +117,7 @@ class FrontDoorService:
         return SessionPolicy(self._context, conversation)
 
     def refresh(self) -> None:
-        """Take up a changed certificate."""
+        """Reload the certificate if it has changed."""
         self._certificates.refresh()
 
     async def settle(self) -> None:
@@ -131,7 +132,7 @@ class FrontDoorService:
         await asyncio.to_thread(self._redis_policy.close)
 
     def make_context(self, given: Dependencies, connections: Connections) -> FrontDoorContext:
-        """Compose what the connections share."""
+        """Compose the values that the connections share."""
         settings, counters = given.settings, given.running.counters
         server = ServerContext(
             options=server_options(settings),

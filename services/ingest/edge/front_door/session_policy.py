@@ -1,8 +1,8 @@
 """The front door's answers on one connection: logins, senders, recipients, messages.
 
-Owns: what happens to a message between its final dot and its reply, and the bytes it holds
+Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
 meanwhile. Does not own: the dialog (smtp_server/connection.py), logins
-(login_policy.py), the rules (core/front_door/policy.py), Kafka (outbox.py).
+(login_policy.py), the rules (core/front_door/policy.py), Kafka (message_writer.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.ingest.core.front_door.policy import Arrival, Peer
 from services.ingest.core.smtp_server import replies
 from services.ingest.edge.front_door.context import FrontDoorContext
 from services.ingest.edge.front_door.login_policy import LoginPolicy
-from services.ingest.edge.smtp_server.policy import Conversation
+from services.ingest.edge.smtp_server.context import Conversation
 from services.ingest.edge.writing.outbox import (
     Duplicate,
     KeyConflict,
@@ -53,7 +53,7 @@ class SessionPolicy:
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Accept it: the bytes of the largest message were held at DATA."""
+        """Accept the growth: the bytes of the largest message are held from DATA on."""
         return None
 
     def connection_lost(self) -> None:

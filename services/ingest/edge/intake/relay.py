@@ -1,7 +1,8 @@
 """Turns a batch of intake records into the records that ingest writes.
 
-Owns no lasting state. Does not own: the decisions (core/intake/submission.py). The registry view is
-brought up to date before the records of an unknown client are refused (shared/registry/lookup.py).
+It has no lasting state. Does not own: the decisions (core/intake/submission.py). The registry view
+is brought up to date before the records of an unknown client are refused
+(shared/registry/lookup.py).
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Intake:
         written = [outputs.pack(names.RECEIVED, pack) for pack in packs(messages)]
         if refusals:
             copied = {client.name for client in known.values() if client and client.own_events}
-            written += _tell(refusals, copied, now_ms)
+            written += _refusal_records(refusals, copied, now_ms)
         return written
 
 
@@ -81,7 +82,7 @@ def _read(record: Record, now_ms: int) -> Reading:
     return read(record.value, record.headers, now_ms)
 
 
-def _tell(
+def _refusal_records(
     refusals: Sequence[tuple[Record, Refusal]], copied: Collection[str], now_ms: int
 ) -> list[Output]:
     written: list[Output] = []

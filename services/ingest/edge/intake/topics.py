@@ -1,8 +1,9 @@
 """Aligns the configs of intake topics, including topics that were created by hand.
 
-An intake topic that keeps the producer's time stamp may lose acknowledged mail to retention while
-ingest is down, so each topic is aligned soon after it appears. A probe calls this from one thread.
-If an ACL forbids altering a topic, this is logged once and ingest reads the topic unchanged.
+If an intake topic keeps the producer's time stamps, retention may delete acknowledged mail while
+ingest is down, so each topic is aligned soon after it appears. A probe calls look() from one
+thread. If an ACL forbids altering a topic, this is logged once and ingest reads the topic
+unchanged.
 """
 
 from __future__ import annotations

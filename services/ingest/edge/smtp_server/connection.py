@@ -1,12 +1,12 @@
 """One connection of an SMTP server: ServerSession on an asyncio transport.
 
 Owns: the event loop of the dialog, time limits, STARTTLS, counting refused commands. Does not
-own: the protocol (shared/smtp), the answers (policy.py), bytes and their bounds (transport.py),
-what happens before the greeting (listener.py).
+own: the protocol (shared/smtp), the answers (the policy), bytes and their bounds (transport.py),
+the time before the connection is served (listener.py).
 
-If it fails: a connection that breaks before the final dot leaves nothing. One that breaks after
-it leaves a message that is processed, although its client got no reply and will submit it again.
-Reading is paused while an answer is pending or replies are not read, so a peer cannot make work
+If a connection breaks before the final dot, no message is stored. If it breaks after the final dot,
+the message is processed, although its client got no reply and will submit it again. Reading is
+paused while an answer is pending or the peer does not read its replies, so a peer cannot make work
 pile up. The deadline moves with each whole command, not with each byte, and a peer that does not
 read the last reply is cut off after CLOSE_S.
 """
@@ -22,9 +22,8 @@ from msgspec.structs import replace
 
 from services.ingest.core.smtp_server import replies
 from services.ingest.core.smtp_server.connection_limiter import ConnectionSlot, LimitExceeded
-from services.ingest.edge.smtp_server.context import ServerContext
+from services.ingest.edge.smtp_server.context import NewPolicy, ServerContext
 from services.ingest.edge.smtp_server.listener import HANDSHAKE
-from services.ingest.edge.smtp_server.policy import NewPolicy
 from services.ingest.edge.smtp_server.transport import SmtpTransport
 from shared.smtp.events import Ended, Hello, ServerEvent, StartTls
 from shared.smtp.reply import Reply
@@ -66,9 +65,12 @@ class SmtpConnection(asyncio.Protocol):
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet after a delay: a peer that sends before it is no mail client (RFC 5321, 3.1)."""
+        """Greet after a delay; a peer that sends before the greeting is no mail client.
+
+        See RFC 5321, 3.1.
+        """
         self._transport.attach(cast(asyncio.Transport, transport))
-        # Until here, also during the handshake of implicit TLS, the listener closes it.
+        # Before this, also during the handshake of implicit TLS, the listener evicts it.
         self.slot.evict = self._evicted
         self._server.connections.add(self)
         if self._server.connections.is_draining:
@@ -122,7 +124,7 @@ class SmtpConnection(asyncio.Protocol):
     # -- the policy's side
 
     def answer(self, reply: Reply) -> None:
-        """Answer the pending event, and process what has arrived since."""
+        """Answer the pending event, and process the bytes that have arrived since."""
         if not self._transport.is_open:
             return
         self.session.answer(reply)

@@ -1,15 +1,24 @@
-"""What all connections of one SMTP server share: protocol options, time limits, counters."""
+"""The interfaces inside an SMTP server: between server, connections and the policies of a door.
+
+The server (server.py) keeps the connections. A connection (connection.py) owns the protocol, the
+time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders, recipients
+and messages. Owns: these interfaces, and the values that the connections of one server share.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from services.ingest.core.smtp_server.connection_limiter import ConnectionSlot
 from shared.runtime.telemetry import Counter
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.events import ServerEvent
+from shared.smtp.reply import Reply
+from shared.smtp.server.dialog import ServerOptions
+from shared.smtp.server.session import ServerSession
 
 
 class TimeLimits(Struct, frozen=True):
@@ -27,7 +36,7 @@ class Connection(Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether the reply to a whole message is pending: the connection waits for us."""
+        """Whether the reply to a whole message is pending."""
         ...
 
     def sweep(self, now: float) -> None:
@@ -57,7 +66,7 @@ class Connections(Protocol):
 
 
 class ServerContext(Struct, frozen=True):
-    """What the listener and the connections of one server share.
+    """The values that the listener and the connections of one server share.
 
     `tls` returns the current TLS context, None if the server has no certificate. `turned_away`
     counts connections that a limit, a handshake or a proxy header ended, by reason.
@@ -68,3 +77,49 @@ class ServerContext(Struct, frozen=True):
     tls: Callable[[], ssl.SSLContext | None]
     turned_away: Counter
     connections: Connections
+
+
+class Policy(Protocol):
+    """The decisions about one connection."""
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether a whole message has been received and its reply is pending."""
+        ...
+
+    def judge(self, event: ServerEvent) -> Reply | None:
+        """Return the reply to an event, or None if `Conversation.answer` follows later."""
+        ...
+
+    def judge_growth(self, size_bytes: int) -> Reply | None:
+        """Judge a message of which this much has arrived; a reply ends the connection."""
+        ...
+
+    def connection_lost(self) -> None:
+        """Release the held bytes of the connection."""
+        ...
+
+
+class Conversation(Protocol):
+    """The connection, as its policy sees it."""
+
+    @property
+    def session(self) -> ServerSession:
+        """The protocol state, with the name under which the peer is logged in."""
+        ...
+
+    @property
+    def slot(self) -> ConnectionSlot:
+        """The peer's address and its slot among all connections."""
+        ...
+
+    def answer(self, reply: Reply) -> None:
+        """Answer the event that `judge` left open, and process the bytes that arrived since."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that ends with the connection; if it crashes, the connection is closed."""
+        ...
+
+
+NewPolicy = Callable[[Conversation], Policy]

@@ -1,17 +1,17 @@
-"""Accepts connections, and finds out where each one comes from before it is served.
+"""Accepts connections, and determines the address of each peer before it is served.
 
 Owns: the listening sockets, the PROXY header before a connection, the limits on connections, the
 handshake of implicit TLS. Does not own: the dialog (connection.py), and, in core/smtp_server, the
 counts (connection_limiter.py) and the syntax of the header (proxy_header.py).
 
-It accepts by itself instead of through loop.create_server, because nothing may be read beyond a
-PROXY header: the next bytes in the same segment begin a TLS handshake, and a transport would read
-them too. A connection also counts from the first moment this way, not from the end of its
+It accepts connections itself instead of through loop.create_server, because nothing may be read
+beyond a PROXY header: the next bytes in the same segment begin a TLS handshake, and a transport
+would read them, too. This way a connection also counts from its beginning, not from the end of its
 handshake. Before TLS on a port with implicit TLS a connection is refused by closing it; on the
 other ports it gets a 421.
 
-Guarantees: a PROXY header is believed only from a listed proxy, and from it nothing but a header
-is accepted; each slot is released, whatever becomes of its connection.
+Guarantees: a PROXY header is accepted only from a listed proxy, whose connections must begin with
+one; each slot is released, no matter how its connection ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BACKLOG: Final = 1_024
 ACCEPTS_PER_TURN: Final = 64
 # Pause after the system had no descriptor or memory for a connection.
 _REST_S: Final = 1.0
-# The kernel's buffer for replies that a peer does not read; they are short.
+# The kernel's buffer for replies that a peer has not read; replies are short.
 _SEND_BUFFER_BYTES: Final = 65_536
 _TLS_CLOSE_S: Final = 10.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -88,7 +88,7 @@ class Listener:
         self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
-        """Listen on every address of `host` ("": all) that there is; return them, as address:port.
+        """Listen on every existing address of `host` ("": all); return them as address:port.
 
         `is_shared`: other processes may listen on the same address beside this one. For port 0
         the system picks a free port for each. Raises OSError.
@@ -132,7 +132,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
-                    continue  # it was closed before it was accepted
+                    continue  # the peer closed it before it was accepted
                 log.error("SMTP server: cannot accept", extra={"reason": str(error)})
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_REST_S, self._accept_again, listening, is_implicit)
@@ -237,7 +237,7 @@ def _say(sock: socket.socket, reply: Reply) -> None:
     try:
         sock.send(encode_reply(reply))
     except OSError:
-        return  # it has gone
+        return  # the peer has closed the connection
 
 
 def _listening_socket(family: int, name: Any, is_shared: bool) -> socket.socket:
@@ -246,7 +246,7 @@ def _listening_socket(family: int, name: Any, is_shared: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Accepted sockets inherit this one and the next.
+        # Accepted sockets inherit this option and the next one.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:

@@ -1,10 +1,11 @@
 """An SMTP server of one process: listens, keeps its connections, closes them, in its own thread.
 
-Each door (front_door/, bounce_door/) is such a server with a Service: the policies of its
-connections and what they write to. A server runs on a uvloop event loop in a thread of its own,
-beside the thread that reads the intakes.
+Each door (front_door/, bounce_door/) is such a server with a Service, which has the policies of its
+connections and the writers to Kafka. A server runs on a uvloop event loop in its own thread, beside
+the thread that reads the intakes. Owns also loading the certificate that the settings of a door
+name.
 
-Guarantees: start() returns when it listens, or raises. After a stop nothing new is accepted;
+Guarantees: start() returns when it listens, or raises. After a stop no new connection is accepted;
 pending messages are completed and answered, all other connections get a 421. If the server crashes,
 the process stops, and close() raises the error.
 """
@@ -27,9 +28,16 @@ from services.ingest.core.smtp_server.connection_limiter import (
     ConnectionSlot,
 )
 from services.ingest.edge.smtp_server.connection import SmtpConnection
-from services.ingest.edge.smtp_server.context import Connection, Connections, ServerContext
+from services.ingest.edge.smtp_server.context import (
+    Connection,
+    Connections,
+    Conversation,
+    Policy,
+    ServerContext,
+)
 from services.ingest.edge.smtp_server.listener import Listener
-from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from services.ingest.settings import IngestSettings
+from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
@@ -50,7 +58,7 @@ class ListenAt(Struct, frozen=True):
 
 
 class ServerPlan(Struct, frozen=True):
-    """Where a server listens and how many connections it takes.
+    """The addresses of a server and its limits of connections.
 
     `name` is for errors and the log ("front door"). `is_shared`: other processes may listen on the
     same addresses. `connections` is the gauge of open connections.
@@ -65,11 +73,11 @@ class ServerPlan(Struct, frozen=True):
 
 
 class Service(Protocol):
-    """What is behind the connections of a server. Used on its loop."""
+    """The policies of the connections of a server, and the writers to Kafka. Used on its loop."""
 
     @property
     def context(self) -> ServerContext:
-        """What the connections share."""
+        """The values that the connections share."""
         ...
 
     def new_policy(self, conversation: Conversation) -> Policy:
@@ -77,15 +85,15 @@ class Service(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Take up changed files; called every SWEEP_S."""
+        """Reload changed files; called every SWEEP_S."""
         ...
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered; nothing new comes."""
+        """Wait until every pending message is answered; no new one is added."""
         ...
 
     async def close(self) -> None:
-        """Close what it has; called after settle() and the end of all connections."""
+        """Close the writers; called after settle() and the end of all connections."""
         ...
 
 
@@ -95,7 +103,7 @@ class SmtpServer:
     def __init__(
         self, plan: ServerPlan, running: Running, open_service: Callable[[Connections], Service]
     ) -> None:
-        """`open_service` is called on the loop, before anything is accepted."""
+        """`open_service` is called on the loop, before a connection is accepted."""
         self._plan = plan
         self._running = running
         self._open_service = open_service
@@ -107,14 +115,14 @@ class SmtpServer:
         self.is_draining = False
 
     def start(self) -> None:
-        """Start listening. Raises UsageError if that is not possible."""
+        """Start listening. Raises UsageError if that fails."""
         self._thread.start()
         self._started.wait()
         if isinstance(self._fault, UsageError):
             raise self._fault
 
     def close(self) -> None:
-        """Wait until everything is answered and closed. Raises the error that ended the server."""
+        """Wait until all is answered and closed. Raises the error that ended the server."""
         self._thread.join()
         if self._fault is not None:
             raise self._fault
@@ -196,3 +204,13 @@ class SmtpServer:
     def _end_all(self) -> None:
         for connection in list(self._connections):
             connection.end()
+
+
+def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
+    """Load the files that these two settings name; None if neither is set. Raises UsageError."""
+    paths = getattr(settings, certificate), getattr(settings, key)
+    if not any(paths):
+        return None
+    if not all(paths):
+        raise UsageError(f"ingest.{certificate} and ingest.{key} must be set together")
+    return Certificates(*paths, f"ingest.{certificate}, ingest.{key}")

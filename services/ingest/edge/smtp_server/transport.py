@@ -5,7 +5,7 @@ does not read its replies is not read from), STARTTLS. Does not own: events, rep
 limits (connection.py).
 
 Memory per peer: at most MAX_UNSENT_BYTES of replies plus the replies to one slice of commands,
-one read of the transport, and what the session holds.
+one read of the transport, and the bytes that the session holds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SmtpTransport:
     """An asyncio transport and the session on it."""
 
     def __init__(self, session: ServerSession, run: Callable[[], None]) -> None:
-        """`run` processes what the session has received, and writes its replies."""
+        """`run` processes the received bytes of the session, and writes its replies."""
         self._session = session
         self._run = run
         self._transport: asyncio.Transport | None = None
@@ -88,15 +88,15 @@ class SmtpTransport:
     def _pause(self) -> None:
         """Pause reading.
 
-        Called only if there are bytes that cannot be processed yet: a peer that waits for its
-        reply sends nothing, and with TLS each pause costs an extra read.
+        Called only if some bytes cannot be processed yet: a peer that waits for its reply sends
+        nothing, and with TLS each pause costs an extra read.
         """
         if self._transport is not None and self.is_open and not self._is_paused:
             self._transport.pause_reading()
             self._is_paused = True
 
     def resume(self) -> None:
-        """Process what has arrived meanwhile, and resume reading unless something is pending."""
+        """Process the bytes that have arrived, and resume reading unless an answer is pending."""
         self._run()
         if self._unfed:
             self._feed()
@@ -116,8 +116,8 @@ class SmtpTransport:
     def close(self, reply: Reply | None = None) -> None:
         """Close once the unsent replies, with `reply` as the last one, are sent.
 
-        No reply can be sent within a handshake, nor to a peer that does not read: with TLS,
-        closing would wait for such a peer and buffer all that it sends meanwhile.
+        No reply can be sent during a handshake, nor to a peer that does not read: with TLS, closing
+        would wait for such a peer and buffer all its bytes meanwhile.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -136,7 +136,7 @@ class SmtpTransport:
             self._transport.abort()
 
     def try_begin_tls(self) -> bool:
-        """Stop reading until the handshake. Returns False if the connection is closed instead."""
+        """Stop reading until the handshake. Return False if the connection is closed instead."""
         if self._transport is None or not self.is_open:
             return False
         if self._unfed or self._is_writing_paused:

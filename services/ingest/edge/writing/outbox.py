@@ -1,13 +1,13 @@
 """Passes messages from a door's event loop to Kafka, and the results back.
 
 The front door has two outboxes, for accepted messages and for refusals; the bounce door has one.
-Each has a thread of its own, because kafka-python blocks while it has no metadata.
+Each has its own thread, because kafka-python blocks while it has no metadata.
 
 Guarantees: `done` is called exactly once, on the loop: with Written only after Kafka has
 acknowledged the record (acks=all) or validate has read it, with Unknown after TIMEOUT_S and the
-time that withdrawing takes. After Unknown nobody knows whether the record was written: the client
-gets 451 and sends the message again. If the process dies before the acknowledgement, the client
-has had no 250.
+time that withdrawing takes. After Unknown it is not known whether the record was written: the
+client gets 451 and sends the message again. If the process dies before the acknowledgement, the
+client has got no 250.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ SERVICE: Final = "ingest"
 TIMEOUT_S: Final = 4.0
 # Messages that arrive within this time share a record; a session waits for Kafka anyway.
 LINGER_S: Final = 0.003
-# Under load they wait at most this long for the batches on their way: a record and a request for
-# fifty messages cost hardly more than for one (docs/decisions/0024-front-door-bench.md).
+# Under load messages wait at most this long for the batches that are being written: a record and a
+# request for fifty messages cost hardly more than for one
+# (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
 MAX_BATCH: Final = 512
 _SWEEP_S: Final = 0.25
@@ -73,14 +74,14 @@ T = TypeVar("T")
 class PendingWrite(Generic[T]):
     """An item to be written, and the callback that waits for the outcome.
 
-    The loop gives it up while the writer's thread begins it, so both take a lock: either the
-    writer does not begin, or the loop learns under which mail id the item may have been written.
+    The loop may give up an item while the writer's thread begins it, so both take a lock: either
+    the writer does not begin, or the loop learns under which mail id the item may be written.
     """
 
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
 
     def __init__(self, item: T, done: Done, deadline: float) -> None:
-        """`deadline`: when it is given up, in seconds of monotonic()."""
+        """`deadline` is the time in seconds of monotonic() at which the item is given up."""
         self.item = item
         self.done: Done | None = done
         self.deadline = deadline
@@ -90,24 +91,24 @@ class PendingWrite(Generic[T]):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the loop no longer waits for it."""
+        """Whether the loop no longer waits for the item."""
         return self._is_given_up
 
     def try_begin(self, mail_id: str) -> bool:
-        """Record that it will be written under this mail id; False if it was given up."""
+        """Record that the item will be written under this mail id; False if it was given up."""
         with self._lock:
             # Recorded in any case: the key is reserved under this id and can be withdrawn.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
 
     def give_up(self) -> None:
-        """Let no writer begin it from now on."""
+        """From now on no writer may begin the item."""
         with self._lock:
             self._is_given_up = True
 
     @property
     def mail_id(self) -> str:
-        """The mail id under which it may have been written, "" if it was not begun."""
+        """The mail id under which the item may have been written, "" if it was not begun."""
         with self._lock:
             return self._mail_id
 
@@ -125,7 +126,7 @@ class BatchResult(Generic[T]):
             self.outcomes.set_result(outcomes)
 
     def set_unknown(self) -> None:
-        """Record that it is unknown whether these were written."""
+        """Record that it is unknown whether these items were written."""
         self.outcomes.set_result(_all_unknown(self.pending))
 
 
@@ -151,7 +152,7 @@ class Outbox(Generic[T]):
         withdraw: Callable[[Sequence[PendingWrite[T]]], Sequence[Outcome]] = _all_unknown,
     ) -> None:
         """`write` is called in the outbox's thread; `withdraw`, in another one, decides the
-        outcome of what is given up.
+        outcomes of items that are given up.
         """
         self._write = write
         self._withdraw = withdraw
@@ -184,7 +185,7 @@ class Outbox(Generic[T]):
             self._flush()
 
     async def close(self) -> None:
-        """Wait for what was handed over, at most its time-out, then end the thread."""
+        """Wait for all items, at most until their time-out, then end the thread."""
         self._flush()
         if self._open:
             self._emptied = self._loop.create_future()
@@ -243,13 +244,13 @@ class Outbox(Generic[T]):
                 self._settled(late, _all_unknown(late))
 
     def _on_linger(self) -> None:
-        """The oldest item has waited LINGER_S: flush, or wait for the batches on their way."""
+        """Flush, as the oldest item has waited LINGER_S, or wait for batches being written."""
         self._timer = self._loop.call_later(GATHER_S, self._flush)
         self._is_due = True
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
-        """While a third of all items is on its way, the others wait and share a record."""
+        """Flush if due, unless over a third of all items is being written: the others wait."""
         if self._is_due and 2 * len(self._open) <= 3 * len(self._gathered):
             self._flush()
 
@@ -265,7 +266,7 @@ class Outbox(Generic[T]):
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            # Add what was flushed while the last batch was written.
+            # Add the items that were flushed while the last batch was written.
             while len(batch) < MAX_BATCH:
                 try:
                     more = self._queue.get_nowait()

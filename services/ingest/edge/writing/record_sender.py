@@ -1,7 +1,7 @@
 """Sends records to Kafka with acks=all, and reports when each is acknowledged.
 
-Used by the writers of both doors, each with a sender of its own and from one thread. A producer
-that failed once is discarded, so that none of its records can be written much later.
+Each writer of the doors has its own sender and uses it from one thread. A producer that failed once
+is discarded, so that none of its records can be written much later.
 
 Guarantees: the outcome of every record that was passed to send() is set once: Written or another
 known outcome only after Kafka has acknowledged it, otherwise Unknown. While Kafka is unavailable
@@ -47,7 +47,7 @@ class Send(Struct, Generic[T]):
 
 
 class SenderFailpoints(Struct, frozen=True):
-    """The failpoints behind a record's send() and its acknowledgement."""
+    """The failpoints after send() of a record and after its acknowledgement."""
 
     sent: str
     acknowledged: str

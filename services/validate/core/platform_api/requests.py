@@ -1,12 +1,12 @@
-"""What a request to the HTTP API for platforms holds, and why it cannot be answered. Pure.
+"""Parses the contents of requests to the HTTP API for platforms, and defines their faults. Pure.
 
-The cursor of a list of entries: after which entry the next page begins. It is opaque to platforms
-and not signed: a page never shows more than the key may see.
+The cursor of a list of entries names the entry after which the next page begins. It is opaque to
+platforms and not signed: a page never shows more than the key may see.
 
-The fields of a small form, urlencoded or multipart (RFC 7578). Guarantees: total. What cannot be
-read has no fields; files are passed over. The caller bounds the size of the body.
+The fields of a small form are urlencoded or multipart (RFC 7578). Guarantees: total. An unreadable
+form has no fields; files are skipped. The caller bounds the size of the body.
 
-The faults: each with its sentence for the platform.
+Each fault has a sentence for the platform.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MAX_FIELDS: Final = 20
 
 
 class QueryFault(ValueError):
-    """A parameter cannot be: the text names it, what was found and what is expected (400)."""
+    """A parameter is invalid: the text names it, the value found and the value expected (400)."""
 
 
 class NotFound(LookupError):
-    """There is no such thing within the reach of the key (404)."""
+    """The key reaches no such client, entry or message (404)."""
 
 
 class Conflict(Exception):
@@ -41,7 +41,7 @@ class Conflict(Exception):
 
 
 class Busy(Exception):
-    """As many as are allowed are running, or a part is too slow (503)."""
+    """Too many tasks of this kind are running, or a part is too slow (503)."""
 
 
 def encode_cursor(place: Place) -> str:

@@ -1,11 +1,11 @@
-"""Decides what goes to a client's forwarding address, and composes it as messages of deliver. Pure.
+"""Decides which mail goes to a client's forwarding address, and composes the messages for it. Pure.
 
-The three reasons for mail that did not arrive are told apart as its cause: it bounced; it was
-refused, because its header is invalid or it belongs to no mailing; its recipient is suppressed.
-Everything else that comes back is an answer.
+Mail that did not arrive has one of three causes: it bounced; it was refused, because its header is
+invalid or it belongs to no mailing; or its recipient is suppressed. All other mail that comes back
+is an answer.
 
-The messages have the null return path, so that a bounce of them bounces nowhere, and name what they
-forward, so that they are neither billed nor counted as mail of the client.
+The messages have the null return path, so that a bounce of them goes nowhere, and name the message
+that they forward, so that they are neither billed nor counted as mail of the client.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from services.validate.core.returns.notices import (
     Notice,
     compose,
     is_cut,
+    report_of,
 )
-from services.validate.core.returns.reports import report_of
 from services.validate.core.returns.windows import Window
 from shared.mail.domains import domain_of
 from shared.registry.client import Client, Returns
@@ -44,7 +44,7 @@ from shared.topics.records import (
 
 
 class Cause(StrEnum):
-    """Why something comes back."""
+    """The reason why a message comes back."""
 
     BOUNCED = "bounced"
     REFUSED = "refused"
@@ -83,7 +83,7 @@ class Returning(Struct, frozen=True):
     subject: str
     event: MailEvent
     cause: Cause
-    is_delay: bool = False  # the report says that delivery is tried further
+    is_delay: bool = False  # the report says that delivery is still being tried
 
     @property
     def kind(self) -> str:
@@ -92,7 +92,7 @@ class Returning(Struct, frozen=True):
 
 
 class Way(Struct, frozen=True):
-    """How mail goes out: the lane of a domain, the hop of a return id, the time."""
+    """The data for sending mail: the lane of a domain, the hop of a return id, the time."""
 
     lane_of: Callable[[str], str]
     hop_of: Callable[[str], str]
@@ -105,7 +105,7 @@ def unsent_cause(returned: Returned) -> Cause | None:
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return what validate did not pass on or deliver gave up; its event was written there."""
+    """Return a message that validate or deliver gave up; its event was written there."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -123,11 +123,11 @@ def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
 def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
     """Return the cause of mail that came back: bounced, or answered.
 
-    What no rule knows came back only if it is to a return path and has the null one itself: other
-    mail to it, a letter of a person for example, is about a message that may have been delivered.
+    Mail that no rule recognises is a bounce only if it is to a return path and has the null return
+    path: other mail, a person's letter for example, may be about a delivered message.
     """
     if rule.startswith(FEEDBACK_RULE):
-        return Cause.ANSWERED  # on mail that was delivered, or that somebody else sent
+        return Cause.ANSWERED  # it is about delivered mail, or about somebody else's
     if kind is not ResponseKind.UNKNOWN:
         return Cause.BOUNCED if kind in _BOUNCES else Cause.ANSWERED
     is_to_path = returned.address_kind is ReturnAddressKind.RETURN_PATH
@@ -136,7 +136,7 @@ def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
 
 
 def is_delay(understood: Understood) -> bool:
-    """Whether the report names recipients, and all of them are tried further."""
+    """Whether the report names recipients, and delivery to all of them is still being tried."""
     recipients = understood.recipients
     return bool(recipients) and not any(each.is_final for each in recipients)
 
@@ -179,7 +179,7 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
 
 
 def digest_of(window: Window, client: Client, way: Way) -> Message:
-    """Return the digest of what was held in a window that has ended; something was held."""
+    """Return the digest of the messages held in a window that has ended; there is at least one."""
     number = sum(window.held.values())
     digest_id = ids.derive(
         f"digest/{client.name}", window.partition, window.begun_ms, window.begun_ms

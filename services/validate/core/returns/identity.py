@@ -1,8 +1,8 @@
-"""Finds the message that returned mail is about, and whether an address is that of its recipient.
+"""Finds the message that returned mail is about, and checks which address is its recipient's. Pure.
 
 A report proves which message it is about by the message's return path: the address that it came to,
-or one that it quotes. The return path is signed, and carries a hash of the recipient: a report on
-another address than that of the recipient changes nothing, whoever wrote it. Pure.
+or one that it quotes. The return path is signed and carries a hash of the recipient, so a report on
+any other address changes nothing, no matter who wrote it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail import verp
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.mail.unsubscribe import Unsubscription
 from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client
@@ -26,7 +26,7 @@ from shared.topics.records import Returned
 SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
-# As it is, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
+# A return path as it is, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
 _QUOTED: Final = re.compile(
     rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?:@|=40|%40)([0-9a-z.-]{0,253})", re.IGNORECASE
 )
@@ -34,7 +34,7 @@ _SOFT_BREAKS: Final = re.compile(rb"=[ \t]{0,20}\r?\n")
 
 
 class Identity(Struct, frozen=True):
-    """The message that came back. Its recipient is known by a hash only."""
+    """The message that came back. Its recipient is known only by a hash."""
 
     mail_id: str
     mailing_id: str
@@ -58,7 +58,7 @@ def identify(
 ) -> Identity | None:
     """Return the message that this mail is about; None if nothing proves it.
 
-    `tokens` are those of the client that the report quotes, verified (tokens.py).
+    `tokens` are the verified tokens of the client that the report quotes (judging.py).
     """
     if returned.mail_id:
         return Identity(
@@ -87,7 +87,7 @@ def proved_path(
 ) -> tuple[Client, ReturnPath] | None:
     """Return the first quoted return path that is valid, and its client; None without one.
 
-    `client_of`: whose a return path with this domain, in lower case, may be.
+    `client_of` returns the client of a domain in lower case.
     """
     today = verp.day_of(returned.received_at_ms)
     for local, domain in islice(_quoted_paths(content), MAX_QUOTED):
@@ -100,7 +100,7 @@ def proved_path(
 
 
 def _quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
-    """Find what may be return paths: local part and domain."""
+    """Find possible return paths: local part and domain."""
     for found in _QUOTED.finditer(_SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])):
         yield verp.PREFIX + found[1].decode("ascii"), found[2].decode("ascii").lower()
 

@@ -1,33 +1,63 @@
-"""What returned mail means, from its bytes to its event. Pure.
+"""Judges returned mail, from its bytes to its event. Pure.
 
-Owns: the order of the steps: what it says (shared/responses), whose message it is about
-(owners.py), which message that is (identity.py), whom it counts against (meaning.py).
-Guarantees: total for any bytes; bounded work, as each step says.
+Owns: the order of the steps (understanding it in shared/responses, the client that it concerns, the
+message that it is about in identity.py, the recipient that it counts against in meaning.py); where
+tokens are looked for; which client a complaint concerns.
+Guarantees: total for any bytes; bounded work: at most MAX_TRIED tokens and MAX_QUOTED (identity.py)
+return paths are verified per message. A token that is not signed for the client that it names, or
+has expired, is ignored.
+
+deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe link, in the
+subject of the mailto: address beside it, or in its own field. It is read
+
+- in the header of the message that a complaint or another feedback report returns, not in the body,
+  which may quote another message, of somebody else;
+- in the subject of a request to unsubscribe: whoever writes to the mailto: address unsubscribes the
+  recipient that it was made for, like whoever follows the link.
+
+Feedback loops are often registered once for an installation: for its IP addresses, or with one
+address for all domains. Their reports arrive at the client with that address, but prove by our own
+signature which client's message they are about. Such a complaint belongs to that client: its event,
+its entry, and the mail that forwards it. The client with the address gets nothing, because the
+recipients of another client are not its business. A report that proves a message of its own
+addressee, or proves nothing, stays with the addressee.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final, Protocol
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.validate.core.returns.identity import Verification, identify
+from services.validate.core.returns.identity import Verification, identify, proved_path
 from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of
-from services.validate.core.returns.owners import Owners, other_owner
-from services.validate.core.returns.tokens import is_complaint, quoted_header, read_tokens
+from shared.mail import verp
+from shared.mail.encoded_words import decode
+from shared.mail.unsubscribe import RECIPIENT_FIELD, Unsubscription, find_tokens, read_token
 from shared.registry.client import Client
-from shared.responses.mime.fields import Fields
-from shared.responses.mime.parts import read_message
+from shared.responses.mime.parts import NO_FIELDS, Fields, Message, first, read_message
 from shared.responses.reading import understand_message
+from shared.responses.reports.feedback import FEEDBACK_RULE
+from shared.responses.returned import original_header
 from shared.responses.rules.model import Rules
-from shared.responses.understood import Understood
+from shared.responses.understood import ResponseKind, Understood
 from shared.topics.records import Returned
+
+MAX_TRIED: Final = 8
+_FIELDS: Final = (RECIPIENT_FIELD.lower(), "list-unsubscribe")
+# The rule of shared/responses/rules/unsubscribes.toml.
+_MAILTO_RULE: Final = "unsubscribe/token"
 
 
 class Judged(Struct, frozen=True):
     """The meaning of returned mail.
 
-    `returned` and `client` are those of the client that it concerns: of a complaint the one whose
-    message it is about. `is_proved`: it is known which message that is. `fields`: its own header.
+    `returned` and `client` are those of the client that it concerns: that of a complaint may be
+    another one than its addressee. `is_proved`: the message that it is about is proved. `fields` is
+    its own header.
     """
 
     returned: Returned
@@ -36,6 +66,18 @@ class Judged(Struct, frozen=True):
     understood: Understood
     meaning: Meaning
     is_proved: bool
+
+
+class Owners(Protocol):
+    """The part of the registry that is needed here."""
+
+    def get(self, name: str) -> Client | None:
+        """Return the client of this name."""
+        ...
+
+    def by_domain(self, domain: str) -> Client | None:
+        """Return the client that has this sending domain."""
+        ...
 
 
 def judge_returned(
@@ -47,7 +89,7 @@ def judge_returned(
     rules: Rules,
     clients: Owners,
 ) -> Judged:
-    """Judge a message that came back to an address of `client`; `by` None: nothing is proved."""
+    """Judge a message to an address of `client`; with `by` None nothing can be proved."""
     message = read_message(content)
     understood = understand_message(message, rules, not returned.sender)
     header = quoted_header(message, understood, rules)
@@ -62,3 +104,66 @@ def judge_returned(
     return Judged(
         returned, client, message.fields, understood, meaning, is_proved=identity is not None
     )
+
+
+def is_complaint(understood: Understood) -> bool:
+    """Whether the mail is a complaint, or a feedback report that asks for no more mail."""
+    is_feedback = understood.rule.startswith(FEEDBACK_RULE)
+    return understood.kind is ResponseKind.COMPLAINT or (
+        is_feedback and understood.kind is ResponseKind.UNSUBSCRIBE
+    )
+
+
+def quoted_header(message: Message, understood: Understood, rules: Rules) -> Fields:
+    """Return the header of the message that a complaint returns."""
+    return original_header(message, rules) if is_complaint(understood) else NO_FIELDS
+
+
+def read_tokens(
+    returned: Returned,
+    message: Message,
+    quoted: Fields,
+    understood: Understood,
+    by: Verification | None,
+) -> Sequence[Unsubscription]:
+    """Return the valid tokens in their order, for any client."""
+    if by is None:
+        return ()
+    values = [value for name in _FIELDS for value in quoted.get(name)]
+    if understood.rule == _MAILTO_RULE:
+        subject = first(message.fields, "subject")
+        values.append(decode(subject.encode()) if "=?" in subject else subject)
+    return _verified(values, by, verp.day_of(returned.received_at_ms))
+
+
+def other_owner(
+    returned: Returned,
+    content: bytes,
+    tokens: Sequence[Unsubscription],
+    by: Verification | None,
+    clients: Owners,
+) -> Client | None:
+    """Return the other client whose message is proved; None if the addressee keeps the report.
+
+    `tokens` are verified tokens for any client.
+    """
+    if returned.mail_id or by is None:
+        return None
+    if any(each.client == returned.client for each in tokens):
+        return None
+    if identify(returned, content, clients.get(returned.client), by) is not None:
+        return None
+    for token in tokens:
+        if (client := clients.get(token.client)) is not None:
+            return client
+    proved = proved_path(returned, content, clients.by_domain, by)
+    return None if proved is None else proved[0]
+
+
+def _verified(values: Iterable[str], by: Verification, today: int) -> list[Unsubscription]:
+    tokens = (token for value in values for token in find_tokens(value))
+    read = (
+        read_token(by.keys, token, today=today, days_valid=by.days_valid)
+        for token in islice(dict.fromkeys(tokens), MAX_TRIED)
+    )
+    return [each for each in read if isinstance(each, Unsubscription)]

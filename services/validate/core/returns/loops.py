@@ -1,12 +1,12 @@
-"""Recognises mail that must not be forwarded, because forwarding it could go on for ever. Pure.
+"""Recognises mail that must not be forwarded, because that could begin an endless loop. Pure.
 
-Everything that is forwarded has a signed hop in its Message-ID and in the field X-Sluice-Hop. Mail
-that quotes a hop that this installation signed answers what it has forwarded itself. Mail with the
-field in its own header was forwarded by another installation, and this one is the second: the keys
-of another one are not known, so the field is enough. Whoever writes such a field into a report only
-keeps that report from being forwarded; it is counted all the same.
+All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. Mail that
+quotes a hop with a signature of this installation answers mail that this installation forwarded.
+Mail with the field in its own header was forwarded by another installation; its keys are not known
+here, so the field is enough. Forging the field in a report only keeps that report from being
+forwarded; it is counted all the same.
 
-RFC 3834, 2: no answer to an answer. Mail from the forwarding address never goes back to it.
+RFC 3834, 2: no answer to an answer. Mail from the forwarding address is never forwarded to it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from itertools import islice
 from typing import Final
 
 from services.validate.core.returns.identity import SEARCHED_BYTES
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.mail.verp import Keys
 from shared.registry.client import Client
-from shared.responses.mime.fields import Fields
+from shared.responses.mime.parts import Fields
 
 HOP_FIELD: Final = "X-Sluice-Hop"
 MAX_QUOTED: Final = 8
@@ -31,7 +31,7 @@ _HOP: Final = re.compile(rb"sluice-fw-([0-9A-Z]{26})-([0-9a-f]{2})([0-9a-f]{16})
 
 
 class Loop(StrEnum):
-    """Why mail is not forwarded."""
+    """The reason why mail is not forwarded."""
 
     OWN_HOP = "own_hop"
     OTHER_HOP = "other_hop"
@@ -49,7 +49,7 @@ def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
 def loop_of(
     content: bytes, fields: Fields, senders: list[str], client: Client, keys: Keys | None
 ) -> Loop | None:
-    """Return why this mail is not forwarded to the client; None if it is.
+    """Return the reason why this mail is not forwarded to the client; None if it is.
 
     `fields` is the header of `content`; `senders` are its envelope sender and its From addresses.
     """

@@ -1,8 +1,10 @@
-"""The event of returned mail: what came back, about which message, and whether it counts. Pure.
+"""Builds the event of returned mail: its kind, its message, and the recipient it counts against.
+Pure.
 
-A recipient is named in the event only if it is proved to be that of the message that came back
-(identity.py), and the report names it, or hides it (shared/responses/reports/feedback.py) and
-quotes the message's own token (tokens.py). Without one the event counts against nobody.
+The event names a recipient only if it is proved to be that of the message that came back
+(identity.py), and the report either names it, or hides it (shared/responses/reports/feedback.py)
+and quotes the message's own token (judging.py). Without a recipient the event counts against
+nobody.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 
 from services.validate.core.returns.identity import Identity, recipient_among
 from shared.mail.unsubscribe import Unsubscription
-from shared.responses.mime.fields import NO_FIELDS, Fields, parse_fields, split_header
+from shared.responses.mime.parts import NO_FIELDS, Fields, parse_fields, split_header
 from shared.responses.reports.addresses import find_addresses
 from shared.responses.reports.feedback import is_hidden
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
@@ -37,7 +39,7 @@ class Meaning(Struct, frozen=True):
 
 
 class Quoted(Struct, frozen=True):
-    """What a report quotes of the message that it is about: its header, its own tokens."""
+    """The header and the tokens that a report quotes from the message that it is about."""
 
     header: Fields = NO_FIELDS
     tokens: Sequence[Unsubscription] = ()
@@ -54,7 +56,7 @@ def meaning_of(
     found = _reported(returned, content, understood, identity)
     if found is None and identity is not None:
         found = _hidden(understood, identity, quoted)
-    # A report that is not final, or on somebody else, counts against nobody.
+    # A report that is not final, or is on somebody else, counts against nobody.
     counts = found is not None and found.is_final
     shown = found or next(iter(understood.recipients), _NOBODY)
     kind = found.kind if found is not None else understood.kind
@@ -82,18 +84,18 @@ _NOBODY: Final = ReportedRecipient("", ResponseKind.UNKNOWN)
 def _reported(
     returned: Returned, content: bytes, understood: Understood, identity: Identity | None
 ) -> ReportedRecipient | None:
-    """Return what the mail says about the recipient of the message; None if nothing."""
+    """Return the report on the recipient of the message; None if there is none."""
     if identity is None:
         return None
     recipients = understood.recipients
     addresses = (each for one in recipients for each in (one.address, *one.aliases))
     if address := recipient_among(identity, addresses):
         named = [one for one in recipients if address in (one.address, *one.aliases)]
-        # An alias may stand for several mailboxes: as long as one of them lives, so does the alias.
+        # An alias may stand for several mailboxes: it exists as long as one of them does.
         one = next((each for each in named if each.kind is not ResponseKind.HARD), named[0])
         return replace(one, address=address)
     if understood.kind is ResponseKind.UNSUBSCRIBE:
-        # It names nobody: whoever wrote it wants no more mail.
+        # It names nobody, so it is its author who wants no more mail.
         sender = recipient_among(identity, senders(returned, header_of(content)))
         return ReportedRecipient(sender, understood.kind) if sender else None
     return None

@@ -1,18 +1,23 @@
 """Composes the mail to a client's forwarding address: a returned message, a report, a digest. Pure.
 
-The returned message is inside as it came (message/rfc822). What a mail server could refuse or
-change there is inside as a file (application/octet-stream, base64): characters beyond ASCII in the
-header, NUL, lines that are too long. A part beyond MAX_ORIGINAL_BYTES is cut off.
+A returned message is attached unchanged (message/rfc822). If a mail server could refuse or change
+it (characters beyond ASCII in the header, NUL, lines that are too long), it is attached as a file
+(application/octet-stream, base64). Bytes beyond MAX_ORIGINAL_BYTES are cut off.
 
-Guarantees: whatever the returned message contains, no field and no part of the mail can be forged
-by it: values are one line of printable characters, and the boundary does not occur in it.
+The report on a message that deliver gave up has two parts of a multipart/report (RFC 3464; RFC 6533
+for addresses): message/delivery-status, and the header of the message (text/rfc822-headers, RFC
+6522), in base64 if a mail server could refuse or change it. The body was not kept.
+
+Guarantees: the contents of the returned message or of a server's reply can forge no field, no line
+and no part of the mail: values are one line of printable characters, in reports of ASCII, and the
+boundary does not occur in the parts.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime
@@ -22,6 +27,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.smtp.content import has_longer_line, with_crlf
+from shared.topics.records import ReturnAddressKind, Returned
 
 # mail.outbound takes records of 2 MiB, and base64 adds a third.
 MAX_ORIGINAL_BYTES: Final = 1024 * 1024
@@ -31,9 +37,14 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]
 _HEADER_END: Final = b"\r\n\r\n"
 _NEWLINE: Final = b"\r\n"
 
+EXPIRED: Final = "expired"
+_STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_HOST: Final = re.compile(r"[0-9A-Za-z_.:\[\]-]{1,255}")
+_NOT_VISIBLE_ASCII: Final = re.compile(r"[^\x21-\x7e]+")
+
 
 class Notice(Struct, frozen=True):
-    """What a mail to the forwarding address says. `fields` without a value are left out."""
+    """The contents of a mail to the forwarding address. `fields` without a value are left out."""
 
     sending_domain: str
     recipient: str
@@ -44,7 +55,7 @@ class Notice(Struct, frozen=True):
     text: Sequence[str]
     at_ms: int
     original: bytes | None = None
-    report: Sequence[bytes] = ()  # the parts of a delivery report (reports.py)
+    report: Sequence[bytes] = ()  # the parts of a delivery report
 
 
 def compose(notice: Notice) -> bytes:
@@ -55,7 +66,7 @@ def compose(notice: Notice) -> bytes:
         _field("To", notice.recipient),
         _field("Subject", notice.subject),
         _field("Message-ID", notice.message_id),
-        # RFC 3834, 5: no machine answers it.
+        # RFC 3834, 5: machines must not answer it.
         _field("Auto-Submitted", "auto-generated"),
         _field("X-Auto-Response-Suppress", "All"),
         _field("X-Sluice-Hop", f"1; {notice.hop}"),
@@ -80,7 +91,25 @@ def compose(notice: Notice) -> bytes:
     )
 
 
-@lru_cache(maxsize=1)  # the messages of a batch have the same
+def is_cut(original: bytes) -> bool:
+    """Whether only the beginning of this message is attached."""
+    return len(original) > MAX_ORIGINAL_BYTES
+
+
+def report_of(
+    returned: Returned, header: bytes, sending_domain: str, now_ms: int
+) -> Sequence[bytes]:
+    """Return the parts of the report; none if deliver did not give the message up."""
+    if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
+        return ()
+    status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))
+    return (
+        b"Content-Type: message/delivery-status\r\n\r\n" + status.encode("ascii"),
+        _header_part(header),
+    )
+
+
+@lru_cache(maxsize=8)  # the messages of a batch have the same dates
 def _date(at_s: int) -> str:
     return format_datetime(datetime.fromtimestamp(at_s, UTC))
 
@@ -89,14 +118,9 @@ def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
     """Return the content type of the mail and the parts after its text."""
     if notice.report:
         return "multipart/report; report-type=delivery-status", notice.report
-    # Cut again: bare line ends have doubled, and the record would not fit into its topic.
+    # Cut again: with doubled line ends the record might not fit into its topic.
     original = with_crlf((notice.original or b"")[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
     return "multipart/mixed", [b"".join(_original_part(original))]
-
-
-def is_cut(original: bytes) -> bool:
-    """Whether the mail holds only the beginning of this message."""
-    return len(original) > MAX_ORIGINAL_BYTES
 
 
 def _text_part(text: bytes) -> Iterable[bytes]:
@@ -130,7 +154,7 @@ def _boundary(hop: str, parts: Sequence[bytes]) -> str:
 
 
 def _field(name: str, value: str) -> bytes:
-    """Return a field of printable ASCII, folded; other characters as RFC 2047 writes them."""
+    """Return a folded field; characters beyond ASCII become encoded words (RFC 2047)."""
     line = _one_line(value)
     if not line.isascii():
         encoded = Header(line, "utf-8", _LINE_CHARS, name).encode(linesep="\r\n")
@@ -152,7 +176,55 @@ def _folded(line: str, used: int) -> str:
 
 
 def _one_line(value: str) -> str:
-    # Of a printable text only spaces can change, and most texts are printable.
+    # Most texts are printable, and in those only spaces can change.
     if value.isprintable() and "  " not in value:
         return value.strip(" ")[:MAX_VALUE_CHARS]
     return " ".join(_UNPRINTABLE.sub(" ", value).split())[:MAX_VALUE_CHARS]
+
+
+def _status_lines(returned: Returned, sending_domain: str, now_ms: int) -> Iterator[str]:
+    yield f"Reporting-MTA: dns; {_ascii_line(sending_domain)}"
+    if returned.submitted_at_ms:
+        yield f"Arrival-Date: {_date(returned.submitted_at_ms // 1000)}"
+    yield ""
+    yield f"Final-Recipient: {_recipient(returned.recipient)}"
+    yield "Action: failed"
+    yield f"Status: {_status(returned)}"
+    if _HOST.fullmatch(returned.site):
+        yield f"Remote-MTA: dns; {returned.site}"
+    if returned.reply:
+        yield f"Diagnostic-Code: smtp; {_ascii_line(returned.reply)}"
+    yield f"Last-Attempt-Date: {_date((returned.received_at_ms or now_ms) // 1000)}"
+
+
+def _status(returned: Returned) -> str:
+    """Return the status code, which a report must have."""
+    if _STATUS.fullmatch(returned.status):
+        return returned.status
+    return "4.4.7" if returned.kind == EXPIRED else "5.0.0"  # RFC 3463: delivery time expired
+
+
+def _recipient(address: str) -> str:
+    if address.isascii():
+        return f"rfc822; {_ascii_line(address)}"
+    # RFC 6533, 3: the form for reports that are not message/global-delivery-status.
+    written = "".join(
+        each if "!" <= each <= "~" and each not in "+=\\" else f"\\x{{{ord(each):X}}}"
+        for each in address
+    )
+    return f"utf-8; {written[:MAX_VALUE_CHARS]}"
+
+
+def _header_part(header: bytes) -> bytes:
+    header = with_crlf(header)
+    if header.isascii() and b"\0" not in header and not has_longer_line(header):
+        return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
+    encoded = base64.encodebytes(header).replace(b"\n", b"\r\n")
+    return (
+        b"Content-Type: text/rfc822-headers; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
+    )
+
+
+def _ascii_line(value: str) -> str:
+    return _NOT_VISIBLE_ASCII.sub(" ", value).strip()[:MAX_VALUE_CHARS]

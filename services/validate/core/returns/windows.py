@@ -1,12 +1,13 @@
-"""How much returned mail a client gets one by one, and what the digest of the rest says. Pure.
+"""Limits the returned mail that a client gets one by one, and collects the digest of the rest.
+Pure.
 
-A window begins with the first message that is forwarded. Up to the limit each message is a mail of
-its own; the rest of the window's messages are held, and one digest lists them when it has ended.
-The windows of a client are state that is written in the same transaction as the mail, so neither
-the limit nor a digest depends on which process is alive.
+A window begins with the first message that is forwarded. Up to the limit each message is forwarded
+in its own mail; the other messages of the window are held, and a digest lists them when it has
+ended. The windows are written in the same transaction as the mail, so neither the limit nor a
+digest depends on which process is alive.
 
-A client has a window for each partition of mail.returned that its mail is on; that is one, since
-the client is the key.
+A client has a window for each partition of mail.returned with its mail; that is one partition,
+because the client is the key.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Window(Struct, frozen=True, omit_defaults=True):
     begun_ms: int
     forwarded: int = 0
     held: dict[str, int] = {}  # by kind
-    listed: tuple[str, ...] = ()  # of the first held ones, a line each
+    listed: tuple[str, ...] = ()  # one line for each of the first held messages
 
     @property
     def key(self) -> bytes:
-        """The key of its record."""
+        """The key of the window's record."""
         return key_of(self.partition, self.client)
 
 
@@ -59,7 +60,7 @@ def key_of(partition: int, client: str) -> bytes:
 
 
 def encode_window(window: Window) -> bytes:
-    """Return the value of its record."""
+    """Return the value of a window's record."""
     return _encoder.encode(window)
 
 
@@ -80,12 +81,12 @@ def begin(client: str, partition: int, now_ms: int) -> Window:
 
 
 def has_ended(window: Window, policy: Policy, now_ms: int) -> bool:
-    """Whether the window is over. A clock that was set back ends it too."""
+    """Whether the window is over; a clock that was set back ends it, too."""
     return not 0 <= now_ms - window.begun_ms < policy.length_ms
 
 
 def admit(window: Window, policy: Policy) -> Window | None:
-    """Return the window after one more message of its own; None if it must be held."""
+    """Return the window after one more forwarded message; None if the message must be held."""
     if window.forwarded >= policy.most:
         return None
     return replace(window, forwarded=window.forwarded + 1)

@@ -1,18 +1,18 @@
-"""Lets the mail on mail.held pass when its quota is free again.
+"""Lets the mail on mail.held pass when its quota is available again.
 
 A sweep reads the topic from the committed offset to the end that it had when the sweep began. Each
 message is judged again, as if it had just come: it passes, ends, or is written to the end of the
-topic, in the transaction that commits its old place. A sweep begins when a quota that was used up
-is not any more (a new month, a raised quota, a late beat), when a process starts, and every hour,
-for mail that expires meanwhile; never twice within AGAIN_S. Between sweeps nothing is read, and no
-place in a consumer group is held.
+topic, in the transaction that commits its old place. A sweep begins when a used-up quota becomes
+available (a new month, a raised quota, a late beat), when a process starts, and every hour, for
+mail that expires meanwhile; never twice within AGAIN_S. Between sweeps nothing is read, and the
+process is not a member of the group.
 
-On failure: what was not committed stays on the topic, for the next sweep. A process that is paused
+On failure: uncommitted messages stay on the topic for the next sweep. A process that is paused
 within a sweep is replaced by another one, and its commit is refused. Several processes share one
-partition: one of them sweeps, and another one that waits for the partition reads at most what the
-first one wrote back. Redis or Kafka unavailable: the sweep waits. A sweep
-that takes longer than MAX_SWEEP_S ends, and another one goes on. One client's held mail delays that
-of another by the time of reading it (some 100 µs per message).
+partition: one of them sweeps, and one that waits for the partition reads at most the messages that
+the first one wrote back. While Redis or Kafka is unavailable, the sweep waits. A sweep that takes
+longer than MAX_SWEEP_S ends, and another one continues. One client's held mail delays that of
+another by the time for reading it (some 100 µs per message).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class HeldSweeper:
             try:
                 end = self._end()
             except KafkaError:
-                continue  # the loops that read Kafka say so
+                continue  # the loops that read Kafka log it
             self._is_due, self._last_at = False, self._parts.clock.monotonic()
             if end:
                 self._sweep(end, stop)
@@ -99,7 +99,7 @@ class HeldSweeper:
         return since_s >= EXPIRES_S or (self._is_due and since_s >= parts.again_s)
 
     def _end(self) -> int:
-        """The end of the topic; 0 if every record before it was read. Raises KafkaError."""
+        """The end of the topic; 0 if no record is left to read. Raises KafkaError."""
         parts, place = self._parts, TopicPartition(self._parts.topic, PARTITION)
         with closing(LogReader(parts.options, parts.topic)) as reader:
             if PARTITION not in reader.partitions():
@@ -110,7 +110,8 @@ class HeldSweeper:
                 committed = asking.committed(place) or 0
             finally:
                 asking.close(autocommit=False)
-            # The end of a transaction has an offset too, so only reading shows what is there.
+            # The end of a transaction has an offset, too, so only reading shows whether records are
+            # left.
             reader.read_from({PARTITION: max(committed, reader.begins([PARTITION])[PARTITION])})
             while not reader.has_reached(ends):
                 if reader.poll(_POLL_MS).get(PARTITION):

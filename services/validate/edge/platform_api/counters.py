@@ -1,7 +1,7 @@
 """/v1/responses: the bounce counters of a recipient.
 
-They are read from Redis, in threads of their own: Redis that does not answer delays nothing else.
-A reset is written to Kafka and needs no Redis.
+They are read from Redis in their own threads, so that an unavailable Redis delays no other route. A
+reset is written to Kafka and needs no Redis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.suppressions.changes import removal, reset
 from shared.suppressions.explaining import names_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, SuppressionRecord, field_of
 
-# A question to Redis takes at most 10 s (shared/store/client.py); nobody waits that long.
+# A query to Redis may take 10 s (shared/store/client.py); a request does not wait that long.
 REDIS_S: Final = 5.0
 
 
@@ -53,7 +53,7 @@ class Counted(Struct, frozen=True):
 
 
 class ResetDone(Struct, frozen=True):
-    """The counters are reset; so many entries that they had made are removed."""
+    """The counters are reset; `removed` is the number of their entries that were removed."""
 
     client: str
     address: str
@@ -111,7 +111,7 @@ class CounterRoutes:
     async def _records(
         self, request: ApiRequest, client: str, address: str, note: str
     ) -> list[SuppressionRecord]:
-        """Return the reset, and what removes the entries that the counters made."""
+        """Return the reset, and the records that remove the entries that the counters made."""
         if fault := self._parts.entries.fault():
             raise Busy(f"the suppressions are not known: {fault}")
         table, names = self._parts.entries.table, names_of(address).values()

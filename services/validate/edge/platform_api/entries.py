@@ -1,13 +1,14 @@
-"""All entries of mail.suppressions in an order in which pages can be read.
+"""Keeps all entries of mail.suppressions in an order, so that they can be read in pages.
 
 A thread follows the topic and keeps the last record of each key in a temporary SQLite database,
-which the system removes with the process: what it has beyond a small cache is on disk.
-Owns: the database and how recent it is. Does not own: the view that validate suppresses by, which
-is in Redis and needs no order.
+which the system removes with the process; except for a small cache it is on disk.
+Owns: the database and how recent it is. Does not own: the view by which validate suppresses, which
+is in Redis and has no order.
 
-Guarantees: what is read is the topic up to `end`. While Kafka is unavailable it stays as it was,
-and is_fresh() is False. After a reconnect reading goes on where it ended; a topic that was created
-again is read into a new database. A record that cannot be read is passed over (validate counts it).
+Guarantees: the table has the records of the topic before `end`. While Kafka is unavailable it does
+not change, and is_fresh() is False. After a reconnect reading continues where it ended; a topic
+that was created again is read into a new database. Unreadable records are skipped (validate counts
+them).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from shared.topics.suppressions import PARTITION, Suppression, decode_suppressio
 log = logging.getLogger(__name__)
 
 FRESH_S: Final = 3.0
-# How long the loop of the server may wait for the table.
+# The loop of the server waits at most this long for the table.
 QUICK_S: Final = 0.005
 POLL_MS: Final = 100
 MAX_RECORDS: Final = 2_000
@@ -66,7 +67,7 @@ class EntryTable:
             self._database.executemany(_PUT, rows)
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
-        """Return active entries of a client in order; `reason` "": of every reason."""
+        """Return active entries of a client in order; all reasons match a `reason` of ""."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
         if reason:
@@ -75,14 +76,14 @@ class EntryTable:
         return self._read(question + _AFTER, [*values, *after, limit])
 
     def of_recipient(self, client: str, names: Iterable[str]) -> list[Suppression]:
-        """Return all entries of a client, removed ones too, that name one of these."""
+        """Return all entries of a client for these names, including removed ones."""
         named = list(names)
         marks = ", ".join("?" * len(named))
         question = f"SELECT value FROM entry WHERE client = ? AND recipient IN ({marks})"  # noqa: S608
         return self._read(question, [client, *named])
 
     def is_listed(self, entry: Suppression) -> bool:
-        """Whether this entry is there and active; False also if that would take long to learn."""
+        """Whether this entry exists and is active; False also if the table is busy."""
         if not self._lock.acquire(timeout=QUICK_S):
             return False
         try:
@@ -133,11 +134,11 @@ class EntryFollower:
         self._thread.start()
 
     def fault(self) -> str:
-        """For /ready: why lists cannot be answered; "" if they can."""
+        """For /ready: the reason why lists cannot be answered; "" if they can."""
         return "" if self._is_whole else self._fault
 
     def is_fresh(self) -> bool:
-        """Whether the table had all that Kafka had a moment ago."""
+        """Whether the table had all records of Kafka within the last FRESH_S."""
         return self._clock.monotonic() - self._fresh_at < FRESH_S
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class EntryFollower:
                     self._is_whole, self._fresh_at = True, asked_at
 
     def _begin(self, reader: LogReader) -> None:
-        """Go on where reading ended; a topic that is another one is read from its beginning."""
+        """Continue where reading ended, or at the beginning if the topic was created again."""
         if reader.topic_id() != self._log_id:
             self._is_whole, self.end = False, 0
             self.table.clear()
@@ -192,8 +193,8 @@ def _key_of(entry: Suppression) -> tuple[str, str, str, str]:
 
 
 def _new_database() -> sqlite3.Connection:
-    # The name "" is that of a temporary database: in memory while it is small, else in a file that
-    # is removed when it is closed, or when the process dies.
+    # The name "" means a temporary database: in memory while it is small, else in a file that is
+    # removed when it is closed or the process dies.
     database = sqlite3.connect("", check_same_thread=False)
     database.executescript(_SCHEMA)
     return database

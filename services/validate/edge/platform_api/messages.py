@@ -1,8 +1,8 @@
-"""/v1/messages: what became of messages, from their events.
+"""/v1/messages: the outcome of messages, from their events.
 
-A look-up reads mail.events from a time on, in a thread of its own: it costs as much as there are
-events since then. It is bounded in time and in number, so that
-it delays no other route; a look-up that ended too soon says so in `is_complete`.
+A look-up reads mail.events from a given time on, in its own thread; its cost grows with the number
+of events since then. Look-ups are bounded in time and in number, so that they delay no other route;
+one that ended early sets `is_complete` to False.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from services.validate.edge.platform_api.request import (
     ApiRequest,
     ClientName,
     Parts,
+    Workers,
     responses,
 )
-from services.validate.edge.platform_api.workers import Workers
 from shared.access.keys import Right, Scope
 from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
@@ -36,9 +36,9 @@ from shared.settings.sections import KafkaSettings
 HOUR_MS: Final = 3_600_000
 DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
-# Messages of one answer, the newest first to stay.
+# Messages of one answer; beyond this number the oldest are left out.
 MAX_SHOWN: Final = 100
-# Events that are kept in each of the two passes; an address may have very many.
+# Events kept in each of the two passes, because an address may have very many.
 MAX_EVENTS: Final = 20_000
 _MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
 _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
@@ -51,7 +51,7 @@ _Hours = Annotated[
 
 
 class Found(Struct, frozen=True):
-    """The messages. `is_complete` False: the time was over, or there are more of them."""
+    """The messages. If `is_complete` is False, the time was over or there are more messages."""
 
     is_complete: bool
     messages: list[Story]
@@ -65,7 +65,7 @@ class Lookup:
         self._timeout_s = timeout_s
 
     def find(self, wanted: Wanted, since_ms: int, client: str, scope: Scope) -> Found:
-        """Return the messages of a client that are wanted. Raises PartUnavailable."""
+        """Return the wanted messages of a client. Raises PartUnavailable."""
         deadline = Deadline(self._timeout_s)
 
         def read(from_ms: int, sieve: Sieve, choose: Choose) -> Read:
@@ -145,7 +145,7 @@ class MessageRoutes:
 
 
 def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
-    """The one name that is given. Raises QueryFault if none is, or several are."""
+    """The only name that is given. Raises QueryFault for none or several."""
     given = {
         NamedBy.SUBMISSION: submission,
         NamedBy.MESSAGE_ID: message_id,

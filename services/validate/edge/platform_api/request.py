@@ -1,10 +1,17 @@
-"""What the routes have in common: whose data is asked for, the parameters, the known answers."""
+"""The common parts of the routes: the client of a request, parameters, known answers, slow tasks.
+
+Slow tasks (a look-up in Kafka, a query to Redis) run in their own threads.
+Guarantees: no more tasks run or wait than the bounds allow, so slow tasks never take the threads of
+other routes, and one key never takes all threads of its kind.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from litestar import Request
@@ -13,14 +20,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
-from services.validate.core.platform_api.requests import NotFound, QueryFault
+from services.validate.core.platform_api.requests import Busy, NotFound, QueryFault
 from services.validate.edge.platform_api.entries import EntryFollower
-from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter
 from shared.access.checking import Denial, Grant, Reason
 from shared.http_api.keyed import KeyedApi, require_scope
 from shared.http_api.problems import Problem
-from shared.mail.recipients import comparable
+from shared.mail.address import comparable
 from shared.registry.client import Client
 from shared.registry.lookup import Clients
 from shared.runtime.clock import Clock
@@ -34,7 +40,7 @@ from shared.topics.suppressions import PARTITION, SuppressionRecord, encode_supp
 ApiRequest = Request[Any, Grant, Any]
 
 MAX_TEXT: Final = 1_000
-# How long a change waits until this process has read it back.
+# A change waits at most this long until this process has read it back.
 SEEN_S: Final = 1.0
 _LOOK_S: Final = 0.01
 _MAX_NAME: Final = 255
@@ -50,7 +56,7 @@ Address = Annotated[
 ]
 Note = Annotated[str, QueryParameter(max_length=200, description="Why; it is kept.")]
 _TEXTS: Final = {
-    400: "A parameter cannot be.",
+    400: "A parameter is invalid.",
     401: "There is no valid key.",
     403: "The key does not reach this.",
     404: "There is no such client, entry or message.",
@@ -58,14 +64,7 @@ _TEXTS: Final = {
     503: "Kafka, Redis or the keys are unavailable, or too much is asked for at once.",
 }
 
-
-def responses(**more: str) -> dict[int, ResponseSpec]:
-    """The problems that a route may answer with, for the OpenAPI document."""
-    texts = _TEXTS | {int(status.lstrip("_")): text for status, text in more.items()}
-    return {
-        status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
-        for status, text in sorted(texts.items())
-    }
+T = TypeVar("T")
 
 
 class Parts(Struct, frozen=True):
@@ -79,10 +78,10 @@ class Parts(Struct, frozen=True):
     clock: Clock
 
     def client(self, request: ApiRequest, name: str, *, is_shared: bool = False) -> Client:
-        """Return the client that is asked for, within the scope of the key.
+        """Return the client of a request, within the scope of the key.
 
-        `is_shared`: what is asked for is that of the whole client, so a key for one sub-client does
-        not reach it. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
+        `is_shared`: the data belong to the whole client, so a key for one sub-client does not reach
+        them. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
         """
         scope = request.auth.scope
         named = name or scope.client
@@ -104,7 +103,7 @@ class Parts(Struct, frozen=True):
         return found
 
     async def write(self, records: Sequence[SuppressionRecord]) -> None:
-        """Write records; return when Kafka has them, and mostly when this process has read them.
+        """Write records; return when Kafka has them and, if possible, this process has read them.
 
         Raises NotWritten.
         """
@@ -122,8 +121,56 @@ class Parts(Struct, frozen=True):
         return Author(f"key {request.auth.key}"[:_MAX_NAME], note, self.clock.now_ms())
 
 
+class Workers:
+    """Threads for one kind of slow task. run() belongs to one event loop.
+
+    A caller waits no longer than `timeout_s`; the thread ends by its task's own time limit.
+    """
+
+    def __init__(self, name: str, most: int, timeout_s: float) -> None:
+        """`most` tasks run at a time; a key may have half of them."""
+        self._name = name
+        self._most = most
+        self._timeout_s = timeout_s
+        self._running: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix=name)
+
+    async def run(self, owner: str, task: Callable[[], T]) -> T:
+        """Run a task for this key. Raises Busy, and whatever the task raises."""
+        is_full = self._running.total() >= self._most
+        if is_full or self._running[owner] >= max(1, self._most // 2):
+            raise Busy(f"too many {self._name} at a time; try again")
+        self._running[owner] += 1
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._threads, task)
+        running.add_done_callback(lambda _: self._ended(owner))
+        try:
+            return await asyncio.wait_for(asyncio.shield(running), self._timeout_s)
+        except TimeoutError:
+            running.add_done_callback(_forget)
+            raise Busy(f"{self._name}: no answer in {self._timeout_s:g} s") from None
+
+    def close(self) -> None:
+        """Begin no further task; running tasks end by their own time limit."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ended(self, owner: str) -> None:
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
+
+
+def responses(**more: str) -> dict[int, ResponseSpec]:
+    """The problems that a route may answer with, for the OpenAPI document."""
+    texts = _TEXTS | {int(status.lstrip("_")): text for status, text in more.items()}
+    return {
+        status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
+        for status, text in sorted(texts.items())
+    }
+
+
 def refuse_body(request: ApiRequest) -> None:
-    """Raise QueryFault if the request has a body: what is in it would be lost without a word."""
+    """Raise QueryFault if the request has a body, which would otherwise be ignored silently."""
     length = request.headers.get("content-length", "0")
     if length != "0" or "transfer-encoding" in request.headers:
         raise QueryFault("this request takes no body; `note` is a parameter of the URL: ?note=...")
@@ -132,7 +179,7 @@ def refuse_body(request: ApiRequest) -> None:
 def recipient_of(text: str, name: str = "address") -> str:
     """Return an address in comparison form. Raises QueryFault."""
     found = comparable(text)
-    # The framework decodes what is not UTF-8 so.
+    # The framework decodes bytes that are not UTF-8 to U+FFFD.
     if not found or "\ufffd" in text:
         raise QueryFault(f"{name}: {text[:100]!r} is not one mail address such as anna@example.com")
     return found
@@ -144,6 +191,12 @@ def recipient_of_path(encoded: str) -> str:
 
 
 def output_of(record: SuppressionRecord) -> Output:
-    """Return a record of mail.suppressions as it is written."""
+    """Return the output that writes a record to mail.suppressions."""
     key, value = encode_suppression(record)
     return Output(SUPPRESSIONS, value, key, (), PARTITION)
+
+
+def _forget(running: asyncio.Future[Any]) -> None:
+    # Nobody waits for it any more, so the loop must not report its exception.
+    if not running.cancelled():
+        running.exception()

@@ -1,7 +1,7 @@
-"""/v1/suppressions: who gets no mail from a client, and changes of that.
+"""/v1/suppressions: the recipients who get no mail from a client, and changes.
 
-Lists and explanations are read from the entries that this process follows; a change is answered
-when Kafka has it and, mostly, when this process has read it back, so that the next request sees it.
+Lists and explanations are read from the entries that this process follows. A change is answered
+when Kafka has it and, if possible, this process has read it back, so that the next request sees it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _WRITES: Final[dict[str, Any]] = {"tags": _TAGS, "guards": [requires(Right.SUPPR
 
 
 class Entry(Struct, frozen=True):
-    """One entry, with all its fields (shared/topics/suppressions.py says what they mean)."""
+    """One entry with all its fields (shared/topics/suppressions.py explains them)."""
 
     recipient: str
     form: str
@@ -99,7 +99,7 @@ class EntryPage(Struct, frozen=True):
 
 
 class Explained(Struct, frozen=True):
-    """Whether a recipient gets mail (`reason` ""), and everything that decides about it.
+    """Whether a recipient gets mail (then `reason` is ""), and all data that decide about it.
 
     If the reason comes from a parent's list, the entries and patterns of that list are not shown:
     they belong to another client.

@@ -1,12 +1,12 @@
-"""/u/{token}: the page behind a link to unsubscribe, and the one click (RFC 8058).
+"""/u/{token}: the page behind an unsubscribe link, and one-click unsubscribing (RFC 8058).
 
-GET shows the page and changes nothing, whoever follows the link: programs that check mail do. POST
-with `List-Unsubscribe=One-Click` writes the event and the entry, and says 200 when Kafka has both.
-It needs no key: the token is signed. A token that was not made here or has expired costs an HMAC,
-and nothing is written. An entry that is there already is not written again.
+GET shows the page and changes nothing, because programs that check mail follow links, too. POST
+with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has
+both. It needs no key, because the token is signed. A forged or expired token costs an HMAC, and
+nothing is written. An existing entry is not written again.
 
-If Kafka does not answer within WRITE_S the answer is 503, also if the records were written after
-all; mail software tries again, and people see why.
+If Kafka does not answer within WRITE_S the answer is 503, even if the records were written after
+all; mail software tries again, and people see the reason.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 from msgspec import Struct
 
-from services.validate.core.platform_api.page import HEADERS, Page, draw, language_of
 from services.validate.core.platform_api.requests import form_fields
-from services.validate.core.platform_api.unsubscribing import entry_of, event_of, is_one_click
+from services.validate.core.platform_api.unsubscribing import (
+    HEADERS,
+    Page,
+    draw,
+    entry_of,
+    event_of,
+    is_one_click,
+    language_of,
+)
 from services.validate.edge.platform_api.request import Parts, output_of
 from services.validate.edge.platform_api.writer import NotWritten
 from shared.http_api.problems import ANY_PARAMETERS
@@ -39,7 +46,7 @@ from shared.topics.records import EventType
 FOLDER: Final = "/u/"
 SERVICE: Final = "api"
 MAX_BODY_BYTES: Final = 16_384
-# A form that takes longer to arrive is not waited for: anybody may send one.
+# A request does not wait longer for its form: anybody may send one.
 BODY_S: Final = 10.0
 UNSUBSCRIBED: Final = Metric(
     "sluice_api_unsubscribed", "Links to unsubscribe that were used, by client.", ("client",)
@@ -73,14 +80,14 @@ _POST_ANSWERS: Final = _ANSWERS | {
 
 
 class Links(Struct, frozen=True):
-    """How links are verified: the keys of the moment (None without a file), and for how long."""
+    """The current keys for verifying links (None without a file), and how long links are valid."""
 
     keys: Callable[[], Keys | None]
     days_valid: int
 
 
 class UnsubscribeMetrics:
-    """Counts."""
+    """The counters of unsubscribing."""
 
     def __init__(self, counters: Counters) -> None:
         self.unsubscribed: Counter = counters.counter(UNSUBSCRIBED)
@@ -165,11 +172,11 @@ class UnsubscribeRoutes:
         if not self._parts.clients.ready():
             return 503, Page.LATER
         client = self._parts.clients.get(wish.client)
-        # Without the client there is nobody left who could send mail.
+        # A client that no longer exists sends no mail.
         return _Verified(wish, client) if client is not None else (410, Page.EXPIRED)
 
     def _is_listed(self, found: _Verified) -> bool:
-        """Whether Kafka has the entry already; False if that is not certain."""
+        """Whether Kafka certainly has the entry already."""
         entry = entry_of(found.wish, 0)
         if entry is None or not self._parts.entries.is_fresh():
             return False

@@ -1,22 +1,23 @@
 """Writes records to Kafka for requests, and answers each when its records are acknowledged.
 
-One thread takes whatever waits and writes it together, so a slow broker makes the answers slower
-but not fewer. Owns: the queue, its bound, the producer. Does not own: what is written.
+One thread takes all waiting requests and writes them together, so a slow broker makes the answers
+slower but not fewer. Owns: the queue, its bound, the producer, noticing that the process was
+paused. Does not own: the records.
 
 Guarantees: write() returns only after Kafka has every record, else it raises NotWritten within
-WRITE_S + ANSWER_S. It is then not known whether the records were written: all of them may be
-written again (the keys and the ids of events stay the same). With more than MAX_WAITING requests at
-once further ones are refused at once. The records are not one transaction: nothing here can stop
-the readers of mail.events, whatever happens to this process. A producer that failed is replaced. If
-it dies, what it had has no answer, so whoever asked asks again: before `api.sent` no record is
-written, after it they may be, and after `api.acknowledged` they are.
+WRITE_S + ANSWER_S. Then it is not known whether the records were written: all of them may be
+written again (the keys and the ids of events stay the same). Above MAX_WAITING requests further
+ones are refused at once. The records are not one transaction, so that no failure of this process
+can stop the readers of mail.events. A producer that failed is replaced. If the process dies, its
+requests get no answer, so the platform asks again: before `api.sent` no record is written, after it
+they may be, and after `api.acknowledged` they are.
 
-If this process is paused, nothing of a request is written after its time, as whoever asked may have
-had another answer from another process since: the time is looked at before each record is handed to
-the producer, when the producer knows the topic and so does not wait; it gives up what it has not
-sent after that time once more (PRODUCER_MS), or at once if a request was handed over in part; and
-requests that may have waited in the system meanwhile are refused (`is_suspect`, pause_watch.py).
-What remains is a pause between that look and the system call (docs/decisions/0218-paused-api.md).
+If this process is paused, no record of a request is written after its time, because the platform
+may have been answered by another process since. The clock is read before each record is handed to
+the producer, when the producer knows the topic and so does not wait. The producer gives up unsent
+records after that time once more (PRODUCER_MS), or at once if a request was handed over in part.
+Requests that may have waited in the system during the pause are refused (PauseWatch). What remains
+is a pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -33,25 +34,29 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.enduring_thread import CLOSE_TIMEOUT_S, EnduringThread
 from shared.runtime.failpoints import Failpoints
 from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 
 WRITE_S: Final = 4.0
-# How the producer keeps to that: it needs a shorter time for a request than for a record.
+# The producer's limits that follow: that of a request is shorter than that of a record.
 PRODUCER_MS: Final = {
     "linger_ms": 0,
     "max_block_ms": 4_000,
     "request_timeout_ms": 3_000,
     "delivery_timeout_ms": 4_000,
 }
-# Requests with records that are not acknowledged yet. Each has some kilobytes.
+# Requests with records that are not acknowledged yet, of some kilobytes each.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
 _NEVER: Final = Failpoints.none()
 # Time for the answer on top of the time for Kafka.
 ANSWER_S: Final = 0.5
+
+TICK_S: Final = 0.25
+PAUSE_S: Final = 2.0
+SUSPECT_S: Final = 2.0
 
 
 class NotWritten(Exception):
@@ -69,7 +74,7 @@ class _HandedOver(Struct, frozen=True):
 
     job: _Job
     futures: Sequence[Any]
-    is_whole: bool  # no: the time of the job was over before the last
+    is_whole: bool  # False: the time of the job was over before the last record
 
 
 class KafkaWriter:
@@ -83,7 +88,7 @@ class KafkaWriter:
         failpoints: Failpoints = _NEVER,
         is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`missing` returns the topics, of these, whose records are to be left out; `is_suspect`,
+        """`missing` returns those of the given topics whose records are left out; `is_suspect`,
         whether a request that is read now may be an old one."""
         self._is_suspect = is_suspect
         self._failpoints = failpoints
@@ -103,7 +108,7 @@ class KafkaWriter:
         self._thread.start()
 
     def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write the waiting records, and stop."""
         self._thread.close()
 
     async def write(self, outputs: Sequence[Output]) -> int:
@@ -147,7 +152,7 @@ class KafkaWriter:
                 raise
 
     def _take(self) -> list[_Job]:
-        """Wait for a job; return all that wait and whose time is not over."""
+        """Wait for a job; return all waiting jobs whose time is not over."""
         found: list[_Job] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._jobs.get(timeout=_LOOK_S))
@@ -175,14 +180,14 @@ class KafkaWriter:
             hit("api.acknowledged")
             job.done(offset)
         if any(each.futures and not each.is_whole for each in sent):
-            self._drop()  # with what it has not sent of these
+            self._drop()  # with the unsent records of these jobs
 
     def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
         """Hand the records of a job to the producer until its time is over."""
         futures: list[Any] = []
         for output in job.outputs:
             is_missing = output.topic in missing
-            # send() would wait for the topic after the look at the clock.
+            # send() would wait for the topic after the clock was read.
             is_ready = is_missing or self._is_known(output.topic, job.until)
             if not is_ready or self._clock.monotonic() >= job.until:
                 return _HandedOver(job, futures, is_whole=False)
@@ -191,7 +196,7 @@ class KafkaWriter:
         return _HandedOver(job, futures, is_whole=True)
 
     def _is_known(self, topic: str, until: float) -> bool:
-        """Wait until the producer knows the topic, at most until then."""
+        """Wait until the producer knows the topic, at most until `until`."""
         left_ms = round((until - self._clock.monotonic()) * 1000)
         try:
             wait_for_topic(self._producer, topic, max(left_ms, 0))
@@ -208,6 +213,55 @@ class KafkaWriter:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close(timeout=WRITE_S)
+
+
+class PauseWatch:
+    """Notices that this process was paused, so that nobody acts on requests from before the pause.
+
+    A request that waits in the system while the process is paused looks new, but its sender has
+    given up and may have been answered by another process since. A thread reads the clock every
+    TICK_S. If it could not for longer than PAUSE_S, requests count as old for SUSPECT_S, in which
+    all waiting ones have been read. A pause shorter than PAUSE_S is not noticed: a request is then
+    older by that much. On a machine so busy that no thread runs for PAUSE_S, requests are refused
+    and have to be repeated.
+
+    Runs from start() until close(); is_suspect() may be called from any thread.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen_at = clock.monotonic()
+        self._until = float("-inf")
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pause-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._seen_at = self._clock.monotonic()  # the time until the start is no pause
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def tick(self) -> None:
+        """Read the clock, as the thread does."""
+        now = self._clock.monotonic()
+        if now - self._seen_at > PAUSE_S:
+            self._until = now + SUSPECT_S  # before the next line: is_suspect() reads both
+        self._seen_at = now
+
+    def is_suspect(self) -> bool:
+        """Whether a request that is read now may be from before a pause."""
+        seen_at = self._seen_at
+        now = self._clock.monotonic()
+        return now - seen_at > PAUSE_S or now < self._until
+
+    def _run(self) -> None:
+        while not self._closing.wait(TICK_S):
+            self.tick()
 
 
 def _late() -> NotWritten:

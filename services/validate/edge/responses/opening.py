@@ -1,27 +1,27 @@
-"""Opens the counting of bounces: the topics, at the place of the counters, and the rules.
+"""Opens the counting of bounces: the topics at the place of the counters, the rules, the metrics.
 
-Owns: what a counting process has in its hands; that counters which were counted under other rules
-are dropped. Does not own: the loop (worker.py).
+Owns: the state of a counting process; dropping counters that were counted under other rules; the
+metrics of counting. Does not own: the loop (worker.py), reading the reviews (review_log.py).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from services.validate.edge.responses.metrics import ResponseMetrics
 from services.validate.edge.responses.review_log import ReviewLog
 from shared.registry.lookup import Clients, require_whole
+from shared.responses.counting.batch import CountingRules, rules_of
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
 from shared.responses.counting.merging import Source, decode_place
-from shared.responses.counting.reviewing import CountingRules, rules_of
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.telemetry import Counter, Counters, Gauge, Metric
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace, CounterStore
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
@@ -31,6 +31,32 @@ from shared.stream.transactions import TransactionalProducer
 from shared.topics import names
 
 log = logging.getLogger(__name__)
+
+RECORDS: Final = Metric("sluice_responses_records", "Records counted or passed over.")
+ENTRIES: Final = Metric(
+    "sluice_responses_entries",
+    "Recipients suppressed by their bounces, complaints or unsubscriptions.",
+    ("client", "reason"),
+)
+UNREADABLE: Final = Metric(
+    "sluice_responses_unreadable", "Events that could not be read and are not counted."
+)
+RESTARTS: Final = Metric(
+    "sluice_responses_restarts",
+    "Times the counters were read again from the store: after a change of the counting process, a"
+    " lost transaction or an emptied Redis.",
+)
+HELD: Final = Metric(
+    "sluice_responses_held",
+    "Hard bounces that do not count because of an incident at their provider.",
+    ("provider", "status"),
+)
+INCIDENTS: Final = Metric(
+    "sluice_responses_incidents",
+    "Open incidents at providers: spikes of one hard status whose bounces are held. Shown by the"
+    " process that counts.",
+)
+LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
 
 
 class WorkerParts(Struct, frozen=True):
@@ -66,6 +92,18 @@ class Counting(Struct):
         self.reviews.close()
 
 
+class ResponseMetrics(Struct, frozen=True):
+    """The metrics of the counting of bounces."""
+
+    records: Counter
+    entries: Counter
+    unreadable: Counter
+    restarts: Counter
+    held: Counter
+    incidents: Gauge
+    lag: Gauge
+
+
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
     """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
     require_whole(parts.clients)
@@ -95,20 +133,33 @@ def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
     return Counting(opened, reviews, rules, place, offsets, done, incidents)
 
 
+def register_metrics(counters: Counters) -> ResponseMetrics:
+    """Declare the metrics."""
+    return ResponseMetrics(
+        counters.counter(RECORDS),
+        counters.counter(ENTRIES),
+        counters.counter(UNREADABLE),
+        counters.counter(RESTARTS),
+        counters.counter(HELD),
+        counters.gauge(INCIDENTS),
+        counters.gauge(LAG),
+    )
+
+
 def _stored(
     store: CounterStore, log_id: str, rules: CountingRules
 ) -> tuple[CounterPlace, Incidents]:
-    """Return the place of the counters and what is known of incidents there.
+    """Return the place of the counters and the incidents at that place.
 
-    Counters that were counted under other rules are dropped. Raises NotReady if they are of
-    other topics.
+    Counters that were counted under other rules are dropped. Raises NotReady if the counters belong
+    to other topics.
     """
     found, (digest, known) = store.read([RULES_FIELD, INCIDENTS_FIELD])
     if found.log not in ("", log_id):
         raise NotReady(_other_log(found.log, log_id))
     if found.place and digest != rules.digest():
         log.warning("the rules of counting have changed: everything is counted again")
-        # A process that was paused here may drop the counters of its successor, which notices that
+        # A process that was paused here may drop the counters of its successor, which notices it
         # and counts again.
         store.drop()
         return CounterPlace("", ""), decode_incidents(b"")
@@ -123,5 +174,5 @@ def _committed(consumer: StreamConsumer, source: Source) -> int:
 def _other_log(known: str, found: str) -> str:
     return (
         f"mail.events or mail.suppressions was created again (ids {found}, the counters are of"
-        f" {known}): `sluice responses rebuild` drops the counters and counts what is there now"
+        f" {known}): `sluice responses rebuild` drops the counters and counts the present topics"
     )

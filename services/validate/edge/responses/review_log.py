@@ -1,7 +1,7 @@
-"""Reads the operators' reviews of bounces from mail.control, to its end and then on.
+"""Reads the operators' reviews of bounces from mail.control, to its end and then new ones.
 
-Owns: the reader. Raises KafkaError; NotReady if the topic is not read to its end in time. Records
-that cannot be read are logged and left out. Bounded: MAX_REVIEWS; what is beyond is left out.
+Owns: the reader. Raises KafkaError; NotReady if the topic is not read to its end in time.
+Unreadable records are logged and left out, as are reviews beyond MAX_REVIEWS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 100
 READ_S: Final = 30.0
-# Each bounce is compared with all of them.
+# Each bounce is compared with all reviews.
 MAX_REVIEWS: Final = 1_000
 _AT_ONCE_MS: Final = 0
 
@@ -54,7 +54,7 @@ class ReviewLog:
             self._take(self._reader.poll(POLL_MS).get(PARTITION, ()))
 
     def read_on(self) -> bool:
-        """Read what has come, without waiting; return whether there was anything."""
+        """Read new records without waiting; return whether there were any."""
         found = self._reader.poll(_AT_ONCE_MS).get(PARTITION, ())
         self._take(found)
         return bool(found)

@@ -4,24 +4,24 @@ One process counts at a time, so that there is one order of all records: the mem
 that holds the only partition of mail.control. The others stand by.
 
 A batch is counted in three steps: the counters are read from Redis, together with the place in the
-log that they stand for; the entries and the consumed offsets are written in one transaction, under
-the membership of the group; the counters and the new place are stored in one script, which compares
-the old place. If the process
+log that they correspond to; the entries and the consumed offsets are written in one transaction,
+under the membership of the group; the counters and the new place are stored in one script, which
+compares the old place. If the process
 
 - dies before the transaction, nothing happened, and its successor counts the same records;
 - dies after it, the successor counts them again without writing entries: their offsets are
   committed;
 - is paused at any step, its transaction or its script is refused;
-- finds Redis empty, everything is counted again from the beginning, without entries, and the same
-  counters result: their order is that of the log.
+- finds Redis empty, everything is counted again from the beginning, without entries, with the same
+  result: the order of counting is that of the log.
 
 Which bounces count also depends on the operators' reviews on mail.control and on the settings of
-incidents: the rules (shared/responses/counting/reviewing.py). The digest of the rules is stored
-with the counters; if it is another than that of the present rules, the counters are dropped and
-counted again, also without entries: who writes a review writes the entries that follow from it.
+incidents: the rules (shared/responses/counting/batch.py). The digest of the rules is stored with
+the counters; if it is not that of the present rules, the counters are dropped and counted again,
+also without entries: the command that writes a review writes the entries that follow from it.
 
-Owns: the place. Does not own: what counts (shared/responses/counting), the view that validate looks
-recipients up in, which does not depend on the counters.
+Owns: the place. Does not own: which bounces count (shared/responses/counting), the view of
+suppressed recipients, which does not depend on the counters.
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 from services.validate.edge.responses.opening import Counting, WorkerParts, open_counting
 from shared.registry.client import Client
 from shared.registry.lookup import find_clients
-from shared.responses.counting.batch import Counted, Judging, Read, count_batch, read_batch
+from shared.responses.counting.batch import (
+    Counted,
+    Judging,
+    Read,
+    count_batch,
+    read_batch,
+    rules_of,
+)
 from shared.responses.counting.counting import Limits, decode_counter, encode_counter
 from shared.responses.counting.incidents import (
     Incidents,
     encode_incidents,
 )
 from shared.responses.counting.merging import Merged, Source, encode_place
-from shared.responses.counting.reviewing import rules_of
 from shared.runtime.lifecycle import Stop
 from shared.store.client import StoreUnavailable
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace
@@ -61,7 +67,7 @@ ELECTION_TOPIC: Final = names.CONTROL
 MAX_BATCH: Final = 5_000
 STAND_BY_MS: Final = 200
 COUNTING_POLL_MS: Final = 10
-# The longest wait for the next turn, should the clock say something else.
+# The longest wait for the next turn, should the clock have been changed.
 MAX_POLL_MS: Final = 500
 RETRY_S: Final = 0.5
 
@@ -94,7 +100,7 @@ class _Session:
 
 
 class ResponsesWorker:
-    """Counts while run() runs. `status.waiting_for` and `fault` say why nothing is counted."""
+    """Counts during run(). `status.waiting_for` and `fault` give the reason if it cannot."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -138,7 +144,7 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             is_full = self._count(session.counting, membership)
             source_log = session.counting.log
-            # Once all is read, the order of more records is certain after the next look only.
+            # Once all is read, the order of more records is certain only after the next look.
             is_behind = is_full or source_log.is_behind()
             session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""
@@ -154,7 +160,7 @@ class ResponsesWorker:
         if not session.consumer.assignment():
             return STAND_BY_MS
         left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
-        # Rounded up: a turn that is early by less than a millisecond would look at nothing.
+        # Rounded up, because a turn that is a fraction of a millisecond early would find nothing.
         return math.ceil(min(max(left_ms, COUNTING_POLL_MS), MAX_POLL_MS))
 
     def _begin(self, consumer: StreamConsumer) -> Counting:
@@ -196,7 +202,7 @@ class ResponsesWorker:
         return len(batch) == MAX_BATCH
 
     def _check(self, counting: Counting) -> None:
-        """Notice an emptied Redis although nothing is to be counted."""
+        """Notice an emptied Redis even while there is nothing to count."""
         found, _ = self._parts.store.read([])
         if found.place != counting.place.place:
             raise CounterMoved("the counters are at another place: they are read again")
@@ -262,7 +268,7 @@ class ResponsesWorker:
             log.error("%d events could not be read and are not counted", read.unreadable)
 
     def _show_incidents(self, incidents: Incidents) -> None:
-        """Show how many are open, and log each that is new."""
+        """Export the number of open incidents, and log each new one."""
         found = {
             (each.provider, each.status, each.opened_ms): each for each in incidents.open_ones()
         }

@@ -1,12 +1,11 @@
 """Processes mail.returned: each message becomes an event, and goes to the forwarding address.
 
 Events, forwarded mail, the windows of the clients and the consumed offsets are one transaction, so
-each returned message leads to one event and is forwarded once, whatever dies. Who gets no more mail
-is decided by counting these events (edge/responses/worker.py), which knows the messages that it
-counted.
+each returned message leads to one event and is forwarded once, whichever process dies. Suppressions
+follow from counting these events (edge/responses/worker.py), where each message counts once.
 
-Owns: the records of one transaction. Does not own: reading and committing (worker.py), what mail
-means and says (shared/responses, core/returns).
+Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
+of returned mail (shared/responses, core/returns).
 """
 
 from __future__ import annotations
@@ -33,16 +32,15 @@ from services.validate.core.returns.forwarding import (
     wants,
 )
 from services.validate.core.returns.identity import Verification
-from services.validate.core.returns.judging import Judged, judge_returned
+from services.validate.core.returns.judging import Judged, Owners, judge_returned
 from services.validate.core.returns.loops import hop_of, loop_of
 from services.validate.core.returns.meaning import senders
-from services.validate.core.returns.owners import Owners
 from services.validate.core.returns.windows import Policy, Window, Windows
 from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
-from shared.responses.mime.fields import NO_FIELDS, Fields
+from shared.responses.mime.parts import NO_FIELDS, Fields
 from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind
 from shared.runtime.clock import Clock
@@ -92,7 +90,7 @@ class Answer(Struct, frozen=True):
 
 
 class _Batch:
-    """Collects what one transaction writes."""
+    """Collects the records of one transaction."""
 
     def __init__(self, windows: Mapping[bytes, Window], way: Way) -> None:
         self.windows = dict(windows)
@@ -136,7 +134,7 @@ class ReturnsProcessor:
         self._metrics = metrics
 
     def process(self, records: Sequence[Record], windows: Mapping[bytes, Window]) -> Answer:
-        """Return what these records lead to. Raises NotReady while clients are not known."""
+        """Return the outputs for these records. Raises NotReady while clients are not known."""
         require_whole(self._clients)
         verification = self._tools.verification()
         batch = _Batch(windows, self._way(verification))
@@ -184,7 +182,7 @@ class ReturnsProcessor:
     def _take(
         self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
     ) -> None:
-        """One message. A fault of our own code with one message stops no other."""
+        """Process one message. A programming error with one message stops no other."""
         record = read.record
         try:
             one, fields, client = self._understood(batch, read, client, by)
@@ -206,8 +204,7 @@ class ReturnsProcessor:
     ) -> tuple[Returning, Fields, Client | None]:
         """Write the event of a message that came back.
 
-        Return it, the fields of its header, and its client: of a complaint the one whose message it
-        is about.
+        Return it, the fields of its header, and the client that it concerns.
         """
         returned, content = read.returned, read.content
         if (cause := unsent_cause(returned)) is not None:

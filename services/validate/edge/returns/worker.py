@@ -1,54 +1,68 @@
-"""Reads mail.returned as a member of a group, and writes what follows exactly once.
+"""Reads mail.returned as a member of a group, and writes the results exactly once.
 
-As the relay (shared/stream/relay.py), but with state: the windows of the clients
-(core/returns/windows.py), which are written in the same transaction, and digests that are due while
-no mail comes. If the process
+It works like the relay (shared/stream/relay.py), but with state: the windows of the clients
+(core/returns/windows.py), which are written to mail.forwarding in the same transaction, and digests
+that become due while no mail comes. If the process
 
-- dies before the commit is finished, its successor reads the same records and the windows of before
-  them; if it dies after it, both are done;
+- dies before the commit is finished, its successor reads the same records and the windows from
+  before them; if it dies after it, both are done;
 - is paused beyond its session, its commit is refused, because it names the membership under which
   the records were read, and so is that of a digest, which commits the offset once more;
 - gets or loses partitions, it reads the windows again before it uses them.
 
-Owns: the loop. Does not own: what is written (processor.py).
+The windows were written in the transactions that committed the offsets of mail.returned. So when a
+process has got partitions and has read their committed offsets, no transaction on them is open, and
+all windows of these partitions are before the end of mail.forwarding that it then asks for.
+
+Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final, Protocol
 
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
-from services.validate.core.returns.windows import Window, Windows
+from services.validate.core.returns.windows import PREFIX, Window, Windows, decode_window
 from services.validate.edge.returns.processor import SERVICE, Answer
-from services.validate.edge.returns.window_log import WindowLog
-from shared.runtime.clock import monotonic
+from shared.runtime.clock import Clock, monotonic
+from shared.runtime.deadline import Deadline
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
+from shared.stream.client import ClientOptions
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
 from shared.stream.loop import SessionLoop
 from shared.stream.relay import BatchSize, NotReady, RelayStatus
 from shared.stream.transactions import TransactionalProducer, TransactionLost
+from shared.topics import names
 
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# Some messages take 50 ms to understand; BatchSize keeps a batch to a few seconds.
+# Some messages take 50 ms to understand; BatchSize limits a batch to a few seconds.
 MAX_RECORDS: Final = 200
 
 _Offsets = Mapping[TopicPartition, OffsetAndMetadata]
+
+PARTITION: Final = 0
+WINDOWS_POLL_MS: Final = 100
+# An open transaction of another service's process is ended after 20 seconds.
+READ_TIMEOUT_S: Final = 30.0
 
 
 class Processor(Protocol):
     """Decides which records are written (processor.py)."""
 
     def process(self, records: Sequence[Record], windows: Mapping[bytes, Window], /) -> Answer:
-        """Return what these records lead to. Raises NotReady."""
+        """Return the outputs for these records. Raises NotReady."""
         ...
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int], /) -> Answer | None:
@@ -79,7 +93,7 @@ class _Session:
 
 
 class ReturnsWorker:
-    """Works while run() runs. `status.waiting_for` says why nothing is read."""
+    """Works during run(). `status.waiting_for` gives the reason if nothing is read."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -98,7 +112,7 @@ class ReturnsWorker:
             loop.close()
 
     def _open(self) -> _Session:
-        # It ends the transaction that a predecessor left open, which holds the offsets back.
+        # This ends the transaction that a predecessor left open, which holds the offsets back.
         self._parts.producer.open()
         return _Session(self._parts.make_consumer())
 
@@ -131,8 +145,8 @@ class ReturnsWorker:
     def _read_windows(self, session: _Session, membership: ConsumerGroupMetadata) -> bool:
         """Return whether the windows are those of this membership; otherwise read them.
 
-        Then the records of this turn are read again: from the committed offsets, which no open
-        transaction holds back any more, and which the windows go with.
+        Then the records of this turn are read again, from the committed offsets that the windows
+        belong to; no open transaction holds them back any more.
         """
         assigned = frozenset(session.consumer.assignment())
         under = (membership.generation_id, assigned)
@@ -196,3 +210,42 @@ class ReturnsWorker:
         session.windows = answer.windows
         self.status.transactions += 1
         self.status.outputs += len(answer.outputs)
+
+
+class WindowLog:
+    """Reads the windows of all clients from a topic."""
+
+    def __init__(self, options: ClientOptions, clock: Clock, topic: str = names.FORWARDING) -> None:
+        self._options = options
+        self._clock = clock
+        self._topic = topic
+
+    def read(self) -> Windows:
+        """Return the present windows by key. Raises NotReady, KafkaError."""
+        with closing(LogReader(self._options, self._topic, is_committed=False)) as written:
+            end = written.ends([PARTITION])[PARTITION]
+        with closing(LogReader(self._options, self._topic)) as reader:
+            found = self._read(reader, end)
+        return found
+
+    def _read(self, reader: LogReader, end: int) -> Windows:
+        found: Windows = {}
+        deadline = Deadline(READ_TIMEOUT_S, self._clock)
+        reader.read_from(reader.begins([PARTITION]))
+        while not reader.has_reached({PARTITION: end}):
+            if deadline.is_over():
+                raise NotReady(f"{self._topic} was not read to its end in {READ_TIMEOUT_S:g} s")
+            for record in reader.poll(WINDOWS_POLL_MS).get(PARTITION, ()):
+                if isinstance(record, UndecodableRecord):
+                    continue  # the fetcher has logged it
+                key = record.key or b""
+                if not key.startswith(PREFIX.encode()):
+                    continue
+                found.pop(key, None)
+                if record.value is None:
+                    continue
+                try:
+                    found[key] = decode_window(key, record.value)
+                except ValueError as error:
+                    log.error("%s@%d: no window: %s", self._topic, record.offset, error)
+        return found

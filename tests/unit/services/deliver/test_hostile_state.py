@@ -15,7 +15,7 @@ from services.deliver.core.tls.sts import parse_policy
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.signing.signer import KeyFollower
 from shared.mailauth.dkim_keys import folder
-from shared.mailauth.dkim_keys.files import KeyFault, make_key
+from shared.mailauth.dkim_keys.folder import KeyFault, make_key
 from shared.mailauth.dkim_keys.table import KeyEntry, KeyTableError, parse_table
 from shared.store.suspensions import SharedState
 from shared.topics.control import Order, Scope, Verb

@@ -1,4 +1,4 @@
-"""One address: accepted and refused forms, and the normal form."""
+"""One address: accepted and refused forms, the normal form, and the form for comparison."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.mail import address
-from shared.mail.address import ParsedAddress, parse_path, parse_single
+from shared.mail.address import ParsedAddress, comparable, parse_path, parse_single
 from shared.mail.address_faults import AddressFault, Fault
 from tests.support.addresses import NOT_TAKEN, PIECES, TAKEN
+
+FORMS = {
+    "anna@example.com": "anna@example.com",
+    "Anna.Lee@Example.COM": "anna.lee@example.com",
+    '"anna"@example.com': "anna@example.com",
+    "anna@Bücher.example": "anna@xn--bcher-kva.example",
+    "ANNA+News@example.com": "anna+news@example.com",
+    "ÄNNA@example.com": "änna@example.com",
+    "anna": "",
+    "": "",
+    "a@example.com, b@example.com": "",
+    "<anna@example.com>": "",
+}
 
 
 @pytest.mark.parametrize(("value", "expected"), TAKEN)
@@ -71,3 +84,13 @@ def test_a_normal_form_is_its_own_normal_form(value: str) -> None:
         assert parse_single(f"Name <{parsed.address}> (c)") == parsed
         assert parse_path(parsed.address) == parsed
         assert isinstance(parse_single(f"{value}, {value}"), AddressFault)
+
+
+@pytest.mark.parametrize(("given", "wanted"), FORMS.items())
+def test_an_address_has_one_comparison_form(given: str, wanted: str) -> None:
+    assert comparable(given) == wanted
+
+
+@pytest.mark.parametrize("form", sorted(filter(None, FORMS.values())))
+def test_the_comparison_form_is_its_own(form: str) -> None:
+    assert comparable(form) == form

@@ -1,14 +1,24 @@
-"""The header scan: which line counts as which header, what is not a message, nothing is hidden."""
+"""The header scan: the kind of each line, bytes that are no message; nothing can be hidden.
+
+The header ends at the same place for all line ends.
+"""
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from shared.mail.headers import MAX_HEADER_LINES, Defect, scan, split_domain
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.mail.headers import MAX_HEADER_LINES, Defect, header_end, scan, split_domain
 from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import Envelope, Facts, Message, Origin
 from tests.support.header_forms import SLOTS
 from tests.support.header_lines import GOOD, with_line, without_sizes
+
+EMPTY_LINE = re.compile(rb"\n\r?\n")
+BEGINS_EMPTY = re.compile(rb"\r?\n")
 
 
 def test_a_plain_message_gives_all_facts() -> None:
@@ -205,3 +215,28 @@ def test_what_is_shown_is_cut_and_can_be_carried() -> None:
 
 def test_the_domain_of_an_address_is_split_off() -> None:
     assert split_domain('"a@b"@c.example') == "c.example"
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (b"A: 1\r\nB: 2\r\n\r\nbody\r\n", b"A: 1\r\nB: 2\r\n"),
+        (b"A: 1\nB: 2\n\nbody\n\r\n", b"A: 1\nB: 2\n"),
+        (b"A: 1\n\r\nbody\n\n", b"A: 1\n"),
+        (b"A: 1\r\n\nbody\r\n\r\n", b"A: 1\r\n"),
+        (b"A: 1\r\n", b"A: 1\r\n"),
+        (b"A: 1", b"A: 1"),
+        (b"\r\nbody: no field\r\n\r\n", b""),
+        (b"\nbody: no field\n\n", b""),
+        (b"", b""),
+    ],
+)
+def test_the_header_ends_before_the_first_empty_line(content: bytes, header: bytes) -> None:
+    assert content[: header_end(content)] == header
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x", b"A: 1"])).map(b"".join))
+def test_any_bytes_have_the_header_that_a_reader_of_lines_finds(content: bytes) -> None:
+    found = EMPTY_LINE.search(content)
+    expected = found.start() + 1 if found is not None else len(content)
+    assert header_end(content) == (0 if BEGINS_EMPTY.match(content) else expected)

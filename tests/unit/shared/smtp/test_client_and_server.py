@@ -24,7 +24,7 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 
 REFUSALS = {

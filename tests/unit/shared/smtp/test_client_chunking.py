@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
 from shared.smtp.content import with_crlf
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
-from shared.smtp.extensions import Extensions, encode_extensions, parse_extensions
+from shared.smtp.extensions import Extensions, Unsendable, encode_extensions, parse_extensions
 from shared.smtp.reply import Reply
 from tests.support.client_session import CONTENT, OK, finished
 from tests.support.smtp_reading import CUTS, Cut

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import Extensions, Unsendable
 from tests.support.client_session import CONTENT, FULL, PIPELINING
 
 UTF8 = "Subject: Grüße\r\n\r\nhi\r\n".encode()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import Extensions, Unsendable
 from shared.smtp.reply import Reply
 from tests.support.smtp_reading import CUTS, Cut
 

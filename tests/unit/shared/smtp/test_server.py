@@ -12,8 +12,7 @@ from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.reply import Reply
 from shared.smtp.server.content import MAX_OVERRUN_BYTES
-from shared.smtp.server.dialog import MAX_UNREAD_BYTES
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import MAX_UNREAD_BYTES, ServerOptions
 from shared.smtp.server.states import State
 from tests.support.server_session import ANSWERS, EHLO, ENVELOPE, Peer, accept, talk
 from tests.support.smtp_reading import CUTS, Cut

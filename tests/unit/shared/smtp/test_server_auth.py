@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.smtp.errors import LocalProtocolError
 from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.server.auth import MAX_RESPONSE_BYTES
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.states import ALLOWED, Access, State, order_of
 from tests.support.login_session import BAD, EHLO, GOOD, MAIL, NONCE, OPTIONS, Peer, b64, talk
 from tests.support.smtp_reading import CUTS, Cut

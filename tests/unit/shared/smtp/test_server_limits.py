@@ -12,7 +12,7 @@ from shared.smtp.events import Content, Data, Mail, ServerEvent
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.reply import Reply
 from shared.smtp.server.content import ContentReader
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.refusals import AbuseLimits
 from tests.support.server_session import EHLO, ENVELOPE, Peer, accept, talk
 from tests.support.smtp_reading import CUTS, Cut

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.validate.core.batch import Judged
-from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
+from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Passed, Suppressed
 from shared.registry.client import Client
 from shared.registry.family import family_of

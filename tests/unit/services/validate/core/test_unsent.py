@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.validate.core.unsent import returned_of
+from services.validate.core.batch import returned_of
 from shared.registry.client import Client, Returns
 from shared.topics import ids
 from shared.topics.records import (

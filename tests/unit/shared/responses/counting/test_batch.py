@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from shared.responses.counting.batch import Counted, Judging, count_batch, read_batch
+from shared.responses.counting.batch import Counted, CountingRules, Judging, count_batch, read_batch
 from shared.responses.counting.counting import NO_BOUNCES, Limits
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.responses.counting.merging import Merged, Source, decode_place, encode_place
-from shared.responses.counting.reviewing import CountingRules
 from shared.topics.codec import encode_event
 from shared.topics.names import EVENTS, SUPPRESSIONS
 from shared.topics.records import EventType, MailEvent

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.responses.counting.batch import Judging, Step, count_batch
+from shared.responses.counting.batch import CountingRules, Judging, Step, count_batch, rules_of
 from shared.responses.counting.counting import BounceCounter, Limits, encode_counter
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import IncidentPolicy, decode_incidents, encode_incidents
 from shared.responses.counting.merging import Source
-from shared.responses.counting.reviewing import CountingRules, rules_of
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
 from shared.topics.reviews import Review, ReviewVerdict
 from shared.topics.suppressions import CounterReset, Suppression, SuppressionReason

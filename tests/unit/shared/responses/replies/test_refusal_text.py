@@ -20,8 +20,8 @@ from services.deliver.core.attempt.verdicts import OutcomeRules, after_fault, an
 from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
 from shared.responses.replies.refusal_text import MAX_CHARACTERS, read_refusal
 from shared.responses.replies.reply_rules import classify
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.reply import Reply, make_reply
 from tests.support.response_rules import REPLY_RULES
 

@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import pytest
 
-from shared.responses.matching import View, matches
 from shared.responses.mime.parts import read_message
 from shared.responses.replies.literals import Search, required_literals
 from shared.responses.replies.refusal_text import read_refusal
 from shared.responses.reports.free_text import find_format, read_layout
-from shared.responses.rules.line_search import LineSearch
+from shared.responses.returned import View, matches
 from shared.responses.rules.loading import MESSAGE_FILES
-from shared.responses.rules.model import Format, MessageRule, ReasonRule
+from shared.responses.rules.model import Format, LineSearch, MessageRule, ReasonRule
 from shared.responses.understood import ResponseKind
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from shared.responses.replies.reply_rules import parse_rules
-from shared.responses.rules.loading import MESSAGE_FILES, load_rules
-from shared.responses.rules.model import (
+from shared.responses.rules.loading import (
+    MESSAGE_FILES,
     RuleError,
+    load_rules,
     parse_formats,
     parse_message_rules,
     parse_original,

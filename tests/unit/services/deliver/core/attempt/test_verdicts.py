@@ -24,8 +24,8 @@ from services.deliver.core.attempt.verdicts import (
     is_answer,
     unanswered,
 )
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.reply import make_reply
 
 FAULT = "454 4.7.0 TLS not available"

@@ -7,8 +7,8 @@ from email import message_from_bytes, policy
 import pytest
 
 from services.deliver.core.mime.seven_bit import MAX_DEPTH, to_seven_bit
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.content import with_crlf
+from shared.smtp.extensions import Unsendable
 from tests.messages import Sample, load
 from tests.support.seven_bit import MIXED, PLAIN, UMLAUTS, converted, encodings, message, parts
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.deliver.core.mime.seven_bit import to_seven_bit
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 from tests.support.seven_bit import MIXED, PLAIN, UMLAUTS, converted, message, parts
 
 lines = st.lists(

@@ -17,8 +17,8 @@ from services.deliver.core.pool.planner import (
     SitePlanner,
 )
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start, Step
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.reply import make_reply
 from tests.support.pool_ends import ACCEPTED, FAULT, GOODBYE, LOST
 

@@ -12,8 +12,8 @@ from services.deliver.core.shaping.parsing import ShapingFaults, combine, parse_
 from services.deliver.core.shaping.replies import read_example
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.edge.shaping.loading import load_rules
-from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Stage
+from shared.smtp.extensions import Unsendable
 from shared.smtp.reply import make_reply
 
 SENDER = Party("shop", "news", "news.example.com")

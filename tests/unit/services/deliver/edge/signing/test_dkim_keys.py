@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services.deliver.edge.signing.preparing import load_keys, make_signer
 from services.deliver.settings import DeliverSettings
-from shared.mailauth.dkim_keys.files import KeyFault, load_key
+from shared.mailauth.dkim_keys.folder import KeyFault, load_key
 from shared.runtime.clock import FakeClock
 from shared.runtime.errors import UsageError
 from tests.support.dkim_verifying import (

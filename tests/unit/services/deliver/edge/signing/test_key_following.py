@@ -11,8 +11,7 @@ import pytest
 from services.deliver.edge.signing.preparing import load_keys
 from services.deliver.edge.signing.signer import KeyFollower
 from services.deliver.settings import DeliverSettings
-from shared.mailauth.dkim_keys.files import write_key
-from shared.mailauth.dkim_keys.folder import add_keys
+from shared.mailauth.dkim_keys.folder import add_keys, write_key
 from shared.mailauth.dkim_keys.table import ED25519, RSA, TABLE, KeyEntry
 from shared.runtime.errors import UsageError
 from tests.support.dkim_verifying import key_of

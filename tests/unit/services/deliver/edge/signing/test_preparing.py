@@ -11,7 +11,7 @@ from services.deliver.core.attempt.results import Delivered, Outcome
 from services.deliver.edge.pool.delivery import SevenBit
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender
 from services.deliver.edge.signing.signer import Signer
-from shared.smtp.client.offering import Unsendable
+from shared.smtp.extensions import Unsendable
 from shared.topics.records import Envelope, Facts, Origin
 from tests.support.dkim_verifying import CONTENT, is_verified, signer_of
 

@@ -10,7 +10,7 @@ import pytest
 from services.deliver.core.signing.dkim import BodyForm
 from services.deliver.edge.signing.signer import FixedKeys, Signer
 from shared.mail.headers import scan
-from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.folder import PrivateKey
 from shared.mailauth.dkim_keys.table import ED25519, RSA, Key, KeyEntry, KeyIndex
 from shared.runtime.clock import FakeClock
 from shared.smtp.content import END_MARK, decode_content, encode_content, with_crlf

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core.front_door.held_bytes import HeldBytes
+from services.ingest.core.front_door.policy import HeldBytes
 
 LARGEST = 300
 MOST = 10 * LARGEST

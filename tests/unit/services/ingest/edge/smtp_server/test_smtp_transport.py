@@ -9,7 +9,7 @@ from services.ingest.edge.smtp_server.transport import SLICE_BYTES, SmtpTranspor
 from services.ingest.edge.writing.mail_ids import MailIds
 from shared.smtp.events import Mail, ServerEvent
 from shared.smtp.reply import Reply
-from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.dialog import ServerOptions
 from shared.smtp.server.session import ServerSession
 from shared.topics.ids import ID_CHARS
 

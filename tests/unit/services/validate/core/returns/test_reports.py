@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.validate.core.returns.forwarding import Cause, Way, message_of, unsent
-from services.validate.core.returns.reports import report_of
+from services.validate.core.returns.notices import report_of
 from shared.responses.reading import understand
 from shared.responses.understood import ResponseKind
 from shared.smtp.content import has_longer_line, has_only_crlf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.validate.edge.platform_api.pause_watch import PAUSE_S, SUSPECT_S, TICK_S, PauseWatch
+from services.validate.edge.platform_api.writer import PAUSE_S, SUSPECT_S, TICK_S, PauseWatch
 from shared.runtime.clock import FakeClock
 
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.validate.core.platform_api.page import language_of
 from services.validate.core.platform_api.requests import form_fields
-from services.validate.core.platform_api.unsubscribing import is_one_click
+from services.validate.core.platform_api.unsubscribing import is_one_click, language_of
 from shared.topics import ids
 from shared.topics.names import own_events
 from shared.topics.records import EventType

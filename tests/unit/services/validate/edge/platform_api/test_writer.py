@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from services.validate.core.platform_api.requests import Busy
 from services.validate.edge.platform_api import writer as writing
-from services.validate.edge.platform_api.workers import Workers
+from services.validate.edge.platform_api.request import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten
 from shared.runtime.clock import Clock, FakeClock
 from shared.runtime.failpoints import API_NAMES, Failpoints

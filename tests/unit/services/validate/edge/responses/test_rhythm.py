@@ -9,8 +9,8 @@ import pytest
 
 from services.validate.edge.responses.opening import Counting, WorkerParts
 from services.validate.edge.responses.worker import COUNTING_POLL_MS, ResponsesWorker
+from shared.responses.counting.batch import CountingRules
 from shared.responses.counting.incidents import Incidents
-from shared.responses.counting.reviewing import CountingRules
 from shared.runtime.clock import FakeClock
 from shared.runtime.lifecycle import Stop
 from shared.store.counters import CounterPlace

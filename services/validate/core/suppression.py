@@ -1,7 +1,8 @@
 """Suppresses the messages whose recipient is in the view of suppressed recipients. Pure.
 
-Owns: which messages are looked up, and what follows. Does not own: the view (edge/suppression), the
-block list of the registry (block_list.py), the events (events.py).
+Owns: which messages are looked up, and their verdicts after that. Does not own: the view
+(edge/suppression_view.py), the block list of the registry (shared/registry/block_list.py), the
+events (verdict.py).
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.validate.core.batch import Judged
-from services.validate.core.suppression.events import suppressed_event
-from services.validate.core.verdict import Passed, Suppressed
-from shared.mail.recipients import comparable
+from services.validate.core.verdict import Passed, Suppressed, suppressed_event
+from shared.mail.address import comparable
 from shared.topics.records import Envelope
 from shared.topics.suppressions import fields_of, strongest
 
-# The names of the clients whose lists hold for a client: its own first, then its parents'.
+# The names of the clients whose lists apply to a client: its own name, then its parents'.
 ListsOf = Callable[[str], Sequence[str]]
 
 
@@ -51,8 +51,8 @@ def suppress(
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits`: the reasons found for each of the fields that were looked up. The nearest list that has
-    the recipient gives the reason.
+    `bits`: the reasons found for each field that was looked up. The nearest list with the recipient
+    gives the reason.
     """
     after = list(judged)
     if not any(bits):
@@ -78,7 +78,7 @@ def _suppressed(one: Judged, names: Sequence[str], bits: bytes, now_ms: int) -> 
 
 def _recipient(envelope: Envelope) -> str:
     """Return the recipient in comparison form."""
-    # The address of the header, which R3 compares with the recipient, is in normal form already.
+    # The address in the header, which R3 compares with the recipient, is already in normal form.
     if envelope.facts.to_address:
         return envelope.facts.to_address.lower()
     return comparable(envelope.recipient) or envelope.recipient.lower()

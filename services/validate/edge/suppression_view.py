@@ -1,12 +1,14 @@
-"""Follows mail.suppressions and applies its records to the view in Redis.
+"""The view of suppressed recipients in Redis: follows mail.suppressions, and looks up recipients.
 
-Every validate process does this in a thread of its own. The view's watermark decides which of them
-applies a record: the others find it applied and read on from there. A view that is missing
-(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens every
-LOOK_S at least, and the topic is read again from the watermark that was found.
+Every validate process follows the topic in its own thread. The view's watermark decides which of
+them applies a record: the others find it applied and continue from there. A view that is missing
+(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens at least
+every LOOK_S, and the topic is read again from the watermark of that view.
 
-Owns: the reader, and the proof of how recent the view is: confirmed(). Does not own: the look-up
-and what is recent enough (view.py). Records that cannot be read are logged and counted in
+Owns: the reader, the proof of how recent the view is (confirmed()), and that a view that is
+incomplete or too old is never used: the answers come from a view with every record that was on
+mail.suppressions FRESH_S before the look-up; otherwise NotReady is raised, and nothing is consumed.
+Does not own: the view (shared/store/suppressions.py). Unreadable records are logged and counted in
 `unreadable`; the rest of the topic is applied.
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from kafka.errors import KafkaError
 from msgspec import Struct
@@ -34,14 +36,15 @@ from shared.store.suppressions import (
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
+from shared.stream.relay import NotReady
 from shared.topics.codec import CodecError
 from shared.topics.names import SUPPRESSIONS
-from shared.topics.suppressions import PARTITION, Suppression, decode_suppression
+from shared.topics.suppressions import FIELD_BYTES, PARTITION, Suppression, decode_suppression
 
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 100
-# How often the end of the topic and the state of the view are looked at while nothing is written.
+# The interval at which the end of the topic and the view are checked while nothing is written.
 LOOK_S: Final = 0.5
 UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
@@ -49,6 +52,11 @@ UNREADABLE: Final = Metric(
 )
 # Entries that one script applies: it blocks Redis for about 1 µs per entry.
 MAX_ENTRIES: Final = 5_000
+
+# An entry is in force for every message that is judged this long after it was committed.
+FRESH_S: Final = 5.0
+# A script blocks Redis for about 1 µs per field.
+MAX_FIELDS: Final = 4_000
 
 
 class Confirmed(Struct, frozen=True):
@@ -60,7 +68,7 @@ class Confirmed(Struct, frozen=True):
 
 
 class OtherLogFound(Exception):
-    """The view is that of another topic of this name: an operator must decide."""
+    """The view belongs to an earlier topic of this name: an operator must decide."""
 
 
 class SuppressionFollower:
@@ -152,9 +160,9 @@ class SuppressionFollower:
     def _apply(
         self, log_id: str, watermark: int, target: int, records: Sequence[Any]
     ) -> int | None:
-        """Apply these records and return the new watermark; None if the view is at another."""
+        """Apply these records; return the new watermark, or None if the view has another one."""
         entries = self._entries(records)
-        # All but the last part leave the watermark: if the process dies, they are applied again.
+        # Only the last part moves the watermark: if the process dies, all parts are applied again.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark
@@ -185,6 +193,50 @@ class SuppressionFollower:
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.error("suppression cannot be read", extra=fields)
         return entries
+
+
+class Follower(Protocol):
+    """Keeps the view up to date; in production this is SuppressionFollower."""
+
+    @property
+    def store(self) -> SuppressionStore:
+        """The view."""
+        ...
+
+    def confirmed(self) -> Confirmed | None:
+        """Return the last proof that the view was complete; None if there is none."""
+        ...
+
+    def fault(self) -> str:
+        """Why the view is not complete."""
+        ...
+
+
+class SuppressionView:
+    """The view as one worker sees it."""
+
+    def __init__(self, follower: Follower, clock: Clock) -> None:
+        self._follower = follower
+        self._clock = clock
+
+    def find(self, fields: bytes) -> bytes:
+        """Return the bits of the reasons by field. Raises NotReady."""
+        proof = self._follower.confirmed()
+        if proof is None or self._clock.monotonic() - proof.at > FRESH_S:
+            raise NotReady(self._follower.fault() or "the suppressed recipients are being read")
+        answers = []
+        step = MAX_FIELDS * FIELD_BYTES
+        for start in range(0, len(fields), step):
+            try:
+                found = self._follower.store.find(
+                    proof.log, proof.end, fields[start : start + step]
+                )
+            except StoreUnavailable as error:
+                raise NotReady(f"suppressed recipients: {error}") from error
+            if found is None:
+                raise NotReady("the suppressed recipients are being restored")
+            answers.append(found)
+        return b"".join(answers)
 
 
 def other_log(topic: str, known: str, found: str) -> str:

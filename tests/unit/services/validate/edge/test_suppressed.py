@@ -9,14 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.validate.core.batch import Judged
-from services.validate.core.suppression.listed import (
+from services.validate.core.suppression import (
     fields_to_look_up,
     suppress,
     to_look_up,
 )
 from services.validate.core.verdict import Passed, Refused, Suppressed
-from services.validate.edge.suppression.follower import Confirmed
-from services.validate.edge.suppression.view import FRESH_S, SuppressionView
+from services.validate.edge.suppression_view import FRESH_S, Confirmed, SuppressionView
 from shared.mail.address import ParsedAddress, parse_single
 from shared.runtime.clock import FakeClock
 from shared.stream.relay import NotReady

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.responses.rules.line_search import LineSearch, Span
+from shared.responses.rules.model import LineSearch, Span
 
 PREFIX = r"[^a-z0-9\n]{0,4}"
 ROWS = ["original message", "header of", r"message\W{0,8}$"]
