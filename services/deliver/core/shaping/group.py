@@ -112,7 +112,9 @@ class Group:
         return None
 
     def _free_room(self, now: float) -> float:
-        return min([each.free_room(now) for each in self.allowances], default=NEVER) - self._joined
+        free = min([each.free_room(now) for each in self.allowances], default=NEVER)
+        # 0.0 says that a limit has to be asked in full, however many have just left the line.
+        return free - self._joined if free > 0 else 0.0
 
     def is_nearly_full(self, more: int) -> bool:
         """Whether so many messages more that come back would leave little room for others.

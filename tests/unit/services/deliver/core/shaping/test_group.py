@@ -208,3 +208,14 @@ def test_a_source_that_warms_up_overflows_by_what_its_group_has_not_booked_yet()
     assert not group.overflows(100.0)
     group.joined(1)
     assert group.overflows(100.0)
+
+
+def test_mail_that_has_left_its_line_makes_no_room_under_a_window_that_is_used_up() -> None:
+    workers = Workers(1, 0.0)
+    day = Allowance("source:mx3", parse_limit("60 in 1d"), workers)
+    group = Group(TO, Party("shop", "news", "s.example"), (day,), workers)
+    group.joined(40)
+    day.granted(Grant(0.0, 100.0, 3_600.0))
+    group.joined(-30)
+    assert group.full(100.0, is_back=True) is day
+    assert not group.has_room()
