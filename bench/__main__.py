@@ -24,7 +24,7 @@ from bench import (
     postfix,
 )
 from bench.measured import measured
-from cli.table import terminal_width
+from cli.terminal import terminal_width
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 

@@ -66,7 +66,7 @@ _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\}
 
 
 class Load(Struct, frozen=True):
-    """What is published, in which sizes, and what follows."""
+    """The published messages, their sizes, and the messages for others that follow."""
 
     messages: int
     rate_per_s: int
@@ -85,7 +85,7 @@ class _Run:
 
     @contextmanager
     def publishing(self, domain: str, messages: int, sizes: tuple[int, int]) -> Iterator[None]:
-        """Publish in a process of its own."""
+        """Publish in a separate process."""
         self._publishing += 1
         plan = Plan(
             bootstrap=self.bootstrap,
@@ -105,7 +105,7 @@ class _Run:
             process.wait(10)
 
     def held(self) -> int:
-        """How many messages were deferred because of a limit."""
+        """Return the number of messages that were deferred because of a limit."""
         with urllib.request.urlopen(self._stack.endpoints.metrics["deliver"], timeout=10) as page:
             found = _HELD.search(page.read())
         return int(float(found[1])) if found else 0
@@ -144,7 +144,7 @@ def measure(load: Load) -> Result:
 
 
 class _Looks:
-    """What was seen, one look after the other."""
+    """The observations of a run, one after the other."""
 
     def __init__(self, run: _Run, longest_s: float) -> None:
         self._run = run

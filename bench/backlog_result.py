@@ -1,4 +1,4 @@
-"""What a backlog cost: how often each body was written, and the judgement of `bench backlog`."""
+"""The cost of a backlog: how often each body was written, and the judgement of `bench backlog`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.topics.names import EVENTS, RETRY_TOPICS_S, deferred, outbound
 from shared.topics.records import Event, EventType
 
 _READ_S: Final = 300.0
-# The mail of others arrives within so many seconds.
+# The seconds in which the mail of others arrives.
 MOST_OTHERS_S: Final = 5.0
 # Once by validate, and once more while it waits for its turn.
 MOST_WRITTEN: Final = 2
@@ -29,7 +29,7 @@ MOST_GROWTH_MB: Final = 32.0
 
 
 def bodies_written(bootstrap: str) -> Counter[str]:
-    """How often the body of each message was written between validate and the sink."""
+    """Return how often the body of each message was written between validate and the sink."""
     written: Counter[str] = Counter()
     for record in _read(bootstrap, [outbound("default"), *map(deferred, RETRY_TOPICS_S)]):
         for message in decode_pack(record.value, record.headers):
@@ -66,19 +66,19 @@ class Memory(Struct, frozen=True):
 
     @property
     def peak(self) -> float:
-        """The peak of all."""
+        """The peak of both times."""
         return max((*self.coming, *self.standing), default=0.0)
 
     @property
     def growth(self) -> float:
-        """By how much the peak rose in the second half of the time in which the backlog stood."""
+        """The growth of the peak in the second half of the time in which the backlog stood."""
         half = len(self.standing) // 2
         before = (*self.coming, *self.standing[:half])
         return max(0.0, max(self.standing[half:], default=0.0) - max(before, default=0.0))
 
 
 class Result(Struct, frozen=True):
-    """What was measured; `bodies_written`: how many messages by how often their body was."""
+    """The measurements. `bodies_written`: messages by the number of times a body was written."""
 
     messages: int
     rate_per_s: int
@@ -95,7 +95,7 @@ class Result(Struct, frozen=True):
     memory: dict[str, Memory]
 
     def faults(self) -> list[str]:
-        """What does not hold, one line each."""
+        """Return the requirements that are not met, one line each."""
         found = []
         if self.others_s > MOST_OTHERS_S:
             found.append(f"{self.others} messages for others took {self.others_s} s")

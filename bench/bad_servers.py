@@ -14,7 +14,8 @@ from contextlib import suppress
 from typing import Final
 
 _TARPIT_S: Final = 60.0
-# What the kernel and the reader hold for a connection: or they would take much of the content.
+# The buffers of the kernel and the reader per connection: larger ones would take much of the
+# content.
 _KERNEL_BYTES: Final = 4_096
 _READER_BYTES: Final = 1_024
 _READ_BEFORE_DROPPING_BYTES: Final = 100

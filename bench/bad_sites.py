@@ -1,10 +1,10 @@
 """`./sluice bench bad-sites SITE`: how long good mail takes beside a site that takes mail badly.
 
-A deliver process with its broker gets mail for 20 good domains at a steady rate: first alone, then
-with one bad site (bad_servers.py) that gets a tenth of all messages, half of them of 300 KB. The
-latency of a message is the time from publishing it to reading its event. Exit code 1: the 99th
-percentile beside the bad site is more than 1.3 times that of the mail alone, a good message was not
-delivered, or deliver takes more than 512 MB.
+A deliver process with its broker gets mail for 20 good domains at a steady rate, published as
+validate publishes it: first alone, then with one bad site (bad_servers.py) that gets a tenth of all
+messages, half of them of 300 KB. The latency of a message is the time from publishing it to reading
+its event. Exit code 1: the 99th percentile beside the bad site is more than 1.3 times that of the
+mail alone, a good message was not delivered, or deliver takes more than 512 MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,23 +24,29 @@ from typing import Any, Final
 
 import click
 import msgspec
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from msgspec import Struct
 
 from bench.bad_servers import SERVERS
-from bench.measured import measured
-from bench.outbound import EventTimes, publish_outbound
-from bench.percentiles import percentile
+from bench.measured import measured, percentile
 from bench.processes import read_usage
 from cli.stack import paths
 from local.stack import Stack, StackOptions
+from shared.topics import ids, names
+from shared.topics.codec import decode_event, encode_pack
+from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
 
+SENDER: Final = "news@news.bench.example"
+LANE: Final = "default"
+_LINE: Final = b"x" * 70 + b"\r\n"
+_FETCH_MS: Final = 20
+_POLL_MS: Final = 100
 MOST_RATIO: Final = 1.3
 MOST_MB: Final = 512.0
 LARGE_BYTES: Final = 307_200
 SMALL_BYTES: Final = 10_240
 _GOOD_DOMAINS: Final = 20
-# One bad message to so many good ones.
+# The number of good messages for each bad one.
 _GOOD_PER_BAD: Final = 9
 _WARM_UP_S: Final = 5.0
 _SETTLE_S: Final = 60.0
@@ -70,6 +77,67 @@ class Result(Struct, frozen=True):
         """Whether all requirements are met."""
         is_complete = self.beside.delivered == self.beside.messages
         return is_complete and self.ratio <= MOST_RATIO and self.peak_mb <= MOST_MB
+
+
+def make_message(recipient: str, size_bytes: int) -> Message:
+    """A message of about this size."""
+    now_ms = time.time_ns() // 1_000_000
+    mail_id = ids.time_letters(now_ms) + ids.random_part(os.urandom(16))
+    message_id = f"<{mail_id}@news.bench.example>"
+    head = f"From: {SENDER}\r\nTo: {recipient}\r\nSubject: x\r\nMessage-ID: {message_id}\r\n\r\n"
+    envelope = Envelope(
+        mail_id=mail_id,
+        client="bench",
+        sender=SENDER,
+        recipient=recipient,
+        message_id=message_id,
+        received_at_ms=now_ms,
+        origin=Origin(),
+        facts=Facts(size_bytes=size_bytes),
+        lane=LANE,
+    )
+    return Message(envelope, head.encode() + _LINE * (size_bytes // len(_LINE)))
+
+
+def publish_outbound(producer: Any, recipient: str, size_bytes: int) -> str:
+    """Publish one message in one record; return its mail id."""
+    message = make_message(recipient, size_bytes)
+    value, headers = encode_pack([message])
+    producer.send(names.outbound(LANE), value, headers=headers)
+    return message.envelope.mail_id
+
+
+class EventTimes:
+    """Reads all events from the beginning until it is closed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        # Seconds of the monotonic clock.
+        self.seen: dict[str, float] = {}
+        self._consumer: Any = KafkaConsumer(
+            names.EVENTS,
+            bootstrap_servers=bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_MS,
+        )
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="events")
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._ends.is_set():
+            for records in self._consumer.poll(_POLL_MS).values():
+                now = time.monotonic()
+                for record in records:
+                    event = decode_event(record.headers, record.value)
+                    if isinstance(event, Event) and event.type is EventType.DELIVERED:
+                        self.seen.setdefault(event.subject, now)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._ends.set()
+        self._thread.join()
+        self._consumer.close()
 
 
 class _Load:

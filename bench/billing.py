@@ -50,7 +50,7 @@ _MONTHS: Final = Months(UTC)
 
 
 class Figure(Struct, frozen=True):
-    """What a part costs: CPU microseconds per event, and events per second of one core."""
+    """The cost of a part: CPU microseconds per event, and events per second of one core."""
 
     name: str
     us_per_event: float

@@ -28,12 +28,11 @@ from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
-from services.billing.edge.cells import Cells, RedisCells
+from services.billing.edge.cells import Cells, RedisCells, open_cells
 from services.billing.edge.cells_postgresql import PostgresCells
 from services.billing.edge.http.app import make_app
 from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import LogEnds
-from services.billing.edge.stores import open_cells
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
 from services.billing.edge.views.warming import Warmer
@@ -87,7 +86,7 @@ class _NoQuotas:
 
 
 def measure(cells: int, postgresql: str = "") -> Result:
-    """Measure with so many cells. Raises PartNotStarted if Redis cannot be started."""
+    """Measure with this number of cells. Raises PartNotStarted without Redis."""
     calm_collector()  # as a service does at its start
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())
@@ -147,7 +146,7 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
 
 
 def _pages(port: int, path: str, every_s: float = 0.0) -> tuple[Times, Times]:
-    """What pages take, and what a request that does nothing takes beside them."""
+    """Return the times of pages, and of requests in between that do nothing."""
     pages, nothing = [], []
     for _ in range(PAGES):
         pages.append(_asked_ms(port, path))

@@ -1,4 +1,4 @@
-"""What the benchmark of billing's HTTP API finds, and how it is shown."""
+"""The results of the benchmark of billing's HTTP API, and their table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Times(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What was measured. Times of pages in milliseconds, memory in MiB of the whole process."""
+    """The measurements. Times of pages in milliseconds, memory in MiB of the whole process."""
 
     store: str
     cells: int
@@ -55,7 +55,7 @@ def times_of(found: Sequence[float]) -> Times:
 
 
 def described(result: Result) -> str:
-    """For people."""
+    """Return the result as text for people."""
     return "\n".join(
         [
             f"{result.cells:,} cells in {result.store}",

@@ -1,6 +1,6 @@
 """Measures the books of billing over a month of many cells: how long, and how much memory.
 
-Each step runs in a process of its own, beside a real Kafka and the store: a checkpoint is written,
+Each step runs in a separate process, beside a real Kafka and the store: a checkpoint is written,
 the month is closed, the statement is verified and the cells are recounted from events, the
 statement is archived and verified from there, and lost cells are restored. Events are made on the
 way, not read from Kafka, so verifying and recounting are without the cost of reading.
@@ -28,13 +28,12 @@ from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.edge.archive import Archive, Gap
 from services.billing.edge.archive_writing import ArchiveWriter
-from services.billing.edge.cells import Cells
+from services.billing.edge.cells import Cells, open_cells
 from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.recounting import recount
 from services.billing.edge.statements.checkpointing import Checkpointer, restore
 from services.billing.edge.statements.closing import Closer, ClosingParts
 from services.billing.edge.statements.topic import StatementTopic
-from services.billing.edge.stores import open_cells
 from services.billing.edge.verifying import verify
 from services.billing.settings import BillingSettings
 from shared.runtime.clock import FakeClock
@@ -73,7 +72,7 @@ class Step(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What was measured."""
+    """The measurements."""
 
     store: str
     cells: int
@@ -86,7 +85,7 @@ class Result(Struct, frozen=True):
 
 
 class Parts(Struct, frozen=True):
-    """Where the parts are, for the process of a step."""
+    """The addresses of the parts, for the process of a step."""
 
     kafka: str
     redis: str
@@ -103,7 +102,7 @@ class _Record(Struct):
 
 
 class _Events:
-    """As many events as are needed for the cells, made when they are read."""
+    """The events that the cells need; each is made when it is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -147,7 +146,7 @@ def _event(number: int) -> _Record:
 
 
 def measure(cells: int, postgresql: str = "", only: Sequence[str] = ()) -> Result:
-    """Measure with so many cells all steps, or only some.
+    """Measure all steps, or only some, with this number of cells.
 
     Raises PartNotStarted if Kafka or Redis cannot be started, UsageError for an unknown step.
     """
@@ -285,7 +284,7 @@ def _run(name: str, parts: Parts) -> Step:
 
 
 def described(result: Result) -> str:
-    """For people."""
+    """Return the result as text for people."""
     return "\n".join(
         [
             f"{result.cells:,} cells in {result.store}",

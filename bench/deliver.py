@@ -71,7 +71,7 @@ _RUN_TIMEOUT_S: Final = 900.0
 
 
 class Options(Struct, frozen=True):
-    """How much is measured."""
+    """The extent of the measurements."""
 
     messages: int
     size_bytes: int

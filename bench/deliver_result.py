@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from bench.micro.pools import Figure
-from cli.table import PIPED_WIDTH, Column, Kind, lay_out
+from cli.terminal import PIPED_WIDTH, Column, Kind, lay_out
 
 ENGINE: Final = "deliver"
 SOURCE: Final = "smtp-source"

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from bench import opendkim, postfix, smtp_sink
 from bench.e2e_result import Latency, Peer, Result
-from bench.percentiles import percentile
+from bench.measured import percentile
 from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink

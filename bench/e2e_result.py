@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from bench import postfix
-from cli.table import PIPED_WIDTH, Column, Kind, lay_out
+from cli.terminal import PIPED_WIDTH, Column, Kind, lay_out
 
 _PROCESSES: Final = (
     Column("process"),

@@ -58,7 +58,7 @@ _WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
-    """What to measure, the number of `idle` connections, and the parts to use ("": start them).
+    """The measurements, the number of `idle` connections, and the parts to use ("": start them).
 
     Each row first sends a share of the messages uncounted, while the JVM compiles.
     """

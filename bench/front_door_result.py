@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.table import PIPED_WIDTH, Column, Kind, lay_out
+from cli.terminal import PIPED_WIDTH, Column, Kind, lay_out
 
 DOOR: Final = "front door, TLS and login"
 DOORS: Final = "front doors, TLS and login"
@@ -123,7 +123,6 @@ class Result(Struct, frozen=True):
 
 
 def ratios_of(rows: Sequence[Row]) -> Ratios:
-    """The ratios of the medians."""
     rate = {(row.server, row.load): row.messages_per_s for row in rows}
     door = rate[DOORS, OWN]
     return Ratios(
@@ -188,7 +187,6 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def table_lines(rows: Sequence[Row], width: int) -> list[str]:
-    """The table of the servers."""
     return lay_out(_COLUMNS, list(map(_described_row, rows)), width)
 
 

@@ -1,7 +1,7 @@
-"""Ends a measurement in good order when something is missing or somebody asks for it.
+"""Runs a measurement so that it ends in good order, and shows its figures.
 
-Without it, `timeout` and a closed terminal would end the benchmark at once and leave its sinks and
-brokers running, which slow down whatever is measured next.
+Without measured(), `timeout` and a closed terminal would end the benchmark at once and leave its
+sinks and brokers running, which slow down the next measurement.
 """
 
 from __future__ import annotations
@@ -9,17 +9,33 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import uvloop
+from msgspec import Struct
 
 from bench.smtp_sink import PeerError
-from cli.interrupt import SIGNALS, StopAskedError, interruptible
+from cli.answer import SIGNALS, StopAskedError, interruptible
+from cli.terminal import Column, Kind
 from local.process import PartNotStarted
 from shared.runtime.errors import Exit
 
 T = TypeVar("T")
+COLUMNS: Final = (
+    Column("what"),
+    Column("min us", Kind.COUNT),
+    Column("median us", Kind.COUNT),
+    Column("per second", Kind.COUNT),
+    Column("required", Kind.TEXT),
+)
+
+
+class Figure(Struct, frozen=True):
+    """Microseconds per message: the fastest round, and the median of the rounds."""
+
+    min_us: float
+    median_us: float
 
 
 def measured(measure: Callable[[], T]) -> T:
@@ -37,10 +53,10 @@ def measured(measure: Callable[[], T]) -> T:
 
 
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own; inside of measured().
+    """Run a coroutine in a new event loop, within measured().
 
-    A loop takes an exception of a signal handler for a fault of the callback that it interrupts,
-    so there the signals cancel the coroutine. Raises StopAskedError when it has ended.
+    A loop takes an exception of a signal handler for a fault of the interrupted callback, so here
+    the signals cancel the coroutine. Raises StopAskedError when the coroutine has ended.
     """
     return uvloop.run(_until_asked(work))
 
@@ -58,3 +74,19 @@ async def _until_asked(work: Coroutine[Any, Any, T]) -> T:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the value below which this share of the values lies; they are in ascending order."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def row(name: str, figure: Figure, note: str, *, at_us: float, digits: int) -> tuple[str, ...]:
+    """A row of COLUMNS; the messages per second are those at `at_us`."""
+    times = (f"{each:.{digits}f}" for each in (figure.min_us, figure.median_us))
+    return (name, *times, str(per_second(at_us)), note)
+
+
+def per_second(us: float) -> int:
+    """Return messages per second from microseconds per message."""
+    return int(1e6 / us)

@@ -73,13 +73,13 @@ class Watch:
         self.first = self.most = memory()
 
     def look(self) -> None:
-        """Look again."""
+        """Measure the memory again."""
         self.most = max(self.most, memory())
 
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """Look many times a second, until the end."""
+    """Measure the memory many times a second, until the end of the context."""
     watch, ended = Watch(), threading.Event()
 
     def run() -> None:

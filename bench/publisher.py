@@ -33,7 +33,10 @@ _SIZES: Final = 17
 
 
 class Plan(Struct, frozen=True):
-    """What to publish, and where. `rate_per_s` 0: as fast as possible. `times`: file, or ""."""
+    """The messages to publish, and the broker.
+
+    `rate_per_s` 0: as fast as possible. `times`: a file, or "".
+    """
 
     bootstrap: str
     topic: str

@@ -1,4 +1,4 @@
-"""What the bounce door writes for mail that came to a return path, for benchmarks and tests."""
+"""The records that the bounce door writes for returned mail, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _RETURNS: Final = 1_000_000
 
 
 def mail_id_of(number: int) -> str:
-    """Return the mail id of a message."""
     return ids.encode((AT_MS << 80) | number)
 
 

@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.bodies import make_bodies
-from bench.percentiles import percentile
+from bench.measured import percentile
 from bench.publisher import Plan as Content
 from bench.publisher import make_head
 
@@ -42,7 +42,7 @@ _SOURCES: Final = 8
 
 
 class Talk(StrEnum):
-    """How much is sent before waiting for a reply (RFC 2920)."""
+    """The commands that are sent before waiting for a reply (RFC 2920)."""
 
     SINGLE = "single"  # each command waits for its reply, as in smtp-source
     GROUP = "group"  # MAIL, RCPT and DATA together, then the content
@@ -50,7 +50,10 @@ class Talk(StrEnum):
 
 
 class Plan(Struct, frozen=True):
-    """What to send, and where. `user` "": no TLS and no login. `rate_per_s` 0: maximum rate."""
+    """The mail to send, and the server.
+
+    `user` "": no TLS and no login. `rate_per_s` 0: maximum rate.
+    """
 
     address: str
     sending_domain: str
@@ -66,7 +69,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """From the first byte to the last 250; latency is from the end of DATA to the 250."""
+    """Times of a run, from the first byte to the last 250; latency begins at the end of DATA."""
 
     seconds: float
     cpu_s: float

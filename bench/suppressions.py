@@ -1,4 +1,4 @@
-"""Measures the view of suppressed recipients in a Redis of its own, and counting bounces.
+"""Measures the view of suppressed recipients in a separate Redis, and counting bounces.
 
 The view is filled with random recipients. `look_up_us` is the time per message that the look-up
 adds to a batch, waiting included (`look_up_cpu_us`, `look_up_redis_us`: processor time of it in

@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import Struct
 
 from cli.stack import paths
-from cli.stack.environment import API
+from cli.stack.paths import API
 from local.parts.credentials import make_return_keys
 from local.stack import Stack, StackOptions
 from shared.mail import verp
@@ -43,7 +43,7 @@ _REGISTERED_S: Final = 60
 
 
 class Result(Struct, frozen=True):
-    """What was measured: milliseconds per answered POST."""
+    """The measurements: milliseconds per answered POST."""
 
     requests: int
     connections: int
@@ -60,7 +60,7 @@ class Result(Struct, frozen=True):
 
 
 def measure(requests: int, connections: int) -> Result:
-    """Measure so many requests. Raises PartNotStarted."""
+    """Measure this number of requests. Raises PartNotStarted."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     folder = paths.run_folder(name)
     options = StackOptions(name=name, folder=folder, services=(API,), sink=False, restart=False)

@@ -1,23 +1,35 @@
-"""How commands answer: one JSON document or lines for people, and the exit codes.
+"""The answers and ends of commands: one JSON document or lines for people, exit codes, signals.
 
-With --json standard output holds one JSON document and nothing else; everything said on the
-way goes to standard error.
+With --json, standard output holds one JSON document and nothing else; all other messages go to
+standard error.
+
+SIGINT, SIGTERM and SIGHUP become one exception in the main thread. Only the first signal
+interrupts the command; later ones are ignored, so that it ends in good order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final, NoReturn
 
 import msgspec
 
 from shared.runtime.errors import Exit
 
 __all__ = ["Exit", "fail", "print_json", "say"]
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopAskedError(BaseException):
+    """A signal asked this command to end."""
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, on standard error."""
+    """Print a message for people, on standard error."""
     print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
@@ -29,8 +41,25 @@ def print_json(document: object) -> None:
 
 
 def fail(text: str, code: Exit, as_json: bool) -> NoReturn:
-    """End the command, telling why."""
+    """Print the reason and end the command."""
     say(text)
     if as_json:
         print_json({"error": text})
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """In the block, the first of SIGNALS raises StopAskedError; later signals are ignored."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise StopAskedError
+
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,6 @@
-"""The commands of the launcher: which module each of them is, and their help.
+"""The commands of the launcher: the module of each, and their help.
 
-Standard library only, as everything in this folder.
+Standard library only, like everything in this folder.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ BYTECODE: Final = ROOT / ".sluice" / "bytecode"
 
 
 class Command(NamedTuple):
-    """A command: the module that is run, its line in the list, and who completes its words.
+    """A command: the module that is run, its line in the list, and whether it is a Click command.
 
-    Only a Click command may be asked for completions: any other module that is started is run.
+    Only a Click command may be started for completions: any other module would run.
     """
 
     module: str
@@ -89,7 +89,7 @@ HELP_OPTIONS: Final = ("-h", "--help")
 
 
 def usage() -> str:
-    """What --help prints."""
+    """The text of --help."""
     lines = ["usage: ./sluice COMMAND [OPTIONS]", "", "commands:"]
     widest = max(map(len, COMMANDS))
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
@@ -110,10 +110,10 @@ def module_environment() -> dict[str, str]:
 
 
 def with_bytecode(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with a folder of its own for compiled code if none may be in the tree.
+    """The environment, with a separate folder for compiled code if none may be in the tree.
 
-    Without any compiled code each process compiles some 900 modules when it starts, which takes
-    longer than all else that it does then.
+    Without compiled code each process compiles some 900 modules when it starts, which takes longer
+    than the rest of the start.
     """
     found = dict(environ)
     if found.get("PYTHONDONTWRITEBYTECODE") and not found.get("PYTHONPYCACHEPREFIX"):

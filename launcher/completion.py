@@ -16,7 +16,7 @@ from launcher.commands import COMMANDS, module_environment
 
 # The command that completes the words before the cursor.
 COMPLETE: Final = "__complete"
-# The shell waits for it.
+# The shell waits for the candidates.
 COMPLETE_TIMEOUT_S: Final = 30
 SCRIPTS: Final = {
     "bash": """_sluice() {
@@ -73,10 +73,10 @@ def run_with(python: Path) -> Run:
 
 
 def completions(words: Sequence[str], python: Path, run: Run | None = None) -> list[str]:
-    """The candidates for the last word; without any the shell completes file names.
+    """The candidates for the last word; without candidates the shell completes file names.
 
-    Asks a Click command for its own, with `python` unless another way to run it is given. Starts no
-    other command and installs nothing.
+    Asks a Click command for its candidates, with `python` or `run`. Starts no other command and
+    installs nothing.
     """
     *before, last = words or ("",)
     if not before:
@@ -99,6 +99,6 @@ def completions(words: Sequence[str], python: Path, run: Run | None = None) -> l
         "COMP_CWORD": str(len(before)),
     }
     said = (run or run_with(python))(command.module, {**module_environment(), **request})
-    # Each line is TYPE,VALUE. Of a file or a folder Click only says that the shell is to find it.
+    # Each line is TYPE,VALUE. For a file or a folder Click leaves the search to the shell.
     pairs = (line.partition(",") for line in said.splitlines())
     return [value for kind, _, value in pairs if kind == "plain"]

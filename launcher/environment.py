@@ -49,7 +49,7 @@ def fingerprint(lock: bytes, pyproject: bytes) -> str:
 
 @contextlib.contextmanager
 def usable_folder(fault: str) -> Iterator[None]:
-    """Inside, a file that cannot be read or written raises UnavailableError, with `fault`."""
+    """In the block, a file that cannot be read or written raises UnavailableError, with `fault`."""
     try:
         yield
     except OSError as error:
@@ -62,7 +62,7 @@ def usable_folder(fault: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Two launchers started side by side: the second waits until the first has set up."""
+    """Lock against a second launcher, which waits until the first one has set up."""
     STATE.mkdir(exist_ok=True)
     with (STATE / "env.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -70,7 +70,7 @@ def only_one() -> Iterator[None]:
 
 
 def environment_is_current(wanted: str) -> bool:
-    """Whether .venv was made from just this lock, and its Python still runs from there."""
+    """Whether .venv was made from exactly this lock, and its Python still exists."""
     try:
         return STAMP.read_text() == wanted and (VENV / "bin" / "python").exists()
     except OSError:

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""`sluice` in the image: runs a command with the Python and the packages that are there.
+"""`sluice` in the image: runs a command with the Python and the packages of the image.
 
-Owns: nothing but that. The table of commands is in commands.py; those whose code is not in the
-image (demo, up, bench, test, ...) are not offered. Standard library only. Exit code 2: there is no
-such command.
+The table of commands is in commands.py; commands whose code is not in the image (demo, up, bench,
+test, ...) are not offered. Standard library only. Exit code 2: there is no such command.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ def offered(root: Path) -> dict[str, Command]:
 
 
 def usage(commands: dict[str, Command]) -> str:
-    """What --help prints."""
+    """The text of --help."""
     widest = max(map(len, commands))
     listed = [f"  {name:<{widest}}  {command.what}" for name, command in commands.items()]
     return "\n".join([f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:", *listed])
 
 
 def main(arguments: Sequence[str], root: Path) -> int:
-    """Become the command; returns the exit code where there is none to become."""
+    """Become the command; return an exit code if there is no command to become."""
     commands = offered(root)
     if not arguments or arguments[0] in HELP_OPTIONS:
         print(usage(commands), file=sys.stdout if arguments else sys.stderr)

@@ -33,7 +33,7 @@ TLS_FAULT: Final = re.compile(
 )
 # How much of a step's output is searched for such a fault.
 TAIL_LINES: Final = 200
-# An operator's environment that would send uv's work somewhere else than .venv.
+# Variables of an operator's environment that would make uv work outside of .venv.
 FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
 
 
@@ -42,12 +42,12 @@ class UnavailableError(Exception):
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, on standard error."""
+    """Print a message for people, on standard error."""
     print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
 def tool_environment(environ: dict[str, str]) -> dict[str, str]:
-    """The environment for uv: an operator's pip mirror and certificates hold for it too."""
+    """The environment for uv, with the operator's pip mirror and certificates."""
     made = {name: value for name, value in environ.items() if name not in FOREIGN_SETTINGS}
     if "PIP_INDEX_URL" in made:
         made.setdefault("UV_DEFAULT_INDEX", made["PIP_INDEX_URL"])
@@ -61,7 +61,7 @@ def tool_environment(environ: dict[str, str]) -> dict[str, str]:
 def tls_hint(output: str, environ: dict[str, str]) -> str:
     """The advice if a download failed because a certificate is not trusted; "" otherwise.
 
-    A company's proxy that inspects TLS has a CA of its own, which neither uv nor pip knows.
+    A company's proxy that inspects TLS has its own CA, which neither uv nor pip knows.
     """
     if TLS_FAULT.search(output) is None:
         return ""
@@ -100,7 +100,7 @@ def run(command: Sequence[str | Path], what: str) -> None:
 
 
 def run_quietly(command: Sequence[str], log: Path, what: str) -> None:
-    """Run a step that talks a lot, its output into a log file."""
+    """Run a step with much output, which goes to a log file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         done = subprocess.run(
@@ -122,7 +122,7 @@ def root_prefix() -> list[str] | None:
 
 
 def install_venv_module() -> None:
-    """Debian and Ubuntu keep ensurepip in a package of its own."""
+    """Install ensurepip, which Debian and Ubuntu keep in a separate package."""
     package = "python3-venv"
     # A python3.12 beside the system's python3 has its own: python3.12-venv.
     if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
@@ -153,7 +153,7 @@ def uv_version(uv: str) -> tuple[int, ...]:
 
 
 def find_uv() -> str:
-    """A uv to use: the one on the PATH, or one of our own under .sluice/boot."""
+    """Return a uv: the one on the PATH, or our own under .sluice/boot."""
     on_path = shutil.which("uv")
     if on_path and uv_version(on_path) >= UV_MIN_VERSION:
         return on_path

@@ -78,7 +78,7 @@ def _data(removed: bool) -> str:
 def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
     """Remove the state or, to forget it, all of a pipeline.
 
-    Returns whether there was anything, and why some of it is still there ("": it is not).
+    Returns whether there was anything, and why some of it could not be removed; "" if all was.
     """
     folder = paths.run_folder(name)
     had_data = os.path.lexists(folder)

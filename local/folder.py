@@ -1,14 +1,17 @@
-"""Turns a folder of a pipeline that cannot be used into one sentence with a remedy.
+"""The files of a pipeline: written whole, and one sentence for a folder that cannot be used.
 
-The usual reason is that another user, such as root, ran the pipeline before. Owns: that sentence.
-Does not own: errors of files elsewhere, which pass, and those of a running pipeline (a full disk
-must not end it: up.py).
+A file is written whole or not at all: a start that is killed leaves the earlier file.
+
+Most often a folder cannot be used because another user, such as root, ran the pipeline before.
+Owns: the sentence that says so, with a remedy. Does not own: errors of files elsewhere, which are
+raised unchanged, and those of a running pipeline (a full disk must not end it: up.py).
 """
 
 from __future__ import annotations
 
 import errno
 import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +21,12 @@ from cli.stack import paths
 from local.process import PartNotStarted
 
 _NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM})
+_FOR_ALL: Final = 0o666  # reduced by the umask of the process
 
 
 @contextmanager
 def usable_folder() -> Iterator[None]:
-    """Inside, an OSError of a file of a pipeline is raised as PartNotStarted."""
+    """In the block, an OSError for a file of a pipeline is raised as PartNotStarted."""
     try:
         yield
     except OSError as error:
@@ -33,7 +37,7 @@ def usable_folder() -> Iterator[None]:
 
 
 def folder_fault(error: OSError, path: Path) -> str:
-    """Say why a file of a pipeline cannot be used, and what helps."""
+    """Say why a file of a pipeline cannot be used, and how to fix that."""
     fault = f"{path}: {error.strerror}"
     if error.errno not in _NOT_OURS:
         return fault
@@ -59,3 +63,11 @@ def _me() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "USER"
+
+
+def write_whole(path: Path, text: str, mode: int = _FOR_ALL) -> None:
+    """Replace the file, or make it with this mode. Raises OSError."""
+    draft = path.with_suffix(".part")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text)
+    draft.replace(path)

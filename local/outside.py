@@ -73,7 +73,7 @@ class Outside(Struct, frozen=True):
 
 
 class Servers(Struct, frozen=True):
-    """The sections that say how the two servers are reached."""
+    """The sections with the addresses of the two servers."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -83,7 +83,7 @@ def check_servers(kafka: str, redis: str) -> None:
     """Check the options --kafka and --redis, "" if absent. Raises SettingsError."""
     options = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
     try:
-        # Through the loader, so that they are judged as the settings are.
+        # The loader checks the options as it checks the settings.
         load(Servers, {name: value for name, value in options.items() if value})
     except SettingsError as error:
         raise SettingsError(
@@ -93,7 +93,7 @@ def check_servers(kafka: str, redis: str) -> None:
 
 
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
-    """The settings of Kafka and Redis, with these addresses where they are not "".
+    """The settings of Kafka and Redis; these addresses replace theirs unless they are "".
 
     `extra`: variables beside those of the environment. Raises SettingsError.
     """

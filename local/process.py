@@ -1,6 +1,6 @@
 """One process of a pipeline: its specification, and the running process.
 
-Owns: starting (through parent_death.py, in a process group of its own, with output to a log file),
+Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
 signalling and ending one process. Does not own: when this happens (supervisor.py). Another way to
 start a process can be given: the tests fork one that has imported its modules.
 Guarantees: when `end` returns, the whole process group has ended.
@@ -32,7 +32,7 @@ class PartNotStarted(Unavailable):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """How to run a process, how to check that it is ready, and how long to wait for it."""
+    """The command of a process, the check that it is ready, and how long to wait for that."""
 
     name: str
     command: tuple[str, ...]
@@ -48,7 +48,7 @@ class ProcessSpec(Struct, frozen=True):
 
 
 class Child(Protocol):
-    """A child process, as subprocess.Popen is one. Its process group has its process id."""
+    """A child process, such as a subprocess.Popen. Its process group has its process id."""
 
     @property
     def pid(self) -> int:
@@ -108,7 +108,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to the process only; does nothing if it has ended.
 
-        Returns after SIGKILL when it has ended: whoever starts it then must not find it running.
+        After SIGKILL it returns when the process has ended, so that a new start finds it gone.
         """
         if self.runs:
             with contextlib.suppress(ProcessLookupError):

@@ -1,26 +1,36 @@
-"""The settings that a pipeline chooses for its services: addresses, routes, limits of the doors.
+"""The settings that a pipeline chooses for its services, and their check before the start.
 
-Pure, except that the doors' certificate and the key of return paths are created. A key that the
-user has set is never overridden (outside.py), except by options of the command line and by settings
-that no two processes can share.
+Choosing is pure, except that the doors' certificate and the key of return paths are created. A key
+that the user has set is never overridden (outside.py), except by options of the command line and by
+settings that no two processes can share.
+
+Each process checks its settings again when it starts. Without the check here a wrong setting would
+be reported only after Kafka has started, half a minute later, as a service that has ended. The
+models are loaded here, because asking the services (`config`) would start one process for each. All
+faults are reported at once, each once, whichever services have it. Does not own: checks of a
+service beside its settings, such as the content of certificates.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import BOUNCE, FRONT
+from cli.stack.paths import BOUNCE, FRONT
 from local.outside import Outside
 from local.parts import credentials, ports
 from local.parts.credentials import make_return_keys
+from services.billing.settings import Settings as Billing
+from services.deliver.settings import Settings as Deliver
+from services.ingest.settings import Settings as Ingest
+from services.validate.settings import Settings as Validate
 from shared.runtime.tcp import in_url
-from shared.settings.loader import variable_of
+from shared.settings.loader import Fault, SettingsError, load, variable_of
 
 # All peers of this pipeline have one address: a limit per host would limit all of them together.
 _DOOR_LIMITS: Final = {
@@ -49,36 +59,17 @@ _CHOSEN: Final = (
     ("ingest", "smtp_host_name"),
     ("return_path", "keys_file"),
 )
-# The addresses of the doors, and the process of its own that serves each, if there is one.
+# The doors, and for each the process that serves only this door (`up --apart`).
 _DOORS: Final = {"smtp": FRONT, "smtps": FRONT, "bounce": BOUNCE}
 _LOOPBACKS: Final = (ports.LOOPBACK, "localhost", "::1")
 _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls_key_file"))
-
-
-def _door_owners(processes: Collection[str]) -> dict[str, str]:
-    """Return the process that serves each door."""
-    return {door: own if own in processes else "ingest" for door, own in _DOORS.items()}
-
-
-def _listen(door: str) -> str:
-    return variable_of("ingest", f"{door}_listen")
-
-
-def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """The limits of the pipeline's doors, except those that the environment sets."""
-    return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
-
-
-def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """The user's settings that replace a choice of the pipeline, as text: key and origin.
-
-    `kafka` and `redis` are options of the command line, which override both.
-    """
-    chosen = [*_CHOSEN, *_CERTIFICATE_FILES]
-    chosen += [("kafka", "bootstrap")] if not kafka else []
-    chosen += [("redis", "url")] if not redis else []
-    given = ((key, outside.origin(*key)) for key in sorted(chosen))
-    return [f"{'.'.join(key)} ({origin})" for key, origin in given if origin]
+# By the module that `python -m` runs.
+_MODELS: Final[dict[str, type[Struct]]] = {
+    "services.ingest": Ingest,
+    "services.validate": Validate,
+    "services.deliver": Deliver,
+    "services.billing": Billing,
+}
 
 
 class StackSettings(Struct, frozen=True):
@@ -168,8 +159,8 @@ class StackSettings(Struct, frozen=True):
             chosen["SLUICE_BILLING__HTTP_PORT"] = "0"
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
-        # Whoever is on this machine reads the bill of a pipeline that is for trying out; who opens
-        # it to other machines has to create a key.
+        # Anybody on this machine may read the bill of a pipeline for trying out. If it is opened to
+        # other machines, they need a key.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)
@@ -182,9 +173,9 @@ class StackSettings(Struct, frozen=True):
         return {"SLUICE_API__HTTP_PORT": str(self.port["api"])}
 
     def for_links(self) -> dict[str, str]:
-        """Where deliver says that recipients unsubscribe: at the API of this pipeline.
+        """The address at which recipients unsubscribe: the API of this pipeline.
 
-        An address that is not of this machine has to be https, and is for the user to set.
+        An address outside of this machine must be https; the user sets it.
         """
         if not self.api.startswith(f"http://{ports.LOOPBACK}:"):
             return {}
@@ -193,7 +184,8 @@ class StackSettings(Struct, frozen=True):
     def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
         """The environment of the ingest process `name`, with the doors that it serves.
 
-        A door that has a process of its own is in no other, also if the user has set its address.
+        A door with its own process is served by no other process, also if the user has set its
+        address.
         """
         served = [door for door, owner in _door_owners(processes).items() if owner == name]
         chosen = {
@@ -214,9 +206,47 @@ class StackSettings(Struct, frozen=True):
     def is_named(self, name: str) -> bool:
         """Whether a process gets the instance name that the user has set for all.
 
-        Further processes of a service (`deliver-2`) do not: two of them must not share a name.
+        Further processes of a service (`deliver-2`) do not get it: two must not share a name.
         """
         return "-" not in name and bool(self.outside.text("runtime", "instance"))
 
     def _address(self, name: str) -> str:
         return f"{ports.LOOPBACK}:{self.port[name]}"
+
+
+def _door_owners(processes: Collection[str]) -> dict[str, str]:
+    """Return the process that serves each door."""
+    return {door: own if own in processes else "ingest" for door, own in _DOORS.items()}
+
+
+def _listen(door: str) -> str:
+    return variable_of("ingest", f"{door}_listen")
+
+
+def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
+    """The limits of the pipeline's doors, except those that the environment sets."""
+    return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
+
+
+def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
+    """The user's settings that replace a choice of the pipeline, as text: key and origin.
+
+    `kafka` and `redis` are options of the command line, which override both.
+    """
+    chosen = [*_CHOSEN, *_CERTIFICATE_FILES]
+    chosen += [("kafka", "bootstrap")] if not kafka else []
+    chosen += [("redis", "url")] if not redis else []
+    given = ((key, outside.origin(*key)) for key in sorted(chosen))
+    return [f"{'.'.join(key)} ({origin})" for key, origin in given if origin]
+
+
+def check_settings(processes: Iterable[tuple[str, Mapping[str, str]]]) -> None:
+    """Raise SettingsError with every fault of these processes: module and environment."""
+    faults: dict[Fault, None] = {}
+    for module, environ in processes:
+        try:
+            load(_MODELS[module], environ)
+        except SettingsError as error:
+            faults.update(dict.fromkeys(error.faults))
+    if faults:
+        raise SettingsError(faults)

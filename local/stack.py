@@ -6,7 +6,7 @@ The state is in one folder: logs/, kafka/, sink.jsonl.
 
 Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves nothing
 running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process; `abandon`
-leaves none either, but loses what was in flight and all data.
+also leaves no process, but loses the mail in flight and all data.
 """
 
 from __future__ import annotations
@@ -21,17 +21,14 @@ from typing import Final
 from msgspec import Struct, field
 
 from cli.stack import paths
-from cli.stack.endpoints import Endpoints
-from cli.stack.environment import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
-from cli.stack.state import Ended
+from cli.stack.paths import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
+from cli.stack.state import Ended, Endpoints
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
-from local.parts.kafka_broker import BrokerPlan
+from local.parts.kafka_broker import BrokerPlan, create_topics
 from local.parts.services import SINK, ServicePlan
-from local.parts.topics import create_topics
 from local.process import PartNotStarted, Process, ProcessSpec, Start, execute
-from local.settings import StackSettings
-from local.settings_check import check_settings
+from local.settings import StackSettings, check_settings
 from local.supervisor import Supervisor, say_on_stderr
 from shared.runtime.tcp import in_url
 from shared.settings.secrets import masked
@@ -55,7 +52,7 @@ class StackOptions(Struct, frozen=True):
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # 0: any free ports, else fixed ones from here on
-    restart: bool = True  # start again what died; tests that kill switch it off
+    restart: bool = True  # restart processes that died; tests that kill switch it off
     is_lasting: bool = True  # off: ends at once, and its data with it; for tests
     env: dict[str, str] = field(default_factory=dict)  # for every service
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
@@ -145,7 +142,7 @@ class Stack:
         return self._supervisor.log(name)
 
     def restarts(self, name: str) -> int:
-        """How often a part was restarted after it died."""
+        """Return how often a part was restarted after it died."""
         return self._supervisor.restarts(name)
 
     def ended(self) -> dict[str, Ended]:

@@ -12,8 +12,7 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
 from cli.stack import paths, state
-from cli.stack.endpoints import Endpoints, described
-from cli.stack.state import Ended, NotRunning, State, environment_of
+from cli.stack.state import Ended, Endpoints, NotRunning, State, described, environment_of
 from local.outside import Servers, servers
 from local.parts import kafka_broker, kafka_cluster, redis_server, services
 from shared.plurals import counted
@@ -69,7 +68,7 @@ def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _servers_of(name: str, endpoints: Endpoints) -> Servers:
-    """How the pipeline reaches its servers: the settings of one of its services."""
+    """Return the settings of one service: they say how the pipeline reaches its servers."""
     try:
         return load(Servers, next(iter(environment_of(name).values()))).settings
     except (Unavailable, SettingsError):
@@ -102,12 +101,12 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Which parts are ready; of the others, how often they ended, and where they say why."""
+    """Return a line per part; for a part that is not ready, how often it ended, and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"
         times = f", ended {counted(ended.times, 'time')}, {_exit_of(ended)}" if ended else ""
-        where = f", log: {log}" if log.exists() else ""  # parts elsewhere have none
+        where = f", log: {log}" if log.exists() else ""  # only parts on this machine have a log
         lines.append(f"  {part:<9} {_MARKS[ready]}{'' if ready else times + where}")
     return lines
 

@@ -96,7 +96,7 @@ class Supervisor:
             return list(self._kept)
 
     def process(self, name: str) -> Process:
-        """The process as it runs, or ran last; KeyError when there never was one."""
+        """The running or last process of a part. Raises KeyError if there never was one."""
         with self._lock:
             process = self._kept[name].process
         if process is None:
@@ -104,12 +104,12 @@ class Supervisor:
         return process
 
     def spec(self, name: str) -> ProcessSpec:
-        """How this process is run."""
+        """Return the specification of a process."""
         with self._lock:
             return self._kept[name].spec
 
     def restarts(self, name: str) -> int:
-        """How often a process was restarted after it died."""
+        """Return how often a process was restarted after it died."""
         with self._lock:
             return self._kept[name].restarts
 
@@ -141,8 +141,8 @@ class Supervisor:
             kept.process = starting.result()
 
     def wait_ready(self, *names: str) -> None:
-        """Wait until these are ready. Raises PartNotStarted with the last log lines of one that
-        is not."""
+        """Wait until these are ready. Raises PartNotStarted with the last log lines of a process
+        that is not."""
         waiting, since = list(names), time.monotonic()
         tell_at = since + self._tell_every_s
         while waiting:
@@ -194,7 +194,7 @@ class Supervisor:
         self._spawner.shutdown()
 
     def abandon(self) -> None:
-        """Kill everything at once; nothing drains or stores what it has."""
+        """Kill everything at once; no process drains or stores anything."""
         with self._lock:
             self._stopping.set()
             processes = [kept.process for kept in self._kept.values() if kept.process]

@@ -15,12 +15,10 @@ from typing import Any, Final
 import click
 from msgspec import Struct, structs
 
-from cli.answer import Exit, fail, print_json, say
-from cli.interrupt import StopAskedError, interruptible
+from cli.answer import Exit, StopAskedError, fail, interruptible, print_json, say
 from cli.stack import paths, state
-from cli.stack.endpoints import Endpoints, described
-from cli.stack.environment import APART, PROCESSES, base_environment
-from cli.stack.state import State
+from cli.stack.paths import APART, PROCESSES, base_environment
+from cli.stack.state import Endpoints, State, described
 from local.folder import usable_folder
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
@@ -73,7 +71,7 @@ class Wanted(Struct, frozen=True):
 @click.option(
     "--apart",
     is_flag=True,
-    help="Read returned mail, and serve each door, in a process of its own.",
+    help="Read returned mail, and serve each door, in separate processes.",
 )
 @click.option(
     "--base-port",
@@ -113,7 +111,7 @@ def main(**options: Any) -> None:
     except PartNotStarted as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
-        # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
+        # Ctrl-C ends a pipeline in the foreground, but interrupts a detached start.
         sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
 
 
@@ -165,7 +163,7 @@ def keep(wanted: Wanted, stack: Stack) -> None:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
-        say("stopping the pipeline: the services finish what they hold")
+        say("stopping the pipeline: the services finish their work")
         stack.stop()
         state.remove(wanted.name)
         raise
@@ -192,7 +190,7 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """The names of the processes: of each service one, the API, and those that are asked for."""
+    """The names of the processes: one per service, the API, and those that the options add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
@@ -241,7 +239,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
-    # It draws the same ports: a reservation that this process kept would end with it.
+    # The new process draws the same ports; this process ends, and its reservations with it.
     ports.release()
     log = folder / "up.log"
     with log.open("wb") as out:

@@ -14,9 +14,9 @@ from typing import Final
 import click
 import msgspec
 
-from cli.config.service_settings import SharedRow, ask_services
+from cli.config.command import SharedRow, ask_services
 from cli.stack import paths
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.runtime.help_group import HelpGroup
 from shared.settings.loader import PREFIX

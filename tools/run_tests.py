@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from cli.answer import Exit, say
 from cli.stack import paths
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.parts import kafka_java, packages
 from local.process import PartNotStarted
-from tools import go_programs, node_modules, unpacked_packages
+from tools import foreign_programs
 
 # The package of Postfix asks for a configuration; the tests run their own instances without it.
 _POSTFIX_ANSWERS: Final = (
@@ -80,7 +80,7 @@ FOREIGN: Final = (
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
     Foreign(("chromium",), "chromium"),  # shows the pages
-    # Libraries of Exim, which is not installed (unpacked_packages.py).
+    # Libraries of Exim, which is not installed (foreign_programs.py).
     Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
     Foreign((), "libidn12", plug_in="*/libidn.so.12"),
     Foreign((), "libnsl2", plug_in="*/libnsl.so.2"),
@@ -126,7 +126,7 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def needs_helm(arguments: Sequence[str]) -> bool:
-    """Whether tests of the chart may run: no path is given, or one in or around theirs.
+    """Whether tests of the chart may run: no path is given, or one that contains or is in theirs.
 
     Helm takes minutes to build, so other tests do not wait for it.
     """
@@ -152,13 +152,13 @@ def main(arguments: list[str]) -> int:
             packages.install(names, "the tests' foreign clients and peers", preseed)
         kafka_java.fetch_jars()
         kafka_java.find_java()
-        node_modules.fetch_modules(NODE_PACKAGES)
-        node_modules.fetch_modules(HARAKA)
-        unpacked_packages.fetch(unpacked_packages.EXIM)
-        unpacked_packages.fetch(unpacked_packages.OPENSMTPD)
+        foreign_programs.fetch_modules(NODE_PACKAGES)
+        foreign_programs.fetch_modules(HARAKA)
+        foreign_programs.fetch_packages(foreign_programs.EXIM)
+        foreign_programs.fetch_packages(foreign_programs.OPENSMTPD)
         if needs_helm(arguments):
-            go_programs.fetch(go_programs.HELM_3)
-            go_programs.fetch(go_programs.HELM_4)
+            foreign_programs.fetch_go_program(foreign_programs.HELM_3)
+            foreign_programs.fetch_go_program(foreign_programs.HELM_4)
     except PartNotStarted as away:
         say(str(away))
         return Exit.PART_UNAVAILABLE

@@ -54,9 +54,9 @@ def _grant_much(throttle: Throttle, now: float) -> None:
 
 
 def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
-    """What is done for each message, from its arrival to the end of its transaction.
+    """Take each message through the limits, from its arrival to the end of its transaction.
 
-    `now` stands still, or the leases would end when this process is interrupted.
+    `now` stands still; otherwise the leases would end when this process is interrupted.
     """
     mail, message = envelope(1), _Message()
     to = shaper.destination(_DOMAIN, Site(_DOMAIN, ()))

@@ -99,7 +99,6 @@ async def _send_all(send: Send, messages: int, content: bytes) -> None:
 
 
 async def pools_figure(address: str, connections: int, messages: int, content: bytes) -> Figure:
-    """Measure the pools."""
     pools = make_pools(address, connections)
     pools.start()
     try:

@@ -24,9 +24,9 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from bench.measured import COLUMNS, Figure, per_second, row
 from bench.micro import returned_path
-from bench.micro.figure import COLUMNS, Figure, per_second, row
-from cli.table import PIPED_WIDTH, lay_out
+from cli.terminal import PIPED_WIDTH, lay_out
 from shared.responses.reading import understand
 from shared.responses.rules.loading import load_rules
 

@@ -18,8 +18,8 @@ from typing import Final
 from fast_mail_parser import parse_email
 from msgspec import Struct
 
-from bench.micro.figure import COLUMNS, Figure, per_second, row
-from cli.table import PIPED_WIDTH, lay_out
+from bench.measured import COLUMNS, Figure, per_second, row
+from cli.terminal import PIPED_WIDTH, lay_out
 from shared.mail.headers import scan
 from shared.submission.rules import Submission, judge
 from tests.messages import Sample, load

@@ -58,7 +58,7 @@ class Result(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """Where and what to send."""
+    """The servers, and the mail to send."""
 
     address: str
     redis: str
@@ -99,7 +99,7 @@ async def _shaped(run: Run) -> Figure:
 
 
 def pairs(run: Run, count: int) -> Result:
-    """Measure so many pairs in turn."""
+    """Measure this number of pairs in turn."""
     without, shaped = [], []
     for _ in range(count):
         without.append(run_interruptibly(_without(run)))

@@ -63,7 +63,7 @@ def acl_of(principal: str, rule: Rule) -> Any:
 
 
 def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
-    """Compare with the brokers. Raises KafkaError, without an authorizer too."""
+    """Compare with the brokers. Raises KafkaError, also if they have no authorizer."""
     missing, extra = [], []
     for principal, rules in accounts.items():
         wanted = {acl_of(principal, rule) for rule in rules}

@@ -10,11 +10,11 @@ import click
 from kafka.errors import KafkaError, SecurityDisabledError
 from msgspec import Struct
 
-from cli.acls import broker, output, principals
+from cli.acls import broker, output
 from cli.acls.plan import Rule, Tenant, client_accounts, service_accounts
 from cli.answer import Exit, fail, print_json
+from cli.options import KafkaOnly, find_kafka, kafka_options
 from cli.stack.state import NotRunning
-from cli.target import KafkaOnly, find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
@@ -30,13 +30,13 @@ _HELP: Final = """Print the ACLs that each service and each registered client ne
 A service may do what it needs and no more; a client may write to its own intake and read its own
 events topic. A principal is named by a template, in which {name} is the service (`ingest`,
 `validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and audit) or the
-client. With mTLS it is the certificate's name, such as `User:CN=sluice-{name}`. A template
+client. With mTLS a principal is the certificate's name, such as `User:CN=sluice-{name}`. A template
 of services without {name} is one login for all of them.
 
 \b
 Exit codes:
   0  printed, or the brokers now have these ACLs
-  1  with --compare: the brokers have others
+  1  with --compare: the brokers have other ACLs
   2  wrong usage
   3  Kafka is unavailable, or has no authorizer
 """
@@ -64,7 +64,7 @@ class Applied(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """The options that say which accounts there are, and how they are named."""
+    """The options that select the accounts and name their principals."""
 
     clients: tuple[str, ...]
     services_only: bool
@@ -84,11 +84,11 @@ class Wanted(Struct, frozen=True):
 @click.option(
     "--service-principal",
     "service_template",
-    default=principals.SERVICE_TEMPLATE,
+    default=output.SERVICE_TEMPLATE,
     show_default=True,
 )
 @click.option(
-    "--client-principal", "client_template", default=principals.CLIENT_TEMPLATE, show_default=True
+    "--client-principal", "client_template", default=output.CLIENT_TEMPLATE, show_default=True
 )
 @click.option(
     "--billing-group", default="sluice.billing", show_default=True, help="As billing.group."
@@ -117,8 +117,8 @@ class Wanted(Struct, frozen=True):
     help="Strimzi: v1beta2 for a Strimzi before 0.49.",
 )
 @click.option("--compare", is_flag=True, help="Show how the brokers' ACLs differ.")
-@click.option("--apply", "applies", is_flag=True, help="Add what the brokers lack.")
-@click.option("--prune", is_flag=True, help="With --apply: remove what they have beyond it.")
+@click.option("--apply", "applies", is_flag=True, help="Add the ACLs that the brokers lack.")
+@click.option("--prune", is_flag=True, help="With --apply: remove ACLs that are not in the plan.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @kafka_options
 def main(**options: object) -> None:
@@ -141,7 +141,7 @@ def main(**options: object) -> None:
             )
     except SettingsError as error:
         fail("; ".join(map(str, error.faults)), Exit.USAGE_ERROR, as_json)
-    except principals.TemplateFault as error:
+    except output.TemplateFault as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except SecurityDisabledError:
         text = "the brokers have no authorizer (authorizer.class.name): ACLs have no effect"
@@ -158,10 +158,10 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """Return the address of Kafka, to ask it or only to print the address.
+    """Return the Kafka to query, or to name in the output.
 
-    If the output needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, this
-    is the address in the settings.
+    If the output needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
+    address is that of the settings.
     """
     try:
         return find_kafka(str(options["bootstrap"]), str(options["line"]))
@@ -176,12 +176,12 @@ def _accounts(kafka: KafkaSettings, wanted: Wanted) -> Accounts:
     if wanted.clients:
         for name in wanted.clients:
             if not is_client_name(name):
-                raise principals.TemplateFault(f"--client: {name!r} is not a client name")
+                raise output.TemplateFault(f"--client: {name!r} is not a client name")
         found += client_accounts(map(Tenant, dict.fromkeys(wanted.clients)))
     elif wanted.are_registered:
         registered = load_registry(kafka).values()
         found += client_accounts(Tenant(one.name, one.own_events) for one in registered)
-    return principals.named(
+    return output.named(
         found, wanted.service_template, wanted.client_template, clients_only=bool(wanted.clients)
     )
 

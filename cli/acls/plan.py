@@ -1,12 +1,12 @@
-"""Which ACLs each service, the operator and each client needs on Kafka. Pure.
+"""The ACLs that each service, the operator and each client needs on Kafka. Pure.
 
-Owns: the table. It follows docs/topics.md (who writes and reads each topic). Does not own: how it
-is printed (output.py) or applied (broker.py).
+Owns: the table, which follows docs/topics.md (who writes and reads each topic). Does not own:
+printing (output.py) and applying ACLs (broker.py).
 
-Services may describe every topic of the pipeline, because each of them checks at its start that all
-are there. They create none, except validate its lanes; `sluice topics apply` and `sluice clients
-apply`, run by the operator, create the others. A client may write to its intake and read its own
-events, and cannot even see that other topics exist.
+Services may describe every topic of the pipeline, because each service checks at its start that all
+topics exist. Only validate creates topics: those of its lanes. `sluice topics apply` and `sluice
+clients apply`, run by the operator, create the others. A client may write to its intake and read
+its own events, and cannot even see that other topics exist.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Account(Struct, frozen=True):
 
 
 class Tenant(Struct, frozen=True):
-    """A client, and whether it has a topic of its own events."""
+    """A client, and whether it has its own events topic."""
 
     name: str
     own_events: bool = True
@@ -85,7 +85,7 @@ def _events() -> Iterator[Rule]:
 
 def _ingest() -> Iterator[Rule]:
     yield from _topics(READ, names.INTAKE_PREFIX, names.CLIENTS)
-    # A topic that somebody created with a producer's time stamps is put right within seconds.
+    # ingest corrects a topic that was created with the producer's timestamps, within seconds.
     yield from _topics(ALTER_CONFIGS, names.INTAKE_PREFIX)
     yield from _topics(WRITE, names.RECEIVED, names.REFUSED, names.RETURNED)
     yield from _events()
@@ -148,7 +148,7 @@ def _operator() -> Iterator[Rule]:
 
 
 def _client(client: Tenant) -> Iterator[Rule]:
-    """Write implies Describe. The dot after the name keeps `shop` out of what `shop-2` has."""
+    """Write implies Describe. The dot after the name keeps `shop` from matching `shop-2`."""
     yield from _topics(WRITE, names.intake(client.name))
     own = f"{CLIENT_PREFIX}{client.name}."
     yield Rule("transactional-id", "prefixed", own, WRITE)

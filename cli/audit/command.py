@@ -1,20 +1,20 @@
-"""`sluice audit`: whether every message taken in, and all that came back, has its one fate.
+"""`sluice audit`: checks that every accepted message and all returned mail has exactly one fate.
 
 Reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). The equation:
 received = refused + suppressed + delivered + bounced + expired + cancelled + held + waiting, per
 client, mailing ID and sub-client; besides, final events and first dispatches that a mail id has
-twice. `--settled` says that nothing may be waiting any more: what is missing then is a fault. In
-flight is another number: what a process has handed out for an attempt (`sluice_stream_in_flight`).
+twice. With `--settled`, a message that still waits is a fault. Messages in flight are another
+number: those that a process has handed out for an attempt (`sluice_stream_in_flight`).
 
-On a busy line: the end of what is committed is noted first, then the end of what is written;
-finals count up to the first, tallies up to the second. A message's tally is committed before
-anybody else sees the message, so no final counted here lacks its tally.
+On a busy pipeline, the end of the committed records is noted first, then the end of the written
+records; final events count up to the first, tallies up to the second. A message's tally is
+committed before any other process sees the message, so no final event counted here lacks its tally.
 
 If messages count as waiting and no queue holds any, the events are read again, with the mail ids of
 the tallies: messages that are in no queue are lost (shared/audit/lost.py). If the queues cannot be
-looked at, it says so on standard error, and judges the events alone.
+read, the command says so on standard error and judges the events alone.
 
-Exit codes: 0 it balances, 1 it does not or is not settled, 2 wrong usage, 3 Kafka is unavailable.
+Exit codes: 0 balanced, 1 not balanced or not settled, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cli.answer import Exit, fail, print_json, say
-from cli.audit.queues import look_at_queues
 from cli.audit.shown import returned_lines, summary_lines, table_lines
-from cli.table import terminal_width
-from cli.target import find_kafka, kafka_options
-from cli.terminal import visible_names
+from cli.options import find_kafka, kafka_options
+from cli.queue.reading import look_at_queues
+from cli.terminal import terminal_width, visible_names
 from shared.audit.conservation import (
     SHOWN,
     BookFault,
@@ -139,7 +138,7 @@ class _Reading:
 
 
 class _Books(Struct, frozen=True):
-    """What one reading of the events found."""
+    """The result of one reading of the events."""
 
     report: Report
     unfinished: list[str]  # mail ids without an end, a few; empty unless they are asked for
@@ -155,8 +154,8 @@ def audit(
 ) -> Report:
     """Read mail.events and mail.returned up to their present ends and judge them.
 
-    `returned` None: mail.events only. `look`: looks at the queues, if messages count as waiting;
-    None if that is not possible. Raises PartUnavailable.
+    `returned` None: mail.events only. `look` reads the queues; it is called if messages count as
+    waiting, and returns None if the queues cannot be read. Raises PartUnavailable.
     """
     with EventLog(options, topic) as log:
         found = _read(log, options, settled, returned).report
@@ -217,23 +216,23 @@ def _look(kafka: KafkaSettings) -> QueueLook | None:
     try:
         return look_at_queues(kafka)
     except Unavailable as error:
-        say(f"the queues could not be looked at, only the events are judged: {error}")
+        say(f"the queues could not be read, only the events are judged: {error}")
         return None
 
 
 @click.command(help=_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--settled", is_flag=True, help="Nothing may be waiting any more.")
+@click.option("--settled", is_flag=True, help="A message that still waits is a fault.")
 @click.option(
     "--returned/--no-returned",
     "with_returned",
     default=True,
     show_default=True,
-    help="Check what came back, too: reads mail.returned, 14 days of messages.",
+    help="Check returned mail, too; this reads mail.returned, 14 days of messages.",
 )
 @kafka_options
 def main(*, as_json: bool, settled: bool, with_returned: bool, bootstrap: str, line: str) -> None:
-    """Audit, tell, and end with the exit code."""
+    """Audit, print the report, and end with the exit code."""
     try:
         kafka = find_kafka(bootstrap, line)
         returned = _RETURNED if with_returned else None

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from cli.table import Column, Kind, lay_out
+from cli.terminal import Column, Kind, lay_out
 from shared.audit.conservation import FaultKind, Report
 from shared.audit.returned_report import ReturnedReport, ReturnedRow
 from shared.plurals import counted
@@ -45,7 +45,7 @@ def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
 
 
 def verdict_of(report: Report) -> str:
-    """Whether the books balance, and if they do not only because messages are still under way."""
+    """Say whether the books balance, or fail only because messages are still under way."""
     if report.balanced:
         return "balances"
     if all(fault.kind in _UNDER_WAY for fault in report.faults):
@@ -54,7 +54,7 @@ def verdict_of(report: Report) -> str:
 
 
 def summary_lines(report: Report) -> list[str]:
-    """The verdict with its equation, and what it means if messages are still under way."""
+    """The verdict with its equation, and a hint if messages are still under way."""
     if not report.rows and report.balanced:
         return ["balances: nothing has been received yet"]
     held = f" + {report.held} held" if report.held else ""

@@ -1,14 +1,13 @@
-"""`sluice check`: what the rules say of a message, before it is sent.
+"""`sluice check`: judges messages by the rules before they are sent.
 
-Owns: the command, finding the client, and showing. Does not own: reading what is given
-(files.py), the verdict and its words (verdict.py). Nothing is written anywhere.
-Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong usage (which an unknown
-client and a file that cannot be read are), 3 Kafka is unavailable.
+Owns: the command, finding the client, and the output. Does not own: reading the paths (files.py),
+the verdict and its words (verdict.py). The command writes nothing.
+Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong usage, an unknown client or
+a file that cannot be read, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections import Counter
@@ -26,7 +25,8 @@ from cli.answer import Exit, fail, print_json
 from cli.check.files import FileFault, find_files, read_messages, shown
 from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
 from cli.clients.faults import listed, unknown_client
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import escape_unwritable
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
@@ -62,7 +62,7 @@ class WrongChoice(Exception):
 
 
 class _Asked(Struct, frozen=True):
-    """The options: what the messages are compared with. None: not given."""
+    """The options that the messages are compared with; None if an option is not given."""
 
     client: str
     clients_file: str
@@ -84,8 +84,8 @@ class _Asked(Struct, frozen=True):
     metavar="FILE",
     help="clients.yaml to find the client in, instead of Kafka.",
 )
-@click.option("--envelope-from", "sender", metavar="ADDRESS", help="What MAIL FROM would say.")
-@click.option("--rcpt-to", "recipient", metavar="ADDRESS", help="What RCPT TO would say.")
+@click.option("--envelope-from", "sender", metavar="ADDRESS", help="The address of MAIL FROM.")
+@click.option("--rcpt-to", "recipient", metavar="ADDRESS", help="The address of RCPT TO.")
 @click.option(
     "--code-header",
     default="X-bm-mailing",
@@ -105,8 +105,8 @@ class _Asked(Struct, frozen=True):
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @kafka_options
 def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Judge, tell, and end with the exit code."""
-    _write_anything(as_json)
+    """Judge the messages, print the verdicts, and end with the exit code."""
+    escape_unwritable(as_json)
     asked = _Asked(**options)
     try:
         code_header = _header_name(asked.code_header)
@@ -172,7 +172,7 @@ def _submission(asked: _Asked, client: Client) -> Submission:
 
 
 def _path(given: str | None) -> str:
-    """An envelope address without its brackets; an empty one is the null sender, no absence."""
+    """Return an envelope address without brackets; an empty address is the null sender `<>`."""
     if given is None:
         return ""
     address = shown(given.strip())
@@ -194,7 +194,7 @@ def _tell_json(verdicts: Iterable[Verdict]) -> Counter[bool]:
 
 
 def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
-    """Every rule of a single message; of several what fails, and how many at the end."""
+    """Print every rule for a single message; for several, the broken rules and the totals."""
     console = Console(highlight=False)
     counts: Counter[bool] = Counter()
     first, second = next(verdicts, None), next(verdicts, None)
@@ -228,14 +228,6 @@ def _show(console: Console, rows: Iterable[Row]) -> None:
             line.rstrip()
             console.print(Text.assemble((label.ljust(_MARGIN), style), line), soft_wrap=True)
             label = ""
-
-
-def _write_anything(as_json: bool) -> None:
-    """Let no letter of a message end the command where the terminal's charset lacks it."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The messages that `sluice check` is given: files, folders, mboxes, standard input.
+"""Reads the messages for `sluice check`: files, folders, mboxes, standard input.
 
 Owns: finding and reading them, one after the other. Does not own: judging them.
-A name that ends in .eml is always one message. Another file is an mbox when its name ends in
+A file whose name ends in .eml is one message. Another file is an mbox when its name ends in
 .mbox or it begins with "From " (RFC 4155); a message of an mbox begins after each line that
 begins with "From " and follows an empty line. Quoted lines (">From ") stay as they are.
-Promises: memory holds one message of at most MAX_MESSAGE_BYTES; whatever cannot be read is a
-FileFault, whose text is one line.
+Guarantees: memory holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be
+read raises FileFault, whose text is one line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Message(Struct, frozen=True):
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
-    """The files that these paths mean, a folder being all its .eml files. Raises FileFault."""
+    """Return the files of these paths; a folder stands for its .eml files. Raises FileFault."""
     found: list[str] = []
     for path in paths:
         if path == STANDARD_INPUT:

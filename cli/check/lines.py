@@ -1,24 +1,33 @@
-"""The header lines that a broken rule is about, with their numbers. Pure.
+"""The lines that `sluice check` shows: the header lines of a broken rule, and notes. Pure.
 
-Owns: finding the lines, and making what a client wrote safe to show. Does not own: what counts
-as a header or breaks a rule (shared/mail); names are read here as headers.py reads them, so that
-an odd spelling is found too. Bounded by the length of the header, which scan() bounds.
+Owns: finding the header lines that a rule concerns, with their numbers; making a client's text safe
+to show; notes about faults that break no rule. Does not own: what counts as a header or breaks a
+rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names are read as
+shared/mail/headers.py reads them, so that an odd spelling is found too. scan() bounds the length of
+the header.
+
+Notes concern the Date header, which RFC 5322, 3.6 requires and no rule of Sluice does (a message
+without it is sent unchanged, because a Date added later may break a signature of the client), and
+lines that the SMTP front door refuses but intake from Kafka accepts (deliver fixes their line
+ends).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from msgspec import Struct
 
 from shared.mail.headers import RAW_CHARS
+from shared.smtp.content import MAX_TEXT_LINE_BYTES, has_longer_line, has_only_crlf
 
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _NOT_IN_NAMES: Final = bytes({*range(256)} - {*range(0x21, 0x7F)})
 _CODE_RULE: Final = "R8"
-# R9 to R11 compare the envelope sender with From, or have only From to go by.
+# R9 to R11 compare the envelope sender with From, or use From alone.
 _HEADERS: Final[dict[str, tuple[bytes, ...]]] = {
     "R2": (b"message-id",),
     "R3": (b"to",),
@@ -32,6 +41,9 @@ _HEADERS: Final[dict[str, tuple[bytes, ...]]] = {
     "R12": (b"return-path",),
 }
 _NOT_ALLOWED: Final = frozenset({"R5", "R12"})
+_NAME: Final = b"date"
+_CONSEQUENCE: Final = "it is sent unchanged, and receivers may treat it as spam"
+_CRLF_BYTES = 2
 
 
 class HeaderLine(Struct, frozen=True):
@@ -39,11 +51,11 @@ class HeaderLine(Struct, frozen=True):
 
     number: int
     name: bytes
-    text: str  # cut to RAW_LETTERS
+    text: str  # cut to RAW_CHARS
 
 
 def header_lines(head: bytes) -> list[HeaderLine]:
-    """The headers in these bytes, which are a message's up to the end of its header."""
+    """Return the headers in `head`, the bytes of a message up to the end of its header."""
     return [
         HeaderLine(number, name.translate(None, _NOT_IN_NAMES).lower(), _cut(octets))
         for number, octets in _unfolded(head)
@@ -58,7 +70,7 @@ def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[
 
 
 def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
-    """The text of the line to fix, the second one of a doubled header; "" if there is none."""
+    """The text of the line to fix, the second line of a doubled header; "" without a line."""
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED
@@ -66,7 +78,7 @@ def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with everything written out that a terminal would obey or not show."""
+    """Return the text with unprintable characters escaped; a tab becomes a space."""
     return "".join(
         letter if letter.isprintable() else " " if letter == "\t" else repr(letter)[1:-1]
         for letter in text
@@ -90,3 +102,60 @@ def _cut(octets: bytes) -> str:
     text = octets[: 4 * RAW_CHARS].decode("utf-8", "backslashreplace").rstrip()
     whole = len(octets) <= 4 * RAW_CHARS and len(text) <= RAW_CHARS
     return text if whole else text[: RAW_CHARS - 1] + "…"
+
+
+def notes_for_date(lines: Sequence[HeaderLine]) -> Iterator[str]:
+    """The fault of the Date of a message, from the lines of its header."""
+    found = [line.text.partition(":")[2].strip() for line in lines if line.name == _NAME]
+    if not found:
+        yield (
+            f"no Date header (RFC 5322, 3.6 requires it): {_CONSEQUENCE}; add the time at which"
+            " the message was completed, before you sign it"
+        )
+    elif len(found) > 1:
+        yield f"{len(found)} Date headers (RFC 5322, 3.6 allows one): {_CONSEQUENCE}; keep one"
+    elif not _is_date(found[0]):
+        yield (
+            f"the Date '{printable(found[0])}' is no date (RFC 5322, 3.3): {_CONSEQUENCE}; write it"
+            " as in Thu, 24 Dec 2026 08:00:00 +0100"
+        )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        parsedate_to_datetime(text)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return False
+    return True
+
+
+def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
+    """Yield why the front door would refuse these bytes although they break no rule.
+
+    Lines that all end with LF are no reason: an SMTP client sends them with CRLF.
+    """
+    if b"\r" in content and not has_only_crlf(content):
+        yield (
+            "by SMTP it is refused (550 5.6.0): not every line ends with CRLF; write one kind of"
+            " line end throughout"
+        )
+    found = _longest_line(content)
+    if found is not None:
+        number, size_bytes = found
+        yield (
+            f"by SMTP it is refused (550 5.6.0): line {first_line - 1 + number} has {size_bytes}"
+            f" octets, {MAX_TEXT_LINE_BYTES - _CRLF_BYTES} are allowed (RFC 5321, 4.5.3.1.6);"
+            " fold a header, encode text as quoted-printable or base64"
+        )
+
+
+def _longest_line(content: bytes) -> tuple[int, int] | None:
+    """The first line that is too long: its number from 1, and its octets without its end."""
+    if not has_longer_line(content, MAX_TEXT_LINE_BYTES - 1):
+        return None
+    most = MAX_TEXT_LINE_BYTES - _CRLF_BYTES
+    for number, line in enumerate(content.split(b"\n"), 1):
+        size_bytes = len(line.removesuffix(b"\r"))
+        if size_bytes > most:
+            return number, size_bytes
+    return None

@@ -1,7 +1,7 @@
 """Judges one message for `sluice check`, and words the verdict. Pure.
 
 Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
-reasons and how to fix a breach (shared/submission/rules.py), which are those of validate.
+reasons and their fixes (shared/submission/rules.py), which are those of validate.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cli.check.files import Message
-from cli.check.lines import HeaderLine, header_lines, line_to_fix, lines_meant, printable
-from cli.check.notes import notes_for_date, notes_for_smtp
+from cli.check.lines import (
+    HeaderLine,
+    header_lines,
+    line_to_fix,
+    lines_meant,
+    notes_for_date,
+    notes_for_smtp,
+    printable,
+)
 from shared.mail.headers import CODE_HEADER, Defect, scan, scan_normal_form
 from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.submission.checks import case_of
@@ -80,8 +87,8 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
 
 
 def as_document(verdict: Verdict) -> dict[str, Any]:
-    """The verdict for programs: all twelve rules, `unreadable` where the message is, and `notes`
-    where there are any.
+    """Return the verdict as JSON: all twelve rules, `unreadable` if the message cannot be read, and
+    `notes` if there are any.
     """
     names = [rule.id for rule in RULES]
     if UNREADABLE in verdict.broken:

@@ -1,9 +1,9 @@
-"""`sluice clients check`: whether a client's sending domain is delegated as it has to be.
+"""`sluice clients check`: checks that a client's sending domain is delegated correctly.
 
-Owns: the command, what the installation expects, and showing. Does not own: what is well and what
-is not (shared/mailauth/delegation.py), asking the DNS (dns.py). Nothing is written.
-Exit codes: 0 all is well (a warning is), 1 there is a fault, 2 wrong usage (which an unknown client
-is), 3 the DNS or Kafka is unavailable and no fault is known.
+Owns: the command, the values that the installation expects, and the output. Does not own: the
+judgement (shared/mailauth/delegation.py), the look-ups (dns.py). The command writes nothing.
+Exit codes: 0 no fault (warnings are allowed), 1 a fault, 2 wrong usage or an unknown client, 3 the
+DNS or Kafka is unavailable and no fault is known.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ from cli.answer import Exit, fail, print_json, say
 from cli.check.command import WrongChoice, choose
 from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
-from cli.clients.given import read_clients
-from cli.clients.names_in_settings import judge_lane, judge_pool
-from cli.config.service_settings import ServiceConfigError, ask_service
-from cli.dns_options import dns_options
-from cli.target import find_kafka, kafka_options
+from cli.clients.given import judge_lane, judge_pool, read_clients
+from cli.config.command import ServiceConfigError, ask_service
+from cli.options import dns_options, find_kafka, kafka_options
 from shared.mail.domains import normalise
 from shared.mailauth.delegation import Expected, Finding, Judgement, judge_delegation
 from shared.mailauth.dkim_record import public_key_of
@@ -49,7 +47,7 @@ _COLOURS: Final = {
     Judgement.AWAY: "magenta",
 }
 _MARGIN: Final = " " * 9
-_HELP: Final = """Look in the DNS whether a client's sending domain is delegated as it has to be.
+_HELP: Final = """Check in the DNS that a client's sending domain is delegated correctly.
 
 MX, SPF, DKIM and DMARC are judged; each fault is shown with the record that fixes it. An option
 that is not given is taken from the settings:
@@ -65,8 +63,8 @@ Example:
 
 \b
 Exit codes:
-  0  all is well
-  1  there is a fault
+  0  no fault
+  1  a fault
   2  wrong usage
   3  the DNS or Kafka is unavailable
 """
@@ -128,7 +126,7 @@ class _Asked(Struct, frozen=True):
 @kafka_options
 @answering
 def check(name: str, as_json: bool, **options: Any) -> None:
-    """Find the client, ask, tell, and end with the exit code."""
+    """Find the client, ask the DNS, print the findings, and end with the exit code."""
     asked = _Asked(**options)
     try:
         client = _find(name, asked)
@@ -210,7 +208,7 @@ def _selector(given: str) -> str:
 
 
 def _public_key(given: str, of_settings: str) -> tuple[str, str]:
-    """The k= and p= of the installation's key; p= is "" where no key can be read here."""
+    """The k= and p= of the installation's key; p= is "" if no key can be read here."""
     if given:
         return _load_key(given, "--dkim-key")
     if not of_settings:

@@ -1,10 +1,9 @@
-"""`sluice clients`: the registry of clients, as clients.yaml wants it and as it is.
+"""`sluice clients`: shows the registry of clients, compares it with clients.yaml, and changes it.
 
-Owns: the commands but `credentials`, `check` and those of removing.py. Does not own: judging the
-file (shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it
-(publish.py).
-Exit codes: 1 when `diff` finds a difference, 2 for a wrong file and for a NAME that is not
-registered, 3 when Kafka is unavailable.
+Owns: the commands except `credentials`, `check` and those of removing.py. Does not own: judging the
+file (shared/registry/file/clients_file.py), planning a change (shared/registry/store/changes.py),
+writing it (shared/registry/store/publish.py). Exit codes: 1 `diff` finds a difference, 2 a faulty
+file or a NAME that is not registered, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from cli.answer import Exit, fail, print_json, say
 from cli.clients import credentials
 from cli.clients.check import check
 from cli.clients.faults import answering, unknown_client
-from cli.clients.given import read_clients
-from cli.clients.names_in_settings import lane_warnings, pool_faults
+from cli.clients.given import lane_warnings, pool_faults, read_clients
 from cli.clients.removing import (
     forget,
     make_removal,
@@ -34,8 +32,8 @@ from cli.clients.removing import (
     removed_lines,
     restore,
 )
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.schema import page as schema_page
@@ -66,7 +64,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 @click.group(help="Register clients, and look at those registered.", cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 main.add_command(credentials.main, "credentials")
@@ -129,7 +127,7 @@ def apply(  # noqa: PLR0913, PLR0917 - the options of a command
 @kafka_options
 @answering
 def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
-    """Show what apply would change; exit code 1 when it would."""
+    """Show what apply would change; exit code 1 if there is a difference."""
     wanted = read_clients(path)
     loaded = load_all(find_kafka(bootstrap, line))
     require_free_names(wanted, loaded.removed, now_ms())
@@ -158,11 +156,13 @@ def same_as(wanted: Sequence[Client]) -> str:
     if not wanted:
         return "the file has no clients"
     verb = "is" if len(wanted) == 1 else "are"
-    return f"{counted(len(wanted), 'client')} of the file {verb} registered as the file has it"
+    return f"{counted(len(wanted), 'client')} of the file {verb} registered as in the file"
 
 
 @main.command("list")
-@click.option("--removed", "is_removed", is_flag=True, help="Those that can be restored.")
+@click.option(
+    "--removed", "is_removed", is_flag=True, help="List removed clients that can be restored."
+)
 @_json
 @kafka_options
 @answering
@@ -218,7 +218,7 @@ def list_lines(clients: Sequence[Client], width: int) -> list[str]:
 @kafka_options
 @answering
 def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Show one client, as clients.yaml would have it."""
+    """Show one client in the form of clients.yaml."""
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:
@@ -229,7 +229,7 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     shown = _shown(client)
     text = yaml.safe_dump({"clients": [shown]}, sort_keys=False, allow_unicode=True)
     click.echo(text, nl=False)
-    if client.credentials:  # a comment, so that what is shown can be applied
+    if client.credentials:  # a comment, so that `apply` accepts the output
         click.echo(f"# credentials: {credentials.summary(client.credentials)}")
 
 
@@ -240,7 +240,7 @@ def schema() -> None:
 
 
 def _shown(client: Client) -> Any:
-    """Every field of clients.yaml, defaults too; keys are shown nowhere."""
+    """Return every field of clients.yaml, including defaults; keys are never shown."""
     hidden = ("credentials", "removal")
     fields = [field for field in client.__struct_fields__ if field not in hidden]
     return msgspec.to_builtins({field: getattr(client, field) for field in fields})

@@ -1,9 +1,9 @@
 """`sluice clients credentials`: the passwords with which clients log in to the front door.
 
 Owns: the commands. Does not own: how a password becomes keys (shared/registry/credentials.py).
-A generated password is printed once and kept nowhere; running services follow within a second.
-Exit codes: 1 when there is nothing to drop, 2 when NAME is not registered and for a password that
-cannot be one, 3 when Kafka is unavailable.
+A generated password is printed once and not stored; running services follow within a second.
+Exit codes: 1 there is no old password to drop, 2 NAME is not registered or the password is not
+valid, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from cli.answer import Exit, fail, print_json
 from cli.clients.faults import answering, unknown_client
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.credentials import (
@@ -47,7 +47,7 @@ _stdin = click.option(
 
 @click.group(help="The passwords with which clients log in to the SMTP front door.", cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
@@ -99,7 +99,7 @@ def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 @kafka_options
 @answering
 def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Say how many passwords a client has and since when; keys are shown nowhere."""
+    """Say how many passwords a client has and since when; keys are never shown."""
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:
@@ -112,7 +112,7 @@ def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> Non
 
 
 def summary(credentials: Sequence[Credential]) -> str:
-    """How many there are and when the newest was set: `1, set 2026-11-24` (UTC)."""
+    """Return the number of credentials and the UTC date of the newest: `1, set 2026-11-24`."""
     return f"{len(credentials)}, set {_day(credentials[0])}" if credentials else "0"
 
 
@@ -122,7 +122,7 @@ def _day(credential: Credential) -> str:
 
 def _read_password(as_json: bool) -> str:
     """The first line of standard input."""
-    # Bytes, so that the locale has no say. One more than is allowed is read, and the line end.
+    # Bytes, whatever the locale: one more than is allowed, and the line end.
     raw = sys.stdin.buffer.readline(MAX_PASSWORD_OCTETS + 3)
     try:
         text = prepare(raw.removesuffix(b"\n").removesuffix(b"\r").decode(), MAX_PASSWORD_OCTETS)
@@ -156,7 +156,7 @@ class _Edited(Struct, frozen=True):
 def _edit(
     kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
 ) -> _Edited:
-    """Change a client's credentials by `edit`; repeat it if somebody else changed them first."""
+    """Change a client's credentials by `edit`; repeat if another command changed them first."""
     seen: Credentials | None = None
     made: Credentials = ()
 

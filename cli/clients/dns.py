@@ -1,8 +1,9 @@
 """Look-ups for `sluice clients check`: dnspython's answers as the rows that the judges take.
 
 Owns: which server is asked, the time for all look-ups, each question asked once. Does not own:
-what an answer means (shared/mailauth/delegation.py). Promises: never raises; a SERVFAIL, a refusal
-and a time-out are Away, a name that does not exist and one without such records are empty Rows.
+what an answer means (shared/mailauth/delegation.py). Guarantees: a look-up never raises; SERVFAIL,
+a refusal and a time-out are Away; a name that does not exist and a name without such records are
+empty Rows.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from shared.mailauth.spf.evaluation import Away, Rows
 from shared.runtime.deadline import Deadline
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
-_EACH_S: Final = 5.0  # one question over all servers and tries
-_PAYLOAD_OCTETS: Final = 1232  # what passes unfragmented everywhere; longer answers come by TCP
+_EACH_S: Final = 5.0  # one question, including all servers and retries
+_PAYLOAD_OCTETS: Final = 1232  # passes unfragmented on every path; longer answers come by TCP
 
 
 class ResolverError(ValueError):
@@ -28,7 +29,7 @@ class ResolverError(ValueError):
 
 
 class DnsLookUps:
-    """Asks one server, or the system's, within one time."""
+    """Asks one server, or those of the system, with one deadline for all questions."""
 
     def __init__(self, server: str, deadline: Deadline) -> None:
         self._deadline = deadline

@@ -1,9 +1,9 @@
-"""What every command says of faults: in lines, as JSON, by the exit code; and of unknown names.
+"""Turns the faults of a command into lines, JSON and an exit code, and refuses unknown names.
 
-Of an unknown client or other name it is one sentence, with the closest name, and exit code 2. A
-removed client that is kept is known, as its mail and its months are asked for. So is, in commands
-on what has happened (events, billing), a name of which anything is found, however long ago its
-client was forgotten.
+An unknown client or other name gives one sentence, with the closest name, and exit code 2. A
+removed client that is kept counts as known, because operators ask for its mail and its months.
+Commands about the past (events, billing) also accept a name for which they find anything, however
+long ago the client was forgotten.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             if as_json:
                 print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
             sys.exit(Exit.USAGE_ERROR)
-        except click.UsageError as error:  # of a value: click's own come before the command runs
+        except (
+            click.UsageError
+        ) as error:  # raised for a value; click's own errors come before the command runs
             fail(error.format_message(), Exit.USAGE_ERROR, as_json)
         except UsageError as error:
             fail(str(error), Exit.USAGE_ERROR, as_json)
@@ -54,7 +56,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_client(name: str, known: Collection[str]) -> str:
-    """Say that no client of this name is registered, and which are."""
+    """Say that no client of this name is registered, and list the registered ones."""
     return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
 
 
@@ -69,7 +71,7 @@ def require_known(kafka: KafkaSettings, name: str) -> None:
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """Say that there is nothing of this name, such as a lane, and what there is."""
+    """Say that nothing of the kind `what`, such as a lane, has this name; list the known names."""
     return f"no {what} {shown(name)!r} is known; {_instead(name, known)}"
 
 

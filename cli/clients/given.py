@@ -1,18 +1,35 @@
-"""Reads a clients.yaml that a command was given; - is standard input."""
+"""Reads the clients.yaml of a command, and compares the lanes and pools in it with the settings.
+
+Owns: the words about lanes and pools that are not configured. Does not own: what happens to such
+mail: validate sends it by the lane `default`, deliver defers it.
+
+The settings are those that this command sees; those of the services may differ. If they have no
+pools, the pool of a client cannot be judged here, which is a warning; if they have pools, an
+unknown name is an error.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import click
 
+from cli.config.command import ServiceConfigError, ask_service
+from shared.mailauth.delegation import Finding, Judgement
 from shared.registry.client import Client
 from shared.registry.file.clients_file import parse_clients_yaml
 
+LANES: Final = "validate.lanes"
+DEFAULT_LANE: Final = "default"
+POOLS: Final = "deliver.pools"
+DEFAULT_POOL: Final = "default"
+
 
 def read_clients(path: Path, option: str = "-f") -> list[Client]:
-    """The clients in a file. Raises RegistryError, click.UsageError."""
+    """Return the clients in a file; - is standard input. Raises RegistryError, click.UsageError."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except OSError as error:
@@ -20,3 +37,92 @@ def read_clients(path: Path, option: str = "-f") -> list[Client]:
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{option} {path}: not UTF-8 ({error})") from None
     return parse_clients_yaml(text, "standard input" if str(path) == "-" else str(path))
+
+
+def known_lanes() -> frozenset[str]:
+    """The lanes of validate's settings. Raises ServiceConfigError."""
+    rows = {row.key: row.value for row in ask_service("validate")}
+    return frozenset((DEFAULT_LANE, *rows[LANES]))
+
+
+def expected_lane(known: Iterable[str]) -> str:
+    """The lanes that a client may have, for people."""
+    return f"one of {', '.join(sorted(known))} ({LANES})"
+
+
+def found_lane(lane: str) -> str:
+    """The sentence about a lane that is not configured."""
+    return f"lane {lane} is not configured; its mail goes by the lane {DEFAULT_LANE}"
+
+
+def lane_warnings(clients: Iterable[Client]) -> list[str]:
+    """One line per client whose lane is not configured; services are asked only if needed."""
+    named = [client for client in clients if client.lane]
+    if not named:
+        return []
+    try:
+        known = known_lanes()
+    except ServiceConfigError as error:
+        return [f"the lanes of clients were not checked: {'; '.join(error.lines)}"]
+    return [
+        f"{client.name}: {found_lane(client.lane)}; it may be {expected_lane(known)}"
+        for client in named
+        if client.lane not in known
+    ]
+
+
+def judge_lane(client: Client) -> list[Finding]:
+    """Judge whether a client's lane is configured; return nothing for a client without a lane."""
+    if not client.lane:
+        return []
+    known = known_lanes()
+    expected = expected_lane(known)
+    if client.lane in known:
+        return [Finding("lane", Judgement.OK, f"lane {client.lane}", expected)]
+    return [Finding("lane", Judgement.WARNING, found_lane(client.lane), expected)]
+
+
+def known_pools() -> frozenset[str]:
+    """Return the pools of deliver's settings; empty if the only pool is `default`.
+
+    Raises ServiceConfigError.
+    """
+    rows = {row.key: row.value for row in ask_service("deliver")}
+    found = rows[POOLS]
+    return frozenset((DEFAULT_POOL, *found)) if found else frozenset()
+
+
+def pool_faults(clients: Iterable[Client]) -> tuple[list[str], list[str]]:
+    """Errors and warnings about the pools of clients, one line each."""
+    named = [client for client in clients if client.pool not in ("", DEFAULT_POOL)]
+    if not named:
+        return [], []
+    try:
+        known = known_pools()
+    except ServiceConfigError as error:
+        return [], [f"the pools of clients were not checked: {'; '.join(error.lines)}"]
+    lines = [f"{one.name}: {found_pool(one.pool, known)}" for one in named if one.pool not in known]
+    return (lines, []) if known else ([], lines)
+
+
+def found_pool(pool: str, known: Iterable[str]) -> str:
+    """The sentence about a pool that is not configured."""
+    names = ", ".join(sorted(known))
+    if not names:
+        return (
+            f"pool {pool} is not configured in the settings of this command, which have no"
+            f" {POOLS}: its mail is deferred unless those of deliver have the pool"
+        )
+    return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"
+
+
+def judge_pool(client: Client) -> list[Finding]:
+    """Judge whether a client's pool is configured; return nothing for a client without a pool."""
+    if client.pool in ("", DEFAULT_POOL):
+        return []
+    known = known_pools()
+    expected = f"one of {', '.join(sorted(known))} ({POOLS})" if known else POOLS
+    if client.pool in known:
+        return [Finding("pool", Judgement.OK, f"pool {client.pool}", expected)]
+    judgement = Judgement.FAULT if known else Judgement.WARNING
+    return [Finding("pool", judgement, found_pool(client.pool, known), expected)]

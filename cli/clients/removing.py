@@ -1,9 +1,9 @@
-"""`sluice clients remove`, `restore` and `forget`: what becomes of a client and of its mail.
+"""`sluice clients remove`, `restore` and `forget`: removes clients, with a choice for their mail.
 
 Owns: the commands, asking for the choice at a terminal, the table of removed clients. Does not own:
-what each changes (shared/registry/store/removing.py), writing it (publish.py).
-Exit codes: 1 when the client was not removed, 2 for wrong use, which an unknown client is,
-and for a client that cannot be removed or restored now, 3 when Kafka is unavailable.
+planning the changes (shared/registry/store/removing.py), writing them (publish.py beside it).
+Exit codes: 1 no removed client of this name is kept; 2 wrong usage, an unknown client, or a client
+that cannot be removed or restored now; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from cli.answer import Exit, fail, print_json
 from cli.clients import credentials
 from cli.clients.faults import answering, unknown_client
 from cli.control.options import author_of, authored
-from cli.control.planning import duration_s
 from cli.control.topic import read_orders
-from cli.table import Column, Kind, lay_out
-from cli.target import find_kafka, kafka_options
+from cli.options import duration_s, find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out
 from shared.registry.client import Client
 from shared.registry.removal import (
     DAY_MS,
@@ -40,16 +39,16 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MEANINGS: Final = {
-    MailChoice.HOLD: "its mail waits, for at most as long as it would without you",
-    MailChoice.REFUSE: "its mail that waits ends, without an attempt",
-    MailChoice.DELIVER: "its mail that was accepted is sent",
+    MailChoice.HOLD: "its mail waits, and expires at the same time as without the removal",
+    MailChoice.REFUSE: "its waiting mail ends without an attempt",
+    MailChoice.DELIVER: "its accepted mail is sent",
 }
 _DONE: Final = {
     MailChoice.HOLD: "its mail is held",
     MailChoice.REFUSE: "its mail is refused",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
-# By value: of an enumeration click would take the names.
+# The values, because click would take the names of an enumeration.
 _CHOICE: Final = click.Choice([each.value for each in MailChoice])
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -128,8 +127,8 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """Remove a client: it submits no more, and its mail is held, refused or sent, as you say.
 
-    Its record is kept for a while, so that `restore` brings it back as it was. For a client that
-    was removed already, this changes the choice. Its intake topic stays.
+    The record of the client is kept for a while: until then `restore` registers it again as it was.
+    For a client that was removed already, the command changes the choice. The intake topic stays.
     """
     kafka = find_kafka(bootstrap, line)
     found = load_all(kafka)

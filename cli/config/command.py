@@ -1,22 +1,151 @@
-"""`sluice config show`: every setting of every service, its value and where it came from."""
+"""`sluice config show`: every setting of every service, its value and its origin.
+
+Owns: asking the services for their settings. Commands import no service, so each service answers
+for itself: `python -m services.<name> config --json` is run.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import click
+import msgspec
+from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json, say
-from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services, in_lines_of
+from cli.stack.paths import SERVICES, base_environment, module_of
 from cli.stack.state import environment_of
 from shared.runtime.errors import Unavailable
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
+from shared.settings.describe import Row, in_lines
+from shared.settings.sections import SECTIONS
+
+_TIMEOUT_S: Final = 120.0
+
+
+class SharedRow(Struct, frozen=True):
+    """A row and the services that have it."""
+
+    row: Row
+    services: tuple[str, ...]
+
+
+class ServiceConfigError(RuntimeError):
+    """A service could not show its settings; `lines`: its error output."""
+
+    def __init__(self, lines: tuple[str, ...], exit_code: int) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.exit_code = exit_code
+
+
+def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
+    """Return every service's rows, merged and in the order of the sections.
+
+    `environs`: the environment of each service, and of other processes of a pipeline, by name; the
+    default is the environment of this process. Raises ServiceConfigError with the error output of
+    every process that failed.
+    """
+    environs = environs or dict.fromkeys(SERVICES, os.environ)
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        answers = list(pool.map(lambda name: _ask(name, environs[name]), environs))
+    faults = [answer for answer in answers if answer.returncode != 0]
+    if faults:
+        said = [line for answer in faults for line in _said(answer)]
+        raise ServiceConfigError(tuple(dict.fromkeys(said)), faults[0].returncode)
+    read = [msgspec.json.decode(answer.stdout, type=list[Row]) for answer in answers]
+    return merge(dict(zip(environs, read, strict=True)))
+
+
+def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
+    """Return the rows of one service. Raises ServiceConfigError with the output of the service."""
+    answer = _ask(name, os.environ if environ is None else environ)
+    if answer.returncode != 0:
+        raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
+    return msgspec.json.decode(answer.stdout, type=list[Row])
+
+
+def ask_module(*command: str) -> str:
+    """Return the output of a service's command. Raises ServiceConfigError with its error output."""
+    answer = _asked(command, os.environ, f"{command[0]} did not answer")
+    if answer.returncode != 0:
+        raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
+    return str(answer.stdout)
+
+
+def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
+    """Merge equal rows of several services into one."""
+    readers: dict[bytes, tuple[Row, list[str]]] = {}
+    for service, own in rows.items():
+        for row in own:
+            alike = msgspec.json.encode(row, order="sorted")
+            readers.setdefault(alike, (row, []))[1].append(service)
+    order = {section: index for index, section in enumerate(SECTIONS)}
+    merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
+    # Rows that differ between services are listed together, in the place of the first service.
+    keys = list(dict.fromkeys(shared.row.key for shared in merged))
+    places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
+    merged.sort(key=lambda shared: places[shared.row.key])
+    return merged
+
+
+def in_lines_of(rows: Sequence[SharedRow]) -> list[str]:
+    """Return a line per row for people; it names the services if their values differ."""
+    number = Counter(shared.row.key for shared in rows)
+    return in_lines(
+        [
+            structs.replace(shared.row, origin=f"{shared.row.origin}; {', '.join(shared.services)}")
+            if number[shared.row.key] > 1
+            else shared.row
+            for shared in rows
+        ]
+    )
+
+
+def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
+    """The lines of a service, without the name with which each line of a command begins."""
+    return [line.removeprefix("sluice: ") for line in answer.stderr.splitlines()]
+
+
+def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
+    command = (module_of(service), "config", "--json")
+    return _asked(command, environ, f"{service} did not show its settings")
+
+
+def _asked(
+    command: Sequence[str], environ: Mapping[str, str], late: str
+) -> subprocess.CompletedProcess[Any]:
+    """Run a module with its arguments. `late`: the error text if the module takes too long."""
+    words = [sys.executable, "-m", *command]
+    try:
+        return _run(words, environ)
+    except subprocess.TimeoutExpired:
+        said = f"{late} within {_TIMEOUT_S:.0f} s; try again"
+        return subprocess.CompletedProcess(words, Exit.PART_UNAVAILABLE, "", said)
+
+
+def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
+    return subprocess.run(
+        command,
+        env={**environ, **base_environment()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
 
 
 @click.group(help="Look at the settings.", cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 @main.command()
@@ -25,9 +154,8 @@ def main() -> None:
 def show(as_json: bool, name: str) -> None:
     """Show each key, its value and its origin; secrets are masked.
 
-    What processes read differently is shown once for each value, with their names: the API runs
-    with the settings of validate, for example. Without --state these are the settings that a
-    service started here would use.
+    If processes have different values of a key, each value is shown with the names of the
+    processes. Without --state, the settings are those that a service started here would use.
     """
     try:
         rows = ask_services(environment_of(name) if name else None)

@@ -1,45 +1,76 @@
 """`sluice cancel`: ends a message that waits, without an attempt.
 
-It writes an order on the mail id. The deliver process that holds the message, or reads it next,
-ends it with one `cancelled` event; an attempt that has begun is finished and wins. Once the event
-is there, the order is deleted: the event keeps its author and reason. A second cancellation changes
-nothing.
+The command writes an order on the mail id. The deliver process that holds the message, or reads it
+next, ends it with one `cancelled` event; an attempt that has begun is finished and wins. When the
+event exists, the order is deleted: the event keeps its author and reason. A second cancellation
+changes nothing.
 
 Exit codes: 0 cancelled, or recorded and nothing will be sent; 1 the message has ended otherwise;
-2 wrong use; 3 without Kafka.
+2 wrong usage; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any, Final
 
 import click
-from msgspec import structs
+from msgspec import Struct, structs
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.control.message_events import Answer, Cancellation, judge
 from cli.control.options import author_of, authored
-from cli.control.output import at, recorded_line
-from cli.control.planning import DEFAULT_FOR, duration_s
-from cli.control.topic import read_orders, write_orders
-from cli.target import find_kafka, kafka_options
+from cli.control.orders import at, recorded_line
+from cli.control.topic import DEFAULT_FOR, read_orders, write_orders
+from cli.options import duration_s, find_kafka, kafka_options
 from shared.events.finding import Read
 from shared.events.log import Reading, Span
-from shared.events.stories import Wanted
+from shared.events.stories import WAITING, Story, Wanted, stories
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
-from shared.topics.records import Event
+from shared.topics.records import Event, EventType
 
 READ_S: Final = 60.0
 _LOOK_S: Final = 0.5
 _MARGIN_MS: Final = 60_000
+
+
+class Answer(StrEnum):
+    """The state of the message after the order."""
+
+    CANCELLED = "cancelled"
+    # The message has another final event: it ended before the order, or an attempt had begun.
+    ENDED = "ended"
+    # Nothing will be sent; the event comes when the message is read from its queue.
+    RECORDED = "recorded"
+
+
+class Cancellation(Struct, frozen=True):
+    """The answer, the state of the message, and when it is read if it waits (0: not known)."""
+
+    mail_id: str
+    answer: Answer
+    state: str
+    due_at_ms: int = 0
+    has_events: bool = True
+
+
+def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
+    """Judge a cancellation by the events; a message without events may not be tried yet."""
+    found: Story | None = next(iter(stories(events)), None)
+    if found is None or found.state == WAITING:
+        due_ms = found.next_attempt_at_ms if found is not None else 0
+        return Cancellation(mail_id, Answer.RECORDED, WAITING, due_ms, found is not None)
+    if found.state == EventType.CANCELLED:
+        return Cancellation(mail_id, Answer.CANCELLED, found.state)
+    return Cancellation(mail_id, Answer.ENDED, found.state)
 
 
 @click.command()
@@ -79,7 +110,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
         else:
             say(f"recorded before: {recorded_line(order)}")
         found = _wait(kafka, order, known, rest["wait_s"])
-    if not looked.is_complete:  # then it may have events
+    if not looked.is_complete:  # the message may have events that were not read
         say(f"not all events were read in {READ_S:g} s")
         found = structs.replace(found, has_events=True)
     if as_json:
@@ -127,7 +158,7 @@ def _events(kafka: KafkaSettings, mail_id: str, since_ms: int) -> Read:
 
 
 def sentence(found: Cancellation) -> str:
-    """What has become of the message, and of the order."""
+    """Return the sentence about the message and the order."""
     match found.answer:
         case Answer.CANCELLED:
             return f"{found.mail_id}: cancelled"
@@ -136,9 +167,9 @@ def sentence(found: Cancellation) -> str:
         case Answer.RECORDED:
             if not found.has_events:
                 return (
-                    f"{found.mail_id}: recorded, but no event of such a message was found: it has"
-                    " had none yet, or there is no message with this id; it ends as cancelled if"
-                    " it is ever read"
+                    f"{found.mail_id}: recorded, but no event of this message was found: it has no"
+                    " event yet, or no message has this id; if it is ever read, it ends as"
+                    " cancelled"
                 )
             when = f" at {at(found.due_at_ms)} or before" if found.due_at_ms else ""
             return (

@@ -1,10 +1,11 @@
-"""Refuses an order on what no mail can have: a client, lane or provider that there is not.
+"""Refuses an order for a client, lane or provider that does not exist.
 
-A slip of the finger would stop nothing, and nobody would notice.
+Such an order, given by a typing error, would stop nothing, and nobody would notice.
 
-Owns: what is asked of whom. Clients are those of the registry; lanes have a topic in Kafka;
-providers are those of deliver's rules, which deliver's own command lists. Guarantees: what cannot
-be asked is said and not checked, as the order may be urgent. Domains and sites cannot be checked.
+Owns: the source of each check. Clients are those of the registry; lanes have a topic in Kafka;
+providers are those of deliver's rules, which deliver's own command lists. If a source does not
+answer, the command says so and accepts the name, because the order may be urgent. Domains and sites
+cannot be checked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from cli.answer import say
 from cli.clients.faults import unknown, unknown_client
-from cli.config.service_settings import ServiceConfigError, ask_module
+from cli.config.command import ServiceConfigError, ask_module
 from shared.registry.client import Client
 from shared.registry.store.view import load_known
 from shared.runtime.errors import PartUnavailable
@@ -55,7 +56,7 @@ def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -
 def check_client(
     clients: dict[str, Client], name: str, mailing: str = "", sub_client: str = ""
 ) -> None:
-    """Refuse what no message can have; mail of a removed client may still wait."""
+    """Refuse an unknown client, mailing ID or sub-client; mail of removed clients may wait."""
     found = clients.get(name)
     if found is None:
         raise click.UsageError(unknown_client(name, clients))
@@ -68,7 +69,7 @@ def check_client(
 
 def _check_lane(name: str, known: list[str]) -> None:
     if not known:
-        say("the lane was not checked: no lane has a topic in Kafka, or none may be seen")
+        say("the lane was not checked: no lane has a topic in Kafka that this login may see")
     elif name not in known:
         raise click.UsageError(f"--lane: {unknown('lane', name, known)}")
 
@@ -93,7 +94,5 @@ def _check_provider(name: str, bootstrap: str, line: str) -> None:
         say(f"the provider was not checked: {'; '.join(error.lines)}")
         return
     if name not in found.providers:
-        origin = f"these are those of {found.origin}"
-        raise click.UsageError(
-            f"--provider: {unknown('provider', name, found.providers)}; {origin}"
-        )
+        sentence = unknown("provider", name, found.providers)
+        raise click.UsageError(f"--provider: {sentence}; the providers are those of {found.origin}")

@@ -8,16 +8,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cli.control.planning import duration_s
-from cli.domains import require_domain
-from cli.target import kafka_options
+from cli.options import duration_s, kafka_options, require_domain
 from shared.settings.addresses import target_fault
 from shared.topics.control import MAX_TEXT_CHARS, Scope
 from shared.topics.names import is_client_name
 
-# An order for years is a slip of the finger; one that is meant has --until-resumed.
+# A longer time is taken for a typing error; --until-resumed gives an order without an end.
 MAX_FOR_S: Final = 366 * 86_400
-WHY: Final = "Why; it is in the events."
+WHY: Final = "The reason; the events name it."
 F = TypeVar("F", bound=Callable[..., Any])
 _SCOPE: Final = (
     ("client", "Mail of this client."),
@@ -49,7 +47,6 @@ def authored(command: F, why: str = WHY) -> F:
 
 
 def author_of(name: str) -> str:
-    """Return the author of the order."""
     if name:
         return name[:MAX_TEXT_CHARS]
     try:

@@ -1,16 +1,80 @@
-"""`sluice orders`: the orders of operators in force."""
+"""`sluice orders`: the orders of operators in force; and how all commands print orders."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
 
 import click
 
 from cli.answer import print_json
 from cli.clients.faults import answering
-from cli.control.output import order_lines
 from cli.control.topic import read_orders
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width, visible
 from shared.runtime.clock import now_ms
 from shared.runtime.run_command import run_command
+from shared.topics.control import Order, Verb
+
+# In a narrow terminal each order is its first two cells, with the others named below them.
+_COLUMNS: Final = (
+    *(Column(name) for name in ("order", "scope")),
+    *(Column(name, Kind.TEXT) for name in ("to", "since", "until", "author", "reason")),
+)
+
+
+def at(time_ms: int) -> str:
+    """Return a time as it is shown: UTC, to the second."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def until(order: Order) -> str:
+    """Return when an order ends."""
+    return at(order.expires_at_ms) if order.expires_at_ms else "resumed"
+
+
+def order_line(order: Order) -> str:
+    """Return the sentence that says what a command has ordered."""
+    if order.verb is Verb.RESUME:
+        return f"resume: {order.scope}; mail that waited is sent as its turn comes"
+    to = f" to {order.target}" if order.target else ""
+    return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
+
+
+def in_force_line(order: Order) -> str:
+    """Return what an order in force says: what, on which mail, until when, by whom and why."""
+    to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}: {order.scope}{to}, until {until(order)}{_by(order)}")
+
+
+def recorded_line(order: Order) -> str:
+    """Return what an order on a message that waits says: what, by whom, why and since when."""
+    to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}{to} since {at(order.at_ms)}{_by(order)}")
+
+
+def _by(order: Order) -> str:
+    by = f", by {order.author}" if order.author else ""
+    return by + (f": {order.reason}" if order.reason else "")
+
+
+def order_lines(orders: Sequence[Order]) -> list[str]:
+    if not orders:
+        return ["no orders in force"]
+    rows = [
+        [
+            str(order.verb),
+            str(order.scope),
+            order.target,
+            at(order.at_ms),
+            until(order),
+            order.author,
+            order.reason,
+        ]
+        for order in orders
+    ]
+    return lay_out(_COLUMNS, rows, terminal_width())
 
 
 @click.command()

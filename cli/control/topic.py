@@ -1,4 +1,8 @@
-"""Reads and writes mail.control for commands. All functions raise Unavailable without Kafka."""
+"""Reads and writes the orders on mail.control for commands.
+
+Owns: which orders are in force, which concern a message, and which are over for so long that they
+are deleted. The functions that read or write raise Unavailable without Kafka; the others are pure.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,39 @@ from contextlib import closing, suppress
 from typing import Final, TypeVar
 
 from kafka.errors import KafkaError
+from msgspec.structs import replace
 
+from shared.events.stories import Story
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, decode_order, encode_order, key_of
+from shared.topics.control import PARTITION, Order, Scope, Verb, decode_order, encode_order, key_of
 from shared.topics.names import CONTROL
 
 READ_S: Final = 60.0
 WRITE_S: Final = 30.0
 T = TypeVar("T")
+DAY_MS: Final = 86_400_000
+# How long an order that is over stays on record.
+KEPT_MS: Final = 30 * DAY_MS
+# A forgotten order must end some time; an order with a final effect ends sooner, because its
+# effect cannot be undone.
+DEFAULT_FOR: Final = {
+    Verb.SUSPEND: "1d",
+    Verb.REROUTE: "1d",
+    Verb.BOUNCE: "1h",
+    Verb.EXPIRE: "1h",
+    # Longer than any message waits.
+    Verb.CANCEL: "49d",
+    Verb.RELEASE: "49d",
+}
 
 
 def read_orders(kafka: KafkaSettings) -> list[Order]:
-    """Return the last order of each scope, in key order; records that are none are left out."""
+    """Return the last order of each scope, in key order; other records are left out."""
     return read_last(kafka, decode_order)
 
 
@@ -67,3 +87,52 @@ def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | N
                 future.get(WRITE_S)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+
+
+def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:
+    """Return the orders that have been over for so long that they need not be kept."""
+    return [
+        order
+        for order in orders
+        if order.is_over(now_ms) and max(order.at_ms, order.expires_at_ms) + KEPT_MS < now_ms
+    ]
+
+
+def in_force(orders: Iterable[Order], scope: Scope, now_ms: int) -> Order | None:
+    """Return the order in force on exactly this scope; None without one."""
+    found = next((order for order in orders if order.scope == scope), None)
+    return None if found is None or found.is_over(now_ms) else found
+
+
+def resumption(found: Order, resume: Order) -> Order:
+    """Return the order that ends `found`, with the author, reason and time of `resume`."""
+    return replace(
+        found,
+        verb=Verb.RESUME,
+        author=resume.author,
+        reason=resume.reason,
+        at_ms=resume.at_ms,
+        expires_at_ms=0,
+        target="",
+    )
+
+
+def orders_on(story: Story, orders: Iterable[Order], now_ms: int) -> list[Order]:
+    """Return the orders in force whose scope is known to include the message.
+
+    An order that names a provider or a lane is left out, because events do not name them.
+    """
+    known = {
+        "client": story.client,
+        "mailing": story.mailing_id,
+        "sub_client": story.sub_client,
+        "domain": story.recipient.rpartition("@")[2].lower(),
+        "site": next((each.data.site for each in reversed(story.events) if each.data.site), ""),
+        "mail_id": story.mail_id,
+    }
+    return [
+        order
+        for order in orders
+        if not order.is_over(now_ms)
+        and all(known.get(name, "") == value for name, value in order.scope.given())
+    ]

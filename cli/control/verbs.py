@@ -1,9 +1,9 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
 Each writes one order to mail.control; every deliver process applies it within 2 s, to mail that
-waits when its turn comes and to mail that arrives later. An order on what no mail can have is
-refused (checking.py), unless one is in force on it. The answer names the order that was replaced.
-Exit codes: 1 if there is nothing to resume, 2 for wrong use, 3 without Kafka.
+waits when its turn comes and to mail that arrives later. An order on a scope that no mail can have
+is refused (checking.py), unless an order is in force on that scope. The answer names the order that
+was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ from cli.control.options import (
     scope_of,
     scoped,
 )
-from cli.control.output import order_line, recorded_line
-from cli.control.planning import DEFAULT_FOR, forgotten, in_force, resumption
-from cli.control.topic import read_orders, write_orders
-from cli.target import find_kafka
+from cli.control.orders import order_line, recorded_line
+from cli.control.topic import (
+    DEFAULT_FOR,
+    forgotten,
+    in_force,
+    read_orders,
+    resumption,
+    write_orders,
+)
+from cli.options import find_kafka
 from shared.runtime.clock import now_ms
 from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 
@@ -50,7 +56,7 @@ _MORE_OF_RESUME: Final = """
 The options name the same scope as those of the order, as `./sluice orders` lists it; orders on
 other scopes stay in force. Mail that waits is sent when its turn comes.
 """
-_WHY_RESUMED: Final = "Why; it is recorded with the end of the order."
+_WHY_RESUMED: Final = "The reason; it is recorded with the end of the order."
 
 
 def verb_command(verb: Verb) -> click.Command:
@@ -96,14 +102,14 @@ def verb_command(verb: Verb) -> click.Command:
 
 def _lasting(command: Any, default: str) -> Any:
     command = click.option(
-        "--until-resumed", "is_endless", is_flag=True, help="It does not end by itself."
+        "--until-resumed", "is_endless", is_flag=True, help="The order does not end by itself."
     )(command)
     return click.option(
         "--for",
         "how_long",
         default="",
         metavar="TIME",
-        help=f"When it ends by itself, such as 90s, 30m, 2h, 7d.  [default: {default}]",
+        help=f"The order ends after this time, such as 90s, 30m, 2h, 7d.  [default: {default}]",
     )(command)
 
 

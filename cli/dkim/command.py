@@ -1,8 +1,8 @@
 """`sluice dkim`: the keys that sign mail, for operators.
 
 Owns: the commands and what they print. Does not own: the folder of keys
-(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), records (records.py). Only `rotate`
-writes: key files, then the table in one step. No private key is printed.
+(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), states and records (keys.py). Only
+`rotate` writes: key files, then the table in one step. No private key is printed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,32 @@ from typing import Any, Final, ParamSpec
 
 import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json, say
 from cli.clients.dns import DnsLookUps, ResolverError
-from cli.config.service_settings import ServiceConfigError, ask_service
-from cli.dkim.clients import warnings_of_client
-from cli.dkim.records import Check, Published, TxtRecord, check_record, record_of, zone_line
-from cli.dkim.rotation import ALGORITHMS, DEFAULT_AFTER, RotationError, Wanted, new_keys, start_time
-from cli.dkim.states import KeyState, states_of, successor
-from cli.dns_options import dns_options
-from cli.domains import require_domain
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import kafka_options
+from cli.config.command import ServiceConfigError, ask_service
+from cli.dkim.keys import (
+    Check,
+    KeyState,
+    Made,
+    Published,
+    TxtRecord,
+    check_record,
+    record_of,
+    states_of,
+    successor,
+    zone_line,
+)
+from cli.dkim.rotation import (
+    ALGORITHMS,
+    DEFAULT_AFTER,
+    RotationError,
+    new_keys,
+    wanted_of,
+    warnings_of_client,
+)
+from cli.options import dns_options, kafka_options, require_domain
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, add_keys, read_table
 from shared.mailauth.dkim_keys.table import RSA_BITS, TABLE, Key, KeyEntry
@@ -37,7 +50,6 @@ from shared.runtime.deadline import Deadline
 from shared.runtime.errors import UsageError
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
-from shared.topics.names import is_client_name
 
 P = ParamSpec("P")
 _COLUMNS: Final = (
@@ -75,14 +87,6 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-class _Made(Struct, frozen=True):
-    """A new key: its entry, its record, and the key that takes over from it, if there is one."""
-
-    entry: KeyEntry
-    record: TxtRecord
-    next: KeyEntry | None
-
-
 @click.group(help="Make, list and check the DKIM keys that sign mail.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
@@ -110,15 +114,15 @@ def main() -> None:
 def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     """Make new keys, which replace those in force at their time.
 
-    Keys may be made before their client is registered; a warning says that it is not. --kafka and
-    --state say where that is looked up.
+    Keys may be made before their client is registered; the command then prints a warning. --kafka
+    and --state name the Kafka that it asks.
 
     Publish the records that are printed before that time. Keep the old records for a week after
-    it: mail that was signed with the old keys is still under way.
+    it, because mail that was signed with the old keys is still under way.
     """
     path = _path(folder)
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
-    wanted = _wanted(now, **options)
+    wanted = wanted_of(now, **options)
     warnings = warnings_of_client(wanted.client, bootstrap, line)
     for warning in warnings:
         say(f"warning: {warning}")
@@ -127,7 +131,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
     keys = new_keys(wanted, taken, now)
     add_keys(path, keys)
     table = KeyFolder(path).load()
-    made = [_Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
+    made = [Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
     if as_json:
         shown = [_made_document(path, each) for each in made]
         print_json({"active_from": wanted.active_from, "keys": shown, "warnings": warnings})
@@ -140,7 +144,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
         click.echo(zone_line(each.record))
 
 
-def _made_document(path: Path, made: _Made) -> dict[str, str]:
+def _made_document(path: Path, made: Made) -> dict[str, str]:
     entry, later = made.entry, made.next
     until = {"until": _shown(later.active_from), "replaced_by": later.file} if later else {}
     names = {"selector": entry.selector, "file": str(path / entry.file)}
@@ -152,15 +156,6 @@ def _until(later: KeyEntry | None) -> str:
         return ""
     when = _shown(later.active_from)
     return f", until {when}, when {later.file} takes over; delete that from {TABLE} if it must not"
-
-
-def _wanted(  # noqa: PLR0913 - the options of a command
-    now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
-) -> Wanted:
-    if client and not is_client_name(client):
-        raise RotationError(f"--client: {client!r} is not the name of a client")
-    normal = require_domain(domain) if domain else ""
-    return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
 
 
 @main.command("list")
@@ -190,7 +185,7 @@ def _row(found: KeyState) -> list[str]:
     "--domain",
     "domains",
     multiple=True,
-    help="Sending domain of the keys that name none; may be repeated.",
+    help="Sending domain for keys without a domain; may be repeated.",
 )
 @dns_options
 @click.option("--print", "only_print", is_flag=True, help="Print the records; ask nothing.")

@@ -1,4 +1,4 @@
-"""What a rotation adds: times, selectors, key files. Pure but for making keys.
+"""The keys that a DKIM rotation adds, and the warning for an unregistered client.
 
 Owns: the names of new keys and their times. Does not own: writing them (shared/mailauth/dkim_keys).
 """
@@ -12,14 +12,18 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.control.planning import delay_s
+from cli.clients.faults import require_known
+from cli.options import delay_s, find_kafka, require_domain
 from shared.mailauth.dkim_keys.folder import NewKey, make_key
 from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
+from shared.runtime.errors import Unavailable, UsageError
+from shared.settings.loader import SettingsError
+from shared.topics.names import is_client_name
 
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
 _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
 DEFAULT_AFTER: Final = "24h"
-# A rotation that is planned further ahead is a slip of the finger.
+# A rotation planned further ahead is taken for a typing error.
 MOST_AHEAD: Final = timedelta(days=366)
 
 
@@ -37,10 +41,20 @@ class Wanted(Struct, frozen=True):
     active_from: datetime
 
 
+def wanted_of(  # noqa: PLR0913 - the options of a command
+    now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
+) -> Wanted:
+    """Return what the options of a rotation ask for. Raises RotationError, UsageError."""
+    if client and not is_client_name(client):
+        raise RotationError(f"--client: {client!r} is not the name of a client")
+    normal = require_domain(domain) if domain else ""
+    return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
+
+
 def start_time(after: str, at: str, now: datetime) -> datetime:
     """When new keys become active: `after` a time such as 24h, or `at` a time of ISO 8601.
 
-    Never before now: the newest key signs, so one that became active earlier might never sign.
+    Never before now: the newest key signs, so a key with an earlier time might never sign.
     """
     if after and at:
         raise RotationError("--after and --at exclude each other")
@@ -90,7 +104,20 @@ def new_keys(wanted: Wanted, taken: Collection[KeyEntry], now: datetime) -> list
 
 
 def _numbered(base: str) -> Iterator[str]:
-    """The name, and then with a number behind it."""
+    """Yield the name, then the name with a number appended."""
     yield base
     for number in range(2, 10**6):
         yield f"{base}-{number}"
+
+
+def warnings_of_client(name: str, bootstrap: str, line: str) -> list[str]:
+    """Return a warning if the client of new keys is not registered or could not be checked."""
+    if not name:
+        return []
+    try:
+        require_known(find_kafka(bootstrap, line), name)
+    except UsageError as error:
+        return [f"{error}; the keys sign mail once the client is registered"]
+    except (Unavailable, SettingsError) as error:
+        return [f"whether there is a client {name!r} was not checked: {error}"]
+    return []

@@ -1,7 +1,7 @@
 """`sluice events`: the events of all messages, or of one client, as they come.
 
-Exit codes: 2 for wrong use, which an unknown client is if it has no event in that time, 3 without
-Kafka. With --follow a client has to be registered, or removed and kept.
+Exit codes: 2 wrong usage, or a client that is unknown and has no event in that time; 3 Kafka is
+unavailable. With --follow, a client must be registered, or removed and kept.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from cli.answer import Exit, print_json, say
+from cli.answer import Exit, StopAskedError, interruptible, print_json, say
 from cli.clients.faults import answering, require_known
-from cli.events.options import ago_ms, common, progress
 from cli.events.output import event_lines
-from cli.interrupt import StopAskedError, interruptible
-from cli.table import known_width
-from cli.target import find_kafka
+from cli.options import ago_ms, common, find_kafka, progress
+from cli.terminal import known_width
 from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
 from shared.runtime.run_command import run_command
@@ -38,15 +36,13 @@ from shared.topics.records import Event, EventType
 )
 @click.option("--since", default="", help="How far back to begin.  [default: 10m]")
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
-@click.option(
-    "--follow", is_flag=True, help="Go on with what comes; with --json an event per line."
-)
+@click.option("--follow", is_flag=True, help="Continue with new events; with --json, one per line.")
 @common
 @answering
 def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest: Any) -> None:
     """Show the events of messages, the oldest first.
 
-    Without --follow at most --limit events are shown, the last ones.
+    Without --follow, only the last --limit events are shown.
     """
     follow, limit = bool(rest["follow"]), int(rest["limit"])
     since_ms = ago_ms("--since", since or ("1s" if follow else "10m"), now_ms())

@@ -1,7 +1,7 @@
 """`sluice message`: what became of a message.
 
-Exit codes: 0 found, 1 no event of such a message was found, 2 wrong use, which an unknown client is
-if nothing was found, 3 without Kafka.
+Exit codes: 0 found, 1 no event of such a message was found, 2 wrong usage, or an unknown client for
+which nothing was found, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering, require_known
-from cli.control.message_events import orders_on
-from cli.control.output import recorded_line
-from cli.control.topic import read_orders
-from cli.events.options import ago_ms, common, progress
+from cli.control.orders import recorded_line
+from cli.control.topic import orders_on, read_orders
 from cli.events.output import story_lines
-from cli.table import known_width
-from cli.target import find_kafka
+from cli.options import ago_ms, common, find_kafka, progress
+from cli.terminal import known_width
 from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
 from shared.events.stories import WAITING, Story, Wanted, stories
@@ -79,16 +77,16 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
 
 
 def nothing_found(what: str) -> str:
-    """What is said of a text that names no message."""
+    """Return the message for a text that names no message."""
     return (
         f"no event of {what!r} was found; give a whole mail id, Message-ID, ce_id or recipient's"
-        " address, a longer --since for all but the mail id; `sluice queue show` looks for mail"
+        " address, and a longer --since unless it is a mail id; `sluice queue show` looks for mail"
         " that waits"
     )
 
 
 def _orders(kafka: KafkaSettings) -> list[Order]:
-    """The orders of operators; none, and a word about it, if they cannot be read."""
+    """Return the orders of operators; if they cannot be read, say so and return none."""
     try:
         return read_orders(kafka)
     except Unavailable as error:

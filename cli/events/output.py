@@ -1,7 +1,7 @@
 """Prints events, and what became of messages.
 
-At a terminal, what is wider than it goes on in lines that are indented. Elsewhere (`width` is
-None) an event is one line, for grep.
+At a terminal, a line that is wider than the terminal continues in indented lines. Elsewhere
+(`width` is None) an event is one line, for grep.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def at(time_ms: int) -> str:
 
 
 def event_lines(event: Event, width: int | None) -> list[str]:
-    """Return the line of one event, or the lines of it at a terminal that is narrower."""
+    """Return the line of one event, or several lines at a terminal that is narrower."""
     data = event.data
     named = "  ".join([at(data.at_ms), f"{event.type.value:<10}", event.subject, data.client])
     rest = "  ".join(part for part in (data.recipient, _said(event)) if part)
@@ -80,7 +80,7 @@ def _of(client: str, mailing_id: str, sub_client: str) -> str:
 
 
 def _said(event: Event) -> str:
-    """Return an event as one line, without control characters: replies come from strangers."""
+    """Return an event as one line, without control characters: servers write the replies."""
     data = event.data
     attempt = f"attempt {data.attempt}" if data.attempt else ""
     site = f"at {data.site}" if data.site else ""

@@ -1,13 +1,14 @@
 """`sluice indoubt`: mail that is held because a server may have it already.
 
-`send` writes an order that releases the message: deliver sends it when it next looks at it, within
-a minute, or five if it has been held for more than an hour; if the server had it, its recipient
-gets it twice. `drop` cancels it: it ends with a `cancelled` event that names the author. Until then
-nothing sends it; when it expires it ends as `expired`.
+`send` writes an order that releases the message. Deliver sends the message when it next looks at
+it: within a minute, or within five minutes if the message has been held for more than an hour. If
+the server had the message, its recipient gets it twice. `drop` cancels the message, which ends with
+a `cancelled` event that names the author. A held message is not sent; when it expires, it ends as
+`expired`.
 
-A release counts for the doubts before it only: a message that becomes doubtful again is held again.
+A release covers only earlier doubts: a message that becomes doubtful again is held again.
 
-Exit codes: 0 success, 1 no such message is held, 2 wrong use, 3 without Kafka.
+Exit codes: 0 success, 1 no such message is held, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ import click
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
-from cli.control.output import at
-from cli.control.planning import DEFAULT_FOR, duration_s
-from cli.control.topic import write_orders
-from cli.events.options import common, progress
+from cli.control.orders import at
+from cli.control.topic import DEFAULT_FOR, write_orders
+from cli.options import common, duration_s, find_kafka, progress
 from cli.queue.counting import Waiting
 from cli.queue.reading import QueueReading
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.runtime.clock import now_ms
 from shared.runtime.help_group import HelpGroup
@@ -35,7 +34,7 @@ from shared.runtime.run_command import run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
-# More than a person decides on one by one.
+# More messages than a person decides on one by one.
 MAX_SHOWN: Final = 10_000
 _SAID: Final = {
     Verb.RELEASE: "released; it is sent when deliver next looks at it, at {due} or before",
@@ -47,7 +46,7 @@ _SAID: Final = {
 def main() -> None:
     """List, send or drop mail that is held because a server may have it.
 
-    Held is mail of clients and codes with `on_doubt: hold`.
+    Mail of clients and codes with `on_doubt: hold` is held.
     """
 
 

@@ -1,6 +1,6 @@
 """`sluice queue`: the mail that waits, read from Kafka.
 
-Exit codes: 0 success, 1 show has not found the message, 2 wrong use, 3 without Kafka.
+Exit codes: 0 success, 1 `show` has not found the message, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.control.output import at
-from cli.events.options import common, progress
+from cli.control.orders import at
+from cli.options import common, find_kafka, progress
 from cli.queue.counting import BY, QueueCounts, TopicRow
 from cli.queue.reading import QueueReading
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
@@ -29,8 +28,8 @@ from shared.topics import ids
 def main() -> None:
     """Show the mail that waits: in the lanes, for a retry, for validation.
 
-    The topics are read, with the bodies: large queues take time, and --timeout
-    ends it with what was counted so far.
+    The topics are read, with the bodies. Large queues take time; --timeout ends
+    the reading, and the counts so far are shown.
     """
 
 
@@ -70,7 +69,7 @@ def top(by: str, limit: int, as_json: bool, **rest: Any) -> None:
 @common
 @answering
 def show(mail_id: str, as_json: bool, **rest: Any) -> None:
-    """Show where a message waits, until when, and what its last attempt said."""
+    """Show where a message waits, until when, and the reply to its last attempt."""
     try:
         ids.to_bytes(mail_id)
     except ValueError as error:
@@ -116,7 +115,7 @@ def _counts(by: str, rest: dict[str, Any]) -> tuple[QueueCounts, bool]:
         )
         counts = reading.counts(by)
     if not reading.is_complete:
-        say(f"not all was read in {rest['timeout_s']:g} s: the counts are of what was read")
+        say(f"not all was read in {rest['timeout_s']:g} s: more may wait")
     return counts, reading.is_complete
 
 

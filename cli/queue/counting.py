@@ -1,4 +1,4 @@
-"""Counts the mail that waits, by topic and by what a person asks for. Pure."""
+"""Counts the mail that waits, by topic and by one more property of the messages. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from shared.topics import names
 from shared.topics.records import Envelope
 
-# How many different values are counted; what comes after them is counted as OTHER.
+# How many different values are counted; further values are counted as OTHER.
 MAX_VALUES: Final = 100_000
 OTHER: Final = "(others)"
 # Shown for mail that has no value, such as mail without a last reply.

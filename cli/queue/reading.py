@@ -1,22 +1,35 @@
-"""Reads the mail that waits from Kafka. Raises Unavailable without Kafka."""
+"""Reads the mail that waits from Kafka, for `sluice queue` and `sluice audit`.
+
+`sluice audit` looks at the queues only to learn whether any mail waits. It does not read long
+queues: if more than MOST_RECORDS offsets are unread, there is mail, and the look is not certain.
+
+Raises Unavailable without Kafka.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
+from typing import Any, Final
 
 from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from cli.queue.counting import QueueCounts, Waiting, queues_of
+from shared.audit.lost import QueueLook
 from shared.events.log import Progress
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
-from shared.stream.backlog import Backlog, topic_names
-from shared.stream.client import client_options
+from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, topic_names
+from shared.stream.client import ClientOptions, client_options, make_consumer
 from shared.topics.codec import CodecError, decode_pack
+
+# A queue without mail has a few unread offsets per partition: markers of transactions.
+MOST_RECORDS: Final = 5_000
+READ_TIMEOUT_S: Final = 20.0
 
 
 class QueueReading:
@@ -31,7 +44,7 @@ class QueueReading:
     def counts(self, by: str, most: int | None = None) -> QueueCounts:
         """Count everything that waits.
 
-        `most`: if more offsets than this are not done, nothing is read and it is not complete.
+        `most`: if more offsets than this are unread, nothing is read and the look is not complete.
         """
         try:
             return self._counts(by, most)
@@ -83,7 +96,7 @@ class QueueReading:
         ]
 
     def _waiting(self, backlogs: list[Backlog]) -> Iterator[tuple[Waiting, bool]]:
-        """Yield the messages, each with whether it is the first one seen of its record."""
+        """Yield the messages, and for each True if it is the first message of its record."""
         deadline = Deadline(self._timeout_s)
         total = sum(each.records for backlog in backlogs for each in backlog.partitions.values())
         done = 0
@@ -107,3 +120,32 @@ class QueueReading:
 
     def _unavailable(self, error: KafkaError) -> PartUnavailable:
         return PartUnavailable("Kafka", self._kafka.bootstrap, str(error))
+
+
+def look_at_queues(kafka: KafkaSettings) -> QueueLook:
+    """Return how many messages wait now, and where the queues end."""
+    options = client_options(kafka, f"audit-{os.getpid()}")
+    try:
+        topics = [each for found in queues_of(topic_names(options)).values() for each in found]
+        written = _ends(options, topics, "read_uncommitted")
+        reading = QueueReading(kafka, READ_TIMEOUT_S, lambda _done, _total: None)
+        counts = reading.counts("client", MOST_RECORDS)
+        committed = _ends(options, topics, "read_committed")
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+    held = sum(row.held for row in counts.rows.values())
+    is_certain = reading.is_complete and written == committed
+    return QueueLook(written, counts.total() - held, is_certain)
+
+
+def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict[str, int]:
+    """Return the end of each partition; with `read_committed`, where an open transaction begins."""
+    reader: Any = make_consumer(options, None, isolation_level=isolation)
+    with closing(reader):
+        named = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in reader.partitions_for_topic(topic) or ()
+        ]
+        found = reader.end_offsets(named, timeout_ms=ASK_TIMEOUT_MS)
+    return {f"{each.topic}/{each.partition}": end for each, end in found.items()}

@@ -1,14 +1,13 @@
-"""`sluice responses classify`: what returned messages mean. Nothing is written anywhere.
+"""`sluice responses classify`: shows what returned messages mean. The command writes nothing.
 
-Owns: the command, what it prints, and which files a path means: itself, or every file below a
-folder, in the order of the names; what is no file there is left out. Does not own: reading messages
-(cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were read, 2 wrong
-usage, which a path that cannot be read is: the others are read before the command ends.
+Owns: the command, its output, and the files of a path: the file itself, or every file below a
+folder, in the order of the names; anything else there, such as a FIFO, is left out. Does not own:
+reading messages (cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were
+read, 2 wrong usage or a path that cannot be read; the other paths are read before the command ends.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from msgspec import Struct
 from cli.answer import Exit, say
 from cli.check.files import STANDARD_INPUT, FileFault, Message, read_messages, shown
 from cli.check.lines import printable
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, escape_unwritable, lay_out, terminal_width
 from shared.responses.reading import understand
 from shared.responses.rules.loading import load_rules
 from shared.responses.rules.model import Rules
@@ -68,7 +67,7 @@ class Answer(Struct, frozen=True):
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per message on stdout.")
 def classify(paths: tuple[str, ...], as_json: bool) -> None:
     """Understand every message, print, and end with the exit code."""
-    _write_anything(as_json)
+    escape_unwritable(as_json)
     faults: list[str] = []
     answers = answers_of(load_rules(), paths, faults)
     if as_json:
@@ -124,14 +123,6 @@ def table(answers: Sequence[Answer], width: int) -> list[str]:
         for one in understood.recipients:
             rows.append([name, printable(one.address), one.kind, one.status, understood.rule])
     return lay_out(_COLUMNS, rows, width)
-
-
-def _write_anything(as_json: bool) -> None:
-    """Let no letter of a message end the command where the terminal's charset lacks it."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def files_of(path: str) -> Iterator[str | FileFault]:

@@ -1,8 +1,8 @@
-"""Counts the log again for a command: what a review of a provider's window would change.
+"""Counts the log again for a command, to show what a review of a provider's window would change.
 
-Reads mail.events twice: the window, for the recipients that it concerns, and then everything, for
-their counters. Owns: the reading. Does not own: what counts (shared/responses/counting). Raises
-PartUnavailable if Kafka does not answer; changes nothing.
+Reads mail.events twice: first the window, for the recipients that it concerns, then everything, for
+their counters. Owns: the reading. Does not own: which events count (shared/responses/counting).
+Raises PartUnavailable if Kafka does not answer; changes nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _open(options: ClientOptions, clock: Clock) -> SourceLog:
 
 
 def _window(log: SourceLog, review: Review, deadline: Deadline, progress: Progress) -> list[Step]:
-    """Return the bounces of the window; its bounds are those of append times."""
+    """Return the bounces of the window, whose bounds are append times."""
     # The clocks of brokers differ, so records shortly before or after the window are read too and
     # compared exactly later.
     begins = log.offsets_at(max(0, review.from_ms - SKEW_MS))

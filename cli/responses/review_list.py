@@ -1,27 +1,93 @@
-"""`sluice responses reviews`, and whether there is a review that --undo can take back.
+"""`sluice responses reviews`: the reviews on mail.control.
 
-Owns: what is said about the reviews on mail.control. Does not own: reading and writing them
-(review_topic.py), the commands that make them (reviews.py).
+Owns: reading, writing and listing reviews, and the check that --undo has a review to take back.
+Does not own: the commands that make reviews (reviews.py). Raises Unavailable without Kafka.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
+from typing import Final
 
 import click
+from kafka.errors import KafkaError
 from msgspec.structs import asdict
 
 from cli.answer import print_json
 from cli.clients.faults import answering
-from cli.responses.review_topic import read_reviews
+from cli.options import find_kafka
 from cli.suppressions.options import common
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
-from shared.topics.reviews import Review, ReviewVerdict, key_of
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import client_options, make_producer
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError
+from shared.topics.control import PARTITION
+from shared.topics.names import CONTROL
+from shared.topics.reviews import (
+    Review,
+    ReviewVerdict,
+    decode_review,
+    encode_review,
+    is_review,
+    key_of,
+)
 
+POLL_MS: Final = 200
+READ_S: Final = 60.0
+WRITE_S: Final = 30.0
 _COMMANDS = {ReviewVerdict.EXCLUDED: "rewind", ReviewVerdict.COUNTED: "accept"}
+
+
+def read_reviews(kafka: KafkaSettings) -> dict[bytes, Review]:
+    """Return the last review of each window, by key; other records are left out."""
+    found: dict[bytes, Review] = {}
+    try:
+        with closing(LogReader(client_options(kafka, _instance()), CONTROL)) as reader:
+            if PARTITION in reader.partitions():
+                _read(reader, found)
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+    return found
+
+
+def write_review(kafka: KafkaSettings, review: Review) -> None:
+    """Write a review; return once it is acknowledged."""
+    key, value = encode_review(review)
+    try:
+        with closing(make_producer(client_options(kafka, _instance()), None)) as producer:
+            producer.send(CONTROL, value, key, [], PARTITION).get(WRITE_S)
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+
+
+def _instance() -> str:
+    return f"reviews-{os.getpid()}"
+
+
+def _read(reader: LogReader, found: dict[bytes, Review]) -> None:
+    ends, deadline = reader.ends([PARTITION]), Deadline(READ_S)
+    reader.read_from(reader.begins([PARTITION]))
+    while not reader.has_reached(ends):
+        if deadline.is_over():
+            raise KafkaError(f"{CONTROL} could not be read in {READ_S:g} s")
+        for record in reader.poll(POLL_MS).get(PARTITION, ()):
+            if isinstance(record, UndecodableRecord) or not is_review(record.key):
+                continue
+            key = record.key or b""
+            try:
+                review = decode_review(key, record.value or b"")
+            except CodecError:
+                found.pop(key, None)  # validate logs it; a record without a value deletes
+                continue
+            found[key] = review
 
 
 @click.command()
@@ -44,7 +110,7 @@ def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> N
 def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
     """Raise click.UsageError if --undo has nothing to take back.
 
-    A review that is taken back already passes: the command before may have died after it.
+    A review that is already taken back is accepted: an earlier command may have died after that.
     """
     found = known.get(key_of(asked))
     if found is None:

@@ -1,10 +1,10 @@
 """`sluice responses rewind|accept|incidents`: which bounces of a provider count.
 
-`rewind` excludes a window of a provider, `accept` lets bounces count that an incident holds, and
-both take their review back with --undo. They count the log again, show who is freed and who gets an
-entry, and ask. Then they write the review to mail.control, upon which validate counts again, and
-the entries to mail.suppressions. A command that died in between can be repeated: it compares with
-the log as if there were no review, and finds the entries that are left to do.
+`rewind` excludes a window of a provider, `accept` counts bounces that an incident holds, and both
+take their review back with --undo. They count the log again, show the recipients that are freed and
+those that get an entry, and ask. Then they write the review to mail.control, so that validate
+counts again, and the entries to mail.suppressions. A command that died in between can be repeated:
+it compares with the log as if there were no review, and finds the missing entries.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from msgspec.structs import asdict, replace
 
 from cli.answer import print_json
 from cli.clients.faults import answering
+from cli.options import find_kafka
 from cli.responses.recounting import Question, find_change
-from cli.responses.review_list import require_review, time_text
-from cli.responses.review_topic import read_reviews, write_review
+from cli.responses.review_list import read_reviews, require_review, time_text, write_review
 from cli.suppressions.options import author_of, authored, common, ending
 from cli.suppressions.topic import open_stores, write_records
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka
-from cli.terminal import progress_bar
+from cli.terminal import Column, Kind, lay_out, progress_bar, terminal_width
 from shared.plurals import counted
 from shared.responses.counting.batch import rules_of
 from shared.responses.counting.incidents import Incidents, decode_incidents
@@ -41,7 +39,7 @@ MAX_SHOWN: Final = 50
 
 
 class Answers(Struct, frozen=True):
-    """How a command is to act and to answer."""
+    """The options for asking and answering."""
 
     is_dry: bool
     is_sure: bool
@@ -70,7 +68,7 @@ def _reviewing(command: F) -> F:
         click.option("--undo", is_flag=True, help="Take the review of this window back."),
         click.option("--status", default="", help="Only this enhanced status, such as 5.1.1."),
         click.option("--to", "until_ms", required=True, callback=_time_ms, metavar="TIME",
-                     help="The end of the window, which does not belong to it."),
+                     help="The end of the window (exclusive)."),
         click.option("--from", "from_ms", required=True, callback=_time_ms, metavar="TIME",
                      help="The begin of the window (ISO 8601; UTC without a zone)."),
         click.option("--provider", required=True,
@@ -86,7 +84,7 @@ def _reviewing(command: F) -> F:
 @common
 @answering
 def rewind(**options: Any) -> None:
-    """Let the bounces of a provider in a window not count, and free whom only they suppressed."""
+    """Exclude the bounces of a provider in a window; free recipients suppressed only by them."""
     _review(ReviewVerdict.EXCLUDED, **options)
 
 
@@ -96,7 +94,7 @@ def rewind(**options: Any) -> None:
 @common
 @answering
 def accept(**options: Any) -> None:
-    """Let the bounces of a provider in a window count, although an incident holds them."""
+    """Count the bounces of a provider in a window, although an incident holds them."""
     _review(ReviewVerdict.COUNTED, **options)
 
 
@@ -192,7 +190,7 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
 
 
 def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
-    """Compare the log with the window reviewed and not reviewed, whatever is written already."""
+    """Compare the log with and without this review, whatever is written already."""
     others = [each for key, each in reviews.items() if key != key_of(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])

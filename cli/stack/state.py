@@ -1,10 +1,10 @@
-"""The state file of a running line, .sluice/run/<name>/state.json: how commands find it.
+"""The state file of a running pipeline, .sluice/run/<name>/state.json: how commands find it.
 
-Written by the process that runs the line (up.py), read by status and down. A state whose
-process is gone, or whose number now belongs to another process, counts as not running.
+The process that runs the pipeline (local/up.py) writes the file; the commands read it. A pipeline
+counts as not running if its process is gone, or if its process id belongs to another process now.
 
-Owns, too, the environment in which the services of a running line were started: read from the
-kernel, so it is what the processes have, whatever the shell that asks has set.
+Also owns the environment in which the services of a running pipeline were started. It is read from
+the kernel, so it is the environment of the processes, whatever the shell of the command has set.
 """
 
 from __future__ import annotations
@@ -19,20 +19,35 @@ import msgspec
 from msgspec import Struct
 
 from cli.stack import paths
-from cli.stack.endpoints import Endpoints
-from cli.stack.environment import APART, API, SERVICES
+from cli.stack.paths import APART, API, SERVICES
 from shared.runtime.errors import Unavailable
+from shared.settings.secrets import masked
 
 FILE: Final = "state.json"
-MAIN: Final = "main"  # the name of a pipeline that is given none
+MAIN: Final = "main"  # the name of a pipeline that is started without --state
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
 Phase = Literal["starting", "ready", "failed"]
 Environment = Mapping[str, str]
 
 
+class Endpoints(Struct, frozen=True):
+    """The address of each endpoint; None if the pipeline has none. `up --json` prints this."""
+
+    kafka: str  # host:port, as bootstrap server
+    redis: str  # redis://host:port/0
+    smtp: str | None = None
+    smtps: str | None = None
+    bounce: str | None = None
+    billing: str | None = None  # http://host:port
+    api: str | None = None  # http://host:port, of `validate api`
+    metrics: dict[str, str] = {}  # process -> http://host:port/metrics
+    sink: str | None = None  # host:port
+    ca_file: str | None = None  # SMTP clients have to trust it
+    kafka_copies: int = 1  # of each topic: as many as there are embedded brokers
+
+
 class Ended(Struct, frozen=True):
-    """How often a part ended by itself and was restarted, and its last exit code.
+    """The number of restarts of a part that ended by itself, and its last exit code.
 
     The code is negative for a signal.
     """
@@ -42,7 +57,7 @@ class Ended(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """The state of a running pipeline, as it writes it itself."""
+    """The state of a pipeline, written by the pipeline itself."""
 
     name: str
     pid: int
@@ -51,11 +66,28 @@ class State(Struct, frozen=True):
     endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
-    ended: dict[str, Ended] = {}  # by part; those that did
+    ended: dict[str, Ended] = {}  # by part; only parts that ended
+
+
+def described(endpoints: Endpoints) -> list[str]:
+    """One line per endpoint, for people."""
+    single = {
+        "kafka": endpoints.kafka,
+        "redis": masked("url", endpoints.redis),
+        "smtp": endpoints.smtp,
+        "smtps": endpoints.smtps,
+        "bounce": endpoints.bounce,
+        "billing": endpoints.billing,
+        "api": endpoints.api,
+        "sink": endpoints.sink,
+        "CA file": endpoints.ca_file,
+    }
+    lines = [f"  {name:<9} {address}" for name, address in single.items() if address]
+    return lines + [f"  {'metrics':<9} {url}  ({name})" for name, url in endpoints.metrics.items()]
 
 
 def option(name: str) -> str:
-    """The option that names this pipeline in a command; "" for the one that needs none."""
+    """The option that names this pipeline in a command; "" for `main`."""
     return "" if name == MAIN else f" --state {name}"
 
 
@@ -78,7 +110,7 @@ def path_of(name: str) -> Path:
 
 
 def write(state: State) -> None:
-    """Write the state in one step: a reader sees the old one or the new one."""
+    """Write the state in one step: a reader sees the old state or the new one."""
     path = path_of(state.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(f".{os.getpid()}")
@@ -132,8 +164,8 @@ def names() -> Iterable[str]:
 def environment_of(name: str) -> dict[str, Environment]:
     """The environment of each service of this pipeline, and of its other processes that run.
 
-    Those are the API and what `up --apart` starts; of several processes of a service the first one
-    counts. Raises Unavailable.
+    The other processes are the API and those of `up --apart`. If a service has several processes,
+    the first one counts. Raises Unavailable.
     """
     found = running(name)
     if found is None:

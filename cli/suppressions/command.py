@@ -1,10 +1,10 @@
 """`sluice suppressions`: who gets no mail from a client.
 
-Owns: the commands but `import` (importing.py). Does not own: the records
-(shared/topics/suppressions.py), reading and writing them (topic.py), what a change writes
-(changes.py), what is printed (output.py). They read and write Kafka, so they work without Redis;
-only the confirmation that a change is in force needs it. Reading takes about a minute for 5 million
-entries.
+Owns: the commands except `import` (importing.py). Does not own: the records
+(shared/topics/suppressions.py), reading and writing them (topic.py), planning a change
+(shared/suppressions/changes.py), the output (options.py). The commands read and write Kafka, so
+they work without Redis; only the confirmation that a change is in force needs it. Reading takes
+about a minute for 5 million entries.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
+from cli.options import find_kafka
 from cli.suppressions.importing import import_
 from cli.suppressions.options import (
     author_of,
     authored,
     common,
     ending,
+    entry_lines,
+    explained_lines,
     of_client,
+    report,
     require_address,
     require_client,
     require_recipient,
     unregistered,
 )
-from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
-from cli.target import find_kafka
 from shared.registry.store.view import load_all
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
@@ -57,7 +59,7 @@ _reason = click.option(
 
 @click.group("suppressions", help="List and change who gets no mail from a client.", cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 @main.command("list")
@@ -113,7 +115,7 @@ def add(  # noqa: PLR0913
 ) -> None:
     """Suppress RECIPIENTS (addresses, or their SHA-256 or MD5) for a client.
 
-    Ends when the entries are in force in every validate process.
+    The command ends when the entries are in force in every validate process.
     """
     kafka = find_kafka(bootstrap, line)
     chosen = [require_recipient(text) for text in recipients]
@@ -210,7 +212,7 @@ def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:
     """Return the entries of a client, or of all. Raises click.UsageError for an unknown name.
 
-    Entries outlive their client: a name that has or had some is answered.
+    Entries outlive their client: a name with entries is accepted, registered or not.
     """
 
     def is_chosen(record: SuppressionRecord) -> bool:

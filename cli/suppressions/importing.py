@@ -1,8 +1,8 @@
 """`sluice suppressions import`: the recipients of a CSV file, or the entries of an export.
 
-Owns: the command, what is said of lines that are left out. Does not own: reading the lines
-(shared/suppressions/csv_file.py), writing the entries (topic.py). Bounded memory but for the faulty
-lines.
+Owns: the command, and the report on lines that are left out. Does not own: reading the lines
+(shared/suppressions/csv_file.py), writing the entries (topic.py). Memory is bounded, except for the
+faulty lines.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ import click
 
 from cli.answer import Exit, say
 from cli.clients.faults import answering
-from cli.suppressions.options import author_of, authored, common, ending, of_client, require_client
-from cli.suppressions.output import report
+from cli.options import find_kafka
+from cli.suppressions.options import (
+    author_of,
+    authored,
+    common,
+    ending,
+    of_client,
+    report,
+    require_client,
+)
 from cli.suppressions.topic import open_stores, write_records
-from cli.target import find_kafka
 from cli.terminal import progress_bar
 from shared.suppressions.changes import Author, addition
 from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, parse_rows
@@ -44,11 +51,11 @@ def import_(  # noqa: PLR0913
 ) -> None:
     """Suppress the recipients of the CSV file PATH (- for standard input) for a client.
 
-    One recipient per line: an address, or its SHA-256 or MD5. Lines that name none are reported,
-    and the others imported; the exit code is then 1. An import can be repeated.
+    One recipient per line: an address, or its SHA-256 or MD5. Lines without a recipient are
+    reported, and the others imported; the exit code is then 1. An import can be repeated.
 
-    Of a file that `export` wrote, the active entries of the client are restored as they were, with
-    their reasons; removed ones and those of other clients are left out and counted.
+    From a file that `export` wrote, the active entries of the client are restored as they were,
+    with their reasons; removed entries and those of other clients are left out and counted.
     """
     kafka = find_kafka(bootstrap, line)
     require_client(kafka, client)
@@ -87,7 +94,7 @@ def import_(  # noqa: PLR0913
 def _imported(
     lines: TextIO, client: str, by: Author, faults: list[FaultyLine], left: Counter[str]
 ) -> Iterator[Suppression]:
-    """Return the entries to write; count in `left` those of an export that are left out."""
+    """Return the entries to write; count in `left` the entries of an export that are left out."""
     for row in parse_rows(lines):
         match row:
             case FaultyLine():

@@ -1,23 +1,28 @@
-"""The options that several commands about recipients share, and how they end."""
+"""The options and the answers that the commands about recipients share."""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import click
 
+from cli.answer import print_json
 from cli.clients.faults import unknown_client
+from cli.options import kafka_options
 from cli.suppressions.topic import Stores, wait_in_force
-from cli.target import kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width, visible
 from shared.mail.address import comparable
+from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.store.view import load_known, load_registry
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author
 from shared.suppressions.csv_file import Recipient, parse_recipient
+from shared.suppressions.explaining import Explanation
+from shared.topics.suppressions import Suppression
 
 IN_FORCE: Final = "in force"
 LATER: Final = (
@@ -25,6 +30,7 @@ LATER: Final = (
     " confirmed it yet"
 )
 F = TypeVar("F", bound=Callable[..., Any])
+_COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")
 
 
 def common(command: F) -> F:
@@ -67,7 +73,7 @@ def require_client(kafka: KafkaSettings, name: str) -> Client:
 
 
 def unregistered(name: str, known: Collection[str]) -> click.UsageError:
-    """The error of a command that is given a client that there is not."""
+    """Return the error for an unknown client."""
     return click.UsageError(unknown_client(name, known))
 
 
@@ -97,3 +103,45 @@ def require_address(text: str) -> str:
 def ending(stores: Stores, end: int) -> str:
     """Wait until the records before `end` are in force, and return what to say about it."""
     return IN_FORCE if wait_in_force(stores, end) else LATER
+
+
+def entry_lines(entries: list[Suppression]) -> list[str]:
+    if not entries:
+        return ["no entries"]
+    columns = [Column(name, Kind.TEXT if name == "note" else Kind.KEY) for name in _COLUMNS]
+    rows = [
+        [
+            entry.client,
+            entry.recipient,
+            str(entry.reason),
+            "active" if entry.active else "removed",
+            entry.author,
+            entry.note,
+        ]
+        for entry in entries
+    ]
+    return [*lay_out(columns, rows, terminal_width()), counted(len(entries), "entry", "entries")]
+
+
+def explained_lines(found: Explanation) -> list[str]:
+    head = f"{found.client}: {found.reason or 'gets mail'}"
+    owner = f" of {found.inherited_from}" if found.inherited_from else ""
+    if found.pattern:
+        head += f" (block list{owner}: {found.pattern})"
+    elif owner:
+        head += f" (list{owner})"
+    lines = [head]
+    for entry in found.entries:
+        state = "" if entry.active else ", removed"
+        state += f", list of {entry.client}" if entry.client != found.client else ""
+        note = f": {entry.note}" if entry.note else ""
+        lines.append(f"    {entry.reason} by {entry.form}{state}, {entry.author}{note}")
+    return [visible(line) for line in lines]
+
+
+def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:
+    """Print the document as JSON, or else the sentence (default: its fields)."""
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(sentence or ", ".join(f"{name}: {value}" for name, value in document.items()))

@@ -1,7 +1,7 @@
 """Reads and writes mail.suppressions for commands, and finds the view in Redis.
 
-Owns: the last record of each key as it is now; that a write is acknowledged; how long a command
-waits until the view has it. All functions raise Unavailable if Kafka does not answer.
+Owns: finding the last record of each key, waiting for the acknowledgement of a write, and waiting
+until the view in Redis has it. All functions raise Unavailable if Kafka does not answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
-from cli.target import find_endpoints
+from cli.options import find_endpoints
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.tcp import in_url
@@ -149,7 +149,7 @@ def _acknowledged(pending: list) -> int:  # type: ignore[type-arg]
 
 
 def wait_in_force(stores: Stores, end: int) -> bool:
-    """Wait until the view has everything before `end`; return False if that is not known."""
+    """Wait until the view has everything before `end`; return False if it is not confirmed."""
     deadline = Deadline(IN_FORCE_S)
     while not deadline.is_over():
         try:

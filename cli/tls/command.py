@@ -1,4 +1,4 @@
-"""`sluice tls`: what happened with TLS, for operators.
+"""`sluice tls`: the results of TLS, for operators.
 
 Owns: the command and what it prints. Does not own: the counters (shared/store/tls_counts.py). Exit
 codes: 2 wrong usage, 3 Redis is unavailable.
@@ -13,9 +13,9 @@ import click
 
 from cli.answer import print_json
 from cli.clients.faults import answering
-from cli.domains import require_domain
+from cli.options import require_domain
 from cli.suppressions.topic import find_redis
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(help="Show what happened with TLS.", cls=HelpGroup)
+@click.group(help="Show the results of TLS.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
 

@@ -16,8 +16,8 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
@@ -40,11 +40,11 @@ _BROKERS_NOTE: Final = "the brokers' own; add copies with kafka-reassign-partiti
 _RIGHT: Final = frozenset({"ok", "created", "altered", _BROKERS})
 _HELP: Final = """Compare the topics' configuration on the brokers with the plan, or apply the plan.
 
-Every topic of the pipeline that the brokers have is compared, clients' own among them; `plan` also
-shows Kafka's own topics with too few copies (status `brokers`: `apply` leaves them alone, so they
-do not count as a difference). `apply` also shortens retentions, which deletes
-records: `plan` marks those. It begins to add copies where a topic has fewer than
-`kafka.replication`, and removes none. The setting `kafka.topic_configs` replaces planned values.
+Every topic of the pipeline on the brokers is compared, including those of clients; `plan` also
+shows Kafka's own topics with too few copies (status `brokers`: `apply` does not change them, so
+they do not count as a difference). `apply` also shortens retentions, which deletes records: `plan`
+marks these. It begins to add copies to topics that have fewer than `kafka.replication`, and
+removes none. The setting `kafka.topic_configs` replaces planned values.
 
 \b
 Exit codes:
@@ -65,7 +65,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Row(Struct, frozen=True):
-    """One config that differs. `deletes`: altering it has Kafka delete records sooner."""
+    """One config that differs. `deletes`: altering it makes Kafka delete records sooner."""
 
     config: str
     found: str
@@ -95,7 +95,7 @@ class Document(Struct, frozen=True):
 
 @click.group("topics", help=_HELP, cls=HelpGroup)
 def main() -> None:
-    """Hold the verbs together."""
+    """Group the commands."""
 
 
 def _options(command: F) -> F:
@@ -158,7 +158,7 @@ def _admin(kafka: KafkaSettings) -> Iterator[Any]:
 
 
 def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Compare every topic that is planned by name, and what else the brokers have of ours."""
+    """Compare every topic that is planned by name, and our other topics on the brokers."""
     wanted = {plan.name: plan.configs for plan in (*names.plans(_LANES), *_of_clients(kafka))}
     for topic in admin.list_topics():
         configs = names.configs_of(topic)
@@ -189,7 +189,7 @@ def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
 
 
 def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
-    """Begin to add replicas; return why that cannot be done, "" if it can."""
+    """Begin to add replicas; return the reason if that is not possible, else ""."""
     try:
         growth = plan_growth(admin, topics, wanted)
         if growth.lacking:
@@ -236,7 +236,7 @@ def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
 
 
 def table_lines(rows: list[Answer], width: int) -> list[str]:
-    """The topics that are not simply ok: a row per config that differs."""
+    """The topics that are not ok: a row per config that differs."""
     shown = [row for row in rows if row.status != "ok"]
     return lay_out(_COLUMNS, [line for row in shown for line in _rows(row)], width) if shown else []
 

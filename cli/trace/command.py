@@ -1,14 +1,14 @@
 """`sluice trace`: shows SMTP dialogs of deliver as they happen.
 
 It writes a trace to mail.control, which every deliver process follows within 2 s, and reads the
-lines that they write to Redis. It ends at --for, on Ctrl-C, or after 10 minutes, and deletes the
-trace and its lines. If it is killed, or Kafka is unavailable then, the trace ends at its expiry and
-Redis deletes the lines 15 minutes later.
+lines that they write to Redis. The command ends at --for, on Ctrl-C, or after 10 minutes, and
+deletes the trace and its lines. If it is killed, or Kafka is unavailable then, the trace ends at
+its expiry and Redis deletes the lines 15 minutes later.
 
 Owns: the command, and the records that begin and end a trace; writing them raises Unavailable
-without Kafka. Does not own: what is shown (services/deliver/core/tracing). If Redis is unavailable
-meanwhile, it says so and goes on; what was dropped is counted. Exit codes: 0 it ended, 2 wrong use,
-3 without Kafka, or without Redis at its start.
+without Kafka. Does not own: the content of the lines (services/deliver/core/tracing). If Redis is
+unavailable meanwhile, the command says so and continues; dropped lines are counted. Exit codes: 0
+the trace has ended, 2 wrong usage, 3 Kafka is unavailable, or Redis at the start.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ from typing import Any, Final
 import click
 import msgspec
 
-from cli.answer import Exit, say
+from cli.answer import Exit, StopAskedError, interruptible, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
-from cli.control.planning import duration_s
 from cli.control.topic import read_last, write_records
-from cli.domains import require_domain
-from cli.interrupt import StopAskedError, interruptible
+from cli.options import duration_s, find_kafka, kafka_options, require_domain
 from cli.suppressions.topic import find_redis
-from cli.target import find_kafka, kafka_options
 from cli.trace.output import Missing, Printer, printable
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
@@ -66,17 +63,17 @@ LAST_S: Final = 1.0
     "how_long",
     default="10m",
     metavar="TIME",
-    help="Such as 60s; at most 10m.  [default: 10m]",
+    help="How long to trace, such as 60s; at most 10m.  [default: 10m]",
 )
-@partial(authored, why="Why; other operators see it while the trace runs.")
+@partial(authored, why="The reason; other operators see it while the trace runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
 @kafka_options
 @answering
 def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -> None:
     """Show SMTP dialogs as they happen.
 
-    Credentials are hidden, and content is shown as its size. `>` is what deliver
-    sends, `<` what the server answers, `*` what deliver says about it.
+    Credentials are hidden, and content is shown as its size. `>` marks lines that
+    deliver sends, `<` answers of the server, `*` remarks of deliver.
     """
     now = now_ms()
     trace = Trace(
@@ -90,7 +87,7 @@ def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -
     )
     kafka = find_kafka(rest["bootstrap"], rest["line"])
     reader = TraceReader(connect(find_redis(rest["line"])), trace.trace_id)
-    reader.delete()  # Redis is asked before anything is ordered
+    reader.delete()  # fails here, before the trace begins, if Redis is unavailable
     try:
         with interruptible():
             begin(kafka, trace)
@@ -147,12 +144,12 @@ def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
             output.show(line)
         if reader.unreadable > unreadable:
             unreadable = reader.unreadable
-            say("something that is no line of a dialog is in the stream; it is left out")
+            say("the stream has records that are no lines of a dialog; they are left out")
 
 
 def _domain(domain: str, mail_id: str) -> str:
     if bool(domain) == bool(mail_id):
-        raise click.UsageError("say which dialogs are shown: --domain or --mail-id, one of them")
+        raise click.UsageError("name the dialogs to show: either --domain or --mail-id")
     return require_domain(domain) if domain else ""
 
 

@@ -1,19 +1,23 @@
-"""Prints the lines of a trace, and finds out which are missing.
+"""Prints the lines of a trace, and finds out which lines are missing.
 
-What comes from Redis is data of others: every line is made printable here again.
+The lines in Redis come from other processes, so each line is made printable here again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from cli.events.output import at
 from shared.plurals import counted
 from shared.topics.traces import TraceLine
 
+# Dialogs that were introduced and may continue.
+MAX_DIALOGS: Final = 10_000
+
 
 class Missing:
-    """Counts what a reader has not got, by the numbers that each process gives its lines."""
+    """Counts the lines that a reader has missed, by the numbers that each process gives them."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -58,10 +62,6 @@ class Printer:
             self._known[key] = about
             yield printable(f"{_at(line)}  {who}  = {_about(line)}")
         yield printable(f"{_at(line)}  {who}  {line.kind} {line.text}")
-
-
-# Dialogs that were introduced and may go on.
-MAX_DIALOGS = 10_000
 
 
 def printable(text: str) -> str:

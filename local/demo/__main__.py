@@ -16,11 +16,9 @@ from typing import Final
 
 import click
 
-from cli.answer import Exit, fail, print_json, say
-from cli.interrupt import StopAskedError, interruptible
+from cli.answer import Exit, StopAskedError, fail, interruptible, print_json, say
 from cli.stack import paths, state
-from cli.stack.endpoints import described
-from cli.stack.state import State
+from cli.stack.state import State, described
 from local.demo.display import Display
 from local.demo.reconciliation import result
 from local.demo.run import perform
@@ -121,7 +119,7 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 
 def next_steps(folder: str, bill: str) -> list[str]:
-    """Where to look after the demo; `bill`: the address of the bill while billing runs."""
+    """Return the hints for after the demo. `bill`: the address of the bill while billing runs."""
     name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),

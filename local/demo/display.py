@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.answer import say
-from cli.table import Column, Kind, lay_out
-from local.demo.event_follower import Counts
+from cli.terminal import Column, Kind, lay_out
+from local.demo.observing import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted
 
@@ -86,7 +86,6 @@ class Display:
             self._live.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show the progress."""
         if self._live:
             seconds = time.monotonic() - self._started
             lines = progress_lines(progress, seconds, self._console.width)
@@ -193,7 +192,7 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def fates(result: Result) -> str:
-    """The equation of all messages, and what the sink accepted."""
+    """The equation of all messages, and the number that the sink accepted."""
     rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (

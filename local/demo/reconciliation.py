@@ -66,7 +66,7 @@ class Witness(Struct, frozen=True):
 
 
 class Returns(Struct, frozen=True):
-    """What came back and what was forwarded, and what should have."""
+    """The returned and the forwarded mail, and the expected numbers of both."""
 
     returned: int = 0
     complained: int = 0
@@ -93,8 +93,8 @@ def witness(
 ) -> Witness:
     """Read the sink's journal; `published` gives the row of each recipient.
 
-    A recipient gets one message. Only one who bounces at once may get more: each bounce is the end
-    of a message.
+    A recipient gets one message. Only a recipient who bounces at once may get more: each bounce is
+    the end of a message.
     """
     accepted: Counter[str] = Counter()
     forwarded: Counter[str] = Counter()
@@ -163,10 +163,10 @@ def _returns_differences(returns: Returns, arrived: int) -> Iterator[str]:
     came = returns.returned + returns.complained
     if came != returns.reports_sent:
         yield f"{counted(came, 'report')} came back, but the sink sent {returns.reports_sent}"
-    told = sum(returns.forwarded.values())
-    if not told == returns.wanted == arrived:
+    forwarded = sum(returns.forwarded.values())
+    if not forwarded == returns.wanted == arrived:
         yield (
-            f"{returns.wanted} to be forwarded, {told} by the events, but the sink received"
+            f"{returns.wanted} to be forwarded, {forwarded} by the events, but the sink received"
             f" {arrived}"
         )
 

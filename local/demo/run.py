@@ -18,9 +18,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
-from local.demo.bill import read_bill
 from local.demo.display import Display, Progress
-from local.demo.event_follower import Counts, EventFollower
 from local.demo.mailing import (
     AGAIN,
     CLIENT_AGAIN,
@@ -29,6 +27,7 @@ from local.demo.mailing import (
     once_more,
     publications,
 )
+from local.demo.observing import Counts, EventFollower, read_bill
 from local.demo.reconciliation import (
     Reconciliation,
     Returns,
@@ -50,7 +49,7 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics.suppressions import field_of
 
 _SEED: Final = 20260701
-_ROUNDS: Final = 4  # three bounces, and a message that is not sent any more
+_ROUNDS: Final = 4  # three bounces, and a message that is suppressed
 _MANY: Final = 100
 _LOOK_EVERY_S: Final = 0.1
 # Shorter than a clients.yaml may set: mail to a full mailbox expires while the demo runs.
@@ -113,7 +112,7 @@ def register(bootstrap: str) -> tuple[Client, ...]:
 
 
 class _Act:
-    """Publishes in parts, and shows the whole; `rows`: what each recipient's mail is billed to."""
+    """Publishes in parts, and shows the sum; `rows`: the row to which a recipient is billed."""
 
     def __init__(
         self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
@@ -126,7 +125,7 @@ class _Act:
         self._wanted = wanted
 
     def play(self, records: Iterable[Publication]) -> None:
-        """Publish these and wait until every message has ended, or nothing happens any more."""
+        """Publish these, and wait until all have ended or nothing has changed for STALL_S."""
         before, follower = self.acknowledged, self.follower
         publisher = Publisher(
             self._bootstrap, records, self._wanted, lambda: follower.counts().ended - before
@@ -142,7 +141,7 @@ class _Act:
         self.rows |= publisher.rows
 
     def wait(self, is_done: Callable[[], bool]) -> None:
-        """Wait until it is so, or nothing happens any more."""
+        """Wait until `is_done`, or until nothing has changed for STALL_S."""
         last, moved_at = None, time.monotonic()
         while not is_done():
             counts = self.follower.counts()
@@ -156,7 +155,7 @@ class _Act:
 
 
 def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
-    """Send mail to recipients whose every message bounces; the last one is not sent any more."""
+    """Send mail to recipients whose every message bounces; the last message is suppressed."""
     for round_ in range(_ROUNDS):
         if round_ == _ROUNDS - 1:
             act.wait(lambda: _are_suppressed(stack))
@@ -173,7 +172,7 @@ def _are_suppressed(stack: Stack) -> bool:
 
 
 def wait_for_returns(act: _Act, clients: Sequence[Client]) -> None:
-    """Wait until what the sink sends back is there, and everything is forwarded."""
+    """Wait until the mail of the sink has come back, and everything is forwarded."""
 
     def is_done() -> bool:
         found = _returns(act, act.follower.counts(), clients)
@@ -198,7 +197,7 @@ def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
 
 
 class Publisher:
-    """Publishes in a thread of its own; counts the records that Kafka acknowledged."""
+    """Publishes in a thread; counts the records that Kafka acknowledged."""
 
     def __init__(
         self,

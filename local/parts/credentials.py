@@ -1,9 +1,9 @@
-"""What a pipeline creates once: the certificate of its front door, the key of its return paths.
+"""The files that a pipeline creates once: the front door's certificate, the key of return paths.
 
 The certificate is self-signed, for this machine only. A publisher on this machine may trust the
 certificate file itself; in production the front door has a certificate of a public authority. The
-key of the return paths stays, so that bounces of earlier mail are known; in production its
-file has several keys, with a rotation (docs/returned-mail.md). Owns: their files.
+key of the return paths is kept, so that bounces of earlier mail are recognised; in production its
+file has several keys, with a rotation (docs/returned-mail.md). Owns: these files.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
+from local.folder import write_whole
 from local.parts import ports
-from local.parts.whole_file import write_whole
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
@@ -45,7 +45,7 @@ def certificate_path(folder: Path) -> Path:
 
 
 def make_certificate(folder: Path) -> CertificateFiles:
-    """The files in this folder; made when they are not there."""
+    """Return the files in this folder; create them if they are missing."""
     files = CertificateFiles(certificate_path(folder), folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
@@ -76,7 +76,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def make_return_keys(folder: Path) -> Path:
-    """The keys file in this folder; made with one key when it is not there."""
+    """Return the keys file in this folder; create it with one key if it is missing."""
     path = folder / "return-path-keys"
     if path.exists():
         return path

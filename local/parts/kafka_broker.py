@@ -1,9 +1,9 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
-Owns: the node's settings, and how it is run. Does not own: its jars and its Java (kafka_java.py),
-the formatting of its folder (kafka_folder.py), several nodes that replicate (kafka_cluster.py).
-Guarantees: raises PartNotStarted with one line of text if these are not available; a broker
-restarted on the same folder has everything it acknowledged.
+Owns: the node's settings, how it is run, and the topics of the pipeline on it. Does not own: its
+jars and its Java (kafka_java.py), the formatting of its folder (kafka_folder.py), several nodes
+that replicate (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if these
+are not available; a broker restarted on the same folder has everything it acknowledged.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from kafka.errors import KafkaError
 from msgspec import Struct
 
+from local.folder import write_whole
 from local.parts import kafka_folder, kafka_java, ports
 from local.parts.kafka_folder import make_id
-from local.parts.whole_file import write_whole
 from local.process import PartNotStarted, Process, ProcessSpec
+from shared.runtime.deadline import Deadline
 from shared.runtime.tcp import answers
 from shared.settings.sections import KafkaSettings
+from shared.stream.admin import TopicError, ensure_topics
+from shared.topics import names
 
 HEAP_MIB: Final = 448
 # The broker is ready when it answers requests, shortly after it starts listening.
@@ -36,11 +40,11 @@ _LOOK_EVERY_S: Final = 0.1
 # new pipeline is idle, it uses a seventh of a processor instead of a third. Under load it uses more
 # per message.
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
-
-
-# A broker that starts again on its data is let in when the session of its last run has ended, which
-# the controller, in the same process, counts from its own start. Kafka's default is 9 s.
+# A restarted broker is admitted when the session of its last run has ended. The controller, in the
+# same process, counts that session from its own start. Kafka's default is 9 s.
 _ALONE: Final = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
+_TOPICS_TIMEOUT_S: Final = 120.0
+_TOPICS_RETRY_S: Final = 0.5
 
 
 class BrokerListener(Struct, frozen=True):
@@ -53,7 +57,7 @@ class BrokerListener(Struct, frozen=True):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address on which the broker listens."""
         return f"{ports.LOOPBACK}:{self.port}"
 
 
@@ -98,7 +102,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(plan.folder / "data"),
         "auto.create.topics.enable": "false",
-        # One node: topics with three replicas in production have one here.
+        # The broker is a single node: topics with three replicas in production have one here.
         "default.replication.factor": "1",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
@@ -168,7 +172,7 @@ def _node(plan: BrokerPlan, machine: list[str], jars: Path) -> ProcessSpec:
     values, is_new = properties(plan), not kafka_folder.is_formatted(data)
     if not is_new and kafka_folder.keeps_own_quorum(settings):
         values = kafka_folder.with_own_quorum(values)
-    # It also says where the node has its quorum.
+    # keeps_own_quorum() reads this file at the next start.
     write_whole(settings, "".join(f"{key}={value}\n" for key, value in values.items()))
     if is_new:
         ids = {"cluster.id": plan.cluster_id or make_id(), "node.id": str(plan.node_id)}
@@ -222,3 +226,19 @@ def serves(kafka: KafkaSettings) -> bool:
     finally:
         admin.close()
     return True
+
+
+def create_topics(kafka: KafkaSettings) -> None:
+    """Create the topics that are missing. Raises PartNotStarted.
+
+    A broker that has just started on a busy machine is fenced for some seconds and refuses.
+    """
+    deadline = Deadline(_TOPICS_TIMEOUT_S)
+    while True:
+        try:
+            ensure_topics(kafka, names.plans(("default",)))
+            return
+        except (KafkaError, TopicError) as error:
+            if deadline.is_over():
+                raise PartNotStarted(f"Kafka does not take the topics: {error}") from error
+            time.sleep(_TOPICS_RETRY_S)

@@ -1,7 +1,7 @@
 """Three embedded brokers that replicate, as in production: three copies, two of them in sync.
 
-Owns: which nodes there are, the settings in which they differ from a single one, the id that they
-share. Does not own: how one node is run (kafka_broker.py).
+Owns: which nodes there are, the settings in which they differ from a single node, their common
+id. Does not own: how one node is run (kafka_broker.py).
 
 Every node is broker and controller, so the cluster works as long as two of three run. With one
 left nothing can be acknowledged; nothing acknowledged is lost. The time until the leaders move from
@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from local.folder import write_whole
 from local.parts import ports
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.kafka_folder import make_id
-from local.parts.whole_file import write_whole
 
 SIZE: Final = 3
 IN_SYNC: Final = 2

@@ -9,7 +9,7 @@ later, the settings of the node (kafka_broker.py).
 
 On failure: both folders appear whole or not at all, so a start that is interrupted, or two starts
 at once, leave a folder that the next start formats or finds complete. If the formatted folder
-cannot be written, the tool formats each folder; one that was damaged is made again.
+cannot be written, the tool formats each folder; a damaged one is replaced.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Final
 
 _IDS: Final = "meta.properties"
-# Has what a new cluster starts with: the levels of its features, for this version of Kafka.
+# The levels of features with which a new cluster of this version of Kafka starts.
 _FEATURES: Final = "bootstrap.checkpoint"
-# A node that was formatted with a quorum of its own has it in its data, and finds it by this.
+# A node that was formatted with its own quorum has its addresses in its data; this setting replaces
+# controller.quorum.voters for it.
 _OWN_QUORUM: Final = "controller.quorum.bootstrap.servers"
 
 # Formats the folder in the settings with Kafka's tool.
@@ -49,7 +50,7 @@ def is_formatted(data: Path) -> bool:
 def keeps_own_quorum(settings: Path) -> bool:
     """Whether the node that had these settings has the addresses of its quorum in its data.
 
-    They cannot be in the settings too then.
+    They must not be in the settings as well then.
     """
     with suppress(FileNotFoundError):
         return f"{_OWN_QUORUM}=" in settings.read_text()
@@ -98,7 +99,7 @@ def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
         draft.mkdir()
         shutil.copyfile(source / _FEATURES, draft / _FEATURES)
         (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
-        if target.exists() and not is_formatted(target):  # of a tool that was interrupted
+        if target.exists() and not is_formatted(target):  # left by a tool that was interrupted
             shutil.rmtree(target)
         draft.rename(target)
 

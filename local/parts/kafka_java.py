@@ -63,7 +63,7 @@ def java_version(java: str) -> int:
 
 @cache
 def _about(java: str) -> str:
-    """What this Java says of itself; "" if it does not start."""
+    """The output of `java -version`; "" if this Java does not start."""
     try:
         asked = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     except OSError:

@@ -46,7 +46,7 @@ def _reservations() -> BinaryIO:
 
 
 def reserve(port: int) -> bool:
-    """Keep other processes from drawing this port; returns False if another one has drawn it."""
+    """Keep other processes from drawing this port; return False if one of them has drawn it."""
     file = _reservations()
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
@@ -125,7 +125,7 @@ def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
 
 
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
-    """A port for each name: those in the file if all of them are still free, else new ones.
+    """A port for each name: the ports in the file if all of them are still free, else new ports.
 
     A pipeline that is restarted in its old folder thus keeps its ports.
     """

@@ -95,7 +95,7 @@ def answers_url(settings: RedisSettings) -> bool:
 
 
 def prepare(plan: RedisPlan) -> ProcessSpec:
-    """How to run the server."""
+    """Return how to run the server."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     options = {
         "port": str(plan.port),
@@ -117,7 +117,7 @@ def prepare(plan: RedisPlan) -> ProcessSpec:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[RedisPlan, Process]]:
-    """A server of its own in this folder, for a test or a benchmark; ends with the block."""
+    """Run a separate server in this folder, for a test or a benchmark; it ends with the block."""
     plan = RedisPlan(folder, ports.free_ports(1)[0])
     spec = prepare(plan)
     process = Process(spec, folder / "redis.log")

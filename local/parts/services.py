@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import API, RESPONSES, base_environment, module_of
+from cli.stack.paths import API, RESPONSES, base_environment, module_of
 from local.parts import ports
 from local.process import ProcessSpec
 
@@ -27,7 +27,7 @@ READY_TIMEOUT_S: Final = 240.0
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
-# The verbs of parts of services that are processes of their own; that of the others is `serve`.
+# The verbs of processes that run a part of a service; the verb of the others is `serve`.
 _VERBS: Final = {API: "api", RESPONSES: "responses"}
 _GREETING: Final = b"220"
 
@@ -39,7 +39,7 @@ class ServicePlan(Struct, frozen=True):
     http_port: int
     env: dict[str, str]
     http_host: str = ports.LOOPBACK
-    is_named: bool = False  # by the environment: the plan then sets no instance name
+    is_named: bool = False  # the environment sets the instance name, and the plan none
 
     @property
     def service(self) -> str:
@@ -55,7 +55,7 @@ class ServicePlan(Struct, frozen=True):
 
     @property
     def module(self) -> str:
-        """What `python -m` runs."""
+        """The module that `python -m` runs."""
         return self.command[1]
 
     @property
@@ -92,7 +92,7 @@ def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
 
 
 def greets(address: str) -> bool:
-    """Whether an SMTP server at host:port greets: one that is stopped still takes connections."""
+    """Whether an SMTP server at host:port greets: a stopped process still accepts connections."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ASK_TIMEOUT_S) as connection:
@@ -104,7 +104,7 @@ def greets(address: str) -> bool:
 
 
 def service_process(plan: ServicePlan) -> ProcessSpec:
-    """How to run one process of a service."""
+    """Return how to run one process of a service."""
     return ProcessSpec(
         name=plan.name,
         command=(sys.executable, *plan.command),
@@ -118,9 +118,9 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
 def sink_process(
     address: str, folder: Path, behaviour: str, returns_to: str | None = None
 ) -> ProcessSpec:
-    """How to run the sink that plays the recipients' mail servers.
+    """Return how to run the sink that plays the recipients' mail servers.
 
-    `returns_to`: the bounce door, to which it sends reports; None: it sends none.
+    `returns_to`: the bounce door, to which the sink sends reports; None: it sends no reports.
     """
     journal, state = folder / "sink.jsonl", folder / "sink.json"
     command = (sys.executable, "-m", "local.sink", "--listen", address)

@@ -1,7 +1,7 @@
 """`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
 
 Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT; journal lines that
-were written survive whatever ends the process.
+were written survive, however the process ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Struct
 from local.sink.behaviour import Behaviour
 from local.sink.connection import Policy, SinkConnection
 from local.sink.journal import Journal
-from local.sink.returning import Returning
+from local.sink.reports import Returning
 from shared.settings.addresses import listening_fault, split_address
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.dialog import ServerOptions

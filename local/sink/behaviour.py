@@ -1,4 +1,4 @@
-"""How the sink answers, by the recipient's local part. Pure.
+"""The answers of the sink, by the recipient's local part. Pure.
 
 | local part | answer |
 | --- | --- |
@@ -7,7 +7,7 @@
 | `full-...` | 452 4.2.2 at RCPT, always |
 | `policy-...` | 550 5.7.1 after DATA |
 | `tarpit-...` | accepted, every answer from RCPT on is delayed by a second |
-| `slow-<ms>-...` | accepted, the answer after DATA is delayed by so many ms (at most 10 min) |
+| `slow-<ms>-...` | accepted, the answer after DATA is delayed by `<ms>` ms (at most 10 min) |
 | `return-...` | accepted; then a delivery report (5.1.1) comes back to the return path |
 | `complain-...` | accepted; then a complaint comes back to the return path |
 | `drop-...` | first attempt: closes the connection instead of answering after DATA; then accepted |
@@ -30,7 +30,7 @@ TARPIT_S: Final = 1.0
 # Number of recipients and messages whose attempts are counted; the oldest are forgotten first.
 MAX_REMEMBERED: Final = 1_000_000
 
-# The recipients with an answer of their own, and what it is, for people.
+# The answers by recipient, as `up` prints them.
 ADDRESSES: Final = (
     ("bounce-NAME@...", "bounces: 550 5.1.1 to RCPT"),
     ("policy-NAME@...", "bounces: 550 5.7.1 after DATA"),

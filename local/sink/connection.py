@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from local.sink.behaviour import Behaviour, Decision, Verdict, delay_s, dot_delay_s, judge_recipient
 from local.sink.journal import Answered, Journal, message_id_of
-from local.sink.reports import report_for
-from local.sink.returning import Returning
+from local.sink.reports import Returning, report_for
 from shared.smtp.events import (
     Content,
     Data,

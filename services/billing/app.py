@@ -12,16 +12,16 @@ from kafka.errors import FencedInstanceIdError
 
 from services.billing.core.month import Months
 from services.billing.edge import signing_key
+from services.billing.edge.cells import open_cells
 from services.billing.edge.http.serving import Api
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
-from services.billing.edge.quotas.keeper import KeeperParts, QuotaKeeper
-from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.quota_keeper import KeeperParts, QuotaKeeper
 from services.billing.edge.statements.bookkeeper import Bookkeeper
 from services.billing.edge.statements.checkpointing import Checkpointer, restore_from
 from services.billing.edge.statements.closing import Closer, ClosingParts, require_time_zone
 from services.billing.edge.statements.topic import StatementTopic
-from services.billing.edge.stores import open_cells
+from services.billing.edge.temporary_files import DiskUnavailable
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
 from shared.runtime.errors import UsageError

@@ -42,13 +42,14 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "127.0.0.1"
     http_port: Annotated[
-        int, Meta(ge=0, le=65535, description="Port for it; 0 picks a free one.")
+        int, Meta(ge=0, le=65535, description="Port of the usage API; 0 picks a free port.")
     ] = 0
     serve_without_keys: Annotated[
         bool,
         Meta(
             description="Answer the usage API also without an access key (`billing keys create`):"
-            " everybody who reaches it then reads everything. `up` and `demo` set it, on loopback."
+            " everybody who reaches the API then reads everything. `up` and `demo` set this, on"
+            " loopback."
         ),
     ] = False
     requests_per_minute: Annotated[
@@ -106,7 +107,10 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     postgresql_password_file: Annotated[
         str,
-        Meta(extra=PATH, description="File with the password for it. Empty: as libpq finds it."),
+        Meta(
+            extra=PATH,
+            description="File with the password of the database. Empty: as libpq finds it.",
+        ),
     ] = ""
     signing_key_file: Annotated[
         str,
@@ -137,8 +141,7 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0.1,
             le=3_600,
-            description="Seconds between two counts of what is used of the clients' monthly"
-            " quotas.",
+            description="Seconds between two counts of the use of the clients' monthly quotas.",
         ),
     ] = 5.0
 

@@ -8,7 +8,7 @@ Both are looked at one after the other, on a running pipeline. The judgement is 
 moved meanwhile: the queues are looked at before and after the events, no record was written to them
 in between, and no transaction was open. Otherwise nothing is said, and a later audit may say it.
 
-Does not own: looking at the queues (cli/audit/queues.py), the books (conservation.py).
+Does not own: looking at the queues (cli/queue/reading.py), the books (conservation.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Final
 
 import pytest
 
-from cli.stack.environment import BOUNCE
+from cli.stack.paths import BOUNCE
 from local.stack import Stack, StackOptions
 from shared.topics import ids
 from tests.support.bounce_door import CLIENT, KEYS_TEXT, all_returned, at_bounce_door, return_path

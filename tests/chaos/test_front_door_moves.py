@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from cli.stack.environment import FRONT
+from cli.stack.paths import FRONT
 from shared.registry.credentials import make_credential
 from tests.support.chaos import mixture
 from tests.support.chaos.smtp_injector import SmtpInjector

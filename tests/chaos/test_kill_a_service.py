@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
 
 MESSAGES = 5_000

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from local.parts.kafka_cluster import SIZE, node_names
 from tests.support.chaos.cluster_load import ClusterLoad, Stalls
 from tests.support.chaos.fleet import ENV, Fleet

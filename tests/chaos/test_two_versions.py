@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from tests.support.chaos.cluster_load import ClusterLoad
 from tests.support.chaos.fleet import ENV, Fleet
 from tests.support.chaos.results import Result, Results, with_counts

@@ -12,8 +12,8 @@ import click
 import pytest
 from msgspec import structs
 
+from cli.options import KafkaOnly
 from cli.stack.paths import ROOT
-from cli.target import KafkaOnly
 from cli.topics.command import main as topics_command
 from shared.settings.loader import load, variable_of
 from tests.support.chart.rendering import EVERYTHING, VALUE_SETS, Resource, render, render_set

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from cli.stack import paths
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from tests.support.chart.image import (
     IGNORE_FILE,
     IMPORT_EVERYTHING,

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cli.options import KafkaOnly
 from cli.stack.paths import ROOT
-from cli.target import KafkaOnly
 from shared.settings.loader import load
 from tests.support.chart.rendering import Resource, render, render_set
 from tests.support.chart.resources import by_component, environment, of_kind

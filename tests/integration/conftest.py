@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.environment import API
+from cli.stack.paths import API
 from local.stack import Stack, StackOptions
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics

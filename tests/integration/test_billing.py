@@ -10,7 +10,7 @@ import pytest
 from local.parts.ports import free_ports
 from local.parts.redis_server import RedisPlan, prepare
 from local.process import Process
-from services.billing.core.rows import Row
+from services.billing.core.answer import Row
 from tests.support.billing.counting import Counting, open_counting
 from tests.support.billing.publisher import MONTH
 from tests.support.billing.stage import eventually

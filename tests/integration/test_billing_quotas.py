@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.billing.edge.quotas.keeper import KeeperParts, QuotaKeeper
+from services.billing.edge.quota_keeper import KeeperParts, QuotaKeeper
 from shared.quotas.view import QuotaView
 from shared.registry.client import Client, Code, OverQuota
 from shared.settings.sections import KafkaSettings

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.edge.cells import RedisCells
-from services.billing.edge.quotas.accepted import AcceptedMail
+from services.billing.edge.one_moment import AcceptedMail
 from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Run
 from shared.store.client import connect

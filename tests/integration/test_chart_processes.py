@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.parts.ports import free_ports
 from local.stack import Stack, StackOptions
 from tests.support.certificates import self_signed

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cli.clients.command import main
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.parts.ports import free_ports
 from shared.mailauth.dkim_record import public_key_of
 from shared.registry.client import Client

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from tests.support.patience import PATIENCE_S
 
 

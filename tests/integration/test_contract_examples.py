@@ -23,7 +23,7 @@ from shared.stream.kafka_python.joining import load_metadata
 from shared.submission.rules import Submission, judge
 from shared.topics import names
 from tests.support.patience import PATIENCE_S
-from tools import node_modules
+from tools import foreign_programs
 from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES = paths.ROOT / "docs" / "contracts" / "examples"
@@ -91,7 +91,7 @@ def java() -> str:
 # The command of the file, as in its first lines; what is found where the program is named last.
 COMMANDS: dict[str, Callable[[], list[str]]] = {
     "confluent-kafka/publish.py": lambda: [sys.executable],
-    "node/publish.js": lambda: [node_modules.find_node()],
+    "node/publish.js": lambda: [foreign_programs.find_node()],
     "java/Publish.java": lambda: [java(), "-cp", f"{kafka_java.fetch_jars()}/*"],
     "kcat/publish.sh": lambda: ["sh"],
 }
@@ -111,7 +111,7 @@ def test_an_example_hands_in_a_file_byte_for_byte_that_keeps_every_rule(
         text=True,
         timeout=PATIENCE_S,
         check=False,
-        env={**os.environ, "NODE_PATH": str(node_modules.fetch_modules(NODE_PACKAGES))},
+        env={**os.environ, "NODE_PATH": str(foreign_programs.fetch_modules(NODE_PACKAGES))},
     )
     assert done.returncode == 0, done.stderr
     (record,) = read_records(kafka_bootstrap, names.intake(client), 1)

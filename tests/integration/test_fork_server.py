@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import state
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.process import Process, ProcessSpec
 from tests.support.fork_server import fork, run_module
 from tests.support.patience import PATIENCE_S

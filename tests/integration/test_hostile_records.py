@@ -20,7 +20,7 @@ import pytest
 from kafka import TopicPartition
 
 from cli.audit.command import audit
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from local.stack import Stack, StackOptions
 from shared.audit.conservation import FaultKind
 from shared.registry.client import Client

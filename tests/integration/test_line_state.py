@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.structs import TopicPartition
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from local.stack import Stack
 from shared.registry.client import Client
 from shared.stream.client import ClientOptions, make_consumer

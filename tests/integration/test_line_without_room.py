@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.topics import names

@@ -15,7 +15,7 @@ import pytest
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.stack import Stack
 from services.deliver.core.control.orders import FRESH_S
 from shared.registry.client import Client

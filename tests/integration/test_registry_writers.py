@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from shared.registry.client import Client, Code
 from shared.registry.credentials import verify
 from shared.registry.store.changes import Changes, plan_changes

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
-from cli.stack.environment import RESPONSES
+from cli.stack.paths import RESPONSES
 from local.stack import Stack
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from tests.support.patience import PATIENCE_S
 
 SERVICE = """

@@ -17,7 +17,7 @@ import aiosmtplib
 import pytest
 
 from bench.smtp_sink import program
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.sink.behaviour import TARPIT_S
 from tests.support.certificates import self_signed
 from tests.support.patience import PATIENCE_S

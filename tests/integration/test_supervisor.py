@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from cli.stack.state import start_of
 from local.process import PartNotStarted, ProcessSpec
 from local.supervisor import Supervisor

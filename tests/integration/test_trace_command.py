@@ -16,7 +16,7 @@ import pytest
 from kafka import KafkaProducer
 
 from cli.control.topic import read_last
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.stack import Stack
 from shared.registry.client import Client
 from shared.registry.store import publish

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from launcher import commands
 from tests.support.patience import PATIENCE_S
 

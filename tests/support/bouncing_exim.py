@@ -17,7 +17,7 @@ from typing import Final
 from local.parts import ports
 from tests.support.bounce_door import DOMAIN
 from tests.support.receiving_peers import EXIM, NOBODY, Place, names_with, serving
-from tools import unpacked_packages
+from tools import foreign_programs
 
 _CONFIG: Final = (
     EXIM
@@ -49,7 +49,7 @@ begin retry
 @contextmanager
 def bouncing_exim(at: Place, door_port: int) -> Iterator[None]:
     """Run it on the port of the place, with the bounce door on its port."""
-    unpacked = unpacked_packages.fetch(unpacked_packages.EXIM)
+    unpacked = foreign_programs.fetch_packages(foreign_programs.EXIM)
     spool = at.folder / "spool"
     spool.mkdir()
     os.chown(spool, NOBODY, NOBODY)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from cli.stack import paths
 from tests.support.front_door import NAME, PASSWORD, SENDER, Door
 from tests.support.patience import PATIENCE_S
-from tools import node_modules
+from tools import foreign_programs
 from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES: Final = paths.ROOT / "docs" / "examples" / "smtp"
@@ -51,7 +51,7 @@ def run(parcel: Delivery, *command: str | Path, given: bytes = b"") -> Answer:
         "SSL_CERT_FILE": certificate,  # OpenSSL: Python, swaks
         "CURL_CA_BUNDLE": certificate,
         "NODE_EXTRA_CA_CERTS": certificate,
-        "NODE_PATH": str(node_modules.fetch_modules(NODE_PACKAGES)),
+        "NODE_PATH": str(foreign_programs.fetch_modules(NODE_PACKAGES)),
     }
     done = subprocess.run(
         command, input=given, capture_output=True, env=environ, timeout=PATIENCE_S, check=False
@@ -89,7 +89,7 @@ def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) ->
     script = EXAMPLES / "submit_nodemailer.js"
     where = (HOST, port_of(parcel.door, tls), tls)
     pairs = [word for mail in mails for word in mail]
-    return run(parcel, node_modules.find_node(), script, *where, NAME, SENDER, *pairs)
+    return run(parcel, foreign_programs.find_node(), script, *where, NAME, SENDER, *pairs)
 
 
 def curl_example(tls: str, mechanism: str) -> Client:

@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.process import Child, ProcessSpec, execute
 
 _MODULE: Final = "tests.support.forking"

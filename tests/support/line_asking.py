@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from cli.control.topic import read_orders
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from local.stack import Stack
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from cli.stack import state
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 
 WAIT_S = 420.0
 MARK = "SLUICE_TEST_MARK"

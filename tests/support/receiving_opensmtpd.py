@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.receiving_peers import DOMAIN, KNOWN, Peer, Place, body, serving
-from tools import unpacked_packages
+from tools import foreign_programs
 
 # What it accepts stays in its queue: nothing listens at the address where it would go.
 _CONFIG: Final = """\
@@ -35,7 +35,7 @@ _FOLDERS: Final = ("dev", "etc", "var/lib/opensmtpd/empty", "var/run", "var/spoo
 def opensmtpd(at: Place) -> Iterator[Peer]:
     """An OpenSMTPD that leaves what it accepts in its queue."""
     root = at.folder / "root"
-    _fill(root, unpacked_packages.fetch(unpacked_packages.OPENSMTPD))
+    _fill(root, foreign_programs.fetch_packages(foreign_programs.OPENSMTPD))
     _configure(root, at)
     command = ["chroot", str(root), "/usr/sbin/smtpd", "-d", "-f", "/etc/smtpd.conf"]
     with serving(command, at):

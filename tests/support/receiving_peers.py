@@ -25,7 +25,7 @@ from msgspec import Struct
 from local.parts import ports
 from tests.support.certificates import self_signed
 from tests.support.smtp_peers import wait_until
-from tools import node_modules, run_tests, unpacked_packages
+from tools import foreign_programs, run_tests
 
 DOMAIN: Final = "d.example"
 KNOWN: Final = ("first", "second", "third", "large")
@@ -162,7 +162,7 @@ exports.hook_queue = (next, connection) => {
 @contextmanager
 def haraka(at: Place) -> Iterator[Peer]:
     """A Haraka with one plug-in of ours."""
-    package = node_modules.fetch_modules(run_tests.HARAKA) / "Haraka"
+    package = foreign_programs.fetch_modules(run_tests.HARAKA) / "Haraka"
     for name in ("config", "plugins", "kept"):
         (at.folder / name).mkdir()
     config = at.folder / "config"
@@ -175,7 +175,7 @@ def haraka(at: Place) -> Iterator[Peer]:
         shutil.copy(at.certificate, config / "tls_cert.pem")
         shutil.copy(at.key, config / "tls_key.pem")
     (at.folder / "plugins" / "keep.js").write_text(_HARAKA_PLUGIN % list(KNOWN))
-    command = [node_modules.find_node(), str(package / "bin" / "haraka"), "-c", str(at.folder)]
+    command = [foreign_programs.find_node(), str(package / "bin" / "haraka"), "-c", str(at.folder)]
     with serving(command, at):
         yield Peer(
             f"127.0.0.1:{at.port}", lambda name: found_in(list((at.folder / "kept").glob(name)))
@@ -214,7 +214,7 @@ rcpt:
 @contextmanager
 def exim(at: Place) -> Iterator[Peer]:
     """An Exim that leaves what it accepts in its queue."""
-    unpacked = unpacked_packages.fetch(unpacked_packages.EXIM)
+    unpacked = foreign_programs.fetch_packages(foreign_programs.EXIM)
     spool = at.folder / "spool"
     spool.mkdir()
     os.chown(spool, NOBODY, NOBODY)

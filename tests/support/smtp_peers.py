@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cli.stack.environment import base_environment
+from cli.stack.paths import base_environment
 from tests.support.patience import PATIENCE_S
 
 

@@ -43,7 +43,7 @@ class Component(Struct, frozen=True):
 
     service: str
     arguments: tuple[str, ...]
-    group: str  # "": it joins none
+    group: str  # "": it joins no group
     # The topics whose lag says how much work waits. Not the retry topics: what waits there is not
     # due, and no further process could do it.
     lag: tuple[str, ...]
@@ -62,7 +62,7 @@ _DOORS: Final = (
     Held("ingest", "smtp_max_held_bytes", "front"),
     Held("ingest", "bounce_max_held_bytes", "bounce"),
 )
-# The doors of ingest as processes of their own: they read nothing from Kafka, and only the front
+# The doors of ingest as separate processes: they read nothing from Kafka, and only the front
 # door uses Redis, only the bounce door the keys of return paths.
 _FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
 _BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tools.promises import junit, page, results, run_log, table
+from tools.promises import page, results, run_log, table
 from tools.promises.results import ResultError, Results
 
 
@@ -25,7 +25,7 @@ def pages(
     if record:
         found = results.merged(found, promised, run_log.read())
     for run in junit_files:
-        found = results.merged(found, promised, junit.read(run, run_log.now().commit))
+        found = results.merged(found, promised, run_log.read_junit(run, run_log.now().commit))
     for named in documents:
         source, _, path = named.partition("=")
         found = _with_file(found, promised, source, Path(path))

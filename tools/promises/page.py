@@ -31,7 +31,6 @@ the services and the load.
 
 
 def page(table: Table, results: Results) -> str:
-    """The text of the page."""
     lines = [_HEAD.format(NOT_MEASURED)]
     for chapter in table.chapter:
         lines += [f"## {chapter.title}", "", "| promise | how it is tested | last result |"]

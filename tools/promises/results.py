@@ -3,8 +3,8 @@
 Job: reduce the documents of test runs and benchmarks to what the table of promises names, and keep
 each with its date and commit. Owns: the file, and how a value is found in the JSON of a benchmark.
 
-Guarantees: a result that was not measured again stays as it was; a test without cases, or a value
-that is not there, is never a result. Raises ResultError if a value cannot be found.
+Guarantees: a result that was not measured again stays unchanged; a test without cases, or a missing
+value, is never a result. Raises ResultError if a value cannot be found.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, Tes
 def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
     """The results with what test runs have seen, reduced to what the table names.
 
-    The later result of a test counts: what one checkout saw last week is not news.
+    The later result of a test counts, so an old file does not replace a newer result.
     """
     newer = {
         name: result

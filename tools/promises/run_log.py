@@ -1,7 +1,11 @@
-"""What the tests of this checkout last showed, .sluice/results/tests.json.
+"""The outcomes of test runs: of this checkout, .sluice/results/tests.json, and of JUnit files.
 
 Job: add the outcomes of a test run to those of earlier runs, with its date and commit. The file is
-local; `python -m tools.docs promises --record` takes from it what the table names.
+local; `python -m tools.docs promises --record` takes from it the results that the table names.
+
+A run whose tests.json is not at hand, such as a run of CI, is read from its JUnit file, as
+`./sluice test --junitxml=FILE` writes it. That file has the date of the run but not its commit:
+read it in the checkout that the tests ran in. Raises ResultError if it cannot be read as such.
 
 Guarantees: two runs that end at the same time both count (a lock); a run that is aborted counts
 with the tests that it finished. A skipped test is no result.
@@ -13,18 +17,20 @@ import datetime
 import fcntl
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree
 
 import msgspec
 from msgspec import Struct
 
 from cli.stack import paths
-from tools.promises.results import TestResult, When
+from tools.promises.results import ResultError, TestResult, When
 
 LOG: Final = paths.STATE / "results" / "tests.json"
 _GIT_TIMEOUT_S: Final = 10
+_DATE_CHARS: Final = len("2026-01-31")
 
 
 class Outcomes(Struct):
@@ -92,3 +98,32 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def read_junit(file: Path, commit: str, root: Path = paths.ROOT) -> dict[str, TestResult]:
+    """Return the result of each test function in the file."""
+    try:
+        # A file of our own test run, which the caller names.
+        document = ElementTree.parse(file).getroot()  # noqa: S314
+    except OSError as error:
+        raise ResultError(f"--junit {file}: {error.strerror}") from None
+    except ElementTree.ParseError as error:
+        raise ResultError(f"--junit {file}: not XML: {error}") from None
+    found: dict[str, TestResult] = {}
+    for suite in document.iter("testsuite"):
+        outcomes = Outcomes()
+        for node_id, outcome in _cases(suite, root):
+            outcomes.add(node_id, "call", outcome)
+        date = suite.get("timestamp", "")[:_DATE_CHARS]
+        found |= outcomes.results(When(date, commit))
+    if not found:
+        raise ResultError(f"--junit {file}: no test in it has an outcome")
+    return found
+
+
+def _cases(suite: ElementTree.Element, root: Path) -> Iterator[tuple[str, str]]:
+    for case in suite.iter("testcase"):
+        path = case.get("classname", "").replace(".", "/") + ".py"
+        if case.find("skipped") is None and (root / path).is_file():
+            has_failed = case.find("failure") is not None or case.find("error") is not None
+            yield f"{path}::{case.get('name', '')}", "failed" if has_failed else "passed"

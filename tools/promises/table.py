@@ -64,7 +64,6 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def promises(self) -> tuple[Promise, ...]:
-        """All promises."""
         return tuple(each for chapter in self.chapter for each in chapter.promise)
 
 

@@ -12,9 +12,7 @@ from typing import Final
 import click
 
 from cli.answer import Exit, print_json, say
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.terminal import visible, visible_names
-from services.billing.cli.known import require_known
+from cli.terminal import Column, Kind, lay_out, terminal_width, visible, visible_names
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -25,11 +23,10 @@ from services.billing.cli.opening import (
     progress,
     require_month,
 )
-from services.billing.cli.stated import live_option, stated_usage, statement_of
-from services.billing.core.answer import Usage
+from services.billing.cli.stated import live_option, require_known, stated_usage, statement_of
+from services.billing.core.answer import Usage, as_csv
 from services.billing.core.cells import BILLED, COUNTERS, RECEIVED
 from services.billing.core.recount import Difference
-from services.billing.core.rows import as_csv
 from services.billing.edge.archive import Archive
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.recounting import JoinedLog, RecountReport, recount, unreadable_line
@@ -74,7 +71,9 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
         )
-    if not found.rows and found.complete:  # who was counted is not known while it is counted again
+    if (
+        not found.rows and found.complete
+    ):  # while events are counted again, not all clients are known
         require_known(parts, client)
     if as_json:
         print_json(found)
@@ -103,7 +102,7 @@ def usage_lines(found: Usage, client: str, width: int) -> list[str]:
     columns = [Column(heading) for heading in _KEYS.values()]
     columns += [Column(counter.replace("_", " "), Kind.COUNT) for counter in counters]
     rows = [[str(getattr(row, name)) for name in (*_KEYS, *counters)] for row in found.rows]
-    of = ", closed: what its statement says" if found.closed else ""
+    of = ", closed: the counts of its statement" if found.closed else ""
     sums = {name: sum(getattr(row, name) for row in found.rows) for name in counters}
     total = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sums.items())
     title = f"usage of {found.month}{of}"
@@ -125,7 +124,7 @@ def _is_shown(counter: str, found: Usage) -> bool:
     "--archive",
     "folder",
     type=click.Path(path_type=Path),
-    help="Read events from this archive first, and from Kafka what is not archived yet.",
+    help="Read events from this archive first, and later ones from Kafka.",
 )
 @as_json_option
 @line_option
@@ -219,7 +218,7 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Why counting again would lose the counts of other logs; "" if there are none."""
+    """Return why counting again would lose the counts of other logs; "" without such counts."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""
@@ -230,7 +229,7 @@ def lost_logs(logs: Collection[str], present: str) -> str:
 
 
 def lost_beginnings(begins: Mapping[int, int]) -> str:
-    """Why counting again would lose counts; "" if Kafka has all events from the first on."""
+    """Return why counting again would lose counts; "" if Kafka still has the first event."""
     lost = {part: begin for part, begin in sorted(begins.items()) if begin}
     if not lost:
         return ""

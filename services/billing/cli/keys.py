@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 
 from cli.answer import print_json, say
 from cli.clients.faults import listed, unknown_client
-from cli.table import Column, Kind, lay_out, terminal_width
-from cli.target import find_kafka, kafka_options
+from cli.options import find_kafka, kafka_options
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option
 from shared.access.audit import Action
 from shared.access.keys import AccessKey, Right, Scope
@@ -32,7 +32,7 @@ DEFAULT_LINES: Final = 100
 
 
 class ShownKey(Struct, frozen=True):
-    """A key as it is listed. `key` is there once: when the key is created."""
+    """A key in a list. `key` is set only once, when the key is created."""
 
     id: str
     state: str
@@ -67,7 +67,9 @@ def keys() -> None:
 @click.option(
     "--client", default="", metavar="NAME", help="Only this client's data; default: everything."
 )
-@click.option("--sub-client", default=None, metavar="CODE", help="Only this sub-client of it.")
+@click.option(
+    "--sub-client", default=None, metavar="CODE", help="Only this sub-client of the client."
+)
 @click.option(
     "--right",
     "rights",
@@ -76,12 +78,12 @@ def keys() -> None:
     type=click.Choice([right.value for right in Right]),
     default=[Right.BILLING_READ.value],
     show_default=True,
-    help=f"What it may do, once per right: {', '.join(Right)}.",
+    help=f"A right of the key; may be repeated: {', '.join(Right)}.",
 )
 @click.option(
     "--expires", default="365d", show_default=True, metavar="TIME", help="90d, 12h, 30m, or never."
 )
-@click.option("--name", default="", metavar="TEXT", help="What it is for.")
+@click.option("--name", default="", metavar="TEXT", help="The purpose of the key.")
 @click.option(
     "--unregistered", is_flag=True, help="Accept a client or sub-client that is not registered."
 )
@@ -105,7 +107,7 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
 
 def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
     """Raise UsageError for a client or sub-client that is not registered: a key for a misspelled
-    one would see empty tables, and nothing would say why."""
+    name would see empty tables without a reason."""
     if scope.client not in known:
         unknown = unknown_client(scope.client, known)
         raise UsageError(f"{unknown}; --unregistered accepts it")
@@ -214,7 +216,7 @@ def show_log(lines: int, as_json: bool, bootstrap: str, line: str) -> None:
 
 
 def expiry_ms(text: str, now_ms: int) -> int:
-    """The time after such a span; 0 for `never`. Raises UsageError."""
+    """Return the time after a span such as 90d; 0 for `never`. Raises UsageError."""
     if text == "never":
         return 0
     found = _TIME.fullmatch(text)

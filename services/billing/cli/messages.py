@@ -14,9 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from services.billing.cli.known import require_known
 from services.billing.cli.opening import Connections, answering, connect_to, line_option
-from services.billing.cli.stated import live_option, statement_of
+from services.billing.cli.stated import live_option, require_known, statement_of
 from services.billing.core.cells import decode_cell
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.lines import cell_of
@@ -45,6 +44,14 @@ from shared.store.read_pieces import as_copy_if_changed
 _FOLDER: Final = click.Path(path_type=Path)
 
 
+class _Number(Struct, frozen=True):
+    """The number of mails to list, and the log and offsets up to which they were counted."""
+
+    mails: int
+    log: str
+    offsets: dict[int, int]
+
+
 @click.command("messages")
 @click.option("--month", required=True, help="YYYY-MM")
 @click.option(
@@ -57,7 +64,9 @@ _FOLDER: Final = click.Path(path_type=Path)
 @click.option("--day", default="", help="YYYY-MM-DD; default: the whole month.")
 @click.option("--client", default=None, help="Only of this client.")
 @click.option("--mailing", default=None, help="Only of this mailing ID.")
-@click.option("--sub-client", default=None, help='Only of this sub-client; "" is none.')
+@click.option(
+    "--sub-client", default=None, help='Only of this sub-client; "" is the part without one.'
+)
 @click.option("--detail", default="", help="Only of this rule, reason or class.")
 @click.option("--archive", "folder", type=_FOLDER, help="Read events from this archive first.")
 @click.option("--all", "from_start", is_flag=True, help="Read all events, not those of the month.")
@@ -81,16 +90,12 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """List the mails that a count of a month consists of, one per line.
 
-    Of a closed month, the count of its statement. Exit code 1 if there are not as many: then events
-    of the month were deleted from Kafka (--archive), or were dated in the future when they were
-    stored (--all). Of received mail, those that a validate of an earlier version took in were only
-    counted, and have no ids; the message says how many they are.
+    For a closed month, the count is that of its statement. Exit code 1 if the mails are not as many
+    as the count: then events of the month were deleted from Kafka (--archive), or were dated in the
+    future when they were stored (--all). Received mail that a validate of an earlier version took
+    in was only counted and has no ids; the message says how many mails that are.
     """
-    wanted = Wanted(month, kind, day, client, mailing, sub_client, detail)
-    try:
-        require_listable(wanted)
-    except QueryFault as error:
-        raise UsageError(str(error)) from None
+    wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()
     parts = connect_to(line)
     # Events of a month that has not begun were all dated in the future.
@@ -102,23 +107,22 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
         log = closing.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)
         offsets = (number.log, number.offsets)
-        found = _print(
-            list_messages(
-                source, wanted, parts.months, offsets, from_start=from_start, unnamed=unnamed
-            ),
-            as_csv,
+        mails = list_messages(
+            source, wanted, parts.months, offsets, from_start=from_start, unnamed=unnamed
         )
+        found = _print(mails, as_csv)
     if found != number.mails:
         say(difference(found, number.mails, unnamed.number))
         sys.exit(Exit.CHECK_FAILED)
 
 
-class _Number(Struct, frozen=True):
-    """How many mails are listed, and the log and offsets up to which they were counted."""
-
-    mails: int
-    log: str
-    offsets: dict[int, int]
+def _listable(wanted: Wanted) -> Wanted:
+    """Return the number if its mails can be listed. Raises UsageError."""
+    try:
+        require_listable(wanted)
+    except QueryFault as error:
+        raise UsageError(str(error)) from None
+    return wanted
 
 
 def _expected(parts: Connections, wanted: Wanted, live: bool) -> _Number:

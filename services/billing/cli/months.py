@@ -8,7 +8,7 @@ import click
 from msgspec import Struct
 
 from cli.answer import print_json, say
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -19,9 +19,9 @@ from services.billing.cli.opening import (
     require_month,
 )
 from services.billing.core.cells import BILLED
-from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.closing.chain import Chain
 from services.billing.core.closing.statement import Statement, encode_public
+from services.billing.core.month import MonthState, state_of
 from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge import signing_key as keys
 from services.billing.edge.log_ends import EndsAsker
@@ -67,7 +67,7 @@ def months(as_json: bool, line: str) -> None:
 
 
 def month_lines(shown: list[ShownMonth], width: int) -> list[str]:
-    """The months as a table; what only a statement has is empty without one."""
+    """The months as a table; the columns of a statement are empty without one."""
     columns = [Column("month"), Column("state"), Column("complete"), Column("signed")]
     columns += [Column(name, Kind.COUNT) for name in ("billed", "lines", "adjustments")]
     columns.append(Column("SHA-256 of the lines"))
@@ -118,7 +118,7 @@ def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
 def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> None:
     """Close a month now: write its statement, which never changes afterwards.
 
-    Whatever is counted for it later becomes an adjustment of the next month.
+    Events that are counted for it later become adjustments of the next month.
     """
     require_month(month)
     parts = connect_to(line)

@@ -1,8 +1,7 @@
-"""What the commands of `sluice billing` share: options, connections, errors.
+"""The options, connections and errors that the commands of `sluice billing` share.
 
-The commands query Kafka and the store directly, so they work while no billing process runs. An
-address that the settings do not name is that of the running pipeline (`--state` selects another
-one).
+The commands query Kafka and the store directly, so they work while no billing process runs. If the
+settings do not name an address, the running pipeline is used (`--state` selects another one).
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.answer import Exit, fail
-from cli.target import find_endpoints
+from cli.options import find_endpoints
 from services.billing.core.month import Months, is_month
 from services.billing.edge.archive import DamagedFile
-from services.billing.edge.cells import Cells
-from services.billing.edge.stores import open_cells
+from services.billing.edge.cells import Cells, open_cells
 from services.billing.settings import BillingSettings, Settings
 from shared.runtime.errors import Unavailable, UsageError
 from shared.settings.loader import DEFAULT_ORIGIN, load
@@ -106,7 +104,7 @@ def confirm(question: str) -> bool:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, if it is a terminal; yields what advances it."""
+    """Show a progress bar if standard error is a terminal; yield the function that advances it."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None

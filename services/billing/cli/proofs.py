@@ -1,4 +1,4 @@
-"""`sluice billing verify|archive`: proving statements, and keeping the events for it."""
+"""`sluice billing verify|archive`: proves statements, and archives the events for the proof."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from shared.plurals import counted
 
 
 class Archived(Struct, frozen=True):
-    """What an archive holds now. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
-    offsets that the archive had lost, read again. `damaged`: files with other bytes than were
-    written, if they were compared."""
+    """The content of an archive. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
+    offsets that the archive had lost, read again. `damaged`: files whose bytes are not those that
+    were written, if they were compared."""
 
     records: int
     offsets: dict[int, int]
@@ -54,10 +54,13 @@ class Archived(Struct, frozen=True):
     "--archive",
     "folder",
     type=click.Path(path_type=Path),
-    help="Prove it from this archive alone, without Kafka.",
+    help="Prove the statement from this archive alone, without Kafka.",
 )
 @click.option(
-    "--public-key", "public", default="", help="PEM file with the key that must have signed it."
+    "--public-key",
+    "public",
+    default="",
+    help="PEM file of the key that must have signed the statement.",
 )
 @as_json_option
 @line_option
@@ -133,14 +136,14 @@ def _proof_lines(proof: Proof) -> list[str]:
     "folder",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder; what it has already is not read again.",
+    help="The folder; events in it are not read again.",
 )
 @click.option("--check", is_flag=True, help="Also compare the SHA-256 of all files.")
 @as_json_option
 @line_option
 @answering
 def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
-    """Add new events, as Parquet files, and statements to an archive; also what it has lost.
+    """Add new events, as Parquet files, and statements to an archive; read lost events again.
 
     Exit code 1 if Kafka had deleted events that the archive does not have, or if a file is damaged.
     """
@@ -155,7 +158,7 @@ def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
         for each in damaged:
             say(each)
         writer = ArchiveWriter(folder, log.id(), parts.months, log.begins)
-        # Named also if Kafka fails later: most gaps are named once.
+        # Also if Kafka fails later, because most gaps are reported only once.
         closing.callback(_say_gaps, writer)
         found = structs.replace(_add_all(writer, log, topic.chain), damaged=damaged)
     if as_json:

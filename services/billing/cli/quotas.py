@@ -1,4 +1,4 @@
-"""`sluice billing quotas`: monthly quotas, and what is used of them."""
+"""`sluice billing quotas`: the monthly quotas and their use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from cli.answer import print_json
 from cli.clients.faults import unknown_client
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option, connect_to, line_option
-from services.billing.core.quotas.shown import ShownQuota, shown_quotas
+from services.billing.core.quotas import ShownQuota, shown_quotas
 from shared.quotas.view import QuotaView
 from shared.registry.store.view import load_all
 from shared.runtime.clock import SystemClock

@@ -1,8 +1,13 @@
-"""What a command shows of a closed month: its statement, as the API does, not the live counts.
+"""Looks up the counts of a closed month, and known clients, in the statements.
 
-What is counted after a close stands in the statement of a later month; who adds up the live counts
-of a closed month would invoice it twice. On failure (Kafka is unavailable) the commands show the
-live counts and say so.
+For a closed month a command shows the counts of its statement, as the API does, not the live
+counts: an event that is counted after the close stands in the statement of a later month, and
+adding up the live counts would invoice it twice. Without Kafka the commands show the live counts
+and say so.
+
+Known clients are the registered ones, those removed and kept, and every name that was ever
+counted: finance asks for the months of a client long after it was removed. If Kafka is unavailable,
+the name is not checked, and the command says so; the counts were read by then.
 """
 
 from __future__ import annotations
@@ -12,18 +17,23 @@ from contextlib import contextmanager
 
 import click
 
+from cli.answer import say
+from cli.clients.faults import unknown_client
 from services.billing.cli.opening import Connections
-from services.billing.core.answer import Usage
+from services.billing.core.answer import Usage, gather
+from services.billing.core.cells import decode_cell
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.lines import cell_of
-from services.billing.core.rows import gather
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.statements.topic import StatementTopic
+from shared.registry.store.view import load_known
+from shared.runtime.errors import Unavailable, UsageError
+from shared.store.read_pieces import as_copy_if_changed
 
 live_option = click.option(
     "--live",
     is_flag=True,
-    help="Of a closed month: what is counted now, not what its statement says.",
+    help="For a closed month, show the live counts instead of its statement.",
 )
 
 
@@ -50,3 +60,40 @@ def stated_usage(closed: Closed, client: str) -> Usage:
     found = closed.statement
     cells = ((cell_of(line), line.count) for line in closed.stated(found.month))
     return Usage(found.month, found.complete, found.reason, {}, gather(cells, client), closed=True)
+
+
+def require_known(parts: Connections, client: str) -> None:
+    """Raise UsageError for an unknown client; does nothing without a client."""
+    if not client:
+        return
+    try:
+        known = load_known(parts.kafka)
+        is_known = client in known or _is_counted(parts, client) or _is_stated(parts, client)
+    except Unavailable as error:
+        say(f"whether there is a client {client!r} was not checked: {error}")
+        return
+    if not is_known:
+        raise UsageError(unknown_client(client, known))
+
+
+def _is_counted(parts: Connections, client: str) -> bool:
+    months = parts.cells.read().versions
+
+    def read() -> bool:
+        with parts.cells.reading(*months) as (_, counts):
+            return any(decode_cell(name).client == client for _, name, _ in counts)
+
+    return bool(months) and as_copy_if_changed(read)
+
+
+def _is_stated(parts: Connections, client: str) -> bool:
+    topic = StatementTopic(parts.options)
+    try:
+        topic.read()
+    finally:
+        topic.close()
+    return any(
+        line.client == client
+        for closed in topic.chain.closed.values()
+        for line in closed.stated(closed.statement.month)
+    )

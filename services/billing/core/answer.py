@@ -1,15 +1,56 @@
-"""The answer to a usage query: the rows of a month, and whether they are complete."""
+"""The answer to a usage query: the rows of a month, as CSV too, and whether they are complete.
+
+Rows are the cells of a month, gathered per mailing, or per mailing and day. The CSV has one line
+per mailing, and always the same columns in the same order.
+"""
 
 from __future__ import annotations
 
-from msgspec import Struct
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from services.billing.core.rows import Row
+import msgspec
+from msgspec import Struct, field
+
+from services.billing.core.cells import COUNTERS, Cell, decode_cell
+from services.billing.core.usage_api.tables import safe
 from shared.plurals import counted
+
+KEYS: Final = ("client", "mailing_id", "sub_client")
+RowKey = tuple[str, str, str, str]  # client, mailing ID, sub-client, day
+COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
+
+
+class Row(Struct, frozen=True):
+    """The counts of one mailing in one month, or on one day of it (YYYY-MM-DD)."""
+
+    client: str
+    mailing_id: str
+    sub_client: str
+    billed: int = 0
+    received: int = 0
+    refused: int = 0
+    suppressed: int = 0
+    delivered: int = 0
+    bounced: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    deferred: int = 0
+    in_doubt: int = 0
+    returned: int = 0
+    complained: int = 0
+    unsubscribed: int = 0
+    forwarded: int = 0
+    bytes: int = 0
+    # By counter: refused by rule, suppressed by reason, bounced by class.
+    details: dict[str, dict[str, int]] = field(default_factory=dict)
+    day: str = ""  # "" for the whole month
 
 
 class CountingProgress(Struct, frozen=True):
-    """How far counting is: watermarks and holes by partition, and the log that is counted."""
+    """The progress of counting: watermarks and holes by partition, and the counted log."""
 
     whole: bool
     log: str
@@ -18,9 +59,9 @@ class CountingProgress(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The counts of a month. `complete`: they include every event that was committed when the
+    """The counts of a month. `complete`: the counts include every event that was committed when the
     query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition.
-    `closed`: they are those of the statement, and all this is as of the close."""
+    `closed`: the counts are those of the statement, and all fields are as of the close."""
 
     month: str
     complete: bool
@@ -28,6 +69,54 @@ class Usage(Struct, frozen=True):
     lag: dict[int, int]
     rows: list[Row]
     closed: bool = False
+
+
+def rows(cells: Mapping[str, int], client: str = "") -> list[Row]:
+    """The rows of a month from its cells, in order; only those of `client` if it is given.
+
+    Cells with counters that this version does not know are ignored.
+    """
+    return gather(((decode_cell(name), number) for name, number in cells.items()), client)
+
+
+def day_rows(month: str, cells: Mapping[str, int], client: str = "") -> list[Row]:
+    """Return the rows of each day, in the order of the mailings, then of the days."""
+    decoded = ((decode_cell(name), number) for name, number in cells.items())
+    return gather(decoded, client, month)
+
+
+def gather(cells: Iterable[tuple[Cell, int]], client: str = "", month: str = "") -> list[Row]:
+    """Gather cells per mailing; with a month (YYYY-MM), per mailing and day."""
+    counts: dict[RowKey, dict[str, int]] = {}
+    details: dict[RowKey, dict[str, dict[str, int]]] = {}
+    for cell, number in cells:
+        if cell.counter not in COUNTERS or client not in ("", cell.client):
+            continue
+        day = f"{month}-{cell.day}" if month and cell.day else ""
+        key = (cell.client, cell.mailing_id, cell.sub_client, day)
+        found = counts.setdefault(key, {})
+        if cell.detail:
+            found = details.setdefault(key, {}).setdefault(cell.counter, {})
+        name = cell.detail or cell.counter
+        found[name] = found.get(name, 0) + number
+    return [_row(key, counts[key], details.get(key, {})) for key in sorted(counts)]
+
+
+def _row(key: RowKey, counts: dict[str, int], details: dict[str, dict[str, int]]) -> Row:
+    ordered = {counter: dict(sorted(details[counter].items())) for counter in sorted(details)}
+    keys = dict(zip((*KEYS, "day"), key, strict=True))
+    return msgspec.convert({**keys, **counts, "details": ordered}, Row)
+
+
+def as_csv(month: str, rows: Iterable[Row]) -> str:
+    """RFC 4180: a header line, then the rows; lines end in CRLF. No name is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        names = [safe(getattr(row, name)) for name in COLUMNS[1:4]]
+        writer.writerow([month, *names, *(getattr(row, name) for name in COUNTERS)])
+    return text.getvalue()
 
 
 def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
@@ -39,7 +128,7 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Why nothing is counted while the cells belong to another log than the present mail.events."""
+    """Return why cells of another log than the present mail.events stop the counting."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"
@@ -47,7 +136,7 @@ def other_log(counted: str, present: str) -> str:
 
 
 def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
-    """Why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
+    """Return why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:

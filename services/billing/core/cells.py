@@ -1,4 +1,4 @@
-"""The cells: what is counted, per client, mailing ID, sub-client and day.
+"""The cells: one count per client, mailing ID, sub-client, day and counter.
 
 A cell's JSON is its name in the store, so fields are only ever added at its end. Cells that were
 counted before days existed have the day "".

@@ -1,8 +1,8 @@
 """Checkpoints: all cells with the offsets up to which they are counted, on billing.statements.
 
 A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
-`cells/<month>/<token>/<number>`. The chunks are written first, so a manifest that is there is
-complete, unless another process has removed what it refers to; then the one before it is used.
+`cells/<month>/<token>/<number>`. The chunks are written first, so a manifest that exists is
+complete, unless another process has removed its chunks; then the manifest before it is used.
 A month that has not changed keeps its chunks from checkpoint to checkpoint.
 
 `void/<generation>` says that the counts of that generation were dropped: checkpoints of it, and
@@ -21,21 +21,23 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from services.billing.core.kept import KeepsParts
+from services.billing.core.closing.lines import KeepsParts
 from shared.store.read_cells import Counts, Snapshot
 
 MANIFEST: Final = "checkpoint/"
 CELLS: Final = "cells/"
 VOID: Final = "void/"
 CHUNK_BYTES: Final = 512 * 1024
-# How many bytes a cell takes in msgpack in addition to its name.
+# The bytes that a cell takes in msgpack in addition to its name.
 _CELL_BYTES: Final = 16
 _NOWHERE: Final = -1
 
 
 class StoredMonth(Struct, frozen=True):
-    """Where the cells of a month are. `version` and the manifest's generation say whether the
-    month has changed since."""
+    """The chunks with the cells of a month.
+
+    `version` and the generation of the manifest say whether the month has changed since.
+    """
 
     version: int
     chunks: tuple[str, ...]  # keys
@@ -129,7 +131,7 @@ class Checkpoints:
     def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
         """The checkpoints, each without and with its cells, the last one first.
 
-        Needs a place where the chunks are kept. The cells are read in pieces.
+        Needs `kept`. The cells are read in pieces.
         """
         for manifest in reversed(self._manifests.values()):
             if self._is_complete(manifest) and self._is_sound(manifest):

@@ -1,4 +1,6 @@
-"""Invoice months and days: maps a time to its day in the installation's time zone.
+"""Invoice months and days: the day of a time, the state of a month, and which one is closed next.
+
+Days and months are those of the installation's time zone.
 
 A month is written YYYY-MM, a day YYYY-MM-DD; both sort as text.
 """
@@ -6,7 +8,9 @@ A month is written YYYY-MM, a day YYYY-MM-DD; both sort as text.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
 from typing import Final
 
 # Offsets of time zones in use today are multiples of 15 minutes, so a quarter hour lies in one day.
@@ -19,6 +23,20 @@ _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
+# A month that ended longer ago gets no statement at the first close: its counts are adjustments of
+# the first statement. Otherwise one event dated 1970 would close 700 months.
+FIRST_REACH_MONTHS: Final = 13
+
+
+class MonthState(StrEnum):
+    """The state of a month."""
+
+    OPEN = "open"  # it has not ended
+    CLOSING = "closing"  # it has ended, and events of it may still come
+    CLOSED = "closed"  # its statement is on billing.statements
+    # A month before the first statement that was counted after it: its events are old or have a
+    # wrong time. It gets no statement; its counts are adjustments of the next statement.
+    EARLIER = "earlier"
 
 
 def is_month(text: str) -> bool:
@@ -27,7 +45,7 @@ def is_month(text: str) -> bool:
 
 
 def next_month(month: str, steps: int = 1) -> str:
-    """The month so many months later; earlier for a negative number."""
+    """Return the month that is this number of months later; earlier for a negative number."""
     year, number = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + steps, 12)
     return f"{year:04d}-{number + 1:02d}"
 
@@ -57,8 +75,8 @@ class Months:
     def begin_ms(self, month: str) -> int:
         """The first millisecond of a month.
 
-        Where a change of the clock skips midnight, the month begins when the clock goes on; where
-        it repeats midnight, at the first of the two.
+        If a change of the clock skips midnight, the month begins when the clock goes on; if it
+        repeats midnight, the month begins at the first of the two.
         """
         naive = datetime(int(month[:4]), int(month[5:]), 1)
         # A skipped time, converted to UTC and back, lies after the change.
@@ -87,6 +105,34 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """As day(), also for times that are not counted."""
+        """Return the same as day(), also for times that are not counted."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
+
+
+def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -> MonthState:
+    """The state of a month; `closed` are all months that have a statement."""
+    if month in closed:
+        return MonthState.CLOSED
+    if closed and month < max(closed):
+        return MonthState.EARLIER
+    return MonthState.CLOSING if months.end_ms(month) <= now_ms else MonthState.OPEN
+
+
+def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
+    """The month that is closed next: after the last closed month, or the first that has counts.
+
+    "" if that month has not ended. `present`: the month of the present time.
+    """
+    if closed:
+        month = next_month(closed)
+    else:
+        earliest = next_month(present, -FIRST_REACH_MONTHS)
+        month = min((each for each in counted if each >= earliest), default=present)
+    return month if month < present else ""
+
+
+def due(counted: Collection[str], closed: str, months: Months, now_ms: int, grace_ms: int) -> str:
+    """The month that is closed now without a command; "" if there is none."""
+    month = next_to_close(counted, closed, months.of(now_ms))
+    return month if month and months.end_ms(month) + grace_ms <= now_ms else ""

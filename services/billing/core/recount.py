@@ -1,11 +1,15 @@
 """Counts events a second time, in another way, and lists every difference from the live cells.
 
-Deliberately uses none of the short cuts of usage.py, so that a mistake there shows here; what of an
-event must be readable is the same (counted_event.py).
+This module deliberately uses none of the short cuts of usage.py and reads events with its own code,
+so that a mistake there shows here. An event is readable if the fields that billing counts are
+readable: an odd value elsewhere (`recipient` null) must not decide, because the live count does not
+look at it, and the month could never be proved. If a record names its type twice, the first one is
+its type, as in the live count; only a type of EventType is counted.
 
-Counts distinct mails, whereas the live cells count each event: a mail with two final events or two
-first dispatches is a difference. These mails are known only after all records were added
-(shared/audit/doubles.py); a second pass with discount() then subtracts all but the first event.
+The recount counts distinct mails, whereas the live cells count each event: a mail with two final
+events or two first dispatches is a difference. These mails are known only after all records were
+added (shared/audit/doubles.py); a second pass with discount() then subtracts all but the first
+event.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from services.billing.core.cells import (
@@ -23,7 +28,6 @@ from services.billing.core.cells import (
     RECEIVED,
     Cell,
 )
-from services.billing.core.counted_event import read_event
 from services.billing.core.month import Months
 from services.billing.core.usage import (
     MAX_BYTES,
@@ -34,11 +38,41 @@ from services.billing.core.usage import (
     EventRecord,
 )
 from shared.audit.conservation import Doubles, parse_mail_id
-from shared.topics.codec import CodecError
-from shared.topics.event_records import Tally
-from shared.topics.records import FINAL, Event, EventType
+from shared.topics.codec import CodecError, EventDecoders, decode_event
+from shared.topics.event_records import Tally, TallyRow
+from shared.topics.records import FINAL, Event, EventType, MailEvent, Violation
 
 MAX_UNREADABLE_SHOWN: Final = 20
+
+
+class _Rule(Struct, frozen=True):
+    rule: str
+
+
+class _Data(Struct, frozen=True):
+    client: str
+    mailing_id: str = ""
+    sub_client: str = ""
+    at_ms: int = 0
+    first_dispatch: bool = False
+    first_dispatched_at_ms: int = 0
+    size_bytes: int = 0
+    bounce_class: str = ""
+    reason: str = ""
+    rules: tuple[_Rule, ...] = ()
+
+
+class _Row(Struct, frozen=True, array_like=True):
+    client: str
+    mailing_id: str
+    sub_client: str
+    received: int
+
+
+class _Tally(Struct, frozen=True):
+    service: str
+    at_ms: int
+    rows: tuple[_Row, ...] = ()
 
 
 class Difference(Struct, frozen=True):
@@ -53,6 +87,46 @@ class Difference(Struct, frozen=True):
     live: int
     day: str = ""
     detail: str = ""
+
+
+_data: Final = msgspec.json.Decoder(_Data)
+_tally: Final = msgspec.json.Decoder(_Tally)
+
+
+def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
+    """Return the event with its counted values; None for a type that this version does not know.
+
+    Raises CodecError if what is counted of a known type cannot be read.
+    """
+    return decode_event(headers, value, _COUNTED)
+
+
+def _tally_of(value: bytes) -> Tally:
+    found = _tally.decode(value)
+    rows = [
+        TallyRow(each.client, each.mailing_id, each.sub_client, each.received)
+        for each in found.rows
+    ]
+    return Tally(found.service, found.at_ms, tuple(rows))
+
+
+def _mail_event_of(value: bytes) -> MailEvent:
+    found = _data.decode(value)
+    return MailEvent(
+        client=found.client,
+        mailing_id=found.mailing_id,
+        sub_client=found.sub_client,
+        at_ms=found.at_ms,
+        first_dispatch=found.first_dispatch,
+        first_dispatched_at_ms=found.first_dispatched_at_ms,
+        size_bytes=found.size_bytes,
+        bounce_class=found.bounce_class,
+        reason=found.reason,
+        rules=tuple(Violation(each.rule, "") for each in found.rules),
+    )
+
+
+_COUNTED: Final = EventDecoders(_mail_event_of, _tally_of)
 
 
 class Recount:
@@ -150,7 +224,7 @@ class Recount:
         ]
 
     def __len__(self) -> int:
-        """How many cells are kept."""
+        """Return the number of cells."""
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:

@@ -1,9 +1,9 @@
-"""The mail ids behind a count: which events of mail.events are in it. Pure.
+"""The mail ids behind a count: which events of mail.events it includes. Pure.
 
 An event is listed exactly where core/usage.py counts it, so as many ids are listed as were counted:
 an event that was published twice is listed twice. `received` is counted from tallies, which name
-the mails of a transaction; tallies of earlier versions only have their number, so these mails are
-not listed; `Unnamed` has how many they are.
+the mails of a transaction. Tallies of earlier versions have only their number: these mails are not
+listed, and `Unnamed` counts them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DETAILED: Final = (
     EventType.SUPPRESSED.value,
     EventType.BOUNCED.value,
 )
-# Of a listed mail.
+# The columns of a listed mail.
 COLUMNS: Final = (
     *("mail_id", "at", "day", "client", "mailing_id", "sub_client", "kind", "detail"),
     "size_bytes",
@@ -58,7 +58,7 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 class Wanted(Struct, frozen=True):
-    """A number of which the mail ids are wanted. `day`: YYYY-MM-DD, or "" for the month. None: of
+    """The number whose mail ids are listed. `day`: YYYY-MM-DD, or "" for the month. None stands for
     all clients, mailings or sub-clients. `detail`: a rule, a reason or a class; "" for all."""
 
     month: str
@@ -82,8 +82,7 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the number. `at_ms`: the moment by which its day was found; `size_bytes`: 0 for
-    received mail."""
+    """One mail of the number. `at_ms`: the moment of its day; `size_bytes`: 0 for received mail."""
 
     mail_id: str
     at_ms: int
@@ -97,14 +96,14 @@ class ListedMail(Struct, frozen=True, gc=False):
 
 
 class Unnamed:
-    """How many received mails were counted by tallies that do not name them."""
+    """The number of received mails that were counted by tallies without their ids."""
 
     def __init__(self) -> None:
         self._number = 0
 
     @property
     def number(self) -> int:
-        """So many were found until now."""
+        """The mails found so far."""
         return self._number
 
     def add(self, number: int) -> None:
@@ -115,7 +114,7 @@ class Unnamed:
 def listed(
     record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
 ) -> Iterator[ListedMail]:
-    """The mails of this record that the number has. Never raises for what is in a record.
+    """Yield the mails of this record that the number includes. Never raises for its content.
 
     Mails that the record does not name are added to `unnamed`.
     """
@@ -199,7 +198,7 @@ def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
 
 
 def require_listable(wanted: Wanted) -> None:
-    """Raise QueryFault for a number that cannot be."""
+    """Raise QueryFault for a number that does not exist."""
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
     if wanted.kind not in KINDS:

@@ -10,7 +10,7 @@ a process that dies leaves at most a file that the next one removes. One process
 
 On failure: a file that cannot be read is named (DamagedFile). Beside each file lies its SHA-256, in
 the form of sha256sum, which is compared before its events are read: bytes that a disk has changed
-never become another count. Files of earlier versions have none.
+never become another count. Files of earlier versions have no SHA-256.
 
 pyarrow is imported when a file is read or written: it takes a tenth of a second and 40 MB, and most
 commands, and billing itself, do neither.
@@ -29,7 +29,7 @@ from msgspec import Struct
 
 from services.billing.core.closing.chain import MAX_PARTS, Chain, header_key, part_key
 from services.billing.core.closing.statement import decode_statement
-from services.billing.edge.sorting.disk import PartFile
+from services.billing.edge.temporary_files import PartFile
 from shared.runtime.errors import UsageError
 
 ROWS_PER_GROUP: Final = 50_000
@@ -62,7 +62,7 @@ class ArchivedRecord(Struct, frozen=True, gc=False):
 
 
 class Part(Struct, frozen=True, order=True):
-    """One file."""
+    """One file of the archive."""
 
     partition: int
     begin: int
@@ -140,7 +140,7 @@ class Archive:
         return sorted([*first, *self.gaps()])
 
     def damaged(self) -> list[str]:
-        """Compare the SHA-256 of all files; each damaged one, with the reason."""
+        """Compare the SHA-256 of all files; return each damaged file with the reason."""
         found = list[str]()
         for part in self._parts:
             try:
@@ -192,7 +192,7 @@ class Archive:
         return chain
 
     def _last_ms(self, part: Part) -> int:
-        """The time of the last record; the end of all times if the file does not say."""
+        """The time of the last record; later than any time if the file does not name it."""
         metadata = _metadata_of(part)
         if not metadata.num_row_groups:
             return 0
@@ -228,12 +228,12 @@ def _batches(path: str) -> Iterator[Any]:
 
 
 def sum_path(path: Path) -> Path:
-    """The file with the SHA-256 of another one."""
+    """The file with the SHA-256 of `path`."""
     return path.with_name(path.name + SUM)
 
 
 def sha256_of_file(path: Path) -> str:
-    """As hexadecimal digits. Raises OSError."""
+    """Return the SHA-256 as hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -242,14 +242,14 @@ def _require_same_bytes(path: Path) -> None:
     """Raise DamagedFile if these are not the bytes that were written."""
     with damage_of(path):
         if not sum_path(path).exists():
-            return  # of an earlier version
+            return  # the file of an earlier version
         noted = sum_path(path).read_text("ascii", "replace")[:64]
         if sha256_of_file(path) != noted:
             raise OSError(f"its SHA-256 is not that of {sum_path(path).name}")
 
 
 def _pieces(path: Path, parts: int) -> Iterator[bytes]:
-    """A file in so many pieces."""
+    """Read a file in `parts` pieces."""
     size = path.stat().st_size
     with path.open("rb") as file:
         for _ in range(min(parts, MAX_PARTS)):

@@ -1,4 +1,4 @@
-"""Writes the files of an archive, one process at a time, and keeps notes of what was archived.
+"""Writes the files of an archive, one process at a time, and notes how far it reaches.
 
 A file is written under another name, stored on disk and then renamed. One process writes at a time:
 it locks a file.
@@ -52,10 +52,10 @@ class _Stored(Struct, frozen=True):
 
 
 class Notes:
-    """What an archive knows of itself, beside its files: `deleted.json`.
+    """The notes of an archive beside its files, `deleted.json`.
 
     The gaps that were deleted from Kafka before they were archived, and how far each partition was
-    archived. An archive with files and without notes is one of an earlier version.
+    archived. An archive with files and without notes comes from an earlier version.
     """
 
     def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
@@ -119,9 +119,9 @@ class Notes:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that died has left: unfinished files, and sums without a file.
+    """Remove the leftovers of a process that died: unfinished files, and sums without a file.
 
-    So `sha256sum -c` fails for no file that is not there. Raises OSError.
+    So `sha256sum -c` does not fail for a missing file. Raises OSError.
     """
     for where in _PLACES:
         for partial in folder.glob(f"{where}*{PARTIAL}"):

@@ -1,17 +1,17 @@
-"""Adds what is new to an archive (archive.py), and what it has lost.
+"""Adds new events to an archive (archive.py), and events that the archive has lost.
 
-Offsets that no file has are read again, if Kafka still has them. Those that it had deleted before
-they were archived are named once and noted in `deleted.json`, with how far each partition was
-archived. So the loss of a file, also of the last one, is named each time if Kafka has deleted its
-events too. An archive without `deleted.json` is one of an earlier version: what it lacks when it is
-first continued counts as deleted.
+Offsets that no file has are read again, if Kafka still has them. Offsets that Kafka deleted before
+they were archived are reported once and noted in `deleted.json`, with the archived end of each
+partition. So the loss of a file, also of the last one, is reported each time if Kafka has deleted
+its events too. An archive without `deleted.json` comes from an earlier version: the offsets that it
+lacks when it is first continued count as deleted.
 
-Retention may go on while Kafka is read. Where the first record is not the one that was due, Kafka
-is asked again where it begins: what it has deleted by then becomes a gap, not a part of a file.
-Records must not be passed over later (EventLog with is_strict).
+Kafka may delete events while they are read. If the first record is not the expected one, Kafka is
+asked again where the partition begins: the offsets that it has deleted by then become a gap, not a
+part of a file. Records must not be skipped later (EventLog with is_strict).
 
-A process that dies leaves files that the next one removes. Whoever writes holds the lock
-(only_writer in archive_files.py).
+A process that dies leaves files that the next one removes. A writer holds the lock (only_writer in
+archive_files.py).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class ArchiveWriter:
-    """Adds what is new to an archive.
+    """Adds new events to an archive.
 
-    `gaps`: what Kafka has deleted and no file has, unless it was named before. `filled`: what was
-    lost and is there again.
+    `gaps`: offsets that Kafka has deleted and no file has, unless they were reported before.
+    `filled`: offsets that were lost and are archived again.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ArchiveWriter:
         self._next[gap.partition] = after
 
     def starts(self) -> dict[int, int]:
-        """The offsets to read from. What Kafka has deleted before them is added to `gaps`."""
+        """The offsets to read from; earlier offsets that Kafka has deleted are added to `gaps`."""
         begins = self._begins()
         for partition, begin in sorted(begins.items()):
             self._leave_out(partition, begin)
@@ -155,12 +155,12 @@ class ArchiveWriter:
             store(path, [encode_statement(closed.statement)])
 
     def _leave_out_deleted(self, partition: int, before: int) -> None:
-        """Leave out what of the offsets before this one Kafka has deleted by now."""
+        """Leave out the offsets before this one that Kafka has deleted by now."""
         if before > self._next.get(partition, 0):
             self._leave_out(partition, min(before, self._begins().get(partition, 0)))
 
     def _leave_out(self, partition: int, begin: int) -> None:
-        """Go on at `begin`, if that is later, and name the gap."""
+        """Continue at `begin`, if that is later, and report the gap."""
         due = self._next.get(partition, 0)
         if begin <= due:
             return
@@ -249,7 +249,7 @@ class _File:
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
         path = target / f"{self._partition}-{self.begin:020d}-{end:020d}.parquet"
-        # First the sum: a file without one counts as one of an earlier version.
+        # First the sum: a file without a sum counts as a file of an earlier version.
         store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
         rename(self._partial, path)
 

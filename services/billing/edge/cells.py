@@ -1,4 +1,4 @@
-"""The live cells: the interface of their stores, and the store in Redis.
+"""The live cells: the interface of their stores, the store in Redis, opening the chosen store.
 
 Every store adds a run's counts and moves its watermark together or not at all. The implementations
 are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin MemoryCells
@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
 import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
+from services.billing.settings import BillingSettings
+from shared.runtime.errors import UsageError
+from shared.settings.sections import RedisSettings
 from shared.store.adopt_log import AdoptLog
 from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
-from shared.store.client import store_errors
+from shared.store.client import connect, store_errors
 from shared.store.read_cells import Counts, ReadCells, Snapshot
 from shared.store.read_changes import Moment, ReadChanges
 from shared.store.read_pieces import ReadPieces
@@ -25,19 +32,21 @@ from shared.store.restore_cells import RestoreCells
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
+# All cells of an installation at once, a second per million.
+BULK_TIMEOUT_S: Final = 60.0
 
 
 class Follower(Protocol):
-    """Follows a month, one time after another. For one thread. May raise StoreUnavailable."""
+    """Reads a month repeatedly, with its changes. For one thread. May raise StoreUnavailable."""
 
     def reading(self, month: str) -> AbstractContextManager[Moment]:
-        """The counts of the month at one moment, or by how much they differ from the last time.
+        """The counts of the month at one moment, or their changes since the last reading.
 
-        Changes count only if the block ends well; if it does not, the next time has everything.
+        If the block fails, the next reading has all counts.
         """
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Stop following."""
 
 
 class Cells(Protocol):
@@ -50,7 +59,7 @@ class Cells(Protocol):
         """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot that has none.
+        """The cells of these months at one moment, in pieces, with a snapshot without cells.
 
         Memory is bounded, whatever their number. A month that has no cells is left out.
         """
@@ -58,7 +67,7 @@ class Cells(Protocol):
     def follow(self, counters: Sequence[str]) -> Follower:
         """Follow the totals of these counters by client and sub-client.
 
-        There may be cells of other counters, and details; the cells may be sums over others.
+        The result may also have other counters and details, and cells that are sums of cells.
         """
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
@@ -108,7 +117,7 @@ class RedisCells:
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        """The cells of these months at one moment, in pieces, with a snapshot without cells."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:
@@ -132,7 +141,7 @@ class RedisCells:
 
 
 class FollowsWhole:
-    """Follows with this way of reading a month. May raise what that raises."""
+    """Follows a month by reading all of it each time with `read`. May raise what `read` raises."""
 
     def __init__(
         self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]
@@ -147,3 +156,33 @@ class FollowsWhole:
 
     def close(self) -> None:
         """Nothing is kept."""
+
+
+def open_cells(
+    billing: BillingSettings, redis: RedisSettings, *, is_waited_for: bool = False
+) -> Cells:
+    """Open the store. It connects when it is used. Raises UsageError.
+
+    `is_waited_for`: a person or a request waits for each answer, so a server that does not answer
+    in time is not asked again; only a broken connection is replaced, at most three times.
+    """
+    if billing.store == "redis":
+        once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
+        # Sent once: a server that is slow with a million cells is not asked for them again.
+        bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
+        return RedisCells(connect(redis, **once), billing.cells_key, bulk)
+    if not billing.postgresql_url:
+        raise UsageError(
+            'billing.postgresql_url: nothing was found; billing.store = "postgresql" needs'
+            " postgresql://USER@HOST[:PORT]/DATABASE"
+        )
+    # Imported only here: the driver takes a tenth of a second.
+    from services.billing.edge.cells_postgresql import PostgresCells
+
+    password = ""
+    if billing.postgresql_password_file:
+        try:
+            password = Path(billing.postgresql_password_file).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"billing.postgresql_password_file: {error}") from None
+    return PostgresCells(billing.postgresql_url, billing.cells_key, password)

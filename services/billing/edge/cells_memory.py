@@ -72,7 +72,7 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        """The cells of these months at one moment, in pieces, with a snapshot without cells."""
         found = self.read(*months)
         cells = (
             (month, name, number)

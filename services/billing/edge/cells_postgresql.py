@@ -3,8 +3,8 @@
 One transaction holds a run's counts and its watermark; the row of the installation in
 sluice_billing_state is locked first, so that processes take turns. Reads are one REPEATABLE READ
 transaction: cells and watermarks of the same moment. Tables are created when they are missing.
-`cells_key` names the installation, as it names the keys in Redis. Does not own: the single
-statements (postgresql_rows.py), the tables (postgresql_schema.py).
+`cells_key` names the installation, as it names the keys in Redis. Does not own: the tables
+and the single statements (postgresql_rows.py).
 
 After an error the connection is replaced. A run whose commit was not answered may have been
 applied; the watermark then says so.
@@ -23,8 +23,12 @@ from psycopg.errors import UniqueViolation
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.edge.cells import NO_WATERMARK, FollowsWhole
-from services.billing.edge.postgresql_rows import Cursor, InstallationRows
-from services.billing.edge.postgresql_schema import make_tables, postgresql_errors
+from services.billing.edge.postgresql_rows import (
+    Cursor,
+    InstallationRows,
+    make_tables,
+    postgresql_errors,
+)
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
@@ -62,9 +66,9 @@ class PostgresCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot that has none.
+        """The cells of these months at one moment, in pieces, with a snapshot without cells.
 
-        On a connection of its own, so that nobody waits for the reader.
+        The reader has its own connection, so that no other call waits for it.
         """
         with self._of_one_moment() as (connection, found):
             wanted = sorted({*months} & found.versions.keys()) if found.whole else []
@@ -124,7 +128,6 @@ class PostgresCells:
         self._in_transaction(lambda cursor: self._rows.empty(cursor, dropped=True))
 
     def close(self) -> None:
-        """Close the connection."""
         with self._lock:
             self._disconnect()
 

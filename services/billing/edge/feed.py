@@ -113,9 +113,8 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                self.unassign(
-                    [partition]
-                )  # the partition was revoked and assigned again in between
+                # The partition was revoked and assigned again in between.
+                self.unassign([partition])
             elif target > begin:
                 self._next[partition] = target
                 readable = [each for each in records if not isinstance(each, UndecodableRecord)]

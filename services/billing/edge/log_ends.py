@@ -47,7 +47,6 @@ class EndsAsker:
                 raise KafkaUnavailable(f"Kafka: {error}") from error
 
     def close(self) -> None:
-        """Close the connection."""
         with self._lock:
             self._drop()
 

@@ -1,9 +1,10 @@
 """Reads the mail ids behind a count from mail.events, or from an archive of it.
 
-Owns: where reading begins and ends. It ends at the offsets up to which the count was counted, so as
-many ids come as the count says. It begins a day before the month by the broker's clock: an event is
-stored after it happened. Only events whose time was in the future when they were stored lie before
-that; `from_start` reads everything. Memory is bounded, whatever the number of ids.
+Owns: where reading begins and ends. Reading ends at the offsets up to which the count was counted,
+so it yields as many ids as the count says. It begins a day before the month by the broker's clock,
+because an event is stored after it happened. Only events whose time was in the future when they
+were stored lie before that; `from_start` reads everything. Memory is bounded, whatever the number
+of ids.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ReadsEvents(Protocol):
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The first offsets of this time or later, by partition; none where there are none."""
+        """The first offsets of this time or later, by partition, if there are any."""
         ...
 
 
@@ -54,7 +55,7 @@ def list_messages(
     from_start: bool = False,
     unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
-    """The mails of a number. `counted`: the log and the offsets up to which it was counted.
+    """Yield the mails of a number. `counted`: its log, and the offsets up to which it was counted.
 
     `unnamed` gets the number of received mails whose tallies do not name them.
     Raises OtherEvents, and PartUnavailable without Kafka.
@@ -67,7 +68,7 @@ def list_messages(
     starts: dict[int, int] = {}
     if not from_start:
         found = log.offsets_at(max(0, months.begin_ms(wanted.month) - _DAY_MS))
-        # Where nothing is as late as that, there is nothing to read.
+        # A partition without records of that time or later is not read.
         starts = {part: found.get(part, end) for part, end in ends.items()}
     for _, records in log.read(ends, starts):
         for record in records:

@@ -19,7 +19,7 @@ from services.billing.core.recount import Difference, Recount
 from services.billing.edge.archive import Archive
 from services.billing.edge.cells import Cells
 from services.billing.edge.one_moment import by_month, read_at_one_moment
-from services.billing.edge.sorting.counts import Compared, SortedCounts
+from services.billing.edge.temporary_files import Compared, SortedCounts
 from services.billing.edge.usage_view import progress_of
 from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
@@ -58,7 +58,7 @@ class CountedLog(Protocol):
 
 
 class JoinedLog:
-    """An archive, and Kafka for what is not archived yet."""
+    """An archive, and Kafka for the events that are not archived yet."""
 
     def __init__(self, archive: Archive, log: EventLog) -> None:
         """Raises UsageError if they are of different topics."""
@@ -177,7 +177,7 @@ def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
 
 
 class Spill:
-    """Writes what a recount has counted to a file from time to time, so that memory is bounded."""
+    """Writes the counts of a recount to a file from time to time, so that memory is bounded."""
 
     def __init__(self, counted: Recount, into: SortedCounts, last_month: str = "") -> None:
         """`last_month`: counts of later months are left out."""
@@ -227,7 +227,7 @@ def _count(
 
 
 def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
-    """Count a record and return its event; note where it is if it cannot be read."""
+    """Count a record and return its event; note its offset if it cannot be read."""
     before, event = counted.unreadable, None
     if isinstance(record, UndecodableRecord):
         counted.unreadable += 1

@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-from services.billing.core.answer import CountingProgress, Usage, lag, why_incomplete
+from services.billing.core.answer import CountingProgress, Row, Usage, gather, lag, why_incomplete
 from services.billing.core.cells import decode_cell
-from services.billing.core.rows import Row, gather
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from shared.runtime.deadline import Deadline
@@ -40,8 +39,8 @@ class UsageView:
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
         """The usage of `month` (YYYY-MM), of one client or of all clients.
 
-        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and everything committed
-        by then is counted. Raises StoreUnavailable. Without an answer of Kafka the usage is not
+        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and every event committed
+        by then is counted. Raises StoreUnavailable. Without an answer from Kafka the usage is not
         complete.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))

@@ -1,4 +1,4 @@
-"""Proves a statement: its own hash and signature, and its counts from the events again.
+"""Proves a statement: its hash, its signature, and its counts from the events.
 
 Memory is bounded, whatever the number of events, cells and lines: they are compared in a file.
 """
@@ -18,7 +18,7 @@ from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.edge.archive import Gap
 from services.billing.edge.recounting import Spill, add_record, shown
-from services.billing.edge.sorting.counts import Compared, SortedCounts
+from services.billing.edge.temporary_files import Compared, SortedCounts
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
 
@@ -39,7 +39,7 @@ class Events(Protocol):
         """The offset after the last record by partition."""
 
     def gaps(self) -> list[Gap]:
-        """What is missing in between."""
+        """Return the ranges of offsets that are missing."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the records below `ends` in runs."""
@@ -55,7 +55,7 @@ class KafkaEvents:
         self.committed_ends = log.committed_ends
 
     def gaps(self) -> list[Gap]:
-        """None."""
+        """Return no gaps: a log has none."""
         return []
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -64,7 +64,7 @@ class KafkaEvents:
 
 
 class LineDifference(Struct, frozen=True):
-    """A count that the statement and the events do not agree on."""
+    """A count that differs between the statement and the events."""
 
     month: str
     client: str
@@ -140,8 +140,8 @@ def _why_not_closed(month: str, chain: Chain) -> str:
     if month not in chain.void_months:
         return f"{month} is not closed: there is no statement of it"
     return (
-        f"{month}: its statement is there, but does not count: {chain.void_months[month]}; the last"
-        f" one that counts is that of {chain.last or 'no month'}"
+        f"{month}: its statement exists, but does not count: {chain.void_months[month]}; the last"
+        f" statement that counts is that of {chain.last or 'no month'}"
     )
 
 
@@ -169,7 +169,7 @@ def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
 
 
 def _add_stated(compared: SortedCounts, chain: Chain, month: str) -> None:
-    """Add what the statement says; what those before it say is taken from what was counted."""
+    """Add the lines of the statement; subtract those of earlier statements from the counts."""
     lines = chain.closed[month].lines()
     compared.add_before((line.month, cell_of(line), line.count) for line in lines)
     for each in sorted(chain.stated_months(month)):

@@ -1,4 +1,4 @@
-"""The billing loop: reads mail.events, sums up, adds to the cells at the watermark.
+"""The billing loop: reads mail.events, sums the events up, adds the sums to the cells.
 
 Job: poll, count (core/usage.py), apply (cells.py), one partition's run at a time.
 
@@ -10,8 +10,8 @@ billing.statements (edge/statements/checkpointing.py); without one, counting beg
 record that Kafka still has. While the store is unavailable, all
 partitions are paused, polling and retries continue, and nothing is held in memory; while Kafka is
 unavailable, the worker keeps trying. Records that Kafka deleted before they were counted leave a
-hole, marked in the cells. If mail.events is another log than the one the cells were counted from
-(deleted and created again), nothing is applied and nothing is dropped until an operator decides
+hole, marked in the cells. If mail.events is not the log that the cells were counted from (it was
+deleted and created again), nothing is applied and nothing is dropped until an operator decides
 between `billing adopt-log` and `billing rebuild`.
 """
 
@@ -31,7 +31,7 @@ from services.billing.edge.cells import NO_WATERMARK, Cells
 from services.billing.edge.feed import EventFeed, EventRun
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
-from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.temporary_files import DiskUnavailable
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -68,7 +68,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Worker:
-    """Counts while run() runs. `kafka`, `store` and `log` say what it waits for, "" for nothing."""
+    """Counts while run() runs. `kafka`, `store` and `log` name what it waits for; "": nothing."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -97,7 +97,7 @@ class Worker:
 
     @property
     def kafka(self) -> str:
-        """Why nothing is read from Kafka; "" if it is."""
+        """The reason why nothing is read from Kafka; "" while records are read."""
         return self.status.waiting_for
 
     def _open(self) -> EventFeed:
@@ -111,7 +111,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            raise KafkaError(f"{parts.topic} was created again")  # another feed reads the new one
+            raise KafkaError(f"{parts.topic} was created again")  # another feed reads the new log
         if runs:
             parts.failpoints.hit("billing.polled")
         try:
@@ -236,9 +236,9 @@ class Worker:
         return True
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply an empty run where no events came for a while.
+        """Apply an empty run to each partition without events for a while.
 
-        So a store that was emptied, or takes no writes, is noticed without events.
+        So a store that was emptied, or accepts no writes, is noticed without events.
         """
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():

@@ -12,9 +12,8 @@ import click
 from msgspec import Struct
 
 from cli.answer import say
-from cli.control.output import in_force_line
-from cli.table import Column, lay_out, terminal_width
-from cli.terminal import visible
+from cli.control.orders import in_force_line
+from cli.terminal import Column, lay_out, terminal_width, visible
 from services.deliver.cli.reputation import ShareRow
 from services.deliver.core.shaping.explain import Explained
 from shared.topics.control import Order

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 
 from cli.control.topic import read_orders
-from cli.target import find_kafka
+from cli.options import find_kafka
 from services.deliver.core.reputation.ratios import shares, thresholds_of
 from services.deliver.core.reputation.warmup import limit_of_state
 from services.deliver.core.shaping.rules import Rules

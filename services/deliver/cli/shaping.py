@@ -17,10 +17,9 @@ from msgspec import structs
 from cli.answer import Exit, fail, print_json, say
 from cli.clients.faults import answering, unknown
 from cli.control.checking import check_client
-from cli.domains import require_domain
+from cli.options import find_endpoints, find_kafka, kafka_options, require_domain
 from cli.stack import state
 from cli.stack.state import environment_of
-from cli.target import find_endpoints, find_kafka, kafka_options
 from services.deliver.cli.explaining import Answer, show
 from services.deliver.cli.reputation import Known, read_known, share_rows, step_of
 from services.deliver.core.control.orders import Place, concerning

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import click
 
 from cli.answer import Exit, fail, print_json, say
-from cli.table import Column, lay_out, terminal_width
-from cli.target import kafka_options
+from cli.options import kafka_options
+from cli.terminal import Column, lay_out, terminal_width
 from services.deliver.cli.reputation import SourceRow, read_known, source_rows
 from services.deliver.core.sources.checking import Finding, Severity
 from services.deliver.core.sources.table import SourceTable

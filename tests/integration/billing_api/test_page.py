@@ -13,7 +13,7 @@ import pytest
 
 from services.billing.core.cells import COUNTERS
 from tests.support.billing.api import Api
-from tools.node_modules import find_node
+from tools.foreign_programs import find_node
 
 SCRIPTS = ("page.js", "chart.js")
 FILES = ["/", "/page.css", "/page.js", "/chart.js", "/docs"]

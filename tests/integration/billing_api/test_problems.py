@@ -33,7 +33,7 @@ FOREIGN = encode_cursor(Cursor("0" * 16, ("a",), ("", "", "", "")))
         ("/v1/usage?month=2026-11&cursor=x", 400, "cursor"),
         ("/v1/usage?month=2026-11&cursor=%FF", 400, "cursor"),
         (f"/v1/usage?month=2026-11&cursor={FOREIGN}", 400, "belongs to another query"),
-        (f"/v1/usage?month=2026-11&group=day&cursor={FOREIGN}", 400, "not one that the API"),
+        (f"/v1/usage?month=2026-11&group=day&cursor={FOREIGN}", 400, "not a cursor of this API"),
         ("/v1/usage.csv?month=2026-11&columns=focus&group=client", 400, "need the month"),
         ("/v1/usage.csv?month=2026-11&columns=colour", 400, "columns"),
         ("/v1/usage?month=2026-11&client=nobody", 404, "nobody is not registered"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.stack import paths, state
-from cli.stack.environment import APART, API, PROCESSES
+from cli.stack.paths import APART, API, PROCESSES
 from local.parts.ports import reserve
 from tests.support.line_shell import Shell, UpLine, accepts, wait_for
 

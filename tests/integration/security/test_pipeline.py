@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from cli.acls import broker
 from cli.acls.command import main as acls
 from cli.acls.plan import READ, Rule
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from cli.topics.command import main as topics
 from local.stack import Stack, StackOptions
 from shared.registry.client import Client

@@ -20,7 +20,7 @@ from cli.stack import paths
 from local.parts import packages
 from shared.http_api.server import ApiServer
 from tests.support.billing.api import Api
-from tools import node_modules
+from tools import foreign_programs
 from tools.run_tests import NODE_PACKAGES
 
 SCREENSHOTS: Final = paths.STATE / "test-output" / "billing-page"
@@ -46,7 +46,7 @@ class Shown(Struct, frozen=True):
 
     def violations(self) -> list[str]:
         """What axe-core finds, each with the element."""
-        source = node_modules.fetch_modules(NODE_PACKAGES) / "axe-core" / "axe.min.js"
+        source = foreign_programs.fetch_modules(NODE_PACKAGES) / "axe-core" / "axe.min.js"
         # The policy of the page allows no script but its own; the test's comes beside it.
         self.page.evaluate(source.read_text())
         found: Any = self.page.evaluate("async () => (await axe.run()).violations")

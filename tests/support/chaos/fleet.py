@@ -14,7 +14,7 @@ from typing import Final
 
 from kafka import KafkaAdminClient
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from shared.settings.sections import RuntimeSettings
 from shared.stream.kafka_python.closing import make_client
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage

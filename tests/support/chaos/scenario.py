@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from shared.runtime.failpoints import NAMES
 
 # The first only delays heartbeats, the second certainly ends the session, the third outlasts

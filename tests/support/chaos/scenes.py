@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli.stack.environment import SERVICES
+from cli.stack.paths import SERVICES
 from tests.support.chaos import mixture
 from tests.support.chaos.fleet import ENV, Fleet
 from tests.support.chaos.injector import Injector

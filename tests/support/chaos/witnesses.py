@@ -18,7 +18,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from services.billing.core.rows import rows
+from services.billing.core.answer import rows
 from services.billing.edge.cells import RedisCells
 from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable, connect

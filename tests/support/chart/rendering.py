@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.patience import PATIENCE_S
 from tools.chart import CHART
-from tools.go_programs import HELM_3, HELM_4, GoProgram, fetch
+from tools.foreign_programs import HELM_3, HELM_4, GoProgram, fetch_go_program
 
 EXAMPLES: Final = tuple(sorted((CHART / "examples").glob("*.yaml")))
 # Every feature that can be combined, so that every template is rendered.
@@ -92,7 +92,16 @@ def _run(
 ) -> str:
     # Without --kube-version, `helm template` assumes an old Kubernetes version.
     version = ("--kube-version", KUBERNETES) if command == "template" else ()
-    line = [str(fetch(helm)), command, release, str(CHART), "-n", NAMESPACE, *version, *options]
+    line = [
+        str(fetch_go_program(helm)),
+        command,
+        release,
+        str(CHART),
+        "-n",
+        NAMESPACE,
+        *version,
+        *options,
+    ]
     environ = {**os.environ, "GOGC": _GARBAGE_PERCENT}
     done = subprocess.run(
         line,

@@ -9,8 +9,15 @@ from click.testing import CliRunner
 
 from bench import bad_sites
 from bench.__main__ import main
-from bench.bad_sites import LARGE_BYTES, MOST_MB, MOST_RATIO, SMALL_BYTES, Phase, Result
-from bench.outbound import make_message
+from bench.bad_sites import (
+    LARGE_BYTES,
+    MOST_MB,
+    MOST_RATIO,
+    SMALL_BYTES,
+    Phase,
+    Result,
+    make_message,
+)
 
 ALONE = Phase(100, 100, 10.0, 50.0, 60.0)
 

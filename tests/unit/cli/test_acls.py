@@ -10,8 +10,8 @@ import yaml
 from click.testing import CliRunner
 
 from cli.acls.command import main
+from cli.acls.output import TemplateFault, named
 from cli.acls.plan import READ, WRITE, Rule, Tenant, client_accounts, service_accounts
-from cli.acls.principals import TemplateFault, named
 from shared.topics import names
 
 ADDRESS = ("--kafka", "broker:9092")
@@ -174,7 +174,7 @@ def test_what_needs_no_kafka_is_printed_without_one(
 ) -> None:
     # No pipeline runs, and nothing answers at the default address.
     monkeypatch.setattr("cli.stack.state.running", lambda name: None)
-    monkeypatch.setattr("cli.target.answers", lambda address: False)
+    monkeypatch.setattr("cli.options.answers", lambda address: False)
     done = CliRunner().invoke(main, asked)
     assert done.exit_code == 0, done.output
     assert "kafka-acls.sh" in done.output

@@ -23,8 +23,8 @@ def test_the_clients_are_a_table() -> None:
     ("clients", "sentence"),
     [
         ([], "the file has no clients"),
-        ([ACME], "1 client of the file is registered as the file has it"),
-        ([ACME, BANK], "2 clients of the file are registered as the file has it"),
+        ([ACME], "1 client of the file is registered as in the file"),
+        ([ACME, BANK], "2 clients of the file are registered as in the file"),
     ],
 )
 def test_no_difference_is_a_sentence(clients: list[Client], sentence: str) -> None:

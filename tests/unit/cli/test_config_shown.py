@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from cli.config import service_settings
-from cli.config.service_settings import in_lines_of, merge
+from cli.config import command
+from cli.config.command import in_lines_of, merge
 from cli.stack import state
 from shared.settings.describe import Row
 
@@ -50,8 +50,8 @@ def test_a_process_apart_is_asked_for_the_settings_of_its_service(
         rows = [row("api.http_port", int(environ["PORT"]))]
         return subprocess.CompletedProcess(command, 0, msgspec.json.encode(rows).decode(), "")
 
-    monkeypatch.setattr(service_settings, "_run", run)
-    found = service_settings.ask_services({"validate": {"PORT": "0"}, "api": {"PORT": "8085"}})
+    monkeypatch.setattr(command, "_run", run)
+    found = command.ask_services({"validate": {"PORT": "0"}, "api": {"PORT": "8085"}})
     assert in_lines_of(found) == [
         "api.http_port = 0  (default; validate)",
         "api.http_port = 8085  (default; api)",

@@ -12,9 +12,17 @@ from click.testing import CliRunner, Result
 
 from cli.dkim import command
 from cli.dkim.command import main
-from cli.dkim.records import ANY_DOMAIN, Published, TxtRecord, check_record, record_of, zone_line
+from cli.dkim.keys import (
+    ANY_DOMAIN,
+    Published,
+    State,
+    TxtRecord,
+    check_record,
+    record_of,
+    states_of,
+    zone_line,
+)
 from cli.dkim.rotation import RotationError, Wanted, new_keys, start_time
-from cli.dkim.states import State, states_of
 from services.deliver.edge.signing.signer import KeyFollower
 from shared.mailauth.dkim_keys.table import ED25519, RSA, TABLE, Key, KeyEntry
 from shared.mailauth.spf.evaluation import Away, Rows

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.control import verbs
-from cli.domains import require_domain
+from cli.options import require_domain
 from services.deliver.cli import shaping
 from shared.settings.sections import KafkaSettings
 

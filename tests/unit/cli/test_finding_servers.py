@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-import cli.target
+import cli.options
 from cli.stack import state
-from cli.stack.endpoints import Endpoints
+from cli.stack.state import Endpoints
 from cli.suppressions.topic import find_redis
 from cli.terminal import progress_bar
 
@@ -28,7 +28,7 @@ def pipelines(monkeypatch: pytest.MonkeyPatch) -> dict[str, state.State]:
     """The pipelines that run; nothing else answers."""
     found: dict[str, state.State] = {}
     monkeypatch.setattr(state, "running", found.get)
-    monkeypatch.setattr(cli.target, "answers", lambda _address: False)
+    monkeypatch.setattr(cli.options, "answers", lambda _address: False)
     for name in ("SLUICE_CONFIG", "SLUICE_REDIS__URL", "SLUICE_KAFKA__BOOTSTRAP"):
         monkeypatch.delenv(name, raising=False)
     return found

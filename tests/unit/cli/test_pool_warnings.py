@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.clients.names_in_settings import pool_faults
+from cli.clients.given import pool_faults
 from shared.registry.client import Client
 from shared.registry.file.clients_file import parse_clients_yaml
 

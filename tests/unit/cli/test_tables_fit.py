@@ -10,19 +10,18 @@ import msgspec
 import pytest
 
 from bench import e2e_result, front_door_result, postfix
+from bench.measured import Figure
 from bench.micro import rules
-from bench.micro.figure import Figure
 from cli.audit.shown import table_lines
 from cli.clients.command import list_lines
 from cli.topics import command as topics
 from local.demo.display import MEANINGS, Progress, bill_lines, progress_lines, reason_lines
-from local.demo.event_follower import Counts
+from local.demo.observing import Counts
 from local.demo.reconciliation import SinkCount, Witness, reconcile
 from services.billing.cli.counts import usage_lines
-from services.billing.core.answer import Usage
+from services.billing.core.answer import KEYS, Usage
+from services.billing.core.answer import Row as UsageRow
 from services.billing.core.cells import COUNTERS
-from services.billing.core.rows import KEYS
-from services.billing.core.rows import Row as UsageRow
 from shared.audit.conservation import BookRow, Report
 from shared.registry.client import Client, Code
 

@@ -42,7 +42,7 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "load_known", lambda _: known)
     monkeypatch.setattr(removing, "load_all", lambda _: loaded)
     monkeypatch.setattr(Reading, "events", events)
-    for name in ("clients.removing", "events.command", "events.message", "dkim.clients"):
+    for name in ("clients.removing", "events.command", "events.message", "dkim.rotation"):
         module = importlib.import_module(f"cli.{name}")
         monkeypatch.setattr(module, "find_kafka", lambda *_: KafkaSettings())
 

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from cli.stack import paths
 from local.down import main as down
-from local.folder import usable_folder
-from local.parts.whole_file import write_whole
+from local.folder import usable_folder, write_whole
 from local.process import PartNotStarted
 from local.supervisor import Supervisor
 from local.up import main as up

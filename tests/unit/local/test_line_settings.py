@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.environment import BOUNCE, FRONT
+from cli.stack.paths import BOUNCE, FRONT
 from local.outside import Outside, check_servers, find_outside
 from local.settings import StackSettings, kept
 from shared.settings.loader import SettingsError

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 import local.up
 from cli.stack import paths
-from cli.stack.environment import APART, PROCESSES
+from cli.stack.paths import APART, PROCESSES
 from local.outside import find_outside
-from local.settings_check import check_settings
+from local.settings import check_settings
 from local.stack import Stack, StackOptions
 from shared.settings.loader import SettingsError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import state
-from cli.stack.endpoints import Endpoints, described
+from cli.stack.state import Endpoints, described
 from local.parts import kafka_broker, ports
 from local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 from local.up import write_state

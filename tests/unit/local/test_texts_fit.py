@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.stack.endpoints import Endpoints, described
+from cli.stack.state import Endpoints, described
 from local.demo.__main__ import next_steps
 from local.demo.display import fates
 from local.demo.reconciliation import Result, SinkCount

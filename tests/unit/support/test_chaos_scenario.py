@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cli.stack.environment import SERVICES, base_environment
+from cli.stack.paths import SERVICES, base_environment
 from tests.support.chaos.scenario import (
     GROWN,
     PAUSES_S,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cli.config.service_settings import SharedRow, merge
+from cli.config.command import SharedRow, merge
 from shared.settings.describe import Row
 from tools.docs import render
 

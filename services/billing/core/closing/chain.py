@@ -1,10 +1,10 @@
-"""The chain of statements on billing.statements: which of the records there count.
+"""The chain of statements on billing.statements: which of its records count.
 
 Any process may try to close a month, also one that was paused and continues a day later. The order
 of the log decides: a header counts only if it names the last header before it that counts
-(`previous`), is of a later month, and all its lines are there. So of several attempts to close a
-month exactly one counts, for every reader, and it never changes: each attempt has keys of its own,
-so that compaction removes none of them.
+(`previous`), is of a later month, and all its lines exist. So exactly one of several attempts to
+close a month counts, for every reader, and it never changes: each attempt has its own keys, so that
+compaction removes none of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from services.billing.core.closing.lines import Line, LinesText, decode_lines, sha256_of
+from services.billing.core.closing.lines import (
+    KeepsParts,
+    Line,
+    LinesText,
+    PartsInMemory,
+    decode_lines,
+    sha256_of,
+)
 from services.billing.core.closing.statement import Statement, decode_statement, digest
-from services.billing.core.kept import KeepsParts, PartsInMemory
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
@@ -83,7 +89,7 @@ class Chain:
         self._kept = kept or PartsInMemory()
         self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
-        # Headers that do not count, each with the reason: attempts that came second, or faults.
+        # Headers that do not count, each with the reason: later attempts, or faults.
         self.void: list[tuple[int, str]] = []
         # The last reason by month, also for months that are closed.
         self.void_months: dict[str, str] = {}
@@ -135,18 +141,18 @@ class Chain:
             self.void.append((offset, f"it cannot be read: {error}"))
             return
         if not is_month(statement.month) or not 0 <= statement.parts <= MAX_PARTS:
-            self.void.append((offset, "its month or its number of parts cannot be"))
+            self.void.append((offset, "its month or its number of parts is not valid"))
             return
         parts = [self._parts.pop(f"{name}/{part}", None) for part in range(statement.parts)]
         text = KeptText(self._kept, tuple(part for part in parts if part is not None))
         if name.encode() != header_key(statement.month, statement.token):
             reason = "its key is not that of its month and token"
         elif statement.month <= self.last:
-            reason = "another statement was there before it"
+            reason = "another statement came before it"
         elif statement.previous != self.last_digest:
-            reason = "it follows another statement than the last one that is there"
+            reason = "it does not follow the last statement"
         elif sha256_of(text) != statement.sha256:
-            reason = "its lines are not there"
+            reason = "its lines are missing"
         elif not _are_lines(text):
             reason = "its lines cannot be read"
         else:

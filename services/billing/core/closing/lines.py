@@ -1,7 +1,8 @@
-"""The lines of a statement and their canonical form, which is hashed.
+"""The lines of a statement, their canonical form, which is hashed, and where their parts are kept.
 
-Everything here works on one line, or one part, after another: a month may have more lines than fit
-into memory. docs/billing.md describes the canonical form.
+The functions work on one line, or one part, after another: a month may have more lines than fit
+into memory. In production, PartFile (edge/temporary_files.py) keeps the parts of statements and of
+checkpoints. docs/billing.md describes the canonical form.
 """
 
 from __future__ import annotations
@@ -14,6 +15,18 @@ import msgspec
 from msgspec import Struct
 
 from services.billing.core.cells import Cell
+
+
+class KeepsParts(Protocol):
+    """Keeps parts for as long as this object is referenced."""
+
+    def add(self, part: bytes) -> int:
+        """Keep a part; return its number."""
+        ...
+
+    def get(self, number: int) -> bytes:
+        """The part with this number. Any thread may ask."""
+        ...
 
 
 class Line(Struct, frozen=True, array_like=True, order=True):
@@ -30,17 +43,33 @@ class Line(Struct, frozen=True, array_like=True, order=True):
     count: int
 
 
-_encoder: Final = msgspec.json.Encoder()
-_line: Final = msgspec.json.Decoder(Line)
-_LONGEST_LINE: Final = 1024 * 1024
-
-
 class LinesText(Protocol):
-    """Lines in the canonical form; it may be read any number of times."""
+    """Lines in the canonical form, which may be read any number of times."""
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes, in pieces of any size."""
         ...
+
+
+class PartsInMemory:
+    """Keeps the parts in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def add(self, part: bytes) -> int:
+        """Keep a part; return its number."""
+        self._parts.append(part)
+        return len(self._parts) - 1
+
+    def get(self, number: int) -> bytes:
+        """The part with this number."""
+        return self._parts[number]
+
+
+_encoder: Final = msgspec.json.Encoder()
+_line: Final = msgspec.json.Decoder(Line)
+_LONGEST_LINE: Final = 1024 * 1024
 
 
 def line_of(month: str, cell: Cell, count: int) -> Line:
@@ -107,12 +136,12 @@ class Sums:
 
     @property
     def totals(self) -> dict[str, int]:
-        """By counter, without the adjustments and the details."""
+        """The sums by counter, without the adjustments and the details."""
         return dict(sorted(self._own.items()))
 
     @property
     def adjusted(self) -> dict[str, int]:
-        """By counter, the adjustments alone."""
+        """The sums of the adjustments alone, by counter."""
         return dict(sorted(self._adjusted.items()))
 
     def add(self, line: Line) -> None:

@@ -1,4 +1,4 @@
-"""Statements: what a closed month has counted, in a form that can be hashed, signed and proved.
+"""Statements: the counts of a closed month, in a form that can be hashed, signed and proved.
 
 A statement is a header and lines (lines.py). docs/billing.md describes the canonical form; a change
 of it needs another FORMAT.
@@ -28,8 +28,8 @@ from services.billing.core.closing.lines import (
 )
 
 FORMAT: Final = "sluice.statement/1"
-# What is billed, and in which month each event counts (docs/billing.md). A statement names the
-# version under which it was counted.
+# The version of the rules that say which events are billed, and in which month
+# (docs/billing.md). A statement names the version under which it was counted.
 POLICY: Final = "1"
 
 
@@ -104,8 +104,8 @@ def encode_public(key: Ed25519PublicKey) -> str:
 def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> list[str]:
     """Return the faults of a statement: of its hash, counts, totals and signature.
 
-    `trusted`: the public keys that may have signed it; without any, the one it names is used, which
-    shows damage but not forgery.
+    `trusted`: the public keys that may have signed it; without any, the key that it names is used,
+    which shows damage but not forgery.
     """
     if statement.format != FORMAT:
         return [f"its format {statement.format!r} is not {FORMAT!r}"]

@@ -1,4 +1,4 @@
-"""What a usage request asks for: months, filters, grouping and the page. Pure.
+"""The query of a usage request: months, filters, grouping and the page. Pure.
 
 Rows have one order: by month, client, mailing ID, sub-client and day, as far as they are grouped by
 these. A cursor names the last row of a page, the query, and the views of the months that it was
@@ -29,11 +29,11 @@ MAX_CURSOR_CHARS: Final = 8_192
 
 
 class QueryFault(Exception):
-    """The request asks for what cannot be; the text names the parameter."""
+    """A parameter of the request is not valid; the text names it."""
 
 
 class Filters(Struct, frozen=True):
-    """Which rows; None for all."""
+    """The rows to show; None in a field means all."""
 
     client: str | None = None
     mailing_id: str | None = None
@@ -52,18 +52,18 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # Not the counts, but what differs from the statements.
+    # The differences from the statements instead of the counts.
     is_pending: bool = False
-    # Not the counts, but what the statement of this month says about them.
+    # The adjustments in the statement of this month instead of the counts.
     statement: str = ""
 
     def digest(self) -> str:
-        """Names the query in cursors and ETags."""
+        """The name of the query in cursors and ETags."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """Where a page ended."""
+    """The place where a page ended."""
 
     query: str  # its digest
     views: tuple[str, ...]  # their ids, by month
@@ -113,20 +113,20 @@ def parse_group(text: str) -> tuple[str, ...]:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """For an address."""
+    """Return the cursor as text for a URL."""
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
 def decode_cursor(text: str, query: Query) -> Cursor:
-    """Raises QueryFault if it is not a cursor of this query."""
+    """Decode a cursor. Raises QueryFault if it is not a cursor of this query."""
     if len(text) > MAX_CURSOR_CHARS:
-        raise QueryFault("cursor: it is not one that the API has given")
+        raise QueryFault("cursor: it is not a cursor of this API")
     try:
         found = _cursor.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
-        raise QueryFault("cursor: it is not one that the API has given") from None
+        raise QueryFault("cursor: it is not a cursor of this API") from None
     if len(found.after) != len(query.group) or len(found.views) != len(query.months):
-        raise QueryFault("cursor: it is not one that the API has given")
+        raise QueryFault("cursor: it is not a cursor of this API")
     if found.query != query.digest():
         raise QueryFault("cursor: it belongs to another query")
     return found

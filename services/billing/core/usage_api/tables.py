@@ -1,26 +1,28 @@
-"""Usage as a table: the columns of CSV, XLSX and Parquet, and those of FOCUS. Pure.
+"""The rows of a usage answer, and the tables made of them: CSV, XLSX, Parquet, and FOCUS. Pure.
 
-Every row says of which moment it is and whether that was everything, because tables get parted from
-their answers. Numbers are integers. Text that a spreadsheet would take for a formula begins with an
-apostrophe.
+Rows come from the views of months, and are merged and summed up. Every line of a table names its
+moment and whether everything was counted then, because tables get separated from their answers.
+Numbers are integers. Text that a spreadsheet would take for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from itertools import groupby
+from typing import Any, Final
 
 from msgspec import Struct
 
 from services.billing.core.cells import BILLED, COUNTERS
 from services.billing.core.month import Months, next_month
 from services.billing.core.usage_api.query import KEYS
-from services.billing.core.usage_api.rows import UsageRow
 
+Details = dict[str, dict[str, int]]
 Value = str | int
 # OWASP, CSV injection: what spreadsheets take for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -28,6 +30,19 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 # within quotes.
 _HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
+
+
+class UsageRow(Struct, frozen=True, gc=False):
+    """One row. `key`: the parts by which rows are grouped, in the order of KEYS."""
+
+    key: tuple[str, ...]
+    counts: tuple[int, ...]  # in the order of COUNTERS
+    details: Details
+
+    def named(self, group: Sequence[str]) -> dict[str, Any]:
+        """Return the row as a mapping of names, for JSON."""
+        values = (*self.key, *self.counts, self.details)
+        return dict(zip((*group, *COUNTERS, "details"), values, strict=True))
 
 
 class Stamp(Struct, frozen=True):
@@ -38,7 +53,7 @@ class Stamp(Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, str]:
-        """As text: the values of `complete` and `as_of`."""
+        """Return the values of `complete` and `as_of` as text."""
         return ("true" if self.complete else "false", utc_text(self.at_ms))
 
 
@@ -51,8 +66,42 @@ class Table(Struct, frozen=True):
     last_texts: int = 0  # of the last columns
 
 
+NO_COUNTS: Final = (0,) * len(COUNTERS)
+
+
+def merged(months: Sequence[Iterable[UsageRow]]) -> Iterator[UsageRow]:
+    """Merge ordered rows of several months; rows with equal keys become one."""
+    if len(months) == 1:
+        yield from months[0]
+        return
+    ordered = heapq.merge(*months, key=lambda row: row.key)
+    for key, same in groupby(ordered, key=lambda row: row.key):
+        yield summed(key, same)
+
+
+def summed(key: tuple[str, ...], rows: Iterable[UsageRow]) -> UsageRow:
+    """Return one row with the sums of the given rows."""
+    counts, details = list(NO_COUNTS), Details()
+    for row in rows:
+        counts = [one + other for one, other in zip(counts, row.counts, strict=True)]
+        add_details(details, row.details)
+    return UsageRow(key, tuple(counts), details)
+
+
+def add_details(into: Details, details: Details) -> None:
+    for counter, words in details.items():
+        found = into.setdefault(counter, {})
+        for word, number in words.items():
+            found[word] = found.get(word, 0) + number
+
+
+def totals(rows: Iterable[UsageRow]) -> dict[str, Any]:
+    """The sums of all rows, by name."""
+    return summed((), rows).named(())
+
+
 def usage_table(group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp) -> Table:
-    """Keys, counters, and the stamp. All columns are there, whatever is grouped by."""
+    """Keys, counters and the stamp: always all columns, whatever the grouping."""
 
     def line(row: UsageRow) -> tuple[Value, ...]:
         keys = dict(zip(group, row.key, strict=True))
@@ -105,7 +154,7 @@ _FOCUS_FIXED: Final = (
 def focus_table(
     group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp, months: Months
 ) -> Table:
-    """The billed messages under the names of FOCUS, without prices: whoever invoices adds them.
+    """The billed messages under the names of FOCUS, without prices, which the invoice adds.
 
     The group must have the month, and may have the day.
     """
@@ -141,7 +190,7 @@ def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
 
 
 def safe(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Return the text in a form that no spreadsheet takes for a formula."""
     text = _HIDDEN_FORMULA.sub(r"\1'", text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
@@ -152,13 +201,13 @@ def utc_text(at_ms: int) -> str:
 
 
 def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
-    """The name under which a download is saved. `kinds`: in which it differs from others."""
+    """The name under which a download is saved. `kinds`: words that tell it from others."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
     return f"{'-'.join(('usage', span, *kinds))}{suffix}"
 
 
 def days_of(month: str) -> int:
-    """How many days a month has."""
+    """Return the number of days of a month."""
     begin = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
     after = next_month(month)
     return (datetime(int(after[:4]), int(after[5:]), 1, tzinfo=UTC) - begin).days

@@ -1,14 +1,18 @@
-"""The HTTP API of billing: its routes, its errors, its OpenAPI document.
+"""The HTTP API of billing: its routes, its errors, its OpenAPI document, and the page for people.
 
-Serves from threads of its own beside the counting loop. A key sees the cells of its scope and
+The API is served by its own threads beside the counting loop. A key sees the cells of its scope and
 nothing else; without a key only /health, the files of the page and the description of the API are
 served, which have no data.
+
+The page consists of four files. The browser asks the API with the key that is entered. The page
+loads nothing from elsewhere: the policy in its headers forbids it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from importlib import resources
 from typing import Any, Final, Protocol
 
 from litestar import Litestar, Request, Response, get
@@ -21,11 +25,10 @@ from msgspec import structs
 from services.billing.core.month import Months
 from services.billing.core.usage_api.query import QueryFault
 from services.billing.edge.http.months import MonthRoutes
-from services.billing.edge.http.page import PUBLIC, page_routes
 from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
 from services.billing.edge.messages import OtherEvents
-from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.temporary_files import DiskUnavailable
 from services.billing.edge.views.adjustments import BeingCompared
 from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import (
@@ -40,6 +43,22 @@ from shared.http_api.problems import problem
 from shared.runtime.errors import PartUnavailable
 from shared.store.client import StoreUnavailable
 
+_FILES: Final = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/chart.js": ("chart.js", "text/javascript"),
+}
+PUBLIC: Final = frozenset({"/health", *_FILES})
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 VERSION: Final = "1"
 AnyRequest = Request[Any, Any, Any]
 
@@ -50,6 +69,20 @@ class HasRoutes(Protocol):
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
         ...
+
+
+def page_routes() -> list[HTTPRouteHandler]:
+    return [_route(path, name, media_type) for path, (name, media_type) in _FILES.items()]
+
+
+def _route(path: str, name: str, media_type: str) -> HTTPRouteHandler:
+    content = resources.files("services.billing.page").joinpath(name).read_bytes()
+
+    @get(path, include_in_schema=False, sync_to_thread=False)
+    def page_file() -> Response[bytes]:
+        return Response(content, media_type=media_type, headers=HEADERS)
+
+    return page_file
 
 
 @get("/health", summary="Whether the server answers", include_in_schema=True, tags=["health"])

@@ -24,7 +24,7 @@ _BATCH_ROWS: Final = 10_000
 
 
 class Format(Struct, frozen=True):
-    """A form in which usage is given."""
+    """A file format of usage."""
 
     name: str
     media_type: str
@@ -83,7 +83,7 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
         "strings_to_numbers": False,
     }
     with xlsxwriter.Workbook(file, options) as book:
-        # Not the time of now: the same counts are the same bytes.
+        # Not the present time, so that the same counts give the same bytes.
         book.set_properties({"created": datetime.fromisoformat(about["as_of"])})
         bold = book.add_format({"bold": True})
         rows = iter(table.rows)

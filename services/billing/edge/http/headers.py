@@ -1,7 +1,7 @@
 """The headers of requests and answers: Accept, and those of caches.
 
-Accept chooses the form of an answer (RFC 9110, 12.5.1). ETag and Cache-Control: what is closed
-never changes, everything else is asked for again.
+Accept chooses the format of an answer (RFC 9110, 12.5.1). ETag and Cache-Control: a closed month
+never changes; every other answer is validated again.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ class _Range(Struct, frozen=True):
 
 
 def wanted_format(accept: str) -> Format | None:
-    """The form with the highest weight; None if none is accepted.
+    """Return the format with the highest weight; None if the peer accepts none.
 
-    Of forms with one weight it is one that is named rather than one that a wildcard has, and then
-    the first.
+    Among formats of the same weight, a named format comes before a wildcard, then the first one.
     """
     ranges = list(_ranges(accept))
     if not ranges:
@@ -52,7 +51,7 @@ def wanted_format(accept: str) -> Format | None:
 
 
 def _rank(media_type: str, ranges: Sequence[_Range]) -> tuple[int, int, int]:
-    """Smallest for the form to choose: weight, precision and place of the range for this type."""
+    """Return the sort key of a type: weight, precision and place of its range; lowest wins."""
     found = [
         (-each.precision(media_type), place)
         for place, each in enumerate(ranges)
@@ -72,7 +71,7 @@ def _ranges(accept: str) -> Iterator[_Range]:
 
 
 def _weight(parameters: Sequence[str]) -> int:
-    """1,000 without a weight, and for one that is no number from 0 to 1."""
+    """Return the weight; 1,000 if there is none, or it is no number from 0 to 1."""
     for each in parameters:
         name, _, value = each.partition("=")
         if name.strip() == "q":
@@ -85,7 +84,7 @@ def _weight(parameters: Sequence[str]) -> int:
 
 
 def etag_of(*parts: object) -> str:
-    """A strong ETag of everything that decides about the bytes of an answer."""
+    """A strong ETag of everything that determines the bytes of an answer."""
     return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]}"'
 
 

@@ -1,10 +1,10 @@
 """/v1/usage/messages: the mail ids behind a number, as JSON lines or CSV.
 
-The ids are streamed while mail.events is read, in bounded memory. As many come as `Sluice-Count`
-says, unless Kafka has deleted events of the month since, or an event was dated in the future when
-it was stored: `sluice billing messages` reads archives, and the whole log. Reading takes some 15 µs
-per event since the month began, so a request holds a slot (slots.py) of its own kind: two at a
-time, one per key.
+The ids are streamed while mail.events is read, in bounded memory. There are as many as
+`Sluice-Count` says, unless Kafka has deleted events of the month since, or an event was dated in
+the future when it was stored; `sluice billing messages` also reads archives, and the whole log.
+Reading takes some 15 µs per event since the month began, so these requests have their own slots
+(slots.py): two at a time, one per key.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ _Month = Annotated[str, QueryParameter(description="YYYY-MM", max_length=16)]
 _Day = Annotated[str, QueryParameter(description="YYYY-MM-DD; the month if empty", max_length=16)]
 _Name = Annotated[str | None, QueryParameter(max_length=MAX_NAME_CHARS)]
 _Kind = Annotated[str, QueryParameter(description=f"One of {', '.join(KINDS)}.", max_length=32)]
-_Detail = Annotated[
-    str, QueryParameter(description="A rule, a reason or a class of it.", max_length=32)
-]
+_Detail = Annotated[str, QueryParameter(description="A rule, a reason or a class.", max_length=32)]
 
 OpensLog = Callable[[], AbstractContextManager[ReadsEvents]]
 
@@ -64,7 +62,6 @@ class MessageRoutes:
         self._slots = Slots(MAX_READERS)
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes."""
         return [self._route("", "JSON lines"), self._route(CSV.suffix, "CSV")]
 
     def _route(self, suffix: str, form: str) -> HTTPRouteHandler:
@@ -120,7 +117,7 @@ class MessageRoutes:
 
 
 def count_of(answer: Answer, wanted: Wanted) -> int:
-    """Return this number as the counts have it."""
+    """Return the count of the wanted mails."""
     found = 0
     for row in answer.rows():
         named = row.named(("day",))

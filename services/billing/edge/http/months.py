@@ -12,10 +12,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter
 from litestar.response import Stream
 
-from services.billing.core.closing.calendar import MonthState
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
-from services.billing.core.month import is_month
+from services.billing.core.month import MonthState, is_month
 from services.billing.core.usage_api.query import Filters, Query, QueryFault
 from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge.http.headers import cache_headers, etag_of, is_known, not_modified
@@ -108,7 +107,7 @@ class MonthRoutes:
                 detail="a statement has the counts of all clients; the access key reaches"
                 f" {request.auth.scope.described()} only"
             )
-        # The store is not asked for what Kafka has.
+        # The statements come from Kafka: the store is not asked.
         closed = self._reader.closed()
         if month not in closed:
             states, _ = self._reader.months()

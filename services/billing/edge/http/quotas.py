@@ -1,7 +1,7 @@
-"""/v1/quotas: the monthly quotas that a key reaches, and what is used of them.
+"""/v1/quotas: the monthly quotas that a key reaches, and their use.
 
-A key for a client gets the quotas of it and of its sub-clients; one for a sub-client only that of
-the sub-client: the quota of the whole client says how much the others send.
+A key for a client gets the quotas of the client and of its sub-clients. A key for a sub-client gets
+only the quota of the sub-client, because the quota of the whole client shows how much others send.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 from msgspec import json
 
-from services.billing.core.quotas.shown import shown_quotas
+from services.billing.core.quotas import shown_quotas
 from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge.http.request import MAX_NAME_CHARS, ApiRequest
 from services.billing.edge.http.usage import RESPONSES
@@ -34,7 +34,7 @@ class KnowsQuotas(Protocol):
     """Knows how much of each quota is used; in production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Whether it knows."""
+        """Whether the quotas were read."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
@@ -42,7 +42,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Up to when everything is counted."""
+        """The last beat, which says up to when everything is counted."""
         ...
 
 
@@ -60,11 +60,10 @@ class QuotaRoutes:
         self._clock = clock
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The route."""
 
         @get(
             "/v1/quotas",
-            summary="Monthly quotas, and what is used of them",
+            summary="Monthly quotas and their use",
             tags=["quotas"],
             sync_to_thread=False,
             guards=[requires(Right.BILLING_READ)],

@@ -1,4 +1,4 @@
-"""The parameters of usage requests, and what a key may learn."""
+"""The parameters of usage requests, and the parts of an answer that a key may see."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _WaitS = Annotated[
 
 
 class UsageParameters(Struct, frozen=True):
-    """What a usage request asks for, as it was sent."""
+    """The parameters of a usage request, as they were sent."""
 
     month: str
     first: str
@@ -62,7 +62,7 @@ class UsageParameters(Struct, frozen=True):
     wait_s: float
 
     def query(self, request: ApiRequest, months: tuple[str, ...] = ()) -> Query:
-        """The query within the scope of the key; of these months, unless it names some.
+        """The query within the scope of the key, for `months` unless the request names months.
 
         Raises QueryFault; 403 outside of the scope.
         """
@@ -90,7 +90,7 @@ def usage_parameters(  # noqa: PLR0913 - the parameters of an address
     wait_s: _WaitS = 0.0,
 ) -> UsageParameters:
     """A dependency of the routes that answer with usage."""
-    # An empty client is none: no client has an empty name.
+    # An empty name stands for all clients: no client has an empty name.
     filters = Filters(client or None, mailing_id, sub_client)
     return UsageParameters(month, first, to, filters, group, limit, cursor, wait_s)
 

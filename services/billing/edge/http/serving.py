@@ -7,12 +7,12 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from services.billing.core.month import Months
+from services.billing.edge.cells import open_cells
 from services.billing.edge.http.app import make_app
 from services.billing.edge.http.messages import MessageRoutes
 from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.statements.topic import StatementTopic
-from services.billing.edge.stores import open_cells
 from services.billing.edge.views.books import Books
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
@@ -39,7 +39,7 @@ class Api:
         self._keys = KeyView(kit.options, "billing", running.clock)
         self._clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
         self._books = Books(StatementTopic(kit.options), running.clock)
-        # A connection of its own: a request never waits for the counting loop.
+        # A separate connection, so that a request never waits for the counting loop.
         cells = open_cells(billing, settings.redis, is_waited_for=True)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))

@@ -1,9 +1,9 @@
 """Limits how many files are made at a time, and keeps slow readers from holding them all.
 
-Every file holds a slot until its last piece is read, it fails, or nobody reads on. One key may have
-half of the slots. When all are taken, a file whose reader takes less than MIN_BYTES_S, after
-GRACE_S, gives its slot to the next one and breaks off: any number of keys that read slowly, or not
-at all, stop nobody else. The time for making a piece is not the reader's.
+Every file holds a slot until its last piece is read, it fails, or its reader has gone. One key may
+have half of the slots. When all are taken, a file whose reader takes less than MIN_BYTES_S after
+GRACE_S loses its slot to the next file and breaks off, so keys that read slowly, or not at all,
+block nobody else. The time for making a piece does not count as the reader's.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MIN_BYTES_S: Final = 64 * 1024
 
 
 class NoRoom(Exception):
-    """As many exports as are allowed at a time are running."""
+    """No further export may start: the largest allowed number is running."""
 
 
 class Slot:
-    """One file in the making, as its slot sees it."""
+    """A file that is being made, and the pace of its reader."""
 
     def __init__(self, owner: str, now: Callable[[], float]) -> None:
         self.owner = owner
@@ -87,7 +87,7 @@ class Slots:
 
 
 class _Pieces:
-    """Gives the slot back at the end, on an error, or when nobody reads on."""
+    """Releases the slot at the end, on an error, or when the reader has gone."""
 
     def __init__(self, pieces: Iterator[bytes], slot: Slot, ended: Callable[[Slot], None]) -> None:
         self._pieces = pieces
@@ -106,7 +106,7 @@ class _Pieces:
         try:
             piece = next(self._pieces)
         except ValueError as error:
-            # Litestar takes a ValueError for the end.
+            # Litestar takes a ValueError for the end of the stream.
             self._ended(slot)
             raise RuntimeError("a file could not be made") from error
         except BaseException:

@@ -1,7 +1,7 @@
 """/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
 
-/v1/adjustments answers in the same way what was counted for closed months after their close, and
-waits for the next statement.
+/v1/adjustments answers in the same way with the counts that came after the close of their month and
+wait for the next statement.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _Columns = Annotated[
 _Stated = Annotated[
     str,
     QueryParameter(
-        description="YYYY-MM: what its statement adjusts in earlier months.", max_length=16
+        description="YYYY-MM: the adjustments in the statement of this month.", max_length=16
     ),
 ]
 _Style = Annotated[
@@ -75,7 +75,7 @@ _Style = Annotated[
 RESPONSES: Final = {
     status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
     for status, text in {
-        400: "A parameter cannot be.",
+        400: "A parameter is not valid.",
         401: "There is no valid key.",
         403: "The key does not reach this.",
         404: "There is no such client or month.",
@@ -103,7 +103,7 @@ class UsageRoutes:
         self._exports = Exports()
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes: one in the form that Accept names, and one for each form."""
+        """The routes: one in the format that Accept names, and one for each format."""
         forms = (None, *FORMATS)
         return [*map(self._usage_route, forms), *map(self._adjustments_route, forms)]
 
@@ -220,7 +220,7 @@ class UsageRoutes:
 
 
 def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
-    """The options of a route with one form, or with that of Accept."""
+    """The options of a route with this format, or with the format of Accept."""
     if form is None:
         own = {"path": f"/v1/{name}", "summary": f"{summary}, in the form that Accept names"}
     else:

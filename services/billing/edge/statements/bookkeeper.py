@@ -19,7 +19,7 @@ from shared.runtime.errors import Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
-# How often it looks whether a month is due.
+# How often the thread looks whether a month is due.
 CLOSE_S: Final = 10.0
 COUNT_WAIT_S: Final = 30.0
 STEP_S: Final = 1.0
@@ -48,7 +48,7 @@ class Bookkeeper:
 
     @property
     def fault(self) -> str:
-        """Why the last step failed; "" if it did not."""
+        """The reason why the last step failed; "" if it did not."""
         return self._fault
 
     def start(self) -> None:

@@ -37,8 +37,8 @@ from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
 
-# Another process may be writing a checkpoint whose chunks nothing refers to yet, so what is unused
-# is removed only after it has been unused for this many checkpoints of this process.
+# Another process may be writing a checkpoint whose chunks nothing refers to yet, so unused keys are
+# removed only after they were unused for this many checkpoints of this process.
 _ROUNDS: Final = 3
 
 
@@ -113,7 +113,7 @@ class Checkpointer:
 
 
 class ReadsCheckpoints(Protocol):
-    """StatementTopic."""
+    """The methods of StatementTopic that read checkpoints."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -126,7 +126,7 @@ class ReadsCheckpoints(Protocol):
 
 
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
-    """Put the last checkpoint in place if the cells were lost; return whether it did.
+    """Put the last checkpoint in place if the cells were lost; return True if it did.
 
     A checkpoint that names a cell twice may lack other cells. The checkpoint before it is used
     then; if there is none, nothing is restored. The counts that are missing are counted from

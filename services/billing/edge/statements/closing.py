@@ -1,12 +1,12 @@
 """Closes a month: counts at one moment become a statement on billing.statements.
 
-The lines are gathered into a file (gathering.py), and read from it, hashed and written part by
+The lines are gathered into a file (gathering.py), then read from it, hashed and written part by
 part; the header, which has their hash, comes last. Memory is bounded, whatever their number.
 
 On failure: nothing is locked, and any step may be repeated, by any process. A statement is the
 header that comes first in the log and continues the chain (core/closing/chain.py), so a process
 that dies, is paused or runs beside another leaves records that do not count, never a second
-statement. What is counted for a closed month afterwards stands as an adjustment in the statement
+statement. Events that are counted for a closed month afterwards are adjustments in the statement
 of the next month.
 """
 
@@ -25,10 +25,9 @@ from msgspec import Struct
 
 from services.billing.core.answer import why_incomplete
 from services.billing.core.closing import chain
-from services.billing.core.closing.calendar import due, next_to_close
 from services.billing.core.closing.lines import Sums, encode_line, in_parts
 from services.billing.core.closing.statement import Statement, encode_statement, sign
-from services.billing.core.month import Months
+from services.billing.core.month import Months, due, next_to_close
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.statements.gathering import GatheredLines
@@ -64,8 +63,7 @@ class ClosingParts(Struct, frozen=True):
 
 
 class _Closing(Struct, frozen=True):
-    """What is closed: the month, by whom, the moment of its counts, and why they are not
-    complete."""
+    """The month to close, who closes it, the moment of its counts, and why they are incomplete."""
 
     month: str
     closed_by: str
@@ -201,7 +199,7 @@ class Closer:
 
 
 def _missing(month: str, found: Snapshot, ends: LogEnds) -> str:
-    """Why the counts are not complete for this month; "" if they are."""
+    """Return why the counts are not complete for this month; "" if they are."""
     return why_incomplete(progress_of(found), month, ends.log, ends.ends)
 
 

@@ -1,10 +1,10 @@
-"""Gathers the lines of a statement: counts of one moment, compared with what is stated already.
+"""Gathers the lines of a statement: counts of one moment, compared with earlier statements.
 
-The lines of a month are its cells, and what earlier months differ from what is stated about them.
-Later months are left for their own statements.
+The lines are the cells of the month, and the differences of earlier months from the statements
+about them. Later months are left for their own statements.
 
-Memory is bounded, whatever the number of cells and months. On failure nothing remains but temporary
-files, which go with the process. For one thread.
+Memory is bounded, whatever the number of cells and months. On failure only temporary files remain,
+which are removed with the process. For one thread.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from services.billing.core.closing.chain import Chain
 from services.billing.core.closing.lines import Line, cell_of, line_of
 from services.billing.edge.cells import Cells
 from services.billing.edge.one_moment import by_month, read_at_one_moment
-from services.billing.edge.sorting.counts import Row, SortedCounts
+from services.billing.edge.temporary_files import Row, SortedCounts
 from shared.store.read_cells import Counts, Snapshot
 
 
 class GatheredLines:
-    """The lines of the statement of one month, beside what `chain` states. close() removes them."""
+    """The lines of the statement of one month that follows `chain`. close() removes them."""
 
     def __init__(self, month: str, chain: Chain) -> None:
         self._month = month

@@ -21,7 +21,7 @@ from kafka.errors import KafkaError
 from services.billing.core.checkpoint import Checkpoints
 from services.billing.core.closing.chain import Chain
 from services.billing.edge.log_ends import KafkaUnavailable
-from services.billing.edge.sorting.disk import DiskUnavailable, PartFile
+from services.billing.edge.temporary_files import DiskUnavailable, PartFile
 from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class StatementTopic:
-    """The topic. read() adds what is new to `chain` and `checkpoints`."""
+    """The topic. read() adds new records to `chain` and `checkpoints`."""
 
     def __init__(
         self, options: ClientOptions, topic: str = STATEMENTS, *, keeps_cells: bool = False
@@ -63,7 +63,6 @@ class StatementTopic:
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:
-        """Close the connections."""
         reader, self._reader = self._reader, None
         producer, self._producer = self._producer, None
         if reader is not None:

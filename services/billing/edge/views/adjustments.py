@@ -1,17 +1,18 @@
-"""Adjustments of earlier months, as views: what a statement has, and what waits for the next one.
+"""Adjustments of earlier months, as views: those of a statement, and those for the next statement.
 
-What a statement adjusts never changes. A statement has its adjustments first, so making a view
-reads no more than these. Memory is bounded by one line; the views that were used last are kept.
+The adjustments of a statement never change. They are its first lines, so making a view reads no
+further lines. Memory is bounded by one line; the views that were used last are kept.
 
-What was counted for closed months waits for the next statement. Its view has, per cell, what is
-counted now less what all statements say about the month; the next close states just that, as
-adjustments. It is compared when somebody asks, again only if the counts of the month or the
-statements have changed, and never more often than its share of the time: a month of a million cells
-takes some ten seconds. Memory is bounded (sorting/counts.py).
+Events that were counted for closed months wait for the next statement. Their view has, per cell,
+the present count less the counts in all statements about the month; the next close states these
+differences as adjustments. A month is compared when a request asks for it, again only if its counts
+or the statements have changed, and never more often than its share of the time: a month of a
+million cells takes some ten seconds. Memory is bounded (edge/temporary_files.py).
 
-One month is compared at a time; others get the view before, or BeingCompared if there is none of
-the present statements: what a new one states must not wait once more. On failure: StoreUnavailable,
-DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
+One month is compared at a time; meanwhile other requests get the earlier view, or BeingCompared if
+none was compared with the present statements, because adjustments of the newest statement must not
+be shown as waiting. On failure: StoreUnavailable, DiskUnavailable, sqlite3.Error, OSError; the view
+is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.lines import cell_of
 from services.billing.core.closing.statement import digest
 from services.billing.edge.one_moment import by_month
-from services.billing.edge.sorting.counts import SortedCounts
+from services.billing.edge.temporary_files import SortedCounts
 from services.billing.edge.usage_view import progress_of
 from services.billing.edge.views.shelf import (
     Shelf,
@@ -45,14 +46,14 @@ MAX_VIEWS: Final = 36
 
 
 class KeptViews:
-    """At most MAX_VIEWS of them. The file of a view that is forgotten goes with its last reader."""
+    """Keeps at most MAX_VIEWS views. The file of a dropped view is removed with its last reader."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Shelved | None:
-        """The view; None if there is none, or something else has removed its file."""
+        """The view; None if there is none, or another program has removed its file."""
         with self._lock:
             found = self._kept.get(name)
         return found if found is not None and found.view.is_there() else None
@@ -91,7 +92,7 @@ def adjusted_months(statement: Closed) -> tuple[str, ...]:
 
 
 class BeingCompared(Exception):
-    """A month is being compared, and nothing that is still true is known of this one."""
+    """Another month is being compared, and there is no valid view of this month."""
 
 
 class PendingAdjustments:

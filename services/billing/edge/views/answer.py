@@ -9,11 +9,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from services.billing.core.answer import lag, why_incomplete
-from services.billing.core.closing.calendar import MonthState
+from services.billing.core.month import MonthState
 from services.billing.core.usage_api.query import Query
-from services.billing.core.usage_api.rows import UsageRow, merged
-from services.billing.core.usage_api.rows import totals as totals_of
-from services.billing.core.usage_api.tables import utc_text
+from services.billing.core.usage_api.tables import UsageRow, merged, utc_text
+from services.billing.core.usage_api.tables import totals as totals_of
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from services.billing.edge.usage_view import progress_of
 from services.billing.edge.views.shelf import Shelved
@@ -48,12 +47,12 @@ class Answer(Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether all months are."""
+        """Whether all months are complete."""
         return all(each.complete for each in self.standings)
 
     @property
     def reason(self) -> str:
-        """Why they are not."""
+        """The reasons why months are not complete."""
         found = (each.reason for each in self.standings if not each.complete)
         return "; ".join(dict.fromkeys(found))
 
@@ -65,28 +64,27 @@ class Answer(Struct, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Whether it never changes."""
+        """Whether the answer never changes."""
         return all(each.statement is not None for each in self.shelved)
 
     @property
     def may_become_complete(self) -> bool:
-        """Whether waiting may help: what a statement does not have never comes."""
+        """Whether waiting may help; a statement never gets more counts."""
         found = zip(self.standings, self.shelved, strict=True)
         return any(not each.complete and view.statement is None for each, view in found)
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the views."""
         return tuple(each.id for each in self.shelved)
 
     def rows(
         self, after: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[UsageRow]:
-        """The rows after this key, in order: all, or at least so many if there are.
+        """The rows after this key, in order: all rows, or at least `limit` of them.
 
-        Memory is that of one page, however many months there are. With the month in the key they
-        are read one after another. Otherwise all of them are read at once, row by row: a page of
-        each would be in memory.
+        Memory is that of one page, however many months there are. With the month in the key, the
+        months are read one after another. Otherwise all months are read at once, row by row,
+        because a page of each would be in memory.
         """
         query, views = self.query, [each.view for each in self.shelved]
         if "month" in query.group:
@@ -108,9 +106,9 @@ def standing_of(
     ends: LogEnds | KafkaUnavailable,
     state: Snapshot | None = None,
 ) -> MonthStanding:
-    """What is said of a view. `state`: how far counting is now, if it was asked for as the newest.
+    """Return the standing of a view. `state`: the present progress, if the newest view is wanted.
 
-    If it is not of now, that is said, and what the counts of now lack.
+    For an earlier view, the standing says so, and names what the present counts lack.
     """
     progress = shelved.progress
     is_earlier = state is not None and _is_earlier(shelved, state)
@@ -139,7 +137,7 @@ def standing_of(
 
 
 def _is_earlier(shelved: Shelved, state: Snapshot) -> bool:
-    """Whether the month has changed after the view; the view may be of later than the state."""
+    """Whether the month has changed after the view, which may be newer than `state`."""
     marks = shelved.progress.watermarks
     has_more = any(mark > marks.get(part, -1) for part, mark in state.watermarks.items())
     return has_more and not shelved.is_of(state)

@@ -1,11 +1,11 @@
 """The closed months, read from billing.statements on demand.
 
-A thread reads, one at a time. A request waits for it, but no longer than WAIT_S once the statements
-were read: while Kafka does not answer, what was read stays valid, since it never changes, and no
-request holds up another. `fault` says that newer statements may be missing.
+One thread at a time reads. A request waits for it, but at most WAIT_S once the statements were
+read: while Kafka does not answer, the statements that were read stay valid, since they never
+change, and no request delays another. `fault` says that newer statements may be missing.
 
-Until a reading has succeeded nothing is known, and a closed month must not be answered as an open
-one: a request waits for the reading, and gets StatementsUnknown if it fails.
+Until a reading has succeeded, no statement is known, and a closed month must not be answered as an
+open month: a request waits for the reading, and gets StatementsUnknown if it fails.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 
 from services.billing.core.closing.chain import Closed
 from services.billing.edge.log_ends import KafkaUnavailable
-from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.statements.topic import StatementTopic
+from services.billing.edge.temporary_files import DiskUnavailable
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
 
@@ -57,7 +57,6 @@ class Books:
             return self._known(self._fault or ("" if is_read else _LATE))
 
     def close(self) -> None:
-        """Close the connection."""
         with self._lock:
             reading = self._reading
         if reading is not None:
@@ -86,7 +85,7 @@ class Books:
         except Exception:
             # The next request reads again.
             log.exception("the statements cannot be read")
-            fault = "they cannot be read: see the log"
+            fault = "the statements cannot be read: see the log"
         with self._lock:
             self._closed = self._closed if found is None else found
             self._fault = fault

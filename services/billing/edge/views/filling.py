@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from services.billing.core.cells import COUNTERS, Cell
-from services.billing.core.usage_api.rows import Details, UsageRow, add_details
+from services.billing.core.usage_api.tables import Details, UsageRow, add_details
 
 # Rows in memory: about 350 bytes each, and twice that while they are written.
 MAX_ROWS: Final = 250_000
@@ -99,7 +99,7 @@ class _Rows:
             self._counts[at + place] += number
 
     def written_to(self, file: sqlite3.Connection) -> _Rows:
-        """Add the rows to the table, in its order; return what holds the next ones."""
+        """Add the rows to the table, in its order; return an empty object for the next rows."""
         counts, encoded = self._counts, self._details
         file.executemany(
             _ADD_DAY,

@@ -1,8 +1,8 @@
 """Answers usage requests: the views of the months, how complete they are, and their rows.
 
-Of months that are not closed, the ends of the log are read first and the counts afterwards, so
+For months that are not closed, the ends of the log are read first and the counts afterwards, so
 `complete` means: the answer includes every event that was committed when the request came. Closed
-months are answered from their statements alone; for them it means what the statement says.
+months are answered from their statements alone; for them `complete` is that of the statement.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Final, Protocol
 
 from msgspec import Struct, structs
 
-from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.closing.chain import Closed
-from services.billing.core.month import Months, next_month
+from services.billing.core.month import Months, MonthState, next_month, state_of
 from services.billing.core.usage_api.query import (
     Cursor,
     Query,
@@ -52,11 +51,11 @@ class UnknownClient(Exception):
 
 
 class TooManyWait(Exception):
-    """As many requests as may wait at a time are waiting."""
+    """No further request may wait: the largest allowed number is waiting."""
 
 
 class CountsChanged(Exception):
-    """The view of a cursor is not there any more, and the counts have changed since."""
+    """The view of a cursor was dropped, and the counts have changed since."""
 
 
 class ReadsBooks(Protocol):
@@ -92,7 +91,7 @@ class UsageReader:
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def answer(self, query: Query, wait_s: float = 0.0) -> Answer:
-        """Answer a query. Raises QueryFault for months that cannot be, UnknownClient."""
+        """Answer a query. Raises QueryFault for months that are not valid, UnknownClient."""
         if wait_s <= 0:
             return self._answer(query, 0.0)
         if not self._waiting.acquire(blocking=False):
@@ -124,7 +123,7 @@ class UsageReader:
         return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
-        """The answer of which a cursor has seen a page. Raises CountsChanged."""
+        """Return the answer that the page of this cursor came from. Raises CountsChanged."""
         answer = self.answer(query)
         if answer.ids == cursor.views:
             return answer
@@ -152,7 +151,7 @@ class UsageReader:
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:
-        """The months that the statement of this month adjusts, or the one before it for none.
+        """The months that the statement of this month adjusts; if there are none, the month before.
 
         Raises QueryFault if there is no statement.
         """
@@ -162,7 +161,7 @@ class UsageReader:
         return adjusted_months(found) or (next_month(month, -1),)
 
     def present(self) -> str:
-        """The month of now; events with a wrong time may be in later ones."""
+        """The present month; events with a wrong time may be in later months."""
         return self._parts.months.of(self._parts.clock.now_ms())
 
     def _view(
@@ -193,7 +192,7 @@ class UsageReader:
                 raise QueryFault(f"month: {late} is not before the statement of {query.statement}")
             return
         present = self.present()
-        # Events of the future have months of their own.
+        # Events that are dated in the future have later months.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
         last = max(closed, default="")
@@ -201,7 +200,7 @@ class UsageReader:
             raise QueryFault(f"month: {others[0]} is not closed; only a closed month is adjusted")
 
     def _require_client(self, answer: Answer, state: Snapshot, closed: dict[str, Closed]) -> None:
-        """Raise UnknownClient for one that is not registered and was not counted."""
+        """Raise UnknownClient for a client that is not registered and was not counted."""
         query, known = answer.query, self._parts.clients()
         client = query.filters.client
         if client is None or known is None or client in known:

@@ -1,15 +1,15 @@
 """Keeps the views of months: which one answers a request, and for how long it is kept.
 
 The view of a closed month has the lines of its statement and never changes. The view of another
-month is renewed when its counts have changed; a view that took long to sort is used for a while
-(SHARE times as long, at most MAX_AGE_S) before that, and says of which moment it is. Earlier views
-stay for readers in the middle of their pages, up to MAX_VIEWS.
+month is renewed when its counts have changed; before that, a view that took long to sort is used
+for a while (SHARE times as long, at most MAX_AGE_S), and names its moment. Earlier views are kept
+for readers in the middle of their pages, up to MAX_VIEWS.
 
-One thread sorts a month: a request, or the one that keeps months sorted (warming.py). Others get
-the view before, or wait if there is none that is recent enough. With that thread (`is_renewed`) no
-request sorts a big month again: it gets the view before, up to STALE_S old,
-and the thread sorts meanwhile. The folder of the views is removed at the end, and that of a process
-that was killed by the next one that starts.
+One thread sorts a month: that of a request, or the thread that keeps months sorted (warming.py).
+Other requests get the earlier view, or wait if no view is recent enough. With the second thread
+(`is_renewed`) no request sorts a big month again: it gets the earlier view, up to STALE_S old, and
+the thread sorts meanwhile. The folder of the views is removed at the end; the next process that
+starts removes the folder of a process that was killed.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from shared.store.read_pieces import as_copy_if_changed
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
-# A request may well sort a month that took no longer than this, or has no more cells: beside other
-# load, or at the start of a process, a month of few cells may once have taken long.
+# A request sorts a month itself if sorting took no longer than this, or if the month has no more
+# cells: under load, or at the start of a process, a month of few cells may have taken long once.
 SLOW_S: Final = 0.2
 FEW_CELLS: Final = 10_000
-# The month is sorted this often though nobody asks, so that the next request finds a view.
+# The month is sorted this often without a request, so that the next request finds a view.
 IDLE_S: Final = 600.0
 STALE_S: Final = 2 * IDLE_S
 MAX_VIEWS: Final = 48
@@ -99,14 +99,14 @@ class Shelf:
         self._sorting: dict[str, threading.Lock] = {}
 
     def state(self) -> Snapshot:
-        """How far counting is, without cells. Raises StoreUnavailable."""
+        """Return how far counting is, without cells. Raises StoreUnavailable."""
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
         """The view with this id, if it is still there."""
         with self._lock:
             found = self._kept.get((month, name))
-        # Something else may clean up the folder of temporary files.
+        # Another program may clean up the folder of temporary files.
         return found if found is not None and found.view.is_there() else None
 
     def closed(self, statement: Closed) -> Shelved:
@@ -124,8 +124,8 @@ class Shelf:
     def live(self, month: str, state: Snapshot) -> Shelved:
         """The view of a month that is not closed. Raises StoreUnavailable.
 
-        `state`: how far counting is now. Whoever waits for all of that asks again: also for them a
-        month is sorted for a small part of the time only.
+        `state`: the present progress. The view may be older: a request that waits for all of
+        `state` asks again, so that a month is sorted for a small part of the time only.
         """
         self._asked[month] = self._clock.monotonic()
         turn = self._turn(month)
@@ -145,8 +145,8 @@ class Shelf:
         return found
 
     def warm(self, month: str, asked_s: float) -> None:
-        """Sort a month that was never sorted; or again, if somebody asked within `asked_s`, or its
-        view is older than IDLE_S."""
+        """Sort a month that was never sorted; sort it again if a request asked within `asked_s`, or
+        if its view is older than IDLE_S."""
         found, now = self._latest.get(month), self._clock.monotonic()
         if found is not None:
             is_wanted = now - self._asked.get(month, -asked_s) < asked_s
@@ -256,20 +256,20 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """How long a view whose making took this long is used before it is made again."""
+    """Return when a view has to be replaced: later if making it took long."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 
 def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
-    """The same counts, as of now, if more was counted elsewhere."""
+    """Return the view as of now: its month has not changed, but other months may have."""
     if progress_of(state) == found.progress:
         return found
     return structs.replace(found, progress=progress_of(state), at_ms=at_ms)
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove the folders of processes that run no more. In a container all have the same number, so
-    the time of their start counts as well."""
+    """Remove the folders of processes that have ended. In a container all processes may have the
+    same number, so the time of their start is compared as well."""
     for folder in root.glob(f"{_PREFIX}*"):
         pid, _, rest = folder.name.removeprefix(_PREFIX).partition("-")
         if pid.isdecimal() and rest.partition("-")[0] != _start_of(int(pid)):

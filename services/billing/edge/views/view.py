@@ -23,7 +23,7 @@ import msgspec
 
 from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.query import Filters
-from services.billing.core.usage_api.rows import UsageRow
+from services.billing.core.usage_api.tables import UsageRow
 from services.billing.edge.views.filling import decode_details, fill, register_merging
 
 _COLUMNS: Final = ("client", "mailing_id", "sub_client", "day")
@@ -61,7 +61,7 @@ class View:
         after: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[UsageRow]:
-        """The rows of a grouping, in order; only those after this key, and so many."""
+        """Return at most `limit` rows of a grouping, in order, only those after the key."""
         own = [name for name in group if name != "month"]
         prefix = (self.month,) if "month" in group else ()
         if after is not None and prefix:

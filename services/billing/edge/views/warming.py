@@ -1,13 +1,12 @@
-"""Keeps the views of the months that are asked for sorted, so that requests need not wait for it.
+"""Keeps the views of the requested months sorted, so that requests need not wait for sorting.
 
-A thread sorts the present month and the one before it, which finance asks for until the next one
-ends, when the process starts; `fault` says that it has not yet, so that the process is ready only
-then. It sorts an open month again when its view is not to be used any more (shelf.py), as long as
-somebody asked for it within ASKED_S, and every ten minutes otherwise; a closed month once, within
-LOOK_BACK_S of its close. It also sorts the other months that requests want renewed. Meanwhile
-requests get the view before, which says of which moment it is. On failure (the store is
-unavailable, the disk is full) nothing is kept ready and it is tried again; a request then sorts the
-month itself, or says why it cannot.
+When the process starts, a thread sorts the present month and the month before it, which finance
+asks for until the present month ends; `fault` is set until then, so the process is ready only
+afterwards. The thread sorts an open month again when its view is too old (shelf.py), if a request
+asked for it within ASKED_S, and every ten minutes otherwise. It sorts a closed month once, within
+LOOK_BACK_S of its close, and other months if requests want them renewed. Meanwhile requests get the
+earlier view, which names its moment. On failure (the store is unavailable, the disk is full) the
+thread tries again; a request then sorts the month itself, or says why it cannot.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from shared.store.client import StoreUnavailable
 
 LOOK_S: Final = 2.0
 ASKED_S: Final = 900.0
-# How often it looks whether the month before the present one is closed.
+# How often the thread looks whether the month before the present one is closed.
 LOOK_BACK_S: Final = 30.0
 
 
 class Warmer:
-    """Runs from start() until close(). `fault`: why a first request would have to wait; "" if it
-    would not, which stays so."""
+    """Runs from start() until close(). `fault`: why a first request would have to wait, or ""."""
 
     def __init__(self, shelf: Shelf, months: Months, clock: Clock, books: ReadsBooks) -> None:
         self._shelf = shelf
@@ -78,7 +76,7 @@ class Warmer:
             self.fault = reason
 
     def _look_back(self, month: str) -> bool:
-        """Sort the month before; return whether it was possible to know how."""
+        """Sort the month before the present one; return False if its statement is not known yet."""
         now = self._clock.monotonic()
         if self._looked_at is not None and now < self._looked_at + LOOK_BACK_S:
             return True

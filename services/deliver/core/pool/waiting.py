@@ -93,21 +93,21 @@ class Waiting(Generic[M]):
     def take_ready(self, now: float, most: int) -> list[tuple[M, float, Gate[M] | None]]:
         """The next messages that may go now, `most` at most."""
         found: list[tuple[M, float, Gate[M] | None]] = []
-        if len(self._lines) > 1:
+        if len(self._lines) != 1:
             while len(found) < most and (taken := self.take(now)) is not None:
                 found.append(taken)
             return found
-        # Mostly there is one line; it is told once of all that are taken.
+        # Mostly there is one line, which all that are taken leave together.
         self.blocked_until = 0.0
-        for gate, line in self._lines.items():
-            while line and len(found) < most:
-                if gate is not None and (ready := gate.admit(line[0][0], now, len(line))):
-                    self.blocked_until = ready
-                    break
-                message, at = line.popleft()
-                found.append((message, at, gate))
+        ((gate, line),) = self._lines.items()
+        while line and len(found) < most:
+            if gate is not None and (ready := gate.admit(line[0][0], now, len(line))):
+                self.blocked_until = ready
+                break
+            message, at = line.popleft()
+            found.append((message, at, gate))
+        if found:
             self._removed(gate, line, len(found))
-            break
         return found
 
     def take_older(self, than: float) -> list[M]:

@@ -257,7 +257,7 @@ class Group:
     @property
     def destination_share_per_s(self) -> float:
         """The same, by the limits of the destination alone."""
-        return min((each.share_per_s for each in self._of_destination), default=0.0)
+        return min([each.share_per_s for each in self._of_destination], default=0.0)
 
 
 def _least_left(of: list[Allowance]) -> int:

@@ -77,7 +77,7 @@ class LaneHolds:
                 state.mixed_until = self._now() + MIXED_S
             state.key = key
         state.per_s = per_s
-        return self._now() >= state.mixed_until
+        return not state.mixed_until or self._now() >= state.mixed_until
 
     def handed(self, lane: str, jobs: Iterable[Hashable]) -> None:
         """Count messages of a lane that were handed out."""

@@ -167,12 +167,15 @@ class Shaper:
         `lane`: from which it was read, if it was read from one: a lane of one destination is read
         more slowly instead.
         """
-        is_plain = (not lane or lane == DEFAULT_LANE) and not self._throttle.suspensions.has_any
-        if is_plain and group.has_room():
+        is_of_lane = bool(lane) and lane != DEFAULT_LANE and self._is_lane_of(lane, group)
+        # Most mail needs neither the time nor a look at each limit.
+        if not self._throttle.suspensions.has_any and (
+            group.warmup is None if is_of_lane else group.has_room()
+        ):
             return None
         source, now, at = self._source_of(group), self._loop.time(), self._at()
         # Reading a lane more slowly does not help a source that may send no more today.
-        if self._is_lane_of(lane, group) and not group.is_warmed_out(now):
+        if is_of_lane and not group.is_warmed_out(now):
             found = self._throttle.held_back(group, at, source)
         else:
             found = self._throttle.held(group, now, at, source, is_back=is_back)
@@ -182,9 +185,7 @@ class Shaper:
 
     def _is_lane_of(self, lane: str, group: Group) -> bool:
         """Whether all mail of this lane goes to the destination of this group."""
-        if not lane or lane == DEFAULT_LANE:  # before its rate is worked out, for most mail
-            return False
-        return self.lanes.is_of_one(lane, group.to.key, group.destination_share_per_s)
+        return self.lanes.is_of_one(lane, group.keys[0], group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:
         """The local address, if it has no name: a name is among the keys of the group."""

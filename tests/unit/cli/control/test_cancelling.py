@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.control import cancel
-from cli.control.cancel import sentence
-from cli.control.message_events import Answer, Cancellation, judge
+from cli.control.cancel import Answer, Cancellation, judge, sentence
 from shared.events.log import Reading
 from shared.settings.sections import KafkaSettings
 from shared.topics.codec import event_id
@@ -41,12 +40,12 @@ def test_the_final_event_decides(events: list[Event], answer: Cancellation) -> N
 
 
 def test_a_message_without_events_is_said_to_have_none() -> None:
-    assert "no event of such a message was found" in sentence(judge(ID, []))
+    assert "no event of this message was found" in sentence(judge(ID, []))
     assert "no event" not in sentence(judge(ID, [event(EventType.DEFERRED, 1, 7)]))
 
 
 @pytest.mark.parametrize(
-    ("is_complete", "said"), [(True, "no event of such a message"), (False, "recorded; it ends")]
+    ("is_complete", "said"), [(True, "no event of this message"), (False, "recorded; it ends")]
 )
 def test_that_there_are_no_events_is_said_only_if_all_were_read(
     is_complete: bool, said: str, monkeypatch: pytest.MonkeyPatch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.control.message_events import orders_on
-from cli.control.output import recorded_line
+from cli.control.orders import recorded_line
+from cli.control.topic import orders_on
 from shared.events.stories import stories
 from shared.topics.codec import event_id
 from shared.topics.control import Order, Scope, Verb

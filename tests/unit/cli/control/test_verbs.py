@@ -8,7 +8,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from cli.config.service_settings import ServiceConfigError
+from cli.config.command import ServiceConfigError
 from cli.control import checking, verbs
 from shared.registry.client import Client, Code
 from shared.settings.sections import KafkaSettings
@@ -106,7 +106,7 @@ def test_a_command_writes_one_order(
         (
             ("--provider", "gogle"),
             "--provider: no provider 'gogle' is known; known: google, yahoo; did you mean google?;"
-            " these are those of the shipped rules",
+            " the providers are those of the shipped rules",
         ),
     ],
 )

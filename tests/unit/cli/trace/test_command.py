@@ -10,7 +10,7 @@ from cli.trace.command import main
     ("arguments", "said"),
     [
         ([], "--domain or --mail-id"),
-        (["--domain", "a.example", "--mail-id", "x"], "one of them"),
+        (["--domain", "a.example", "--mail-id", "x"], "either --domain or --mail-id"),
         (["--domain", "a b"], "'a b' is not a domain such as example.com"),
         (["--mail-id", "x"], "--mail-id: "),
         (["--domain", "a.example", "--for", "11m"], "--for: 11m is longer than 10m"),

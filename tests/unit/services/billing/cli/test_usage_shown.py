@@ -8,10 +8,9 @@ import pytest
 from services.billing.cli.counts import usage_lines
 from services.billing.cli.months import ShownMonth, month_lines, statement_lines
 from services.billing.cli.stated import stated_usage
-from services.billing.core.answer import CountingProgress, Usage, why_incomplete
+from services.billing.core.answer import CountingProgress, Row, Usage, why_incomplete
 from services.billing.core.cells import COUNTERS, Cell, encode_cell
-from services.billing.core.closing.calendar import MonthState
-from services.billing.core.rows import Row
+from services.billing.core.month import MonthState
 from tests.support.billing.api import FakeBooks
 from tests.support.billing.statements import statement_of
 
@@ -60,7 +59,7 @@ def test_a_counter_that_is_0_in_all_rows_is_left_out() -> None:
 def test_the_counts_of_a_statement_are_named_so() -> None:
     shown = Usage("2026-10", True, "", {}, FOUND.rows, closed=True)
     lines = usage_lines(shown, "", 80)
-    assert lines[0] == "usage of 2026-10, closed: what its statement says"
+    assert lines[0] == "usage of 2026-10, closed: the counts of its statement"
     assert "in all: 1234567 billed, 1234567 received" in "\n".join(lines)
 
 

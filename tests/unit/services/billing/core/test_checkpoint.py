@@ -18,7 +18,7 @@ from services.billing.core.checkpoint import (
     encode_chunks,
     is_due,
 )
-from services.billing.core.kept import PartsInMemory
+from services.billing.core.closing.lines import PartsInMemory
 from shared.store.read_cells import Snapshot
 
 Record = tuple[bytes, bytes | None]

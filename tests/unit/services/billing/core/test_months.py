@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.core.closing.calendar import MonthState, state_of
-from services.billing.core.month import Months, is_month, next_month
+from services.billing.core.month import Months, MonthState, is_month, next_month, state_of
 from services.billing.core.usage_api.tables import utc_text
 from tests.support.billing.records import ms
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.billing.core.answer import day_rows, rows
 from services.billing.core.cells import Cell, decode_cell, encode_cell
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
-from services.billing.core.rows import day_rows, rows
 from services.billing.core.usage import count
 from shared.topics.records import EventType
 from tests.support.billing.records import NOON, FakeRecord, event, ms, tally

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.month import Months
+from services.billing.edge import quota_keeper as keeper
 from services.billing.edge.log_ends import LogEnds
-from services.billing.edge.quotas import keeper
-from services.billing.edge.quotas.keeper import MAX_WAIT_S, SILENT_TURNS, KeeperParts, QuotaKeeper
+from services.billing.edge.quota_keeper import MAX_WAIT_S, SILENT_TURNS, KeeperParts, QuotaKeeper
 from shared.quotas.view import Quotas
 from shared.registry.client import Client
 from shared.runtime.clock import FakeClock

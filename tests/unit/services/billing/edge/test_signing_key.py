@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.billing.core.closing.statement import encode_public
 from services.billing.edge import signing_key
-from services.billing.edge.cells import RedisCells
+from services.billing.edge.cells import RedisCells, open_cells
 from services.billing.edge.cells_postgresql import PostgresCells
-from services.billing.edge.stores import open_cells
 from services.billing.settings import BillingSettings
 from shared.runtime.errors import UsageError
 from shared.settings.sections import RedisSettings

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from msgspec import Struct
 
-from services.billing.edge.stores import open_cells
+from services.billing.edge.cells import open_cells
 from services.billing.settings import BillingSettings
 from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable

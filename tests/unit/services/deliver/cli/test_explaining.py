@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from cli.config.service_settings import ask_module
+from cli.config.command import ask_module
 from cli.control.checking import PROVIDERS_COMMAND, Providers
 from services.deliver.cli import shaping
 from services.deliver.cli.reputation import Known

@@ -7,7 +7,7 @@ import logging
 import pytest
 from kafka.consumer.fetcher import ConsumerRecord
 
-from cli.clients.names_in_settings import known_lanes, lane_warnings
+from cli.clients.given import known_lanes, lane_warnings
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
 from services.validate.edge.batch_processor import BatchProcessor, Metrics, Views

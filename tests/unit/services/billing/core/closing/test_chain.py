@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 from msgspec import Struct, structs
 
 from services.billing.core.closing.chain import Chain, header_key, part_key
-from services.billing.core.closing.lines import Line, encode_line, in_parts
+from services.billing.core.closing.lines import (
+    KeepsParts,
+    Line,
+    PartsInMemory,
+    encode_line,
+    in_parts,
+)
 from services.billing.core.closing.statement import Statement, digest, encode_statement
-from services.billing.core.kept import KeepsParts, PartsInMemory
-from services.billing.edge.sorting.disk import PartFile
+from services.billing.edge.temporary_files import PartFile
 from tests.support.billing.statements import statement_of
 
 Record = tuple[bytes, bytes | None]
@@ -52,7 +57,7 @@ NEXT = attempt("2026-11", "c", digest(FIRST.statement))
 def test_the_first_attempt_in_the_log_counts_and_the_second_does_not() -> None:
     chain = read(*FIRST.records, *SECOND.records)
     assert chain.closed["2026-10"].statement == FIRST.statement
-    assert [reason for _, reason in chain.void] == ["another statement was there before it"]
+    assert [reason for _, reason in chain.void] == ["another statement came before it"]
 
 
 def test_attempts_that_are_written_at_the_same_time_do_not_mix() -> None:
@@ -70,7 +75,7 @@ def test_a_statement_that_was_cut_off_does_not_count_and_the_next_attempt_does()
 def test_a_header_without_all_its_lines_does_not_count() -> None:
     chain = read(FIRST.records[0], FIRST.records[-1])
     assert chain.closed == {}
-    assert [reason for _, reason in chain.void] == ["its lines are not there"]
+    assert [reason for _, reason in chain.void] == ["its lines are missing"]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +83,9 @@ def test_a_header_without_all_its_lines_does_not_count() -> None:
     [
         ("2026-10/other", {}, "its key is not that of its month and token"),
         ("2026-11/a", {}, "its key is not that of its month and token"),
-        ("2026-10/a", {"month": "2026-13"}, "its month or its number of parts cannot be"),
-        ("2026-10/a", {"parts": -1}, "its month or its number of parts cannot be"),
-        ("2026-10/a", {"parts": 10**9}, "its month or its number of parts cannot be"),
+        ("2026-10/a", {"month": "2026-13"}, "its month or its number of parts is not valid"),
+        ("2026-10/a", {"parts": -1}, "its month or its number of parts is not valid"),
+        ("2026-10/a", {"parts": 10**9}, "its month or its number of parts is not valid"),
     ],
 )
 def test_a_header_that_is_not_what_it_is_stored_as_does_not_count_and_the_next_one_does(

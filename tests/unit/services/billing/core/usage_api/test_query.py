@@ -27,7 +27,7 @@ from shared.access.keys import Scope
 
 QUERY = Query(("2026-01",), Filters("shop"))
 CURSOR = Cursor(QUERY.digest(), ("view",), ("2026-01", "shop", "news", "north"))
-FOREIGN = "cursor: it is not one that the API has given"
+FOREIGN = "cursor: it is not a cursor of this API"
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from services.billing.core.cells import BILLED, COUNTERS
 from services.billing.core.month import Months
-from services.billing.core.usage_api.rows import UsageRow
 from services.billing.core.usage_api.tables import (
     BOM,
     FOCUS_COLUMNS,
     Stamp,
     Table,
+    UsageRow,
     csv_lines,
     days_of,
     file_name,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.billing.core.cells import COUNTERS
-from services.billing.core.usage_api.rows import UsageRow, merged, totals
+from services.billing.core.usage_api.tables import UsageRow, merged, totals
 
 CELLS = st.dictionaries(
     st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")),

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from services.billing.core.checkpoint import Checkpoints, Manifest, StoredMonth, digest
-from services.billing.core.kept import PartsInMemory
+from services.billing.core.closing.lines import PartsInMemory
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.statements.checkpointing import restore
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.billing.core.closing.chain import Closed
 from services.billing.edge.log_ends import KafkaUnavailable
-from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.temporary_files import DiskUnavailable
 from services.billing.edge.views import books
 from services.billing.edge.views.books import REFRESH_S, Books, StatementsUnknown
 from shared.runtime.clock import FakeClock

@@ -11,7 +11,7 @@ import pytest
 from services.billing.core.answer import CountingProgress
 from services.billing.core.cells import Cell
 from services.billing.core.usage_api.query import KEYS, Filters, Query
-from services.billing.core.usage_api.rows import UsageRow
+from services.billing.core.usage_api.tables import UsageRow
 from services.billing.edge.views.answer import Answer
 from services.billing.edge.views.shelf import Shelved
 from services.billing.edge.views.view import View

