@@ -6,12 +6,9 @@ the client submits it again. Whoever reads waits meanwhile and does nothing.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -33,6 +30,7 @@ from tests.support.front_door import (
     register,
     submit,
 )
+from tests.support.pausing import paused
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import eventually
 
@@ -58,7 +56,7 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
         with connected(door) as smtp:
             wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail")
             _wait_passed(door, {"first"})
-            with _frozen(stack):
+            with paused(stack.process("kafka").pid):
                 assert [_code(smtp, name) for name in (LOST, AGAIN, LATER)] == [451] * 3
                 assert _code(smtp, AGAIN) == 451
 
@@ -89,7 +87,7 @@ def test_a_consumer_waits_for_a_broker_that_does_not_answer_instead_of_asking_al
         member = parts.enter_context(closing(StreamConsumer(reader, "g", (names.EVENTS,))))
         eventually(lambda: bool(member.poll(POLL_MS, 1)) or member.has_lease())
         fetcher = member._consumer._fetcher
-        with _frozen(stack):
+        with paused(stack.process("kafka").pid):
             until = time.monotonic() + 2 * HEARTBEAT_MS / 1000
             while time.monotonic() < until:
                 member.poll(POLL_MS, 1)
@@ -97,16 +95,6 @@ def test_a_consumer_waits_for_a_broker_that_does_not_answer_instead_of_asking_al
                 for _ in range(POLLS):
                     member.poll(POLL_MS, 1)
         assert fetch.call_count <= 2 * POLLS, "a poll is one round, or two"
-
-
-@contextmanager
-def _frozen(stack: Stack) -> Iterator[None]:
-    pid = stack.process("kafka").pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def _code(smtp: Any, name: str) -> int:

@@ -6,8 +6,6 @@ could not record was sent once more each time.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +23,7 @@ from shared.stream.transactions import Output, TransactionalProducer, Transactio
 from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
 from tests.support.patience import PATIENCE_S
+from tests.support.pausing import pause, resume
 from tests.support.stream_topics import read_all, repeat_lost
 
 SERVICE, TOPIC = "test-unwritten", "test.unwritten"
@@ -45,11 +44,11 @@ class FreezeOnce(Failpoints):
     def hit(self, name: str) -> None:
         if name == f"{SERVICE}.produced" and not self._is_done:
             self._is_done = True
-            os.kill(self._pid, signal.SIGSTOP)
+            pause(self._pid)
 
     def release(self) -> None:
         """Let the broker go on."""
-        os.kill(self._pid, signal.SIGCONT)
+        resume(self._pid)
 
 
 @pytest.fixture(scope="module")

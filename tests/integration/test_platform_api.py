@@ -13,7 +13,6 @@ from email import message_from_bytes
 from email.message import Message
 from functools import partial
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.kit import FAILPOINT
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.patience import PATIENCE_S
+from tests.support.pausing import paused
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import submit_by_kafka
 
@@ -207,31 +207,15 @@ def test_another_client_neither_sees_nor_loses_anything(platform: Platform) -> N
     assert platform.ask("GET", "/v1/suppressions?client=others").status == 403
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether no thread of a process runs."""
-    threads = Path(f"/proc/{pid}/task").glob("*/stat")
-    try:
-        return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
-    except OSError:  # one has ended meanwhile
-        return False
-
-
 def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) -> None:
     dora = f"dora@{KEPT_DOMAIN}"
     platform.send(dora, "fifth@clicks")
     link = link_of(platform, dora)
     stack = platform.line.stack
-    stack.kill("kafka", signal.SIGSTOP)
-    try:
-        # Until one of its threads has taken the signal, the others go on: on a busy machine, long
-        # enough to acknowledge a record.
-        pid = stack.pids()["kafka"]
-        wait_until(lambda: is_stopped(pid), "all threads of Kafka stand still", PATIENCE_S)
+    with paused(stack.pids()["kafka"]):
         clicked = platform.ask("POST", link, ONE_CLICK, key="")
         changed = platform.ask("PUT", f"/v1/suppressions/{dora}")
         page = platform.ask("GET", link, key="")
-    finally:
-        stack.kill("kafka", signal.SIGCONT)
     assert (clicked.status, changed.status, page.status) == (503, 503, 200)
     assert changed.headers["retry-after"] == "5"
 

@@ -1,34 +1,40 @@
 """Opens the counting of bounces: the topics at the place of the counters, the rules, the metrics.
 
-Owns: the state of a counting process; dropping counters that were counted under other rules; the
-metrics of counting. Does not own: the loop (worker.py), reading the reviews (review_log.py).
+Owns: the state of a counting process; reading the operators' reviews from mail.control; dropping
+counters that were counted under other rules; the metrics of counting. Does not own: the loop
+(worker.py).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from services.validate.edge.responses.review_log import ReviewLog
 from shared.registry.lookup import Clients, require_whole
 from shared.responses.counting.batch import CountingRules, rules_of
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
 from shared.responses.counting.merging import Source, decode_place
 from shared.runtime.clock import Clock
+from shared.runtime.deadline import Deadline
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Gauge, Metric
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace, CounterStore
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
 from shared.stream.relay import NotReady
 from shared.stream.source_log import SourceLog
 from shared.stream.transactions import TransactionalProducer
 from shared.topics import names
+from shared.topics.codec import CodecError
+from shared.topics.control import PARTITION
+from shared.topics.reviews import Review, decode_review, is_review
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,12 @@ INCIDENTS: Final = Metric(
     " process that counts.",
 )
 LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
+
+POLL_MS: Final = 100
+READ_S: Final = 30.0
+# Each bounce is compared with all reviews.
+MAX_REVIEWS: Final = 1_000
+_AT_ONCE_MS: Final = 0
 
 
 class WorkerParts(Struct, frozen=True):
@@ -102,6 +114,61 @@ class ResponseMetrics(Struct, frozen=True):
     held: Counter
     incidents: Gauge
     lag: Gauge
+
+
+class ReviewLog:
+    """Reads the reviews on a topic, to its end and then new ones; for one thread.
+
+    Raises KafkaError. Unreadable records are logged and left out, as are reviews beyond
+    MAX_REVIEWS.
+    """
+
+    def __init__(self, options: ClientOptions, clock: Clock, topic: str = names.CONTROL) -> None:
+        self._reader = LogReader(options, topic)
+        self._clock = clock
+        self._topic = topic
+        self._known: dict[bytes, Review] = {}
+
+    def known(self) -> Collection[Review]:
+        """Return the reviews that were read."""
+        return self._known.values()
+
+    def read(self) -> None:
+        """Read from the beginning to the end. Raises NotReady if that takes longer than READ_S."""
+        ends = self._reader.ends([PARTITION])
+        self._reader.read_from(self._reader.begins([PARTITION]))
+        deadline = Deadline(READ_S, self._clock)
+        while not self._reader.has_reached(ends):
+            if deadline.is_over():
+                raise NotReady(f"{self._topic} was not read to its end in {READ_S:g} s")
+            self._take(self._reader.poll(POLL_MS).get(PARTITION, ()))
+
+    def read_on(self) -> bool:
+        """Read new records without waiting; return whether there were any."""
+        found = self._reader.poll(_AT_ONCE_MS).get(PARTITION, ())
+        self._take(found)
+        return bool(found)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._reader.close()
+
+    def _take(self, records: Sequence[Any]) -> None:
+        for record in records:
+            if isinstance(record, UndecodableRecord) or not is_review(record.key):
+                continue
+            if not record.value:
+                self._known.pop(record.key, None)
+                continue
+            try:
+                review = decode_review(record.key, record.value)
+            except CodecError as error:
+                log.error("%s@%d: %s", self._topic, record.offset, error)
+                continue
+            if record.key in self._known or len(self._known) < MAX_REVIEWS:
+                self._known[record.key] = review
+            else:
+                log.error("%s@%d: too many reviews", self._topic, record.offset)
 
 
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
