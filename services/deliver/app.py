@@ -16,7 +16,7 @@ from typing import Final
 import uvloop
 
 from services.deliver.core.attempt.retry import RetryTimes
-from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
+from services.deliver.core.shaping.holds import SUSPENDED_LOOK_S
 from services.deliver.edge.attempt.attempt_records import (
     EventCounter,
     due_at_ms,

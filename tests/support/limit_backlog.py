@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import Group
+from services.deliver.core.shaping.holds import RetryHolds
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import parse_limit
-from services.deliver.core.shaping.retry_holds import RetryHolds
 from services.deliver.core.shaping.workers import Workers
 from shared.topics.names import deferred
 from tests.support.pool_talk import envelope

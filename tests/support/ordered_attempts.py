@@ -16,7 +16,7 @@ from services.deliver.edge.attempt.attempt_records import EventCounter
 from services.deliver.edge.attempt.attempts import Attempts, Gates
 from services.deliver.edge.attempt.parts import NoLanes
 from services.deliver.edge.control.control import Control
-from services.deliver.edge.pool.interfaces import Permission
+from services.deliver.edge.pool.delivery import Permission
 from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counter
 from shared.stream.jobs import AssignedPartition, Job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.deliver.edge.pool.interfaces import Permission
+from services.deliver.edge.pool.delivery import Permission
 
 
 class Recorded(Permission):

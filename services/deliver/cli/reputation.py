@@ -15,9 +15,8 @@ from msgspec import Struct
 
 from cli.control.topic import read_orders
 from cli.options import find_kafka
-from services.deliver.core.reputation.ratios import shares
+from services.deliver.core.reputation.ratios import shares, thresholds_of
 from services.deliver.core.reputation.warmup import limit_of_state
-from services.deliver.core.shaping.ratio_rules import thresholds_of
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.core.shaping.warming import place_of
 from services.deliver.edge.reputation.view import States

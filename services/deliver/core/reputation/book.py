@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.reputation import ratios, warmup
 from services.deliver.core.reputation.facts import Fact
-from services.deliver.core.shaping.ratio_rules import thresholds_of
+from services.deliver.core.reputation.ratios import thresholds_of
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.core.shaping.warming import place_of, provider_at, schedule_of
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb

@@ -1,28 +1,61 @@
 """The shares of bounces, complaints and policy blocks of a client at a provider. Pure.
 
-Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
-clears the counts that led to it: after its end only later results count, and the least number of
-messages has to be reached again.
-
     share        part                of
     bounces      bounced             delivered and bounced
     complaints   complaints          delivered
     policy       policy replies      delivered, bounced and policy replies
+
+Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
+clears the counts that led to it: after its end only later results count, and the least number of
+messages has to be reached again.
+
+The thresholds are in these tables, of which a later one replaces values of an earlier one:
+`[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`, `[ratios.class.NAME.provider.NAME]` for
+the mail class of the client; `[ratios.client.NAME]`, `[ratios.client.NAME.provider.NAME]`.
+
+Owns: how counts change, and which thresholds hold for a client. Does not own: the states of all
+clients and the orders (book.py).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.reputation.facts import Result
-from services.deliver.core.shaping.limits import LONGEST_WINDOW_S, Ratio
-from services.deliver.core.shaping.ratio_rules import Kind, Thresholds
+from services.deliver.core.shaping.limits import (
+    LONGEST_WINDOW_S,
+    Ratio,
+    parse_duration,
+    parse_ratio,
+)
+from services.deliver.core.shaping.rules import Rules, Setting, Value
 from shared.topics.reputation import SLOT_MS, ClientState, Slot
 
+OFF: Final = "off"
+DEFAULT_SUSPEND_S: Final = 6 * 3_600
+LONGEST_SUSPEND_S: Final = 31 * 86_400
 _KEPT_SLOTS: Final = LONGEST_WINDOW_S * 1000 // SLOT_MS
+
+
+class Kind(StrEnum):
+    """What is counted of a client's mail at a provider."""
+
+    BOUNCES = "bounces"
+    COMPLAINTS = "complaints"
+    POLICY = "policy"
+
+
+class Thresholds(Struct, frozen=True):
+    """The thresholds of a client at a provider, and how long it is suspended above one."""
+
+    ratios: dict[Kind, Ratio]
+    origins: dict[Kind, str]
+    suspend_s: int
 
 
 class Share(Struct, frozen=True):
@@ -41,6 +74,23 @@ class Share(Struct, frozen=True):
     def __str__(self) -> str:
         share = self.part / self.whole if self.whole else 0.0
         return f"{self.kind}: {self.part} of {self.whole} ({share:.2%}), over {self.ratio}"
+
+
+def thresholds_of(rules: Rules, client: str, mail_class: str, provider: str) -> Thresholds:
+    """Return the thresholds for this client at this provider."""
+    found: dict[str, Setting] = {}
+    for base in ("ratios", f"ratios.class.{mail_class}", f"ratios.client.{client}"):
+        found.update(rules.table(base))
+        found.update(rules.table(f"{base}.provider.{provider}"))
+    kept = {
+        kind: setting
+        for kind in Kind
+        if (setting := found.get(kind)) is not None and isinstance(setting.value, Ratio)
+    }
+    suspend = found.get("suspend")
+    suspend_s = suspend.value if suspend and isinstance(suspend.value, int) else DEFAULT_SUSPEND_S
+    ratios = {kind: each.value for kind, each in kept.items() if isinstance(each.value, Ratio)}
+    return Thresholds(ratios, {kind: each.origin for kind, each in kept.items()}, suspend_s)
 
 
 def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
@@ -86,3 +136,22 @@ def _share(state: ClientState, kind: Kind, ratio: Ratio, now_ms: int) -> Share:
             return Share(kind, sum(slot.complained for slot in inside), delivered, ratio)
         case Kind.POLICY:
             return Share(kind, blocked, delivered + bounced + blocked, ratio)
+
+
+def _read_ratio(value: Any) -> Value:
+    if value == OFF:
+        return False
+    return parse_ratio(value if isinstance(value, str) else "")
+
+
+def _read_suspend(value: Any) -> int:
+    found = parse_duration(str(value))
+    if found > LONGEST_SUSPEND_S:
+        raise ValueError("expected at most 31d")
+    return found
+
+
+READERS: Final[dict[str, Callable[[Any], Value]]] = {
+    **dict.fromkeys((each.value for each in Kind), _read_ratio),
+    "suspend": _read_suspend,
+}

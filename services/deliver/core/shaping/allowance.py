@@ -15,12 +15,10 @@ from __future__ import annotations
 from typing import Final
 
 from services.deliver.core.shaping import room
-from services.deliver.core.shaping.held_lease import HeldLease
+from services.deliver.core.shaping.held_lease import HeldLease, LocalShare, WindowRecord
 from services.deliver.core.shaping.limits import Limit, Unit
-from services.deliver.core.shaping.local_share import LocalShare
 from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
-from services.deliver.core.shaping.window_record import WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
 # The burst of a rate. Burst and LEASE_S may exceed a limit by less than 2 % in any 10 s.

@@ -46,12 +46,12 @@ def explain(
     at: float,
     step: int = 0,
 ) -> Explained:
-    """All that decides how fast mail of this sender goes to this destination.
+    """Everything that decides how fast mail of this sender is sent to this destination.
 
     What `sender` leaves open may be anything: without a client, the suspensions of all clients at
     the destination are shown.
 
-    `step`: that of the sender's source at the provider, if it warms up.
+    `step`: the step of the sender's source at the provider, if it warms up.
     """
     rows = [
         LimitRow(name, f"site:{to.site}", _text(each.value), each.origin)

@@ -1,8 +1,17 @@
-"""The lease of one limit that a worker holds: what is left, and how much it needs next. Pure.
+"""What one worker holds of one limit: leases, its local share, its record of a window. Pure.
 
-A worker holds two leases at most: it spends the older one first, and asks for the next before that
+Leases: a worker holds two at most. It spends the older one first, and asks for the next before that
 is spent. Each may be spent for LEASE_S after its answer came and is then given back, so a process
-that was paused spends nothing of the past. Times are seconds of one monotonic clock.
+that was paused spends nothing of the past.
+
+Share: while the store cannot be asked, the worker sends its part of the limit; it begins empty.
+
+Record: a store that was emptied, or could not be asked, is sent the amounts that each live worker
+has spent of a rolling window, by slot. They are reported again until the store has answered: to
+count twice is the safe side.
+
+Does not own: when the share counts (allowance.py), how leases are asked for (edge/shaping/). Times
+are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -13,15 +22,17 @@ from services.deliver.core.shaping.workers import NEVER
 
 # How long a lease may be spent.
 LEASE_S: Final = 0.08
-# How much more is asked for than was spent lately, so that a lease does not end too early.
+# A lease is larger than the recent use by this factor, so that it does not end too early.
 SPARE: Final = 1.5
 _AHEAD_S: Final = LEASE_S * SPARE
-# The speed is measured over no less.
+# The shortest time over which the speed is measured.
 _SHORTEST_S: Final = 0.001
+# The slots of a window.
+SLOTS: Final = 60
 
 
 class HeldLease:
-    """What is held. `slot`: of a window, where the lease that is spent now was taken from."""
+    """The leases. `slot`: the slot of a window that the lease being spent was taken from."""
 
     __slots__ = (
         "_asked_at",
@@ -78,7 +89,7 @@ class HeldLease:
         self._next_left = 0.0
 
     def add(self, amount: float, answered_at: float, slot: int) -> None:
-        """A lease was granted."""
+        """Add a granted lease."""
         if self._next_left:
             self._give_back(self._next_left, self._next_slot)
             self._next_left = 0.0
@@ -97,7 +108,7 @@ class HeldLease:
         return demand if demand < most else most
 
     def asked(self, now: float) -> tuple[float, int]:
-        """A call begins: what it gives back, and the slot that this was taken from."""
+        """Begin a call; return the amount that it gives back, and the slot of that amount."""
         self._asked_at, self._spent_since = now, 0.0
         returned, self._returned = self._returned, 0.0
         return returned, self._returned_slot
@@ -116,3 +127,75 @@ class HeldLease:
             # Given back too late to count; it stays used until its window is over.
             self._returned, self._returned_slot = 0.0, slot
         self._returned += amount
+
+
+class LocalShare:
+    """The share of one limit; `is_used` says whether it counts now."""
+
+    __slots__ = ("is_used", "left", "next_at")
+
+    def __init__(self) -> None:
+        self.is_used = False
+        self.next_at = -NEVER
+        self.left = 0.0
+
+    def begin(self, now: float, per_s: float, left: float) -> None:
+        """Let the share count from now on. `per_s`: of a rate; `left`: of a window."""
+        self.is_used = True
+        self.next_at = max(self.next_at, now + 1 / per_s)
+        self.left = max(0.0, left)
+
+    def take(self, now: float, cost: float, per_s: float, burst_s: float) -> None:
+        """Take `cost` from the share of a rate; the part unused for `burst_s` is lost."""
+        self.next_at = max(self.next_at, now - burst_s) + cost / per_s
+
+
+class WindowRecord:
+    """The record of one window."""
+
+    __slots__ = ("_locally", "_spent", "_to_report")
+
+    def __init__(self) -> None:
+        self._spent: dict[int, float] = {}
+        # The amount spent without the store since the last report, and the amounts to report.
+        self._locally = 0.0
+        self._to_report: dict[int, float] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has to be remembered."""
+        return not (self._spent or self._locally or self._to_report)
+
+    @property
+    def has_unreported(self) -> bool:
+        """Whether something was spent that the store does not count."""
+        return bool(self._locally or self._to_report)
+
+    def spend(self, slot: int, amount: float) -> None:
+        """Note an amount spent from a lease that the store counts in this slot."""
+        self._spent[slot] = self._spent.get(slot, 0.0) + amount
+
+    def spend_locally(self, amount: float) -> None:
+        """Note an amount spent without the store."""
+        self._locally += amount
+
+    def forget_before(self, slot: int) -> None:
+        """Forget slots that the window has left, now that it has reached this slot."""
+        for old in [each for each in self._spent if each < slot - SLOTS]:
+            del self._spent[old]
+
+    def report_all(self) -> None:
+        """Report everything: the store was emptied."""
+        self._to_report = dict(self._spent)
+
+    def unreported(self, slot: int) -> dict[int, float]:
+        """Return the amounts to report by slot; those spent without the store are in `slot`."""
+        if self._locally:
+            amount, self._locally = self._locally, 0.0
+            self.spend(slot, amount)
+            self._to_report[slot] = self._to_report.get(slot, 0.0) + amount
+        return dict(self._to_report)
+
+    def reported(self) -> None:
+        """Note that the store has taken the report."""
+        self._to_report.clear()

@@ -1,7 +1,7 @@
 """The limits of the shaping rules, and their text. Pure.
 
 `200/s`, `1000/min`, `10/5min` and `5MB/s` are rates: spread evenly, so `60/min` is one per second.
-`10000 in 24h` is a rolling window: all of it may be used at once, but never more in any 24 hours.
+`10000 in 24h` is a rolling window: all of it may be used at once, but no 24 hours have more.
 `10% of 500 in 24h` is a ratio: it is exceeded by more than a tenth of at least 500 messages.
 """
 

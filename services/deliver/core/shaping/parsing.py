@@ -14,7 +14,8 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.shaping import ratio_rules, warming
+from services.deliver.core.reputation import ratios
+from services.deliver.core.shaping import warming
 from services.deliver.core.shaping.keys import Scope
 from services.deliver.core.shaping.limits import Unit, parse_duration, parse_limit
 from services.deliver.core.shaping.replies import ShapingReply, example_fault
@@ -148,9 +149,9 @@ class _Reader:
         """Read the ratios of all clients, of a mail class and of a client."""
         for word in ("class", "client"):
             for name, values in self._named(table, word):
-                self._sender(f"ratios.{word}.{name}", values, ratio_rules.READERS)
+                self._sender(f"ratios.{word}.{name}", values, ratios.READERS)
         rest = {key: value for key, value in table.items() if key not in ("class", "client")}
-        self._sender("ratios", rest, ratio_rules.READERS)
+        self._sender("ratios", rest, ratios.READERS)
 
     def _table(self, name: str, table: Any, readers: Readers) -> None:
         if not isinstance(table, dict):

@@ -1,6 +1,6 @@
-"""Which replies slow down, suspend or resume what, and for how long. Pure.
+"""Which replies slow down, suspend or resume a destination or sender, and for how long. Pure.
 
-A rule reads a reply as the rules on refusals do (shared/responses/replies/refusal_text.py): without
+A rule reads a reply as the rules on refusals do (shared/responses/replies/refusal_text.py), without
 the names in it. Only a server's own reply is matched, never a reason that deliver itself gives.
 """
 

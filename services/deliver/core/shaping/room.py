@@ -1,4 +1,4 @@
-"""How many messages of one process may wait in memory for one limit. Pure.
+"""The number of messages of one process that may wait in memory for one limit. Pure.
 
 `share`: the messages per second that the process may send under the limit.
 """
@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from typing import Final
 
-# In seconds of the share: new mail; new mail while turns come; mail whose turn has come, since it
-# is read all at once.
+# In seconds of the share: for new mail; for new mail while turns come; for mail whose turn has
+# come, because it is read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
-# Of new mail while half of what may be in flight waits for limits.
+# For new mail while mail that waits for limits is half of the most in flight.
 CROWDED_ROOM: Final = 10
 NEARLY_FULL: Final = 0.75
 
 
 def for_new(share: float) -> float:
-    """Return how many of the messages that come for the first time may wait."""
+    """The number of new messages that may wait."""
     return max(LEAST_ROOM, ROOM_S * share)
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """How many may wait, of those whose turn has come. `is_scarce`: others need the room."""
+    """The number of messages that may wait after their turn came; `is_scarce`: others need room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 
 def nearly_full(share: float, *, is_scarce: bool) -> float:
-    """From how many on mail whose turn has come is left on its topic (retry_holds.py)."""
+    """The number from which on mail whose turn has come stays on its topic (holds.py)."""
     return NEARLY_FULL * for_back(share, is_scarce=is_scarce)

@@ -73,7 +73,7 @@ class Rules:
         replies: Iterable[ShapingReply],
         version: str = "",
     ) -> None:
-        """`version`: a short hash of the files that they come from."""
+        """`version`: a short hash of the files of the rules."""
         self.version = version
         self._tables = tables
         self.replies = ReplyRules(replies)
@@ -88,7 +88,7 @@ class Rules:
         return self._tables.get(name, {})
 
     def tables(self, prefix: str) -> list[str]:
-        """The names of all tables that begin like this."""
+        """The names of all tables with this prefix."""
         return [name for name in self._tables if name.startswith(prefix)]
 
     def providers(self) -> list[str]:
@@ -125,7 +125,7 @@ class Rules:
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
         """Return the limits of the destination, which are the same for all senders."""
         base = f"provider.{to.provider}" if to.provider else DEFAULT
-        # An operator's own relay gets no limits that are made for the internet.
+        # Limits that are made for the internet do not apply to an operator's own relay.
         found = [] if to.is_override and not to.provider else self._of(base, to.key)
         site, domain = f"site.{to.site}", f"domain.{to.domain}"
         return found + self._of(site, f"site:{to.site}") + self._of(domain, f"domain:{to.domain}")

@@ -1,4 +1,4 @@
-"""What the workers share of each limit: how many they are, and what one asks and gets. Pure."""
+"""The workers that share each limit: their number, and the leases that one asks for. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Holder(Protocol):
     """A group of messages that keeps its own count of what it takes of its limits."""
 
     def book(self) -> None:
-        """Count it where all groups of a limit see it."""
+        """Add the count to the limits, where all groups see it."""
         ...
 
 
 class Workers:
-    """One worker's view: how many workers are live, and whether the store can be asked.
+    """What one worker knows: how many workers are live, and whether the store can be asked.
 
     `local_until`: until then each worker keeps to its share. `room`: how many messages may be in
     flight here; `waiting`: how many of them wait for limits.
@@ -58,11 +58,11 @@ class Workers:
 
 
 def _nothing() -> None:
-    """Nobody asks the store."""
+    """The callback before one is set."""
 
 
 class Ask(Struct, frozen=True):
-    """What to ask the store for; see shared/store/leases.py."""
+    """A request to the store; see shared/store/leases.py."""
 
     burst: float
     wanted: float
@@ -72,7 +72,7 @@ class Ask(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """What was granted; `answered_at` is at most half a second later (lease_client.py)."""
+    """A granted lease; `answered_at` is at most half a second later (lease_client.py)."""
 
     amount: float
     answered_at: float

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from services.deliver.core.attempt.plan import has_expired, must_hold
 from services.deliver.edge.control.control import Control
-from services.deliver.edge.pool.interfaces import Permission
+from services.deliver.edge.pool.delivery import Permission
 from shared.runtime.clock import Clock
 from shared.stream.jobs import Job
 

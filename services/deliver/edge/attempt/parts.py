@@ -37,7 +37,7 @@ class Settling(Protocol):
 
 
 class Lanes(Protocol):
-    """The waiting messages of each lane, as in core/shaping/lanes.py."""
+    """The waiting messages of each lane, as in core/shaping/holds.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
         """Count jobs that were handed out."""

@@ -33,8 +33,7 @@ from services.deliver.core.sources.table import Source
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresses
-from services.deliver.edge.pool.delivery import Delivery, SevenBit
-from services.deliver.edge.pool.interfaces import OutcomeRules
+from services.deliver.edge.pool.delivery import Delivery, OutcomeRules, SevenBit
 from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
 from services.deliver.edge.pool.site_pool import SitePool
 from services.deliver.edge.pool.turning_away import WARMING

@@ -29,8 +29,7 @@ from services.deliver.core.attempt.verdicts import is_answer
 from services.deliver.core.pool.planner import PoolLimits, SitePlanner
 from services.deliver.core.pool.slow_sites import SiteLoad
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start
-from services.deliver.edge.pool.delivery import Delivery
-from services.deliver.edge.pool.interfaces import OutcomeRules
+from services.deliver.edge.pool.delivery import Delivery, OutcomeRules
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.pool.turning_away import TurningAway
 from services.deliver.edge.pool.wakeup import Wakeup

@@ -1,9 +1,9 @@
-"""Turns mail away that waits in a pool and may not go out: it comes back when its turn is near.
+"""Turns away mail that waits in a pool and must not be sent now; it comes back for its turn.
 
-Owns: which of the waiting messages may not go out any more, because their destination or sender was
-suspended, or their source warms up and has sent what it may send today. Does not own: what holds
-for a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message that
-is taken out of the planner gets its outcome, or is added to the pool again.
+Owns: which waiting messages must not be sent any more, because their destination or sender was
+suspended, or because their source warms up and has used its limit for today. Does not own: the
+state of a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message
+that is taken out of the planner gets its outcome, or is added to the pool again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARMING: Final = NoSource(
 
 
 class TurningAway:
-    """The messages of one pool that may not go out."""
+    """The messages of one pool that must not be sent now."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class TurningAway:
         self._add = add
 
     def sweep(self) -> None:
-        """Turn away what may not go out any more."""
+        """Turn away the messages that must not be sent any more."""
         for group in self._planner.gates():
             if not isinstance(group, Group):
                 continue
@@ -50,7 +50,7 @@ class TurningAway:
                 self._overflow(group)
 
     def is_due(self, delivery: Delivery) -> bool:
-        """Turn a message away that was got ready while it was suspended; False if it was not."""
+        """Turn a message away that was suspended while it was prepared; False if it was not."""
         group = delivery.group
         if group is None or not self._shaper.suspended(group):
             return False
@@ -58,7 +58,7 @@ class TurningAway:
         return True
 
     def _overflow(self, group: Group) -> None:
-        """Another source of the pool may take it; without one it comes back for its turn."""
+        """Let another source of the pool take the messages; otherwise they wait for their turn."""
         for delivery in self._planner.withdraw(group):
             if delivery.may_overflow and not delivery.has_begun:
                 delivery.leave_source(WARMING)

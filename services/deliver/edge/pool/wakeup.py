@@ -1,7 +1,7 @@
 """Calls a function once at the earliest of the times that were asked for.
 
-The loop's handles say nothing of their time: uvloop's call_at() returns one without when() if the
-time has come by then, as after a pause of the process.
+A handle of the loop does not have its time: uvloop's call_at() returns a handle without when() if
+the time has already come, as after a pause of the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Wakeup:
         self._handle = self._loop.call_at(at, self._call)
 
     def cancel(self) -> None:
-        """Do not call."""
+        """Cancel the call."""
         self._at = float("-inf")
         if self._handle is not None:
             self._handle.cancel()

@@ -19,9 +19,8 @@ from services.deliver.core.attempt.results import Refusal, TransactionResult
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.routing.sites import Site
 from services.deliver.core.shaping.group import Group
+from services.deliver.core.shaping.holds import DEFAULT_LANE, LaneHolds, RetryHolds
 from services.deliver.core.shaping.keys import Destination, Party, scope_key
-from services.deliver.core.shaping.lanes import DEFAULT_LANE, LaneHolds
-from services.deliver.core.shaping.retry_holds import RetryHolds
 from services.deliver.core.shaping.suspensions import Event
 from services.deliver.core.shaping.throttle import Held, Throttle
 from services.deliver.edge.shaping.lease_client import LeaseClient, Stores

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from services.deliver.core.reputation.book import AUTHOR, Book
 from services.deliver.core.reputation.facts import Fact, Result, fact_of
+from services.deliver.core.reputation.ratios import Kind, thresholds_of
 from services.deliver.core.shaping.limits import Ratio, parse_ratio
 from services.deliver.core.shaping.parsing import ShapingFaults, combine, parse_file
-from services.deliver.core.shaping.ratio_rules import Kind, thresholds_of
 from shared.topics.codec import encode_event
 from shared.topics.control import Scope, Verb, decode_order, encode_order
 from shared.topics.records import EventType, MailEvent

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import Group
-from services.deliver.core.shaping.held_lease import LEASE_S, HeldLease
+from services.deliver.core.shaping.held_lease import LEASE_S, SLOTS, HeldLease, WindowRecord
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
 from services.deliver.core.shaping.parsing import combine, parse_file
@@ -22,7 +22,6 @@ from services.deliver.core.shaping.turns import (
     MARGIN,
     SHORTEST_TURN_S,
 )
-from services.deliver.core.shaping.window_record import SLOTS, WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Grant, Workers
 
 NOW = 1_000.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.deliver.core.shaping.lanes import MIXED_S, LaneHolds
+from services.deliver.core.shaping.holds import MIXED_S, LaneHolds
 from services.deliver.core.shaping.room import LEAST_ROOM
 from services.deliver.core.shaping.suspensions import Action, Event, Suspensions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.shaping.retry_holds import (
+from services.deliver.core.shaping.holds import (
     EARLY_LOOK_S,
     LEAST_S,
     LOOK_S,
