@@ -25,8 +25,7 @@ from bench import (
 )
 from bench.measured import measured
 from cli.terminal import terminal_width
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 
 
 def _print(result: Any, as_json: bool, described: Callable[[], str]) -> None:

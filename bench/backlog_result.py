@@ -14,8 +14,9 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader
 from shared.topics.codec import decode_event, decode_pack
-from shared.topics.names import EVENTS, RETRY_TOPICS_S, deferred, outbound
+from shared.topics.names import EVENTS, deferred, outbound
 from shared.topics.records import Event, EventType
+from shared.topics.retry_topics import RETRY_TOPICS_S
 
 _READ_S: Final = 300.0
 # The seconds in which the mail of others arrives.

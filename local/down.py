@@ -21,7 +21,7 @@ from cli.answer import Exit, fail, print_json, say
 from cli.stack import paths, state
 from cli.stack.state import State
 from local.folder import folder_fault
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 
 # The services drain for up to 50 s, then the sink, Redis and Kafka are stopped.
 _END_TIMEOUT_S: Final = 110.0

@@ -16,8 +16,8 @@ from cli.stack.state import Ended, Endpoints, NotRunning, State, described, envi
 from local.outside import Servers, servers
 from local.parts import kafka_broker, kafka_cluster, redis_server, services
 from shared.plurals import counted
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError, load
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}

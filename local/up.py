@@ -26,7 +26,7 @@ from local.process import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
 from local.stack import Stack, StackOptions
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 from shared.settings.loader import SettingsError
 
 # Jars and packages may have to be downloaded first.

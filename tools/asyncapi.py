@@ -16,8 +16,7 @@ from services.billing.core.closing.statement import Statement
 from services.billing.edge.statements.closing import CLOSED_TYPE
 from shared.topics import names
 from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
-from shared.topics.event_fields import MEANINGS
-from shared.topics.event_records import Tally
+from shared.topics.event_records import MEANINGS, Tally
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
     DATA,

@@ -18,7 +18,7 @@ from cli.config.command import SharedRow, ask_services
 from cli.stack import paths
 from cli.stack.paths import SERVICES
 from shared.registry.file import schema as clients_schema
-from shared.runtime.help_group import HelpGroup
+from shared.runtime.commands import HelpGroup
 from shared.settings.loader import PREFIX
 from tools import asyncapi, chart, promises
 from tools import references as pages

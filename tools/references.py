@@ -32,7 +32,7 @@ from services.validate.edge.returns import metrics as returns_metrics
 from shared.runtime import health
 from shared.runtime.telemetry import Metric
 from shared.smtp.reply import Reply
-from shared.stream import status_metrics
+from shared.stream import kit
 
 METRICS_PAGE: Final = paths.ROOT / "docs" / "metrics.md"
 REPLIES_PAGE: Final = paths.ROOT / "docs" / "replies.md"
@@ -50,8 +50,8 @@ class Exported(Struct, frozen=True):
 
 METRICS: Final = (
     Exported("ingest, validate, deliver, billing", gauges=(health.READY,)),
-    Exported("ingest, validate", gauges=status_metrics.RELAY_METRICS),
-    Exported("deliver", gauges=status_metrics.WORKER_METRICS),
+    Exported("ingest, validate", gauges=kit.RELAY_METRICS),
+    Exported("deliver", gauges=kit.WORKER_METRICS),
     Exported(
         "ingest with a front door",
         counters=(

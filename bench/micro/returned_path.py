@@ -39,8 +39,7 @@ from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counters
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.codec import Headers
-from shared.topics.returned import encode_returned
+from shared.topics.codec import Headers, encode_returned
 
 BATCH: Final = 200  # as many as the worker reads at a time
 _UNLIMITED: Final = 1 << 40

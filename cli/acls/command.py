@@ -17,8 +17,8 @@ from cli.options import KafkaOnly, find_kafka, kafka_options
 from cli.stack.state import NotRunning
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError, load
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin

@@ -11,7 +11,7 @@ records; final events count up to the first, tallies up to the second. A message
 committed before any other process sees the message, so no final event counted here lacks its tally.
 
 If messages count as waiting and no queue holds any, the events are read again, with the mail ids of
-the tallies: messages that are in no queue are lost (shared/audit/lost.py). If the queues cannot be
+the tallies: messages in no queue are lost (shared/audit/conservation.py). If the queues cannot be
 read, the command says so on standard error and judges the events alone.
 
 Exit codes: 0 balanced, 1 not balanced or not settled, 2 wrong usage, 3 Kafka is unavailable.
@@ -36,28 +36,20 @@ from cli.audit.shown import returned_lines, summary_lines, table_lines
 from cli.options import find_kafka, kafka_options
 from cli.queue.reading import look_at_queues
 from cli.terminal import terminal_width, visible_names
-from shared.audit.conservation import (
-    SHOWN,
-    BookFault,
-    Books,
-    Report,
-    judge,
-    mail_id_text,
-    parse_mail_id,
-)
+from shared.audit.conservation import Books, QueueLook, is_settled, judge, parse_mail_id, with_lost
 from shared.audit.doubles import DoubleSearch, IdBuckets
 from shared.audit.event_log import EventLog
-from shared.audit.lost import QueueLook, is_settled, with_lost
+from shared.audit.report import SHOWN, BookFault, Report, ReturnedReport
 from shared.audit.returned import ReturnedBooks
 from shared.audit.returned_log import ReturnedTopics, ends_of, read_returned
-from shared.audit.returned_report import ReturnedReport
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.topics import ids
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.event_records import Tally
 from shared.topics.names import EVENTS
@@ -120,7 +112,7 @@ class _Reading:
 
     def unfinished(self) -> Iterator[str]:
         """Yield the mail ids that are neither final nor held, as far as tallies name them."""
-        found = map(mail_id_text, self.search.unfinished(self._received))
+        found = map(ids.from_bytes, self.search.unfinished(self._received))
         return (each for each in found if not self.books.is_held(each))
 
     def _add_tally(self, tally: Tally) -> None:

@@ -7,8 +7,7 @@ from typing import Final
 from msgspec.structs import astuple
 
 from cli.terminal import Column, Kind, lay_out
-from shared.audit.conservation import FaultKind, Report
-from shared.audit.returned_report import ReturnedReport, ReturnedRow
+from shared.audit.report import FaultKind, Report, ReturnedReport, ReturnedRow
 from shared.plurals import counted
 
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}

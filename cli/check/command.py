@@ -29,10 +29,11 @@ from cli.options import find_kafka, kafka_options
 from cli.terminal import escape_unwritable
 from shared.plurals import counted
 from shared.registry.client import Client
-from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import parse_clients_yaml
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.store.view import load_registry
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 

@@ -37,7 +37,7 @@ from shared.mailauth.delegation import Expected, Finding, Judgement, judge_deleg
 from shared.mailauth.dkim_record import public_key_of
 from shared.registry.client import Client
 from shared.registry.store.view import load_registry
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 
 _SELECTOR: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _COLOURS: Final = {

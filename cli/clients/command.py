@@ -47,8 +47,7 @@ from shared.registry.store.publish import change_all
 from shared.registry.store.removing import plan_apply, require_free_names
 from shared.registry.store.view import load_all, load_registry
 from shared.runtime.clock import now_ms
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 
 _file = click.option(
     "-f",

@@ -33,7 +33,7 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
-from shared.runtime.help_group import HelpGroup
+from shared.runtime.commands import HelpGroup
 from shared.settings.sections import KafkaSettings
 from shared.smtp.server.sasl import MAX_PASSWORD_OCTETS, prepare
 

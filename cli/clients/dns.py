@@ -17,7 +17,7 @@ import dns.rdatatype
 import dns.resolver
 
 from shared.mailauth.spf.evaluation import Away, Rows
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 _EACH_S: Final = 5.0  # one question, including all servers and retries

@@ -19,7 +19,7 @@ import msgspec
 
 from cli.answer import Exit, fail, print_json, say
 from cli.check.files import shown
-from shared.registry.file.clients_file import RegistryError
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.store.view import load_known
 from shared.runtime.errors import Unavailable, UsageError
 from shared.settings.loader import SettingsError

@@ -21,9 +21,8 @@ from msgspec import Struct, structs
 from cli.answer import Exit, fail, print_json, say
 from cli.stack.paths import SERVICES, base_environment, module_of
 from cli.stack.state import environment_of
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.settings.describe import Row, in_lines
 from shared.settings.sections import SECTIONS
 

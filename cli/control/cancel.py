@@ -26,12 +26,10 @@ from cli.control.options import author_of, authored
 from cli.control.orders import at, recorded_line
 from cli.control.topic import DEFAULT_FOR, read_orders, write_orders
 from cli.options import duration_s, find_kafka, kafka_options
-from shared.events.finding import Read
 from shared.events.log import Reading, Span
-from shared.events.stories import WAITING, Story, Wanted, stories
-from shared.runtime.clock import now_ms
-from shared.runtime.deadline import Deadline
-from shared.runtime.run_command import run_command
+from shared.events.stories import WAITING, Read, Story, Wanted, stories
+from shared.runtime.clock import Deadline, now_ms
+from shared.runtime.commands import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb

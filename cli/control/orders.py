@@ -14,7 +14,7 @@ from cli.control.topic import read_orders
 from cli.options import find_kafka, kafka_options
 from cli.terminal import Column, Kind, lay_out, terminal_width, visible
 from shared.runtime.clock import now_ms
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 from shared.topics.control import Order, Verb
 
 # In a narrow terminal each order is its first two cells, with the others named below them.

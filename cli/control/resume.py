@@ -1,7 +1,7 @@
 """`sluice resume` (verbs.py)."""
 
 from cli.control.verbs import verb_command
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 from shared.topics.control import Verb
 
 main = verb_command(Verb.RESUME)

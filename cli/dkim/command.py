@@ -45,11 +45,9 @@ from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.folder import KeyFault, KeyFolder, PrivateKey, add_keys, read_table
 from shared.mailauth.dkim_keys.table import RSA_BITS, TABLE, Key, KeyEntry
-from shared.runtime.clock import now_ms
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, now_ms
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import UsageError
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 
 P = ParamSpec("P")
 _COLUMNS: Final = (

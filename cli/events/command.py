@@ -20,7 +20,7 @@ from cli.options import ago_ms, common, find_kafka, progress
 from cli.terminal import known_width
 from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 from shared.topics.records import Event, EventType
 
 

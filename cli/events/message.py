@@ -20,12 +20,11 @@ from cli.control.topic import orders_on, read_orders
 from cli.events.output import story_lines
 from cli.options import ago_ms, common, find_kafka, progress
 from cli.terminal import known_width
-from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
-from shared.events.stories import WAITING, Story, Wanted, stories
+from shared.events.stories import WAITING, Choose, Read, Story, Wanted, find_events, stories
 from shared.runtime.clock import now_ms
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics.control import Order
 

@@ -29,8 +29,7 @@ from cli.queue.reading import QueueReading
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.runtime.clock import now_ms
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 

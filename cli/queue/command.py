@@ -19,8 +19,7 @@ from cli.queue.counting import BY, QueueCounts, TopicRow
 from cli.queue.reading import QueueReading
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 from shared.topics import ids
 
 

@@ -18,9 +18,9 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from cli.queue.counting import QueueCounts, Waiting, queues_of
-from shared.audit.lost import QueueLook
+from shared.audit.conservation import QueueLook
 from shared.events.log import Progress
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, topic_names

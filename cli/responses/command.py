@@ -29,10 +29,9 @@ from cli.suppressions.options import (
 from cli.suppressions.topic import open_stores, read_records, write_records
 from shared.registry.client import Client
 from shared.responses.counting.counting import decode_counter
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
-from shared.suppressions.changes import removal
-from shared.suppressions.changes import reset as reset_of
+from shared.runtime.commands import HelpGroup, run_command
+from shared.suppressions.entries import removal
+from shared.suppressions.entries import reset as reset_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 

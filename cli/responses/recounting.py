@@ -23,14 +23,13 @@ from shared.responses.counting.counting import Limits
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.merging import Source
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
-from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options
 from shared.stream.source_log import SKEW_MS, SourceLog
 from shared.topics import names
-from shared.topics.reviews import Review
+from shared.topics.control import Review
 from shared.topics.suppressions import Suppression
 
 BATCH: Final = 5_000

@@ -22,23 +22,23 @@ from cli.options import find_kafka
 from cli.suppressions.options import common
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION
-from shared.topics.names import CONTROL
-from shared.topics.reviews import (
+from shared.topics.control import (
+    PARTITION,
     Review,
     ReviewVerdict,
     decode_review,
     encode_review,
     is_review,
-    key_of,
+    review_key,
 )
+from shared.topics.names import CONTROL
 
 POLL_MS: Final = 200
 READ_S: Final = 60.0
@@ -112,7 +112,7 @@ def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
 
     A review that is already taken back is accepted: an earlier command may have died after that.
     """
-    found = known.get(key_of(asked))
+    found = known.get(review_key(asked))
     if found is None:
         raise click.UsageError(f"--undo: no such window was reviewed. {_others(asked, known)}")
     if found.verdict is not asked.verdict:

@@ -31,7 +31,7 @@ from shared.responses.counting.incidents import Incidents, decode_incidents
 from shared.responses.counting.rewinding import Change
 from shared.settings.sections import KafkaSettings
 from shared.store.counters import INCIDENTS_FIELD, CounterStore
-from shared.topics.reviews import Review, ReviewVerdict, key_of
+from shared.topics.control import Review, ReviewVerdict, review_key
 from shared.topics.suppressions import Suppression
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -191,7 +191,7 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
 
 def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
     """Compare the log with and without this review, whatever is written already."""
-    others = [each for key, each in reviews.items() if key != key_of(review)]
+    others = [each for key, each in reviews.items() if key != review_key(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])
     if review.active:

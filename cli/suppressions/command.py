@@ -2,7 +2,7 @@
 
 Owns: the commands except `import` (importing.py). Does not own: the records
 (shared/topics/suppressions.py), reading and writing them (topic.py), planning a change
-(shared/suppressions/changes.py), the output (options.py). The commands read and write Kafka, so
+(shared/suppressions/entries.py), the output (options.py). The commands read and write Kafka, so
 they work without Redis; only the confirmation that a change is in force needs it. Reading takes
 about a minute for 5 million entries.
 """
@@ -34,12 +34,10 @@ from cli.suppressions.options import (
 )
 from cli.suppressions.topic import open_stores, read_records, write_records
 from shared.registry.store.view import load_all
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 from shared.settings.sections import KafkaSettings
-from shared.suppressions.changes import addition, removal
 from shared.suppressions.csv_file import as_csv
-from shared.suppressions.explaining import explain, names_of
+from shared.suppressions.entries import addition, explain, names_of, removal
 from shared.topics.suppressions import (
     REASONS,
     Suppression,

@@ -31,8 +31,8 @@ from cli.suppressions.options import (
 )
 from cli.suppressions.topic import open_stores, write_records
 from cli.terminal import progress_bar
-from shared.suppressions.changes import Author, addition
 from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, parse_rows
+from shared.suppressions.entries import Author, addition
 from shared.topics.suppressions import Suppression, SuppressionReason
 
 _MAX_FAULTS: Final = 20

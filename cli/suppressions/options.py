@@ -19,9 +19,8 @@ from shared.registry.client import Client
 from shared.registry.store.view import load_known, load_registry
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
-from shared.suppressions.changes import Author
 from shared.suppressions.csv_file import Recipient, parse_recipient
-from shared.suppressions.explaining import Explanation
+from shared.suppressions.entries import Author, Explanation
 from shared.topics.suppressions import Suppression
 
 IN_FORCE: Final = "in force"

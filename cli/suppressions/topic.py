@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from cli.options import find_endpoints
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.tcp import in_url
 from shared.settings.loader import DEFAULT_ORIGIN, load

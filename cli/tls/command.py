@@ -17,8 +17,7 @@ from cli.options import require_domain
 from cli.suppressions.topic import find_redis
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import HelpGroup, run_command
 from shared.store.client import connect
 from shared.store.tls_counts import TlsCount, read_counts
 

@@ -20,15 +20,13 @@ from cli.options import find_kafka, kafka_options
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
-from shared.stream.replicas import grow, plan_growth
-from shared.stream.topic_configs import TopicReport, Wanted, alter, compare
+from shared.stream.topic_configs import TopicReport, Wanted, alter, compare, grow, plan_growth
 from shared.topics import names
 from shared.topics.names import TopicPlan
 

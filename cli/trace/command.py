@@ -30,10 +30,9 @@ from cli.control.topic import read_last, write_records
 from cli.options import duration_s, find_kafka, kafka_options, require_domain
 from cli.suppressions.topic import find_redis
 from cli.trace.output import Missing, Printer, printable
-from shared.runtime.clock import now_ms
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, now_ms
+from shared.runtime.commands import run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.traces import TraceReader

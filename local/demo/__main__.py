@@ -26,8 +26,8 @@ from local.folder import usable_folder
 from local.process import PartNotStarted
 from local.stack import Stack, StackOptions
 from shared.plurals import counted
+from shared.runtime.commands import run_command
 from shared.runtime.errors import PartUnavailable
-from shared.runtime.run_command import run_command
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000

@@ -22,7 +22,7 @@ from local.folder import write_whole
 from local.parts import kafka_folder, kafka_java, ports
 from local.parts.kafka_folder import make_id
 from local.process import PartNotStarted, Process, ProcessSpec
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.tcp import answers
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics

@@ -24,9 +24,9 @@ from services.billing.edge.statements.topic import StatementTopic
 from services.billing.edge.temporary_files import DiskUnavailable
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
+from shared.runtime.checks import Probe
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
-from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.runtime.tcp import in_url
 from shared.store.eviction import policy_client, policy_fault

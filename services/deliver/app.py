@@ -51,25 +51,18 @@ from services.deliver.sending import (
     repeated,
 )
 from services.deliver.settings import Settings
+from shared.runtime.checks import EventLoopBeat, Progress
 from shared.runtime.lifecycle import OK
-from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
-from shared.settings.return_keys import load_return_keys
+from shared.settings.secret_files import load_return_keys
 from shared.store.client import NO_RETRY, connect_async
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
-from shared.topics.names import (
-    DELIVER_PATTERN,
-    EVENTS,
-    HANDOVER,
-    RETRY_TOPICS_S,
-    RETURNED,
-    deferred,
-    outbound,
-)
+from shared.topics.names import DELIVER_PATTERN, EVENTS, HANDOVER, RETURNED, deferred, outbound
 from shared.topics.records import Message
+from shared.topics.retry_topics import RETRY_TOPICS_S
 
 log = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.service_cli import Running
-from shared.settings.return_keys import REFRESH_S, KeysFile
+from shared.settings.secret_files import REFRESH_S, KeysFile
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore

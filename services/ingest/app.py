@@ -19,12 +19,12 @@ from services.ingest.edge.intake.relay import Intake
 from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.settings import IngestSettings, Settings
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
+from shared.runtime.checks import Probe
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
 from shared.runtime.machine import allow_open_files
-from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.stream.kit import StreamKit
 from shared.stream.relay import Relay

@@ -30,15 +30,15 @@ from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
 from shared.http_api.server import ApiServer
 from shared.mail.verp import Keys
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters, Metric
-from shared.settings.return_keys import load_return_keys
+from shared.settings.secret_files import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
 from shared.stream.client import make_producer

@@ -16,7 +16,7 @@ from services.validate.held_app import HeldParts, held_mail_in_thread
 from services.validate.responses_app import counting_in_thread, returned_mail_in_thread
 from services.validate.settings import Settings
 from shared.quotas.view import QuotaView
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running

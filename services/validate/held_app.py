@@ -19,7 +19,7 @@ from services.validate.settings import Settings
 from shared.quotas.view import QuotaView
 from shared.registry.store.view import ClientView
 from shared.runtime.service_cli import Running
-from shared.runtime.side_thread import in_side_thread
+from shared.runtime.threads import in_side_thread
 from shared.stream.kit import StreamKit
 from shared.stream.relay import Process, Relay
 from shared.topics import names
@@ -76,4 +76,4 @@ def held_mail_in_thread(
             relay=relay,
         )
     )
-    return in_side_thread("held", "reading held mail", sweeper.run, running)
+    return in_side_thread("held", "reading held mail", sweeper.run, running.stop)

@@ -23,15 +23,15 @@ from services.validate.edge.returns.processor import ReturnsProcessor, Tools
 from services.validate.edge.returns.worker import ReturnsWorker, WindowLog
 from services.validate.edge.returns.worker import WorkerParts as ReturnsParts
 from services.validate.settings import Settings
-from shared.registry.store.kept import WithRemoved
+from shared.registry.lookup import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.responses.rules.loading import load_rules
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
-from shared.runtime.side_thread import in_side_thread
-from shared.settings.return_keys import load_return_keys
+from shared.runtime.threads import in_side_thread
+from shared.settings.secret_files import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
 from shared.stream.kit import StreamKit
@@ -66,7 +66,7 @@ def counting_in_thread(
 ) -> AbstractContextManager[None]:
     """Count in a thread while the block runs."""
     worker = _worker(settings, running, view)
-    return in_side_thread("responses", "counting bounces", worker.run, running)
+    return in_side_thread("responses", "counting bounces", worker.run, running.stop)
 
 
 def returned_mail_in_thread(
@@ -74,7 +74,7 @@ def returned_mail_in_thread(
 ) -> AbstractContextManager[None]:
     """Read returned mail in a thread while the block runs. Raises UsageError."""
     worker = _returns_worker(settings, running, view)
-    return in_side_thread("returns", "reading returned mail", worker.run, running)
+    return in_side_thread("returns", "reading returned mail", worker.run, running.stop)
 
 
 def _worker(settings: Settings, running: Running, view: ClientView) -> ResponsesWorker:

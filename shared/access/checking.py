@@ -1,7 +1,11 @@
-"""Decides whether a request may pass: a key becomes a grant, or a denial with its reason. Pure.
+"""Decides whether a request may pass, and keeps the audit log of access keys. Pure.
 
-The peer gets the same answer for an unknown, a wrong and a revoked key, so that ids cannot be
-tried; the audit log has the reason.
+A key becomes a grant, or a denial with its reason. The peer gets the same answer for an unknown, a
+wrong and a revoked key, so that ids cannot be guessed; the audit log has the reason.
+
+The audit log has an entry for each key that was created or revoked, and for denied uses. Its
+records go to mail.access-log, which keeps them for 400 days. Denied uses are summed up before they
+are written, so that a peer who tries endless keys writes a bounded number of records.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from shared.access.keys import EVERYTHING, AccessKey, KeyText, Right, Scope, is_right, parse_key
@@ -17,6 +22,9 @@ from shared.access.keys import EVERYTHING, AccessKey, KeyText, Right, Scope, is_
 BEARER: Final = "bearer "
 # Compared if the id is not known, so that the answer takes as long as for a wrong secret.
 _NO_HASH: Final = bytes(32)
+# Different (reason, key, peer) of one interval; beyond that, denied uses are summed up per reason.
+MAX_ENTRIES: Final = 100
+MAX_PEER_CHARS: Final = 64
 
 
 class Reason(StrEnum):
@@ -44,7 +52,7 @@ SENTENCES: Final = {
 
 
 class Grant(Struct, frozen=True):
-    """What the owner of a key may do. `key`: its id, "" for a request without a key."""
+    """The scope and rights of a request. `key`: the id of its key; "" without a key."""
 
     key: str
     scope: Scope
@@ -56,7 +64,7 @@ class Grant(Struct, frozen=True):
 
 
 class Denial(Struct, frozen=True):
-    """A request that does not pass. `key`: the id that it names, if it names one."""
+    """A denied request. `key`: the id of the key that it names; "" if it names none."""
 
     reason: Reason
     key: str = ""
@@ -67,7 +75,7 @@ ANONYMOUS: Final = Grant("", EVERYTHING, tuple(right.value for right in Right))
 
 
 def check(header: str | None, keys: Mapping[str, AccessKey], now_ms: int) -> Grant | Denial:
-    """Judge the header Authorization; None if the request has none."""
+    """Judge the header Authorization of a request; None stands for a missing header."""
     if header is None:
         return Denial(Reason.MISSING)
     if header[: len(BEARER)].lower() != BEARER:
@@ -89,3 +97,62 @@ def _check_key(given: KeyText, stored: AccessKey | None, now_ms: int) -> Grant |
     if stored.has_expired(now_ms):
         return Denial(Reason.EXPIRED, given.id)
     return Grant(stored.id, stored.scope, stored.rights)
+
+
+class Action(StrEnum):
+    """The event that an entry of the audit log records."""
+
+    CREATED = "created"
+    REVOKED = "revoked"
+    DENIED = "denied"
+
+
+class AuditEntry(Struct, frozen=True, omit_defaults=True):
+    """One line of the audit log. Fields are only ever added, with a default."""
+
+    action: Action
+    at_ms: int
+    key: str = ""
+    by: str = ""  # who created or revoked the key; for a denied use: the service
+    name: str = ""
+    scope: str = ""
+    rights: tuple[str, ...] = ()
+    expires_at_ms: int = 0
+    reason: str = ""  # of a denied use
+    peer: str = ""
+    count: int = 1  # the number of denied uses that this line stands for
+
+
+_decoder: Final = msgspec.json.Decoder(AuditEntry)
+
+
+def encode_entry(entry: AuditEntry) -> bytes:
+    """Return the value of its record on mail.access-log."""
+    return msgspec.json.encode(entry)
+
+
+def decode_entry(value: bytes) -> AuditEntry:
+    """Decode the value of a record of mail.access-log; raises msgspec.MsgspecError."""
+    return _decoder.decode(value)
+
+
+class DenialSums:
+    """Sums up the denied uses of one interval. For one thread."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, str], int] = {}
+
+    def add(self, denial: Denial, peer: str) -> None:
+        """Count one denied use."""
+        entry = (denial.reason.value, denial.key, peer[:MAX_PEER_CHARS])
+        if entry not in self._counts and len(self._counts) >= MAX_ENTRIES:
+            entry = (denial.reason.value, "", "")
+        self._counts[entry] = self._counts.get(entry, 0) + 1
+
+    def take(self, at_ms: int, by: str) -> list[AuditEntry]:
+        """Return an entry for each sum, and begin a new interval."""
+        counts, self._counts = self._counts, {}
+        return [
+            AuditEntry(Action.DENIED, at_ms, key, by=by, reason=reason, peer=peer, count=number)
+            for (reason, key, peer), number in counts.items()
+        ]

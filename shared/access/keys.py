@@ -3,7 +3,7 @@
 A key is `sluice_<id>_<secret>`: 12 characters by which the record is found, and 32 random bytes.
 The record has a SHA-256 of the secret, never the secret itself: so much randomness cannot be
 guessed from a fast hash. Records are kept on mail.access, keyed by id; fields are only ever added,
-with a default. Does not own: the topic (log.py), checking a request (checking.py).
+with a default. Does not own: the topic (topic.py), checking a request (checking.py).
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ class Right(StrEnum):
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """Whose data a key reaches. `client`: "" for every client. `sub_client`: None for every
-    sub-client of the client; "" is the part of a client that belongs to no sub-client."""
+    """The clients whose data a key reaches.
+
+    `client`: "" for every client. `sub_client`: None for every sub-client of the client; "" for the
+    data of the client that belongs to no sub-client.
+    """
 
     client: str = ""
     sub_client: str | None = None
@@ -52,7 +55,7 @@ class Scope(Struct, frozen=True, omit_defaults=True):
         return self.client in ("", client) and self.sub_client in (None, sub_client)
 
     def described(self) -> str:
-        """For people."""
+        """Return the scope as text for people."""
         if not self.client:
             return "everything"
         return self.client if self.sub_client is None else f"{self.client}/{self.sub_client}"
@@ -68,7 +71,7 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
     secret_hash: bytes
     rights: tuple[str, ...]  # words that this version does not know give no right
     scope: Scope = EVERYTHING
-    name: str = ""  # what it is for, for people
+    name: str = ""  # its purpose, for people
     created_at_ms: int = 0
     created_by: str = ""
     expires_at_ms: int = 0  # 0: never
@@ -85,12 +88,11 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
         return "expired" if self.has_expired(now_ms) else "active"
 
     def has_expired(self, now_ms: int) -> bool:
-        """Whether its time is over."""
         return 0 < self.expires_at_ms <= now_ms
 
 
 class KeyText(Struct, frozen=True):
-    """A key as its owner has it, in its two parts."""
+    """The text of a key, in its two parts."""
 
     id: str
     secret: str
@@ -106,34 +108,34 @@ _decoder: Final = msgspec.json.Decoder(AccessKey)
 
 
 def new_key() -> KeyText:
-    """A new random key."""
+    """Return a new random key."""
     chosen = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_CHARS))
     return KeyText(chosen, secrets.token_urlsafe(SECRET_BYTES))
 
 
 def parse_key(text: str) -> KeyText | None:
-    """The parts of a key; None if the text is not a key."""
+    """Split the text of a key into its parts; None if the text is not a key."""
     found = _KEY.fullmatch(text)
     return KeyText(found[1], found[2]) if found else None
 
 
 def hash_of(key: KeyText) -> bytes:
-    """What is stored of a key. The id is hashed too: a hash copied to another record is useless."""
+    """Return the stored hash. It includes the id: a hash copied to another record is useless."""
     return hashlib.sha256(f"{key.id}_{key.secret}".encode()).digest()
 
 
 def is_right(key: KeyText, stored: bytes) -> bool:
-    """Compare in constant time. A revoked key has an empty hash, which nothing equals."""
+    """Compare in constant time. The hash of a revoked key is empty, so no secret matches it."""
     return hmac.compare_digest(hash_of(key), stored)
 
 
 def encode_record(key: AccessKey) -> bytes:
-    """The value of its record."""
+    """Return the value of the key's record on mail.access."""
     return msgspec.json.encode(key)
 
 
 def decode_record(name: str, value: bytes) -> AccessKey:
-    """Raises ValueError if the value is not the record of this key."""
+    """Decode a record of mail.access; raises ValueError if it is not that of key `name`."""
     found = _decoder.decode(value)
     if found.id != name:
         raise ValueError(f"the record is of the key {found.id!r}")

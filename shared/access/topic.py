@@ -1,7 +1,7 @@
 """Reads and writes mail.access and mail.access-log for commands.
 
 Each record is written by an idempotent producer with acks=all, and a command returns when it is
-acknowledged. Two commands never write the same key, except to revoke it twice, which is the same.
+acknowledged. Two commands write the same key only if both revoke it, which has the same result.
 All functions raise PartUnavailable if Kafka does not answer; a write may then have taken place.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 from kafka.errors import KafkaError
 from msgspec import structs
 
-from shared.access.audit import Action, AuditEntry, decode_entry, encode_entry
+from shared.access.checking import Action, AuditEntry, decode_entry, encode_entry
 from shared.access.keys import (
     AccessKey,
     KeyText,
@@ -25,7 +25,7 @@ from shared.access.keys import (
     hash_of,
     new_key,
 )
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
@@ -35,9 +35,9 @@ from shared.stream.log_reader import LogReader
 from shared.topics import names
 
 PARTITION: Final = 0
-# More keys than this are a fault: every process holds all of them in memory.
+# Every process holds all keys in memory, so their number is bounded.
 MAX_KEYS: Final = 10_000
-# A revoked key is listed for so long; then its record is removed.
+# A revoked key is listed for this long; then its record is removed.
 KEPT_MS: Final = 400 * 86_400_000
 READ_TIMEOUT_S: Final = 30.0
 WRITE_TIMEOUT_S: Final = 20.0
@@ -47,7 +47,7 @@ _POLL_MS: Final = 200
 def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, AccessKey]:
     """Write a new key with the rights, scope, name, author and times of `wanted`.
 
-    The text is returned here and nowhere else. Raises UsageError if there are too many keys.
+    Only this function returns the text of the key. Raises UsageError if there are too many keys.
     """
     present = read_keys(kafka)
     now_ms = wanted.created_at_ms
@@ -65,7 +65,7 @@ def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, Access
 
 
 def revoke_key(kafka: KafkaSettings, key: str, by: str, now_ms: int) -> AccessKey:
-    """Make a key invalid for good. Raises UsageError if there is no such key."""
+    """Revoke a key, which cannot be undone. Raises UsageError if there is no such key."""
     found = read_keys(kafka).get(key)
     if found is None:
         raise UsageError(f"there is no access key {key!r}: `sluice billing keys list` shows all")
@@ -79,7 +79,7 @@ def revoke_key(kafka: KafkaSettings, key: str, by: str, now_ms: int) -> AccessKe
 
 
 def read_keys(kafka: KafkaSettings) -> dict[str, AccessKey]:
-    """All keys by id; those that cannot be read are left out."""
+    """Return all keys by id; keys whose records cannot be read are left out."""
     found: dict[str, AccessKey] = {}
     for record in _records(kafka, names.ACCESS):
         apply_record(found, record)
@@ -87,7 +87,7 @@ def read_keys(kafka: KafkaSettings) -> dict[str, AccessKey]:
 
 
 def read_log(kafka: KafkaSettings, most: int) -> list[AuditEntry]:
-    """The last lines of the audit log, the oldest of them first."""
+    """Return the last `most` lines of the audit log, the oldest first."""
     found: list[AuditEntry] = []
     for record in _records(kafka, names.ACCESS_LOG, most):
         if isinstance(record, UndecodableRecord) or record.value is None:
@@ -100,9 +100,9 @@ def read_log(kafka: KafkaSettings, most: int) -> list[AuditEntry]:
 
 
 def apply_record(keys: dict[str, AccessKey], record: Any) -> str:
-    """Apply a record of mail.access; return why it cannot be read, "" if it can.
+    """Apply a record of mail.access; return why it cannot be read, or "".
 
-    A record that cannot be read removes the key: it may have been its revocation.
+    A record that cannot be read removes the key, because it may be the revocation of the key.
     """
     name = (record.key or b"").decode("utf-8", "replace")
     try:
@@ -133,7 +133,7 @@ def _entry(action: Action, key: AccessKey) -> AuditEntry:
 
 
 def _records(kafka: KafkaSettings, topic: str, most: int = 0) -> Iterator[Any]:
-    """The records up to the present end; the last `most` of them, if it is not 0."""
+    """Yield the records up to the present end; only the last `most` of them if it is not 0."""
     try:
         with closing(LogReader(client_options(kafka, f"access-{os.getpid()}"), topic)) as reader:
             if PARTITION not in reader.partitions():

@@ -1,12 +1,12 @@
 """A live view of the access keys: reads mail.access from its beginning and follows it.
 
-A thread reads the topic without a consumer group; a new or revoked key is in force within a second.
-While Kafka is unavailable the view stays as it is, for at most MAX_STALE_S: then no key is
+A thread reads the topic without a consumer group; a change of a key takes effect within a second.
+While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that no key is
 accepted, because revocations would not be seen. After a reconnect the topic is read into a new
 view, which replaces the old one once it is complete. A record that cannot be read removes its key.
 
-The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S; what cannot be
-written is lost, and the log of the process says so.
+The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S. If that fails they
+are lost, and the process logs a warning.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from shared.access.audit import AuditEntry, DenialSums, encode_entry
-from shared.access.checking import Denial, Grant, check
+from shared.access.checking import AuditEntry, Denial, DenialSums, Grant, check, encode_entry
 from shared.access.keys import AccessKey
 from shared.access.topic import PARTITION, apply_record
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.log_reader import LogReader
 from shared.topics import names
@@ -79,7 +78,7 @@ class KeyView:
         return check(header, self._keys, self._clock.now_ms())
 
     def fault(self) -> str:
-        """Why no key can be checked now; "" if they can."""
+        """Return why no key can be checked now; "" if keys can be checked."""
         if self._fresh_at is None:
             return f"{self._topic} has not been read yet"
         if self._clock.monotonic() - self._fresh_at > MAX_STALE_S:
@@ -87,12 +86,12 @@ class KeyView:
         return ""
 
     def deny(self, denial: Denial, peer: str) -> None:
-        """Put a denied use into the audit log."""
+        """Add a denied use to the audit log."""
         with self._lock:
             self._denials.add(denial, peer)
 
     def keys(self) -> Mapping[str, AccessKey]:
-        """A copy of all keys by id."""
+        """Return a copy of all keys by id."""
         return self._keys.copy()
 
     def close(self) -> None:
@@ -110,14 +109,14 @@ class KeyView:
             self._producer.close(timeout=_WRITE_TIMEOUT_S)
 
     def _follow(self) -> None:
-        """Read from the beginning, then follow until close(), or until the topic is another one."""
+        """Read from the beginning, then follow until close() or until the topic is recreated."""
         with closing(LogReader(self._options, self._topic, is_following=True)) as reader:
             if PARTITION not in reader.partitions():
                 raise KafkaError(f"Kafka has no topic {self._topic}")
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()
             reader.read_from({PARTITION: 0})
             while not self._thread.is_closing and reader.topic_id() == topic_id:
-                # In this order: after a pause of the process the answer is as old as the question.
+                # First the time, then the ends: a pause between them must not make them seem newer.
                 asked_at, ends = self._clock.monotonic(), reader.ends([PARTITION])
                 while not reader.has_reached(ends) and not self._thread.is_closing:
                     self._poll(reader, keys)

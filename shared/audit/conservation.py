@@ -1,120 +1,49 @@
 """Checks the conservation equation: received = final events + held + waiting. Pure.
 
-It holds for each mailing. Held is a message whose last event says that it is held for an operator
-(`in_doubt`); all events of a message are in one partition, in order.
+The equation holds for each mailing. A message is held if its last event says that it is held for an
+operator (`in_doubt`); all events of a message are in one partition, in order.
 
-Owns: what counts as a fault. Does not own: reading the events (event_log.py), finding duplicate
-ids among millions (doubles.py).
+Owns: what counts as a fault. Does not own: the report (report.py), reading the events
+(event_log.py), finding duplicate ids among millions (doubles.py), looking at the queues
+(cli/queue/reading.py).
 
 Final events are counted below one offset of the log and tallies below a later one, so the tally of
 every counted final event is counted too. A negative number of waiting messages is therefore a
 fault, however busy the pipeline is.
+
+A message that counts as waiting must be on one of the queues: every transaction that removes it
+from a queue writes its final event, or writes it to the next queue. So messages are lost if some
+are waiting while the queues hold none. That is judged only if the pipeline stood still: the queues
+are looked at before and after the events are read, no record was written to them in between, and no
+transaction was open. Otherwise a later audit may find the loss.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from shared.audit.returned_report import ReturnedReport
+from shared.audit.report import SHOWN, BookFault, BookRow, FaultKind, Report
 from shared.topics import ids
 from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
 
-# The number of examples shown per kind of fault.
-SHOWN: Final = 10
-
-# After one of these a message is held no longer.
+# After one of these events, unless it says so again, a message is no longer held.
 _ATTEMPTED: Final = (EventType.DEFERRED, EventType.IN_DOUBT)
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
-_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
-_TO_DIGITS: Final = str.maketrans(_LETTERS, _DIGITS)
-_ID_BYTES: Final = 16
-
-
-class FaultKind(StrEnum):
-    """The kinds of faults in the books."""
-
-    DOUBLED_FINAL = "doubled_final"
-    DOUBLED_DISPATCH = "doubled_first_dispatch"
-    OVERDRAWN = "more_finals_than_received"
-    UNTALLIED = "final_without_tally"
-    MISSING = "missing_final"
-    IN_NO_QUEUE = "in_no_queue"  # lost.py
-    STRANGE_ID = "strange_mail_id"
-    UNREADABLE = "unreadable_event"
-    CUT_LOG = "events_deleted_from_kafka"
-    # Of returned mail (returned.py).
-    LOST_RETURNED = "returned_mail_without_event"
-    DOUBLED_RETURNED = "doubled_event_of_returned_mail"
-    DOUBLED_FORWARD = "doubled_end_of_forwarded_mail"
-    STRANGE_RETURNED = "event_of_unknown_returned_mail"
-    UNREADABLE_RETURNED = "unreadable_returned_mail"
-    WAITING_RETURNED = "returned_mail_waiting"
-
-
-class BookFault(Struct, frozen=True):
-    """One kind of fault: its count, and a few mail ids or mailings as examples."""
-
-    kind: FaultKind
-    count: int
-    examples: list[str]
-
-
-class BookRow(Struct, frozen=True):
-    """The account of one mailing."""
-
-    client: str
-    mailing_id: str
-    sub_client: str
-    received: int
-    refused: int
-    suppressed: int
-    delivered: int
-    bounced: int
-    expired: int
-    cancelled: int
-    waiting: int
-    held: int = 0  # a server may have it; an operator sends or drops it
-
-
-class Report(Struct, frozen=True):
-    """The books of all mailings, and whether they balance."""
-
-    balanced: bool
-    settled: bool  # True: nothing may be waiting any more
-    events: int
-    received: int
-    finals: int
-    waiting: int
-    first_dispatches: int
-    rows: list[BookRow]
-    faults: list[BookFault]
-    held: int = 0
-    lost: int = 0  # of those that count as waiting: the ones that are in no queue
-    returned: ReturnedReport | None = None  # None: not looked at
-
 
 def parse_mail_id(text: str) -> bytes | None:
-    """Return the 16 bytes of a mail id (shared.topics.ids); None if it is not valid."""
-    digits = text.translate(_TO_DIGITS)
-    # translate() leaves I, L, O, U and lower case unchanged; they are not in the alphabet.
-    if len(text) != ids.ID_CHARS or not text.isascii() or not set(text) <= set(_LETTERS):
+    """Return the 16 bytes of a mail id; None if it is not valid."""
+    try:
+        return ids.to_bytes(text)
+    except ValueError:
         return None
-    number = int(digits, 32)
-    return number.to_bytes(_ID_BYTES, "big") if number < 1 << 128 else None
-
-
-def mail_id_text(mail_id: bytes) -> str:
-    """Return the mail id of these 16 bytes."""
-    return ids.encode(int.from_bytes(mail_id, "big"))
 
 
 class Books:
@@ -156,7 +85,7 @@ class Books:
         return mail_id
 
     def is_held(self, mail_id: str) -> bool:
-        """Return True if this message is held for an operator."""
+        """Whether this message is held for an operator."""
         return mail_id in self._held
 
     def rows(self) -> list[BookRow]:
@@ -191,7 +120,7 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """Build the report. `settled`: nothing may be waiting.
+    """Build the report. `settled`: no message may be waiting.
 
     `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
     """
@@ -237,15 +166,53 @@ def doubled_faults(doubles: Doubles) -> list[BookFault]:
 
 
 def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
-    """`count` is the number of surplus events."""
-    examples = [mail_id_text(mail_id) for mail_id in sorted(found)[:SHOWN]]
+    """Return the fault; its `count` is the number of surplus events."""
+    examples = [ids.from_bytes(mail_id) for mail_id in sorted(found)[:SHOWN]]
     return BookFault(kind, sum(number - 1 for number in found.values()), examples)
 
 
 def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
-    """`count` is the number of messages by which the rows do not balance."""
+    """Return the fault; its `count` is the number of messages by which the rows do not balance."""
     found = list(rows)
     examples = [
         f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.waiting:+}" for row in found[:SHOWN]
     ]
     return BookFault(kind, sum(abs(row.waiting) for row in found), examples)
+
+
+class QueueLook(Struct, frozen=True):
+    """The queues at one moment.
+
+    `messages`: the number of waiting messages, without those that are held for an operator.
+    `is_certain`: all records on the queues were read, and no transaction was open.
+    """
+
+    ends: Mapping[str, int]  # the offset after the last record, by topic and partition
+    messages: int
+    is_certain: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is certain that no message waits on the queues."""
+        return self.is_certain and not self.messages
+
+
+def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
+    """Return whether the queues were certainly empty all the time between two looks at them.
+
+    `events_open`: a transaction was open on mail.events, which was read between the two looks.
+    """
+    is_same = before.ends == after.ends
+    return before.is_empty and after.is_empty and is_same and not events_open
+
+
+def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
+    """Add the fault that the messages that count as waiting are in no queue.
+
+    `mail_ids`: the ids of these messages, as far as the tallies name them.
+    """
+    lost = sum(row.waiting for row in report.rows if row.waiting > 0)
+    if not lost:
+        return report
+    fault = BookFault(FaultKind.IN_NO_QUEUE, lost, list(mail_ids[:SHOWN]))
+    return replace(report, balanced=False, lost=lost, faults=[*report.faults, fault])

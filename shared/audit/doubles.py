@@ -30,7 +30,7 @@ class IdBuckets:
     """A collection of ids of 16 bytes each, without order. close() deletes its files."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES, more_bytes: int = 0) -> None:
-        """`more_bytes`: how many bytes each id has behind it, which say something about it."""
+        """`more_bytes`: the number of bytes that follow each id and describe it."""
         self._width = ID_BYTES + more_bytes
         self._buckets = [bytearray() for _ in range(BUCKETS)]
         self._held = 0
@@ -51,7 +51,7 @@ class IdBuckets:
                 yield from ((each, n) for each, n in Counter(found).items() if n > 1)
 
     def bucket(self, number: int) -> list[bytes]:
-        """Return the ids of this bucket, below BUCKETS; the same id is always in the same one."""
+        """Return the ids of bucket `number` (below BUCKETS); equal ids are in the same bucket."""
         data = self._load(number)
         return [data[at : at + self._width] for at in range(0, len(data), self._width)]
 

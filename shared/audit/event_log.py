@@ -31,7 +31,7 @@ class EventLog:
     """The log of mail.events, for one thread. All methods may raise PartUnavailable.
 
     `is_strict`: read() raises PartUnavailable if Kafka deletes records that it has not read yet.
-    Otherwise it goes on with the first one that is left.
+    Otherwise it continues with the first record that is left.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EventLog:
         return self._ask(lambda: self._written.ends(self._partitions))
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record stored then or later, where there is one."""
+        """Return the offset of the first record stored at this time or later, if there is one."""
         return self._ask(lambda: self._committed.offsets_at(self._partitions, time_ms))
 
     def read(
@@ -83,8 +83,8 @@ class EventLog:
     ) -> Iterator[tuple[int, Sequence[Record]]]:
         """Yield the committed records below `ends` in runs, in order within each partition.
 
-        From `starts` on, or from the first record that Kafka still has if that is later. It waits
-        for open transactions below `ends` to end. It may be called again.
+        Reading begins at `starts`, or at the first record that Kafka still has if that is later. It
+        waits until open transactions below `ends` have ended. It may be called again.
         """
         reader = self._committed
         begins = {

@@ -1,15 +1,15 @@
-"""Checks that whatever came back has one end: one event, or one record on mail.refused. Pure.
+"""Checks that all returned mail has one end: one event, or one record on mail.refused. Pure.
 
-The bounce door says 250 when a message is on mail.returned; validate's reading of returned mail
-then writes its event and commits its offset in one transaction. So of each record below the
-committed offsets of that group there is exactly one event (`returned`, `complained`,
-`unsubscribed`) with its return id; of each after them there is none yet: it waits. A message that
-validate or deliver gave up is on mail.returned too, and its final event was written before: it has
-no second one. A return id is forwarded at most once, by the event that tells how that ended.
+The bounce door answers 250 when a message is on mail.returned. Validate reads it from there, and
+writes its event and commits its offset in one transaction. So each record below the committed
+offsets of validate's group has exactly one event (`returned`, `complained`, `unsubscribed`) with
+its return id; a record after them has none yet: it waits. A message that validate or deliver gave
+up is on mail.returned, too, but its final event was written before, and it has no second one. A
+return id is forwarded at most once; an event says how that ended.
 
-Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Bounded memory:
-the ids are in buckets (doubles.py). Not seen here: whether mail that was kept back is in a
-digest, was a loop or is not wanted; the metrics of validate tell.
+Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Memory is bounded:
+the ids are in buckets (doubles.py). This check does not see whether mail that was kept back is in a
+digest, was a loop or is not wanted; the metrics of validate show that.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.audit.conservation import SHOWN, BookFault, FaultKind, mail_id_text, parse_mail_id
+from shared.audit.conservation import parse_mail_id
 from shared.audit.doubles import BUCKETS, ID_BYTES, IdBuckets
-from shared.audit.returned_report import ReturnedReport, ReturnedRow
+from shared.audit.report import SHOWN, BookFault, FaultKind, ReturnedReport, ReturnedRow
+from shared.topics import ids
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 
 _MEMORY_BYTES: Final = 16 * 1024 * 1024  # of each of the collections
@@ -53,12 +54,13 @@ class ReturnedBooks:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        # With the number of the client behind each id.
+        # Each id in the first three is followed by the number of the client.
         self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
-        self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below them, too
-        self._told = IdBuckets(_MEMORY_BYTES)
-        self._told_before = IdBuckets(_MEMORY_BYTES)  # events older than the reading of the records
+        self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets, too
+        self._events = IdBuckets(_MEMORY_BYTES)
+        # The events that were committed before the end of mail.returned was read.
+        self._events_before = IdBuckets(_MEMORY_BYTES)
         self._forwarded = IdBuckets(_MEMORY_BYTES)
         self._unreadable = 0
 
@@ -86,7 +88,7 @@ class ReturnedBooks:
         self._unreadable += 1
 
     def add_event(self, event: Event, *, is_before: bool) -> None:
-        """Add an event. `is_before`: it was committed before the end of the records was asked."""
+        """Add an event. `is_before`: it was committed before the end of mail.returned was read."""
         if event.type not in _EVENTS and event.type not in _FORWARDS:
             return
         return_id = parse_mail_id(event.data.return_id)
@@ -98,13 +100,13 @@ class ReturnedBooks:
             account.forwarded += event.type is EventType.FORWARDED
             account.not_forwarded += event.type is EventType.FORWARDING_FAILED
             return
-        self._told.add(return_id)
+        self._events.add(return_id)
         if is_before:
-            self._told_before.add(return_id)
+            self._events_before.add(return_id)
 
     def report(self) -> ReturnedReport:
         """Return the account of each client, sorted."""
-        events = self._by_client((self._taken, self._waiting), self._told)
+        events = self._by_client((self._taken, self._waiting), self._events)
         read = self._by_client((self._taken, self._given_up))
         forwarded = self._by_client((self._taken, self._given_up), self._forwarded)
         kept_back = read - forwarded
@@ -122,21 +124,21 @@ class ReturnedBooks:
     def faults(self, settled: bool, is_whole: bool) -> list[BookFault]:
         """Return the faults. `is_whole`: Kafka has deleted no record of mail.returned yet.
 
-        `settled`: nothing may wait any more.
+        `settled`: no message may be waiting any more.
         """
         lost: Counter[bytes] = Counter()
         strange: Counter[bytes] = Counter()
         for number in range(BUCKETS):
-            told = set(self._told.bucket(number))
+            known_events = set(self._events.bucket(number))
             taken = _ids(self._taken, number)
-            lost.update(taken - told)
+            lost.update(taken - known_events)
             if is_whole:
                 known = taken | _ids(self._waiting, number)
-                strange.update(set(self._told_before.bucket(number)) - known)
+                strange.update(set(self._events_before.bucket(number)) - known)
         waiting = self._number_waiting() if settled else 0
         found = [
             _fault(FaultKind.LOST_RETURNED, lost),
-            _fault(FaultKind.DOUBLED_RETURNED, _surplus(self._told)),
+            _fault(FaultKind.DOUBLED_RETURNED, _surplus(self._events)),
             _fault(FaultKind.DOUBLED_FORWARD, _surplus(self._forwarded)),
             _fault(FaultKind.STRANGE_RETURNED, strange),
             BookFault(FaultKind.UNREADABLE_RETURNED, self._unreadable, []),
@@ -150,31 +152,33 @@ class ReturnedBooks:
             self._taken,
             self._waiting,
             self._given_up,
-            self._told,
-            self._told_before,
+            self._events,
+            self._events_before,
             self._forwarded,
         ):
             each.close()
 
     def _number_waiting(self) -> int:
-        """Return how many have no event and need none yet."""
+        """Return the number of messages without an event that validate has not read yet."""
         return sum(
-            len(_ids(self._waiting, each).difference(self._told.bucket(each)))
+            len(_ids(self._waiting, each).difference(self._events.bucket(each)))
             for each in range(BUCKETS)
         )
 
     def _by_client(
         self, kept: Sequence[IdBuckets], having: IdBuckets | None = None
     ) -> Counter[int]:
-        """How many of these messages there are by client; of those with an event in `having`.
+        """Count these messages by client; with `having`, only messages that have an event there.
 
-        Events are kept for longer than mail.returned: those of deleted messages do not count.
+        Events are kept for longer than mail.returned: events of deleted messages do not count.
         """
         found: Counter[int] = Counter()
         for bucket in range(BUCKETS):
-            told = set(having.bucket(bucket)) if having is not None else None
+            chosen = set(having.bucket(bucket)) if having is not None else None
             for each in chain.from_iterable(one.bucket(bucket) for one in kept):
-                found[int.from_bytes(each[ID_BYTES:])] += told is None or each[:ID_BYTES] in told
+                found[int.from_bytes(each[ID_BYTES:])] += (
+                    chosen is None or each[:ID_BYTES] in chosen
+                )
         return found
 
     def _of(self, client: str) -> _Account:
@@ -208,5 +212,5 @@ def _surplus(ids: IdBuckets) -> dict[bytes, int]:
 
 
 def _fault(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
-    examples = [mail_id_text(each) for each in sorted(found)[:SHOWN]]
+    examples = [ids.from_bytes(each) for each in sorted(found)[:SHOWN]]
     return BookFault(kind, sum(found.values()), examples)

@@ -1,14 +1,14 @@
-"""Reads mail.returned and what validate refused of it, for `sluice audit`.
+"""Reads mail.returned, and the records of it that validate refused, for `sluice audit`.
 
-The order of the questions makes the account right while mail flows:
+The order of the questions keeps the account right while mail flows:
 
-1. the offsets that the group of validate has committed. Whatever is below them has its end, in a
+1. the offsets that the group of validate has committed. Each record below them has its end, in a
    transaction that is finished or about to be;
-2. the end of mail.returned. Every event that was committed before is about a record below it;
+2. the end of mail.returned. Every event that was committed before belongs to a record below it;
 3. the end of mail.refused, and, by the caller, of mail.events, open transactions included.
 
-Owns: the readers. It reads only committed records, never joins a group and never commits. What is
-read is the whole of mail.returned, 14 days of it.
+Owns: the readers. It reads all of mail.returned (14 days), only committed records; it never joins a
+group and never commits.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
-from shared.topics.codec import CodecError
+from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
-from shared.topics.returned import decode_returned
 
 GROUP: Final = "sluice.returns"
-MAX_REFUSED: Final = 1_000_000  # each is a programming error; more than these are not remembered
+MAX_REFUSED: Final = 1_000_000  # each is a programming error; further ones are not remembered
 
 
 class ReturnedTopics(Struct, frozen=True):
-    """Where returned mail is, and who reads it."""
+    """The topics of returned mail, and the group that reads it."""
 
     returned: str = names.RETURNED
     refused: str = names.REFUSED
@@ -45,7 +44,10 @@ class ReturnedTopics(Struct, frozen=True):
 
 
 class ReturnedEnds(Struct, frozen=True):
-    """How far the account goes, by partition of mail.returned, and whether it is from the start."""
+    """The offsets up to which the account goes, by partition of mail.returned.
+
+    `done`: the committed offsets. `is_whole`: no record has been deleted from the beginning.
+    """
 
     done: Mapping[int, int]
     end: Mapping[int, int]
@@ -53,7 +55,7 @@ class ReturnedEnds(Struct, frozen=True):
 
 
 def ends_of(options: ClientOptions, topics: ReturnedTopics) -> ReturnedEnds:
-    """Ask for what is done, and then for the end. Raises PartUnavailable."""
+    """Ask for the committed offsets, then for the ends. Raises PartUnavailable."""
     try:
         with closing(Backlog(options, topics.group, [topics.returned])) as backlog:
             done = {each.partition: found.begin for each, found in backlog.partitions.items()}
@@ -96,7 +98,7 @@ def _decoded(record: Record | UndecodableRecord) -> Returned | None:
 
 
 def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, int]]:
-    """Return partition and offset of what is on mail.refused instead of being understood."""
+    """Return partition and offset of each record of returned mail that is on mail.refused."""
     found: set[tuple[int, int]] = set()
     with EventLog(options, topics.refused) as log:
         for _, records in log.read(log.written_ends()):
@@ -108,13 +110,13 @@ def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, i
 
 
 def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | None:
-    """Return the place of the returned mail that this record is about; None if it is of others."""
+    """Return the place of the refused record on `topic`; None if it was on another topic."""
     if isinstance(record, UndecodableRecord):
         return None
-    told = dict(record.headers)
-    if told.get("topic") != topic.encode():
+    headers = dict(record.headers)
+    if headers.get("topic") != topic.encode():
         return None
     try:
-        return int(told["partition"]), int(told["offset"])
+        return int(headers["partition"]), int(headers["offset"])
     except (KeyError, ValueError):
         return None

@@ -1,6 +1,6 @@
-"""Reads mail.events for those who ask, from a time on; nothing is joined and nothing committed.
+"""Reads mail.events from a given time on, for commands and APIs; it joins no group, never commits.
 
-Owns: the reader, its bounds and its progress. Raises Unavailable without Kafka.
+Owns: the reader, its bounds and its progress. Raises Unavailable if Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import FETCH_MIN_BYTES, client_options
@@ -25,13 +25,13 @@ from shared.topics.records import Event
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 5_000
-# The key and the value of a record; most records are ruled out by them, before they are decoded.
+# Judges a record by its key and value: most records are excluded before they are decoded.
 Sieve = Callable[[bytes, bytes], bool]
 Progress = Callable[[int, int], None]
 
 
 class Span(Struct, frozen=True):
-    """What is read: from when on, and for how long at most. `is_endless`: what comes, too."""
+    """The start of the reading and its time limit. `is_endless`: it also waits for new events."""
 
     since_ms: int
     timeout_s: float
@@ -39,10 +39,10 @@ class Span(Struct, frozen=True):
 
 
 class Reading:
-    """One pass over the topic. `is_complete` is False if its time was over before the end."""
+    """One pass over the topic. `is_complete` is False if its time ended before the topic did."""
 
     def __init__(self, kafka: KafkaSettings, span: Span, sieve: Sieve, progress: Progress) -> None:
-        """`progress` gets the records read so far, and how many there are."""
+        """`progress` gets the number of records read so far, and of all records."""
         self._kafka = kafka
         self._span = span
         self._sieve = sieve
@@ -89,6 +89,6 @@ class Reading:
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:
-                continue  # audit counts it
+                continue  # `sluice audit` counts it
             if isinstance(found, Event):
                 yield found

@@ -1,14 +1,23 @@
-"""Finds the events of messages, and makes of them what became of each message. Pure."""
+"""Finds all events of the messages that a text names, and derives the story of each message.
+
+Not every event of a message has its recipient's address: an event of forwarded mail names the
+address to which the mail was forwarded. So a text other than a mail id is looked for in two passes:
+the first finds the messages that the text names, the second all events of these messages.
+
+Owns: the two passes, and the state of a message. Does not own: reading and its bounds (log.py,
+passed as `read`). Errors of `read` are passed on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 from msgspec import Struct, field
 
+from shared.events.log import Sieve
 from shared.mail.address import comparable
 from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
@@ -16,7 +25,7 @@ from shared.topics.records import FINAL, Event, EventType
 WAITING: Final = "waiting"
 # A mail id begins with the time of the submission; clocks differ a little.
 _MARGIN_MS: Final = 60_000
-# These say nothing about whether the message is still to be sent.
+# These events do not say whether the message is still to be sent.
 _AFTERWARDS: Final = frozenset(
     {
         EventType.RETURNED,
@@ -30,7 +39,7 @@ _AFTERWARDS: Final = frozenset(
 
 
 class NamedBy(StrEnum):
-    """What a text that names messages is. ANY: whichever it fits."""
+    """The kind of a text that names messages. ANY: all kinds are tried."""
 
     ANY = ""
     MAIL_ID = "mail_id"
@@ -40,10 +49,10 @@ class NamedBy(StrEnum):
 
 
 class Wanted:
-    """The messages that somebody asks for, by a text that names them.
+    """The messages that a text names.
 
-    It is a mail id, a Message-ID with or without its angle brackets, the platform's own id of the
-    submission, or the recipient's address.
+    The text is a mail id, a Message-ID with or without its angle brackets, the platform's own id of
+    the submission, or the recipient's address.
     """
 
     def __init__(self, text: str, by: NamedBy = NamedBy.ANY) -> None:
@@ -52,21 +61,21 @@ class Wanted:
         self._recipient = comparable(text)
         bare = text.removeprefix("<").removesuffix(">")
         self._message_id = f"<{bare}>"
-        # A JSON text without the quotes, in lower case: what the value of an event contains.
+        # The value of an event contains these: JSON strings without their quotes, in lower case.
         self._needles = [
             msgspec.json.encode(each)[1:-1].lower() for each in {bare, self._recipient or bare}
         ]
         self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
-        """Whether the record can be an event of such a message; most are ruled out by it."""
+        """Whether the record can be an event of such a message; this excludes most records."""
         if self.mail_id:
             return key == self.mail_id.encode()
         lower = value.lower()
         return any(needle in lower for needle in self._needles)
 
     def matches(self, event: Event) -> bool:
-        """Whether the event is one of such a message."""
+        """Whether the event belongs to such a message."""
         data = event.data
         if self.mail_id:
             return event.subject == self.mail_id
@@ -89,7 +98,7 @@ class Wanted:
 
 
 def _mail_id(text: str) -> str:
-    """Return the mail id that a text is; "" if it is none."""
+    """Return the text as a mail id; "" if it is not a mail id."""
     try:
         return ids.from_bytes(ids.to_bytes(text))
     except ValueError:
@@ -102,7 +111,7 @@ def since_of(mail_id: str) -> int:
 
 
 class Story(Struct, frozen=True):
-    """What became of one message: its state is the word of its final event, or `waiting`."""
+    """The fate of one message: its state is the word of its final event, or `waiting`."""
 
     mail_id: str
     state: str
@@ -119,7 +128,7 @@ class Story(Struct, frozen=True):
 
 
 def stories(events: Iterable[Event]) -> list[Story]:
-    """Return the story of each message, in the order of mail ids, which is that of time."""
+    """Return the story of each message, in the order of mail ids, which is the order of time."""
     by_mail: dict[str, dict[str, Event]] = {}
     for event in events:
         # An event that is repeated after a crash has the same id; the last one is the latest.
@@ -134,8 +143,8 @@ def stories(events: Iterable[Event]) -> list[Story]:
 
 def _story(mail_id: str, events: list[Event]) -> Story:
     final = next((each for each in events if each.type in FINAL), None)
-    told = [each for each in events if each.type not in _AFTERWARDS] or events
-    last = final or told[-1]
+    during = [each for each in events if each.type not in _AFTERWARDS] or events
+    last = final or during[-1]
     is_duplicate = final is None and last.type is EventType.DUPLICATE
     state = last.type.value if final is not None or is_duplicate else WAITING
     data = last.data
@@ -153,3 +162,42 @@ def _story(mail_id: str, events: list[Event]) -> Story:
         next_attempt_at_ms=data.next_attempt_at_ms if state == WAITING else 0,
         events=events,
     )
+
+
+class Read(Struct, frozen=True):
+    """The events that were read; `is_complete` is False if a bound was reached before the end."""
+
+    events: list[Event]
+    is_complete: bool
+
+
+Choose = Callable[[Event], bool]
+# Reads the events since a time (Unix milliseconds) that pass the sieve and are then chosen.
+ReadEvents = Callable[[int, Sieve, Choose], Read]
+
+
+def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) -> Read:
+    """Return the events of the wanted messages of one client, or of any client if it is "".
+
+    A mail id is found at any age. Any other text is looked for since `since_ms`; of a message that
+    it names, the earlier events are returned, too.
+    """
+
+    def names(event: Event) -> bool:
+        return client in ("", event.data.client) and wanted.matches(event)
+
+    first = since_of(wanted.mail_id) if wanted.mail_id else since_ms
+    named = read(first, wanted.may_be, names)
+    mail_ids = {event.subject for event in named.events}
+    if wanted.mail_id or not mail_ids:
+        return named
+    keys = {mail_id.encode() for mail_id in mail_ids}
+    begins = [since_of(mail_id) for mail_id in mail_ids if Wanted(mail_id).mail_id]
+    rest = read(
+        min(begins, default=since_ms),
+        lambda key, _value: key in keys,
+        lambda event: event.subject in mail_ids,
+    )
+    # Events of the first pass are kept: the second may have been cut off before it reached them.
+    is_complete = named.is_complete and rest.is_complete
+    return Read([*named.events, *rest.events], is_complete)

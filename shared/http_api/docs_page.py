@@ -1,9 +1,9 @@
-"""The page that documents an HTTP API, drawn from its OpenAPI 3.1 document.
+"""The page that documents an HTTP API, generated from its OpenAPI 3.1 document.
 
-One HTML file without a script, a font or an image, and nothing from elsewhere: its policy forbids
-everything but its style. Text from the document is escaped. `docs_page` draws, and is pure;
-`docs_route` serves what it drew at `DOCS_PATH`. An application puts this path into
-`AccessPolicy.public`: a browser that opens an address sends no key, and the page has no data.
+The page is one HTML file without scripts, fonts, images or parts from other servers: its policy
+forbids everything but its style. Text from the document is escaped. docs_page() generates the page
+and is pure; docs_route() serves it at DOCS_PATH. An application puts this path into
+AccessPolicy.public, because a browser that opens an address sends no key, and the page has no data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
-# A schema that contains itself is named at this depth, not unfolded.
+# At this depth a schema is only named, because it may contain itself.
 _DEPTH: Final = 4
 _STYLE: Final = """
 body{margin:0 auto;padding:1rem;max-width:60rem;background:#fff;color:#1a1d21;
@@ -46,22 +46,22 @@ HEADERS: Final = {
 
 
 def docs_route() -> HTTPRouteHandler:
-    """The route of the page. It is drawn at the first request."""
-    drawn: list[bytes] = []
+    """Return the route of the page, which is generated at the first request."""
+    pages: list[bytes] = []
 
     @get(DOCS_PATH, include_in_schema=False, sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if not drawn:
+        if not pages:
             document = request.app.openapi_schema.to_schema()
-            # Examples may be Structs; as builtins they are plain.
-            drawn.append(docs_page(msgspec.to_builtins(document, enc_hook=str)).encode())
-        return Response(drawn[0], media_type="text/html", headers=HEADERS)
+            # Examples may be Structs; they become plain values.
+            pages.append(docs_page(msgspec.to_builtins(document, enc_hook=str)).encode())
+        return Response(pages[0], media_type="text/html", headers=HEADERS)
 
     return docs
 
 
 def docs_page(document: Mapping[str, Any]) -> str:
-    """The HTML of an OpenAPI document that consists of plain values."""
+    """Return the HTML of an OpenAPI document that consists of plain values."""
     info = document.get("info", {})
     title = _text(info.get("title", "API"))
     operations = list(_operations(document))
@@ -88,7 +88,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
 def _operations(
     document: Mapping[str, Any],
 ) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """Name, method, path and operation, in the order of the document."""
+    """Yield name, method, path and operation, in the order of the document."""
     for path, item in document.get("paths", {}).items():
         for method in _METHODS:
             if method in item:
@@ -156,7 +156,7 @@ def _responses(document: Mapping[str, Any], responses: Mapping[str, Any]) -> str
 
 
 def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table; the last cell of a row is text, the ones before it are HTML."""
+    """Return a table; the last cell of a row is text, the cells before it are HTML."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -171,7 +171,7 @@ def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 
 
 def _kind(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 0) -> str:
-    """What a schema allows, as HTML on one line."""
+    """Describe the values that a schema allows, as HTML on one line."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     if name and depth >= _DEPTH:
         return _text(name)

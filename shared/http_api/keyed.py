@@ -1,14 +1,19 @@
-"""An application that answers only to access keys.
+"""An application that answers only requests with an access key, at a limited rate.
 
-Every request is judged before it is routed, so that also an address that does not exist is denied
-without a key. Only `public` paths are served to everybody: health, files without data, and pages
-whose address is the proof (`public_folders`). The grant of a request is `request.auth`; a route
-says with `guards=[requires(Right...)]` which right it needs. Denied uses go to the audit log of the
-keys. Rates are per process.
+Every request is judged before it is routed, so a request without a key is denied even for an
+address that does not exist. Only the paths in `public` are served to everybody: health, files
+without data, and pages whose address is the proof (`public_folders`). The grant of a request is
+`request.auth`; a route declares the right that it needs with `guards=[requires(Right...)]`. Denied
+uses go to the audit log of the keys.
+
+A rate is a token bucket per key or per peer, within one process. A bucket holds the requests of one
+minute and fills evenly. The number of buckets is bounded: the least recently used one is dropped.
 """
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
@@ -23,23 +28,55 @@ from msgspec import Struct
 from shared.access.checking import ANONYMOUS, SENTENCES, Denial, Grant, Reason
 from shared.access.keys import Right
 from shared.http_api.problems import fail, known_parameters, refuse, send_problem
-from shared.http_api.rates import RateLimiter
 from shared.runtime.clock import Clock
 
+# A bucket that was not used for so long is full, or nearly so, when it is dropped.
+MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
 # Denied requests of one address per minute; further ones get 429 and are not in the audit log.
 DENIED_PER_MINUTE: Final = 60
 
 
+class RateLimiter:
+    """Token buckets by name. `per_minute`: 0 for no limit. For one thread."""
+
+    def __init__(self, per_minute: int, most: int = MAX_BUCKETS) -> None:
+        self._per_minute = per_minute
+        self._most = most
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at
+
+    def try_acquire(self, name: str, now: float) -> int:
+        """Take one token and return 0; without one, return the seconds until there is one."""
+        wait_s = self.wait_for(name, now)
+        if self._per_minute:
+            tokens = self._tokens(name, now)
+            self._buckets.pop(name, None)
+            self._buckets[name] = (tokens if wait_s else tokens - 1, now)
+            while len(self._buckets) > self._most:
+                self._buckets.popitem(last=False)
+        return wait_s
+
+    def wait_for(self, name: str, now: float) -> int:
+        """Return the seconds until there is a token, 0 if there is one; it takes none."""
+        if not self._per_minute or (tokens := self._tokens(name, now)) >= 1:
+            return 0
+        return math.ceil((1 - tokens) * 60 / self._per_minute)
+
+    def _tokens(self, name: str, now: float) -> float:
+        full = float(self._per_minute)
+        tokens, at = self._buckets.get(name, (full, now))
+        return min(full, tokens + max(0.0, now - at) * self._per_minute / 60)
+
+
 class Keys(Protocol):
-    """What judges keys: a KeyView in production."""
+    """Judges access keys: a KeyView in production."""
 
     def check(self, header: str | None) -> Grant | Denial:
         """Judge the header Authorization of a request."""
         ...
 
     def fault(self) -> str:
-        """Why no key can be checked now; "" if they can."""
+        """Return why no key can be checked now; "" if keys can be checked."""
         ...
 
     def deny(self, denial: Denial, peer: str) -> None:
@@ -48,8 +85,11 @@ class Keys(Protocol):
 
 
 class AccessPolicy(Struct, frozen=True):
-    """Who may ask, and how often. `public`: paths that everybody may ask for; `public_folders`:
-    beginnings of such paths, with a slash at their end."""
+    """Who may send requests, and how often.
+
+    `public`: paths that need no key; `public_folders`: prefixes of such paths, each with a slash at
+    its end.
+    """
 
     keys: Keys
     clock: Clock
@@ -72,7 +112,7 @@ class Refused(Struct, frozen=True):
 
 
 class KeyedApi(Litestar):
-    """The application."""
+    """A Litestar application that answers only requests with an access key."""
 
     def __init__(
         self,
@@ -99,7 +139,7 @@ class KeyedApi(Litestar):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            # RFC 9110, 9.3.2: as GET, without the content. No route has to be written twice.
+            # RFC 9110, 9.3.2: HEAD is GET without the content. So routes are declared for GET only.
             scope, send = {**scope, "method": "GET"}, _without_content(send)
         send = _with_head_allowed(send)
         if scope["type"] != "http" or self.policy.is_public(scope["path"]):
@@ -125,7 +165,7 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # A right key passes all the same: behind a proxy all peers have one address.
+            # This limits only denied requests: behind a proxy all peers have the same address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)
@@ -137,7 +177,7 @@ class KeyedApi(Litestar):
 
 
 def requires(right: Right) -> Guard:
-    """A guard for a route: the key needs this right."""
+    """Return a guard for a route: it denies a key that lacks this right."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if not connection.auth.may(right):
@@ -152,7 +192,7 @@ def requires(right: Right) -> Guard:
 def require_scope(
     request: Request[Any, Grant, Any], client: str, sub_client: str | None = None
 ) -> None:
-    """Deny a request for another client or sub-client than those of the key."""
+    """Deny a request for a client or sub-client that the scope of the key does not cover."""
     scope = request.auth.scope
     is_client = scope.client in ("", client)
     is_sub = scope.sub_client is None or sub_client in (None, scope.sub_client)
@@ -164,14 +204,14 @@ def require_scope(
 
 
 def peer_of(scope: Any) -> str:
-    """The address of the peer."""
+    """Return the address of the peer; "" if it is not known."""
     peer = scope.get("client")
     return str(peer[0]) if peer else ""
 
 
 def _authorization(scope: AsgiScope) -> str | None:
     found = [value for name, value in scope["headers"] if name == b"authorization"]
-    # Two headers are not a key.
+    # A request with two such headers has no valid key.
     return " , ".join(value.decode("latin-1") for value in found) if found else None
 
 
@@ -180,7 +220,7 @@ def _too_often(wait_s: int) -> Refused:
 
 
 def _with_head_allowed(send: Any) -> Any:
-    """Name HEAD in `Allow` wherever GET is."""
+    """Add HEAD to the header `Allow` if it has GET."""
 
     async def completed(message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -200,7 +240,7 @@ def _allowed(methods: bytes) -> bytes:
 
 
 def _without_content(send: Any) -> Any:
-    """Send the head of a response as it is, and nothing of its content."""
+    """Send the status and headers of a response, but not its content."""
 
     async def headers_only(message: Any) -> None:
         if message["type"] == "http.response.body":

@@ -23,12 +23,12 @@ from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_SHOWN_CHARS: Final = 100  # of a parameter that was given
-# The option of a route whose links pass through mail programs, which add parameters to them.
+# The option of a route whose links pass through mail programs, which may add parameters.
 ANY_PARAMETERS: Final = "any_parameters"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """RFC 9457."""
+    """A problem (RFC 9457)."""
 
     type: str
     title: str
@@ -37,13 +37,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def problem_body(status: int, detail: str) -> bytes:
-    """The JSON of a problem."""
+    """Return a problem as JSON."""
     title = HTTPStatus(status).phrase
     return msgspec.json.encode(Problem("about:blank", title, status, detail))
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """A response with a problem. It is never cached."""
+    """Return a response with a problem, which is never cached."""
     return Response(
         problem_body(status, detail),
         status_code=status,
@@ -70,7 +70,7 @@ async def send_problem(
 
 
 def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """The handler of Litestar's own errors: which parameter is wrong, what was given, and why."""
+    """Handle Litestar's own errors: name the wrong parameter, its value, and the reason."""
     found = error.extra if isinstance(error.extra, list) else []
     faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})
@@ -84,7 +84,7 @@ def _fault(request: Request[Any, Any, Any], name: str, message: str) -> str:
 
 
 def fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The handler of every other error."""
+    """Handle every other error."""
     return problem(500, type(error).__name__)
 
 
@@ -97,7 +97,7 @@ def known_parameters(
     """
     query = connection.scope.get("query_string", b"")
     if connection.scope.get("method") == "OPTIONS":
-        return  # it asks which methods there are, whatever the query of a later request
+        return  # OPTIONS asks only which methods exist
     if not query or not isinstance(handler, HTTPRouteHandler) or ANY_PARAMETERS in handler.opt:
         return
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)

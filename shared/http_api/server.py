@@ -1,8 +1,8 @@
-"""Runs an application in a thread of its own, beside the loop of a service.
+"""Runs an application in a separate thread, beside the loop of a service.
 
-The threads of a process take turns in the interpreter. A request has a dozen turns (the loop, a
-thread for the route, each answer of a store); beside a thread that computes, each of them waits for
-the switch interval. So a process with an API has a short one, SWITCH_S.
+The threads of a process take turns in the interpreter. A request needs a dozen turns (the loop, a
+thread for the route, each answer of a store), and beside a thread that computes, each turn waits
+for the switch interval. So a process with an API has a short switch interval, SWITCH_S.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.tcp import in_url, listen
 
 _STOP_TIMEOUT_S: Final = 5.0
-# Connections at once; further ones are answered with 503.
+# The number of simultaneous connections; further ones are answered with 503.
 MAX_CONNECTIONS: Final = 200
 KEEP_ALIVE_S: Final = 15
-# A request must have arrived after this time; uvicorn itself would wait for ever.
+# A request must arrive within this time; uvicorn itself would wait for ever.
 REQUEST_S: Final = 15.0
-# Of this process; Python's own is 5 ms.
+# Python's default is 5 ms.
 SWITCH_S: Final = 0.0005
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection that is not in the middle of a response REQUEST_S after it last was."""
+    """Closes a connection that has not begun a response within REQUEST_S after the last one."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -64,7 +64,7 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-        """`setting`: the key that has the port. Raises UsageError if it cannot listen."""
+        """`setting`: the setting with the port. Raises UsageError if it cannot listen."""
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)
@@ -82,7 +82,7 @@ class ApiServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # The peer's address is that of the connection, which nobody can make up.
+            # The peer's address is that of the connection, which cannot be forged.
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,

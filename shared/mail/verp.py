@@ -7,7 +7,7 @@ hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-2
 name and all of these. The client is the owner of the sending domain.
 
 Owns: the form, the text form of the keys, signing and verifying. Does not own: the file of the keys
-(shared/settings/return_keys.py), the client of a domain (shared/registry).
+(shared/settings/secret_files.py), the client of a domain (shared/registry).
 Guarantees: the local part is 64 octets long (RFC 5321, 4.5.3.1.1) and means the same in upper and
 lower case; each accepted text has one meaning and each meaning one text; verify() never raises.
 docs/decisions/0073-return-path.md gives the reasons for the lengths.

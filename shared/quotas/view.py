@@ -1,8 +1,8 @@
 """A live view of billing.quotas (shared/stream/topic_follower.py).
 
-While Kafka is unavailable the view stays as it is: whoever enforces a quota adds what it let pass
-itself (validate, core/quotas.py). A record that cannot be read is logged and leaves the quota as it
-was.
+While Kafka is unavailable the view stays unchanged: a process that enforces a quota adds the mail
+that it let pass itself (validate, core/quotas.py). A record that cannot be read is logged and
+leaves the quota unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Quotas:
-    """What the topic says, up to some record."""
+    """The content of the topic, up to some record."""
 
     def __init__(self) -> None:
         self.states: dict[QuotaScope, QuotaState] = {}
@@ -61,14 +61,14 @@ class Quotas:
 
 
 class QuotaView:
-    """The quotas as Kafka has them. All methods may be called from any thread."""
+    """A view of the quotas. All methods may be called from any thread."""
 
     def __init__(self, options: ClientOptions, topic: str = QUOTAS) -> None:
         self._found = Quotas()
         self._follower = TopicFollower(options, topic, Quotas, self._show, partition=PARTITION)
 
     def start(self) -> None:
-        """Begin to read; return at once."""
+        """Start the thread; return at once."""
         self._follower.start()
 
     def ready(self) -> bool:
@@ -76,7 +76,7 @@ class QuotaView:
         return self._follower.is_whole()
 
     def fault(self) -> str:
-        """Why the view is not up to date; "" if it is."""
+        """Return why the view is not up to date; "" if it is."""
         return self._follower.fault()
 
     def close(self) -> None:
@@ -84,15 +84,15 @@ class QuotaView:
         self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
-        """What is used of this quota."""
+        """Return the state of this quota; None if nothing is known of it."""
         return self._found.states.get(scope)
 
     def states(self) -> Mapping[QuotaScope, QuotaState]:
-        """A copy of all states."""
+        """Return a copy of all states."""
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Up to when everything is counted; None if nothing was ever counted."""
+        """Return the last beat; None if nothing was ever counted."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

@@ -1,6 +1,6 @@
-"""Whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
+"""Decides whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
 
-Both characters may be part of an address (RFC 5321, atext): `\\*` and `\\?` are the characters
+Both characters may be part of an address (RFC 5321, atext): `\\*` and `\\?` match the characters
 themselves. A pattern has no other backslash (file/fields.py).
 
 Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
@@ -42,7 +42,7 @@ class _BlockList:
         self._regex = re.compile("|".join(f"({_regex(patterns[i].lower())})" for i in wild), re.S)
 
     def first(self, address: str) -> int:
-        """The index of the first pattern that matches this lower-case address; -1 if none does."""
+        """Return the index of the first pattern that matches this lower-case address, or -1."""
         _, at, domain = address.rpartition("@")
         known = self._addresses.get(address), self._domains.get(domain) if at else None
         found = [index for index in known if index is not None]
@@ -64,7 +64,7 @@ def _regex(pattern: str) -> str:
 
 
 def unescaped(pattern: str) -> str:
-    """The text that a pattern without wildcards stands for."""
+    """Return the text for which a pattern without wildcards stands."""
     return pattern.replace(r"\*", "*").replace(r"\?", "?")
 
 
@@ -74,7 +74,7 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """The first pattern that blocks this recipient, "" if none does; case does not matter."""
+    """Return the first pattern that blocks this recipient, or ""; case does not matter."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

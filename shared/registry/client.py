@@ -1,12 +1,20 @@
-"""A registered client: what it may submit, and how its mail is billed and limited.
+"""A registered client: what it may submit, how its mail is billed and limited, what it inherits.
 
-Owns: the shape, which is also the JSON value of mail.clients (fields are only ever added,
-with a default). Does not own: reading and checking clients.yaml (clients_file.py).
+Owns: the shape, which is also the JSON value of mail.clients (fields are only ever added, with a
+default); the quotas that a client names; and its family: the client, its parent, the parent of that
+client, and so on. Does not own: reading and checking clients.yaml (clients_file.py). Pure.
+
+A family is bounded: it has at most MAX_PARENTS parents, and none twice. `clients apply` refuses
+longer chains and cycles; if another program wrote such records, the chain is cut here. A parent
+that is not registered still counts by its name: its suppressed recipients stay on
+mail.suppressions, and mail to them must not go out because the registration is late or gone. The
+block list and the parent of such a parent are unknown.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
@@ -17,12 +25,14 @@ from msgspec import Struct, structs
 from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
 from shared.registry.removal import Removal
+from shared.topics.quotas import QuotaScope
 from shared.topics.records import MailClass, OnDoubt
 
-# 32 bits: enough to tell apart the few versions that there are, short enough for each event.
+# 32 bits: enough to distinguish the few versions that exist, and short enough for every event.
 VERSION_CHARS: Final = 8
 REMOVED_PREFIX: Final = "removed/"
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
+MAX_PARENTS: Final = 5
 
 
 class Returns(StrEnum):
@@ -36,7 +46,7 @@ class Returns(StrEnum):
 class OverQuota(StrEnum):
     """What happens to a client's mail over a monthly quota."""
 
-    WARN = "warn"  # it is sent; there are only events
+    WARN = "warn"  # it is sent, and events are published
     HOLD = "hold"  # it waits for the next month, or for a higher quota
     REFUSE = "refuse"
 
@@ -48,7 +58,7 @@ class Code(Struct, frozen=True, omit_defaults=True):
     sub_client: str = ""
     active: bool = True
     monthly_quota: int = 0  # of the sub-client; 0: none
-    on_doubt: OnDoubt | None = None  # None: as the client has it
+    on_doubt: OnDoubt | None = None  # None: the same as for the client
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -94,7 +104,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     def version(self) -> str:
         """A short hash of this entry; it is computed once per change of the entry.
 
-        A removal changes nothing by which mail is judged.
+        A removal does not change it: mail is judged by the same entry.
         """
         entry = encode_client(structs.replace(self, removal=None))
         return hashlib.sha256(entry).hexdigest()[:VERSION_CHARS]
@@ -130,15 +140,15 @@ def encode_client(client: Client) -> bytes:
 
 
 def is_forgotten(client: Client, now_ms: int) -> bool:
-    """Whether the record of a removed client is kept no longer."""
+    """Whether the record of this client is no longer kept as that of a removed client."""
     return client.removal is None or client.removal.is_over(now_ms)
 
 
 def key_of(client: Client) -> str:
     """Return the key of the client's record on mail.clients.
 
-    A removed client has a key that is no name: a reader of an earlier version, for which it would
-    else be registered, cannot read the record.
+    The key of a removed client is no valid name: a reader of an earlier version, which would
+    otherwise take the client for registered, cannot read the record.
     """
     return f"{REMOVED_PREFIX}{client.name}" if client.removal is not None else client.name
 
@@ -149,3 +159,69 @@ def decode_client(name: str, value: bytes) -> Client:
     if key_of(client) != name:
         raise msgspec.DecodeError(f"the record of {name!r} names {key_of(client)!r}")
     return client
+
+
+class Family(Struct, frozen=True):
+    """The names of a client and its parents, and the registered parents; the nearest first."""
+
+    names: tuple[str, ...]
+    parents: tuple[Client, ...] = ()
+
+
+def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
+    """Return the family of a client; `get` returns the registered client of a name."""
+    names, parents = [client.name], []
+    above: Client | None = client
+    while above is not None and above.parent and len(names) <= MAX_PARENTS:
+        if above.parent in names:
+            break
+        names.append(above.parent)
+        above = get(above.parent)
+        if above is not None:
+            parents.append(above)
+    return Family(tuple(names), tuple(parents))
+
+
+def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
+    """Return why a client cannot have its parent; "" if it can or has no parent."""
+    names, above = [client.name], client
+    while above.parent:
+        found = get(above.parent)
+        if found is None:
+            return f"there is no client {above.parent}"
+        if found.name in names:
+            return "a circle: " + " -> ".join([*names, found.name])
+        if len(names) > MAX_PARENTS:
+            return f"more than {MAX_PARENTS} parents above it"
+        names.append(found.name)
+        above = found
+    return ""
+
+
+class Limit(Struct, frozen=True):
+    """A monthly quota, and what happens to mail that exceeds it."""
+
+    quota: int
+    over_quota: OverQuota
+
+
+def limits_of(client: Client) -> dict[QuotaScope, Limit]:
+    """Return the quotas of a client and of its sub-clients."""
+    found = {
+        QuotaScope(client.name, sub_client): Limit(quota, client.over_quota)
+        for sub_client, quota in client.sub_client_quotas.items()
+    }
+    if client.monthly_quota:
+        found[QuotaScope(client.name)] = Limit(client.monthly_quota, client.over_quota)
+    return found
+
+
+def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
+    """Return the quotas of all clients."""
+    return {scope: limit for client in clients for scope, limit in limits_of(client).items()}
+
+
+def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
+    """Yield the quotas that a message of this client and sub-client uses."""
+    yield QuotaScope(client)
+    yield QuotaScope(client, sub_client)

@@ -1,8 +1,8 @@
-"""What becomes of a removed client and of its mail: the choice, and how long its record is kept.
+"""The removal of a client: the choice for its mail, and how long its record is kept.
 
 Owns: the shapes, which are also part of the JSON value of mail.clients (fields are only ever added,
 with a default), and the orders on mail.control that carry the choice out in deliver. Does not own:
-who writes them (store/publish.py). docs/clients.md has the table of what happens to what.
+writing them (store/publish.py). docs/clients.md has a table of the effects of a removal.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
 # Longer than any message waits, as for `sluice cancel`.
 ORDER_DAYS: Final = 49
-# How the reason of an order begins that a removal gives.
+# The reason of an order that a removal gives begins with this text.
 REASON: Final = "the client was removed"
 
 
 class MailChoice(StrEnum):
-    """What happens to mail that was accepted and has no final event yet."""
+    """The choice for mail that was accepted and has no final event yet."""
 
-    HOLD = "hold"  # it waits, until the client is restored or the choice is changed
+    HOLD = "hold"  # it waits until the client is restored or the choice is changed
     REFUSE = "refuse"  # it ends, refused or cancelled
     DELIVER = "deliver"  # it is sent
 
 
 class Removal(Struct, frozen=True, omit_defaults=True):
-    """A removal: when, by whom, the choice, and when the client is forgotten."""
+    """One removal: its choice, time and author, and when the client is forgotten."""
 
     mail: MailChoice
     at_ms: int
@@ -76,8 +76,8 @@ def is_of_removal(order: Order) -> bool:
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
     """Return the orders to write when a client is removed, or the choice is changed.
 
-    `removal`: as it is kept, with the operators' order that it replaced; `before`: the last order
-    on all mail of the client.
+    `removal`: the stored removal, with the operators' order that it replaced; `before`: the last
+    order on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -88,9 +88,9 @@ def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tupl
 def orders_at_return(
     removal: Removal | None, before: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders to write when a client is restored, or its name is given again.
+    """Return the orders to write when a client is restored, or its name is used again.
 
-    `removal`: that of the client, None if it is forgotten; `by` names who does it and when.
+    `removal`: the removal of the client; None if it is forgotten. `by`: author, reason and time.
     """
     return _without_removal(before, removal.replaced if removal is not None else None, by)
 
@@ -98,7 +98,7 @@ def orders_at_return(
 def _without_removal(
     before: Order | None, replaced: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders after which no order of a removal is in force, but the one it replaced."""
+    """Return the orders that end the order of a removal and restore the order it replaced."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
     if replaced is not None and not replaced.is_over(by.at_ms):
@@ -107,7 +107,7 @@ def _without_removal(
 
 
 def replaced_by(before: Order | None, earlier: Removal | None, now_ms: int) -> Order | None:
-    """Return the operators' order that a removal replaces, to be in force again afterwards."""
+    """Return the operators' order that a removal replaces and that its end puts in force again."""
     if before is not None and is_of_removal(before):
         return earlier.replaced if earlier is not None else None
     return before if before is not None and not before.is_over(now_ms) else None

@@ -1,4 +1,4 @@
-"""Errors that end a command or make a service wait, and the exit codes of commands and services."""
+"""Errors that end a command or make a service wait, and the exit codes of both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UsageError(Exception):
 
 
 class Exit(IntEnum):
-    """What an exit code means."""
+    """The exit codes of commands and services."""
 
     OK = 0
     CHECK_FAILED = 1

@@ -47,7 +47,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The failpoints of messages that are held when in doubt: before and after their name is on record.
+# The failpoints of messages that are held when in doubt: before and after a commit names them.
 HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
 # The failpoints of the front door, reached only by submissions over SMTP.
 DOOR_NAMES: Final = (
@@ -62,7 +62,7 @@ BOUNCE_DOOR_NAMES: Final = (
     "ingest.bounce_sent",
     "ingest.bounce_acknowledged",
 )
-# The failpoints of closing a month and of checkpoints, which the flow of mail does not reach.
+# The failpoints of closing a month and of checkpoints; the flow of mail does not reach them.
 BOOKS_NAMES: Final = (
     "billing.closing",
     "billing.part_written",
@@ -70,7 +70,7 @@ BOOKS_NAMES: Final = (
     "billing.checkpointing",
     "billing.checkpointed",
 )
-# The failpoints of counting bounces, reached only where validate.counts_bounces is on.
+# The failpoints of counting bounces, reached only if validate.counts_bounces is on.
 RESPONSES_NAMES: Final = (
     "responses.polled",
     "responses.counted",
@@ -80,7 +80,7 @@ RESPONSES_NAMES: Final = (
     "responses.committed",
     "responses.applied",
 )
-# The failpoints of reading returned mail, reached only where some comes.
+# The failpoints of reading returned mail, reached only if there is any.
 RETURNS_NAMES: Final = (
     "returns.polled",
     "returns.processed",

@@ -1,8 +1,8 @@
 """The HTTP server of a process for its supervisor: /live, /ready and /metrics.
 
-It has its own threads, so that it answers while the worker is busy or blocked. /live answers
-503 when a live check returns a reason: the process should be restarted. /ready answers 503 while
-a ready check returns a reason, and before the first check is added: the process works, but cannot
+It has its own threads, so that it answers while the worker is busy or blocked. /live answers 503
+when a live check returns a reason: the process should be restarted. /ready answers 503 while a
+ready check returns a reason, and before the first check is added: the process works, but cannot
 serve now. Both return the result of every check as JSON.
 """
 
@@ -75,7 +75,7 @@ class HealthServer:
         self._live[name] = check
 
     def add_note(self, name: str, note: Check) -> None:
-        """Show this on /ready as information: what it says does not make the process unready."""
+        """Show a note on /ready as information; it does not make the process unready."""
         self._notes[name] = note
 
     def respond(self, path: str) -> tuple[HTTPStatus, str, bytes]:
@@ -96,13 +96,13 @@ class HealthServer:
         return judge(self._ready or {"start": lambda: "starting"})
 
     def _verdict(
-        self, word: str, well: bool, answers: Mapping[str, str]
+        self, word: str, is_well: bool, answers: Mapping[str, str]
     ) -> tuple[HTTPStatus, str, bytes]:
-        told: dict[str, Any] = {word: well, "checks": answers}
+        shown: dict[str, Any] = {word: is_well, "checks": answers}
         if word == "ready" and self._notes:
-            told["notes"] = judge(self._notes)[1]
-        body = json.dumps(told, ensure_ascii=False).encode() + b"\n"
-        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+            shown["notes"] = judge(self._notes)[1]
+        body = json.dumps(shown, ensure_ascii=False).encode() + b"\n"
+        status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "application/json", body
 
     def close(self) -> None:

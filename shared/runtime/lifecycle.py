@@ -17,9 +17,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from shared.runtime.commands import OutputLost, give_up_output
 from shared.runtime.errors import Exit, Unavailable, UsageError
 from shared.runtime.failpoints import FailpointError
-from shared.runtime.run_command import OutputLost, give_up_output
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
@@ -55,13 +55,13 @@ class Stop:
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until a stop is requested or the time is over; return whether it was requested."""
+        """Block until a stop is requested or the time is over; return whether one was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Register a callback for the stop; it is called at once if that was requested before.
+        """Register a callback for the stop; it is called at once if a stop was already requested.
 
-        It must be fast.
+        The callback must be fast.
         """
         with self._lock:
             if not self._event.is_set():

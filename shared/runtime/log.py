@@ -16,10 +16,10 @@ from typing import Any, Final, TextIO
 from shared.runtime.clock import Clock, SystemClock
 from shared.settings.sections import RuntimeSettings
 
-# The attributes that every record has; all others came from `extra`.
+# The attributes that every record has; the other attributes came from `extra`.
 _ORDINARY: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Libraries that log every reconnect at info level; kafka-python also logs each failed one, ten
-# lines a second while the brokers are unavailable.
+# Libraries that log every reconnect at info level; kafka-python also logs each failed attempt, ten
+# lines per second while the brokers are unavailable.
 _TALKATIVE: Final = ("kafka", "aiosmtplib", "opentelemetry", "asyncio")
 QUIET_S: Final = 60.0
 
@@ -39,7 +39,7 @@ def _fields(record: logging.LogRecord, service: str) -> dict[str, Any]:
     return fields
 
 
-class Seldom(logging.Filter):
+class Sparing(logging.Filter):
     """Passes one record per QUIET_S for each logging statement of a talkative library.
 
     Its memory is bounded by the number of logging statements in the code.
@@ -105,11 +105,11 @@ def set_up(service: str, settings: RuntimeSettings, stream: TextIO | None = None
     json_lines = settings.log_format == "json"
     handler.setFormatter(JsonFormatter(service) if json_lines else TextFormatter(service))
     if settings.log_level != "debug":
-        handler.addFilter(Seldom())
+        handler.addFilter(Sparing())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
-    # It warns of each of its tasks that waits for a busy processor.
+    # This logger warns about every task that waits for a busy processor.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)

@@ -46,7 +46,7 @@ _OLD_RUNS: Final = 20
 
 
 def bind_processors(processors: Sequence[int]) -> None:
-    """Run this process, and threads started later, only on these processors; empty: on any.
+    """Run this process and its later threads only on these processors; empty: on all.
 
     Call it before other threads are started. Raises UsageError if it is not possible.
     """
@@ -63,7 +63,7 @@ def bind_processors(processors: Sequence[int]) -> None:
 
 
 def allow_open_files(count: int) -> int:
-    """Allow `count` open files in addition to OTHER_FILES, within the hard limit; return how many.
+    """Allow `count` open files in addition to OTHER_FILES; return how many the hard limit allows.
 
     On many systems the soft limit is 1,024; any process may raise it up to the hard limit.
     """
@@ -82,7 +82,7 @@ def allow_open_files(count: int) -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Set the thresholds for this process; return False if the C library has none (musl)."""
+    """Let the C library keep freed memory; return False if it has no thresholds (musl)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
@@ -92,7 +92,7 @@ def keep_freed_memory() -> bool:
 
 
 def calm_collector() -> None:
-    """Let the cyclic garbage collector run less often, on what is created from now on."""
+    """Let the cyclic garbage collector run less often, and only on objects created from now on."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _MIDDLE_RUNS, _OLD_RUNS)

@@ -23,12 +23,11 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.commands import HelpGroup, guard_output, program_name, take_short_help
 from shared.runtime.errors import Exit
 from shared.runtime.health import HealthServer
-from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.machine import bind_processors, calm_collector, keep_freed_memory
-from shared.runtime.run_command import guard_output, program_name, take_short_help
 from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters
 from shared.settings.describe import in_lines, show
@@ -97,7 +96,7 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
 def add_role(
     group: click.Group, role: str, model: type[S], serve: Callable[[S, Running], int], help_: str
 ) -> None:
-    """Add the verb `role`: it runs a part of the service as a process of its own."""
+    """Add the verb `role`, which runs a part of the service as a separate process."""
 
     @group.command(role, help=help_)
     @click.pass_context
@@ -127,7 +126,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """Run a service without verbs of its own; its `__main__` needs nothing else."""
+    """Run a service that has no further verbs; its `__main__` needs nothing else."""
     run_cli(service_cli(service, model, serve))
 
 

@@ -1,8 +1,41 @@
-"""TCP sockets of this process: whether a server answers, and listening for IPv4 or IPv6."""
+"""TCP connections: listening, whether a server answers, and why a connection failed.
+
+Owns the sentence that says in one line why a broker or Redis cannot be used: TLS, login, or no
+connection. It never holds a password or a token.
+"""
 
 from __future__ import annotations
 
+import re
 import socket
+import ssl
+from typing import Final
+
+_MAX_DEPTH: Final = 10  # of errors inside errors
+_EXPIRED: Final = 10
+_NOT_YET_VALID: Final = 9
+_WRONG_NAME: Final = (62, 64)  # host name, IP address
+_UNTRUSTED: Final = (7, 18, 19, 20, 21)
+
+# The meaning of an alert of the other side (RFC 8446, 6.2), by OpenSSL's reason.
+_ALERTS: Final = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses the TLS handshake (a client certificate missing?)",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it refuses the client certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refuses the client certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that the client certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it says that the client certificate is revoked",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate's CA",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port",
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection during the TLS handshake",
+}
+_TLS: Final = "TLS: "
+# Prefixes that kafka-python puts before the broker's words.
+_PREFIXES: Final = re.compile(r"^(?:\[Error \d+\] |\w+Error: )+")
+_LOGIN: Final = ("it refuses the login: ", "cannot log in: ")
+# A TLS alert (RFC 8446, 5.1: type 21, version 3.x), if it is read as the length of a plain answer.
+_ALERT_AS_LENGTH: Final = re.compile(r"Invalid frame length: (\d+)")
+_ALERT_TOP: Final = 0x1503
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -17,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def in_url(host: str) -> str:
-    """Return the host as a URL has it: an IPv6 address in brackets."""
+    """Return the host in the form of a URL: an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -29,3 +62,60 @@ def answers(address: str, timeout_s: float = 0.5) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def is_refusal(words: str) -> bool:
+    """Whether these words report a fault of TLS or of the login, not a missing connection."""
+    return words.startswith((_TLS, *_LOGIN))
+
+
+def words_of(error: BaseException) -> str:
+    """Return why a connection failed; a fault of TLS is also found inside other errors."""
+    return _words(_tls_error(error) or error)
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    found: BaseException | None = error
+    for _ in range(_MAX_DEPTH):
+        if found is None or isinstance(found, ssl.SSLError):
+            return found
+        inner = found.args[0] if found.args and isinstance(found.args[0], BaseException) else None
+        found = inner or found.__cause__ or found.__context__
+    return None
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _certificate(error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {_ALERTS.get(error.reason or '', _one_line(error))}"
+    name, text = type(error).__name__, _one_line(error)
+    if name in ("SaslAuthenticationFailedError", "UnsupportedSaslMechanismError"):
+        return _LOGIN[0] + _PREFIXES.sub("", text)
+    if name in ("SecretFault", "TokenFault"):
+        return _LOGIN[1] + text
+    length = _ALERT_AS_LENGTH.search(text)
+    if length and int(length[1]) >> 16 == _ALERT_TOP:
+        return f"{_TLS}it expects TLS on this port"
+    return text if name in text or not text else f"{name}: {text}"
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    code = error.verify_code
+    if code == _EXPIRED:
+        return "TLS: its certificate has expired"
+    if code == _NOT_YET_VALID:
+        return "TLS: its certificate is not valid yet"
+    if code in _WRONG_NAME:
+        return f"TLS: its certificate is for another host name: {_text(error.verify_message)}"
+    if code in _UNTRUSTED:
+        return "TLS: its certificate is not signed by a trusted CA (tls_ca_file)"
+    return f"TLS: its certificate is refused: {_text(error.verify_message)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return _text(str(error)) or type(error).__name__
+
+
+def _text(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -49,7 +49,7 @@ class Counter:
         values[labels] = values.get(labels, 0) + amount
 
     def get(self, *labels: str) -> int:
-        """The present number."""
+        """Return the present number."""
         return self.values.get(labels, 0)
 
 
@@ -114,7 +114,7 @@ class Counters:
         self._declare_gauge(metric, callback)
 
     def text(self) -> bytes:
-        """Return all numbers in Prometheus' text format, and the names of those without a value."""
+        """Return all numbers in Prometheus' text format; metrics without a value are only named."""
         text: bytes = generate_latest(self._registry)
         unseen = [
             f"# HELP {name} {rest}\n"

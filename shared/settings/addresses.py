@@ -1,9 +1,10 @@
 """Checks the settings that hold an address: hosts, host:port, URLs of Redis, networks.
 
-Each check takes a text and returns what to write instead, or "" if the text is right. A type names
-its check in `Meta(extra={"check": ...})`; it runs when settings are read (expected.py), so that a
-wrong address stops a process, and `config show`, before anything is opened. Owns: the form.
-Does not own: whether a host exists. No check repeats the text, which may hold a password.
+Each check takes a text and returns how to correct it, or "" if the text is valid. A type names its
+check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so an
+invalid address stops a process, and `config show`, before anything is opened. Owns: the form of
+addresses. Does not own: whether a host exists. No check repeats the text, which may hold a
+password.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _FLAG: Final = re.compile(r"true|false|yes|no|1|0", re.IGNORECASE)
 _ANY: Final = re.compile(r".+", re.DOTALL)
 
-# The options of a Redis URL that change how to connect, and nothing else (a test compares the names
-# with redis-py, which raises TypeError at the first connection for a name that it does not know).
+# The options of a Redis URL that change only the connection. A test compares the names with those
+# of redis-py, which raises TypeError at the first connection for an unknown name.
 REDIS_OPTIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "db": _NUMBER,
     "username": _ANY,
@@ -65,7 +66,7 @@ def host_fault(host: str) -> str:
         return "write the host name in ASCII (its A-label, xn--...)"
     if not _HOST.fullmatch(host) or len(host) > _MAX_HOST_CHARS:
         return "a host name has letters, digits, `-`, `_` and single dots between them"
-    # A last label of digits is an IP address, or looks like one (RFC 1123, 2.1).
+    # A host whose last label has only digits is, or looks like, an IP address (RFC 1123, 2.1).
     return _ip_fault(host, 4) if host.rstrip(".").rpartition(".")[2].isdecimal() else ""
 
 
@@ -118,7 +119,7 @@ def target_fault(text: str) -> str:
 
 
 def listening_fault(text: str) -> str:
-    """Check an address to listen on; the system picks a free port for port 0."""
+    """Check an address to listen on; for port 0 the system picks a free port."""
     return _address_fault(text, 0)
 
 
@@ -138,7 +139,7 @@ def network_fault(text: str) -> str:
 
 
 def own_name_fault(name: str) -> str:
-    """Check the name by which this host calls itself in SMTP; empty is the host's full name."""
+    """Check the name of this host in SMTP; "" stands for the host's full name."""
     if not name:
         return ""
     if name.rpartition(".")[2].isdecimal():
@@ -147,7 +148,7 @@ def own_name_fault(name: str) -> str:
 
 
 def redis_url_fault(url: str) -> str:
-    """Check a URL of Redis: everything that redis-py would drop, or refuse when it connects."""
+    """Check a URL of Redis for everything that redis-py would ignore, or refuse later."""
     if any(letter.isspace() or not letter.isprintable() for letter in url):
         return "remove white space and control characters"
     try:
@@ -196,7 +197,7 @@ def _options_fault(parts: SplitResult) -> str:
 
 
 def domain_fault(text: str) -> str:
-    """Check a mail domain; one in another script may be written as a U-label."""
+    """Check a mail domain, which may have U-labels."""
     if not text:
         return "write a domain"
     if text.isascii():
@@ -211,7 +212,7 @@ def routed_fault(text: str) -> str:
 
 
 def plain_fault(text: str) -> str:
-    """Check a path or a name. Whether a file is there is found when it is read."""
+    """Check the form of a path or a name, not whether the file exists."""
     if text != text.strip() or not text.isprintable():
         return "remove control characters, and white space around it"
     return ""
@@ -221,7 +222,7 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is no secret, whatever is in the file: commands that ask a service for it use the value.
+# A path is not secret, even if the file is: commands that ask a service for it use the value.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

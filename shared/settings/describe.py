@@ -1,4 +1,4 @@
-"""Settings as rows for `config show` and for docs/settings.md; secrets are masked."""
+"""Describes settings as rows for `config show` and docs/settings.md; secrets are masked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def show(loaded: Loaded[Any]) -> list[Row]:
 
 
 def in_lines(rows: Sequence[Row]) -> list[str]:
-    """A line per row for people: `key = value  (origin)`, the values in one column."""
+    """Return a line per row for people: `key = value  (origin)`, the values in one column."""
     widest = max((len(row.key) for row in rows), default=0)
     return [
         f"{row.key:<{widest}} = {msgspec.json.encode(row.value).decode()}  ({row.origin})"

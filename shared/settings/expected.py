@@ -1,7 +1,7 @@
 """Describes the expected values of a setting's type, for faults and the generated reference.
 
-Also runs the checks that types name: `Meta(extra={"check": ...})`, at any depth. A check takes a
-value and returns what to write instead, or "" if the value is right (addresses.py). msgspec's own
+It also runs the checks that types name: `Meta(extra={"check": ...})`, at any depth. A check takes a
+value and returns the expected form, or "" if the value is valid (addresses.py). msgspec's own
 constraints have been applied before.
 """
 

@@ -1,7 +1,7 @@
 """The section `kafka`: the brokers, how they are reached, and the creation of topics.
 
 Owns: the settings, and which of them contradict each other. Does not own: whether a file can be
-read (shared/stream/security.py checks this when a process starts).
+read (shared/stream/client.py checks this when a process starts).
 """
 
 from __future__ import annotations

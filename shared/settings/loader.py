@@ -34,13 +34,13 @@ DEFAULT_ORIGIN: Final = "default"
 T = TypeVar("T", bound=Struct)
 
 
-@cache  # of the few classes of the settings; msgspec evaluates their annotations each time
+@cache  # bounded by the number of classes; msgspec evaluates their annotations at each call
 def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
     return structs.fields(kind)
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One fault in the settings; `sentence` is what to say if there is no value to compare."""
+    """One fault in the settings; `sentence` describes a fault without a value to compare."""
 
     path: str
     found: str
@@ -108,7 +108,7 @@ def load(
 
 
 class Given(Struct, frozen=True):
-    """A value as set, not checked: text from the environment, or a TOML value."""
+    """An unchecked value: text from the environment, or a TOML value."""
 
     value: Any
     origin: str

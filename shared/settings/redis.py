@@ -1,4 +1,4 @@
-"""The section `redis`: where Redis or Valkey is, and how to log in.
+"""The section `redis`: the address of Redis or Valkey, and the login.
 
 Owns: the settings, and which of them contradict each other. Does not own: whether a file can be
 read (shared/store/client.py checks this when a process starts).
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from shared.settings.addresses import PATH, plain_fault, redis_url_fault
 
-# What these files set, by the option of the URL that would set the same.
+# The settings of TLS files, and the option of the URL that would set the same file.
 _TLS_OPTIONS: Final = {
     "tls_ca_file": "ssl_ca_certs",
     "tls_certificate_file": "ssl_certfile",

@@ -1,12 +1,17 @@
-"""Reads files that settings name: passwords, and the PEM files of TLS.
+"""Reads the files that settings name: passwords, the PEM files of TLS, the keys of return paths.
 
-Owns: reading a secret from a file, and the faults of files when a process starts. A secret is read
-again whenever it is needed, so a rotated secret counts from the next connection on; nothing of it
-is logged or shown.
+Owns: reading these files, and their faults when a process starts. Does not own: the form of the
+keys of return paths (shared/mail/verp.py). Nothing of a secret is logged or shown.
+
+A password is read again whenever it is needed, so a rotated one counts from the next connection on.
+The keys of return paths are loaded again when their file changes: the new keys are in force for
+every message after the next refresh(), without a restart. While the file cannot be read, the last
+keys stay in force, and that is logged once per change.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +19,18 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.mail.verp import Keys, parse_keys
+from shared.runtime.reloaded_files import FileForm, ReloadedFile
 from shared.settings.loader import Fault, SettingsError
+from shared.settings.sections import ReturnPathSettings
+
+log = logging.getLogger(__name__)
 
 # Far more than any password or client secret; a larger file is the wrong one.
 MAX_SECRET_BYTES: Final = 16 * 1024
+# How often a service looks for changed keys of return paths.
+REFRESH_S: Final = 1.0
+_RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 65_536, parse_keys)
 
 
 class SecretFault(ValueError):
@@ -50,7 +63,7 @@ class SecretFile(Struct, frozen=True):
 
 
 class TlsFiles(Struct, frozen=True):
-    """The PEM files of one TLS client; "" where none is named."""
+    """The PEM files of one TLS client; "" for a file that is not named."""
 
     ca: str = ""
     certificate: str = ""
@@ -115,3 +128,26 @@ def _unreadable(path: str) -> str:
 
 def _fault(path: str, reason: str, expected: str) -> Fault:
     return Fault(path, reason, expected, "settings", f"{reason}; expected {expected}")
+
+
+class KeysFile:
+    """The file of the keys that sign and verify return paths."""
+
+    def __init__(self, path: str) -> None:
+        """Raises UsageError if the file holds no usable keys."""
+        self._file: ReloadedFile[Keys] = ReloadedFile(path, _RETURN_KEYS)
+
+    @property
+    def keys(self) -> Keys:
+        """The keys that are in force now."""
+        return self._file.value
+
+    def refresh(self) -> None:
+        """Load the file if it has changed; otherwise this costs one look at its times."""
+        if self._file.refresh():
+            log.info("keys of return paths reloaded", extra={"ids": str(self.keys.ids)})
+
+
+def load_return_keys(settings: ReturnPathSettings) -> KeysFile | None:
+    """Load the keys file that the settings name; None if they name none. Raises UsageError."""
+    return KeysFile(settings.keys_file) if settings.keys_file else None

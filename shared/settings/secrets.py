@@ -28,7 +28,7 @@ def is_secret(key: str, kind: Any = str) -> bool:
     """Whether the setting with this name and type holds a secret.
 
     The last word of its name decides (`hmac_key`), unless its type sets
-    `Meta(extra={"secret": False})`, or True. A switch holds none.
+    `Meta(extra={"secret": False})`, or True. A boolean setting is never secret.
     """
     info = shapes.type_info(kind)
     if isinstance(info, shapes.Metadata) and info.extra and "secret" in info.extra:
@@ -84,7 +84,7 @@ def _without_secrets(query: str) -> str:
     for part in query.split("&"):
         key, has_value, value = part.partition("=")
         if not has_value and is_hidden:
-            continue  # the rest of a secret value that contains an &
+            continue  # this is the rest of a secret value that contains an &
         is_hidden = is_secret(unquote_plus(key).lower()) and bool(value)
         shown.append(f"{key}={MASK}" if is_hidden else part)
     return "&".join(shown)

@@ -1,4 +1,8 @@
-"""apply_cells.lua: adds counts to the billing cells, at most once per record."""
+"""apply_cells.lua: adds counts to the billing cells, at most once per record.
+
+If the stored cells count another log, nothing is added. An operator may then decide that the cells
+continue with the present log: adopt_log.lua does that.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from msgspec import Struct
 from shared.store.script import Script
 
 NAME: Final = "apply_cells"
+ADOPT_NAME: Final = "adopt_log"
 
 
 class Run(Struct, frozen=True):
@@ -74,3 +79,18 @@ class ApplyCells:
 def _flat(increments: Iterable[tuple[str, str, int]]) -> Iterable[str | int]:
     for triple in increments:
         yield from triple
+
+
+class AdoptLog:
+    """The script adopt_log.lua on one client; `state` is its key, with a {hash tag}."""
+
+    def __init__(self, client: redis.Redis, state: str) -> None:
+        self._script = Script(client, ADOPT_NAME)
+        self._state = state
+
+    def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
+        """Let the cells continue with this log; return the id of the log that they counted before.
+
+        "" means that there are no cells. Raises StoreUnavailable.
+        """
+        return str(self._script.run([self._state], [log, month, *partitions]))

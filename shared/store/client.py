@@ -4,13 +4,13 @@ Owns the connection settings, and the options of TLS and login. Does not own the
 script has its own module, with its keys.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
-abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply
-cannot be taken for the reply to another command. A command is sent again after a broken
-connection, so every write must be idempotent or carry its source offset.
+abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
+be taken for the reply to another command. A command is sent again after a broken connection, so
+every write must be idempotent or carry its source offset.
 
-The files of TLS and login are read once when a client is created, so that a wrong one stops a
-process with one line. redis-py reads certificates and keys again for each new connection, and asks
-PasswordFromFile for the password: a rotation needs no restart. Connections that are open stay open.
+The files of TLS and login are read once when a client is created, so that an unusable file stops
+the process with one line. redis-py reads certificates and keys again for each new connection, and
+asks PasswordFromFile for the password: a rotation needs no restart. Open connections stay open.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.runtime.connect_words import words_of
 from shared.runtime.errors import Unavailable
+from shared.runtime.tcp import words_of
 from shared.settings.secret_files import (
     SecretFault,
     SecretFile,
@@ -54,7 +54,7 @@ _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 
 
 class PasswordFromFile(CredentialProvider):
-    """The user, and the password that the file holds now."""
+    """Provides the user name, and the password that the file holds at that time."""
 
     def __init__(self, user: str, file: SecretFile) -> None:
         self._user = user
@@ -69,12 +69,12 @@ class PasswordFromFile(CredentialProvider):
         return (self._user, password) if self._user else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Return the same; the file is small."""
+        """Return the same. Reading the small file does not block the loop noticeably."""
         return self.get_credentials()
 
 
 def login_options(redis: RedisSettings) -> dict[str, Any]:
-    """Return redis-py's options. Raises SettingsError if a file cannot be used."""
+    """Return redis-py's options of TLS and login. Raises SettingsError if a file is unusable."""
     files = TlsFiles(redis.tls_ca_file, redis.tls_certificate_file, redis.tls_key_file)
     require_tls("redis", files)
     require_secrets("redis", {"password_file": redis.password_file})

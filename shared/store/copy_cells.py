@@ -1,11 +1,11 @@
 """copy_cells.lua: copies months of billing cells, which are then read in pieces and removed.
 
-Copying takes the server about half a second per million cells, and the memory of these months once
-more, so this is only the way beside processes of an earlier version (read_pieces.py).
+Copying takes the server about half a second per million cells and doubles the memory of these
+months, so it is used only beside processes of an earlier version (read_pieces.py).
 
-On failure: StoreUnavailable, also if a copy was evicted or expired, or if the server restarted or a
-replica took over meanwhile, which has the cells in another order. Copies that are not removed
-expire after EXPIRES_S.
+On failure: StoreUnavailable. That includes a copy that was evicted or expired, and a server that
+restarted or was replaced by a replica meanwhile, because its cells have another order. Copies that
+are not removed expire after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CopyCells:
     """The script on one client; `state` is its key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
-        """`closing`: a client that waits for a short time only, to remove copies."""
+        """`closing`: a client with a short time-out, which removes copies."""
         self._client = client
         self._closing = closing or client
         self._script = Script(client, NAME)
@@ -40,7 +40,7 @@ class CopyCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, str, int]]]]:
-        """The state without cells, and the cells of these months. Raises StoreUnavailable."""
+        """Yield the state without cells, and the cells of these months. Raises StoreUnavailable."""
         name = secrets.token_hex(8)
         whole, state, copied, server = self._script.run([self._state], [name, EXPIRES_S, *months])
         copies = {month: f"{self._state}:copy:{name}:{month}" for month in sorted(copied)}
@@ -63,11 +63,11 @@ class CopyCells:
             if self._server() != server:
                 raise _lost("another server has the copy")
             if seen != expected or not expected:
-                # It was evicted, or it expired: what was read is not everything.
+                # The copy was evicted or expired, so cells are missing.
                 raise _lost(f"{seen} of {expected} cells of a copy were there")
 
     def _server(self) -> str:
-        """The run_id of the server; "" if the user may not read it."""
+        """Return the run_id of the server; "" if the user may not read it."""
         with store_errors():
             try:
                 return str(self._client.info("server").get("run_id", ""))

@@ -1,7 +1,7 @@
 """The bounce counters in Redis: one hash, which is lost as a whole or not at all.
 
-Owns: the key, and that counters and place move together. Does not own: what a counter counts, its
-bytes, and the order of the records (validate's responses).
+Owns: the key, and that counters and place change together. Does not own: the meaning of a counter,
+its bytes, and the order of the records (shared/responses/counting).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from msgspec import Struct
 from shared.store.client import store_errors
 from shared.store.script import Script
 
-# Beside the counters, whose fields have 16 bytes: what is known of incidents, and the digest of the
-# rules under which they were counted (shared/responses/counting).
+# Fields beside the counters, whose names have 16 bytes: the known incidents, and the digest of the
+# rules under which the counters were counted (shared/responses/counting).
 INCIDENTS_FIELD: Final = b"incidents"
 RULES_FIELD: Final = b"rules"
 
@@ -37,7 +37,7 @@ class CounterStore:
         self._apply = Script(client, "apply_counters")
 
     def read(self, fields: Sequence[bytes]) -> tuple[CounterPlace, list[bytes | None]]:
-        """Return the place and the counters of these fields, as they are together."""
+        """Return the place and the counters of these fields, read at one moment."""
         names: list[Any] = ["log", "place", *fields]
         with store_errors():
             found: list[Any] = self._client.hmget(self._key, names)

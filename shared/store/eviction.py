@@ -1,8 +1,8 @@
-"""Checks whether the server may evict keys, as it may with any `maxmemory-policy` but noeviction.
+"""Checks whether the server may evict keys: `maxmemory-policy` must be noeviction.
 
 If a submission key is evicted, a duplicate is sent twice without any error. So no service relies
-on keys while the policy is not noeviction, and keys that may have been evicted meanwhile are
-restored (services/validate/edge/key_restorer.py).
+on keys under any other policy, and keys that may have been evicted meanwhile are restored
+ (services/validate/edge/key_restorer.py).
 
 The policy is read with INFO, which managed servers allow even if they forbid CONFIG; with CONFIG
 GET if INFO does not have it.
@@ -39,7 +39,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """The reason why keys may be evicted; "" if they may not."""
+        """Why keys may be evicted; "" if they may not."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -48,7 +48,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def mark(self) -> str:
-        """A text that stays the same as long as no more keys were evicted."""
+        """A text that changes when further keys are evicted."""
         return f"{self.run}:{self.evicted}"
 
 
@@ -67,7 +67,7 @@ def policy_client(settings: RedisSettings) -> redis.Redis:
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Return why keys may be evicted; "" also if Redis is unavailable, which others report."""
+    """Return why keys may be evicted; "" also if Redis is unavailable: another check reports it."""
     try:
         return read_eviction(client).fault
     except StoreUnavailable:

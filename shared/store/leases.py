@@ -1,10 +1,10 @@
 """leases.lua: parts of limits that all workers share, in batches.
 
-Owns: the keys, and the bytes of calls and answers. Does not own: when a lease is asked for, what a
-worker does without the store (services/deliver/core/shaping/). One call serves all limits.
+Owns: the keys, and the bytes of calls and answers. Does not own: when a worker asks for a lease,
+and what it does without the store (services/deliver/core/shaping/). One call serves all limits.
 
-Guarantees: as in the script's header. A call has no effect on the caller's loop: it is awaited by
-a task of its own, within `timeout_s`; if it is abandoned, what it would have granted is unused.
+Guarantees: those of the script's header. A call takes at most `timeout_s` and does not block the
+loop; if it is abandoned, nobody uses the leases that it would have granted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.store.client import StoreUnavailable
 from shared.store.script import KeptScript
 
 NAME: Final = "leases"
-# How long nothing is granted after the store was lost, so that every worker knows of it.
+# Nothing is granted for this long after the store was lost, so that every worker notices.
 GRACE_MS: Final = 3_000
 # A worker calls at least each second; this long after its last call it counts as gone.
 ALIVE_MS: Final = 3_500
@@ -29,10 +29,10 @@ SLOTS: Final = 60
 
 
 class Request(Struct, frozen=True):
-    """What one worker wants of one limit: `wanted`, at least `needed`; it gives back `returned`.
+    """The request of one worker for one limit: `wanted`, at least `needed`; it returns `returned`.
 
-    `burst`: the largest lease of a rate. `slot`: where what is returned was taken from. All amounts
-    are messages or bytes.
+    `burst`: the largest lease of a rate. `slot`: the slot from which the returned amount was taken.
+    All amounts are messages or bytes.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Request(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
-    """The answer: what is granted, and in how many ms a further lease can be had."""
+    """The granted amount, and the milliseconds until a further lease is possible."""
 
     granted: int
     wait_ms: int
@@ -59,7 +59,7 @@ class Answer(Struct, frozen=True):
     """The answer to one call: leases in the order of the requests.
 
     `epoch` changes when the store was emptied. `grace_ms`: how long each worker must keep to its
-    own share. `workers`: how many are live.
+    own share. `workers`: the number of live workers.
     """
 
     epoch: str
@@ -69,7 +69,10 @@ class Answer(Struct, frozen=True):
 
 
 class Caller(Struct, frozen=True):
-    """Who asks: `new_epoch` names the state if there is none; `was_away`: without the store."""
+    """The worker that asks.
+
+    `new_epoch` becomes the epoch if there is no state. `was_away`: it worked without the store.
+    """
 
     worker: str
     new_epoch: str
@@ -110,7 +113,7 @@ class LeaseStore:
         return read_answer(found)
 
     async def restore(self, key: str, period_ms: int, used: Mapping[int, float]) -> None:
-        """Add what this worker used of a window to an emptied store, by slot."""
+        """Add the amounts that this worker used of a window, by slot, to an emptied store."""
         name = f"{self._tag}:{key}"
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -137,7 +140,7 @@ def _argument(request: Request) -> list[str | float]:
 
 
 def read_answer(found: str) -> Answer:
-    """The answer of the script."""
+    """Decode the answer of the script."""
     epoch, grace_ms, workers, *leases = msgspec.json.decode(found)
     return Answer(
         str(epoch),

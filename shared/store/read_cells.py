@@ -14,7 +14,7 @@ NAME: Final = "read_cells"
 # Reading all months blocks the server for about a second per million cells.
 ALL_MONTHS: Final = "*"
 
-# Months, names of cells, and their counts; the cells of a month one after another.
+# (month, name of the cell, count); all cells of a month follow one another.
 Counts = Iterator[tuple[str, str, int]]
 
 
@@ -51,7 +51,7 @@ class ReadCells:
 
 
 def snapshot_of(whole: int, state: Sequence[Any], cells: Sequence[Any]) -> Snapshot:
-    """The result of a script that returns the state and cells as flat lists."""
+    """Build a Snapshot from the result of a script, which has the state and cells as flat lists."""
     fields = dict(_pairs(state))
     return Snapshot(
         whole=bool(whole),

@@ -1,17 +1,25 @@
-"""read_pieces.lua: reads months of billing cells in pieces, as of one moment.
+"""read_pieces.lua: reads months of billing cells in pieces, as of one moment, and their changes.
 
 Reading a million cells at once blocks the server for more than a second, and so does copying them.
-Here each command takes milliseconds, so nobody waits who counts or asks at the same time.
+Here each command takes milliseconds, so processes that count or read at the same time do not wait.
+
+ReadChanges follows a month: the first reading returns all cells, each further one only the changes.
+Its reader stays registered between two readings, so apply_cells.lua keeps the former value of each
+cell that changes; the former value and the present one give the change. The cost of a reading
+depends on the number of changes, not on the size of the month.
 
 On failure: StoreUnavailable. A process of an earlier version keeps nothing for readers; if one
-counts meanwhile, the last piece of a month fails with CellsChanged, and the next COPIED readings of
-this process are of copies (copy_cells.py), which block the server for about half a second per
-million cells. So reading once more succeeds (as_copy_if_changed). If the server restarts or a
-replica takes over, the order of the cells is another one, and the next piece fails.
+counts meanwhile, the last piece of a month fails with CellsChanged, and the next readings of this
+process (COPIED, or COPIED_WHEN_FOLLOWING) read copies (copy_cells.py), which block the server for
+about half a second per million cells. So a second reading succeeds (as_copy_if_changed). If the
+server restarts or a replica takes over, the order of the cells is different, and the next piece
+fails. If the changes of a followed month are not known any more (cells were lost or restored, a
+process of an earlier version counts, EXPIRES_S have passed), that is CellsChanged too, and the next
+reading returns the whole month, as it does after every reading that failed.
 
-Every open reader makes counting dearer. One that is not closed (a lost answer, a process that died)
-ends EXPIRES_S after its last piece; a reader that is paused for longer fails. While MAX_READERS are
-open, others read copies.
+Every open reader makes counting more expensive: the former values take memory. A reader that is not
+closed (a lost answer, a process that died) ends EXPIRES_S after its last piece; a reader that
+pauses for longer fails. While MAX_READERS are open, others read copies.
 """
 
 from __future__ import annotations
@@ -22,6 +30,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import redis
+from msgspec import Struct
 
 from shared.store.client import StoreUnavailable
 from shared.store.copy_cells import CopyCells
@@ -31,9 +40,12 @@ from shared.store.script import Script
 NAME: Final = "read_pieces"
 # A reader that takes longer than this for one piece is stuck.
 EXPIRES_S: Final = 600
-# Processes that read at a time are fewer; those that died count until they expire.
+# More than the processes that read at the same time; dead readers count until they expire.
 MAX_READERS: Final = 16
+# The number of readings that read copies after CellsChanged. Few for a follower: it reads often,
+# and a copy costs much.
 COPIED: Final = 100
+COPIED_WHEN_FOLLOWING: Final = 10
 _PIECE: Final = 5_000
 _LOST: Final = "lost"
 _CHANGED: Final = "changed"
@@ -43,11 +55,11 @@ T = TypeVar("T")
 
 
 class CellsChanged(StoreUnavailable):
-    """These pieces are not of one moment; the next readings of this process are of copies."""
+    """The pieces are not of one moment; the next readings of this process read copies."""
 
 
 def as_copy_if_changed(read: Callable[[], T]) -> T:
-    """Read; once more at once, which is then of copies, if the pieces were not of one moment."""
+    """Call `read`; if the pieces were not of one moment, call it again, which then reads copies."""
     try:
         return read()
     except CellsChanged:
@@ -65,25 +77,27 @@ class ReadPieces:
         *,
         closing: redis.Redis | None = None,
     ) -> None:
-        """`copied`: how many readings are of copies after one that failed. `closing`: a client that
-        waits for a short time only, for what may fail."""
+        """`copied`: the number of readings that read copies after one that failed.
+
+        `closing`: a client with a short time-out, which closes readers.
+        """
         self._script = Script(client, NAME)
         self._closing = Script(closing or client, NAME)
         self._state = state
         self._copies = CopyCells(client, state, closing)
         self._copied_after = copied
-        self._copied = 0  # how many readings are still of copies
+        self._copied = 0  # the number of readings that still read copies
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The state without cells, and the cells of these months. Raises StoreUnavailable."""
+        """Yield the state without cells, and the cells of these months. Raises StoreUnavailable."""
         with ExitStack() as closing:
             yield self._begin(closing, months)
 
     def _begin(self, closing: ExitStack, months: tuple[str, ...]) -> tuple[Snapshot, Counts]:
         if self.is_possible():
             name = secrets.token_hex(8)
-            # Also after an answer that was lost.
+            # The reader may be registered even if the answer is lost.
             closing.callback(self.close, name)
             found = self.open(name, months)
             if found is not None:
@@ -92,7 +106,7 @@ class ReadPieces:
         return closing.enter_context(self._copies.reading(*months))
 
     def is_possible(self) -> bool:
-        """Whether to read in pieces; False beside a process of an earlier version."""
+        """Return whether to read in pieces now; False counts as one of the readings of copies."""
         if self._copied > 0:
             self._copied -= 1
             return False
@@ -103,7 +117,7 @@ class ReadPieces:
     ) -> tuple[Snapshot, dict[str, int]] | None:
         """Register a reader; return the moment, and the number of cells of these months.
 
-        None if there are too many readers. `ended`: a reading for which nothing more is kept.
+        None if there are too many readers. `ended`: the name of a reader that ends at this moment.
         """
         whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:
@@ -113,14 +127,16 @@ class ReadPieces:
         return snapshot_of(whole, state, []), numbers
 
     def close(self, *names: str) -> None:
-        """Forget readers. Raises nothing: they end by themselves if the server cannot be asked,
-        which is then asked for no other one."""
+        """Close readers. It raises nothing: if the server is unavailable, they expire.
+
+        After the first failure the server is not asked again.
+        """
         with suppress(StoreUnavailable):
             for name in names:
                 self._closing.run([self._state], ["close", name])
 
     def cells(self, name: str, numbers: dict[str, int]) -> Counts:
-        """The cells of these months, at the moment of a reader."""
+        """Yield the cells of these months, as of the moment of a reader."""
         for month, expected in sorted(numbers.items()):
             seen, cursor = 0, ""
             while cursor != "0":
@@ -139,9 +155,9 @@ class ReadPieces:
                 raise self._failed(month, f"{seen} of {expected} were read")
 
     def changes(self, name: str, month: str, ended: str) -> Counts:
-        """By how much each cell changed between the moments of two readers, if it did.
+        """Yield the change of each cell that changed between the moments of two readers.
 
-        Raises CellsChanged if that is not known.
+        Raises CellsChanged if the changes are not known.
         """
         seen, cursor = 0, ""
         while cursor != "0":
@@ -167,3 +183,59 @@ class ReadPieces:
 
     def _run(self, *arguments: str | int) -> Any:
         return self._script.run([self._state], arguments)
+
+
+class Moment(Struct, frozen=True):
+    """The state without cells, and the counts of the month.
+
+    `are_changes`: the counts are differences from those of the last reading.
+    """
+
+    snapshot: Snapshot
+    are_changes: bool
+    counts: Counts
+
+
+class ReadChanges:
+    """Follows one month at a time. `state` is the key, with a {hash tag}. For one thread."""
+
+    def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
+        """`closing`: a client with a short time-out, which closes readers."""
+        self._pieces = ReadPieces(client, state, COPIED_WHEN_FOLLOWING, closing=closing)
+        self._copies = CopyCells(client, state, closing)
+        self._month = self._reader = ""
+
+    @contextmanager
+    def reading(self, month: str) -> Iterator[Moment]:
+        """Yield the month at one moment. Raises StoreUnavailable.
+
+        If the block fails, the next reading returns the whole month.
+        """
+        last, after = self._reader, secrets.token_hex(8)
+        before = last if month == self._month else ""
+        self._reader, self._month = "", month
+        try:
+            if not self._pieces.is_possible():
+                found = None
+            else:
+                found = self._pieces.open(after, [month], before)
+            if found is None:
+                with self._copies.reading(month) as (snapshot, counts):
+                    yield Moment(snapshot, False, counts)
+                return
+            snapshot, numbers = found
+            if before and numbers:
+                yield Moment(snapshot, True, self._pieces.changes(after, month, before))
+            else:
+                yield Moment(snapshot, False, self._pieces.cells(after, numbers))
+            self._reader = after if numbers else ""
+        finally:
+            self._close_all_but(self._reader, last, after)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._close_all_but("", self._reader)
+        self._reader = ""
+
+    def _close_all_but(self, kept: str, *readers: str) -> None:
+        self._pieces.close(*(each for each in readers if each and each != kept))

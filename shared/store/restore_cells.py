@@ -1,10 +1,10 @@
-"""restore_cells.lua: puts the billing cells of a checkpoint in place of lost ones.
+"""restore_cells.lua: replaces lost billing cells with those of a checkpoint.
 
-The cells are first collected in hashes of their own, so that the server is never held up for long;
-these expire if the process dies.
+The cells are first collected in separate hashes, so that no command blocks the server for long;
+these hashes expire if the process dies.
 
-A cell that comes twice is refused with RepeatedCell: where one is named twice, others may be
-missing. If the server loses what was collected, StoreUnavailable says so.
+Cells that name one twice are refused with RepeatedCell, because others may be missing. If the
+server loses collected cells, StoreUnavailable says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GONE: Final = "Redis: a month of the checkpoint is gone"
 
 
 class RepeatedCell(Exception):
-    """The cells name one twice, so they are not those of one moment; nothing was restored."""
+    """A cell is named twice, so the cells are not of one moment; nothing was restored."""
 
     def __init__(self, month: str) -> None:
         super().__init__(f"a cell of {month} is named twice")
@@ -42,10 +42,10 @@ class RestoreCells:
         self._state = state
 
     def run(self, found: Snapshot, counts: Counts) -> bool:
-        """Restore a snapshot of all months; False if there are counts. Raises StoreUnavailable,
-        RepeatedCell.
+        """Restore a snapshot of all months; return False if counts are already stored.
 
-        `found`: the snapshot without cells; its versions name the months.
+        `found`: the snapshot without cells; its versions name the months. Raises StoreUnavailable,
+        RepeatedCell.
         """
         token = secrets.token_hex(8)
         collected = {

@@ -42,7 +42,7 @@ class Script:
 
 
 class AsyncScript:
-    """The same on a client of one asyncio loop."""
+    """One script on a client of one asyncio loop."""
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
         self._client = client
@@ -59,15 +59,15 @@ class AsyncScript:
 
 
 class KeptScript:
-    """The same over a connection of the client that is kept between the calls.
+    """One script over a connection of the client that is kept between the calls.
 
-    redis-py takes a connection out of its pool and puts it back for each command, and counts and
-    measures that: more work than the command itself. For a caller with many calls per second, one
-    at a time; a second one meanwhile takes another connection.
+    For each command redis-py takes a connection out of its pool, puts it back, and counts and
+    measures that: more work than the command itself. This class is for a caller with many calls per
+    second, one at a time; a second call at the same time uses another connection.
 
-    Guarantees: a command is sent once. A connection on which one was abandoned is closed and opened
-    again for the next (redis-py closes it itself); so is one that the server has closed meanwhile.
-    The caller limits the time.
+    Guarantees: a command is sent once. If a command was abandoned on a connection (redis-py then
+    closes it) or the server has closed it, the connection is opened again for the next command. The
+    caller limits the time.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
@@ -101,7 +101,7 @@ async def _call(connection: Any, *parts: str | int | bytes) -> Any:
 
 
 def pack(parts: Sequence[str | int | bytes]) -> bytes:
-    """A command in the protocol of Redis: an array of bulk strings."""
+    """Encode a command in the protocol of Redis: an array of bulk strings."""
     packed = [b"*%d\r\n" % len(parts)]
     for part in parts:
         text = part if isinstance(part, bytes) else str(part).encode()

@@ -43,7 +43,7 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """The time for which a key is kept, and the keys per day for which the layout is designed."""
+    """How long a key is kept, and the keys per day for which the layout is designed."""
 
     seconds: int
     keys_per_day: int
@@ -84,7 +84,7 @@ class Submissions:
         self._common = (_short(log), window.seconds, window.buckets)
 
     def is_of(self, log: str) -> bool:
-        """Whether this is the id with which it was created."""
+        """Whether this is the id of the topic from which the keys can be restored."""
         return self._common[0] == _short(log)
 
     def claim(
@@ -139,12 +139,12 @@ class Submissions:
         return found.evicted > 0
 
     def require_writable(self) -> None:
-        """Ask whether the server takes writes, and change nothing.
+        """Check that the server takes writes; it changes nothing.
 
         Raises StoreUnavailable if it is full, a replica, or cannot store what is written.
         """
         with store_errors():
-            # Refused like any other write, but no octets are added to what is there or is not.
+            # A server that takes no writes refuses it; otherwise it writes no octets.
             self._client.setrange(self._keys[1], 0, "")
 
     def _run(self, verb: str, *arguments: str | int | bytes) -> Any:

@@ -1,8 +1,8 @@
 """The view of suppressed recipients in Redis: mail.suppressions up to a watermark, in one hash.
 
 Owns: the view. Does not own: following the topic, and how recent a view must be (validate). The
-view is one key, so FLUSHALL, an eviction or a failover never leaves a part of it without the
-watermark: it is missing, older, or right. About 70 bytes per recipient.
+view is one key, so FLUSHALL, an eviction or a failover never separates it from its watermark: the
+view is missing, older, or right. It takes about 70 bytes per recipient.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ViewState(Struct, frozen=True):
 
 
 def encode_entry(entry: Suppression) -> bytes:
-    """Return what apply() takes for this record."""
+    """Encode a record for apply()."""
     change = b"+" if entry.active else b"-"
     field = field_of(entry.client, entry.recipient, entry.form)
     return field + bytes((_NONE + bit_of(entry.reason),)) + change
@@ -71,7 +71,7 @@ class SuppressionStore:
         return ViewApplied() if code == 1 else ViewStale(int(found))
 
     def find(self, log: str, least: int, fields: bytes) -> bytes | None:
-        """Return the bits of each field, as one byte each; None if the view is not that far.
+        """Return the bits of each field, one byte each; None if the view has not reached `least`.
 
         `fields` are FIELD_BYTES each, one after the other.
         """

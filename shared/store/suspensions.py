@@ -1,7 +1,7 @@
-"""suspensions.lua: what is suspended or slowed down, shared by all workers; derived state.
+"""suspensions.lua: the suspensions and slow-downs that all workers share; derived state.
 
-Owns: the key and the calls. Does not own: what a state means (services/deliver/core/shaping/) and
-whether it is over: the reader drops it.
+Owns: the key and the calls. Does not own: the meaning of a state and whether it has ended
+(services/deliver/core/shaping/): readers drop ended states.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SuspensionStore:
         self._timeout_s = timeout_s
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write a state, and return those of all workers. Raises StoreUnavailable."""
+        """Write a state, if any; return the states of all workers. Raises StoreUnavailable."""
         written = state or SharedState("", b"", 0.0)
         arguments: list[str | int | bytes] = [
             written.key,

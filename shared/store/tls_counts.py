@@ -1,6 +1,6 @@
 """Counters for TLS reports, one hash per day; derived state that cannot be restored.
 
-Owns: the keys and the form of fields. Does not own: what is counted (services/deliver). A day is
+Owns: the keys and the form of fields. Does not own: counting (services/deliver). A day is
 kept for KEPT_S, enough to send its report several times.
 """
 
@@ -20,7 +20,7 @@ KEPT_S: Final = 35 * 86_400
 
 
 class TlsCount(Struct, frozen=True):
-    """What is counted: the policy domain, the policy type and the result type of RFC 8460."""
+    """A counter's key: the policy domain, the policy type and the result type of RFC 8460."""
 
     domain: str
     policy: str
@@ -39,7 +39,7 @@ async def add_counts(client: redis.asyncio.Redis, day: str, counts: Mapping[TlsC
 
 
 def read_counts(client: redis.Redis, day: str) -> dict[TlsCount, int]:
-    """The counters of a day. Raises StoreUnavailable."""
+    """Return the counters of a day. Raises StoreUnavailable."""
     with store_errors():
         rows = client.hgetall(PREFIX + day)
     found: dict[TlsCount, int] = {}

@@ -1,11 +1,11 @@
-"""Streams of traced dialog lines, one per trace; they are lost with Redis, and nothing else is.
+"""Streams of traced dialog lines, one per trace. They exist only in Redis; nothing depends on them.
 
-Owns: the keys and the bounds. Does not own: the form of a line (shared/topics/traces.py), what it
-says (services/deliver/core/tracing). A stream keeps about the last MAX_KEPT lines, and Redis
-deletes it KEPT_S after the last one was written.
+Owns: the keys and the bounds. Does not own: the form of a line (shared/topics/traces.py), its text
+(services/deliver/core/tracing). A stream keeps about the last MAX_KEPT lines, and Redis deletes it
+KEPT_S after the last one was written.
 
-Each process numbers its lines of a trace (`number`), those that it had to drop too: a reader sees
-by a gap how many are missing, whether they were dropped before they were written or trimmed here.
+Each process numbers its lines of a trace (`number`), including those that it had to drop: a gap
+shows a reader how many lines are missing, whether they were dropped before writing or trimmed here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _decoder: Final = msgspec.json.Decoder(TraceLine)
 async def append_lines(
     client: redis.asyncio.Redis, trace_id: str, lines: Sequence[TraceLine]
 ) -> None:
-    """Append to the stream of a trace. Raises StoreUnavailable; the lines may be written then."""
+    """Append to the stream of a trace. Raises StoreUnavailable; the lines may then be written."""
     key = PREFIX + trace_id
     with store_errors():
         pipeline = client.pipeline(transaction=True)
@@ -54,7 +54,7 @@ class TraceReader:
         self._client = client
         self._key = PREFIX + trace_id
         self._last = "0-0"
-        # Entries that are no line of a dialog: something else writes there.
+        # The number of entries that are not lines of a dialog: another program writes there.
         self.unreadable = 0
 
     def read(self, wait_s: float) -> list[TraceLine]:

@@ -39,8 +39,8 @@ def ensure_topics(
 ) -> list[str]:
     """Create missing topics and wait until they have leaders; align the existing ones.
 
-    `options`: the client options of the process, if it has any. Returns the names of the created
-    topics. Several processes may call this at the same time. Raises TopicError, or
+    `options`: the client options of the process; None: built from the settings. Returns the names
+    of the created topics. Several processes may call this at the same time. Raises TopicError, or
     kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
@@ -90,9 +90,9 @@ def ensure_topics_until(
 
 
 def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
-    """Create all topics that can be created. Raises TopicError, naming one of the others.
+    """Create all topics that can be created. Raises TopicError, which names one of the others.
 
-    All topics are in one request: the controller needs as long for one topic as for all of them.
+    One request has all topics, because the controller takes as long for one topic as for all.
     """
     wanted = Wanted.of(kafka)
     topics = [
@@ -107,7 +107,7 @@ def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSet
     try:
         answer = admin.create_topics(topics, raise_errors=False)
     except (KafkaError, RuntimeError) as error:
-        # RuntimeError: two brokers in turn said that they are not the controller.
+        # RuntimeError: two brokers in turn answered that they are not the controller.
         raise TopicError(f"topics could not be created: {error}") from error
     for topic in answer["topics"]:
         fault = for_code(topic["error_code"])

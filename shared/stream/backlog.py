@@ -1,9 +1,9 @@
-"""Reads what a consumer group has still to do, without joining it and without committing.
+"""Reads the records that a consumer group has not processed, without joining or committing.
 
 Owns: one connection for questions about the group, one for reading. Records are read from the
-committed offset on; the messages that the commit's metadata names as settled are left out. What
-moves while it is read may be seen twice or not at all: it is a look at a running system. All calls
-may raise kafka.errors.KafkaError.
+committed offset on; messages that the commit's metadata names as settled are left out. The system
+is running: a message that moves meanwhile may be seen twice or not at all. All calls may raise
+kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import FETCH_MIN_BYTES, ClientOptions, make_consumer
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The offsets of a partition that are not done, and the settled messages among them."""
+    """The unprocessed offsets of a partition, and the settled messages among them."""
 
     begin: int
     end: int
@@ -35,11 +35,11 @@ class Unread(Struct, frozen=True):
 
     @property
     def records(self) -> int:
-        """How many offsets these are; some may be markers of transactions."""
+        """The number of offsets; some may be markers of transactions."""
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:
-        """Whether this message of a record is done."""
+        """Whether this message of a record is settled."""
         if offset in self.settled.whole:
             return True
         _, bits = self.settled.partial.get(offset, (0, 0))
@@ -94,7 +94,7 @@ class Backlog:
         return unread
 
     def records(self, deadline: Deadline) -> Iterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the records by partition; `is_complete` is False if the time was over before."""
+        """Yield the records by partition; `is_complete` is False if the time ended before."""
         todo = {each: unread for each, unread in self.partitions.items() if unread.records}
         self._reader.assign(list(todo))
         for each, unread in todo.items():

@@ -1,13 +1,20 @@
-"""Configures all Kafka clients: the settings on which exactly-once processing and speed depend.
+"""Configures all Kafka clients: their speed, exactly-once processing, TLS and SASL.
 
 The values are measured: batches of 1 MB, metrics off, a small retry back-off (a transaction of 50
 events takes 140 ms with the default of 100 ms, 35 ms with 20 ms), fetches of 1 MB or 100 ms.
 Idempotence, isolation and auto-commit are set explicitly because kafka-python otherwise falls back
 silently.
+
+Owns: reading the files of TLS and SASL once when a process starts, so that an unusable file stops
+it with one line; and the warnings about settings that are allowed but weak. Does not own: which
+settings contradict each other (shared/settings/kafka.py). Certificates, keys and passwords are read
+again for each new connection, and tokens are fetched again: a rotation needs no restart. Open
+connections stay open with the credentials that they began with.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -15,6 +22,8 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import TopicPartition
 from msgspec import Struct, structs
 
+from shared.settings.kafka import OAUTH, SASL, TLS
+from shared.settings.secret_files import SecretFile, TlsFiles, require_secrets, require_tls
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.kafka_python.closing import ClosingClient, make_client
 from shared.stream.kafka_python.fetching import bound_fetches
@@ -22,8 +31,11 @@ from shared.stream.kafka_python.lost_connections import soften_lost_connections
 from shared.stream.kafka_python.producing import keep_requests
 from shared.stream.kafka_python.quick_transport import try_before_waiting
 from shared.stream.kafka_python.quiet_selector import QuietSelector
+from shared.stream.kafka_python.sasl import read_passwords_from_files
 from shared.stream.kafka_python.sparing_trips import spare_look_ups
-from shared.stream.security import client_config
+from shared.stream.oauth import Endpoint, TokenProvider
+
+log = logging.getLogger(__name__)
 
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.
@@ -46,16 +58,19 @@ TRANSACTION_TIMEOUT_MS: Final = 900_000
 METADATA_AGE_MS: Final = 2_000
 BOOTSTRAP_MS: Final = 5_000
 
+Config = dict[str, Any]
+_PASSWORD_KEYS: Final = ("sasl_password_file", "oauth_client_secret_file")
+
 
 class ClientOptions(Struct, frozen=True):
     """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
     `static` makes the consumer a static member (KIP-345): a successor with the same instance
     name takes over at once, whereas a dynamic member waits for the session time-out. `security` is
-    kafka-python's configuration of TLS and SASL (security.py). `in_sync` is the setting
+    kafka-python's configuration of TLS and SASL. `in_sync` is the setting
     `kafka.min_insync_replicas`. A member learns of a change of its group by its next heartbeat,
-    so tests that change groups take shorter ones. `partition_fetch_bytes`: how much a consumer
-    fetches of one partition at a time, and keeps in memory while it is not to read that partition.
+    so tests that change groups use a shorter interval. `partition_fetch_bytes`: how much a consumer
+    fetches of one partition at a time, and keeps in memory while the partition is paused.
     """
 
     bootstrap: str
@@ -76,7 +91,7 @@ def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
 def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
     """Build the options of a client that is no static member. Raises SettingsError.
 
-    Keep them: each call reads the files again, and fetches an access token of its own.
+    Keep the result: each call reads the files again, and its clients fetch their own access token.
     """
     return ClientOptions(
         bootstrap=kafka.bootstrap,
@@ -172,3 +187,73 @@ def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> in
     """Return the offset of the next record; -1 if it is not known yet. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
+
+
+def client_config(kafka: KafkaSettings) -> Config:
+    """Return kafka-python's configuration of TLS and SASL for these settings.
+
+    Raises SettingsError if a file cannot be used.
+    """
+    protocol = kafka.security_protocol
+    config: Config = {}
+    if protocol != "PLAINTEXT":
+        config["security_protocol"] = protocol
+    if protocol in TLS:
+        config |= _tls(kafka)
+    if protocol in SASL:
+        config |= _sasl(kafka)
+    return config
+
+
+def warnings_of(kafka: KafkaSettings) -> list[str]:
+    """Return a warning for each setting that is allowed but weak."""
+    said = []
+    if kafka.security_protocol == "SASL_PLAINTEXT":
+        sent = "passwords" if kafka.sasl_mechanism == "PLAIN" else "credentials and mail"
+        said.append(
+            f"kafka.security_protocol is SASL_PLAINTEXT: {sent} cross the network unencrypted;"
+            " SASL_SSL encrypts them"
+        )
+    if kafka.security_protocol in TLS and not kafka.tls_check_host_name:
+        said.append(
+            "kafka.tls_check_host_name is false: anyone with a certificate of the same CA can"
+            " impersonate a broker"
+        )
+    return said
+
+
+def log_warnings(kafka: KafkaSettings) -> None:
+    """Log the warnings about weak settings; a service calls it when it starts."""
+    for text in warnings_of(kafka):
+        log.warning(text)
+
+
+def _tls(kafka: KafkaSettings) -> Config:
+    files = TlsFiles(kafka.tls_ca_file, kafka.tls_certificate_file, kafka.tls_key_file)
+    require_tls("kafka", files)
+    return {
+        "ssl_check_hostname": kafka.tls_check_host_name,
+        "ssl_cafile": files.ca or None,
+        "ssl_certfile": files.certificate or None,
+        "ssl_keyfile": files.key or None,
+    }
+
+
+def _sasl(kafka: KafkaSettings) -> Config:
+    require_secrets("kafka", {key: getattr(kafka, key) for key in _PASSWORD_KEYS})
+    config: Config = {"sasl_mechanism": kafka.sasl_mechanism}
+    if kafka.sasl_mechanism == OAUTH:
+        endpoint = Endpoint(
+            kafka.oauth_token_url,
+            kafka.oauth_client_id,
+            SecretFile(kafka.oauth_client_secret_file),
+            kafka.oauth_scope,
+            kafka.tls_ca_file,
+        )
+        return {**config, "sasl_oauth_token_provider": TokenProvider(endpoint)}
+    read_passwords_from_files()
+    return {
+        **config,
+        "sasl_plain_username": kafka.sasl_username,
+        "sasl_plain_password": SecretFile(kafka.sasl_password_file),
+    }

@@ -8,9 +8,9 @@ If the producer knows no partitions of a topic, the topic is created first. If t
 copies are left out for LEFT_OUT_S and an error is logged; the records on mail.events are written
 all the same. If a transaction is lost because its topic was deleted meanwhile, it is repeated with
 a new producer, which knows no topics yet: the topic is then created again, and no copy is missing.
-After three lost transactions in a row copies are left out, whatever the reason, unless it has
-nothing to do with topics: a process that was paused loses its membership or its place as a
-producer, and what it loses then is written again by another one.
+After three lost transactions in a row copies are left out, unless the reason has nothing to do with
+topics: a paused process loses its membership or is fenced as a producer, and another process then
+writes the lost records again.
 
 Owns: which topics are left out, and until when. Each producer has its own instance; not
 thread-safe.
@@ -50,7 +50,7 @@ LEFT_OUT_S: Final = 60.0
 METADATA_MS: Final = 2_000
 # A broker restart loses up to this many transactions; more may be caused by the topic (its ACL).
 MAX_LOST: Final = 3
-# These say that the process has lost its membership or its place as a producer.
+# These errors mean that the process has lost its membership, or was fenced as a producer.
 _NOT_OF_TOPICS: Final = (
     CommitFailedError,
     UnknownMemberIdError,

@@ -6,11 +6,11 @@ Does not commit: offsets go into the producer's transaction (transactions.py).
 Guarantees:
 
 - poll() returns a record a second time only after seek() or rewind(), or after the partition was
-  revoked and assigned again. The client library does not guarantee that: see _unseen().
+  revoked and assigned again. The client library does not guarantee this: see _unseen().
 - poll() returns nothing while it is uncertain that this process is still a member of the group, as
   after a pause of the process. It raises MembershipLost when the process is no longer a member,
-  however kafka-python reports it (kafka_python/membership.py), and TopicRecreated when a topic is
-  another one than before (recreated_topics.py). A consumer that raised either must be closed.
+  however kafka-python reports it (kafka_python/membership.py), and TopicRecreated when a topic was
+  recreated (recreated_topics.py). A consumer that raised either must be closed.
 - A revoked partition is assigned to no other member until release() is called, so that messages in
   flight can be finished (kafka_python/claims.py). take_revoked() lists these partitions.
 
@@ -86,7 +86,7 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(options, group, **own)
         fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # By partition: its count of losses, and the offset before which no record is returned.
+        # By partition: its number of losses, and the offset below which no record is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
         # When a partition was first seen without its committed offset.
@@ -118,7 +118,7 @@ class StreamConsumer:
         self._require_membership()
         require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some may belong to another member by now; the next heartbeat will show it.
+            # Some partitions may belong to another member by now; the next heartbeat shows that.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
@@ -134,8 +134,8 @@ class StreamConsumer:
     def _note_positions(self, losses: dict[TopicPartition, int]) -> None:
         """Note where newly assigned partitions begin, for _unseen().
 
-        A partition can jump back before any record of it was returned: if there were only the
-        markers of transactions, the position moves past them.
+        A partition can jump back even before a record of it was returned, because the position also
+        moves past the markers of transactions.
         """
         for partition, position in known_positions(self._consumer).items():
             count = losses.get(partition, 0)
@@ -175,10 +175,10 @@ class StreamConsumer:
         """Join once more after a static member's first join.
 
         The broker gives a restarted static member its old assignment without a rebalance, even if
-        topics were created meanwhile, or if it was to get nothing or less because it handed
-        partitions over; and it does not report that the member leads the group. A leader that does
-        not know its role never assigns anything again. A further join with other metadata causes a
-        rebalance, in which the member gets its share and learns its role.
+        topics were created meanwhile, or if the member should get fewer partitions because it
+        handed some over. It also does not report that the member leads the group, and a leader that
+        does not know its role never assigns anything again. A further join with other metadata
+        causes a rebalance, in which the member gets its share and learns its role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False
@@ -193,7 +193,7 @@ class StreamConsumer:
             while (left := until - monotonic()) > 0:
                 found = poll(self._consumer, int(min(left, 0.5) * 1000), assignor=self._assignor)
                 for partition, records in found.items():
-                    # Assigned during this poll, so not paused; its records are read again later.
+                    # It was assigned during this poll and is not paused: its records come again.
                     self._consumer.seek(partition, records[0].offset)
                     self._consumer.pause(partition)
                     assigned.add(partition)
@@ -244,11 +244,11 @@ class StreamConsumer:
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Return True if all records of this assigned partition have been read."""
+        """Whether all records of this assigned partition have been read."""
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let other members have these revoked partitions; the next poll joins again for it."""
+        """Release these revoked partitions to other members; the next poll joins again."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)

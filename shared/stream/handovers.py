@@ -1,10 +1,11 @@
 """The handover of partitions to other members, when one joins or this one stops.
 
-Messages that have not begun are dropped; those that have begun are finished and committed while
-polling and heartbeats continue. Those that still run after `handover_grace_s` are moved to a shelf,
-a partition of the handover topic that this member has (move.py), so that another member can read
-their partition. Without a shelf the partition stays with this member until they are finished, at
-most `handover_timeout_s`. The shelf stays with it for as long as they take: nobody waits for it.
+Messages that have not begun are dropped; messages that have begun are finished and committed while
+polling and heartbeats continue. Messages that are still in flight after `handover_grace_s` are
+moved to a shelf (holdings.py), a partition of the handover topic that this member has, so that
+another member can read their old partition. Without a shelf the partition stays with this member
+until its messages are finished, at most `handover_timeout_s`. The shelf stays with this member for
+as long as its messages take, because nobody waits for it.
 
 Owns: the partitions being handed over, and the shelf. Does not own: reading (worker_session.py),
 how a move commits (outcome_writer.py).
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class _Handover(Struct):
-    """A partition that is drained since `since` (monotonic seconds)."""
+    """A partition that has been drained since `since` (monotonic seconds)."""
 
     assigned: AssignedPartition
     since: float
@@ -51,25 +52,25 @@ class Handovers:
         self._holdings = holdings
         self._limits = limits
         self._draining: dict[TopicPartition, _Handover] = {}
-        # Partitions that came back while they were drained; read again from the committed offset.
+        # Partitions that came back while being drained; they are read from the committed offset.
         self._returned: set[TopicPartition] = set()
-        # The last one used. It is kept until nothing has to be moved any more.
+        # The shelf that was used last. It is kept until nothing has to be moved any more.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
-        # Since when a ledger that is read is crowded, and where reading continued then.
+        # By crowded partition: since when it is crowded, and the next offset to read at that time.
         self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
     def unreadable(self) -> Set[TopicPartition]:
-        """The partitions that must not be read, even if they are assigned."""
+        """Return the partitions that must not be read, even if they are assigned."""
         unreadable = self._draining.keys() | self._returned
         if self._shelf is not None and self._outcomes.is_moving:
-            # The copies may be there although the result of their transaction is not known yet.
+            # The copies may be on the shelf although the result of their transaction is unknown.
             unreadable.add(self._shelf.partition)
         return unreadable
 
     def unread_shelves(self) -> Set[TopicPartition]:
-        """The partitions that become shelves as soon as everything on them is read."""
+        """Return the partitions that become shelves as soon as all their records are read."""
         return {
             partition
             for partition in self._consumer.assignment()
@@ -82,7 +83,7 @@ class Handovers:
         return self._stopping_since is not None
 
     def stop(self) -> None:
-        """Begin to drain everything: this process stops."""
+        """Begin to drain all partitions, because this process stops."""
         self._stopping_since = monotonic()
         for assigned in self._holdings.reading.values():
             self._close(assigned)
@@ -102,25 +103,25 @@ class Handovers:
         return revoked
 
     def hasten(self) -> None:
-        """Move what takes long. Raises TransactionLost."""
+        """Move the messages that take long. Raises TransactionLost."""
         self._leave_if_slow()
         self._move_if_slow()
         self._move_if_crowded()
 
     def finish(self) -> None:
-        """Release the partitions that are drained or whose time is over. Raises TransactionLost."""
+        """Release partitions that are drained or whose time is over. Raises TransactionLost."""
         if self._returned:
             self._reread_returned()
         if not self._draining or self._outcomes.is_moving:
             return
         in_use = {job.assigned for job in self._holdings.in_flight}
-        # The shelves come last, because messages of the others may still be moved there.
+        # Shelves come last, because messages of other partitions may still be moved there.
         for partition in sorted(self._draining, key=self._is_shelf):
             if self._is_shelf(partition) and not all(map(self._is_shelf, self._draining)):
                 return
             handover = self._draining[partition]
             if handover.assigned in in_use or handover.assigned.is_stale:
-                # Nobody waits for a shelf.
+                # A shelf has no time limit: nobody waits for it.
                 is_over = monotonic() >= handover.since + self._limits.handover_timeout_s
                 if self._is_shelf(partition) or not is_over:
                     continue
@@ -128,7 +129,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop the drained partitions: another member works on them."""
+        """Drop the partitions being drained, which other members work on from now on."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -153,7 +154,7 @@ class Handovers:
         self._returned.clear()
 
     def _leave_if_slow(self) -> None:
-        """Let other members have the partitions of a stopping process that takes a while."""
+        """Give up the partitions of this process if its stop takes longer than the grace time."""
         since = self._stopping_since
         if since is None or self._has_left or not self._is_slow(since):
             return
@@ -167,11 +168,11 @@ class Handovers:
         self._has_left = True
 
     def _move_if_slow(self) -> None:
-        """Move what is still in flight on drained partitions, so that others can read them."""
+        """Move messages in flight out of drained partitions, so that others can read these."""
         slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
         if slow:
             jobs = self._holdings.in_flight
-            # The outcome of an unreadable record is there already.
+            # An unreadable record already has its outcome.
             self._move(j for j in jobs if j.assigned in slow and j.message is not UNREADABLE)
 
     def _move(self, slow: Iterable[Job]) -> None:
@@ -182,16 +183,16 @@ class Handovers:
         if not jobs:
             return
         self._shelf = shelf = self._find_shelf()
-        # A shelf that is drained too moves to another one: others may have left messages on it.
+        # If a shelf is drained, too, its messages can move only to another shelf.
         jobs = [job for job in jobs if job.assigned is not shelf]
         if jobs and shelf is not None and (room := shelf.ledger.room()):
             self._outcomes.move(jobs[:room], shelf)
 
     def _move_if_crowded(self) -> None:
-        """Move what has been in flight for long out of partitions that would soon be full.
+        """Move messages that have long been in flight out of partitions that would soon be full.
 
-        A ledger can hold a limited number of packs of which a part is settled: messages that take
-        minutes, one in each pack, would stop the partition.
+        A ledger holds a limited number of partly settled packs: one message per pack that takes
+        minutes would stop the partition.
         """
         now = monotonic()
         slow: set[Job] = set()
@@ -207,15 +208,15 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """The jobs of a partition that have begun: only these can leave it, see close()."""
+        """Yield the begun jobs of a partition: only these are moved; close() drops the others."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job
 
     def _find_shelf(self) -> AssignedPartition | None:
-        """A partition of the handover topic on which everything is read; None if there is none.
+        """Return a partition of the handover topic whose records are all read; None without one.
 
-        Rather one that stays with this member than one that it used before.
+        A partition that stays with this member is preferred to the shelf used last.
         """
         # After leave(), this member owns only the partitions that it claims.
         own = set() if self._has_left else self._consumer.assignment()

@@ -1,37 +1,55 @@
-"""The partitions that a member reads, and its jobs in flight."""
+"""The partitions that a member reads, its jobs in flight, and their move out of a partition.
+
+A partition that is handed over is read by nobody until its slowest message is finished, and a
+server may take minutes to answer. So messages that are still in flight after a short while are
+copied to a partition for which nobody waits: the shelf of this member, a partition of mail.handover
+to which only its owner writes. The copies and the offsets of the old partitions are one
+transaction. The attempts go on; their outcomes are committed with the offsets of the shelf. If the
+process dies, the next owner of the shelf sends these messages again, as it would from their old
+partitions. Only messages that have begun are moved, so the copies say that they were offered to a
+server.
+
+Owns: the ledgers, and which jobs are in flight. Does not own: when a partition is handed over and
+which jobs move (handovers.py), the transactions (outcome_writer.py).
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from msgspec.structs import replace
 
 from shared.runtime.clock import monotonic
+from shared.stream import outputs
 from shared.stream.jobs import AssignedPartition, Job, WorkerStatus
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
+from shared.stream.transactions import Output
+from shared.topics.records import Message
 
 log = logging.getLogger(__name__)
 
 
 class GroupMember(Protocol):
-    """A member of a consumer group, as in consumer.py."""
+    """The methods of a StreamConsumer (consumer.py) that are used here."""
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """The present generation; None before the first join. Raises MembershipLost."""
+        """Return the present generation; None before the first join. Raises MembershipLost."""
         ...
 
     def has_lease(self) -> bool:
-        """Whether it is certainly a member now."""
+        """Whether this process is certainly a member now."""
         ...
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The committed offset of a partition. Raises KafkaError."""
+        """Return the committed offset of a partition. Raises KafkaError."""
         ...
 
     def assignment(self) -> set[TopicPartition]:
-        """The assigned partitions."""
+        """Return the assigned partitions."""
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -40,22 +58,22 @@ class GroupMember(Protocol):
 
 
 class Holdings:
-    """Owns the ledgers of the partitions being read, and which jobs are in flight."""
+    """The ledgers of the partitions being read, and the jobs in flight."""
 
     def __init__(
         self, member: GroupMember, status: WorkerStatus, may_begin: Callable[[], bool]
     ) -> None:
-        """`may_begin`: whether messages may begin at all now."""
+        """`may_begin` returns whether the service lets messages begin now."""
         self._member = member
         self._may_begin = may_begin
         self._status = status
-        # The partitions being read; one that is handed over is removed at once.
+        # The partitions being read; a partition that is handed over is removed at once.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
-        # With the time of each, the oldest first.
+        # The jobs with the time at which each was added, the oldest first.
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """The ledger of a partition, from its committed offset on. Raises KafkaError."""
+        """Return a partition with its ledger, from the committed offset on. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -73,11 +91,11 @@ class Holdings:
         return assigned
 
     def may_begin(self) -> bool:
-        """Whether a message may begin: this process is certainly a member, and nothing forbids."""
+        """Whether messages may begin: membership is certain, and the service agrees."""
         return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Add jobs that are in flight from now on."""
+        """Add jobs, which are in flight from now on."""
         now = monotonic()
         for job in jobs:
             self.in_flight[job] = now
@@ -85,20 +103,20 @@ class Holdings:
         self._status.in_flight = len(self.in_flight)
 
     def forget(self, job: Job) -> None:
-        """Remove a job that is finished, or that another member does."""
+        """Remove a job that is finished or belongs to another member."""
         if job in self.in_flight:
             del self.in_flight[job]
             self._status.in_flight_bytes -= len(job.message.content)
             self._status.in_flight = len(self.in_flight)
 
     def note_oldest(self) -> None:
-        """Show since when the oldest job is in flight."""
+        """Set in the status since when the oldest job has been in flight."""
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
         """Let no further message of this partition begin; drop the jobs that have not begun.
 
-        Those named as offered are not, so their names are taken back; the next commit says so.
+        If the ledger names a dropped job as offered, it no longer does: the next commit says so.
         """
         with assigned.lock:
             assigned.closing = True
@@ -109,10 +127,55 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition that belongs to another member from now on."""
+        """Drop a partition, which belongs to another member from now on."""
         assigned.gone = True
         for job in self._jobs_of(assigned):
             self.forget(job)
 
     def _jobs_of(self, assigned: AssignedPartition) -> list[Job]:
         return [job for job in self.in_flight if job.assigned is assigned]
+
+
+def to_commit(ledger: PartitionLedger) -> OffsetAndMetadata:
+    """Return the offset and metadata to commit for the settled messages."""
+    return OffsetAndMetadata(ledger.low_water(), ledger.metadata(), -1)
+
+
+class Move:
+    """The move of these jobs to a shelf. The jobs keep their partitions until finish()."""
+
+    def __init__(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
+        self.jobs = jobs
+        self.shelf = shelf
+        # The offsets of the copies, once they are known.
+        self.placed: list[int] = []
+        self._ledgers: dict[AssignedPartition, PartitionLedger] = {}
+        for job in jobs:
+            source = job.assigned
+            if source not in self._ledgers:
+                self._ledgers[source] = copy.deepcopy(source.ledger)
+            self._ledgers[source].settle(job.offset, job.index)
+
+    def copies(self) -> list[Output]:
+        """Return the records to write to the shelf, one per job."""
+        topic, partition = self.shelf.partition
+        return [outputs.pack(topic, [_offered(job.message)], partition) for job in self.jobs]
+
+    def offsets(self) -> dict[AssignedPartition, OffsetAndMetadata]:
+        """Return the offsets to commit for the old partitions, with the jobs settled."""
+        return {source: to_commit(ledger) for source, ledger in self._ledgers.items()}
+
+    def finish(self) -> TopicPartition:
+        """Assign the jobs to the shelf, once the move has committed; return its partition."""
+        # In the present ledgers, not in the copies: other jobs may have begun since then.
+        for job in self.jobs:
+            job.assigned.ledger.settle(job.offset, job.index)
+        for job, offset in zip(self.jobs, self.placed, strict=True):
+            self.shelf.ledger.add(offset, 1)
+            self.shelf.ledger.offer(offset, 0)
+            job.assigned, job.offset, job.index = self.shelf, offset, 0
+        return self.shelf.partition
+
+
+def _offered(message: Message) -> Message:
+    return replace(message, envelope=replace(message.envelope, is_offered=True))

@@ -21,9 +21,9 @@ class Limits(Struct, frozen=True):
     """Bounds of a worker: messages and bytes in flight, outcomes per transaction and its age.
 
     `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
-    a revoked partition is kept for the same reason; no other member reads it meanwhile.
-    `handover_grace_s`: after this time they are moved, so that others can read it (move.py), to
-    `handover_topic`, if there is one; it must be among the topics that the worker reads.
+    a revoked partition is kept until its messages are finished; no other member reads it meanwhile.
+    `handover_grace_s`: after this time these messages are moved to `handover_topic` (holdings.py),
+    so that others can read the partition; "": they are not moved. The worker must read this topic.
     """
 
     max_in_flight: int = 2_000
@@ -40,7 +40,7 @@ class AssignedPartition:
     """The ledger of one partition while it is assigned to this member.
 
     `closing`: no further message may begin. `gone`: the partition belongs to another member.
-    `is_stale`: its last commit names messages as offered that were not; another one is due.
+    `is_stale`: its last commit names messages as offered that were not; another commit is due.
     `has_lease` returns whether this process is certainly a member of the group now.
     """
 
@@ -79,7 +79,7 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
-            # The next commit names it (ledger.py). No outcome can be committed before that.
+            # The next commit names the message (ledger.py); no outcome is committed before that.
             if is_offer:
                 self.ledger.offer(job.offset, job.index)
             return True
@@ -96,8 +96,8 @@ class AssignedPartition:
 class Job:
     """One message handed out. Call `begin()` before the first byte is sent.
 
-    `in_doubt`: a process that no longer works on it had begun to offer it to a server, and no
-    outcome is on record. `named`: a commit says that it is offered (Worker.name()).
+    `in_doubt`: a process that no longer works on the message had begun to offer it to a server, and
+    no outcome is on record. `named`: a commit says that it is offered (Worker.name()).
     """
 
     __slots__ = ("assigned", "begun", "in_doubt", "index", "message", "named", "offset")
@@ -116,10 +116,9 @@ class Job:
     def begin(self, *, is_offer: bool = True) -> bool:
         """Claim the message for an attempt; return False if it must not be sent.
 
-        Without `is_offer` it is settled without being offered to a server.
-
-        In that case it belongs to another member, or it may do so after a pause of this process;
-        the worker hands it out again if it still owns it.
+        Then it belongs to another member, or may do so after a pause of this process; the worker
+        hands it out again if it still owns it. Without `is_offer` the message is settled without
+        being offered to a server.
         """
         return self.assigned.try_begin(self, is_offer=is_offer)
 
@@ -138,7 +137,7 @@ class WorkerStatus(LoopStatus):
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """How long the oldest job is in flight; it goes on growing if the Kafka thread hangs."""
+        """How long the oldest job has been in flight; grows even if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
@@ -151,12 +150,12 @@ class Handler(Struct, frozen=True):
     """The service's side of a worker.
 
     `hand_out` takes jobs and must return at once. `unreadable` returns the records to write for a
-    record that is not a pack, given the reason. `due_at_ms` says when the messages of a pack are to
-    be handed out, in Unix milliseconds; 0 means now. `hold_s` says how long a topic is not to be
-    read, when so many of its messages are about to be handed out; 0.0 means that it is read. While
-    `may_begin` returns False, no message begins; those that were to are handed out again later.
-    `wait_s` says how long the next pack of a topic is left there, if it is due in so many seconds
-    (less than 0: it is late).
+    record that is not a pack, given the reason. `due_at_ms` returns when the messages of a pack are
+    to be handed out, in Unix milliseconds; 0: now. `hold_s` returns how long a topic is not to be
+    read while that number of its messages is about to be handed out; 0.0: it is read. While
+    `may_begin` returns False, no message begins; declined messages are handed out again later.
+    `wait_s` returns how long the next pack of a topic is left there, given the seconds until it is
+    due (negative: it is late).
     """
 
     hand_out: Callable[[list[Job]], None]

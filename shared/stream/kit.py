@@ -1,8 +1,8 @@
 """The parts that every service on Kafka has, built from its settings in one way.
 
-Owns: how a service's clients, its topics, its failpoints and its watching of the brokers are
-configured from its settings. Does not own: what the service reads, writes and does with it (its
-app.py).
+Owns: how a service's clients, topics and failpoints and its watching of the brokers are configured
+from its settings; the metrics and readiness checks of a relay and a worker. Does not own: which
+topics the service reads and writes, and what it does with their records (its app.py).
 """
 
 from __future__ import annotations
@@ -15,28 +15,95 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from shared.runtime.checks import Probe, Progress
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.probe import Probe
-from shared.runtime.progress import Progress
+from shared.runtime.health import HealthServer
 from shared.runtime.service_cli import Running
+from shared.runtime.telemetry import Counters, Metric
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.admin import ensure_topics_until
-from shared.stream.client import WORKER_FETCH_BYTES, options_of
+from shared.stream.client import WORKER_FETCH_BYTES, log_warnings, options_of
 from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
-from shared.stream.jobs import Limits
+from shared.stream.jobs import Limits, WorkerStatus
 from shared.stream.loop import LoopStatus
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.reachability import BROKERS, probe_brokers
-from shared.stream.relay import MAX_RECORDS, Process, Relay
-from shared.stream.security import log_warnings
-from shared.stream.status_metrics import register_relay_metrics, register_worker_metrics
+from shared.stream.relay import MAX_RECORDS, Process, Relay, RelayStatus
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
 from shared.topics.names import plans
 
+# The metrics of relays and workers. The name of each ends with an attribute of the status.
+_BOTH: Final = (
+    Metric("sluice_stream_transactions", "Transactions committed."),
+    Metric(
+        "sluice_stream_lost_transactions",
+        "Transactions that did not commit, or whose result is unknown. A few at a broker's restart"
+        " are normal.",
+    ),
+    Metric(
+        "sluice_stream_lost_memberships",
+        "Times the process lost its membership of the consumer group, for example after a pause of"
+        " more than 10 s. What deliver had in flight may have been sent twice.",
+    ),
+)
+RELAY_METRICS: Final = (
+    Metric("sluice_stream_records", "Records read and answered."),
+    Metric("sluice_stream_outputs", "Records written."),
+    Metric(
+        "sluice_stream_unreadable",
+        "Records that could not be read and were written to mail.refused. In ingest a client's"
+        " fault; in validate a sign that another program writes to an internal topic.",
+    ),
+    *_BOTH,
+)
+WORKER_METRICS: Final = (
+    Metric("sluice_stream_handed_out", "Messages handed out for an attempt."),
+    Metric("sluice_stream_settled", "Messages whose outcome is committed."),
+    Metric(
+        "sluice_stream_in_flight",
+        "Messages handed out and not committed; a crash now may send these twice.",
+    ),
+    Metric("sluice_stream_in_flight_bytes", "Bytes of the messages in flight."),
+    Metric(
+        "sluice_stream_oldest_in_flight_s",
+        "Seconds since the oldest message in flight was handed out; 0 if there is none.",
+    ),
+    Metric(
+        "sluice_stream_unreadable",
+        "Records that were not a pack of messages and were written to mail.refused: a sign that"
+        " another program writes to an internal topic.",
+    ),
+    *_BOTH,
+)
+_PREFIX: Final = "sluice_stream_"
 FAILPOINT: Final = "SLUICE_FAILPOINT"
+
+
+def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
+    """Register the state of a relay for /ready and /metrics."""
+    _register(status, RELAY_METRICS, counters)
+    health.add_ready("kafka", lambda: status.waiting_by_check()["kafka"])
+    health.add_ready("dependencies", lambda: status.waiting_by_check()["dependencies"])
+
+
+def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
+    """Register the state of a worker for /ready and /metrics."""
+    _register(status, WORKER_METRICS, counters)
+    health.add_ready("kafka", lambda: status.waiting_for)
+
+
+def _register(
+    status: RelayStatus | WorkerStatus, metrics: Iterable[Metric], counters: Counters
+) -> None:
+    for metric in metrics:
+        counters.watch(metric, _reader(status, metric.name.removeprefix(_PREFIX)))
+
+
+def _reader(status: RelayStatus | WorkerStatus, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(status, name))
 
 
 class StreamKit:
@@ -55,10 +122,10 @@ class StreamKit:
         """Create and align the topics of the pipeline, and those of these lanes.
 
         Every service calls this: the service that starts first creates the topics. Returns False if
-        the process was asked to stop before Kafka answered.
+        the process was stopped before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
-        # Until the probe of watching() takes its place.
+        # The probe of watching() replaces this check later.
         self._running.health.add_ready(BROKERS, lambda: self._start_fault)
         return ensure_topics_until(
             self._running.stop, self._kafka, topics, self.options, self._note
@@ -81,8 +148,8 @@ class StreamKit:
     ) -> TransactionalProducer:
         """Create a producer; it connects when it is opened.
 
-        By default the one of the service, with its failpoints; `name` becomes part of the
-        transactional id. `writes`: the topics that it may write to.
+        `name` becomes part of the transactional id; by default it is the name of the service, and
+        the failpoints are those of the service. `writes`: the topics that it may write to.
         """
         return TransactionalProducer(
             self.options,
@@ -134,8 +201,8 @@ class StreamKit:
     ) -> Iterator[Probe]:
         """Show on /ready whether these topics can be used, and end abandoned transactions.
 
-        `status` is that of the loop that polls Kafka: /live shows whether it takes turns, as long
-        as the brokers can be used.
+        `status`: that of the loop that polls Kafka. While the brokers can be used, /live shows
+        whether this loop takes turns.
         """
         with (
             probe_brokers(self.options, reads, writes, self._running.health) as brokers,

@@ -4,8 +4,8 @@ A pool finishes messages out of order, and one record holds a pack of messages. 
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
 mark) and, in the commit's metadata, the messages settled at and above it. After a crash the
 successor reads from the low-water mark and skips the messages that the metadata names as settled;
-only messages that were in flight are handed out again. Of these the metadata names those that were
-offered to a server: their outcome is in doubt (decision 0158).
+only messages that were in flight are handed out again. The metadata also name the messages in
+flight that were offered to a server: their outcome is in doubt (decision 0158).
 
 Metadata: base85 of: version byte; varint of the number of offsets in the dense part; one bit
 per offset from the low-water mark on (set: completely settled; offsets without a record, such
@@ -31,8 +31,8 @@ from typing import Final
 
 from msgspec import Struct
 
-# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. With the offered
-# ones twice that, less than 3,215 bytes, or 4,020 characters of base85; the broker takes 4,096.
+# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. The offered
+# messages take as much again: less than 3,215 bytes, or 4,020 characters of base85, together.
 MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
@@ -210,13 +210,13 @@ class PartitionLedger:
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
     def offer(self, offset: int, index: int) -> None:
-        """Name a message that is about to be offered to a server; any thread."""
+        """Name a message that is about to be offered to a server; any thread may call it."""
         entry = self._open.get(offset)
         if entry is not None:
             entry.offered |= 1 << index
 
     def take_back(self, offset: int, index: int) -> bool:
-        """Name a message no longer: it was not offered after all; return whether it was named."""
+        """Stop naming a message that was not offered after all; return whether it was named."""
         entry = self._open.get(offset)
         if entry is None or not entry.offered >> index & 1:
             return False
@@ -239,11 +239,11 @@ class PartitionLedger:
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
     def is_crowded(self) -> bool:
-        """Whether it is half full."""
+        """Whether the ledger is half full."""
         return self.room() < MAX_WINDOW_OFFSETS / 2 or self._open_packs >= MAX_OPEN_PACKS / 2
 
     def room(self) -> int:
-        """How many more records of one message may be added until full()."""
+        """Return how many more records of one message may be added until full()."""
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
@@ -275,7 +275,7 @@ class PartitionLedger:
         return base64.b85encode(bytes(out + partial + offered)).decode()
 
     def _offered(self, low: int) -> bytearray:
-        """The offered messages that are not settled; empty if there are none."""
+        """Encode the offered messages that are not settled; empty if there are none."""
         dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
         packs = bytearray()
         is_empty = True

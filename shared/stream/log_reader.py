@@ -1,7 +1,7 @@
 """Reads one topic without a consumer group, from any offset on; it never commits.
 
 Owns: its connection, one more for questions, and the position in each partition. Does not own: when
-it is read, what a record means. All calls come from one thread and may raise
+the topic is read, the meaning of a record. All calls come from one thread and may raise
 kafka.errors.KafkaError. Offsets are by partition number.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import skip_headers_after
@@ -24,10 +24,10 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# How long a fetch waits at the broker while nothing is written; the first record ends the wait. A
-# partition that is read from another offset waits for the fetch before.
+# How long a fetch waits at the broker while nothing is written; the first record ends the wait.
+# Reading a partition from another offset has to wait for the fetch before it.
 FETCH_WAIT_MS: Final = 1_000
-# The same for a following reader; also the age at which its metadata of the topic are renewed.
+# The same wait for a following reader; its metadata of the topic are renewed at this age, too.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
@@ -37,9 +37,9 @@ class LogReader:
 
     `is_committed`: return committed records only, and end where the first open transaction begins.
     `last_header`: the headers of a record after the first one of this name are not read.
-    `is_following`: it reads on from where it is, and never goes elsewhere. While nothing is
-    written, a fetch waits for FOLLOW_MS, and the topic is asked for as often; what is written ends
-    the wait, and so does a topic that is deleted.
+    `is_following`: it only reads on, and never goes to another offset. While nothing is written, a
+    fetch waits for FOLLOW_MS, and the topic's metadata are renewed as often; a new record ends the
+    wait, and so does the deletion of the topic.
     `ask_timeout_ms`: how long a question about offsets may take. Further keyword arguments are
     configuration of the Kafka consumer.
     """
@@ -67,8 +67,8 @@ class LogReader:
         if last_header:
             skip_headers_after(self._consumer, last_header)
         fetch_by_id(self._consumer)
-        # A broker answers the requests of a connection one after another: a question would wait for
-        # the fetch before it.
+        # A broker answers the requests of a connection in order, so a question on this connection
+        # would wait for the fetch before it.
         self._asker: Any = self._consumer
         self._is_fetching = False
         self._topic = topic
@@ -77,8 +77,8 @@ class LogReader:
     def topic_id(self) -> str:
         """Return the topic's id as last seen.
 
-        Another id means another log: other records have the same offsets. Raises KafkaError if
-        the topic is not known, which is never taken for another log.
+        Another id means another log: its offsets belong to other records. Raises KafkaError if the
+        topic is not known; that does not mean another log.
         """
         found = topic_id(self._consumer, self._topic)
         if not found:
@@ -101,7 +101,7 @@ class LogReader:
         return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record of that time or later, where there is one."""
+        """Return the offset of the first record of that time or later, if there is one."""
         times = {self._named(partition): time_ms for partition in partitions}
         found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
@@ -116,11 +116,11 @@ class LogReader:
             self._consumer.seek(each, offsets[each.partition])
 
     def pause(self, partitions: Iterable[int]) -> None:
-        """Read no more of these partitions."""
+        """Pause reading these partitions."""
         self._consumer.pause(*map(self._named, partitions))
 
     def resume(self, partitions: Iterable[int]) -> None:
-        """Read on in these partitions."""
+        """Resume reading these partitions."""
         self._consumer.resume(*map(self._named, partitions))
 
     def position(self, partition: int) -> int:
@@ -142,7 +142,7 @@ class LogReader:
         return {each.partition: records for each, records in found.items()}
 
     def read_whole(self, partition: int, within_s: float) -> Iterator[Record]:
-        """Read a partition from its beginning to its present end; as poll() otherwise.
+        """Yield the records of a partition from its beginning to its present end, like poll().
 
         Raises KafkaError also if that takes longer than `within_s`.
         """
@@ -159,7 +159,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for questions: another one once this one fetches."""
+        """Return the consumer for questions: a second one once the first one fetches."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

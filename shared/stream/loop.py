@@ -1,7 +1,7 @@
 """The loop of every service that reads from Kafka: open a session, take turns, replace it.
 
-A session is whatever reads as a member of a consumer group. It is replaced when its membership or
-its client is lost; it goes on after a lost transaction. Owns: the session. Does not own: when the
+A session reads as a member of a consumer group. It is replaced when its membership or its client is
+lost; it continues after a lost transaction. Owns: the session. Does not own: when the
 loop ends, and how long it waits while Kafka is unavailable (the caller).
 """
 

@@ -5,7 +5,7 @@ half of its life. If the endpoint does not answer, the old token is used as long
 The client secret is read from its file for each request, so a rotated secret needs no restart.
 
 The call runs on a Kafka client's I/O thread, so it never takes longer than TIMEOUT_S, even if the
-endpoint sends one byte at a time; after a failure the endpoint is left alone for RETRY_S.
+endpoint sends one byte at a time; after a failure the next request is made RETRY_S later.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ MAX_LIFE_S: Final = 86_400.0
 
 
 class TokenFault(KafkaConnectionError):  # type: ignore[misc]
-    """No token can be had; the text gives the reason in one line, and no secret."""
+    """No token can be obtained; the text gives the reason in one line, without a secret."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class Endpoint(Struct, frozen=True):
-    """Where a token is fetched, and for whom."""
+    """The endpoint that issues tokens, and the client that asks."""
 
     url: str
     client_id: str
@@ -56,7 +56,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """An access token, and its life in seconds from the answer on."""
+    """An access token, and its lifetime in seconds from the answer on."""
 
     text: str
     life_s: float
@@ -173,7 +173,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The secret goes to the URL of the settings and nowhere else."""
+    """Follows no redirect: the secret goes only to the URL of the settings."""
 
     def redirect_request(self, *_args: Any, **_options: Any) -> None:
         return None

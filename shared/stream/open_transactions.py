@@ -1,17 +1,18 @@
 """Ends transactions whose process is dead or stopped, so that they block no other process.
 
 While a transaction is open, no reader of committed records gets past it on any partition that it
-wrote to, and the broker returns none of the offsets that it commits. The owner's next process ends
-it, if it has the same instance name. A process with another name does not, and the broker itself
-waits for the transaction time-out, which has to be long
+wrote to, and the broker returns none of the offsets that it commits. The owner's successor ends it
+if it has the same instance name. Otherwise only the broker ends it, after the transaction time-out,
+which has to be long
 (docs/decisions/0005-transaction-timeout.md).
 
 Therefore every service watches the open transactions of all services. A transaction that has been
 seen open for ABANDONED_S is fenced: its owner finds its producer fenced and the whole transaction
 aborted, a case that every owner must handle anyway. The time counts only while the brokers answer
 and this process looks: after an outage of the brokers or a pause of this process, the owner gets
-the chance to finish its transaction first. A look counts from before its question, and what is to
-be ended is asked about once more: if this process is paused meanwhile, the owner may have gone on.
+the chance to finish its transaction first. The time of a look is that before its question, and a
+transaction is looked up once more before it is ended: if this process was paused meanwhile, the
+owner may have continued.
 
 Owns: a thread and a connection. It never blocks its service and never makes it fail.
 """
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "sluice."
 LOOK_S: Final = 4.0
-# From one look to the next no more than this counts: if it took longer, this process was paused, or
-# the brokers answered late.
+# The most that counts between two looks: if more time passed, this process was paused, or the
+# brokers answered late.
 MOST_COUNTED_S: Final = 2.5 * LOOK_S
 # Longer than a transaction takes on a slow machine. Twice the session time-out, after which
 # another member may wait for the offsets.
@@ -59,7 +60,7 @@ class Abandoned:
 
     def __init__(self, after_s: float = ABANDONED_S) -> None:
         self._after_s = after_s
-        # For how long each was seen open.
+        # How long each transaction was seen open.
         self._seen: dict[Transaction, float] = {}
         self._looked_at = float("-inf")
 
@@ -75,7 +76,7 @@ class Abandoned:
         return [one for one, open_s in self._seen.items() if open_s >= self._after_s]
 
     def forget(self) -> None:
-        """Restart all times, because the brokers could not be asked."""
+        """Restart all times, because the brokers did not answer."""
         self._seen.clear()
 
 

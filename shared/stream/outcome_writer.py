@@ -7,9 +7,9 @@ When a transaction is lost, the outcomes are kept. The committed metadata shows 
 transaction committed after all (it names exactly the settled messages); if not, the outcomes are
 written again. An outage of the brokers therefore causes no second copy while this process lives.
 
-The same commits name the messages that were offered to a server (ledger.py). name() asks for this
-beforehand and says when it is certain; a name that is not certain stays to be written, however long
-Kafka is unavailable.
+The same commits name the messages that were offered to a server (ledger.py). name() requests this
+before the offer and reports when it is certain; a name that is not certain is written again,
+however long Kafka is unavailable.
 
 A rebalance does not delay outcomes, however long another member takes to join. If the rebalance
 ends during a commit, the broker refuses that commit and it is repeated.
@@ -26,15 +26,14 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
-from shared.stream.holdings import GroupMember
+from shared.stream.holdings import GroupMember, Move, to_commit
 from shared.stream.jobs import AssignedPartition, Job
-from shared.stream.move import Move, to_commit
 from shared.stream.transactions import Output, TransactionLost
 
 log = logging.getLogger(__name__)
 
 Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
-# Called once: True if the name is committed, False if the message is no longer this worker's.
+# Called once: True if the name is committed, False if this worker no longer owns the message.
 Named = Callable[[bool], None]
 
 
@@ -91,7 +90,7 @@ class OutcomeWriter:
         self._settled.append((job, outputs))
 
     def name(self, job: Job, named: Named) -> None:
-        """Name a message as offered before it is; `named` is called in the Kafka thread."""
+        """Name a message as offered before the offer; `named` is called in the Kafka thread."""
         self._to_name.append((job, named))
 
     def renew(self, assigned: AssignedPartition) -> None:
@@ -111,7 +110,7 @@ class OutcomeWriter:
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Move the jobs that are still in flight, together with the next outcomes (move.py)."""
+        """Move the jobs that are still in flight, together with the next outcomes (holdings.py)."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:
@@ -126,7 +125,7 @@ class OutcomeWriter:
             self._to_move = None
 
     def take_finished(self) -> list[Job]:
-        """Return the jobs finished since the last call: with their outcome, or without need."""
+        """Return the jobs finished since the last call, with an outcome or without needing one."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -139,8 +138,8 @@ class OutcomeWriter:
             return
         self._resolve_doubt(member)
         self._collect()
-        # Read after the doubt is resolved, which takes its time: a rebalance may have moved on.
-        # What this member holds is its own in the next generation too, for each join names it.
+        # Read after the doubt is resolved, which may take long: there may be a new generation. This
+        # member still owns the partitions that it holds, because each join names them.
         membership = member.membership()
         if membership is None:
             return
@@ -154,7 +153,7 @@ class OutcomeWriter:
             if self._naming:
                 self._failpoints.hit(f"{self._service}.named")
             self._written()
-            # Not after a doubt is resolved: a name may have been taken back since that transaction.
+            # Not after a resolved doubt: a name may have been taken back since that transaction.
             for assigned in self._stale:
                 assigned.is_stale = False
             self._stale.clear()
@@ -204,7 +203,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """Answer for messages that will not be offered here."""
+        """Answer False for messages that will not be offered here."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned
@@ -215,7 +214,7 @@ class OutcomeWriter:
         self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
-        """Find out whether the lost transaction committed; if so, what it wrote is done."""
+        """Find out whether the lost transaction committed; if so, its outcomes are written."""
         if not self._doubt:
             return
         assigned, wanted = next(iter(self._doubt.items()))
@@ -252,7 +251,7 @@ class OutcomeWriter:
         move, self._moving = self._moving, None
         assert move is not None
         shelf = move.finish()
-        # This member does not read the copies that it wrote.
+        # This member has the moved messages in flight, so it does not read their copies.
         if shelf in member.assignment():
             member.seek(shelf, move.placed[-1] + 1)
         log.info("%s: moved %d messages in flight to %s/%d", self._service, len(move.jobs), *shelf)

@@ -16,7 +16,7 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# How much of a record mail.refused keeps. The headers have the length and hash of the whole record.
+# The part of a record that mail.refused keeps; headers have the whole record's length and hash.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
 # The rows of one tally. mail.events takes records of up to 1 MB.
@@ -57,8 +57,8 @@ def tallies(
 ) -> Iterator[Output]:
     """Build the records on mail.events that count the messages of one transaction by mailing.
 
-    `received`: their mail ids. One record, unless its rows would be larger than MAX_TALLY_BYTES:
-    about 10,000 messages of few mailings, or 1,200 of as many mailings with the longest names.
+    `received`: their mail ids. It is one record, unless its rows exceed MAX_TALLY_BYTES: about
+    10,000 messages of few mailings, or 1,200 messages of 1,200 mailings with the longest names.
     `tally_id` must be unique to the transaction and stay the same when it is repeated.
     """
     for number, rows in enumerate(_rows(received)):
@@ -68,7 +68,7 @@ def tallies(
 
 
 def _rows(received: Mapping[Mailing, Sequence[str]]) -> Iterator[tuple[TallyRow, ...]]:
-    """Rows of at most MAX_TALLY_BYTES together."""
+    """Yield groups of rows that take at most MAX_TALLY_BYTES together."""
     rows, room = list[TallyRow](), MAX_TALLY_BYTES
     for mailing in sorted(received):
         mail_ids, begin, own = received[mailing], 0, _row_bytes(mailing)
@@ -87,7 +87,7 @@ def _rows(received: Mapping[Mailing, Sequence[str]]) -> Iterator[tuple[TallyRow,
 
 
 def _row_bytes(mailing: Mailing) -> int:
-    """The size of a row in JSON, without mail ids."""
+    """Return the size of a row in JSON, without mail ids."""
     return len(msgspec.json.encode(TallyRow(*mailing, MAX_TALLY_BYTES))) + len(",")
 
 

@@ -1,17 +1,17 @@
 """Pauses partitions while too much is in flight or while their next record is not due.
 
-What was polled of a partition that has to wait is kept and read first, as far as
-there is room; otherwise it is fetched again. A shelf's records are always fetched again: what its
-consumer has read of it is what is handed out (handovers.py).
+The polled records of a partition that has to wait are kept and read first, if there is room;
+otherwise they are fetched again. The records of a shelf are always fetched again: all records that
+its consumer has read must have been handed out (handovers.py).
 
 Owns: the pauses, and that each ends with its reason. Does not own: the limits (jobs.py), the time
 when a record is due (the service), the messages in flight (worker.py).
 
-Reading on from an earlier offset makes the client drop what it has fetched of that partition and
-fetch it again, up to PARTITION_FETCH_BYTES. On a retry topic each record has a due time of its own,
-so that would be a fetch per message; here the rest of a poll is kept instead. The records of a
-partition are returned once, in their order; a partition that another member reads is forgotten with
-its records. A kept record is handed out to nobody: if the process dies, its successor reads it from
+Reading from an earlier offset makes the client drop the fetched records of that partition and fetch
+them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
+that would be a fetch per message; instead the rest of a poll is kept. The records of a partition
+are returned once, in their order; the records of a partition that another member reads are
+forgotten. A kept record has not been handed out: if the process dies, its successor reads it from
 Kafka.
 """
 
@@ -25,9 +25,9 @@ from kafka.structs import TopicPartition
 from shared.runtime.clock import monotonic
 from shared.stream.consumer import Record, StreamConsumer
 
-# All kept records together; a poll returns about as much at most.
+# The size of all kept records; a poll returns about as much at most.
 MOST_BYTES: Final = 16 * 1024 * 1024
-# Reading resumes below this share of the limit in flight; avoids flapping.
+# Reading resumes below this share of the limit in flight, so that it does not flap.
 RESUME_SHARE: Final = 0.75
 
 
@@ -45,7 +45,7 @@ class KeptRecords:
         return self._kept.keys()
 
     def keep(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
-        """Keep these, the next ones of their partition; return False if there is no room."""
+        """Keep the next records of a partition; return False if there is no room."""
         size = sum(len(record.value or b"") for record in records)
         if sum(self._bytes.values()) + size > self._most_bytes:
             return False
@@ -78,7 +78,7 @@ class PartitionPauser:
         return bool(self._kept.partitions - self._waiting)
 
     def take_ready(self) -> dict[TopicPartition, Sequence[Record]]:
-        """Return the kept records of the partitions that are not to wait any longer."""
+        """Return the kept records of the partitions that need not wait any longer."""
         return {each: self._kept.take(each) for each in self._kept.partitions - self._waiting}
 
     def sleep(
@@ -96,7 +96,7 @@ class PartitionPauser:
     def wait_for_room(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Read this partition on with these records, once less is in flight."""
+        """Continue this partition with these records, once less is in flight."""
         self.keep(consumer, partition, records)
         self._without_room.add(partition)
         self._is_throttled = True
@@ -104,7 +104,7 @@ class PartitionPauser:
     def keep(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Read this partition on with these records, which were polled last."""
+        """Continue this partition with these records, which were polled last."""
         is_shelf = partition.topic == self._shelf_topic
         if records and (is_shelf or not self._kept.keep(partition, records)):
             consumer.seek(partition, records[0].offset)
@@ -124,8 +124,8 @@ class PartitionPauser:
     ) -> None:
         """Pause and resume partitions; `fill` is the share of the limit that is in flight.
 
-        `full`: partitions whose ledgers are full. `first`: asked for those that are read
-        whatever is in flight, up to a record that does not fit.
+        `full`: partitions whose ledgers are full. `first` returns the partitions that are read even
+        if the limit is reached, up to a record that does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

@@ -1,17 +1,18 @@
 """Reads a small compacted topic so that an open transaction hides only its own records.
 
-A reader of committed records ends where the first open transaction begins, and what others have
-written behind it stays hidden until that transaction is ended: after the death of its writer, some
-20 s (open_transactions.py). On a topic that operators write to, these seconds matter. So
-what lies ahead of the committed records is read as well, and given out if its record does not say
-that it was written in a transaction (shared/topics/in_transaction.py).
+A reader of committed records ends where the first open transaction begins. The later records of
+other writers stay hidden until that transaction ends: about 20 s after the death of its writer
+(open_transactions.py). On a topic that operators write to, these seconds matter. So the records
+ahead, after the committed ones, are read as well, and returned unless their header says that they
+were written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 
-Owns: two readers of one partition, the records ahead. Does not own: what a record means.
-Guarantees: poll() and read_whole() return each committed record once, in the order of the log; what
-ahead() returns is acknowledged and part of no transaction. The last record of a key, the records
-ahead included, is that of the log, but for records of transactions that are open or lie behind an
-open one. Bounded: the last record of at most MAX_AHEAD keys is kept; further ones are seen once the
-transaction has ended. All calls come from one thread and may raise kafka.errors.KafkaError.
+Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
+Guarantees: poll() and read_whole() return each committed record once, in the order of the log; the
+records of ahead() are acknowledged and part of no transaction. With the records ahead, the last
+record of a key is the last one in the log, except for records of transactions that are open or
+begin after an open one. Bounded: the last record of at most MAX_AHEAD keys is kept; records of
+further keys are seen once the transaction has ended. All calls come from one thread and may raise
+kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import Final
 
 from kafka.errors import KafkaError
 
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import POLL_MS, LogReader
-from shared.topics.in_transaction import is_in_transaction
+from shared.topics.codec import is_in_transaction
 
 MAX_AHEAD: Final = 10_000
 _AT_ONCE_MS: Final = 0
@@ -49,7 +50,7 @@ class PromptReader:
         self._topic_id = ""
 
     def begin(self) -> bool:
-        """Begin; False if Kafka has no such partition."""
+        """Begin to read; return False if Kafka has no such partition."""
         if self._partition not in self._committed.partitions():
             return False
         self._topic_id = self._committed.topic_id()
@@ -67,7 +68,7 @@ class PromptReader:
         return self._end_of(self._committed), self._end_of(self._open)
 
     def has_reached(self, ends: tuple[int, int]) -> bool:
-        """Whether all records before these ends were returned, or are ahead."""
+        """Whether all records before these ends were returned or are ahead."""
         at = self._committed.position(self._partition), self._open.position(self._partition)
         return at[0] >= ends[0] and at[1] >= ends[1]
 
@@ -84,7 +85,7 @@ class PromptReader:
         return settled, bool(settled) or is_new
 
     def ahead(self) -> list[Record]:
-        """Return the last record of each key that lies behind an open transaction."""
+        """Return the last record ahead of each key: they follow an open transaction."""
         return list(self._ahead.values())
 
     def read_whole(self, within_s: float) -> Iterator[Record]:

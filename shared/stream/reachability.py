@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError, for_code
 
+from shared.runtime.checks import Probe
 from shared.runtime.health import HealthServer
-from shared.runtime.probe import Probe
 from shared.stream.client import ClientOptions, make_admin
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.configs import min_in_sync

@@ -1,6 +1,6 @@
 """Notes the partitions that a rebalance takes from a member.
 
-The client calls it on its I/O thread, which sends the heartbeats: it does nothing else.
+The client calls the listener on its I/O thread, which sends the heartbeats, so it only takes notes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The revoked partitions of one member, and how often each was taken from it."""
+    """The revoked partitions of one member, and how often each partition was revoked or lost."""
 
     def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
         self._assignor = assignor
@@ -40,7 +40,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         log.info("partitions revoked: %s", names_of(partitions))
         if self._keeps_claims:
-            # Must happen before the follow-up join is sent, or another member may get them.
+            # Claimed before the next join is sent; otherwise another member may get them.
             self._assignor.claim(partitions)
             with self._lock:
                 self._revoked += partitions
@@ -63,5 +63,5 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def names_of(partitions: Sequence[TopicPartition]) -> str:
-    """These partitions as text."""
+    """Return these partitions as text."""
     return " ".join(f"{topic}/{partition}" for topic, partition in partitions)

@@ -1,14 +1,13 @@
-"""What a reader does when a topic that it reads was deleted and created again.
+"""Stops a reader when a topic that it reads was deleted and created again.
 
-No reader reads on at a position that belongs to the old topic: it is closed and replaced.
-
-The positions and committed offsets of a topic belong to its id. The broker drops the committed
-offsets with the topic; a commit that was under way may still have set one for the new topic, so the
-member sets those of its partitions to 0 before it gives up. Its successor, or this process as a new
+The positions and committed offsets of a topic belong to its id, so a reader must not continue at a
+position of the old topic: it is closed and replaced. The broker drops the committed offsets with
+the topic, but a commit that was under way may still have set one for the new topic. So the member
+sets the offsets of its partitions to 0 before it gives up; its successor, or this process as a new
 member, reads the new topic from the beginning.
 
-Owns nothing. Guarantees: what was written to the new topic is read, each record once, unless this
-process ends between a late commit and the call (docs/decisions/0260-recreated-topics.md).
+Guarantees: each record of the new topic is read once, unless this process ends between a late
+commit and the call (docs/decisions/0260-recreated-topics.md).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class TopicRecreated(KafkaError):  # type: ignore[misc]
 
 
 def require_same_topics(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic was created again; it is then read from its beginning."""
+    """Raise TopicRecreated if a topic was recreated, and set its committed offsets to 0."""
     topics = other_topics(consumer, are_refused=True)
     if not topics:
         return
@@ -51,12 +50,12 @@ def require_same_topics(consumer: Any) -> None:
 
 
 def require_same_for_reading(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic was created again, for readers that commit nothing."""
+    """Raise TopicRecreated if a topic was recreated; for readers that commit nothing."""
     _refuse(other_topics(consumer, are_refused=True))
 
 
 def require_same_for_commit(consumer: Any) -> None:
-    """Raise TopicRecreated if offsets that are to be committed may be of an earlier topic."""
+    """Raise TopicRecreated if the offsets to commit may belong to an earlier topic."""
     _refuse(other_topics(consumer, are_refused=False))
 
 

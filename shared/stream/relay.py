@@ -9,9 +9,9 @@ If the process
 
 When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
 raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
-a second. The size of a batch is such that it takes a few seconds at most: a batch that outlasts
-the poll interval costs the member its membership, the broker refuses the commit, and the same
-records are read again.
+a second. Batches are sized to take a few seconds at most: with a batch that outlasts the poll
+interval the member loses its membership, the broker refuses the commit, and the same records are
+read again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# Of a batch: less than a tenth of the poll interval. A rebalance also waits so long for a member.
+# The longest time of a batch: less than a tenth of the poll interval. A rebalance waits for it.
 TARGET_S: Final = 5.0
 MAX_RECORDS: Final = 2_000
 
@@ -57,7 +57,7 @@ class BatchSize:
 
 
 class NotReady(Exception):
-    """`process` needs something that is not available yet; the text names it."""
+    """`process` needs data that is not available yet; the text names it."""
 
 
 class RelayStatus(LoopStatus):
@@ -72,7 +72,7 @@ class RelayStatus(LoopStatus):
     dependency: str = ""
 
     def waiting_by_check(self) -> dict[str, str]:
-        """Return why the relay waits, for the checks of Kafka and of what else it needs."""
+        """Return why the relay waits, for the check of Kafka and that of other dependencies."""
         is_other = self.waiting_for == self.dependency
         return {
             "kafka": "" if is_other else self.waiting_for,

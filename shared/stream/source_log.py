@@ -1,11 +1,10 @@
 """Reads mail.events and mail.suppressions from given offsets on, in one order.
 
-Owns: the readers, and how far the order is certain: a partition whose end was asked for at a time T
-and that was read up to there has no record from before T - SKEW_MS left. Open transactions count:
-the end is that of everything written. Whether more can be read now is another question: behind an
-open transaction nothing can, until it ends (that of a dead writer is ended by the broker). Does not
-own: the order (shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a
-partition that is far ahead of the others is paused.
+Owns: the readers, and how far the order is certain: if the end of a partition was asked for at time
+T and the partition was read up to it, no record from before T - SKEW_MS is left. This end includes
+open transactions; records after an open transaction cannot be read before it ends (the broker ends
+that of a dead writer). Does not own: the order (shared/responses/counting/merging.py). All methods
+may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# How long each topic is waited for: the other one waits meanwhile. While nothing is written nobody
-# waits for anything.
+# How long a poll waits for each topic; the other topic waits meanwhile. While both are idle, the
+# wait is longer.
 POLL_MS: Final = 50
 IDLE_POLL_MS: Final = 250
 POLL_RECORDS: Final = 5_000
@@ -35,7 +34,7 @@ MAX_WAITING: Final = 20_000
 class SourceLog:
     """The readers of one counting process, for one thread.
 
-    `last_header`: as of LogReader.
+    `last_header`: see LogReader.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class SourceLog:
         return found
 
     def has_given(self, ends: Mapping[Source, int]) -> bool:
-        """Whether all records before these offsets were given out."""
+        """Whether take() has returned all records before these offsets."""
         return all(
             self._readers[source.topic].position(source.partition) >= end
             and self._merged.has_given(source, end)
@@ -108,7 +107,7 @@ class SourceLog:
             )
 
     def poll(self) -> None:
-        """Read for a moment."""
+        """Read for a short time."""
         self._ask_ends()
         wait_ms, self._is_idle = IDLE_POLL_MS if self._is_idle else POLL_MS, not len(self._merged)
         for topic, reader in self._readers.items():
@@ -123,7 +122,7 @@ class SourceLog:
         self._pause()
 
     def take(self, most: int) -> list[Merged]:
-        """Give out the next records, at most so many, as far as their order is certain."""
+        """Return the next records, at most `most`, as far as their order is certain."""
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
@@ -138,7 +137,7 @@ class SourceLog:
         return self._asked_at + ASK_S
 
     def lag(self) -> int:
-        """Return how many records were written at the last look and are not given out."""
+        """Return the number of records that were written at the last look and not yet returned."""
         unread = sum(
             max(0, end - self._readers[source.topic].position(source.partition))
             for source, end in self._ends.items()

@@ -1,4 +1,4 @@
-"""Compares the topics' configuration on the brokers with the plan, and alters differences.
+"""Compares the topics on the brokers with the plan; alters their configuration, adds replicas.
 
 Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
 topics (admin.py).
@@ -6,6 +6,10 @@ topics (admin.py).
 At the start of a service only differences whose correction deletes no records are altered: if an
 operator keeps records longer than planned, that stays, and the log and `./sluice topics plan` show
 it. If an ACL forbids altering or reading configs, one line is logged and the service continues.
+
+Partitions with fewer replicas than the settings say get more (KIP-455), which takes the operation
+Alter on the cluster. The brokers copy the data in the background; until they have, a partition
+keeps its old replicas.
 """
 
 from __future__ import annotations
@@ -16,10 +20,20 @@ from typing import Any, Final, Literal
 
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.settings.sections import KafkaSettings
-from shared.topics.configs import Configs, Difference, Overrides, differences, wanted_configs
+from shared.topics.configs import (
+    Assignments,
+    Configs,
+    Difference,
+    Overrides,
+    differences,
+    lacking_brokers,
+    more_replicas,
+    wanted_configs,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +43,9 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class Wanted(Struct, frozen=True):
-    """The topic values in the settings: overrides of configs, replicas in sync, replication.
+    """The values for topics in the settings: overrides of configs, replicas in sync, replication.
 
-    `replication` 0: not compared. More copies than wanted are no difference.
+    `replication` 0: it is not compared. More copies than wanted are no difference.
     """
 
     overrides: Overrides = {}
@@ -40,7 +54,7 @@ class Wanted(Struct, frozen=True):
 
     @staticmethod
     def of(kafka: KafkaSettings) -> Wanted:
-        """Return what these settings say."""
+        """Return the values of these settings."""
         return Wanted(kafka.topic_configs, kafka.min_insync_replicas, kafka.replication)
 
     def configs(self, topic: str, planned: Configs, replication: int) -> Configs:
@@ -159,3 +173,38 @@ def _report(
     is_short = replication < wanted.replication
     status: Status = "differs" if differing or is_short else "ok"
     return TopicReport(name, status, differing, replication=replication)
+
+
+class Growth(Struct, frozen=True):
+    """The replicas to add, by topic and partition, and the number of missing brokers."""
+
+    assignments: Assignments
+    lacking: int  # brokers that are missing for the wanted replication
+
+
+def plan_growth(admin: Any, topics: list[str], wanted: int) -> Growth:
+    """Plan more replicas for these topics. Raises KafkaError."""
+    if not topics:
+        return Growth({}, 0)
+    cluster = admin.describe_cluster()
+    brokers = {
+        one["broker_id"]: one.get("rack") or ""
+        for one in cluster["brokers"]
+        if not one.get("is_fenced")
+    }
+    found = {
+        (topic["name"], part["partition_index"]): part["replica_nodes"]
+        for topic in admin.describe_topics(topics)
+        for part in topic["partitions"]
+    }
+    return Growth(more_replicas(found, brokers, wanted), lacking_brokers(brokers, wanted))
+
+
+def grow(admin: Any, assignments: Assignments) -> None:
+    """Start adding these replicas. Raises KafkaError if the brokers refuse."""
+    if not assignments:
+        return
+    wanted = {TopicPartition(*place): nodes for place, nodes in assignments.items()}
+    for place, error in admin.alter_partition_reassignments(wanted).items():
+        if error is not None:
+            raise KafkaError(f"{place.topic}/{place.partition}: {error.__name__}")

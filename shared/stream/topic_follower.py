@@ -1,11 +1,15 @@
-"""Follows a small topic of one partition: reads it from its beginning, then what is added.
+"""Follows a small topic of one partition, and notices that the process that writes it has stopped.
 
-A thread reads without a consumer group; what is written is seen within a second. While Kafka is
-unavailable what is shown stays as it is. After a fault, or if the topic was created again, it is
-read into a new state, which replaces the old one once it is complete.
+TopicFollower reads the topic from its beginning, then the added records. Its thread uses no
+consumer group; a record is seen within a second. While Kafka is unavailable, the shown state stays
+unchanged. After a fault, or if the topic was recreated, the topic is read into a new state, which
+replaces the old one once it is complete. Does not own: the meaning of a record (the state's add(),
+which logs records that it cannot read).
 
-Owns: the thread. Does not own: what a record means (the state's add(), which logs what it cannot
-read).
+Silence is for topics that several processes can write, but one of them does: the writer writes a
+mark with each turn. The others watch the marks and take over when no new mark comes. If two of them
+take over at once, or the writer was only paused, that does no harm: they share a transactional id,
+and opening it fences the former owner (transactions.py).
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kafka.errors import KafkaError
 
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.clock import Clock
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
-# A new record ends the wait of a fetch; closing the reader does not.
+# The end of a wait without records: a new record ends the wait sooner, close() does not.
 POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
@@ -50,8 +55,11 @@ class TopicFollower(Generic[S]):
         *,
         partition: int = 0,
     ) -> None:
-        """`make` returns an empty state. `show` is called in the thread of the reader, with the
-        whole state: when it is complete, and after each change."""
+        """`make` returns an empty state.
+
+        `show` is called in the reader's thread with the state: when it is complete, and after each
+        change.
+        """
         self._options = options
         self._topic = topic
         self._make = make
@@ -64,7 +72,7 @@ class TopicFollower(Generic[S]):
         )
 
     def start(self) -> None:
-        """Begin to read; return at once."""
+        """Start the thread; return at once."""
         self._thread.start()
 
     def is_whole(self) -> bool:
@@ -102,8 +110,39 @@ class TopicFollower(Generic[S]):
                     self._show(found)
 
     def _poll(self, reader: LogReader, found: S) -> bool:
-        """Read for a moment; return whether there was anything."""
+        """Read for at most POLL_MS; return whether there were records."""
         records = reader.poll(POLL_MS).get(self._partition, ())
         for record in records:
             found.add(record)
         return bool(records)
+
+
+class Silence:
+    """The last mark, and the time at which it was first seen. For one thread."""
+
+    def __init__(self, clock: Clock, after_s: float) -> None:
+        """`after_s`: the writer counts as stopped if no new mark came for this long."""
+        self._clock = clock
+        self._after_s = after_s
+        self._seen: tuple[object, float] | None = None
+
+    def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
+        """Return whether the writer has stopped. `mark`: the last mark; None if there is none.
+
+        If no mark was ever written, the first look is enough. `longer_s`: added to `after_s` for a
+        writer whose turn takes long.
+        """
+        now = self._clock.monotonic()
+        if self._seen is None or self._seen[0] != mark:
+            is_first = self._seen is None
+            self._seen = (mark, now)
+            return is_first and mark is None
+        return now - self._seen[1] >= self._after_s + longer_s
+
+    def restart(self, mark: object) -> None:
+        """Start the waiting time again: another process has just taken over."""
+        self._seen = (mark, self._clock.monotonic())
+
+    def forget(self) -> None:
+        """Let the next look be the first."""
+        self._seen = None

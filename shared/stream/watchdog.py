@@ -1,9 +1,9 @@
 """Ends the process when a guarded step takes too long.
 
 It is meant for kafka-python's calls that wait without a limit. Ending the process during a guarded
-step is safe: its successor reads everything that the process holds from Kafka again. Time during
-which no broker can be reached does not count: a successor could do no more, and the front door,
-which answers 451 meanwhile, would be unavailable until Kafka is back.
+step is safe: its successor reads from Kafka again everything that the process holds. Time without a
+reachable broker does not count: a successor could do no more, and the front door, which answers 451
+meanwhile, would be unavailable until Kafka is back.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _never() -> bool:
 
 
 class Watchdog:
-    """Watches one step at a time, in a thread of its own."""
+    """Watches one step at a time, in a separate thread."""
 
     def __init__(
         self,

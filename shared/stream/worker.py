@@ -15,7 +15,8 @@ If the process
   at most the messages that had begun here are sent twice;
 - must give up partitions in a rebalance, messages that have not begun are dropped; those that have
   begun are finished and committed while polling and heartbeats continue. The partition stays with
-  this member until then, or until they are moved to its shelf after `handover_grace_s` (move.py);
+  this member until then, or until they are moved to its shelf after `handover_grace_s`
+  (holdings.py);
 - is asked to stop, the same happens with all partitions, within `drain_timeout_s`.
 
 A rebalance or a graceful stop therefore sends nothing twice.

@@ -1,9 +1,9 @@
 """Reads recipients from CSV, and writes entries as CSV. Pure.
 
 A file has one recipient per line: an address, or the SHA-256 or MD5 (hexadecimal) of an address in
-comparison form. With a heading that has a column `recipient`, `address` or `email`, that column is
-read; otherwise the first. The rows of a file that `export` wrote are entries with all their fields:
-a restored complaint is one, and a removed entry stays removed.
+comparison form. If the heading has a column `recipient`, `address` or `email`, that column is read,
+otherwise the first column. The rows of a file that `export` wrote are entries with all their
+fields: a restored complaint stays a complaint, and a removed entry stays removed.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ COLUMNS: Final = (
     *("mail_id", "count"),
 )
 _HEADINGS: Final = ("recipient", "address", "email")
-# A heading with these is that of an export.
+# The heading of an export has these columns.
 _OF_EXPORT: Final = frozenset({"client", "recipient", "reason", "active"})
 _ACTIVE: Final = {"true": True, "false": False}
 _MAX_DIGITS: Final = 16
-# How a spreadsheet saves "Unicode text": no line of it can be read.
+# The byte order marks of UTF-16, in which spreadsheets save "Unicode text": it is not read.
 _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 _SAID: Final = ", ".join(REASONS)
-# A spreadsheet runs a cell that begins so as a formula.
+# A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA: Final = ("=", "+", "-", "@")
 # A byte order mark, as spreadsheets write it.
 _BOM: Final = "\ufeff"
-# How to open a file, so that a line that is not UTF-8 can be told.
+# The error handler with which to open a file, so that a line that is not UTF-8 is recognised.
 NOT_UTF_8: Final = "surrogateescape"
-# Of one record; more is no list of recipients.
+# The longest record; a file with a longer one is no list of recipients.
 MAX_CHARS: Final = 65_536
 _MAX_LINES: Final = 100
 _SHOWN: Final = 100  # characters of a faulty line
 
 
 class Recipient(Struct, frozen=True):
-    """A recipient as a file or a command names it."""
+    """A recipient in the form in which a file or a command names it."""
 
     text: str
     form: RecipientForm
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that names no recipient, and why."""
+    """A line that names no recipient, and the reason."""
 
     number: int
     text: str
@@ -79,7 +79,7 @@ def parse_recipient(text: str) -> Recipient | None:
 
 
 def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | Suppression | FaultyLine]:
-    """Return what each line names; empty lines are passed over. An export has entries."""
+    """Yield the recipient of each line, or the entry if the file is an export; skip empty lines."""
     place = 0
     columns: list[str] = []
     for number, text in _records(lines):
@@ -150,10 +150,10 @@ def _cells(number: int, text: str) -> list[str] | FaultyLine:
 
 
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Return the records with the numbers of their first lines.
+    """Yield the records with the numbers of their first lines.
 
-    A quoted cell may have several lines. A quote that is closed nowhere near would swallow the rest
-    of the file: its line is then a record of its own, and the reading goes on behind it.
+    A quoted cell may have several lines. A quote that is not closed within _MAX_LINES would swallow
+    the rest of the file: its line is then a record by itself, and reading continues after it.
     """
     numbered = enumerate(lines, 1)
     read_ahead: deque[tuple[int, str]] = deque()
@@ -178,7 +178,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quoted cell goes on behind the text. A quote within a cell is a mere character."""
+    """Whether a quoted cell continues after the text. A quote within a cell is plain text."""
     place = len(_BOM) if text.startswith(_BOM) else 0
     while True:
         if text.startswith('"', place):

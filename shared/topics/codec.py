@@ -1,10 +1,14 @@
-"""The byte formats of the topics: packs of messages, and events as CloudEvents in binary mode.
+"""The byte formats of the topics: packs of messages, returned mail, and events as CloudEvents.
 
 A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages: the value is their
 concatenated contents, the header `m` a msgpack list of [envelope, content length].
 kafka-python costs 40-130 us per record, but only 3-10 us per further message in a record
 (docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; an intake topic and
-mail.events have one record per message or event.
+mail.events have one record per message or event. A record of mail.returned holds one message as it
+was received, and a msgpack `Returned` in the header `m`. Events are in CloudEvents' binary mode.
+
+Owns: the encodings, and the header IN_TRANSACTION. Does not own: the shapes (records.py), the names
+(names.py). Decoders raise CodecError.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from shared.topics.event_records import Tally
-from shared.topics.records import Envelope, Event, EventType, MailEvent, Message
+from shared.topics.records import Envelope, Event, EventType, MailEvent, Message, Returned
 
 Headers = list[tuple[str, bytes]]
 
@@ -33,6 +37,10 @@ _JSON_TYPE: Final = b"application/json"
 _TYPES: Final = {kind: f"{TYPE_PREFIX}{kind.value}".encode() for kind in EventType}
 # The events of a busy process lie in few different seconds.
 _CACHED_SECONDS: Final = 64
+# The header of records that are written in a transaction to a topic that others write to without
+# one. Readers must not act on such a record before its transaction has committed; they need not
+# wait for the other records (shared/stream/prompt_reader.py). Records of earlier versions lack it.
+IN_TRANSACTION: Final = ("tx", b"1")
 
 
 class CodecError(ValueError):
@@ -50,8 +58,9 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
 # raises RecursionError.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
-_pack_encoder: Final = msgspec.msgpack.Encoder()
+_msgpack_encoder: Final = msgspec.msgpack.Encoder()
 _pack_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
+_returned_decoder: Final = msgspec.msgpack.Decoder(Returned)
 _json_encoder: Final = msgspec.json.Encoder()
 _mail_event_decoder: Final = msgspec.json.Decoder(MailEvent)
 _tally_decoder: Final = msgspec.json.Decoder(Tally)
@@ -65,7 +74,7 @@ def encode_pack(messages: Sequence[Message]) -> tuple[bytes, Headers]:
         if len(messages) == 1
         else b"".join([message.content for message in messages])
     )
-    return value, [("m", _pack_encoder.encode(entries))]
+    return value, [("m", _msgpack_encoder.encode(entries))]
 
 
 def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> list[Message]:
@@ -130,7 +139,7 @@ def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> He
 def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
     """Return the id of an event; it is the same if the event is repeated after a crash.
 
-    A message may come back several times: `return_id` tells these apart.
+    A message may come back several times: `return_id` distinguishes these events.
     """
     return f"{mail_id}.{kind}.{return_id or attempt}"
 
@@ -159,7 +168,7 @@ def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
 
 
 class EventDecoders(Struct, frozen=True):
-    """What the data of an event and of a tally are decoded with. May raise ValueError."""
+    """The functions that decode the data of an event and of a tally; they may raise ValueError."""
 
     mail_event: Callable[[bytes], MailEvent] = _mail_event_decoder.decode
     tally: Callable[[bytes], Tally] = _tally_decoder.decode
@@ -175,7 +184,7 @@ def decode_event(
 
     Raises CodecError if the data of a known type cannot be decoded.
     """
-    # The first header of a name counts, as for everybody who reads the type alone.
+    # The first header of a name counts, as in type_of() (event_records.py).
     found = {name: content or b"" for name, content in reversed([*headers])}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
@@ -194,3 +203,27 @@ def decode_event(
         )
     except _UNREADABLE as error:
         raise CodecError(f"event {kind}: {error}") from None
+
+
+def is_in_transaction(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether a record with these headers was written in a transaction."""
+    return any(name == IN_TRANSACTION[0] for name, _ in headers)
+
+
+def encode_returned(returned: Returned) -> tuple[bytes, Headers]:
+    """Return key and headers of the record; its value is the message as received.
+
+    The key is the client: the mail of one client fills only one partition.
+    """
+    return returned.client.encode(), [("m", _msgpack_encoder.encode(returned))]
+
+
+def decode_returned(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Returned:
+    """Return the `Returned` of a record of mail.returned. Raises CodecError."""
+    meta = next((content for name, content in headers if name == "m"), None)
+    if meta is None or value is None:
+        raise CodecError("not returned mail: the record has no header 'm' or no value")
+    try:
+        return _returned_decoder.decode(meta)
+    except _UNREADABLE as error:
+        raise CodecError(f"not returned mail: header 'm': {error}") from None

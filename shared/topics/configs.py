@@ -1,7 +1,7 @@
-"""The planned Kafka configuration of each topic, its differences from a broker's, and its replicas.
+"""Plans the Kafka configuration and the replicas of each topic, and finds differences.
 
 Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading
-or altering them on a broker (shared/stream/topic_configs.py, replicas.py), the names (names.py).
+or altering them on a broker (shared/stream/topic_configs.py), the names (names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
@@ -10,11 +10,11 @@ The reasons in short (docs/decisions/0046-topic-configs.md):
                           have to hold a whole decompressed batch in memory
   retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
                           producers, but loses nothing
-  segment.ms, .bytes      a record is deleted with its segment, so this much later than its time
+  segment.ms, .bytes      a record is deleted with its whole segment, so up to this much later
 
 Each partition gets as many replicas as the settings say. Present replicas stay, the leader first;
-new ones go to the brokers with the fewest, in other racks first. Nothing is planned that removes a
-replica.
+new replicas go to the brokers with the fewest replicas, preferably in other racks. No plan removes
+a replica.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
-# With these one broker may be down: writing goes on, and no acknowledged record is lost with it.
+# With these values one broker may fail: writing continues, and no acknowledged record is lost.
 SAFE_REPLICATION: Final = 3
 SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
@@ -93,8 +93,8 @@ def state(max_record_bytes: int) -> Configs:
 def min_in_sync(replication: int, wanted: int = 0) -> int:
     """Return how many replicas of a topic must have a record before it is acknowledged.
 
-    `wanted` is the setting, 0 to choose: one broker may be down. A topic with fewer replicas than
-    wanted can only have all of them.
+    `wanted` is the setting; 0: chosen so that one broker may be down. A topic with fewer replicas
+    than `wanted` needs all of them.
     """
     chosen = SAFE_IN_SYNC if replication >= SAFE_REPLICATION else 1
     return min(wanted or chosen, max(replication, 1))
@@ -124,7 +124,7 @@ def wanted_configs(
 def differences(
     topic: str, wanted: Mapping[str, str], found: Mapping[str, str]
 ) -> list[Difference]:
-    """Return the configs to alter on a topic, so that it is as wanted."""
+    """Return the configs of a topic that differ from the wanted ones."""
     return [
         Difference(topic, name, found.get(name, ""), value)
         for name, value in wanted.items()
@@ -139,10 +139,10 @@ def _is_number(text: str) -> bool:
 def more_replicas(
     found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
 ) -> Assignments:
-    """Return new replicas by (topic, partition) for those that have fewer than wanted.
+    """Return new replicas by (topic, partition), for partitions with fewer replicas than wanted.
 
-    `brokers` maps each broker that is there to its rack ("" for none). With fewer brokers than
-    wanted nothing is planned: `lacking_brokers` says so.
+    `brokers` maps each live broker to its rack ("" for none). With fewer brokers than wanted
+    replicas nothing is planned (lacking_brokers()).
     """
     if lacking_brokers(brokers, wanted):
         return {}
@@ -162,5 +162,5 @@ def more_replicas(
 
 
 def lacking_brokers(brokers: Mapping[int, str], wanted: int) -> int:
-    """Return how many more brokers that many replicas need; 0 if there are enough."""
+    """Return how many brokers are missing for this many replicas; 0 if there are enough."""
     return max(wanted - len(brokers), 0)

@@ -1,11 +1,17 @@
-"""The records of mail.control: operators' orders on mail that waits, and on mail still to come.
+"""The records of mail.control: operators' orders on mail, and their reviews of bounces.
 
 Owns: the records, their keys and bytes. Does not own: what an order does to a message
-(services/deliver/core/control). Fields are only ever added, with a default; golden records in
-tests/contract check that.
+(services/deliver/core/control), what follows from a review
+(shared/responses/counting/batch.py), traces (traces.py). Fields are only ever added, with a
+default; golden records in tests/contract check that.
 
-The topic is compacted and its key is the scope, so the last order on a scope replaces those before
-it. An order ends by itself at its expiry; `resume` ends it earlier and leaves its author on record.
+The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
+orders before it. An order concerns mail that waits and mail still to come. It ends by itself at its
+expiry; `resume` ends it earlier and leaves its author on record.
+
+A review says whether the bounces of a provider in a window of time count. Reviews are on this topic
+because it is small: the counting process reads all of them before it counts anything. Their keys
+begin with REVIEW_PREFIX, with which no order's key begins.
 """
 
 from __future__ import annotations
@@ -25,10 +31,11 @@ PARTITION: Final = 0
 MAX_TEXT_CHARS: Final = 400
 MAX_MS: Final = 1 << 53
 _TARGET: Final = re.compile(r"[^\s:@/]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")
+REVIEW_PREFIX: Final = b"review/"
 
 
 class Verb(StrEnum):
-    """What is done to the messages of a scope, the strongest first."""
+    """The effect of an order on the messages of its scope; the strongest first."""
 
     CANCEL = "cancel"
     BOUNCE = "bounce"
@@ -40,12 +47,12 @@ class Verb(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether it ends the messages that it concerns."""
+        """Whether the order ends the messages that it concerns."""
         return self in (Verb.CANCEL, Verb.BOUNCE, Verb.EXPIRE)
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """The messages that an order concerns: those that have all the values given ("": any)."""
+    """The messages that an order concerns: they have all the values given ("": any value)."""
 
     client: str = ""
     mailing: str = ""  # a mailing ID of the client
@@ -57,7 +64,7 @@ class Scope(Struct, frozen=True, omit_defaults=True):
     mail_id: str = ""
 
     def given(self) -> tuple[tuple[str, str], ...]:
-        """The names and values that are given, in the order of the fields."""
+        """Return the names and values that are given, in the order of the fields."""
         return tuple((name, value) for name in FIELDS if (value := getattr(self, name)))
 
     def __str__(self) -> str:
@@ -68,24 +75,24 @@ FIELDS: Final = tuple(field.name for field in structs.fields(Scope))
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
-    """One order: what to do with the messages of a scope, who wants it, why and until when."""
+    """One order: its effect on the messages of a scope, its author, reason and expiry."""
 
     verb: Verb
     scope: Scope
     author: str = ""
     reason: str = ""
     at_ms: int = 0
-    expires_at_ms: int = 0  # 0: it does not end by itself
-    target: str = ""  # of reroute: host:port
+    expires_at_ms: int = 0  # 0: the order does not expire
+    target: str = ""  # for reroute: host:port
     by_removal: bool = False  # given by the removal of the client, and ends with it
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether the order does nothing any more."""
+        """Whether the order has no effect any more."""
         return self.verb is Verb.RESUME or 0 < self.expires_at_ms <= now_ms
 
 
-_encoder: Final = msgspec.json.Encoder(order="deterministic")
-_decoder: Final = msgspec.json.Decoder(Order)
+_json: Final = msgspec.json.Encoder(order="deterministic")
+_order_decoder: Final = msgspec.json.Decoder(Order)
 
 
 def key_of(scope: Scope) -> bytes:
@@ -95,17 +102,17 @@ def key_of(scope: Scope) -> bytes:
 
 def encode_order(order: Order) -> tuple[bytes, bytes]:
     """Return key and value of the record."""
-    return key_of(order.scope), _encoder.encode(order)
+    return key_of(order.scope), _json.encode(order)
 
 
 def decode_order(key: bytes | None, value: bytes) -> Order:
     """Decode a record. Raises CodecError, also if its key is not that of its scope."""
     try:
-        order = _decoder.decode(value)
+        order = _order_decoder.decode(value)
     except (ValueError, RecursionError) as error:  # raised by msgspec
         raise CodecError(f"order: {error}") from None
     if not (0 <= order.at_ms < MAX_MS and 0 <= order.expires_at_ms < MAX_MS):
-        raise CodecError("order: a time that is none")
+        raise CodecError("order: a time out of range")
     if not order.scope.given():
         raise CodecError("order: its scope is empty, which would be all mail")
     if key != key_of(order.scope):
@@ -117,3 +124,58 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
     if order.target and _TARGET.fullmatch(order.target) is None:
         raise CodecError(f"order: the target {order.target[:100]!r} is not host:port")
     return order
+
+
+class ReviewVerdict(StrEnum):
+    """Whether the bounces of a window count against their recipients."""
+
+    EXCLUDED = "excluded"  # they never count
+    COUNTED = "counted"  # they count although an incident holds them
+
+
+class Review(Struct, frozen=True, omit_defaults=True):
+    """The bounces of a provider that were appended from `from_ms` to before `until_ms`."""
+
+    provider: str  # of the shaping rules, or a recipient domain
+    from_ms: int
+    until_ms: int
+    verdict: ReviewVerdict = ReviewVerdict.EXCLUDED
+    status: str = ""  # only bounces with this enhanced status; "": all bounces
+    active: bool = True  # False: the review was undone
+    author: str = ""
+    note: str = ""
+    at_ms: int = 0
+
+
+_review_decoder: Final = msgspec.json.Decoder(Review)
+
+
+def is_review(key: bytes | None) -> bool:
+    """Whether a record of mail.control with this key is a review."""
+    return key is not None and key.startswith(REVIEW_PREFIX)
+
+
+def review_key(review: Review) -> bytes:
+    """Return the key: a later review of the same window replaces this one."""
+    place = f"{quote(review.provider, safe='')}/{quote(review.status, safe='')}"
+    return REVIEW_PREFIX + f"{place}/{review.from_ms}-{review.until_ms}".encode()
+
+
+def encode_review(review: Review) -> tuple[bytes, bytes]:
+    """Return key and value of the record."""
+    return review_key(review), _json.encode(review)
+
+
+def decode_review(key: bytes | None, value: bytes) -> Review:
+    """Decode a record. Raises CodecError, also if its key is not that of its window."""
+    try:
+        review = _review_decoder.decode(value)
+    except (ValueError, RecursionError) as error:  # raised by msgspec
+        raise CodecError(f"review: {error}") from None
+    if not review.provider:
+        raise CodecError("review: no provider, which would be all mail")
+    if not 0 <= review.from_ms < review.until_ms < MAX_MS:
+        raise CodecError(f"review: from {review.from_ms} until {review.until_ms} is no window")
+    if key != review_key(review):
+        raise CodecError(f"review: the key {key!r} is not that of its window")
+    return review

@@ -7,10 +7,10 @@ offset; for a message received by SMTP, 80 random bits. If the broker keeps the 
 stamp instead (CreateTime), that is the time part and the content is part of the hash: see
 docs/decisions/0045-time-stamps.md.
 
-Owns also how a number is written in base 32, for mail ids and return paths, of which every message
-has one: the groups of 5 bits are spread to one octet each, all at once. In each step every part of
-the number is cut in half, and the upper half is moved away by what is missing. Six steps spread 64
-groups, in a quarter of the time that a loop over the characters takes.
+Owns also the encoding of numbers in base 32, for mail ids and return paths, of which every message
+has one: all groups of 5 bits are spread to one octet each at once. Each step cuts every part of the
+number in half and shifts the upper half by the missing bits. Six steps spread 64 groups, in a
+quarter of the time of a loop over the characters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BY_OCTET: Final = (_ALPHABET * 8).encode()
 
 
 class Base32:
-    """Writes numbers as so many characters of an alphabet of 32."""
+    """Writes numbers as a fixed number of characters of an alphabet of 32."""
 
     def __init__(self, alphabet: str, chars: int) -> None:
         self._size = 1 << (chars - 1).bit_length()
@@ -47,7 +47,7 @@ class Base32:
         self._by_group = alphabet.encode("ascii") * 8
 
     def encode(self, number: int) -> str:
-        """Return the characters of this number, which must not be larger than they can say."""
+        """Return the characters of this number, which must fit into them."""
         for low, high, shift in self._steps:
             number = (number & low) | ((number & high) << shift)
         octets = number.to_bytes(self._size, "big")
@@ -55,7 +55,7 @@ class Base32:
 
 
 def _steps(size: int) -> tuple[tuple[int, int, int], ...]:
-    """The masks of both halves of each part, and by how much the upper half is moved."""
+    """Return for each step the masks of both halves, and the shift of the upper half."""
     steps = []
     half = size // 2
     while half:

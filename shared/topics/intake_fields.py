@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-MAX_AHEAD_DAYS: Final = 35  # the widest window in which a submission may be idempotent, too
+MAX_AHEAD_DAYS: Final = 35  # also the longest window in which duplicates are recognised
 TIME_FORMS: Final = "RFC 3339, such as 2026-12-24T08:00:00Z, or Unix milliseconds"
 SPEC_VERSION_TEXT: Final = "1.0"
 MESSAGE_TYPE: Final = "message/rfc822"

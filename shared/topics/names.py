@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.topics import configs
+from shared.topics.retry_topics import RETRY_TOPICS_S
 
 INTAKE_PREFIX: Final = "mail.intake."
 OUTBOUND_PREFIX: Final = "mail.outbound."
@@ -26,13 +27,13 @@ REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
 SUPPRESSIONS: Final = "mail.suppressions"
 CONTROL: Final = "mail.control"
-# What deliver knows of sources and clients at providers (reputation.py).
+# The reputation of sources and clients at providers (reputation.py).
 REPUTATION: Final = "mail.reputation"
-# How much returned mail each client got in this hour (validate, core/returns/windows.py).
+# The amount of returned mail per client in this hour (validate, core/returns/windows.py).
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
 QUOTAS: Final = "billing.quotas"
-# Mail over a monthly quota, until a new month or a higher quota lets it pass.
+# Mail over a monthly quota, which waits for the next month or a higher quota.
 HELD: Final = "mail.held"
 ACCESS: Final = "mail.access"
 ACCESS_LOG: Final = "mail.access-log"
@@ -41,36 +42,7 @@ ACCESS_LOG: Final = "mail.access-log"
 INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
 DELIVER_PATTERN: Final = r"^mail\.(handover|(outbound|deferred)\.[a-z0-9-]+)$"
 
-# The delay steps of the retry topics, by name, in seconds.
-DELAYS_S: Final[dict[str, int]] = {
-    "1m": 60,
-    "5m": 300,
-    "15m": 900,
-    "1h": 3600,
-    "4h": 14_400,
-    "12h": 43_200,
-}
-# A record there is due after its topic's delay plus at most this share of it, so that messages
-# deferred together do not come back in one burst.
-JITTER_SHARE: Final = 0.2
-# The retry topics of turns, by name: the shortest wait of a record there, in seconds. The longest
-# is the shortest of the next topic, so no record waits much longer behind others than it has to.
-TURNS_S: Final[dict[str, int]] = {
-    "turn-5s": 5,
-    "turn-15s": 15,
-    "turn-45s": 45,
-    "turn-2m": 120,
-    "turn-4m": 240,
-    "turn-8m": 480,
-    "turn-16m": 960,
-    "turn-32m": 1920,
-    "turn-1h": 3600,
-    "turn-3h": 10_800,
-    "turn-6h": 21_600,
-}
-RETRY_TOPICS_S: Final = DELAYS_S | TURNS_S
-
-# A submission may be 300 KB; a far larger one must still arrive, so that its refusal can name it.
+# A submission may have 300 KB; a much larger one must still arrive, so that it can be refused.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 # The largest pack of messages (records.py), with room for one additional 300 KB message.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
@@ -78,21 +50,21 @@ PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 # For events, keys and small state; more than a producer's batch (1 MiB).
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# Bills can be recounted from the events: a closed month and its grace must still be available.
+# Bills are recounted from the events: a closed month and its grace must still be available.
 EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
-# How long a client may stop reading its own topic; mail.events keeps its events longer.
+# How long a client may stop reading its own topic; mail.events keeps events longer.
 OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
 # The longest window in which duplicates are recognised (35 days) plus a day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
 # How long ingest or validate may be down before accepted mail is deleted unread.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
 RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
-# The same for deliver, whose backlog for one provider may be long.
+# How long deliver may be down; its backlog for one provider may be long.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
-# Mail waits for the next month at most; as long again if validate is down then.
+# Mail waits at most until the next month, and validate may be down for as long again.
 HELD_RETENTION_MS: Final = 62 * configs.DAY_MS
-# Who could read what must be known for as long as a bill can be recounted.
+# The log of access keys must be kept for as long as a bill can be recounted.
 ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
 # How long validate may be down before returned mail is deleted unread.
 RETURNED_RETENTION_MS: Final = 14 * configs.DAY_MS
@@ -155,13 +127,13 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
         *(_plan(deferred(delay), 2) for delay in RETRY_TOPICS_S),
-        # As many partitions as a lane: whoever reads one of a lane reads one of these too.
+        # As many partitions as a lane: a process that reads one of a lane also reads one of these.
         _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
-        # One reader at a time knows where the mail that it wrote back begins.
+        # One partition: only one reader at a time knows where the mail that it wrote back begins.
         _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),

@@ -1,9 +1,10 @@
-"""The records of billing.quotas, and the events of a quota that is nearly or wholly used.
+"""The records of billing.quotas, and the events of a quota that is nearly or completely used.
 
-The topic is compacted and has one partition. Billing alone writes it. Keyed by client, or by client
-and sub-client: what is used in this month, and the thresholds whose events are published. Under the
-key BEAT: the month, the moment up to which everything committed is included in the records before
-it, and when it was written. Fields are only ever added, with a default.
+The topic is compacted and has one partition. Only billing writes it. The key of a record is a
+client, or a client and a sub-client; the value has the use of the quota in this month, and the
+thresholds whose events are published. The record with the key BEAT has the month, the moment up to
+which all committed events are counted in the records before it, and when it was written. Fields are
+only ever added, with a default.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ USED_UP_TYPE: Final = "sluice.quota.used_up"
 
 
 class QuotaScope(Struct, frozen=True, order=True):
-    """Whose quota: a client's, or that of one of its sub-clients."""
+    """The owner of a quota: a client, or one of its sub-clients."""
 
     client: str
     sub_client: str | None = None
 
     def described(self) -> str:
-        """For people."""
+        """Return the scope as text for people."""
         return self.client if self.sub_client is None else f"{self.client}/{self.sub_client}"
 
 
 class QuotaState(Struct, frozen=True, omit_defaults=True):
-    """What is used of a quota in a month. `reached`: the thresholds with events."""
+    """The use of a quota in a month. `reached`: the thresholds whose events are published."""
 
     month: str  # YYYY-MM, in the time zone of billing
     begins_ms: int
@@ -46,14 +47,14 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
     reached: tuple[int, ...] = ()
 
     def used_at(self, now_ms: int) -> int:
-        """What is used in the month of this moment, as far as it was counted."""
+        """Return the counted use in the month of this moment."""
         return self.used if self.begins_ms <= now_ms < self.ends_ms else 0
 
 
 class QuotaBeat(Struct, frozen=True):
     """Everything committed before `counted_to_ms` is in the states before this record.
 
-    `at_ms`: when it was written; its writer still works, though it may have counted nothing since.
+    `at_ms`: when it was written. A new beat shows that its writer works, even without new events.
     """
 
     month: str
@@ -128,7 +129,7 @@ def decode_beat(value: bytes) -> QuotaBeat:
 
 def encode_quota_event(event: QuotaEvent) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers of the mail.events record of this event."""
-    # One per quota, month and threshold: a reader may drop a second one by its id.
+    # The id is the same for one quota, month and threshold, so readers can drop a repeated event.
     scope = QuotaScope(event.client, event.sub_client).described()
     name = f"quota/{event.month}/{event.threshold}/{scope}".encode()
     kind = USED_UP_TYPE if event.threshold >= max(THRESHOLDS) else WARNING_TYPE

@@ -15,13 +15,13 @@ from msgspec import Struct
 
 
 class ReturnAddressKind(StrEnum):
-    """The kind of the address to which a message came back, or why it never went out."""
+    """The kind of the address to which a message came back, or why it was never sent."""
 
     RETURN_PATH = "return_path"  # the VERP address of one message; its HMAC was verified
     FROM = "from"  # an address at a sending domain: replies and auto-replies
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
-    # No address: validate returns the message to a client that wants it.
+    # No address: validate returns the message to a client that asks for it.
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
     # No address: deliver gave the message up. The value of the record is its header.
@@ -47,11 +47,11 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_id: str = ""  # of the message that came back
     recipient_hash: bytes = b""
-    # Of a message that never went out, or that deliver gave up.
+    # For a message that was never sent, or that deliver gave up.
     reason: str = ""
     status: str = ""
-    # Of a message that deliver gave up: its bounce class or `expired`, the server's last reply, the
-    # mail servers of its destination, when it was submitted.
+    # For a message that deliver gave up: its bounce class or `expired`, the server's last reply,
+    # the mail servers of its destination, the time of its submission.
     kind: str = ""
     reply: str = ""
     site: str = ""
@@ -66,7 +66,7 @@ class MailClass(StrEnum):
 
 
 class OnDoubt(StrEnum):
-    """What happens to a message of which it is not known whether a server has it."""
+    """What happens to a message if it is not known whether a server has it."""
 
     SEND = "send"  # it is sent again
     HOLD = "hold"  # it is held until an operator decides
@@ -136,8 +136,8 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    # When the next step is due: as the platform asked until validate has read the message, then the
-    # end of its hop on the retry topics, or the time of its next attempt. 0: now.
+    # When the next step is due: the time that the platform asked for until validate has read the
+    # message, then the end of its hop on the retry topics, or its next attempt. 0: now.
     due_at_ms: int = 0
     expires_at_ms: int = 0  # 0: the client's or the installation's default applies
     attempts: Attempts = Attempts()
@@ -157,16 +157,16 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # return id). It is not billed, and its events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # set by validate
-    # Of a copy on mail.handover: it was being offered to a server when it was written.
+    # For a copy on mail.handover: the message was being offered to a server when it was copied.
     is_offered: bool = False
-    # Since when it is held for an operator, because a server may have it already; 0: it is not.
+    # Since when the message is held for an operator, because a server may have it; 0: not held.
     held_since_ms: int = 0
-    pool: str = ""  # of source addresses, as the registry names it; "": by the mail class
-    # The versions by which validate judged it, see Versions.
+    pool: str = ""  # of source addresses, named in the registry; "": chosen by the mail class
+    # The versions by which validate judged the message, see Versions.
     rules_version: str = ""
     registry_version: str = ""
-    # The time at which its turn under a limit is expected: an estimate, so it may be read earlier,
-    # as long as this is still `due_at_ms`. 0: what it waits for is no limit.
+    # The estimated time of its turn under a limit. The message may be read earlier, as long as this
+    # equals `due_at_ms`. 0: it does not wait for a limit.
     turn_at_ms: int = 0
 
 
@@ -192,11 +192,11 @@ class EventType(StrEnum):
     RETURNED = "returned"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    SCHEDULED = "scheduled"  # it waits for its earliest time, in `next_attempt_at_ms`
-    # A monthly quota of its client is used up: it waits for a new month, or a higher quota.
+    SCHEDULED = "scheduled"  # the message waits for its earliest time, in `next_attempt_at_ms`
+    # A monthly quota is used up: the message waits for a new month, or a higher quota.
     HELD = "held"
     FORWARDED = "forwarded"  # returned mail was sent on to the client's forwarding address
-    # Returned mail could not be sent on; it is not tried again.
+    # Returned mail could not be sent on; there is no further attempt.
     FORWARDING_FAILED = "forwarding_failed"
 
 
@@ -222,7 +222,7 @@ class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Versions(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Short hashes of what was in force; equal hashes mean equal contents."""
+    """Short hashes of the rules and entries in force; equal hashes mean equal contents."""
 
     rules: str = ""  # the submission rules (shared/submission/rules.py)
     registry: str = ""  # the client's entry in the registry
@@ -255,23 +255,23 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
     first_mail_id: str = ""  # of the submission of which this one is a duplicate
-    # Why there was no TLS although the server offers it, or it was not as its policy wants it.
+    # Why there was no TLS although the server offers it, or why TLS did not meet its policy.
     tls_fault: str = ""
     author: str = ""  # the operator whose order this follows
     submission_id: str = ""  # the platform's own id of the submission (ce_id)
     submission_source: str = ""  # the source of that id (ce_source)
     code: str = ""  # the mailing code, of the header or of the attribute
     metadata: dict[str, str] = {}  # names and values that the platform gave with the message
-    # Of returned mail: its kind (shared/responses/understood.py), the rule that decided it, and its
-    # own id, that of its record on mail.returned.
+    # For returned mail: its kind (shared/responses/understood.py), the rule that decided it, and
+    # its own id, which is that of its record on mail.returned.
     response: str = ""
     response_rule: str = ""
     return_id: str = ""
     # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
     tls_policy: str = ""
     provider: str = ""  # of the destination, as the shaping rules name it
-    held: bool = False  # of in_doubt: it is not sent again before an operator decides
-    versions: Versions | None = None  # of a final event: what was in force
+    held: bool = False  # of in_doubt: the message is held until an operator decides
+    versions: Versions | None = None  # of a final event: the versions in force
     mail_class: str = ""  # of the client's mail: marketing, transactional
 
 

@@ -1,11 +1,11 @@
 """The records of mail.reputation: warm-up of sources, counts of clients at providers, the place.
 
-Owns: the records, their keys and bytes. Does not own: what is counted and what follows
+Owns: the records, their keys and bytes. Does not own: counting and its effects
 (services/deliver/core/reputation). Fields are only ever added, with a default.
 
-The topic is compacted and has one partition. One deliver process at a time writes it, each time in
-one transaction with the place in mail.events up to which everything is counted, so that what was
-counted survives any process and any loss of Redis.
+The topic is compacted and has one partition. One deliver process at a time writes it. Each of its
+transactions includes the place in mail.events up to which all events are counted, so the counts
+survive the end of any process and any loss of Redis.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PLACE_KEY: Final = b"place"
 _WARMUP: Final = b"warmup/"
 _CLIENT: Final = b"client/"
 MAX_MS: Final = 1 << 53
-# Slots are SLOT_MS long; a longer list than this many was not written by us.
+# A slot is SLOT_MS long. A list of more slots than this was written by another program.
 SLOT_MS: Final = 900_000
 MAX_SLOTS: Final = 200
 
 
 class WarmupState(Struct, frozen=True):
-    """The step of a source at a provider, since when, and what became of its mail since then.
+    """The step of a source at a provider, its beginning, and the results of mail since then.
 
-    `since_ms` 0: nothing was sent in this step yet. A step past the last one: it is warm.
+    `since_ms` 0: nothing was sent in this step yet. A step after the last one: the source is warm.
     """
 
     source: str
@@ -43,7 +43,7 @@ class WarmupState(Struct, frozen=True):
 
 
 class Slot(Struct, frozen=True, array_like=True, gc=False):
-    """What became of mail in the slot that begins at `number` * SLOT_MS."""
+    """The results of mail in the slot that begins at `number` * SLOT_MS."""
 
     number: int
     delivered: int = 0
@@ -59,7 +59,7 @@ class ClientState(Struct, frozen=True):
     provider: str
     mail_class: str = ""
     slots: tuple[Slot, ...] = ()
-    # What was counted before led to a suspension then; 0: to none.
+    # The time of the suspension to which the earlier counts led; 0: no suspension.
     suspended_ms: int = 0
 
 
@@ -131,9 +131,9 @@ def _fault(state: State) -> str:
             numbers = (suspended_ms, *(each for slot in slots for each in _counts(slot)))
         case Place(offsets=offsets, at_ms=at_ms):
             if not all(each.isdecimal() for each in offsets):
-                return "a partition that is no number"
+                return "a partition that is not a number"
             numbers = (at_ms, *offsets.values())
-    return "" if all(0 <= each < MAX_MS for each in numbers) else "a number that is none"
+    return "" if all(0 <= each < MAX_MS for each in numbers) else "a number out of range"
 
 
 def _counts(slot: Slot) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ recipient). Two submissions with the same key and the same content are duplicate
 with different contents is a mistake of the platform. Contents are compared in their normal form.
 
 Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
-A claim has both old forms where they differ (`former`), so that earlier submissions are recognised
-(decision 0035).
+If these old forms differ, a claim has them, too (`former`), so that earlier submissions are
+recognised (decision 0035).
 
 Owns: the digests and the record of mail.submissions, in which validate stores each accepted key,
 so that the keys can be restored if Redis was emptied. Does not own: looking up keys
@@ -53,9 +53,9 @@ _TRACE: Final = b"received:"
 class Claim(Struct, frozen=True, gc=False):
     """A submission's claim to its key: digests, its mail id, and the position of its record.
 
-    `place` distinguishes a record that is read again from another record. It is never 0, which in
-    Redis marks a key that the front door has reserved and no record has confirmed yet. `former`
-    holds key and content in the old form, b"" if neither differs.
+    `place` distinguishes a record that is read again from another record. It is never 0: in Redis,
+    0 marks a key that the front door has reserved and no record has confirmed yet. `former`
+    holds key and content in the old form; b"" if neither differs.
     """
 
     key: bytes
@@ -70,19 +70,19 @@ class New(Struct, frozen=True, gc=False):
 
 
 class Reserved(Struct, frozen=True, gc=False):
-    """The front door reserved the key under this mail id; it is unknown whether it was written."""
+    """The front door reserved the key for this mail id; the message may have been written."""
 
     mail_id: bytes
 
 
 class Duplicate(Struct, frozen=True, gc=False):
-    """The same content came before, under this mail id."""
+    """The same content was submitted before, under this mail id."""
 
     mail_id: bytes
 
 
 class Conflict(Struct, frozen=True, gc=False):
-    """A different content came before under this key; its mail id."""
+    """A different content was submitted before under this key; it has this mail id."""
 
     mail_id: bytes
 

@@ -1,6 +1,6 @@
-"""The records of mail.suppressions: who gets no mail from a client, and resets of counters.
+"""The records of mail.suppressions: recipients that get no mail, and resets of bounce counters.
 
-Owns: the records, their keys and bytes; the field by which the view in Redis knows an entry. Does
+Owns: the records, their keys and bytes; the field of an entry in the view in Redis. Does
 not own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of
 the registry. Fields are only ever added, with a default; golden records in tests/contract check
 that.
@@ -8,8 +8,8 @@ that.
 The topic is compacted. The key names the client, the reason and the recipient, so an entry of one
 reason never replaces one of another reason: removing the manual entry of a recipient who also
 complained leaves the complaint. An entry is removed by a record with `active` false, not by a
-tombstone: who removed it and why stays on record, and a view that was not updated for a long time
-cannot miss the removal.
+tombstone: author and reason of the removal stay on record, and a view that was not updated for a
+long time cannot miss the removal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIELD_BYTES: Final = 16
 
 
 class SuppressionReason(StrEnum):
-    """Why a recipient gets no mail, the strongest reason first: it is the one that is reported.
+    """Why a recipient gets no mail; the strongest reason, which is reported, comes first.
 
     The order also numbers the bits of the view; reasons are only ever added, at the end.
     """
@@ -45,13 +45,13 @@ class SuppressionReason(StrEnum):
 # The reason word of a recipient on the block list of the registry, which has no record here.
 BLOCKED: Final = "blocked"
 REASONS: Final = tuple(SuppressionReason)
-# By the text: the hash of an enum's member takes longer than all the rest of a look-up.
+# Keyed by text: hashing an enum member takes longer than all the rest of a look-up.
 _BITS: Final = {reason.value: 1 << place for place, reason in enumerate(REASONS)}
 BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason.SOFT_BOUNCES})
 
 
 class RecipientForm(StrEnum):
-    """How an entry names its recipient. Hashes are of the comparison form, in hexadecimal."""
+    """How an entry names its recipient. A hash is that of the comparison form, in hexadecimal."""
 
     ADDRESS = "address"
     SHA256 = "sha256"
@@ -115,7 +115,7 @@ def decode_suppression(value: bytes | None) -> SuppressionRecord:
 
 
 def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.ADDRESS) -> bytes:
-    """Return the field of the view for this entry; `recipient` as in Suppression.
+    """Return the field of the view for this entry; `recipient` has the form in Suppression.
 
     An address has the field of its SHA-256, so only MD5 entries need a second look-up.
     """

@@ -1,12 +1,12 @@
 """The records of mail.control that ask deliver to show SMTP dialogs, and the lines that it shows.
 
-Owns: the records, their keys and bytes, the form of a line. Does not own: what is shown
-(services/deliver/core/tracing), where the lines go (shared/store/traces.py). Fields are only ever
-added, with a default.
+Owns: the records, their keys and bytes, the form of a line. Does not own: which lines are shown
+(services/deliver/core/tracing), where they are stored (shared/store/traces.py). Fields are only
+ever added, with a default.
 
-A trace has a key of its own, beginning with PREFIX, which no order has: it does not replace an
-order on the same domain, and several operators may trace at a time. It ends at its expiry, which is
-at most MAX_TRACE_MS after its beginning; deleting the record ends it sooner.
+The key of a trace begins with PREFIX, with which no order's key begins: a trace does not replace an
+order on the same domain, and several operators may trace at the same time. A trace ends at its
+expiry, at most MAX_TRACE_MS after its beginning; deleting the record ends it sooner.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from shared.topics import ids
 from shared.topics.codec import CodecError
 
 PREFIX: Final = b"trace/"
-# Traces at a time, over all operators; the command refuses more, and deliver leaves them out.
+# The number of traces at a time, of all operators; the command refuses more, deliver ignores them.
 MAX_TRACES: Final = 8
 MAX_TRACE_MS: Final = 10 * 60_000
-# A process whose clock is behind that of the operator begins at once nevertheless.
+# A process whose clock is behind that of the operator must begin at once, too.
 CLOCK_SKEW_MS: Final = 60_000
 MAX_MS: Final = 1 << 53
 _ID: Final = re.compile(r"[0-9a-z]{8,32}")
 
 
 class Trace(Struct, frozen=True, omit_defaults=True):
-    """Whose dialogs are shown: those of one recipient domain, or those of one message."""
+    """A request to show the dialogs of one recipient domain, or of one message."""
 
     trace_id: str
     domain: str = ""
@@ -47,9 +47,9 @@ class Trace(Struct, frozen=True, omit_defaults=True):
 
 
 class TraceLine(Struct, frozen=True, omit_defaults=True):
-    """One line of a dialog, and the connection that it belongs to.
+    """One line of a dialog, and its connection.
 
-    `kind`: `>` is sent, `<` is received, `*` is said by deliver, and "" is only a number.
+    `kind`: `>`: sent; `<`: received; `*`: a note of deliver; "": only the number counts.
     """
 
     worker: str
@@ -57,12 +57,12 @@ class TraceLine(Struct, frozen=True, omit_defaults=True):
     at_ms: int
     kind: str = ""
     text: str = ""
-    dialog: int = 0  # of the process
+    dialog: int = 0  # the number of the dialog in the process
     mail_id: str = ""
     source: str = ""  # our address
     server: str = ""
     tls: str = ""
-    skipped: int = 0  # dialogs of this trace that the process has not shown, until now
+    skipped: int = 0  # the dialogs of this trace that the process has not shown so far
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -100,7 +100,7 @@ def decode_trace(key: bytes | None, value: bytes) -> Trace:
         except ValueError as error:
             raise CodecError(f"trace: {error}") from None
     if not 0 <= trace.at_ms < trace.expires_at_ms < MAX_MS:
-        raise CodecError(f"trace: from {trace.at_ms} until {trace.expires_at_ms} is no time")
+        raise CodecError(f"trace: from {trace.at_ms} until {trace.expires_at_ms} is no period")
     if trace.expires_at_ms - trace.at_ms > MAX_TRACE_MS:
         raise CodecError(f"trace: it lasts longer than {MAX_TRACE_MS // 60_000} minutes")
     return trace

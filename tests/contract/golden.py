@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.topics.codec import encode_event, encode_pack, encode_tally
+from shared.topics.codec import encode_event, encode_pack, encode_returned, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import (
     Attempts,
@@ -28,7 +28,6 @@ from shared.topics.records import (
     Returned,
     Violation,
 )
-from shared.topics.returned import encode_returned
 from shared.topics.suppressions import (
     CounterReset,
     RecipientForm,

@@ -16,7 +16,7 @@ from shared.runtime.telemetry import Metric
 from shared.stream import outputs
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
-from shared.topics.event_fields import MEANINGS
+from shared.topics.event_records import MEANINGS
 from shared.topics.records import EventType, MailEvent
 from tests.contract.golden import EVENT, TALLY
 from tools import asyncapi

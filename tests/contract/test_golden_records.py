@@ -1,8 +1,7 @@
 import pytest
 
-from shared.topics.codec import decode_event, decode_pack
+from shared.topics.codec import decode_event, decode_pack, decode_returned
 from shared.topics.records import Event, EventType
-from shared.topics.returned import decode_returned
 from shared.topics.suppressions import decode_suppression, key_of
 from tests.contract import golden
 

@@ -16,8 +16,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from services.billing.cli.keys import keys
-from shared.access.audit import Action
-from shared.access.checking import Denial, Grant, Reason
+from shared.access.checking import Action, Denial, Grant, Reason
 from shared.access.keys import Right, Scope
 from shared.access.topic import PARTITION, read_log
 from shared.access.view import MAX_STALE_S, KeyView

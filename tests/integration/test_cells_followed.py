@@ -18,8 +18,7 @@ from services.billing.edge.one_moment import AcceptedMail
 from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Run
 from shared.store.client import connect
-from shared.store.read_changes import COPIED, ReadChanges
-from shared.store.read_pieces import CellsChanged
+from shared.store.read_pieces import COPIED_WHEN_FOLLOWING, CellsChanged, ReadChanges
 
 MONTH = "2026-10"
 NAMES = [encode_cell(Cell("shop", f"m{number}", "", "received")) for number in range(7_000)]
@@ -158,7 +157,7 @@ def test_beside_a_process_of_an_earlier_version_all_is_read_from_copies_for_a_wh
         followed.count_as_before()
     with pytest.raises(CellsChanged, match="changed"):
         followed.look(followed.count_as_before if is_meanwhile else lambda: None)
-    for _ in range(COPIED):
+    for _ in range(COPIED_WHEN_FOLLOWING):
         followed.count_as_before()
         assert not followed.look()
     assert not followed.look()

@@ -18,7 +18,7 @@ from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.stream.admin import ensure_topics
 from shared.topics import names
-from shared.topics.reviews import Review, ReviewVerdict
+from shared.topics.control import Review, ReviewVerdict
 from shared.topics.suppressions import FIELD_BYTES
 from tests.support.counting_bench import CountingBench, facts, random_seed
 from tests.support.patience import PATIENCE_S

@@ -12,7 +12,7 @@ from bench import smtp_sink
 from services.deliver.core.attempt.results import Bounced, Deferred, Delivered
 from services.deliver.edge.signing.preparing import EightBit, PreparingSender, ReturnPathSender
 from shared.mail import verp
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 from shared.topics import ids
 from tests.messages import load
 from tests.support.pool_talk import envelope, pools_to, run

@@ -22,7 +22,7 @@ from kafka import TopicPartition
 from cli.audit.command import audit
 from cli.stack.paths import SERVICES
 from local.stack import Stack, StackOptions
-from shared.audit.conservation import FaultKind
+from shared.audit.report import FaultKind
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes

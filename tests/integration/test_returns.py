@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from cli.audit.command import audit
 from services.validate.core.returns.windows import Policy
-from shared.audit.conservation import FaultKind
+from shared.audit.report import FaultKind
 from shared.runtime.clock import FakeClock
 from shared.runtime.failpoints import RETURNS_NAMES, Failpoints
 from shared.runtime.lifecycle import Stop

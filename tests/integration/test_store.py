@@ -10,13 +10,7 @@ import pytest
 import redis
 
 from shared.settings.sections import RedisSettings
-from shared.store.client import (
-    WORST_CALL_S,
-    StoreUnavailable,
-    connect,
-    connect_async,
-    store_errors,
-)
+from shared.store.client import WORST_CALL_S, StoreUnavailable, connect, connect_async, store_errors
 from shared.store.read_cells import ReadCells, Snapshot
 
 

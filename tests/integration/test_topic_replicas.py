@@ -15,8 +15,7 @@ from cli.topics.command import main
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import client_options, make_admin, make_producer
-from shared.stream.replicas import grow, plan_growth
-from shared.stream.topic_configs import Wanted, compare
+from shared.stream.topic_configs import Wanted, compare, grow, plan_growth
 from shared.topics.names import TopicPlan, configs_of, intake
 
 WANTED = {"SLUICE_KAFKA__REPLICATION": "3"}

@@ -16,8 +16,8 @@ from shared.mail import verp
 from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client, Code
 from shared.topics import ids, names
+from shared.topics.codec import decode_returned
 from shared.topics.records import Returned
-from shared.topics.returned import decode_returned
 from tests.support.chaos.witnesses import follow
 from tests.support.front_door import Door, register, start
 

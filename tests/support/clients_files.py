@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from shared.registry.client import Client
-from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import parse_clients_yaml
+from shared.registry.file.yaml_tree import RegistryError
 
 ACME = Client("acme", "news.acme.example", "returns@acme.example", "M-1")
 BETA = Client("beta", "mail.beta.example", "returns@beta.example", "M-2")

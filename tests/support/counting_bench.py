@@ -29,8 +29,8 @@ from shared.stream.log_reader import LogReader
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics.codec import encode_event
+from shared.topics.control import Review, encode_review
 from shared.topics.records import EventType, MailEvent
-from shared.topics.reviews import Review, encode_review
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,

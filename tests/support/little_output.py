@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from shared.runtime.run_command import run_command
+from shared.runtime.commands import run_command
 
 
 @click.command()

@@ -30,10 +30,9 @@ from shared.stream.log_reader import LogReader
 from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
-from shared.topics.codec import decode_event, decode_pack, encode_event
+from shared.topics.codec import decode_event, decode_pack, encode_event, encode_returned
 from shared.topics.names import TopicPlan
 from shared.topics.records import Event, Message, Returned
-from shared.topics.returned import encode_returned
 from tests.support.patience import PATIENCE_S
 from tests.support.response_rules import RULES
 from tests.support.returned_mail import KEYS, SHOP

@@ -16,14 +16,14 @@ from cli.clients.faults import listed, unknown_client
 from cli.options import find_kafka, kafka_options
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option
-from shared.access.audit import Action
+from shared.access.checking import Action
 from shared.access.keys import AccessKey, Right, Scope
 from shared.access.topic import create_key, read_keys, read_log, revoke_key
 from shared.registry.client import Client
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
+from shared.runtime.commands import HelpGroup
 from shared.runtime.errors import UsageError
-from shared.runtime.help_group import HelpGroup
 
 _TIME: Final = re.compile(r"([1-9][0-9]{0,3})([dhm])")
 _UNIT_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}

@@ -28,9 +28,9 @@ from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.statements.closing import Closer, ClosingParts
 from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import SystemClock
+from shared.runtime.commands import HelpGroup
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.help_group import HelpGroup
 
 _CLOSE_WAIT_S = 30.0
 

@@ -15,8 +15,7 @@ from services.billing.cli.opening import answering, as_json_option, connect_to, 
 from services.billing.core.quotas import ShownQuota, shown_quotas
 from shared.quotas.view import QuotaView
 from shared.registry.store.view import load_all
-from shared.runtime.clock import SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable, UsageError
 
 _READ_TIMEOUT_S: Final = 15.0

@@ -14,8 +14,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from services.billing.core.cells import RECEIVED, Cell
-from shared.quotas.limits import Limit, all_limits, scopes_of
-from shared.registry.client import Client, OverQuota
+from shared.registry.client import Client, Limit, OverQuota, all_limits, scopes_of
 from shared.topics.quotas import THRESHOLDS, QuotaBeat, QuotaEvent, QuotaScope, QuotaState
 from shared.topics.records import EventType
 

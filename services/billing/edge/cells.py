@@ -21,12 +21,10 @@ from redis.retry import Retry
 from services.billing.settings import BillingSettings
 from shared.runtime.errors import UsageError
 from shared.settings.sections import RedisSettings
-from shared.store.adopt_log import AdoptLog
-from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
+from shared.store.apply_cells import AdoptLog, Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import connect, store_errors
 from shared.store.read_cells import Counts, ReadCells, Snapshot
-from shared.store.read_changes import Moment, ReadChanges
-from shared.store.read_pieces import ReadPieces
+from shared.store.read_pieces import Moment, ReadChanges, ReadPieces
 from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.

@@ -46,18 +46,17 @@ from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.one_moment import AcceptedMail
 from services.billing.edge.usage_view import AsksEnds, progress_of
-from shared.quotas.limits import Limit, all_limits
 from shared.quotas.view import Quotas, QuotaView
-from shared.registry.client import Client
+from shared.registry.client import Client, Limit, all_limits
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.errors import Unavailable
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader
 from shared.stream.outputs import client_copy
-from shared.stream.silence import Silence
+from shared.stream.topic_follower import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names

@@ -21,9 +21,10 @@ from services.billing.edge.cells import Cells
 from services.billing.edge.one_moment import by_month, read_at_one_moment
 from services.billing.edge.temporary_files import Compared, SortedCounts
 from services.billing.edge.usage_view import progress_of
-from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
+from shared.audit.conservation import Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
+from shared.audit.report import BookFault
 from shared.plurals import counted as counted_text
 from shared.runtime.errors import UsageError
 from shared.store.read_cells import Counts, Snapshot

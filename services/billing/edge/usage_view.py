@@ -14,7 +14,7 @@ from services.billing.core.answer import CountingProgress, Row, Usage, gather, l
 from services.billing.core.cells import decode_cell
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.store.read_cells import Snapshot
 from shared.store.read_pieces import as_copy_if_changed
 

@@ -34,9 +34,8 @@ from services.deliver.edge.shaping.loading import load_rules, read_file
 from services.deliver.settings import Settings
 from shared.registry.store.view import load_known
 from shared.runtime.clock import SystemClock
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import Unavailable
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.settings.loader import DEFAULT_ORIGIN, SettingsError, load
 from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async

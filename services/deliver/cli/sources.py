@@ -23,9 +23,8 @@ from services.deliver.edge.sources.selecting import check_sources
 from services.deliver.sending import load_shaping, load_sources
 from services.deliver.settings import Settings
 from shared.runtime.clock import SystemClock
+from shared.runtime.commands import HelpGroup, run_command
 from shared.runtime.errors import UsageError
-from shared.runtime.help_group import HelpGroup
-from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError, load
 
 

@@ -33,7 +33,6 @@ from shared.submission.attribution import (
     withdrawn_event,
 )
 from shared.topics import ids
-from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import (
     Envelope,
     EventType,
@@ -42,6 +41,7 @@ from shared.topics.records import (
     ReturnAddressKind,
     Returned,
 )
+from shared.topics.retry_topics import hop_envelope, next_hop
 from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn
 
 Mailing = tuple[str, str, str]

@@ -26,8 +26,7 @@ from msgspec.structs import replace
 
 from services.validate.core.batch import Judged, Mailing
 from services.validate.core.verdict import Held, Passed, Refused
-from shared.quotas.limits import Limit, limits_of, scopes_of
-from shared.registry.client import Client, OverQuota
+from shared.registry.client import Client, Limit, OverQuota, limits_of, scopes_of
 from shared.submission.attribution import refused_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, Message, Violation

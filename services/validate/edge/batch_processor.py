@@ -18,8 +18,7 @@ from services.validate.core.quotas import QuotaUse, enforce, released
 from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
-from shared.registry.client import Client
-from shared.registry.family import Family, family_of
+from shared.registry.client import Client, Family, family_of
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Counters, Metric
@@ -28,9 +27,8 @@ from shared.stream.consumer import Record
 from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.codec import CodecError, decode_pack, packs
+from shared.topics.codec import CodecError, decode_pack, encode_returned, packs
 from shared.topics.records import EventType, Message
-from shared.topics.returned import encode_returned
 from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_record, place_of
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.telemetry import Metric
+from shared.runtime.threads import EnduringThread
 from shared.store.client import StoreUnavailable
 from shared.store.suppressions import (
     SuppressionStore,

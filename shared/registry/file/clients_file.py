@@ -8,18 +8,16 @@
         codes:
           spring: {mailing_id: M-1001, sub_client: shop-a}
 
-All YAML values are read as text, so `mailing_id: 0123` and a code named `on` are not converted.
-Duplicate keys are refused (a plain YAML reader silently takes the last one).
+All YAML values are read as text (yaml_tree.py), so `mailing_id: 0123` and a code named `on` are not
+converted. Owns: the rules between fields and between clients. Does not own: the fields
+(declarations.py), the rules of one value (fields.py).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import yaml
-from msgspec import Struct
 
 from shared.mail.verp import mailing_hash
 from shared.registry.client import Client, Code
@@ -34,30 +32,7 @@ from shared.registry.file.declarations import (
     Field,
     Kind,
 )
-from shared.registry.file.quotas import quota_faults
-from shared.registry.file.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
-
-
-class RegistryFault(Struct, frozen=True, omit_defaults=True):
-    """One fault in clients.yaml; `sentence` is what to say if there is no value to compare."""
-
-    path: str
-    found: str
-    expected: str
-    sentence: str = ""
-
-    def __str__(self) -> str:
-        if self.sentence:
-            return f"{self.path}: {self.sentence}"
-        return f"{self.path}: found {self.found}, expected {self.expected}"
-
-
-class RegistryError(ValueError):
-    """clients.yaml is not valid; `faults` has all faults."""
-
-    def __init__(self, faults: Iterable[RegistryFault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(map(str, self.faults)))
+from shared.registry.file.yaml_tree import RegistryError, RegistryFault, Tree, read_tree, shown
 
 
 def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
@@ -66,40 +41,12 @@ def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
     `name` is the file name in faults that concern the whole file.
     """
     reading = _Reading(name)
-    try:
-        tree, tree_faults = read_tree(text)
-    except yaml.YAMLError as error:
-        raise RegistryError([_no_yaml(error, text, name)]) from None
-    except TreeError as fault:
-        expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
-        sentence = f"the file is too large: {fault}; it may have {expected}"
-        raise RegistryError([RegistryFault(name, str(fault), expected, sentence)]) from None
-    reading.faults += [
-        RegistryFault(
-            path,
-            f"a duplicate key (again on line {line})",
-            "each key once",
-            f"the key occurs twice (again on line {line})",
-        )
-        for path, line in tree_faults
-    ]
+    tree, twice = read_tree(text, name)
+    reading.faults += twice
     clients = reading.file(tree)
     if reading.faults:
         raise RegistryError(reading.faults)
     return clients
-
-
-def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
-    mark = getattr(error, "problem_mark", None)
-    lines = text.splitlines()
-    if mark is not None and mark.line < len(lines):
-        line = lines[mark.line]
-        indent = line[: len(line) - len(line.lstrip())]
-        if "\t" in indent or line[mark.column : mark.column + 1] == "\t":
-            found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
-            return RegistryFault(name, found, "YAML indented with spaces")
-    shown = " ".join(str(error).replace('"<unicode string>"', name).split())
-    return RegistryFault(name, shown, "YAML", f"not valid YAML: {shown}")
 
 
 class _Reading:
@@ -110,7 +57,7 @@ class _Reading:
         self.faults: list[RegistryFault] = []
 
     def fault(self, path: str, found: Tree, expected: str) -> None:
-        self.faults.append(RegistryFault(path, _shown(found), expected))
+        self.faults.append(RegistryFault(path, shown(found), expected))
 
     def file(self, tree: Tree) -> list[Client]:
         table = self._table(tree, self._name, ("clients",))
@@ -137,7 +84,7 @@ class _Reading:
         return values
 
     def _return_paths(self, values: dict[str, Any], path: str) -> None:
-        """A bounce names its mailing by a short hash, which must be that of one mailing only."""
+        """Check that the short hash by which a bounce names its mailing is unique."""
         codes: dict[str, Code] = values["codes"]
         standard = Code(values.get("mailing_id", ""))
         first = {mailing_hash(standard.mailing_id, ""): standard}
@@ -200,7 +147,7 @@ class _Reading:
                 values = self._fields(table, here, CODE)
                 if all(field.key in values for field in CODE if field.required):
                     codes[text] = Code(**values)
-        for text, found, expected in quota_faults(codes):
+        for text, found, expected in _quota_faults(codes):
             self.fault(f"{path}.{text}.monthly_quota", found, expected)
         return codes
 
@@ -273,20 +220,24 @@ class _Reading:
                 self.faults.append(
                     RegistryFault(
                         f"clients[{index}].{key}",
-                        _shown(value),
+                        shown(value),
                         f"another one: clients[{twin}] has it",
-                        f"{_shown(value)} is already used by clients[{twin}]",
+                        f"{shown(value)} is already used by clients[{twin}]",
                     )
                 )
 
 
-def _shown(found: Tree) -> str:
-    match found:
-        case None:
-            return "nothing"
-        case dict():
-            return f"a table of {len(found)}"
-        case list():
-            return f"a list of {len(found)}"
-        case str():
-            return repr(found if len(found) <= 100 else found[:99] + "…")
+def _quota_faults(codes: Mapping[str, Code]) -> Iterator[tuple[str, str, str]]:
+    """Yield each code whose quota differs from that of another code of its sub-client.
+
+    Each result has the code, the value found and the value expected. The quota belongs to the
+    sub-client, whichever of its codes a message names.
+    """
+    first: dict[str, str] = {}
+    for text, row in codes.items():
+        if not row.monthly_quota:
+            continue
+        other = first.setdefault(row.sub_client, text)
+        if (quota := codes[other].monthly_quota) != row.monthly_quota:
+            expected = f"{quota}, as in {other}, which has the same sub_client, or none"
+            yield text, str(row.monthly_quota), expected

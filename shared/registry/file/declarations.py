@@ -1,8 +1,8 @@
 """Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
 
-Owns: the fields' names, bounds, descriptions, which are required. clients_file.py reads by these
-declarations and schema.py generates the schema for editors from them, so that both know the same
-fields. Does not own: the shape of a client and its defaults (client.py), parsing one value
+Owns: the names, bounds and descriptions of the fields, and which are required. clients_file.py
+reads by these declarations and schema.py generates the schema for editors from them, so both know
+the same fields. Does not own: the shape of a client and its defaults (client.py), parsing one value
 (fields.py).
 
 The schema of a kind is as strict as JSON Schema allows, but never stricter than its parser: an

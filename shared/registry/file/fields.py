@@ -31,7 +31,7 @@ LANE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LANE: Final = re.compile(LANE_PATTERN)
 _DOT_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _PATTERN: Final = re.compile(r"(?:[^\s,;<>()\[\]\"\\\x00-\x20\x7f]|\\[*?])+")
-# A star or a question mark that stands for itself.
+# A star or a question mark that is meant literally.
 _ESCAPED: Final = re.compile(r"\\[*?]")
 
 
@@ -114,7 +114,7 @@ def pattern(text: str) -> str:
 
 
 def _ascii_host(host: str) -> str:
-    """The domain of a pattern as A-labels, as those of recipients are compared."""
+    """Return the domain of a pattern as A-labels, the form in which recipients are compared."""
     labels = host.split(".")
     for place, label in enumerate(labels):
         if label.isascii():
@@ -122,7 +122,7 @@ def _ascii_host(host: str) -> str:
         try:
             labels[place] = idna.encode(label, uts46=True, std3_rules=True).decode()
         except (idna.IDNAError, UnicodeError) as error:
-            # Also a wildcard in such a label: no A-label begins or ends as its text does.
+            # A wildcard in such a label is an error, too: an A-label differs from its text.
             raise FieldError(f"a domain whose labels are whole or in ASCII ({error})") from None
     return ".".join(labels)
 

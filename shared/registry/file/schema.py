@@ -1,8 +1,9 @@
 """Generates the JSON Schema of clients.yaml from its declarations, for editors. Pure.
 
 Owns: the schema (draft 7, which every YAML editor supports). Does not own: the fields
-(declarations.py). A schema cannot compare fields: that names and sending domains are unique, where
-the forwarding address may be, codes that differ by case only. `sluice clients diff` reports those.
+(declarations.py). A schema cannot compare fields, so it does not find names and sending domains
+that are used twice, a forwarding address at the sending domain, or codes that differ by case only.
+`sluice clients diff` reports those.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def page() -> str:
 
 
 def _table(declared: tuple[Field, ...], shape: type[Client | Code]) -> Tree:
-    told = {info.name: info for info in fields(shape)}
+    known = {info.name: info for info in fields(shape)}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": [field.key for field in declared if field.required],
-        "properties": {field.key: _property(field, told[field.key]) for field in declared},
+        "properties": {field.key: _property(field, known[field.key]) for field in declared},
     }
 
 

@@ -1,10 +1,17 @@
-"""Reads YAML as a bounded tree of tables, lists and texts, without YAML's type detection."""
+"""Reads YAML as a bounded tree of tables, lists and texts, and names faults by their path.
+
+Values are not converted: every scalar is text. A duplicate key is a fault (a plain YAML reader
+silently takes the last one). Owns: RegistryFault and RegistryError, which report all faults of a
+file at once. Does not own: what a file may contain (clients_file.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import yaml
+from msgspec import Struct
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 # An alias may repeat a branch, so that a short file expands into a huge tree.
@@ -13,35 +20,96 @@ MAX_DEPTH: Final = 10
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 Tree = dict[str, "Tree"] | list["Tree"] | str | None
-Twice = tuple[str, int]
 
 
-class TreeError(ValueError):
+class RegistryFault(Struct, frozen=True, omit_defaults=True):
+    """One fault in clients.yaml; `sentence` describes a fault without a value to compare."""
+
+    path: str
+    found: str
+    expected: str
+    sentence: str = ""
+
+    def __str__(self) -> str:
+        if self.sentence:
+            return f"{self.path}: {self.sentence}"
+        return f"{self.path}: found {self.found}, expected {self.expected}"
+
+
+class RegistryError(ValueError):
+    """clients.yaml is not valid; `faults` has all faults."""
+
+    def __init__(self, faults: Iterable[RegistryFault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class _TreeError(ValueError):
     """The file is too large or too deep."""
 
 
-def read_tree(text: str) -> tuple[Tree, list[Twice]]:
-    """Return the tree of a YAML document, and each duplicate key as (path, line).
+def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
+    """Return the tree of a YAML document, and a fault for each duplicate key.
 
-    Raises yaml.YAMLError if the text is not YAML, TreeError if it is too large or too deep.
+    `name` is the file name in faults that concern the whole file. Raises RegistryError if the text
+    is not YAML, too large or too deep.
     """
-    if len(text) > MAX_FILE_BYTES:
-        raise TreeError(f"{len(text)} characters")
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    root = yaml.compose(text, Loader=loader)
     walk = _Walk()
-    return (walk.tree(root, "", 0) if root is not None else None), walk.twice
+    try:
+        root = _compose(text)
+        tree = walk.tree(root, "", 0) if root is not None else None
+    except yaml.YAMLError as error:
+        raise RegistryError([_no_yaml(error, text, name)]) from None
+    except _TreeError as fault:
+        expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
+        sentence = f"the file is too large: {fault}; it may have {expected}"
+        raise RegistryError([RegistryFault(name, str(fault), expected, sentence)]) from None
+    return tree, walk.twice
+
+
+def shown(found: Tree) -> str:
+    """Describe a value in a fault."""
+    match found:
+        case None:
+            return "nothing"
+        case dict():
+            return f"a table of {len(found)}"
+        case list():
+            return f"a list of {len(found)}"
+        case str():
+            return repr(found if len(found) <= 100 else found[:99] + "…")
+
+
+def _compose(text: str) -> yaml.Node | None:
+    if len(text) > MAX_FILE_BYTES:
+        raise _TreeError(f"{len(text)} characters")
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    root: yaml.Node | None = yaml.compose(text, Loader=loader)
+    return root
+
+
+def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    if mark is not None and mark.line < len(lines):
+        line = lines[mark.line]
+        indent = line[: len(line) - len(line.lstrip())]
+        if "\t" in indent or line[mark.column : mark.column + 1] == "\t":
+            found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
+            return RegistryFault(name, found, "YAML indented with spaces")
+    reason = " ".join(str(error).replace('"<unicode string>"', name).split())
+    return RegistryFault(name, reason, "YAML", f"not valid YAML: {reason}")
 
 
 class _Walk:
     def __init__(self) -> None:
-        self.twice: list[Twice] = []
+        self.twice: list[RegistryFault] = []
         self._nodes = 0
 
     def tree(self, node: yaml.Node, path: str, depth: int) -> Tree:
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise TreeError(f"{'deep nesting' if depth > MAX_DEPTH else 'too many values'}")
+            raise _TreeError(f"{'deep nesting' if depth > MAX_DEPTH else 'too many values'}")
         if isinstance(node, yaml.MappingNode):
             return self._table(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -59,6 +127,14 @@ class _Walk:
             key = str(key_node.value)
             here = f"{path}.{key}" if path else key
             if key in table:
-                self.twice.append((here, key_node.start_mark.line + 1))
+                again = f"(again on line {key_node.start_mark.line + 1})"
+                self.twice.append(
+                    RegistryFault(
+                        here,
+                        f"a duplicate key {again}",
+                        "each key once",
+                        f"the key occurs twice {again}",
+                    )
+                )
             table[key] = self.tree(value_node, here, depth + 1)
         return table

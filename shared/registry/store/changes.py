@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from shared.registry.client import Client
-from shared.registry.family import fault_of
-from shared.registry.file.clients_file import RegistryError, RegistryFault
+from shared.registry.client import Client, fault_of
+from shared.registry.file.yaml_tree import RegistryError, RegistryFault
 from shared.topics.control import Order
 
 
@@ -22,10 +21,10 @@ class Changes(Struct, frozen=True):
     changed: tuple[Client, ...] = ()
     unchanged: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    # Removed clients whose records are written, and those whose records are deleted.
+    # Removed clients whose records are written, and removed clients whose records are deleted.
     kept: tuple[Client, ...] = ()
     forgotten: tuple[str, ...] = ()
-    # What is written to mail.control in the same transaction.
+    # The orders that are written to mail.control in the same transaction.
     orders: tuple[Order, ...] = ()
 
     @property
@@ -40,8 +39,8 @@ def plan_changes(
     """Plan what to write and remove; with `prune`, unwanted registered clients are removed.
 
     Raises RegistryError if two clients would share a sending domain, because From addresses,
-    signatures and returned mail could not distinguish them, and if a client would have a parent
-    that is not registered, or that inherits from it.
+    signatures and returned mail could not distinguish them, or if the parent of a client is not
+    registered or inherits from that client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -75,7 +74,7 @@ def parent_faults(
 ) -> list[RegistryFault]:
     """Return a fault for each client that could not inherit from its parent.
 
-    A fault that a registered client has already does not hold up the changes of others.
+    A fault that a registered client already has does not prevent changes of other clients.
     """
     paths = {client.name: f"clients[{index}].parent" for index, client in enumerate(wanted)}
     return [
@@ -104,5 +103,5 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
     """Return each field of clients.yaml that differs, with its old and new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"], new["removal"]  # an apply keeps the first; neither is in the file
+    del new["credentials"], new["removal"]  # neither is in the file
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

@@ -1,7 +1,7 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
-Owns: the connection and its position in the topic. Does not own: when it is read (view.py follows
-it, publish.py reads it before writing). Raises kafka.errors.KafkaError.
+Owns: the connection and its position in the topic. Does not own: when the topic is read (view.py
+follows it, publish.py reads it before writing). Raises kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from shared.registry.client import REMOVED_PREFIX, Client, decode_client
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
@@ -19,15 +19,14 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = 0
-# What is written ends the wait; a question to the view, and closing, do not.
+# A written record ends this wait; a refresh of the view and close() have to wait for its end.
 _POLL_MS: Final = 250
 
 
 class Reading:
     """A reader of mail.clients; `clients` holds the result so far. Not thread-safe.
 
-    `by_domain` has the name of the client of each sending domain, `kept` the removed clients that
-    are not forgotten, by name.
+    `by_domain`: the client's name by sending domain. `kept`: the removed clients by name.
     """
 
     def __init__(self, options: ClientOptions) -> None:
@@ -94,7 +93,7 @@ class Reading:
             self.by_domain[client.sending_domain] = name
         if before is None or (client and client.sending_domain == before.sending_domain):
             return
-        # It may be another client's by now.
+        # The domain may belong to another client by now.
         if self.by_domain.get(before.sending_domain) == name:
             del self.by_domain[before.sending_domain]
 

@@ -2,13 +2,13 @@
 
 Guarantees: a change is computed from the registry at the time of writing, and is written completely
 or not at all; of two concurrent changes, neither undoes the other. Topics are created first, so
-that a registered client can submit. After a failure half-way, the same change can be run again and
-continues.
+that a registered client can submit. After a failure half-way, the same change can be run again; it
+then continues.
 
 All writers share one transactional id. A writer that opens it ends and fences the transaction of
-any other writer. A writer that reads the registry after that and still commits was the only writer
-in between. A fenced writer reads further, plans again and retries after a random time, so that two
-writers do not keep fencing each other (docs/decisions/0023-registry-writers.md).
+any other writer. If a writer then reads the registry and commits, no other writer wrote in between.
+A fenced writer reads on, plans again and retries after a random time, so that two writers do not
+keep fencing each other (docs/decisions/0023-registry-writers.md).
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from msgspec import Struct
 from shared.registry.client import REMOVED_PREFIX, Client, encode_client, is_forgotten, key_of
 from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
-from shared.runtime.clock import SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, SystemClock
 from shared.runtime.errors import Exit, PartUnavailable
 from shared.runtime.failpoints import Failpoints
 from shared.settings.sections import KafkaSettings
@@ -37,8 +36,8 @@ from shared.stream.client import client_options
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
+from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
-from shared.topics.in_transaction import IN_TRANSACTION
 
 CHANGE_TIMEOUT_S: Final = 30.0
 # kafka-python's commit waits without a limit: a command that hangs in it is ended.
@@ -50,7 +49,7 @@ _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
 Plan = Callable[[Mapping[str, Client]], Changes]
-# The same, of the registered clients and those removed.
+# Like Plan, from the registered clients and the removed ones.
 FullPlan = Callable[[Mapping[str, Client], Mapping[str, Client]], Changes]
 
 
@@ -82,8 +81,8 @@ def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
 def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S) -> Written:
     """Write the changes that `plan` computes from the registered clients.
 
-    If another writer came between, `plan` is called again with the present registry. It may then
-    find its own change there: a commit may have succeeded without an answer. An exception from
+    If another writer wrote meanwhile, `plan` is called again with the present registry. It may find
+    its own change there, because a commit may have succeeded without an answer. An exception from
     `plan` ends the change, and nothing is written. Raises PartUnavailable if Kafka does not answer,
     or does not acknowledge, in time.
     """
@@ -93,7 +92,7 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
 def change_all(
     kafka: KafkaSettings, plan: FullPlan, timeout_s: float = CHANGE_TIMEOUT_S
 ) -> Written:
-    """Like change(), with a plan that also concerns removed clients."""
+    """Like change(), but `plan` also gets the removed clients."""
     try:
         with _writing(kafka) as writing:
             return writing.change(plan, Deadline(timeout_s))
@@ -159,7 +158,7 @@ class _Writing:
 
     def _planned(self, plan: FullPlan, deadline: Deadline) -> Changes:
         if not self._reading.read_to_end(deadline):
-            raise self._away(f"{names.CLIENTS} could not be read in time")
+            raise self._unavailable(f"{names.CLIENTS} could not be read in time")
         changes = plan(self._reading.clients, self._reading.kept)
         known = self._reading.clients
         unchanged = [known[name] for name in changes.unchanged if name in known]
@@ -179,11 +178,13 @@ class _Writing:
 
     def _wait(self, tries: int, deadline: Deadline, lost: TransactionLost) -> None:
         if deadline.is_over():
-            raise self._away(f"the clients could not be written in time, {tries} tries: {lost}")
+            raise self._unavailable(
+                f"the clients could not be written in time, {tries} tries: {lost}"
+            )
         longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tries)
         time.sleep(deadline.at_most(random.uniform(0.0, longest)))  # noqa: S311 - no secret
 
-    def _away(self, reason: str) -> PartUnavailable:
+    def _unavailable(self, reason: str) -> PartUnavailable:
         return PartUnavailable("Kafka", self._kafka.bootstrap, reason)
 
 
@@ -207,7 +208,7 @@ def _records(changes: Changes) -> list[Output]:
 
 
 def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
-    """The records that delete the removed clients whose time is over."""
+    """Return the records that delete the removed clients whose time is over."""
     now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
     due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
     names_due = [name for name in due if name not in concerned and name not in changes.forgotten]

@@ -1,9 +1,8 @@
 """Decides what removing, restoring and forgetting clients changes; publish.py carries it out. Pure.
 
-A removed client is kept under another key until its time is over, with everything that it had. The
+The record of a removed client is kept unchanged under another key until its time is over. The
 orders by which deliver follows the choice are written in the same transaction, so that neither is
-there without the other. Each plan may be made again and then finds its own result: it changes
-nothing.
+written without the other. A plan that is made again finds its own result and changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from shared.registry.client import Client, is_forgotten
-from shared.registry.file.clients_file import RegistryError, RegistryFault
+from shared.registry.file.yaml_tree import RegistryError, RegistryFault
 from shared.registry.removal import (
     Removal,
     orders_at_removal,
@@ -35,7 +34,7 @@ def plan_removal(
     removal: Removal,
     before: OrdersBefore,
 ) -> Changes:
-    """Plan to remove clients, or to change the choice for clients that were removed.
+    """Plan to remove clients, or to change the choice for removed clients.
 
     Raises RegistryError while another client inherits from one of them.
     """
@@ -71,17 +70,17 @@ def _removals(
 def _removed(client: Client, removal: Removal, before: Order | None) -> Client:
     replaced = replaced_by(before, client.removal, removal.at_ms)
     if client.removal is not None and client.removal.at_ms == removal.at_ms:
-        replaced = client.removal.replaced  # this very removal, which is planned again
+        replaced = client.removal.replaced  # the same removal is planned again
     return replace(client, removal=replace(removal, replaced=replaced))
 
 
 def plan_restoring(
     name: str, registered: Clients, kept: Clients, by: Removal, before: Order | None
 ) -> Changes:
-    """Plan to register a removed client again, as it was.
+    """Plan to register a removed client again, unchanged.
 
-    `by` names who restores it, and when. Raises RegistryError if its sending domain is another
-    client's by now, or its parent is gone.
+    `by`: author and time. Raises RegistryError if its sending domain belongs to another client by
+    now, or its parent is not registered.
     """
     client = kept.get(name)
     if client is None:
@@ -114,9 +113,9 @@ def plan_apply(
     before: OrdersBefore,
     gone: Sequence[str],
 ) -> Changes:
-    """Plan an apply of a file: what differs, and the removal of the clients `gone`.
+    """Plan an apply of a file: its differences, and the removal of the clients `gone`.
 
-    `removal` names the choice for them, and when all this is done. Raises RegistryError.
+    `removal`: the choice for these clients, the author and the time. Raises RegistryError.
     """
     require_free_names(wanted, kept, removal.at_ms)
     staying = {name: each for name, each in registered.items() if name not in gone}
@@ -133,7 +132,7 @@ def plan_apply(
 
 
 def require_free_names(wanted: Iterable[Client], kept: Clients, now_ms: int) -> None:
-    """Raise RegistryError if the file has a client that was removed and is kept."""
+    """Raise RegistryError if the file names a removed client whose record is still kept."""
     faults = [
         RegistryFault(
             f"clients[{index}].name",

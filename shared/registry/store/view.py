@@ -3,11 +3,11 @@
 A separate thread reads the topic without a consumer group; changes become visible within a
 second. While Kafka is unavailable, the view stays unchanged and the thread keeps trying. After a
 reconnect the topic is read again from the beginning into a new view, which replaces the old one
-once it is complete. If the topic was created again, the new one replaces the view as soon as it has
-a record: while it is empty, the clients known before stay. A record that cannot be decoded is
+once it is complete. If the topic was recreated, its content replaces the view as soon as it has a
+record: while it is empty, the clients known before stay. A record that cannot be decoded is
 logged and counted, and the client stays unchanged.
 
-Owns: only the view. Bounded by the registry's size (twice that, while it is read again).
+Owns: only the view. Its size is that of the registry, and twice that while it is read again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from msgspec import Struct
 
 from shared.registry.client import Client, is_forgotten
 from shared.registry.store.log import Reading
-from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.deadline import Deadline
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.clock import Clock, Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable
+from shared.runtime.threads import EnduringThread
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options
 from shared.topics.names import CLIENTS
@@ -53,7 +52,7 @@ class ClientView:
         self._whole = False
         self._asked = 0  # refresh() calls so far
         self._answered = 0  # refresh() calls that are answered
-        self._told = ""
+        self._logged = ""
         self._thread = EnduringThread(
             "client-view", self._follow, expected=(KafkaError,), failed=self._failed
         )
@@ -87,7 +86,7 @@ class ClientView:
         return client if client is not None and client.sending_domain == domain else None
 
     def removed(self, name: str) -> Client | None:
-        """Return a removed client that is not forgotten and whose name nobody else has."""
+        """Return a removed client that is not forgotten and whose name no other client has."""
         client = self._kept.get(name)
         if client is None or name in self._clients:
             return None
@@ -96,7 +95,7 @@ class ClientView:
     def removed_by_domain(self, domain: str) -> Client | None:
         """Return the removed client that had this sending domain, if no other one has it now.
 
-        Removed clients are few, and mail for a domain that is no client's is rare.
+        It searches all removed clients: they are few, and mail for an unknown domain is rare.
         """
         names = [c.name for c in self._kept.copy().values() if c.sending_domain == domain]
         return next(filter(None, map(self.removed, names)), None)
@@ -124,9 +123,9 @@ class ClientView:
         self._thread.close()
 
     def _failed(self, reason: str) -> None:
-        if reason != self._told:
+        if reason != self._logged:
             log.warning("registry not read", extra={"reason": reason})
-        self._told = reason
+        self._logged = reason
 
     def _follow(self) -> None:
         """Read from the beginning, then follow until close(); raises KafkaError."""
@@ -165,7 +164,7 @@ class ClientView:
 
 
 class Loaded(Struct, frozen=True):
-    """The registry as it was read: the registered clients and those removed, by name."""
+    """The registered clients and the removed clients that are not forgotten, by name."""
 
     clients: dict[str, Client]
     removed: dict[str, Client]
@@ -177,13 +176,13 @@ def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Cl
 
 
 def load_known(kafka: KafkaSettings) -> dict[str, Client]:
-    """Read the registered clients and those removed that are not forgotten, by name."""
+    """Read the registered clients, and the removed ones that are not forgotten, by name."""
     found = load_all(kafka)
     return found.removed | found.clients
 
 
 def load_all(kafka: KafkaSettings, timeout_s: float = 15.0) -> Loaded:
-    """Read both once. Raises PartUnavailable."""
+    """Read the registered and the removed clients once. Raises PartUnavailable."""
     try:
         reading = Reading(client_options(kafka, "registry"))
         try:

@@ -35,8 +35,8 @@ from shared.responses.counting.incidents import (
 )
 from shared.responses.counting.merging import Merged, Source
 from shared.topics.codec import CodecError
+from shared.topics.control import Review, ReviewVerdict
 from shared.topics.names import EVENTS
-from shared.topics.reviews import Review, ReviewVerdict
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,

@@ -15,7 +15,7 @@ from shared.responses.counting.batch import CountingRules, Judging, Step, count_
 from shared.responses.counting.counting import BounceCounter, Limits
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import Incidents, decode_incidents
-from shared.topics.reviews import Review
+from shared.topics.control import Review
 from shared.topics.suppressions import (
     BY_COUNTER,
     CounterReset,

@@ -91,15 +91,15 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             yield kind(length, offset, at_ms, self.timestamp_type, key, value, headers)
 
     def _appended_ms(self) -> int | None:
-        """The time of every record if the broker set it."""
+        """Return the time of all records if the broker set it, otherwise None."""
         is_appended = self.timestamp_type == self.LOG_APPEND_TIME
         return self.max_timestamp if is_appended else None
 
     def read(self) -> Iterator[Fields]:
-        """Read the records. What is the same for all of them is looked up once.
+        """Yield the fields of each record.
 
-        Each event passes here once per reader of mail.events, so numbers of one byte are decoded
-        in this function.
+        Every reader of mail.events calls this for every event, so values that all records share are
+        looked up once, and numbers of one byte are decoded in this function.
         """
         self._maybe_uncompress()
         buffer = bytes(memoryview(self._buffer)[self._pos :])
@@ -115,7 +115,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # First the attributes, of which there are none: one byte, as every client writes.
+                # The attributes come first. None are defined, so clients write one byte.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)
@@ -142,12 +142,12 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             raise CorruptRecordError(f"{size - end} bytes are left after all records")
 
     def _may_end_early(self, headers: Headers) -> bool:
-        """Whether headers may be left that were not read."""
+        """Whether the record may have further headers that were not read."""
         found = bool(headers) and headers[-1][0] == self.last_header
         return found or len(headers) == MAX_HEADERS
 
     def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
-        """Read the first MAX_HEADERS headers, up to `last_header`; also return the position after.
+        """Read the first MAX_HEADERS headers, up to `last_header`; also return the next position.
 
         This is most of the work of reading an event, so lengths of one byte (below 64) are decoded
         here and the usual names are not decoded again.
@@ -185,7 +185,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
 
 def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
-    """decode_varint, in a third of the time for one and two bytes, which most numbers have."""
+    """Like decode_varint(), in a third of the time for the usual numbers of one or two bytes."""
     low = buffer[pos]
     if low < 0x80:
         return (low >> 1) ^ -(low & 1), pos + 1

@@ -1,4 +1,4 @@
-"""Assigns the partitions of a group, and lets its members keep those that they drain.
+"""Assigns the partitions of a group, and lets members keep the partitions that they drain.
 
 A cooperative rebalance has two rounds. In the first, a member learns which partitions it must
 give up; it joins again without them, and the second round assigns them to their new owner. Between
@@ -7,12 +7,12 @@ that only inside the listener, on the thread that also sends the heartbeats: a d
 some seconds there ends the membership.
 
 ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
-gives them to nobody, however many rounds there are meanwhile. When a partition is drained,
-release() drops the claim, and another round moves it (rejoin_for_claims). After leave() a member
-names only its claims, and its user data tell the leader to give it nothing more. It still names
-its topics: the broker lets the committed offsets of a topic expire that no member names. Only
-public parts of the assignor are used, but for `request_rejoin` of the coordinator: KafkaConsumer
-has no enforceRebalance().
+assigns them to no other member, however many rounds there are meanwhile. When a partition is
+drained, release() drops the claim, and another round moves it (rejoin_for_claims). After leave() a
+member names only its claims, and its user data ask the leader to assign it nothing more. It still
+names its topics, because the broker lets the committed offsets of a topic expire if no member names
+it. Apart from public parts of the assignor only `request_rejoin` of the coordinator is used:
+KafkaConsumer has no enforceRebalance().
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.stream.kafka_python.spreading import Member, spread
 
 
 class _Phase(StrEnum):
-    """How far a member has come. Sent as the user data of its subscription."""
+    """The phase of a member, which it sends as the user data of its subscription."""
 
     JOINING = ""
     MEMBER = "member"
@@ -55,7 +55,7 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the group knows other claims than there are now, or another phase."""
+        """Whether the claims or the phase have changed since the last join."""
         with self._lock:
             return self._sent != (frozenset(self._claims), self._phase)
 
@@ -105,13 +105,13 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         return subscription
 
     def assign(self, cluster: Any, members: Iterable[Any]) -> dict[str, ConsumerProtocolAssignment]:
-        """Assign the partitions of the group: the leader's part of a round."""
+        """Assign the partitions of the group; called by the leader in each round."""
         joined = []
         for member in members:
-            told = self.parse_member_metadata(member.metadata)
+            named = self.parse_member_metadata(member.metadata)
             is_leaving = member.metadata.user_data == _Phase.LEAVING.encode()
-            topics = () if is_leaving else told.subscription
-            joined.append(Member(member.member_id, topics, told.partitions))
+            topics = () if is_leaving else named.subscription
+            joined.append(Member(member.member_id, topics, named.partitions))
         read = {topic for member in joined for topic in member.topics}
         partitions = {topic: cluster.partitions_for_topic(topic) or () for topic in read}
         return {
@@ -130,8 +130,8 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
 def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
     """Ask for another join if the group knows outdated claims. Call it before each poll.
 
-    A join that is under way is left alone: its end would swallow the request, and the released
-    partitions would belong to nobody.
+    It does nothing while a join is under way: the end of that join would discard the request, and
+    the released partitions would belong to no member.
     """
     if assignor.is_outdated and not consumer._coordinator.rejoining:
         request_rejoin(consumer)

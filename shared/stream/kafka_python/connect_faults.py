@@ -1,8 +1,8 @@
 """Remembers why a client's connections fail, and slows down its attempts.
 
 Written for kafka-python 3.0.12. There, a client that cannot connect raises only "Unable to
-bootstrap", whatever the reason: a wrong CA, an expired certificate or a refused password is found
-in the log at best. And a connection that fails after the TCP connect (TLS, SASL) resets the
+bootstrap", whatever the reason: a wrong CA, an expired certificate or a refused password is at best
+in the log. And a connection that fails after the TCP connect (TLS, SASL) resets the
 back-off: the client then tries again without a pause, 2,000 times per second.
 
 It can go when KafkaConnectionManager keeps the reason and the back-off;
@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka.errors import KafkaConnectionError, KafkaError
 
-from shared.runtime.connect_words import is_refusal, words_of
+from shared.runtime.tcp import is_refusal, words_of
 
 
 class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
 
 
 class ConnectFaults:
-    """The reason for which the connections of one client fail; "" after one that succeeded.
+    """The reason why the connections of one client fail; "" after a successful connection.
 
     A refusal (TLS, login) stays the reason even if a later attempt only runs out of time.
     """

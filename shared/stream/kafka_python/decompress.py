@@ -29,7 +29,7 @@ _ZSTD_MAX_WINDOW: Final = 1 << 27
 # The lz4 frame format: the magic number, then FLG, whose bit 3 says that a content size follows BD.
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
 _LZ4_HAS_SIZE: Final = 0x08
-# Of a frame that announces no size, as Java clients write them, so much is read first.
+# The first step for a frame without a content size, as Java clients write them.
 _LZ4_STEP_BYTES: Final = 65_536
 _LZ4_RATIO: Final = 4
 
@@ -45,7 +45,7 @@ ZSTD: Final = 4
 
 
 class DecompressError(ValueError):
-    """The bytes could not be decompressed; the text says why."""
+    """The bytes could not be decompressed; the text gives the reason."""
 
 
 def _too_large(limit: int) -> DecompressError:
@@ -97,7 +97,7 @@ def _gzip(data: bytes, limit: int) -> bytes:
 
 
 class _Lz4Stream:
-    """Reads one frame, in steps: the library allocates the whole of what a step may return."""
+    """Reads one frame in steps, because the library allocates the largest result of a step."""
 
     def __init__(self) -> None:
         self._frame: Any = lz4.frame.LZ4FrameDecompressor()
@@ -111,9 +111,9 @@ class _Lz4Stream:
         return self._frame.unused_data or b""
 
     def decompress(self, data: bytes, most: int) -> bytes:
-        """Return at most so many bytes."""
+        """Return at most `most` bytes."""
         step = _lz4_content_bytes(data) or max(_LZ4_STEP_BYTES, _LZ4_RATIO * len(data))
-        # One byte more than announced, so that the end of the frame is read too.
+        # One byte more than announced, so that the end of the frame is read, too.
         parts: list[bytes] = [self._frame.decompress(data, min(most, step + 1))]
         left = most - len(parts[0])
         while left and not (self._frame.eof or self._frame.needs_input):
@@ -124,7 +124,7 @@ class _Lz4Stream:
 
 
 def _lz4_content_bytes(data: bytes) -> int:
-    """The size that the frame announces; 0 if it announces none."""
+    """Return the content size that the frame announces; 0 if it announces none."""
     has_size = data[:4] == _LZ4_MAGIC and len(data) > 4 and data[4] & _LZ4_HAS_SIZE
     return int.from_bytes(data[6:14], "little") if has_size else 0
 

@@ -72,8 +72,11 @@ class UndecodableRecord(NamedTuple):
 
 
 class _Budget:
-    """The bytes left for one poll, how often each batch came with a wrong checksum, and the header
-    after which no more are read."""
+    """The limits of one fetcher.
+
+    The bytes left for the present poll, how often each batch came with a wrong checksum, and the
+    last header that is read of a record.
+    """
 
     def __init__(self) -> None:
         self.left = POLL_BYTES
@@ -145,7 +148,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return False
 
     def _is_hidden(self, batch: Any) -> bool:
-        """Whether no consumer gets its records: an aborted transaction, or a marker."""
+        """Whether its records are not returned: an aborted transaction, or a marker."""
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
             self._consume_aborted_transactions_up_to(batch.last_offset)
             if self._contains_abort_marker(batch):
@@ -199,7 +202,7 @@ def _consumer_record(
 ) -> Any:
     _, offset, at_ms, key, value, headers = fields
     topic, partition = tp
-    # As a tuple it takes half the time that it takes with the names of its 13 fields.
+    # Creating it as a tuple takes half the time of naming its 13 fields.
     return tuple.__new__(
         ConsumerRecord,
         (
@@ -250,7 +253,7 @@ class BoundedFetcher(PatientFetcher):
         """Read another partition before the rest of the partition that was read last."""
         current = self._next_partition_records
         if not current:
-            # An exhausted current partition would keep the waiting ones from being read.
+            # With an exhausted current partition, the base class would not read the waiting ones.
             self._next_partition_records = None
             return
         waiting = self._paused_partition_records
@@ -284,6 +287,8 @@ def bound_fetches(consumer: Any) -> None:
 
 
 def skip_headers_after(consumer: Any, name: str) -> None:
-    """Read no headers of a record after the first one with this name: for readers that need no
-    others, it saves half the time."""
+    """Read no headers of a record after the first one with this name.
+
+    It saves half the time of readers that need no further headers.
+    """
     consumer._fetcher._budget.last_header = name

@@ -1,13 +1,14 @@
 """Fetches by the ids of topics, so that a position is never used in another topic of the same name.
 
 Written for kafka-python 3.0.12, which fetches by name (version 12 of the request). If a topic is
-deleted and created again, it reads on at the position that it had in the old one: what lies before
-is skipped, for ever and in silence. The broker refuses a fetch by the old id (KIP-516, version 13).
+deleted and created again, it continues at its position in the old topic: the records before that
+position are silently skipped for ever. The broker refuses a fetch by the old id (KIP-516, version
+13).
 
-The id of a topic is the one that the consumer knows when it first fetches from it; it is kept while
-a partition of the topic is assigned. A fetch that concerns a topic whose id is not known is by
-names. Consumers for which fetch_by_id() was not called fetch by names as before. It can be removed
-when kafka-python fetches by ids; tests/integration/test_relay.py shows what has to hold.
+The id of a topic is the id that the consumer knows when it first fetches from the topic; it is kept
+while a partition of the topic is assigned. A fetch uses names if it concerns a topic whose id is
+not known. Consumers for which fetch_by_id() was not called fetch by names as before. It can be
+removed when kafka-python fetches by ids; tests/integration/test_relay.py shows what has to hold.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _REFUSED: Final = {UnknownTopicIdError.errno, InconsistentTopicIdError.errno}
 
 
 class FetcherById(SparingFetcher):
-    """A fetcher that can hold on to the ids of the topics that it reads."""
+    """A fetcher that can fetch by the ids of the topics that it reads."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
         self.is_by_id = False
-        # By topic, the id that its positions belong to. Written on the I/O thread.
+        # By topic, the id to which its positions belong. Written on the I/O thread.
         self.ids: dict[str, UUID] = {}
-        # By id, also of those that are no longer assigned: an answer may still name them.
+        # By id; topics that are no longer assigned stay, because an answer may still name them.
         self._topics: dict[UUID, str] = {}
         # The topics that the broker does not know by these ids.
         self.refused: set[str] = set()
@@ -81,8 +82,8 @@ def fetch_by_id(consumer: Any) -> None:
 def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
     """Return the topics whose id is no longer the id that this consumer has read from.
 
-    `are_refused`: only those whose old id a broker has refused. Otherwise a broker whose metadata
-    are late may be the reason, and show an id that the topic had before.
+    `are_refused`: only topics whose old id a broker has refused. Without it, a topic may be named
+    because a broker has outdated metadata, which show a former id of the topic.
     """
     fetcher, cluster = consumer._fetcher, consumer._cluster
     if are_refused and not fetcher.refused:

@@ -1,14 +1,14 @@
-"""Keep a member that polls for a short time only from joining its group for ever.
+"""Prevents endless joins of a member whose polls are short.
 
-Written for kafka-python 3.0.12. There a join is carried out by a task on the I/O thread, and
-taken up by a poll of the caller. It goes wrong in four ways, on a busy machine or where polls
-are short or far apart:
+Written for kafka-python 3.0.12. There a task on the I/O thread carries out a join, and a poll of
+the caller takes up its result. On a busy machine, or if polls are short or far apart, it fails in
+four ways:
 
-- The leader may assign from metadata that has not arrived yet: nobody gets a partition, and
-  nothing makes it assign again (load_metadata).
+- The leader may assign before its metadata have arrived: no member gets a partition, and nothing
+  makes the leader assign again (load_metadata).
 - A member of a pattern subscription asks for metadata at each poll before it joins. If the
   answer takes longer than the poll, no join is ever sent (join_timeout_ms).
-- A join that ended between two polls is thrown away, and a new one is sent. Each of them gives
+- A join that ended between two polls is discarded, and a new one is sent. Each of them gives
   the group a new generation, and a transaction that began under the old one is refused
   (keep_finished_joins).
 - If new partitions in the metadata started the join, the leader's own assignment makes
@@ -58,14 +58,14 @@ class _FinishedJoin:
 
 
 def keep_finished_joins(consumer: KafkaConsumer) -> None:
-    """Have the next poll take up a join that ended since the last one. Call it once."""
+    """Let the next poll take up a join that ended since the last poll. Call it once."""
     coordinator = consumer._coordinator
     join = coordinator.join_group_async
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets each join that it has awaited to its end. A join that failed,
-        # perhaps with a time-out of its own, is not awaited again: a new one is sent.
+        # The client forgets a join that it has awaited to its end. A failed join is not awaited
+        # again: a new join is sent.
         has_joined = task is not None and task.is_done and task.exception is None
         if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)
@@ -75,20 +75,20 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
 
 def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
-    """How long to poll: `timeout_ms`, or long enough for a join where one is due."""
+    """Return how long to poll: `timeout_ms`, or long enough for a join if one is due."""
     if consumer._coordinator.need_rejoin():
         return max(timeout_ms, JOIN_POLL_MS)
     return timeout_ms
 
 
 def before_poll(consumer: KafkaConsumer) -> None:
-    """Call it before each poll of a group member.
+    """Prepare a poll of a group member; call it before each poll.
 
-    Asks for the join that is under way, so that the next poll waits for it.
+    It requests the join that is under way again, so that the next poll waits for it.
 
-    Besides, records of a paused partition are parked, and taken up again after its resumption
-    only while the fetcher's current batch is None. One that is used up but still there keeps
-    them parked for ever, and their partition is not fetched either.
+    It also removes an exhausted current batch of the fetcher. The parked records of a paused
+    partition are taken up after its resumption only while there is no current batch; otherwise they
+    stay parked for ever, and their partition is not fetched.
     """
     coordinator = consumer._coordinator
     if coordinator is not None and coordinator.rejoining:

@@ -1,11 +1,11 @@
-"""Hands over what a broker has sent before it closed the connection.
+"""Delivers the last answer of a broker that then closes the connection.
 
-Written for kafka-python 3.0.12. If an answer and the end of the connection are read at once, there
-the answer is thrown away. A broker closes right after it has refused a login, so the reason ("wrong
-password") gets lost on a busy machine. With this the answer is handed over first; the end is read
-again right after it.
+Written for kafka-python 3.0.12, which discards an answer if it reads the answer together with the
+end of the connection. A broker closes the connection right after it has refused a login, so on a
+busy machine the reason ("wrong password") gets lost. Here the answer is delivered first; the end is
+read again right after it.
 
-It can go when the transports hand over data that came with an error;
+It can go when the transports deliver data that came with an error;
 tests/unit/shared/stream/kafka_python/test_last_words.py looks for it.
 """
 

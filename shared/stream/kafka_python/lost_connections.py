@@ -1,12 +1,12 @@
 """Logs a lost or refused connection to a broker as a warning of one line.
 
-kafka-python 3.0.12 logs it as an error, in up to ten places, and with a traceback where the socket
-was reset: a restart of a broker looks like a fault of the program. The client connects again by
-itself, and the broker probe (shared/runtime/probe.py) says when that takes long.
+kafka-python 3.0.12 logs it as an error, in up to ten places, and with a traceback if the socket was
+reset: a restart of a broker looks like a fault of the program. The client connects again by itself,
+and the broker probe (shared/stream/reachability.py) reports it if that takes long.
 
-Owns: which records are about a lost connection. A record is only changed if the exception in it is
-one of those that an unreachable broker causes, or one that refuses TLS or the login; all others,
-such as refused authorisations, faults of the protocol or of the program, stay errors with their
+Owns: which log records concern a lost connection. A record is changed only if its exception is one
+that an unreachable broker causes, or one of a refused TLS handshake or login; all others, such as
+refused authorisations and faults of the protocol or of the program, stay errors with their
 traceback. Nothing is dropped, unless the level of the log is above warning. It can be removed when
 kafka-python logs warnings there;
 tests/unit/shared/stream/kafka_python/test_lost_connections.py looks for it.
@@ -31,8 +31,8 @@ from kafka.errors import (
 
 from shared.settings.secret_files import SecretFault
 
-# The logs of connections and of what goes over them. Not kafka.net.selector, whose errors are
-# crashes, nor those of the application's calls.
+# The logs of connections and their traffic. Not kafka.net.selector, whose errors are crashes, and
+# not the logs of the application's calls.
 LOGGERS: Final = (
     "kafka.net.transport",
     "kafka.net.connection",
@@ -56,7 +56,7 @@ _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimed
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
 # The only log line without an exception: the broker has closed the connection.
 _CLOSED: Final = "%s: socket disconnected"
-# A crash, whatever has caused it.
+# A record with this word reports a crash, whatever its cause.
 _CRASH: Final = "Uncaught"
 
 
@@ -89,7 +89,7 @@ def soften_lost_connections() -> None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether a broker that is unreachable, restarts or lets nobody in causes this exception."""
+    """Whether an unreachable or restarting broker, or a refused login, causes this exception."""
     if isinstance(error, KafkaConnectionError):
         # It wraps the exception of the socket, whatever that is.
         inner = error.args[0] if error.args else None

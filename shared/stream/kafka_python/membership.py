@@ -64,7 +64,7 @@ class Membership:
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:
-        """How long ago the lease expired, or the consumer was created; 0 with a lease."""
+        """Return for how long there has been no lease, beyond a session time-out at the start."""
         since = max(self._confirmed_at, self._created_at) + self._session_timeout_s
         return max(0.0, self._clock() - since)
 

@@ -1,7 +1,7 @@
 """Makes a transaction fail if it writes to a topic that was deleted.
 
-Written for kafka-python 3.0.12, which retries forever, as it must for a topic that was just
-created: a commit that has begun then waits until records time out, and the watchdog ends the
+Written for kafka-python 3.0.12, which retries forever, because the topic may have just been
+created: a commit that has begun then waits until its records time out, and the watchdog ends the
 process before that. It can be removed when tests/integration/test_own_events_topics.py passes
 without it.
 """

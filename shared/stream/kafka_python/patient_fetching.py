@@ -1,9 +1,9 @@
 """A fetcher that costs little while nothing is written: a workaround for kafka-python 3.0.12.
 
-A consumer that waits for `fetch_min_bytes` asks again every `fetch_max_wait_ms`, also if nothing is
-written for hours. After a moment without records it asks for any record instead and waits longer:
-the first one arrives at once, and an idle consumer costs a fraction. A poll() that has nothing to
-fetch sleeps for IDLE_SLEEP_MS, not for the back-off between retries.
+A consumer that waits for `fetch_min_bytes` sends a request every `fetch_max_wait_ms`, even if
+nothing is written for hours. After IDLE_AFTER_S without records it asks for any record instead and
+waits longer: the first record arrives at once, and an idle consumer costs a fraction. A poll() that
+has nothing to fetch sleeps for IDLE_SLEEP_MS, not for the back-off between retries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IDLE_SLEEP_MS: Final = 50
 
 
 class PatientFetcher(FetcherById):
-    """A fetcher that waits longer while nothing comes, if its consumer batches."""
+    """A fetcher that waits longer while no records come, if its consumer fetches in batches."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
@@ -44,8 +44,8 @@ class PatientFetcher(FetcherById):
 
 
 def sleep_while_idle(consumer: Any) -> None:
-    """Let poll() sleep this long while a KafkaConsumer has nothing to fetch.
+    """Let poll() sleep for IDLE_SLEEP_MS while a KafkaConsumer has nothing to fetch.
 
-    It sleeps for the back-off between retries, which its own parts have a copy of.
+    poll() sleeps for the back-off between retries; the parts of the consumer have a copy of it.
     """
     consumer.config["retry_backoff_ms"] = IDLE_SLEEP_MS

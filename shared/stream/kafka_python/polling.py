@@ -33,9 +33,10 @@ def subscribe(consumer: Any, listener: ConsumerRebalanceListener, **topics: Any)
 def _wait_though_a_heartbeat_is_due(consumer: Any) -> None:
     """Make poll() wait for records until its time-out.
 
-    It waits only until the next heartbeat is due, although the I/O thread sends the heartbeats. One
-    that a frozen broker does not answer stays due: poll() then turns without waiting, and adds
-    a callback to the unanswered fetch each time (a whole processor and 250 MB in 25 s).
+    The library waits only until the next heartbeat is due, although the I/O thread sends the
+    heartbeats. If a frozen broker does not answer a heartbeat, the next one stays due: poll() then
+    loops without waiting, and adds a callback to the unanswered fetch each time (a whole processor
+    and 250 MB in 25 s).
     """
     consumer._coordinator.time_to_next_poll = lambda: float("inf")
 
@@ -47,7 +48,7 @@ def poll(
     assignor: ClaimingAssignor | None = None,
     max_records: int | None = None,
 ) -> dict[Any, list[Any]]:
-    """Poll for this long, or for longer where a join is due. Raises KafkaError."""
+    """Poll for `timeout_ms`, or longer if a join is due. Raises KafkaError."""
     before_poll(consumer)
     if assignor is not None:
         rejoin_for_claims(consumer, assignor)  # before the poll's length is chosen

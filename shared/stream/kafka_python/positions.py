@@ -12,19 +12,19 @@ from kafka.structs import TopicPartition
 
 
 def known_positions(consumer: Any) -> dict[TopicPartition, int]:
-    """Return by assigned partition the offset of the next record, where it is known."""
+    """Return by assigned partition the offset of the next record, if it is known."""
     found = consumer._subscription.all_consumed_offsets()
     return {partition: position.offset for partition, position in found.items()}
 
 
 def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
-    """Whether a partition has no record that is not read yet, as far as the last fetch shows.
+    """Whether all records of a partition have been read, as far as the last fetch shows.
 
     Records of open transactions count as not read. False if the partition is not assigned.
     """
     try:
         end = consumer.highwater(partition)
-    except IllegalStateError:  # the I/O thread has just taken it away
+    except IllegalStateError:  # the I/O thread has just removed the partition
         return False
     return end is not None and end == known_positions(consumer).get(partition)
 

@@ -1,4 +1,4 @@
-"""Keeps a producer from losing requests, and from waiting at its end.
+"""Keeps a producer from losing requests, and from waiting when it is closed.
 
 Written for kafka-python 3.0.12:
 
@@ -9,8 +9,8 @@ Written for kafka-python 3.0.12:
 - close() flushes first and would wait for an unavailable broker (discard).
 - A producer has no method that says whether it knows a topic (knows, known_partitions,
   wait_for_topic), or which partitions its records wait for (unwritten).
-- It asks for the metadata of a topic when the first record for it is sent, which waits for the
-  answer, about 0.1 s for each topic (ask_for_topics).
+- It requests the metadata of a topic when the first record for the topic is sent, which waits for
+  the answer, about 0.1 s per topic (ask_for_topics).
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def discard(producer: KafkaProducer) -> None:
 
 
 def knows(producer: Any, topic: str) -> bool:
-    """Whether the producer's metadata has the topic: it has written to it, or asked for it."""
+    """Whether the producer has metadata of the topic: it has written to it, or asked for it."""
     return bool(producer._metadata.partitions_for_topic(topic))
 
 
 def known_partitions(producer: Any, topic: str) -> Collection[int]:
-    """The partitions of a topic; none if the producer does not know it (see knows)."""
+    """Return the partitions of a topic; none if the producer does not know it (see knows)."""
     found: Collection[int] = producer._metadata.partitions_for_topic(topic) or ()
     return found
 
@@ -71,10 +71,9 @@ def unwritten(producer: Any) -> list[TopicPartition]:
 def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
     """Ask for the metadata of these topics in one request, without waiting for the answer.
 
-    The producer is new: it has asked for no topic.
-
-    A topic that does not exist is no error here; the first record for it waits as ever. Until then
-    it is not asked for again: the library would ask, and log an error, ten times a second.
+    The producer must be new, and not have asked for topics before. A topic that does not exist is
+    no error here; the first record for it waits as usual. Until then the topic is not asked for
+    again: the library would ask, and log an error, ten times per second.
     """
     missed: Counter[str] = Counter()
 

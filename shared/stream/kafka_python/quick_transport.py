@@ -2,18 +2,18 @@
 
 Written for kafka-python 3.0.12. Each request and each answer passes the loop of the client, which
 
-- waits until a socket can be written to before it tries: it registers it, selects and unregisters
-  it, although a socket almost always takes what there is. Here it is tried first;
+- waits before each write: it registers the socket, selects and unregisters it, although a socket
+  can almost always be written to. Here writing is tried first;
 - registers and unregisters a socket for each read. Here it stays registered while it is read;
 - reads 4 KB at a time, and once more to see that nothing is left: a fetch of 1 MB takes 257 system
   calls. Here a plain connection is read 64 KB at a time, until less than that comes;
-- asks what kind of function a callback is, by four look-ups that each unwrap it, and hands seven
-  lines to a log of a level that nobody uses. Here one look at its flags answers, and the lines are
-  made only if that level is logged.
+- determines the kind of a callback by four look-ups that each unwrap it, and passes seven lines to
+  a log level that is not used. Here the flags of the function are read once, and the lines are
+  formatted only if that level is logged.
 
 Guarantees: the bytes, their order, the states of tasks and the errors are those of the library. A
-task that is cancelled leaves no socket registered. With TLS a connection is read in the library's
-own way, since what is left inside it cannot be seen from outside.
+cancelled task leaves no socket registered. A TLS connection is read in the library's way, because
+the bytes left inside the TLS layer cannot be seen from outside.
 
 It can be removed when the library tries before it waits
 (tests/unit/shared/stream/kafka_python/test_quick_transport.py counts the calls).
@@ -40,7 +40,7 @@ READ_BYTES: Final = 65_536
 _TRACE_LEVEL: Final = 5
 _RUNS_LATER: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE
 
-# The library's own logs: what it says of connections is filtered by their names.
+# The loggers of the library, because lost_connections.py filters by their names.
 _transport_log: Final = logging.getLogger("kafka.net.transport")
 _selector_log: Final = logging.getLogger("kafka.net.selector")
 _initialize: Final = selector._initialize_coro

@@ -3,7 +3,7 @@
 Written for kafka-python 3.0.12, which takes passwords as text once, when a client is created: after
 a rotation no process could connect again. Instead `sasl_plain_password` is a SecretFile, and the
 mechanisms registered here read it for each login. They also escape `,` and `=` in a SCRAM user name
-(RFC 5802, 5.1), and leave out the warning about clear text at every connection (security.py warns
+(RFC 5802, 5.1), and leave out the warning about clear text at every connection (client.py warns
 once). It can go when kafka-python takes a function for the password;
 tests/unit/shared/stream/kafka_python/test_sasl.py looks for it.
 """

@@ -1,23 +1,23 @@
 """Spares a consumer's poll the trips to the I/O thread that would find nothing to do.
 
-Written for kafka-python 3.0.12. Each poll() hands three small tasks to the I/O thread and waits for
-each of them: whether the coordinator is known, which fetches are to be sent, and the wait for
-records. A trip wakes the I/O thread by a socket and the caller by a lock, which takes longer than
-most polls' own work; almost always the coordinator is known and a fetch to each leader is under
-way. Here the caller looks at that first, and makes the trip only if there is something to do. It
-waits for records by itself: the I/O thread sets an event when a fetch ends, and has nothing to do
-when the time of the poll is over. poll() gives the wait whole milliseconds, rounded down, and would
-repeat it without a wait for the rest of the last one, so it is a millisecond longer.
+Written for kafka-python 3.0.12. Each poll() passes three small tasks to the I/O thread and waits
+for each of them: the look-up of the coordinator, the sending of fetches, and the wait for records.
+Such a trip wakes the I/O thread by a socket and the caller by a lock, which takes longer than the
+other work of most polls; almost always the coordinator is known and a fetch to each leader is under
+way. Here the caller checks that first, and makes the trip only if there is something to do. The
+caller waits for records by itself: the I/O thread sets an event when a fetch ends, and has nothing
+to do when the time of the poll is over. poll() rounds the wait down to whole milliseconds and would
+loop without waiting for the rest of the last millisecond, so the wait is one millisecond longer.
 
 Guarantees:
 
-- when a trip is spared, it would have changed nothing: whatever is uncertain (a coordinator that is
-  not connected, a fetch that has ended, a partition whose leader is asked nothing) takes the trip;
+- a spared trip would have changed nothing: in every uncertain case (a coordinator that is not
+  connected, a fetch that has ended, a partition without a fetch to its leader) the trip is made;
 - records wait for no longer than before: a fetch that ends at any moment of the wait ends the wait.
-  Its event may be set just before its records can be taken; poll() then asks again, and that takes
-  the trip, which returns after the records are there;
-- once the I/O thread has ended with an error, every trip is made, and raises that error. A wait
-  that began before ends with its time.
+  Its event may be set just before its records can be taken; poll() then asks again, which makes the
+  trip and returns once the records are there;
+- after the I/O thread has ended with an error, every trip is made, and raises that error. A wait
+  that began earlier ends when its time is over.
 
 It can be removed when a poll() of a consumer that waits for a fetch hands no task to the I/O
 thread (tests/unit/shared/stream/kafka_python/test_sparing_trips.py counts them).
@@ -46,7 +46,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Return fetched records, or wait for some; also whether there is nothing to wait for."""
+        """Return fetched records, waiting for some; and whether there is nothing to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
         if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
             return super().fetch_records(max_records, update_offsets, whole_ms)
@@ -68,7 +68,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
 
     def _is_any_to_send(self) -> bool:
         """Whether there is anything to fetch, or to forget."""
-        # One that has ended and is not forgotten ends each wait at once.
+        # A fetch that has ended and was not removed would end each wait at once.
         if any(each.is_done for each in list(self._fetch_futures)):
             return True
         asked, cluster = self._nodes_with_pending_fetch_requests, self._manager.cluster
@@ -94,5 +94,5 @@ def spare_look_ups(consumer: Any) -> None:
 
 
 def has_failed(net: Any) -> bool:
-    """Whether the I/O thread has ended with an error; each task that it is handed raises it."""
+    """Whether the I/O thread has ended with an error, which each further task raises."""
     return net._exception is not None

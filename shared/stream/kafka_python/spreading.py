@@ -1,8 +1,8 @@
 """Spreads the partitions of each topic over the members of a group. Pure.
 
 The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total: the first partitions
-in alphabetical order move, and they may be all those of the topic that carries the mail.
-Here each member keeps its share of every topic, so a topic goes on in part while others of its
+in alphabetical order move, which may be all partitions of the topic that carries the mail. Here
+each member keeps its share of every topic, so a part of each topic is still read while other
 partitions change their owner.
 """
 
@@ -26,12 +26,13 @@ class Member(Struct, frozen=True):
 def spread(
     partitions: Mapping[str, Collection[int]], members: Sequence[Member]
 ) -> dict[str, list[TopicPartition]]:
-    """Return by member what it keeps and what it gets in this round of a cooperative rebalance.
+    """Return the partitions of each member after this round of a cooperative rebalance.
 
-    `partitions`: the partitions of each topic. A member gets only what nobody owns. What it owns
-    beyond its share is left out of its result, so that it gives it up; the next round assigns it. A
-    partition of a member that does not read its topic stays with that member, unassigned, until the
-    member no longer names it; one that several members name is taken from all of them.
+    `partitions`: the partitions of each topic. A member gets only partitions without an owner. The
+    partitions that it owns beyond its share are left out of its result, so that it gives them up;
+    the next round assigns them. If a member names a partition of a topic that it does not read, the
+    partition stays unassigned until the member no longer names it. A partition that several members
+    name is taken from all of them.
     """
     owned = {member.name: set(member.owned) for member in members}
     owners = Counter(partition for own in owned.values() for partition in own)
@@ -56,10 +57,10 @@ def spread(
 def _shares(
     own: Mapping[str, Sequence[TopicPartition]], count: int, others: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return by reader how many of a topic's `count` partitions it is to have.
+    """Return by reader how many of a topic's `count` partitions it gets.
 
-    The remainder goes to those with the fewest partitions of `others`, the topics before this one;
-    among these to those that own most already.
+    The remainder goes to the readers with the fewest partitions of `others`, the topics before this
+    one; among these to the readers that already own the most.
     """
     if not own:
         return {}

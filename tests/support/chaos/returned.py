@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from shared.mail import verp
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids, names
+from shared.topics.codec import encode_returned
 from shared.topics.records import EventType, ReturnAddressKind, Returned
-from shared.topics.returned import encode_returned
 from tests.support.chaos import mixture
 from tests.support.chaos.mixture import Submission
 from tests.support.returned_mail import delivery_report, feedback_report

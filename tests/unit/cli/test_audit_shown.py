@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.audit.shown import summary_lines, table_lines
-from shared.audit.conservation import BookFault, BookRow, FaultKind, Report
+from shared.audit.report import BookFault, BookRow, FaultKind, Report
 
 MISSING = BookFault(FaultKind.MISSING, 2, ["acme/M-1/: +2"])
 DOUBLED = BookFault(FaultKind.DOUBLED_FINAL, 1, [])

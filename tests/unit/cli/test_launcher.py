@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from cli.clients.command import main as clients
 from launcher import environment, uv
 from launcher.commands import COMMANDS, HELP, ROOT, usage
-from shared.runtime import run_command
-from shared.runtime.help_group import HelpGroup
+from shared.runtime import commands
+from shared.runtime.commands import HelpGroup
 from tests.support.launcher import launcher
 
 LOCKED = """
@@ -135,9 +135,9 @@ def test_a_command_and_its_verbs_take_the_short_option_for_help(
 ) -> None:
     group = HelpGroup(commands={"show": click.Command("show")})
     monkeypatch.setattr(sys, "argv", ["clients", *words])
-    monkeypatch.setattr(run_command, "guard_output", lambda: None)
+    monkeypatch.setattr(commands, "guard_output", lambda: None)
     with pytest.raises(SystemExit) as end:
-        run_command.run_command(group, "clients")
+        commands.run_command(group, "clients")
     assert end.value.code == 0
     assert "-h, --help" in capfd.readouterr().out
 

@@ -22,7 +22,7 @@ from services.billing.cli.counts import usage_lines
 from services.billing.core.answer import KEYS, Usage
 from services.billing.core.answer import Row as UsageRow
 from services.billing.core.cells import COUNTERS
-from shared.audit.conservation import BookRow, Report
+from shared.audit.report import BookRow, Report
 from shared.registry.client import Client, Code
 
 CLIENTS = ("a-client-with-thirty-letters-1", "a-client-with-thirty-letters-2")

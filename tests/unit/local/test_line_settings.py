@@ -11,7 +11,7 @@ from cli.stack.paths import BOUNCE, FRONT
 from local.outside import Outside, check_servers, find_outside
 from local.settings import StackSettings, kept
 from shared.settings.loader import SettingsError
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 
 PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4, "bounce": 5}
 KAFKA, REDIS = "127.0.0.1:9092", "redis://127.0.0.1:6379/0"

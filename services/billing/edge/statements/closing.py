@@ -33,8 +33,7 @@ from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.statements.gathering import GatheredLines
 from services.billing.edge.statements.topic import Entry, StatementTopic
 from services.billing.edge.usage_view import AsksEnds, progress_of
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.store.read_cells import Snapshot

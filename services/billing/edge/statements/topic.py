@@ -22,7 +22,7 @@ from services.billing.core.checkpoint import Checkpoints
 from services.billing.core.closing.chain import Chain
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.temporary_files import DiskUnavailable, PartFile
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader

@@ -32,8 +32,7 @@ from services.billing.edge.views.adjustments import (
 from services.billing.edge.views.answer import Answer, MonthStanding, standing_of
 from services.billing.edge.views.shelf import Shelf, Shelved
 from shared.registry.client import Client
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 from shared.store.read_cells import Snapshot
 
 _STEP_S: Final = 0.05

@@ -21,7 +21,7 @@ from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import ReadsBooks
 from services.billing.edge.views.shelf import Shelf
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.threads import EnduringThread
 from shared.store.client import StoreUnavailable
 
 LOOK_S: Final = 2.0

@@ -32,8 +32,8 @@ from services.deliver.core.attempt.retry import (
     next_turn_before,
 )
 from shared.submission.attribution import versions_of
-from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent, OnDoubt
+from shared.topics.retry_topics import hop_envelope, next_hop
 
 _IN_DOUBT: Final = (
     "A process that offered the message to a server ended before the answer was recorded;"

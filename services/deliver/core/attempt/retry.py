@@ -22,7 +22,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.topics.names import DELAYS_S, JITTER_SHARE, TURNS_S
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
 # The longest time that a record of each topic may wait behind others that are due later.

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, as_forwarded, base_event
 from services.deliver.core.attempt.retry import Retry, next_turn
 from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
-from shared.topics.names import JITTER_SHARE
 from shared.topics.records import Envelope, EventType, MailEvent
+from shared.topics.retry_topics import JITTER_SHARE
 
 # All records of a delay topic must have about the same delay, so each step has a topic.
 STEPS_S: Final = (60, 300, 900, 3600)

@@ -31,8 +31,9 @@ from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.room import FILL_S, for_new
 from services.deliver.core.shaping.suspensions import Suspensions
 from shared.mail.domains import domain_of
-from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
+from shared.topics.names import deferred
 from shared.topics.records import Envelope
+from shared.topics.retry_topics import JITTER_SHARE, RETRY_TOPICS_S
 
 DEFAULT_LANE: Final = "default"
 # How often a lane that is not read, or a held record, is looked at again.

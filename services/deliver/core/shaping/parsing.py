@@ -22,7 +22,7 @@ from services.deliver.core.shaping.replies import ShapingReply, example_fault
 from services.deliver.core.shaping.rules import Provider, Rules, Setting, Value
 from services.deliver.core.shaping.suspensions import Action
 from shared.smtp.events import Stage
-from shared.topics.names import DELAYS_S
+from shared.topics.retry_topics import DELAYS_S
 
 # The function that reads the value of each key of a table.
 Readers = dict[str, Callable[[Any], Value]]

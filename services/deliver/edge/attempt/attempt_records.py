@@ -28,8 +28,8 @@ from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
 from shared.topics import names
+from shared.topics.codec import encode_returned
 from shared.topics.records import Envelope, Message
-from shared.topics.returned import encode_returned
 
 SERVICE: Final = "deliver"
 UNREADABLE: Final = "unreadable"

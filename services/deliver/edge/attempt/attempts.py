@@ -53,8 +53,8 @@ from shared.stream import outputs
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
 from shared.topics.control import Verb
-from shared.topics.delay_topics import is_early
 from shared.topics.records import Envelope
+from shared.topics.retry_topics import is_early
 
 log = logging.getLogger(__name__)
 

@@ -25,15 +25,14 @@ from msgspec import Struct
 from services.deliver.core.control.orders import MAX_ORDERS, Freshness, Orders
 from services.deliver.core.tracing.traces import NO_TRACES, Traces
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.telemetry import Counters, Metric
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, decode_order
+from shared.topics.control import PARTITION, Order, decode_order, is_review
 from shared.topics.names import CONTROL
-from shared.topics.reviews import is_review
 from shared.topics.traces import Trace, decode_trace, is_trace
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,7 @@ from kafka.errors import KafkaError
 from services.deliver.core.routing.sites import Mx
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.edge.dns.resolver import Resolver
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader

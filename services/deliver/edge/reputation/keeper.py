@@ -38,20 +38,20 @@ from services.deliver.core.shaping.rules import Rules
 from services.deliver.edge.reputation.inputs import EventLog, ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView, States
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Metric
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
-from shared.stream.silence import Silence
+from shared.stream.topic_follower import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
+from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION as CONTROL_PARTITION
 from shared.topics.control import Order, encode_order
-from shared.topics.in_transaction import IN_TRANSACTION
 from shared.topics.reputation import PARTITION, Place, encode_state
 
 log = logging.getLogger(__name__)

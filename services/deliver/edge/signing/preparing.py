@@ -40,7 +40,7 @@ from services.deliver.edge.signing.signer import KeyFollower, Signer
 from services.deliver.settings import DeliverSettings
 from shared.mail.domains import domain_of
 from shared.runtime.clock import Clock
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 from shared.smtp.extensions import Unsendable
 from shared.topics.records import Envelope
 

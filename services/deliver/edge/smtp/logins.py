@@ -38,7 +38,7 @@ from services.deliver.core.attempt.verdicts import wants_login
 from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.authentication import authenticate
-from shared.runtime.reloaded_file import FileForm, ReloadedFile
+from shared.runtime.reloaded_files import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import Reply

@@ -19,9 +19,9 @@ from services.ingest.edge.smtp_server.context import ServerContext, TimeLimits
 from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan, load_pair
 from services.ingest.edge.writing.outbox import Outbox
 from services.ingest.settings import IngestSettings
-from shared.runtime.certificates import Certificates
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.dialog import ServerOptions

@@ -46,16 +46,16 @@ from services.ingest.edge.writing.record_sender import RecordSender, Send, Sende
 from services.ingest.settings import IngestSettings
 from shared.mail.verp import day_of
 from shared.registry.client import Client
-from shared.runtime.certificates import Certificates
-from shared.runtime.probe import Probe
+from shared.runtime.checks import Probe
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
-from shared.settings.return_keys import KeysFile, load_return_keys
+from shared.settings.secret_files import KeysFile, load_return_keys
 from shared.settings.sections import ReturnPathSettings
 from shared.stream.kit import StreamKit
 from shared.stream.reachability import cleared_by
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.returned import encode_returned
+from shared.topics.codec import encode_returned
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan, load_p
 from services.ingest.edge.writing.outbox import Outbox
 from services.ingest.settings import IngestSettings
 from shared.registry.client import Client
-from shared.runtime.certificates import Certificates
 from shared.runtime.clock import Clock
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.dialog import ServerOptions

@@ -46,9 +46,9 @@ from services.ingest.edge.writing.record_sender import RecordSender
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
-from shared.runtime.certificates import Certificates
+from shared.runtime.checks import Probe
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.probe import Probe
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
 from shared.settings.sections import RedisSettings
 from shared.store.eviction import policy_client, policy_fault

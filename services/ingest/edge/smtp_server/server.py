@@ -37,9 +37,9 @@ from services.ingest.edge.smtp_server.context import (
 )
 from services.ingest.edge.smtp_server.listener import Listener
 from services.ingest.settings import IngestSettings
-from shared.runtime.certificates import Certificates
+from shared.runtime.checks import EventLoopBeat, Progress
 from shared.runtime.errors import UsageError
-from shared.runtime.progress import EventLoopBeat, Progress
+from shared.runtime.reloaded_files import Certificates
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
 from shared.settings.addresses import split_address

@@ -27,8 +27,7 @@ from shared.access.keys import Right
 from shared.http_api.keyed import requires
 from shared.registry.client import Client
 from shared.responses.counting.counting import decode_counter
-from shared.suppressions.changes import removal, reset
-from shared.suppressions.explaining import names_of
+from shared.suppressions.entries import names_of, removal, reset
 from shared.topics.suppressions import BY_COUNTER, Suppression, SuppressionRecord, field_of
 
 # A query to Redis may take 10 s (shared/store/client.py); a request does not wait that long.

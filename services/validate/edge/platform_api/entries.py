@@ -24,7 +24,7 @@ from kafka.errors import KafkaError
 
 from services.validate.core.platform_api.requests import Place
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader

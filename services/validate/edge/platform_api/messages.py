@@ -26,11 +26,19 @@ from services.validate.edge.platform_api.request import (
     responses,
 )
 from shared.access.keys import Right, Scope
-from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Reading, Sieve, Span
-from shared.events.stories import NamedBy, Story, Wanted, since_of, stories
+from shared.events.stories import (
+    Choose,
+    NamedBy,
+    Read,
+    Story,
+    Wanted,
+    find_events,
+    since_of,
+    stories,
+)
 from shared.http_api.keyed import requires
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline
 from shared.settings.sections import KafkaSettings
 
 HOUR_MS: Final = 3_600_000

@@ -33,7 +33,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
 from shared.store.counters import CounterStore
 from shared.stream.transactions import Output
-from shared.suppressions.changes import Author
+from shared.suppressions.entries import Author
 from shared.topics.names import SUPPRESSIONS
 from shared.topics.suppressions import PARTITION, SuppressionRecord, encode_suppression
 

@@ -41,11 +41,10 @@ from services.validate.edge.platform_api.request import (
 )
 from shared.access.keys import Right
 from shared.http_api.keyed import requires
-from shared.registry.family import Family, family_of
-from shared.suppressions.changes import addition, removal
+from shared.registry.client import Family, family_of
 from shared.suppressions.csv_file import Recipient as Named
 from shared.suppressions.csv_file import as_csv
-from shared.suppressions.explaining import explain, names_of
+from shared.suppressions.entries import addition, explain, names_of, removal
 from shared.topics.suppressions import (
     REASONS,
     RecipientForm,

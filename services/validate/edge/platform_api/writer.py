@@ -34,8 +34,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
 from shared.runtime.clock import Clock
-from shared.runtime.enduring_thread import CLOSE_TIMEOUT_S, EnduringThread
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.threads import CLOSE_TIMEOUT_S, EnduringThread
 from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 

@@ -19,8 +19,7 @@ from shared.responses.counting.batch import CountingRules, rules_of
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
 from shared.responses.counting.merging import Source, decode_place
-from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Gauge, Metric
 from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace, CounterStore
@@ -33,8 +32,7 @@ from shared.stream.source_log import SourceLog
 from shared.stream.transactions import TransactionalProducer
 from shared.topics import names
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION
-from shared.topics.reviews import Review, decode_review, is_review
+from shared.topics.control import PARTITION, Review, decode_review, is_review
 
 log = logging.getLogger(__name__)
 

@@ -48,9 +48,8 @@ from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.codec import CodecError
+from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import EventType, Message, Returned
-from shared.topics.returned import decode_returned
 
 log = logging.getLogger(__name__)
 

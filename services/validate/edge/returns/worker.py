@@ -29,8 +29,7 @@ from msgspec import Struct
 
 from services.validate.core.returns.windows import PREFIX, Window, Windows, decode_window
 from services.validate.edge.returns.processor import SERVICE, Answer
-from shared.runtime.clock import Clock, monotonic
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Clock, Deadline, monotonic
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.client import ClientOptions

@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from cli.responses.review_list import require_review
-from shared.topics.reviews import Review, ReviewVerdict, key_of
+from shared.topics.control import Review, ReviewVerdict, review_key
 
 HOUR_MS = 3_600_000
 DONE = Review("google", HOUR_MS, 2 * HOUR_MS, author="anna")
-KNOWN = {key_of(each): each for each in (DONE, replace(DONE, status="5.1.1", active=False))}
+KNOWN = {review_key(each): each for each in (DONE, replace(DONE, status="5.1.1", active=False))}
 
 
 @pytest.mark.parametrize("asked", [DONE, replace(DONE, status="5.1.1")])

@@ -1,4 +1,4 @@
-"""Access keys: their text, what they reach, and which requests pass."""
+"""Access keys: their text and scope, which requests pass, and the sums of denied uses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from shared.access.checking import ANONYMOUS, SENTENCES, Denial, Grant, Reason, check
+from shared.access.checking import (
+    ANONYMOUS,
+    MAX_ENTRIES,
+    MAX_PEER_CHARS,
+    SENTENCES,
+    Action,
+    AuditEntry,
+    Denial,
+    DenialSums,
+    Grant,
+    Reason,
+    check,
+    decode_entry,
+    encode_entry,
+)
 from shared.access.keys import (
     EVERYTHING,
     AccessKey,
@@ -154,3 +168,39 @@ def test_a_record_of_another_key_or_without_sense_is_refused(name: str, value: b
 )
 def test_the_state_of_a_key_is_shown(record: AccessKey, state: str) -> None:
     assert record.state(NOW_MS) == state
+
+
+def test_equal_denials_are_one_line_with_their_number() -> None:
+    sums = DenialSums()
+    for _ in range(3):
+        sums.add(Denial(Reason.WRONG, "abc"), "10.0.0.1")
+    sums.add(Denial(Reason.MISSING), "10.0.0.2")
+    assert sums.take(5, "billing") == [
+        AuditEntry(
+            Action.DENIED,
+            5,
+            "abc",
+            by="billing",
+            reason="wrong_secret",
+            peer="10.0.0.1",
+            count=3,
+        ),
+        AuditEntry(Action.DENIED, 5, by="billing", reason="missing", peer="10.0.0.2"),
+    ]
+    assert sums.take(6, "billing") == []
+
+
+def test_whoever_tries_many_keys_writes_a_bounded_number_of_short_lines() -> None:
+    sums = DenialSums()
+    for number in range(10 * MAX_ENTRIES):
+        sums.add(Denial(Reason.UNKNOWN, f"{number:012}"), "x" * 10_000)
+    found = sums.take(5, "billing")
+    assert len(found) == MAX_ENTRIES + 1
+    assert sum(entry.count for entry in found) == 10 * MAX_ENTRIES
+    assert max(len(entry.peer) for entry in found) == MAX_PEER_CHARS
+    assert found[-1].key == ""
+
+
+def test_a_line_is_read_as_it_was_written() -> None:
+    entry = AuditEntry(Action.CREATED, 5, "abc", by="ann", scope="shop", rights=("billing:read",))
+    assert decode_entry(encode_entry(entry)) == entry

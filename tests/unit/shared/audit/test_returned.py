@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.audit.conservation import FaultKind
+from shared.audit.report import FaultKind
 from shared.audit.returned import ReturnedBooks
 from shared.topics import ids
 from shared.topics.records import Event, EventType, MailEvent, ReturnAddressKind, Returned

@@ -1,4 +1,4 @@
-"""An API that answers only to access keys."""
+"""An API that answers only requests with access keys, at a limited rate."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from shared.http_api.keyed import (
     DENIED_PER_MINUTE,
     AccessPolicy,
     KeyedApi,
+    RateLimiter,
     require_scope,
     requires,
 )
@@ -156,3 +157,44 @@ def test_an_installation_may_serve_without_keys_and_still_honours_them(keys: Fak
 def test_a_fault_is_a_problem_that_tells_nothing(door: Door, keys: FakeKeys) -> None:
     found = door.get("/fault", headers=keys.make())
     assert (found.status_code, found.json()["detail"]) == (500, "RuntimeError")
+
+
+def test_a_bucket_holds_a_minute_and_fills_evenly() -> None:
+    limiter = RateLimiter(60)
+    assert [limiter.try_acquire("a", 100.0) for _ in range(61)] == [0] * 60 + [1]
+    assert limiter.try_acquire("b", 100.0) == 0
+    assert [limiter.try_acquire("a", 102.0) for _ in range(3)] == [0, 0, 1]
+    assert [limiter.try_acquire("a", 9_999.0) for _ in range(61)] == [0] * 60 + [1]
+
+
+@pytest.mark.parametrize(("per_minute", "wait_s"), [(1, 60), (2, 30), (600, 1)])
+def test_the_wait_is_told_in_whole_seconds(per_minute: int, wait_s: int) -> None:
+    limiter = RateLimiter(per_minute)
+    for _ in range(per_minute):
+        assert limiter.try_acquire("a", 5.0) == 0
+    assert limiter.wait_for("a", 5.0) == wait_s
+    assert limiter.try_acquire("a", 5.0) == wait_s
+    assert limiter.try_acquire("a", 5.0 + wait_s) == 0
+
+
+def test_looking_takes_no_token() -> None:
+    limiter = RateLimiter(1)
+    assert [limiter.wait_for("a", 5.0) for _ in range(3)] == [0, 0, 0]
+
+
+def test_zero_is_no_limit() -> None:
+    limiter = RateLimiter(0)
+    assert {limiter.try_acquire("a", 5.0) for _ in range(10_000)} == {0}
+
+
+def test_a_clock_that_steps_back_gives_no_tokens() -> None:
+    limiter = RateLimiter(1)
+    assert [limiter.try_acquire("a", at) for at in (50.0, 40.0)] == [0, 60]
+
+
+def test_the_number_of_buckets_is_bounded_and_the_least_used_one_goes() -> None:
+    limiter = RateLimiter(1, most=2)
+    for name in ("a", "b", "a", "c"):
+        limiter.try_acquire(name, 5.0)
+    assert limiter.wait_for("a", 5.0) == 60
+    assert limiter.wait_for("b", 5.0) == 0

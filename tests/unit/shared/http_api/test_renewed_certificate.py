@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar, get
 
 from shared.http_api.server import ApiServer
-from shared.runtime.certificates import Certificates
+from shared.runtime.reloaded_files import Certificates
 from tests.support.certificates import self_signed
 
 

@@ -7,7 +7,8 @@ import yaml
 from msgspec.structs import replace
 
 from shared.registry.client import Code
-from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import parse_clients_yaml
+from shared.registry.file.yaml_tree import RegistryError
 from shared.topics.records import MailClass
 from tests.support.clients_files import ACME, GOOD, faults_in, parse_one
 

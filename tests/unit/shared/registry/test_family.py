@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from shared.registry.client import Client
-from shared.registry.family import MAX_PARENTS, family_of, fault_of
-from shared.registry.file.clients_file import RegistryError
+from shared.registry.client import MAX_PARENTS, Client, family_of, fault_of
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.removal import MailChoice, Removal
 from shared.registry.store.changes import plan_changes
 from shared.registry.store.removing import plan_removal

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.registry.client import Client, Code, decode_client, encode_client
-from shared.registry.file.clients_file import RegistryError
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.store.changes import Changes, changed_fields, plan_changes
 from tests.support.clients_files import ACME, BETA
 

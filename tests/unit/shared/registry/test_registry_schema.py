@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from cli.clients.command import main
 from cli.stack.paths import ROOT
 from shared.registry.client import Client, Code
-from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import parse_clients_yaml
 from shared.registry.file.declarations import CLIENT, CODE
 from shared.registry.file.schema import document, page
+from shared.registry.file.yaml_tree import RegistryError
 from tools.docs import CLIENTS_PAGE
 
 EXAMPLE: Final = ROOT / "docs" / "examples" / "clients.yaml"

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.registry.client import Client, decode_client, encode_client, key_of
-from shared.registry.file.clients_file import RegistryError
+from shared.registry.file.yaml_tree import RegistryError
 from shared.registry.removal import (
     DAY_MS,
     REASON,

@@ -10,13 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.runtime.clock import FakeClock, SystemClock
-from shared.runtime.deadline import Deadline
+from shared.runtime.clock import Deadline, FakeClock, SystemClock
 from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.health import judge
 from shared.runtime.lifecycle import Stop, run_main
-from shared.runtime.log import QUIET_S, JsonFormatter, Seldom, TextFormatter
+from shared.runtime.log import QUIET_S, JsonFormatter, Sparing, TextFormatter
 from shared.runtime.telemetry import MAX_LABEL_SETS, Counters, Metric
 from shared.settings.loader import Fault, SettingsError
 
@@ -146,10 +145,10 @@ def test_a_json_log_line_holds_its_fields_under_their_names() -> None:
 
 def test_a_talkative_library_is_heard_once_in_a_while_and_ours_always() -> None:
     clock = FakeClock()
-    seldom = Seldom(clock)
+    sparing = Sparing(clock)
 
     def passes(name: str, line: int) -> bool:
-        return seldom.filter(logging.LogRecord(name, 40, "net.py", line, "lost", (), None))
+        return sparing.filter(logging.LogRecord(name, 40, "net.py", line, "lost", (), None))
 
     assert [passes("kafka.net", 1), passes("kafka.net", 1), passes("kafka.net", 2)] == [
         True,

@@ -98,7 +98,7 @@ def test_only_the_faults_of_files_and_settings_compare_found_with_expected() -> 
     }
     assert found == {
         "shared/settings/loader.py",
-        "shared/registry/file/clients_file.py",
+        "shared/registry/file/yaml_tree.py",
         "services/deliver/core/routing/logins.py",
         "services/deliver/core/shaping/parsing.py",
         "services/deliver/core/shaping/replies.py",

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from typing import Any
 
 import msgspec
@@ -12,8 +14,10 @@ from shared.topics.codec import (
     CodecError,
     decode_event,
     decode_pack,
+    decode_returned,
     encode_event,
     encode_pack,
+    encode_returned,
     encode_tally,
     packs,
 )
@@ -28,7 +32,23 @@ from shared.topics.records import (
     MailEvent,
     Message,
     Origin,
+    ReturnAddressKind,
+    Returned,
     Violation,
+)
+
+RETURNED = Returned(
+    "01JDEXAMPLE0000000000000ZZ",
+    "shop",
+    "rp=x@news.shop.example",
+    "",
+    1_795_467_600_000,
+    ReturnAddressKind.RETURN_PATH,
+    "192.0.2.7",
+    "M-1",
+    "north",
+    "01JDEXAMPLE0000000000000ZY",
+    b"\x00\xff",
 )
 
 
@@ -184,3 +204,24 @@ def test_an_event_without_a_value_in_a_header_is_read() -> None:
     assert isinstance(found, Event)
     assert (found.id, found.subject, found.data.client) == ("", "", "shop")
     assert decode_event([("ce_type", None)], value) is None  # type: ignore[list-item]
+
+
+def test_what_was_encoded_is_decoded_and_its_key_is_the_client() -> None:
+    key, headers = encode_returned(RETURNED)
+    assert key == b"shop"
+    assert decode_returned(b"Subject: x\r\n\r\n", headers) == RETURNED
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, encode_returned(RETURNED)[1]),
+        (b"", []),
+        (b"", [("m", b"")]),
+        (b"", [("m", b"\x93\x01\x02\x03")]),
+        (b"", [("m", b"\x91" * 5_000)]),
+    ],
+)
+def test_other_records_are_refused(value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(CodecError, match="not returned mail"):
+        decode_returned(value, headers)

@@ -1,11 +1,30 @@
 """Records of mail.control: what can be read back, what is refused, which orders replace others."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from shared.topics.codec import CodecError
-from shared.topics.control import Order, Scope, Verb, decode_order, encode_order, key_of
+from shared.topics.control import (
+    Order,
+    Review,
+    ReviewVerdict,
+    Scope,
+    Verb,
+    decode_order,
+    decode_review,
+    encode_order,
+    encode_review,
+    is_review,
+    key_of,
+)
 
 SUSPEND = Order(Verb.SUSPEND, Scope(client="shop", domain="example.com"), "ann", "complaints", 5, 9)
+REVIEW = Review("big/ger", 5, 9, ReviewVerdict.COUNTED, "5.1.1", author="ops", note="real", at_ms=7)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +96,50 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
 )
 def test_an_order_is_over_at_its_expiry_and_when_resumed(order: Order, is_over: bool) -> None:
     assert order.is_over(100) is is_over
+
+
+def test_a_review_is_read_as_it_was_written_and_has_a_key_of_its_own() -> None:
+    key, value = encode_review(REVIEW)
+    assert decode_review(key, value) == REVIEW
+    assert is_review(key)
+    changes: list[dict[str, Any]] = [{"provider": "big"}, {"status": ""}, {"from_ms": 4}]
+    others = {encode_review(replace(REVIEW, **each))[0] for each in changes}
+    assert len({key, *others}) == 4
+    assert encode_review(replace(REVIEW, active=False, author="x"))[0] == key
+
+
+def test_an_order_is_no_review() -> None:
+    assert not is_review(encode_order(Order(Verb.SUSPEND, Scope(client="review")))[0])
+    assert not is_review(None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[" * 100_000,
+        b'{"provider":"","from_ms":1,"until_ms":2}',
+        b'{"provider":"a","from_ms":2,"until_ms":2}',
+        b'{"provider":"a","from_ms":-1,"until_ms":2}',
+        b'{"provider":"a","from_ms":1,"until_ms":99999999999999999}',
+        b'{"provider":"a","from_ms":1,"until_ms":2,"verdict":"maybe"}',
+        msgspec.json.encode(REVIEW),
+    ],
+)
+def test_what_is_no_review_is_an_error(value: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_review(b"review/a//1-2", value)
+
+
+@pytest.mark.parametrize("more", [b'"expires_at_ms":-1', b'"at_ms":1' + b"0" * 400, b'"at_ms":-1'])
+def test_an_order_with_a_time_that_is_none_is_refused(more: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_order(b"client=a", b'{"verb":"suspend","scope":{"client":"a"},' + more + b"}")
+
+
+@pytest.mark.parametrize("target", [b"nonsense", b"a:b:c", b"h:", b":25"])
+def test_an_order_with_a_target_that_is_no_server_is_refused(target: bytes) -> None:
+    text = b'{"verb":"reroute","scope":{"client":"a"},"target":"%b"}' % target
+    with pytest.raises(CodecError):
+        decode_order(b"client=a", text)

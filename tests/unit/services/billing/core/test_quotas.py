@@ -19,8 +19,7 @@ from services.billing.core.quotas import (
     uncounted,
     used_of,
 )
-from shared.quotas.limits import Limit
-from shared.registry.client import Client, Code, OverQuota
+from shared.registry.client import Client, Code, Limit, OverQuota
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 
 SHOP, SOUTH = QuotaScope("shop"), QuotaScope("shop", "south")

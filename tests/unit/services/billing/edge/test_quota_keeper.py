@@ -21,7 +21,7 @@ from shared.registry.client import Client
 from shared.runtime.clock import FakeClock
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import Snapshot
-from shared.store.read_changes import Moment
+from shared.store.read_pieces import Moment
 from shared.stream.client import ClientOptions
 from shared.stream.transactions import TransactionLost
 from shared.topics.quotas import QuotaScope

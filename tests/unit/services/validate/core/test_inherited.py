@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from services.validate.core.batch import Judged
 from services.validate.core.suppression import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Passed, Suppressed
-from shared.registry.client import Client
-from shared.registry.family import family_of
-from shared.suppressions.explaining import explain
+from shared.registry.client import Client, family_of
+from shared.suppressions.entries import explain
 from shared.topics.records import Envelope, Facts, Message, Origin
 from shared.topics.suppressions import (
     FIELD_BYTES,

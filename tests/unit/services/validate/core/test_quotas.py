@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from services.validate.core.batch import Judged, assemble
 from services.validate.core.quotas import SLACK_MS, QuotaUse, enforce, released, used_up
 from services.validate.core.verdict import Held, Passed, Refused, Verdict
-from shared.quotas.limits import limits_of
-from shared.registry.client import Client, Code, OverQuota
+from shared.registry.client import Client, Code, OverQuota, limits_of
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, EventType, Facts, Message, Origin
 

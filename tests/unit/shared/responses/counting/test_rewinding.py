@@ -15,7 +15,7 @@ from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import IncidentPolicy, decode_incidents, encode_incidents
 from shared.responses.counting.merging import Source
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
-from shared.topics.reviews import Review, ReviewVerdict
+from shared.topics.control import Review, ReviewVerdict
 from shared.topics.suppressions import CounterReset, Suppression, SuppressionReason
 
 SOURCE = Source("mail.events", 0)

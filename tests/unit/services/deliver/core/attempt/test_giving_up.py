@@ -11,9 +11,9 @@ from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, 
 from services.deliver.core.control.effects import follow
 from services.deliver.edge.attempt.attempt_records import records_of
 from shared.topics import ids, names
+from shared.topics.codec import decode_returned
 from shared.topics.control import Order, Scope, Verb
 from shared.topics.records import Envelope, Facts, Origin, ReturnAddressKind, Returned
-from shared.topics.returned import decode_returned
 
 NOW = 1_700_000_000_000
 CONTENT = b"Subject: Sale\r\nTo: b@example.com\r\n\r\nHello\r\n"

@@ -11,8 +11,8 @@ from services.deliver.core.attempt.plan import (
 )
 from services.deliver.core.attempt.results import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.retry import STEPS, RetryTimes, next_attempt
-from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE
 
 NOW = 1_700_000_000_000
 ENVELOPE = Envelope(

@@ -17,7 +17,7 @@ from services.deliver.edge.signing.preparing import ReturnPathSender
 from shared.mail import headers, verp
 from shared.mail.domains import domain_of
 from shared.mail.verp import ReturnPath, parse_keys
-from shared.settings.return_keys import KeysFile
+from shared.settings.secret_files import KeysFile
 from shared.topics import ids
 from shared.topics.records import Attempts, Envelope, Facts, Origin
 

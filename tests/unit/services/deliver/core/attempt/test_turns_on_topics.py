@@ -14,7 +14,7 @@ from services.deliver.core.attempt.retry import (
     next_turn,
     next_turn_before,
 )
-from shared.topics.names import DELAYS_S, JITTER_SHARE, RETRY_TOPICS_S, TURNS_S
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, RETRY_TOPICS_S, TURNS_S
 
 TIMES = RetryTimes()
 LONGEST_TURN_S = 43_200

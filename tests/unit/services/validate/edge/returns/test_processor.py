@@ -24,9 +24,8 @@ from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counters
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.codec import decode_pack
+from shared.topics.codec import decode_pack, encode_returned
 from shared.topics.records import Message, ReturnAddressKind, Returned
-from shared.topics.returned import encode_returned
 from tests.support.response_rules import RULES
 from tests.support.returned_mail import (
     ANNA,

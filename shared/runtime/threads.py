@@ -1,27 +1,33 @@
-"""A thread that follows something outside the process for as long as the process lives.
+"""Threads that a process runs beside its main work.
 
-Its task is begun again after every fault: an expected one is reported, any other is logged with its
-trace and reported. Owns: the thread. Does not own: what a fault means to the process.
+EnduringThread follows something outside the process for as long as the process lives: its task
+begins again after every fault. Each fault is reported, and an unexpected one is logged with its
+trace. in_side_thread() runs a second worker, whose failure stops the process. Does not own: what a
+fault means to the process.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from shared.runtime.lifecycle import Stop
 
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 10.0
 SEE_THE_LOG: Final = "see the log"
+_JOIN_S: Final = 15.0
 
 
 class EnduringThread:
     """Runs `task` until close(); the task ends when `is_closing`.
 
-    `failed` gets the reason of each fault, in the thread; `ended` runs there after the last task.
+    `failed` is called in the thread with the reason of each fault, `ended` after the last task.
     """
 
     def __init__(
@@ -42,15 +48,15 @@ class EnduringThread:
 
     @property
     def is_closing(self) -> bool:
-        """Whether the task shall end."""
+        """Whether the task is asked to end."""
         return self._closing.is_set()
 
     def start(self) -> None:
-        """Begin; return at once."""
+        """Start the thread; return at once."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the task, and wait for it for a while."""
+        """Ask the task to end, and wait up to CLOSE_TIMEOUT_S for it."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
@@ -67,3 +73,26 @@ class EnduringThread:
                 self._failed(SEE_THE_LOG)
             self._closing.wait(RETRY_S)
         self._ended()
+
+
+@contextmanager
+def in_side_thread(
+    name: str, what: str, work: Callable[[Stop], None], process: Stop
+) -> Iterator[None]:
+    """Run `work` while the block runs; if it raises, `process` is set with "`what` failed"."""
+    stop = Stop()
+
+    def run() -> None:
+        try:
+            work(stop)
+        except BaseException as error:
+            process.set(f"{what} failed: {error}")
+            raise
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_JOIN_S)

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from shared.runtime.help_group import HelpGroup
+from shared.runtime.commands import HelpGroup
 
 
 @click.group(name="things", cls=HelpGroup)

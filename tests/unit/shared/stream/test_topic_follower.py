@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.runtime.clock import FakeClock
-from shared.stream.silence import Silence
+from shared.stream.topic_follower import Silence
 
 AFTER_S = 15.0
 

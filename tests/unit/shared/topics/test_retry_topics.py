@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.topics.delay_topics import MIN_HOP_MS, RetryHop, next_hop
-from shared.topics.names import DELAYS_S, JITTER_SHARE
+from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, MIN_HOP_MS, RetryHop, next_hop
 
 NOW = 1_795_500_000_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

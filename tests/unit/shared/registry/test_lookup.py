@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.registry.client import Client
-from shared.registry.lookup import find_clients
+from shared.registry.lookup import WithRemoved, find_clients
 from shared.registry.removal import MailChoice, Removal
-from shared.registry.store.kept import WithRemoved
 
 SHOP = Client("shop", "news.shop.example", "r@shop.example", "M-1")
 GONE = Client(

@@ -11,7 +11,7 @@ from kafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from shared.runtime.connect_words import is_refusal, words_of
+from shared.runtime.tcp import is_refusal, words_of
 from shared.settings.secret_files import SecretFault
 
 

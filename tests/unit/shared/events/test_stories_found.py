@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from shared.events.finding import Choose, Read, find_events
 from shared.events.log import Sieve
-from shared.events.stories import Wanted
+from shared.events.stories import Choose, Read, Wanted, find_events
 from shared.topics import ids
 from shared.topics.codec import encode_event, event_id
 from shared.topics.records import Event, EventType, MailEvent

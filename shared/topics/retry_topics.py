@@ -1,8 +1,8 @@
-"""Selects the retry topic on which a message waits for its earliest time, and for how long. Pure.
+"""The retry topics: their delays, and on which one a message waits for its earliest time. Pure.
 
 A reader of a retry topic pauses a partition until its first record is due, so all records of a
-topic must have about the same delay. A message that has to wait longer takes several hops: it
-stays on a topic for that topic's delay and is then written to the next one
+topic must have about the same delay. A message that has to wait longer takes several hops: it stays
+on a topic for that topic's delay and is then written to the next one
 (docs/decisions/0012-earliest-time.md).
 """
 
@@ -13,8 +13,36 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Envelope
+
+# The delay steps of the retry topics, by name, in seconds.
+DELAYS_S: Final[dict[str, int]] = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3600,
+    "4h": 14_400,
+    "12h": 43_200,
+}
+# A record on such a topic is due after the topic's delay plus at most this share of it, so that
+# messages deferred together do not come back in one burst.
+JITTER_SHARE: Final = 0.2
+# The shortest wait of a record on each retry topic of turns, in seconds. The longest wait is the
+# shortest of the next topic, so no record waits much longer behind others than it has to.
+TURNS_S: Final[dict[str, int]] = {
+    "turn-5s": 5,
+    "turn-15s": 15,
+    "turn-45s": 45,
+    "turn-2m": 120,
+    "turn-4m": 240,
+    "turn-8m": 480,
+    "turn-16m": 960,
+    "turn-32m": 1920,
+    "turn-1h": 3600,
+    "turn-3h": 10_800,
+    "turn-6h": 21_600,
+}
+RETRY_TOPICS_S: Final = DELAYS_S | TURNS_S
 
 # If a time scale shortens the delays, no hop is shorter than this; otherwise a message would be
 # rewritten continuously.
@@ -31,9 +59,9 @@ class RetryHop(Struct, frozen=True):
 def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
     """Select the next hop of a message that may not be attempted before `not_before_ms`.
 
-    It is the longest delay that ends before the earliest time even if the records before it make
-    it late. If the earliest time is near, the message waits on the shortest topic exactly until
-    then. `time_scale` shortens the delays, as it does those of retries.
+    The hop is the longest delay that ends before the earliest time, even if earlier records on the
+    topic make the message late. If the earliest time is near, the message waits on the shortest
+    topic exactly until then. `time_scale` shortens the delays, as it does those of retries.
     """
     remaining_ms = not_before_ms - now_ms
     shortest = next(iter(DELAYS_S))
@@ -53,7 +81,7 @@ def is_early(envelope: Envelope, now_ms: int) -> bool:
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
-    """Return the envelope for this hop: not read before its end, the earliest time is kept."""
+    """Return the envelope for this hop: due at its end, with the same earliest time."""
     return replace(envelope, due_at_ms=hop.until_ms)
 
 

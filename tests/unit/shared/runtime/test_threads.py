@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from shared.runtime import enduring_thread
-from shared.runtime.enduring_thread import SEE_THE_LOG, EnduringThread
+from shared.runtime import threads
+from shared.runtime.threads import SEE_THE_LOG, EnduringThread
 
 
 class Work:
@@ -36,7 +36,7 @@ class Work:
 def test_the_task_begins_again_after_every_fault(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(enduring_thread, "RETRY_S", 0.0)
+    monkeypatch.setattr(threads, "RETRY_S", 0.0)
     work = Work(OSError("no broker"), TypeError("a fault of ours"))
     work.thread.start()
     assert work.works.wait(60)

@@ -6,9 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from shared.registry.client import Client
-from shared.suppressions.changes import Author, addition, removal, reset
 from shared.suppressions.csv_file import Recipient
-from shared.suppressions.explaining import explain, names_of
+from shared.suppressions.entries import Author, addition, explain, names_of, removal, reset
 from shared.topics.suppressions import (
     CounterReset,
     RecipientForm,

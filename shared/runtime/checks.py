@@ -1,0 +1,161 @@
+"""The checks that a process reports on /live and /ready.
+
+Progress, for /live: whether a loop still makes progress. A loop counts its turns; the check
+compares the count each time that it is called, and does nothing else. A process that was paused, or
+whose check was not called for a while, gets the whole limit again before it counts as stuck. Does
+not own: counting (shared/stream/loop.py for the loop that polls Kafka, EventLoopBeat for an event
+loop).
+
+Probe, for /ready: repeats a check of another part in its own thread and keeps the last result, so
+that readiness follows the state of that part even without traffic. If a check has not returned
+after PROBE_STUCK_S, that is reported as the fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from shared.runtime.clock import monotonic
+
+log = logging.getLogger(__name__)
+
+# Longer than the watchdog waits for a transaction, and than any turn takes on a busy machine.
+LOOP_STUCK_S: Final = 180.0
+BEAT_S: Final = 1.0
+EVERY_S: Final = 1.0
+PROBE_STUCK_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class Progress:
+    """A check for HealthServer.add_live."""
+
+    def __init__(
+        self,
+        loop: str,
+        turns: Callable[[], int],
+        excuse: Callable[[], str] = lambda: "",
+        *,
+        limit_s: float = LOOP_STUCK_S,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`turns` is 0 until the loop begins; while `excuse` gives a reason, the loop may stand."""
+        self._loop = loop
+        self._turns = turns
+        self._excuse = excuse
+        self._limit_s = limit_s
+        self._clock = clock
+        self._seen = 0
+        self._since = self._asked_at = clock()
+
+    def __call__(self) -> str:
+        """Return "" while the loop makes progress, otherwise the reason to restart."""
+        now, turns = self._clock(), self._turns()
+        was_unasked = now - self._asked_at > self._limit_s / 2
+        self._asked_at = now
+        if turns != self._seen or not turns or was_unasked or self._excuse():
+            self._seen, self._since = turns, now
+        stood_s = now - self._since
+        return f"no turn of {self._loop} for {stood_s:.0f} s" if stood_s > self._limit_s else ""
+
+
+class Timers(Protocol):
+    """The method of an event loop that is used here."""
+
+    def call_later(self, delay: float, callback: Callable[[], Any], /) -> Any:
+        """Call back after `delay` seconds."""
+        ...
+
+
+class EventLoopBeat:
+    """Counts the seconds in which an event loop runs, until it is closed."""
+
+    def __init__(self, loop: Timers) -> None:
+        self._loop = loop
+        self._count = 0
+        self._beat()
+
+    def count(self) -> int:
+        """Return the number of beats so far; may be called in any thread."""
+        return self._count
+
+    def _beat(self) -> None:
+        self._count += 1
+        self._loop.call_later(BEAT_S, self._beat)
+
+
+class Probe:
+    """One check. `look` returns "" if it succeeds, otherwise the reason; it may block.
+
+    A context manager: the check is repeated from entry to exit.
+    """
+
+    def __init__(self, name: str, look: Callable[[], str], every_s: float = EVERY_S) -> None:
+        self._look = look
+        self._every_s = every_s
+        self._answer = "not asked yet"
+        self._asked_at = monotonic()
+        self._is_asking = True
+        self._well_from = -1.0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Probe:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the thread; return at once."""
+        self._thread.start()
+
+    def fault(self) -> str:
+        """Return the last result; never blocks."""
+        waited_s = monotonic() - self._asked_at
+        if self._is_asking and waited_s > PROBE_STUCK_S:
+            return f"no answer for {waited_s:.0f} s"
+        return self._answer
+
+    def was_well_after(self, moment_s: float) -> bool:
+        """Whether a check that began after this time (monotonic) succeeded."""
+        return self._well_from > moment_s
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._asked_at = monotonic()
+            self._is_asking = True
+            answer = self._ask()
+            if answer != self._answer:
+                log.log(
+                    logging.WARNING if answer else logging.INFO,
+                    "%s: %s",
+                    self._thread.name,
+                    answer or "well",
+                )
+            self._answer = answer
+            if not answer:
+                self._well_from = self._asked_at
+            self._is_asking = False
+            self._closing.wait(self._every_s)
+
+    def _ask(self) -> str:
+        try:
+            return self._look()
+        except Exception as error:  # the thread must outlive a fault of a client library
+            return f"{type(error).__name__}: {error}"
