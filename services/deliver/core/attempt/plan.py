@@ -126,7 +126,7 @@ def subject_of(envelope: Envelope) -> str:
 
 
 def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
-    """Return the plan; if the message is forwarded mail, its events become those of forwarded mail."""
+    """Return the plan; if the message is forwarded mail, with the events of such mail."""
     if not envelope.forwards:
         return found
     events = (
@@ -180,7 +180,7 @@ def must_hold(envelope: Envelope) -> bool:
 
 
 def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
-    """Return the plan for a message that a crash left in doubt: the event `in_doubt` comes first."""
+    """Return the plan for a message in doubt after a crash: the event `in_doubt` comes first."""
     attempts = envelope.attempts
     data = replace(
         base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms),

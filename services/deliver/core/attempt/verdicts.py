@@ -68,7 +68,7 @@ _TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re
 
 
 class OutcomeRules:
-    """Maps the result of a transaction or of an attempt to connect to the outcome for the message."""
+    """Maps the result of a transaction or of connecting to the outcome for the message."""
 
     def __init__(self, rules: Sequence[ReplyRule]) -> None:
         self._rules = rules

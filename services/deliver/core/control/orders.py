@@ -43,7 +43,7 @@ GIVE_UP_TRIES: Final = 4
 
 
 class Place(Struct, frozen=True):
-    """The destination of a message: the names of its site and of the site's servers, its provider."""
+    """The destination of a message: the names of its site and of its servers, and its provider."""
 
     sites: tuple[str, ...] = ()
     provider: str = ""
