@@ -63,7 +63,7 @@ def parse_logins(text: str) -> LoginTable:
     try:
         rows = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # The text of the error names only the line number, because the line may contain a password.
+        # The text of the error shows only the position, because the line may contain a password.
         raise LoginFaults(f"it is not TOML: {error}") from None
     if len(rows) > MAX_LOGINS:
         raise LoginFaults(f"found {len(rows)} logins, expected at most {MAX_LOGINS}")
