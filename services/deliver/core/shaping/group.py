@@ -135,8 +135,7 @@ class Group:
         )
 
     def may_go_early(self, now: float) -> bool:
-        """Whether mail whose turn has not come yet may be sent, because the limits are used too
-        little.
+        """Whether mail may be read before its turn, because the limits would be used too little.
 
         This changes nothing, so another thread may call it.
         """
