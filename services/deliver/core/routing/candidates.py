@@ -60,9 +60,7 @@ class Candidate(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key for the failures of this address; it has no host name, as hosts may share an
-        address.
-        """
+        """The key for the failures of this address, without a host name: hosts may share it."""
         return self.ip, self.host.port
 
     def __str__(self) -> str:
@@ -173,9 +171,7 @@ class AddressHistory:
         return min(left, key=self._last_resort)
 
     def _last_resort(self, candidate: Candidate) -> tuple[bool, float]:
-        """Return the sort key if all have failed: addresses that ever worked first, then by oldest
-        failure.
-        """
+        """Return the sort key if all have failed: it puts addresses that ever worked first."""
         record = self._records[candidate.key]
         return record.worked_at == -math.inf, record.failed_at
 

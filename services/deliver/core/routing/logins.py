@@ -52,9 +52,7 @@ class LoginTable(Struct, frozen=True):
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host; None if there is none or the host's name came from the
-        DNS.
-        """
+        """Return the login at this host; None if it has none or its name came from the DNS."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 

@@ -19,8 +19,7 @@ _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Host(Struct, frozen=True):
-    """A server to connect to. Hosts of a lower `rank` are preferred; equal hosts have the same
-    rank.
+    """A server to connect to. Hosts of a lower `rank` are preferred.
 
     `is_named`: an operator has named the host, not the DNS.
     """

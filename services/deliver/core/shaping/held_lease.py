@@ -72,8 +72,7 @@ class HeldLease:
         return self._left + self._next_left
 
     def rest(self) -> tuple[float, float, float]:
-        """Return the rest of both leases, the rest of the current lease, and when the current one
-        expires.
+        """Return the rest of both leases, the rest of the current lease, and its expiry time.
 
         Call this after left().
         """

@@ -98,9 +98,7 @@ class Rules:
         return sorted({*self._by_suffix.values(), *self._by_domain.values()})
 
     def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
-        """Return the provider of a domain, or the one to which all these MX hosts belong; "" if
-        none.
-        """
+        """Return the provider of the domain or of all these MX hosts; "" if there is none."""
         if domain in self._by_domain:
             return self._by_domain[domain]
         found = {self._of_host(host.lower().rstrip(".")) for host in hosts}

@@ -62,9 +62,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
     def within_bounds(self) -> Suspension:
-        """Return this state with its values within the allowed limits, as Redis may hold any
-        values.
-        """
+        """Return this state with all values in their allowed ranges: Redis may hold anything."""
         return replace(
             self,
             factor=min(1.0, max(LEAST_FACTOR, self.factor)),

@@ -84,8 +84,7 @@ class Turns:
         return now < self.next_at
 
     def next_s(self, now: float, first_at: float, per_s: float) -> float:
-        """Return the seconds until the turn of the next message. The first turn is after
-        `first_at`.
+        """Return the seconds until the next message's turn. The first turn is after `first_at`.
 
         `per_s`: the messages per second that this worker may send.
         """
