@@ -126,7 +126,7 @@ def subject_of(envelope: Envelope) -> str:
 
 
 def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
-    """Return the plan; if the message is forwarded mail, with the events of such mail."""
+    """Return the plan, in which forwarded mail has its own kinds of events."""
     if not envelope.forwards:
         return found
     events = (

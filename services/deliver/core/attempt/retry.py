@@ -25,7 +25,7 @@ from msgspec import Struct
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
-# The longest time that a record of each topic may wait behind others that are due later.
+# For each topic, how long a record may wait behind records that are due later.
 _LONGEST_S: Final[dict[str, float]] = {
     **{step: seconds * (1 + JITTER_SHARE) for step, seconds in DELAYS_S.items()},
     **{step: TURNS_S[following] for step, following in pairwise(TURNS_S)},

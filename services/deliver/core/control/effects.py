@@ -57,7 +57,7 @@ def follow(envelope: Envelope, order: Order, timing: Timing) -> Plan:
 
 
 def reason_of(order: Order) -> str:
-    """Return the reason for the event of a message that this order concerns."""
+    """Return the `reason` of an event that follows from this order."""
     said = f": {order.reason}" if order.reason else ""
     author = order.author or "an operator"
     return f"{_WORDS[order.verb]} by {author} ({order.scope}){said}"[:MAX_TEXT_CHARS]

@@ -10,8 +10,8 @@ of fields in use, however many orders there are. Without orders a message costs 
 
 concerning() finds the orders about the mail of a sender to a destination. Its caller may leave
 fields open: without a client it asks about the mail of all clients, and it never names a sub-client
-or a lane. So an order concerns all of that mail, a part of it, or none. Orders on single messages
-are left out: they do not concern a destination.
+or a lane. So an order concerns all of that mail, a part of it, or none. Orders about single
+messages are left out, because they do not concern a destination.
 
 Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
 stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
@@ -102,7 +102,7 @@ class Orders:
         return [order for order in found if not order.is_over(now_ms)]
 
     def has(self, scope: Scope, now_ms: int) -> bool:
-        """Whether an order on exactly this scope is in force."""
+        """Whether an order with exactly this scope is in force."""
         given = scope.given()
         orders = self._index.get(tuple(name for name, _ in given), {})
         order = orders.get(tuple(value for _, value in given))

@@ -11,8 +11,8 @@ Mailbox providers hide the recipient in the complaints that they send, but retur
 header. The token proves which message the complaint is about. It also contains the recipient's
 address; the return path contains only a hash of that address.
 
-The field with the mailing code is removed. Field names have no case (RFC 5322, 2.2), and obsolete
-white space before the colon is allowed (4.5.8).
+The field with the mailing code is removed. Field names are not case-sensitive (RFC 5322, 2.2), and
+obsolete white space before the colon is allowed (4.5.8).
 
 Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token, the page and the
 handling of complaints (`validate`), the signature over the fields (core/signing/dkim.py).
@@ -46,7 +46,7 @@ _LINK: Final = b"List-Unsubscribe: "
 
 
 class MarketingFields(Struct, frozen=True):
-    """The fields of marketing mail. A value that is "" adds no field of its kind.
+    """The fields of marketing mail. If a value is "", its field is not added.
 
     `unsubscribe_url` is the URL of the page, without a fragment. `feedback_sender` is the last part
     of Feedback-ID.

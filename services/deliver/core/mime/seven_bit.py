@@ -85,7 +85,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY:
-        # The part has 8-bit bytes although it declares an encoding, so its meaning is not known.
+        # The part has 8-bit bytes although it declares an encoding, so their meaning is not known.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)

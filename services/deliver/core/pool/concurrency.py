@@ -1,13 +1,13 @@
 """How many connections a site accepts at a time, learned from its refusals. Pure.
 
-Like TCP's congestion window (RFC 5681): a push back halves the limit, a refused connection lowers
-it to the connections that work. In quiet times the limit doubles until it reaches the last limit
-that is known to work. Above this value it grows by one connection at a time.
+Like TCP's congestion window (RFC 5681): a push back halves the limit, and a refused connection
+lowers the limit to the number of working connections. In quiet times the limit doubles until it
+reaches the last limit that is known to work. Above this value it grows by one connection at a time.
 
 Push backs are: a 421, and a connection that breaks before a reply to MAIL. If a connection breaks
-later, the message may be the reason, such as for a content filter that hangs up. Such a break
-counts only if most recent transactions ended in this way, because one client's mail must not slow
-down the mail of the others.
+later, the message may be the reason, for example if a content filter hangs up. Such a break counts
+only if most recent transactions ended in this way, because one client's mail must not slow down the
+mail of the others.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
 from services.deliver.core.pool.waiting import ConnectionState, Gate, Waiting, Wanted, anything
 from shared.smtp.extensions import Unsendable
 
-# No connection is opened for this time after a failure; it doubles with each failure.
+# After a failure no connection is opened for this time; the time doubles with each failure.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-# No connection is opened so soon after mail waited for a limit while a connection was idle.
+# After mail waited for a limit while a connection was idle, none is opened for this time.
 LIMITED_S: Final = 1.0
 
 

@@ -26,7 +26,7 @@ SLOW_S: Final = 10.0
 # mail for other sites until it has room for it.
 SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
-# How long the wait must be long before the site counts as slow.
+# For how long the wait for a site must stay long before the site counts as slow.
 WATCH_S: Final = 2.0
 # How long after its last message a site still counts as having mail.
 HAS_MAIL_S: Final = 10.0

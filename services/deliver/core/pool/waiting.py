@@ -24,7 +24,7 @@ def anything(_message: object) -> bool:
 
 
 class Gate(Protocol[W_contra]):
-    """Decides when the messages of a line may go."""
+    """Decides when the messages of a line may be sent."""
 
     def admit(self, message: W_contra, now: float, waiting: int) -> float:
         """Take what the message needs of its limits and return 0.0; or return when to try again."""
@@ -42,8 +42,8 @@ class Waiting(Generic[M]):
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
         # How many messages wait; read-only. It is read often, and len() would cost a call.
         self.count = 0
-        # No message was added before this time. It makes take_older() fast, which rarely finds a
-        # message.
+        # No message was added before this time. take_older() checks this first, because it rarely
+        # finds a message.
         self._oldest_at = math.inf
         # When a skipped line may send again; 0.0 if no line was skipped.
         self.blocked_until = 0.0

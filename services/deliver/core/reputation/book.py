@@ -129,6 +129,6 @@ class Book:
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """Return the states that changed since the last call, by key. None: it is deleted."""
+        """Return the states changed since the last call, by key; None: the state is deleted."""
         found, self._changed = self._changed, {}
         return found

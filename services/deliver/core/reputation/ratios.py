@@ -7,7 +7,7 @@
 
 Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
 clears the counts that led to it. After the suspension only later results count, and the client must
-reach the least number of messages again.
+reach the minimum number of messages again.
 
 The thresholds are in these tables; a value in a later table replaces one in an earlier table:
 `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`, `[ratios.class.NAME.provider.NAME]` for
@@ -43,7 +43,7 @@ _KEPT_SLOTS: Final = LONGEST_WINDOW_S * 1000 // SLOT_MS
 
 
 class Kind(StrEnum):
-    """What is counted of a client's mail at a provider."""
+    """The kinds of shares of a client at a provider."""
 
     BOUNCES = "bounces"
     COMPLAINTS = "complaints"
@@ -94,7 +94,7 @@ def thresholds_of(rules: Rules, client: str, mail_class: str, provider: str) -> 
 
 
 def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
-    """Return the state after `count` more results; those from before a suspension do not count."""
+    """Return the state after `count` more results, without those from before a suspension."""
     if at_ms <= state.suspended_ms:
         return state
     number = at_ms // SLOT_MS

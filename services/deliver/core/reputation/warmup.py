@@ -11,10 +11,10 @@
 A step begins with its first result, so a source that gets no mail stays at its step. Each block
 counts, even if a message has several; a plain deferral (greylisting) does not count.
 
-Owns also: the steps from which a worker makes its warm-up limits. Guarantees: a source without a
-known state is at its first step. So a process that could not yet read mail.reputation sends too
-little from a new address, not too much. Until it has read the topic, mail of a warm source
-overflows to other sources.
+The module also owns the steps from which a worker makes its warm-up limits. Guarantees: a source
+without a known state is at its first step. So a process that could not yet read mail.reputation
+sends too little from a new address, not too much. Until the process has read the topic, mail of a
+warm source overflows to other sources.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> 
 
 
 def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
-    """Return the state at this time; it does not change before its day is over."""
+    """Return the state at this time; it does not change before the day of the step is over."""
     limit = schedule.limit(state.step)
     if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
         return state

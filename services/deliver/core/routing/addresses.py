@@ -3,7 +3,7 @@
 Owns: the verdict on the names and addresses of mail exchangers from the DNS. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
 `deliver.routes`, which may have any address. Guarantees: only an authoritative answer for every
-exchanger makes a site unroutable; one failed look-up makes it unresolved.
+exchanger makes a site unroutable; one failed look-up makes the site unresolved.
 
 An exchanger at a loopback, private or other special address would be this host or a host in the
 same network. The message would loop, or reach a server that does not belong to the domain.
@@ -58,7 +58,7 @@ class Addresses(Struct, frozen=True):
 
 
 class NoAddress(Struct, frozen=True):
-    """The DNS says that the name does not exist, or has neither A nor AAAA."""
+    """The DNS says that the name does not exist, or has neither an A nor an AAAA record."""
 
 
 Lookup = Addresses | NoAddress | Unresolved

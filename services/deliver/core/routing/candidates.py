@@ -60,7 +60,10 @@ class Candidate(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key for the failures of this address, without a host name: hosts may share it."""
+        """The key for the failures of this address.
+
+        It has no host name, because hosts may share an address.
+        """
         return self.ip, self.host.port
 
     def __str__(self) -> str:
@@ -101,7 +104,7 @@ class _Record(Struct):
     failed_at: float = -math.inf
     worked_at: float = -math.inf
     due_at: float = -math.inf  # when the address is tried in its old place again
-    is_probed: bool = False  # it was tried there since the failure
+    is_probed: bool = False  # it was tried in its old place since the failure
 
     def hold(self, now: float) -> None:
         is_push_back = self.failure is Failure.PUSHED_BACK
@@ -138,16 +141,16 @@ class AddressHistory:
         return record
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether the last attempt at an address failed, as far as known."""
+        """Whether the last known attempt at an address failed."""
         record = self._records.get(candidate.key)
         return record is not None and record.failure is not None
 
     def take_next(self, left: list[Candidate], now: float) -> list[Candidate]:
         """Remove the next candidates from `left`, which arrange() has ordered, and return them.
 
-        These are two addresses, in the order of trying, if a host has both families; otherwise one.
-        An address that has failed and is due again is marked, so that other connections do not try
-        it, too.
+        The result is two addresses, in the order of trying, if a host has both families; otherwise
+        one. An address that has failed and is due again is marked, so that other connections do not
+        try it, too.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:

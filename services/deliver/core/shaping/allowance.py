@@ -7,7 +7,7 @@ the store was emptied, nothing is spent of a window in this time, because no wor
 much was used.
 
 Owns: the lease, the share, how much to ask for, turns of mail turned away. Does not own: the store,
-the calls (edge/shaping/). Times are monotonic seconds. Guarantees: nothing is spent from a lease
+the calls (edge/shaping/). Times are monotonic seconds. Guarantees: a lease is not spent later than
 LEASE_S after its answer, so a paused process spends no old lease; a share begins empty.
 """
 
@@ -22,7 +22,7 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# The burst of a rate. Burst and LEASE_S may exceed a limit by less than 2 % in any 10 s.
+# The burst of a rate. With LEASE_S, it lets mail exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
 # A lease of a window takes at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
@@ -31,7 +31,7 @@ LOCAL_LOOK_S: Final = 10.0
 
 
 class Allowance:
-    """One limit in one worker. `factor` lowers it while its destination is slowed down."""
+    """One limit in one worker. `factor` lowers the limit while its destination is slowed down."""
 
     __slots__ = (
         "_lease",
@@ -214,7 +214,7 @@ class Allowance:
         return self.most_waiting - self.waiting
 
     def is_used_up(self, now: float) -> bool:
-        """Whether it is a window that stays used up for longer than messages may wait in memory."""
+        """Whether it is a window that is used up for longer than messages may wait in memory."""
         return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
@@ -247,7 +247,7 @@ class Allowance:
         )
 
     def share_of_messages(self) -> float:
-        """This worker's share of the rate in messages, by their usual size."""
+        """This worker's share of the rate in messages per second, at the usual message size."""
         return self.share_per_s / (20_000 if self.is_by_byte else 1)
 
     def _blocked_until(self, now: float) -> float:

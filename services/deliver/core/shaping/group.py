@@ -103,7 +103,7 @@ class Group:
         if not self._workers.is_crowded:
             if self.has_room():
                 return None
-            # The count of another group must be booked first; the own count is known here.
+            # The count of another group must be booked first; this group's own count is known here.
             if self._workers.holder is not self:
                 self._workers.book()
             if (room := self._free_room(now)) > 0:
@@ -147,7 +147,7 @@ class Group:
         )
 
     def has_room(self) -> bool:
-        """Whether one more message may wait without a check of each limit; if so, it is counted."""
+        """Whether one more message may wait without a check of each limit; if so, count it."""
         # This is Workers.is_crowded without a call, because it is needed for each message.
         if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False

@@ -153,7 +153,7 @@ class LocalShare:
     def take(self, now: float, cost: float, per_s: float, burst_s: float) -> None:
         """Take `cost` from the share of a rate.
 
-        What is unused for longer than `burst_s` is lost.
+        The part that was not used for longer than `burst_s` is lost.
         """
         self.next_at = max(self.next_at, now - burst_s) + cost / per_s
 

@@ -14,8 +14,8 @@ the rate at which mail was sent before (turns.py). So this mail is read
   a record may be held after its due time for at most the jitter of its topic (JITTER_SHARE), or for
   LEAST_S if that is longer. Mail is not held if its destination is suspended or if a limit will not
   allow it for a long time;
-- earlier, if less mail comes back than can be sent: as fast as its limit allows, while little mail
-  waits for the limit and nothing is suspended.
+- earlier, if less mail comes back than can be sent. It is then read as fast as its limit allows,
+  while little mail waits for the limit and nothing is suspended.
 
 Does not own: whether mail that was read may wait (group.py), the reading (shared/stream/). Two
 threads use this module: the reading thread calls hold_s(), handed() and wait_s(), and the event

@@ -1,7 +1,6 @@
 """The keys: names for what a limit or a suspension concerns. Pure.
 
-All keys of its destination and of its sender apply to a message. Operators' commands use the same
-keys.
+A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Destination(Struct, frozen=True, cache_hash=True):
     def key(self) -> str:
         """The key of the provider, or of the site without a provider.
 
-        Limits and replies concern it.
+        Limits and replies are about this key.
         """
         return f"provider:{self.provider}" if self.provider else f"site:{self.site}"
 
@@ -49,7 +48,9 @@ class Party(Struct, frozen=True):
 
 
 def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
-    """Return the key of a reply's scope. Except for a site, it ends with the destination's key.
+    """Return the key of a reply's scope.
+
+    Except for a site, the key ends with the key of the destination.
 
     `source`: the local address; it is used if the source has no name.
     """

@@ -1,4 +1,4 @@
-"""Reads shaping files: TOML text to rules, with all faults of a file at once. Pure.
+"""Parses shaping files from TOML to rules, and reports all faults of a file at once. Pure.
 
 Each fault names the key, what was found and what is expected.
 """

@@ -167,7 +167,7 @@ class Suspensions:
     def merge(self, states: list[Suspension], now: float) -> bool:
         """Merge states of other workers: the later state of a key wins.
 
-        Return True if any is new.
+        Return True if any state is new.
         """
         is_new = False
         for state in states:

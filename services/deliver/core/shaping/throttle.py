@@ -2,7 +2,7 @@
 
 A message belongs to a group: all messages of one sender to one destination, which share limits
 (allowance.py) and the keys under which they can be suspended (suspensions.py). The pool of a site
-has one waiting line per group, so that a client over its limit stops no other.
+has one waiting line per group, so that a client over its limit stops no other client.
 
 Owns: the groups, the limits in use, which mail is turned away before it waits. Does not own: the
 rules (rules.py), the store, connections. `now` is in monotonic seconds, `at` is in Unix seconds.
@@ -27,7 +27,7 @@ from services.deliver.core.shaping.workers import Workers
 from shared.topics.reputation import WarmupState
 
 MAX_GROUPS: Final = 20_000
-# A limit that was not used for this time is forgotten. By this time a rate has no state left.
+# A limit that was not used for this time is forgotten. After this time a rate has no state left.
 FORGET_S: Final = 60.0
 # Mail comes back at this rate after a suspension, if no limit sets the rate.
 DEFAULT_SLOW_RATE: Final = 10.0

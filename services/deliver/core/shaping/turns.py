@@ -62,7 +62,9 @@ class Turns:
         self._used += amount
 
     def look(self, now: float, per_s: float, *, has_waiting: bool, is_sure: bool = True) -> None:
-        """Measure the yield since the last look. `per_s`: what this worker might have sent.
+        """Measure the yield since the last look.
+
+        `per_s`: the rate that this worker might have used.
 
         `is_sure`: no other limit has delayed mail under this limit since the last call.
         """

@@ -51,7 +51,7 @@ class Schedule(Struct, frozen=True):
 
 
 def place_of(provider: str) -> str:
-    """Return the name of a provider in the states of warm-ups."""
+    """Return the name under which the states of warm-ups keep a provider."""
     return provider or OTHER
 
 

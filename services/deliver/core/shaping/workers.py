@@ -41,7 +41,7 @@ class Workers:
         self.on_want: Callable[[], None] = _nothing
 
     def book(self) -> None:
-        """Book the own count of a group. Call this before you read a limit."""
+        """Book the count that a group keeps for itself. Call this before you read a limit."""
         holder, self.holder = self.holder, None
         if holder is not None:
             holder.book()

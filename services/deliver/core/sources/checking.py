@@ -1,7 +1,7 @@
 """Judges a source address from facts of this host and of the DNS. Pure.
 
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
-back to it (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
+back to the address (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
 
 Owns: what is an error and what is a warning. Does not own: the look-ups
 (edge/sources/selecting.py). Guarantees: a DNS that does not answer is a warning, never an error,

@@ -51,7 +51,7 @@ class KnownPolicy(Struct, frozen=True):
 
 
 def parse_txt(rows: Sequence[str]) -> str:
-    """Return the id of the only TXT record at `_mta-sts.<domain>`; "" if there is not one (3.1)."""
+    """Return the id of the only TXT record at `_mta-sts.<domain>`; "" if none or several (3.1)."""
     records = [row for row in rows if re.match(r"v=STSv1[ \t]*(;|\Z)", row)]
     if len(records) != 1:
         return ""
