@@ -180,7 +180,7 @@ class SitePlanner(Generic[M, C]):
     ) -> bool:
         """Note that a transaction ended. `is_usable`: the connection can start another transaction.
 
-        Returns True if the result is final for the attempt; False if the message waits again.
+        Returns True if the result counts for the message; False if the message waits again.
         """
         state = self._connections[connection]
         if costs_nothing(result, state.messages):
