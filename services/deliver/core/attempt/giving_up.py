@@ -1,11 +1,12 @@
 """The record on mail.returned of a message that bounced or expired. Pure.
 
-It is written in the transaction of the final event, so there is one record per final event, also if
-the process dies. validate forwards it to clients that want their bounces back: deliver does not
-know who does, so a change in clients.yaml also counts for mail that was accepted before.
+The record is written in the transaction of the final event, so each final event has exactly one
+record, even if the process dies. The service validate forwards the record to the clients that want
+their bounces back. deliver does not know these clients, so a change in clients.yaml also applies to
+mail that was accepted before the change.
 
-The record keeps the header of the message, up to MAX_HEADER_BYTES. Mail to a forwarding address is
-not returned: nobody gets a report on a report.
+The record keeps the header of the message, up to MAX_HEADER_BYTES. Mail to a forwarding address
+gets no such record, because nobody wants a report on a report.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _GIVEN_UP: Final = frozenset({EventType.BOUNCED, EventType.EXPIRED})
 
 
 class GivenUp(Struct, frozen=True):
-    """The record of a message that was given up, and the header of the message."""
+    """The record of a message that bounced or expired, and the header of the message."""
 
     returned: Returned
     header: bytes
@@ -40,7 +41,7 @@ def given_up(steps: Plan, envelope: Envelope, content: bytes) -> Iterable[GivenU
 
 
 def header_of(content: bytes) -> bytes:
-    """Return the header of a message, cut after a whole line if it is too long."""
+    """Return the header of a message. A header that is too long is cut at the end of a line."""
     head = content[: MAX_HEADER_BYTES + 4]
     end = head.find(b"\r\n\r\n")
     if end >= 0:

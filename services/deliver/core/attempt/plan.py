@@ -1,18 +1,19 @@
 """Maps an outcome to the records to write: events, and the message on a retry topic. Pure.
 
-A message that is read before its earliest time moves to its next delay topic, without an attempt
-or an event. A message is billed by the event that carries `first_dispatch`: the event of the first
-attempt in which a destination server answered its MAIL or RCPT command.
+A message that is read before its earliest time moves to its next delay topic. This is not an
+attempt, and no event is published. A message is billed by the event that carries `first_dispatch`:
+the event of the first attempt in which a destination server answered its MAIL or RCPT command.
 
-A message is in doubt if a process began to offer it and no outcome is on record, or if a server got
-the whole content and did not answer. It is sent again or held, as `on_doubt` of its client or code
-says. A held message waits on the delay topics, where `sluice queue` shows it, until an operator
-releases or cancels it, or it expires. It is written again every minute, after an hour every five
-minutes, and has one event: `in_doubt` with `held`. After a crash it is not known whether a server
-answered MAIL or RCPT, so the doubt alone is not billed; an attempt after it is.
+A message is in doubt in two cases: a process began to offer it and no outcome was recorded, or a
+server received the whole content and did not answer. The setting `on_doubt` of the client or the
+code decides whether the message is sent again or held. A held message waits on the delay topics,
+where `sluice queue` shows it, until an operator releases or cancels it, or it expires. It is
+written again every minute, and after an hour every five minutes. It has one event: `in_doubt` with
+`held`. After a crash nobody knows whether a server answered MAIL or RCPT. So the doubt alone is not
+billed; a later attempt is billed.
 
-Mail to a client's forwarding address is not the client's mail: it is never billed, and only its
-end is an event, `forwarded` or `forwarding_failed`.
+Mail to a client's forwarding address is not the client's mail, so it is never billed. Its only
+event is its final one: `forwarded` or `forwarding_failed`.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _IN_DOUBT: Final = (
 )
 _EXPIRED: Final = "The message expired before it could be delivered"
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
-# A held message is written again after FIRST_LOOK_S, once it was held for FIRST_MS after
-# LATER_LOOK_S.
+# A held message is written again every FIRST_LOOK_S. After it was held for FIRST_MS, it is written
+# again every LATER_LOOK_S.
 FIRST_LOOK_S: Final = 60.0
 LATER_LOOK_S: Final = 300.0
 FIRST_MS: Final = 3_600_000
@@ -78,18 +79,21 @@ class Timing(Struct, frozen=True):
 
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
-    """The next hop of a message that is read before its earliest time: no attempt, no event."""
+    """Return the next hop of a message that is read before its earliest time.
+
+    This is not an attempt, and there is no event.
+    """
     hop = next_hop(envelope.not_before_ms, timing.now_ms, timing.retries.scale)
     return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message expired before another attempt."""
+    """Whether the message has expired, so that it is not attempted again."""
     return 0 < envelope.expires_at_ms <= now_ms
 
 
 def expire(envelope: Envelope, now_ms: int) -> Plan:
-    """The plan for a message that expired before another attempt."""
+    """Return the plan for a message that has expired and is not attempted again."""
     attempts = envelope.attempts
     data = base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms)
     data = replace(
@@ -107,7 +111,7 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
-    """Return the plan with the versions in force added to its final event."""
+    """Return the plan; its final event also names the versions that are in force."""
     versions = versions_of(envelope, shaping)
     events = tuple(
         replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each
@@ -122,7 +126,7 @@ def subject_of(envelope: Envelope) -> str:
 
 
 def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
-    """Return the plan with the events of forwarded mail if the message is that; otherwise as is."""
+    """Return the plan, in which forwarded mail has its own kinds of events."""
     if not envelope.forwards:
         return found
     events = (
@@ -161,7 +165,7 @@ def base_event(
 
 
 def hold(envelope: Envelope, timing: Timing) -> Plan:
-    """The plan for a message that is not sent before an operator decides."""
+    """Return the plan for a message that waits until an operator decides."""
     now_ms = timing.now_ms
     since_ms = envelope.held_since_ms or now_ms
     look_s = FIRST_LOOK_S if now_ms - since_ms < FIRST_MS else LATER_LOOK_S
@@ -171,12 +175,12 @@ def hold(envelope: Envelope, timing: Timing) -> Plan:
 
 
 def must_hold(envelope: Envelope) -> bool:
-    """Whether the message is held when it is in doubt; forwarded mail never is."""
+    """Whether the message is held when it is in doubt. Forwarded mail is never held."""
     return envelope.on_doubt is OnDoubt.HOLD and not envelope.forwards
 
 
 def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
-    """The plan for a message in doubt after a crash: its event comes first."""
+    """Return the plan for a message in doubt after a crash: the event `in_doubt` comes first."""
     attempts = envelope.attempts
     data = replace(
         base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms),
@@ -188,7 +192,7 @@ def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
 
 
 def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
-    """The plan of an attempt, or of holding the message if its server left the outcome open."""
+    """Return the plan of an attempt, or hold the message if the server left the outcome open."""
     doubts = [each for each in found.events if each.kind is EventType.IN_DOUBT]
     if not doubts or found.retry is None or not must_hold(envelope):
         return found
@@ -200,7 +204,7 @@ def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
 
 
 def _plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
-    # A message that was not offered was not attempted.
+    # It is no attempt if the message was not offered to a server.
     is_attempt = not isinstance(outcome, Deferred) or outcome.waits_s is None
     attempt = envelope.attempts.count + is_attempt
     before = envelope.attempts.first_dispatched_at_ms
@@ -239,7 +243,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
-    # A message that was held before was released and has an outcome now.
+    # If the message was held, an operator has released it, and it now has an outcome.
     turn_at_ms = retry.due_at_ms if outcome.is_turn else 0
     onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0, turn_at_ms=turn_at_ms)
     if outcome.waits_s is None:

@@ -1,8 +1,8 @@
-"""How a transaction, an attempt to connect and a whole attempt ended, as values. Pure.
+"""The results of a transaction, of an attempt to connect and of a whole attempt, as values. Pure.
 
 The edge reports the result of a transaction or of connecting; verdicts.py maps it to the outcome of
-the attempt, and plan.py maps the outcome to records. A remote answer is never an exception. Owns
-the shapes, and whether a result is about the connection rather than the message.
+the attempt, and plan.py maps the outcome to records. A remote answer is never an exception. Owns:
+the types of these values, and whether a result concerns the connection rather than the message.
 
 The fields of an outcome:
 
@@ -33,7 +33,7 @@ from shared.smtp.reply import Reply
 SERVICE_NOT_READY: Final = 421
 # RFC 5321, 4.2.2: bad sequence of commands.
 _BAD_SEQUENCE: Final = 503
-# A reply that has all three names a limit of what one connection may carry.
+# A reply that matches all three patterns is about the number of messages per connection.
 _LIMIT_OF_A_CONNECTION: Final = (
     re.compile(r"\b(too (many|much)|limit\w*|max\w*|exceed\w*|only|reached)\b", re.IGNORECASE),
     re.compile(r"\b(messages?|e?-?mails?|transactions?|recipients?|rcpts?)\b", re.IGNORECASE),
@@ -46,9 +46,9 @@ _LIMIT_OF_A_CONNECTION: Final = (
 class Broken(Struct, frozen=True):
     """A transaction ended without an answer: the connection broke or timed out.
 
-    `answered`: MAIL or RCPT had been answered. `in_doubt`: the content had been sent completely.
-    `is_form_refused`: the server does not know the command that the content was sent by, so it has
-    taken nothing; over the next connection another command is used.
+    `answered`: the server had answered MAIL or RCPT. `in_doubt`: the content had been sent
+    completely. `is_form_refused`: the server does not know the command with which the content was
+    sent, so it has accepted nothing. The next connection uses another command.
     """
 
     reason: str
@@ -82,17 +82,17 @@ class NoSource(Struct, frozen=True):
     """
 
     reason: str
-    # The address cannot be bound to: no site can be reached from it now.
+    # The process cannot bind to the address, so no site can be reached from it now.
     is_unavailable: bool = False
     # The source warms up and has used its limit for today at this provider.
     is_warming: bool = False
 
 
 class NoLogin(Struct, frozen=True):
-    """The smart host did not let us log in: no message is offered before it does.
+    """The smart host did not let us log in. No message is offered until a login succeeds.
 
-    `reason` is clean text, `reply` the code and status of the answer to AUTH, "" if none was sent.
-    `waits_s`: the time until the login is tried again.
+    `reason` is clean text. `reply` is the code and status of the answer to AUTH; "" without an
+    answer. `waits_s`: the time until the login is tried again.
     """
 
     reason: str
@@ -107,10 +107,10 @@ class NoRoute(Struct, frozen=True):
 
 
 class Busy(Struct, frozen=True):
-    """The message was not offered: the site is slower than its mail, or a limit has no room.
+    """The message was not offered, because the site is slower than its mail or a limit has no room.
 
-    `delay_s`: the likely time until its turn. `is_turn`: a limit is the reason, and may have room
-    earlier.
+    `delay_s`: the likely time until the turn of the message. `is_turn`: a limit is the reason, and
+    the limit may have room earlier.
     """
 
     delay_s: float
@@ -121,9 +121,9 @@ class Busy(Struct, frozen=True):
 class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
-    `tls_policy`: the policy that it was opened under. `tls_fault`: why the server's TLS was not
-    used, or did not satisfy the policy. `has_login`: we logged in at the server, or have a login
-    there by now.
+    `tls_policy`: the policy under which the connection was opened. `tls_fault`: why the server's
+    TLS was not used, or did not satisfy the policy. `has_login`: we logged in at the server, or the
+    file of logins now has a login for it.
     """
 
     site: str = ""
@@ -158,9 +158,9 @@ class Deferred(Struct, frozen=True, tag=True):
     tls: str
     dispatched: bool
     in_doubt: bool = False
-    # Set: the message was not offered to a server. This is no attempt; the message waits this long.
+    # If set, the message was not offered to a server and waits this long. This is no attempt.
     waits_s: float | None = None
-    is_turn: bool = False  # it waits for a limit, which may have room earlier
+    is_turn: bool = False  # the message waits for a limit, which may have room earlier
     tls_fault: str = ""
     tls_policy: str = ""
     # The delay steps that the shaping rules set for the destination; (): all steps.
@@ -189,14 +189,14 @@ Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
-    """Whether a message, the `messages`th of its connection, is offered again at once.
+    """Whether a message is offered again at once; it is number `messages` on its connection.
 
-    A used connection may have ended before the message could start: servers close idle
-    connections, answer 421 to the next command, or refuse more messages than they take over one
-    connection. A server may also not know the command that the content was sent by. None of these
-    is a failure of the message.
+    A used connection may have ended before the message could start: servers close idle connections,
+    answer 421 to the next command, or limit the number of messages per connection. A server may
+    also not know the command with which the content was sent. None of these is a failure of the
+    message.
     """
-    # Not by `match`: this is asked four times per message, and it takes three times as long.
+    # `match` takes three times as long, and this function is called four times per message.
     if isinstance(result, Finished):
         stage, reply = result.stage, result.reply
         if messages <= 1 or reply.is_positive:
@@ -211,11 +211,11 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 
 
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
-    """Whether a refusal is about what the connection has carried before, not about this message.
+    """Whether the server refused because of earlier messages on the connection, not of this one.
 
     The connection has carried as many messages as the server accepts on one connection, or the
-    server has lost track of the dialog (503 to MAIL). On a new connection the server would answer
-    otherwise.
+    server has lost track of the dialog (503 to MAIL). The server would give another answer on a new
+    connection.
     """
     if stage is Stage.MAIL and reply.code == _BAD_SEQUENCE:
         return True
@@ -225,7 +225,7 @@ def is_about_connection(stage: Stage, reply: Reply) -> bool:
 
 
 def is_push_back(result: TransactionResult) -> bool:
-    """Whether the server wants fewer connections: 421 at any step, or a connection that breaks."""
+    """Whether the server wants fewer connections: 421 at any step, or a broken connection."""
     if isinstance(result, Finished):
         return result.reply.code == SERVICE_NOT_READY
     return isinstance(result, Broken)

@@ -1,16 +1,16 @@
 """When a message is tried again, and on which retry topic it waits. Pure.
 
-After a failed attempt it waits for the next delay step, with a jitter of its own. A message that
+After a failed attempt a message waits for the next delay step, with its own jitter. A message that
 was not offered to a server waits for its turn instead: until its site or its limit has room, its
-suspension ends or a login is tried again. A reader of a retry topic pauses a partition until its
-first record is due, so turns have topics of their own (shared/topics/names.py), each for waits of
-about the same length: on the topic of a delay step, turns and real retries would wait behind each
+suspension ends, or the login is tried again. A reader of a retry topic pauses a partition until its
+first record is due, so turns have their own topics (shared/topics/names.py), each for waits of
+about the same length. On the topic of a delay step, turns and real retries would wait behind each
 other. Only a turn that is as long as a delay step goes to the topic of that step.
 
 Guarantees: a record is written once per turn. A turn between two minutes and an hour is late by at
-most its own length; shorter and longer turns by at most twice their length. No turn makes a retry
-on the topic of a step wait longer. A message that expires is read before that, unless the process
-is late by more than a quarter of the time that was left.
+most its own length; a shorter or longer turn is late by at most twice its length. No turn makes a
+retry on the topic of a step wait longer. A message with an expiry time is read before that time,
+unless the process is late by more than a quarter of the time that was left.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from msgspec import Struct
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
-# The longest time that a record of each topic may wait behind others that are due later.
+# For each topic, how long a record may wait behind records that are due later.
 _LONGEST_S: Final[dict[str, float]] = {
     **{step: seconds * (1 + JITTER_SHARE) for step, seconds in DELAYS_S.items()},
     **{step: TURNS_S[following] for step, following in pairwise(TURNS_S)},
     list(TURNS_S)[-1]: DELAYS_S["12h"],
 }
-# A message that waits for its turn expires if it has less time left.
+# A message whose remaining time is shorter than this expires instead of waiting for its turn.
 SHORTEST_LEFT_S: Final = 10.0
-# A message that expires is read within this part of the time that is left.
+# A message with an expiry time is read again within this part of its remaining time.
 _SAFE_SHARE: Final = 0.75
 
 
 class RetryTimes(Struct, frozen=True):
-    """How delays are adjusted: `in_doubt_s` is the shortest delay after an attempt in doubt.
+    """Adjusts the delays: `in_doubt_s` is the shortest delay after an attempt that ended in doubt.
 
-    `scale` shortens all delays, for tests and demos; 1.0 in production.
+    `scale` shortens all delays for tests and demos; it is 1.0 in production.
     """
 
     scale: float = 1.0
@@ -63,10 +63,10 @@ def next_attempt(
     in_doubt: bool = False,
     steps: Sequence[str] = STEPS,
 ) -> Retry:
-    """The next attempt after `attempts` attempts; the last of the steps repeats.
+    """Return the next attempt after `attempts` attempts; after the last step, that step repeats.
 
-    A server that has received the whole content may still deliver it; RFC 5321, 4.5.3.2.6 gives it
-    10 minutes to answer: `in_doubt` selects the first step that is long enough.
+    A server that has received the whole content may still deliver it; RFC 5321, 4.5.3.2.6 gives the
+    server 10 minutes to answer. So `in_doubt` selects the first step that is long enough.
     """
     step = steps[min(max(attempts, 1), len(steps)) - 1]
     if in_doubt and DELAYS_S[step] < times.in_doubt_s:
@@ -77,14 +77,16 @@ def next_attempt(
 
 
 def next_turn(waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
-    """The next attempt of a message that was not offered, whose turn comes in `waits_s` seconds."""
+    """Return the next attempt of a message that was not offered and waits `waits_s` seconds."""
     return Retry(_step_of(waits_s), now_ms + int(waits_s * 1000 * times.scale))
 
 
 def next_turn_before(expires_at_ms: int, waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
-    """The next attempt of such a message that expires then; `expires_at_ms` 0: it never does.
+    """Return the next attempt of a message that was not offered and has an expiry time.
 
-    A turn is an estimate, so a message that might expire before its turn comes back sooner.
+    `expires_at_ms` 0: the message never expires.
+
+    A turn is an estimate, so a message that might expire before its turn is read earlier.
     """
     left_s = (expires_at_ms - now_ms) / 1000
     safe_s = left_s * _SAFE_SHARE

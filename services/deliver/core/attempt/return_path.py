@@ -1,9 +1,9 @@
-"""The envelope sender of an outgoing message, and whether its From agrees with it (rule R11). Pure.
+"""The envelope sender of an outgoing message, and whether From agrees with it (rule R11). Pure.
 
-Owns: the content of a return path, and the check of the message as it is sent. Does not own: the
-form of a return path (shared/mail/verp.py), the keys. Guarantees: each attempt for a message has
-the same return path, also after a rotation of keys, because the return path carries the day of the
-submission.
+Owns: the content of a return path, and the check that From agrees with the envelope sender. Does
+not own: the form of a return path (shared/mail/verp.py), the keys. Guarantees: all attempts for a
+message have the same return path, even after a rotation of keys, because the return path contains
+the day of the submission.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from shared.submission.rules import Status
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
-# The mail of an hour mostly has few different From lines.
+# The mail of one hour usually has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
 
 def return_path(envelope: Envelope, keys: Keys | None) -> str:
-    """Return the envelope sender with which a message goes out.
+    """Return the envelope sender with which a message is sent.
 
-    Without keys it is the submitted sender. The null sender stays: a report must not be answered by
-    another report.
+    Without keys it is the submitted sender. The null sender is not replaced, because no report may
+    be sent about a report.
     """
     domain = domain_of(envelope.sender)
     if keys is None or not domain:
@@ -46,7 +46,7 @@ def return_path(envelope: Envelope, keys: Keys | None) -> str:
 
 
 def misalignment(sender: str, content: bytes) -> Bounced | None:
-    """Return the outcome of a message that must not go out under this sender; None if it may."""
+    """Return the outcome of a message that must not have this sender; None if it may have it."""
     if not sender:
         return None
     wanted = organisational_domain(domain_of(sender))
@@ -69,7 +69,7 @@ def misalignment(sender: str, content: bytes) -> Bounced | None:
 def from_domain(content: bytes) -> str:
     """Return the domain of the only From address; "" if there is not exactly one."""
     if content[:1] in (b"\r", b"\n"):
-        return ""  # it has no header
+        return ""  # the message has no header
     end = header_end(content)
     head = content[: end + (2 if content.startswith(b"\r\n", end) else 1)]
     found = _only_from(head)
@@ -82,7 +82,7 @@ def from_domain(content: bytes) -> str:
 
 def _only_from(head: bytes) -> re.Match[bytes] | None:
     """Return the line that begins with "From"; None if there is not exactly one."""
-    # A search for bytes takes a tenth of the time of one that ignores case.
+    # Searching in lower-case bytes takes a tenth of the time of a search that ignores case.
     lines = b"\n" + head.lower()
     at = lines.find(b"\nfrom")
     if at < 0 or lines.find(b"\nfrom", at + 1) >= 0:

@@ -68,7 +68,7 @@ _TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re
 
 
 class OutcomeRules:
-    """Maps how a transaction or an attempt to connect ended to the outcome for the message."""
+    """Maps the result of a transaction or of connecting to the outcome for the message."""
 
     def __init__(self, rules: Sequence[ReplyRule]) -> None:
         self._rules = rules
@@ -142,11 +142,11 @@ def answered(
             where.tls_policy,
         )
     if where.tls_fault and wants_tls(reply):
-        # The refusal concerns this connection. TLS may work at the next attempt.
+        # The server refuses only this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     if where.has_login and wants_login(reply):
-        # The server may have ended our login, which has nothing to do with the recipient.
+        # The server may have ended our login; this does not concern the recipient.
         reason = f"The smart host wants another login: {text}"
         found = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
         return replace(found, bounce_class=AUTHENTICATION)
@@ -167,7 +167,7 @@ def answered(
 
 
 def wants_tls(reply: Reply) -> bool:
-    """Whether the server refuses to go on without TLS."""
+    """Whether the server refuses to continue without TLS."""
     return reply.is_permanent and (
         reply.code == _TLS_WANTED_CODE
         or reply.enhanced in _TLS_WANTED_STATUS
@@ -176,7 +176,7 @@ def wants_tls(reply: Reply) -> bool:
 
 
 def wants_login(reply: Reply) -> bool:
-    """Whether the server refuses to go on without a login, or without another one."""
+    """Whether the server refuses to continue without a login, or with the login in use."""
     return reply.code in _LOGIN_WANTED_CODES
 
 
@@ -208,7 +208,8 @@ def unanswered(
 def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
     """The outcome of an attempt that ended with a fault of our own code.
 
-    An outcome that was already known stays, without the server's text; otherwise it is deferred.
+    An outcome that was already known is kept, without the server's text; otherwise the message is
+    deferred.
     """
     reason = f"The attempt failed with an internal error ({type(error).__name__})"
     match outcome:
@@ -221,7 +222,10 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
 
 
 def unroutable(domain: str, resolution: NullMx | NoDomain | NoServer | Unresolved) -> Outcome:
-    """The outcome for a domain without a server to connect to. A failing DNS bounces nobody."""
+    """The outcome for a domain without a server to connect to.
+
+    A failure of the DNS bounces no message.
+    """
     match resolution:
         case NullMx():
             reason = f"{domain} accepts no mail (null MX)"

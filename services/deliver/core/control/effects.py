@@ -1,13 +1,13 @@
-"""Maps an operator's order on a message to the records to write. Pure.
+"""Maps an operator's order about a message to the records to write. Pure.
 
 `cancel`, `bounce` and `expire` end the message with one final event that carries the author and the
-reason. `suspend` defers it without an attempt. None of them dispatches it, so none is billed; a
-message that was dispatched before stays billed.
+reason. `suspend` defers the message without an attempt. No order dispatches a message, so no order
+is billed. A message that was dispatched before the order stays billed.
 
-A suspended message waits on the delay topics in steps that grow with the age of the suspension, so
-that it is written again only a few times; after `resume` it comes back when its step ends, within
-72 minutes at most. Each message has a jitter of its own, so that messages that were suspended
-together do not come back in one burst.
+A suspended message waits on the delay topics. Its steps grow with the age of the suspension, so
+that the message is written again only a few times. After `resume` the message is read when its step
+ends, after 72 minutes at most. Each message has its own jitter, so that messages that were
+suspended together are not read in one burst.
 """
 
 from __future__ import annotations
@@ -57,21 +57,21 @@ def follow(envelope: Envelope, order: Order, timing: Timing) -> Plan:
 
 
 def reason_of(order: Order) -> str:
-    """Return the reason that the event of a message gives for this order."""
+    """Return the `reason` of an event that follows from this order."""
     said = f": {order.reason}" if order.reason else ""
     author = order.author or "an operator"
     return f"{_WORDS[order.verb]} by {author} ({order.scope}){said}"[:MAX_TEXT_CHARS]
 
 
 def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
-    """Return when a message that is suspended by this order is looked at again."""
+    """Return when a message that this order suspends is read again."""
     now_ms = timing.now_ms
     spread = zlib.crc32(f"{mail_id}.{order.at_ms}".encode()) / 0xFFFF_FFFF
     age_s = (now_ms - order.at_ms) / 1000
     step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
     left_s = (order.expires_at_ms - now_ms) / 1000
     if order.expires_at_ms and left_s < step_s:
-        # The last mail comes back spread over STEPS_S[0] after the end of the suspension.
+        # The suspension ends soon: the mail is spread over STEPS_S[0] after its end.
         return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
     found = next_turn(step_s, now_ms, timing.retries)
     jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)
@@ -82,7 +82,7 @@ def _suspend(envelope: Envelope, order: Order, data: MailEvent, timing: Timing) 
     turn = next_look(envelope.mail_id, order, timing)
     due_ms = turn.due_at_ms
     if envelope.expires_at_ms:
-        # The message is read when it expires at the latest; it then ends as expired.
+        # The message is read no later than its expiry time; its outcome is then `expired`.
         due_ms = min(due_ms, envelope.expires_at_ms)
     data = replace(data, next_attempt_at_ms=due_ms)
     return Plan(

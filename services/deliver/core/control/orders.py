@@ -1,22 +1,23 @@
 """Which order of an operator concerns a message, and whether the known orders are recent. Pure.
 
-Owns: which order counts. Of several that concern a message, the strongest verb counts (cancel,
-bounce, expire, suspend, reroute); among equal verbs the narrower scope, then the later order. Does
-not own: what an order does (effects.py), where orders come from (edge/control/follower.py).
+Owns: which order counts. If several orders concern a message, the order with the strongest verb
+counts (cancel, bounce, expire, suspend, reroute). Among equal verbs the narrower scope counts, and
+then the later order. Does not own: what an order does (effects.py), where orders come from
+(edge/control/follower.py).
 
-The orders are indexed by the fields that their scopes give, so a message costs one look-up per
-combination of fields in use, however many orders there are; without orders it costs nothing.
+The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
+of fields in use, however many orders there are. Without orders a message costs nothing.
 
-concerning() finds the orders on the mail of a sender to a destination. Its question may leave
-fields open: without a client it is about the mail of all clients, and it never names a sub-client
-or a lane. So an order concerns all of that mail, a part of it, or none. Orders on single messages
-are left out: they do not concern a destination.
+concerning() finds the orders about the mail of a sender to a destination. Its caller may leave
+fields open: without a client it asks about the mail of all clients, and it never names a sub-client
+or a lane. So an order concerns all of that mail, a part of it, or none. Orders about single
+messages are left out, because they do not concern a destination.
 
-Guarantees: nothing begins before the orders have been read once, because mail that an operator
-stopped would be sent. Later, nothing begins while the last confirmation is older than FRESH_S, so a
-process that was paused does not send what was cancelled meanwhile. After GIVE_UP_TRIES failed tries
-mail goes on under the orders known before: a broker that is unavailable for one small topic must
-not stop all mail.
+Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
+stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
+so a process that was paused does not send mail that was cancelled during the pause. After
+GIVE_UP_TRIES failed tries, mail is sent under the orders that were known before, because a broker
+that is unavailable for one small topic must not stop all mail.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ from shared.topics.records import Envelope
 MAX_ORDERS: Final = 100_000
 _STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
 _LANE_ONLY: Final = ("lane",)
-# The values that the mail has in a field of a scope; a field that is not here is open.
+# The values of the mail for each field of a scope; a field that is missing here is open.
 _Values = Mapping[str, tuple[str, ...]]
 FRESH_S: Final = 5.0
-# Counted in tries and not by the clock: a pause of the process is no fault of Kafka.
+# This counts tries and not time, because a pause of the process is no fault of Kafka.
 GIVE_UP_TRIES: Final = 4
 
 
 class Place(Struct, frozen=True):
-    """Where a message would go: the names of its site and of the site's servers, its provider."""
+    """The destination of a message: the names of its site and of its servers, and its provider."""
 
     sites: tuple[str, ...] = ()
     provider: str = ""
@@ -52,12 +53,13 @@ NOWHERE: Final = Place()
 
 
 class Orders:
-    """The orders in force, indexed. Immutable: a change makes new ones."""
+    """The orders in force, indexed. Immutable: after a change a new object replaces this one."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._index: dict[tuple[str, ...], dict[tuple[str, ...], Order]] = {}
         self._count = 0
-        # When each held message was last released, by mail id. It may be suspended all the same.
+        # When each held message was last released, by mail id. An order may still suspend such a
+        # message.
         self._released: dict[str, int] = {}
         for order in orders:
             if order.verb is Verb.RELEASE:
@@ -68,14 +70,15 @@ class Orders:
             names = tuple(name for name, _ in given)
             self._index.setdefault(names, {})[tuple(value for _, value in given)] = order
             self._count += 1
-        # False: find() returns None for every message. Asked several times per message.
+        # False: find() returns None for every message. An attribute, because it is read several
+        # times per message.
         self.is_any = bool(self._index)
 
     def __len__(self) -> int:
         return self._count
 
     def find(self, envelope: Envelope, place: Place, now_ms: int) -> Order | None:
-        """Return the order that counts for this message; None: it is sent as usual."""
+        """Return the order that counts for this message; None if the message is sent as usual."""
         if not self._index:
             return None
         best: Order | None = None
@@ -90,16 +93,16 @@ class Orders:
         return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
 
     def released_at_ms(self, mail_id: str) -> int:
-        """When this message was last released by an operator; 0 if it was not."""
+        """Return when an operator last released this message; 0 if never."""
         return self._released.get(mail_id, 0)
 
     def in_force(self, now_ms: int) -> list[Order]:
-        """Return the orders that are not over."""
+        """Return the orders that have not ended."""
         found = (order for orders in self._index.values() for order in orders.values())
         return [order for order in found if not order.is_over(now_ms)]
 
     def has(self, scope: Scope, now_ms: int) -> bool:
-        """Whether an order on exactly this scope is in force."""
+        """Whether an order with exactly this scope is in force."""
         given = scope.given()
         orders = self._index.get(tuple(name for name, _ in given), {})
         order = orders.get(tuple(value for _, value in given))
@@ -145,14 +148,17 @@ class Freshness:
         return self._confirmed_at is not None
 
     def is_current(self, at: float) -> bool:
-        """Whether a message may begin."""
+        """Whether the orders are recent enough to begin an attempt."""
         if self._confirmed_at is None:
             return False
         return at - self._confirmed_at <= FRESH_S or self._failed_tries >= GIVE_UP_TRIES
 
 
 def rank_of(order: Order) -> tuple[int, int, int]:
-    """Return the rank of an order among the orders on a message: the lowest rank decides."""
+    """Return the rank of an order.
+
+    Of all orders about a message, the one with the lowest rank decides.
+    """
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
 
 
@@ -166,17 +172,17 @@ def scope_fault(scope: Scope) -> str:
 
 
 class Concerning(Struct, frozen=True):
-    """Orders on some mail, sorted: the first one decides."""
+    """The orders about some mail, sorted; the first order decides."""
 
-    whole: tuple[Order, ...] = ()  # on all of the mail
-    part: tuple[Order, ...] = ()  # on some of it, such as that of one client
+    whole: tuple[Order, ...] = ()  # about all of the mail
+    part: tuple[Order, ...] = ()  # about a part of the mail, such as that of one client
 
 
 def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:
-    """Return the orders in force on this mail, whose destination is `place`.
+    """Return the orders in force about this mail, whose destination is `place`.
 
-    `mail` has the known fields, "" for open ones. Without sites in `place` the destination is not
-    known.
+    `mail` has the known fields; an open field is "". If `place` has no sites, the destination is
+    not known.
     """
     values = _values(mail, place)
     found = [each for each in orders if not (each.is_over(now_ms) or each.scope.mail_id)]

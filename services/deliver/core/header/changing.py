@@ -2,22 +2,23 @@
 
 Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
 has a web page and an address; List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
-enough. Page and address carry the signed return path of the message and its recipient, so no state
-is needed to know who unsubscribes from what, even if the mail to the address comes from another
-mailbox of that person.
+enough. The page and the address contain the signed return path of the message and its recipient. So
+no state is needed to know who unsubscribes from what, even if the recipient writes to the address
+from another mailbox.
 
 Any mail may get a field that names its recipient in a signed token (shared/mail/unsubscribe.py).
 Mailbox providers hide the recipient in the complaints that they send, but return the rest of the
-header. The token proves the message, and has the address of which the return path has only a hash.
+header. The token proves which message the complaint is about. It also contains the recipient's
+address; the return path contains only a hash of that address.
 
-The field with the mailing code is removed. Field names have no case (RFC 5322, 2.2), and obsolete
-white space before the colon is allowed (4.5.8).
+The field with the mailing code is removed. Field names are not case-sensitive (RFC 5322, 2.2), and
+obsolete white space before the colon is allowed (4.5.8).
 
 Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token, the page and the
 handling of complaints (`validate`), the signature over the fields (core/signing/dkim.py).
 
-Guarantees: total; fields of the client stay as they are, but for the removed one; added fields are
-put in front; a message whose link has the token does not get it twice.
+Guarantees: total; except for the removed field, the client's fields are not changed; added fields
+are put in front; a message whose link contains the token does not get the token twice.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PART_CHARS: Final = 60
 # RFC 5322, 2.1.1: a line has at most 998 characters.
 _MAX_LINE_CHARS: Final = 998
-_LINE_BYTES: Final = 1_000  # with its end
-# A link that was added stands before everything else.
+_LINE_BYTES: Final = 1_000  # including the line end
+# A link that deliver added is the first field of the header.
 _LINK: Final = b"List-Unsubscribe: "
 
 
 class MarketingFields(Struct, frozen=True):
-    """The fields of marketing mail. A value that is "" adds no field of its kind.
+    """The fields of marketing mail. If a value is "", its field is not added.
 
-    `unsubscribe_url` is the URL of the page without a fragment, `feedback_sender` the last part of
-    Feedback-ID.
+    `unsubscribe_url` is the URL of the page, without a fragment. `feedback_sender` is the last part
+    of Feedback-ID.
     """
 
     unsubscribe_url: str = ""
@@ -73,7 +74,7 @@ class MarketingFields(Struct, frozen=True):
 
 
 class FieldRemover:
-    """Removes the fields of one name; "" for none."""
+    """Removes the fields of one name; with the name "" it removes no field."""
 
     def __init__(self, name: str) -> None:
         self._name = name.lower().encode("ascii")
@@ -100,7 +101,7 @@ class FieldRemover:
 
 
 def with_recipient_token(content: bytes, envelope: Envelope) -> bytes:
-    """Return the content with the token field in front; the same object if it gets none."""
+    """Return the content with the token field in front; the same object if no field is added."""
     local = envelope.sender.rpartition("@")[0]
     if not local.startswith(PREFIX):
         return content  # only a signed return path proves the recipient
@@ -125,14 +126,14 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """The address to write to; the token in the subject allows a mail from any mailbox."""
+    """Return the mailto URL. With the token in the subject, the mail may come from any mailbox."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"
 
 
 def _page(url: str, token: str) -> str:
-    """The address of the page: the token comes after the path, and before a query."""
+    """Return the URL of the page. The token comes after the path and before the query."""
     path, question, query = url.partition("?")
     return f"{path.rstrip('/')}/{token}{question}{query}"
 
@@ -143,5 +144,5 @@ def _feedback(sender: str, envelope: Envelope) -> str:
 
 
 def _part(text: str) -> str:
-    """A part without the separator and blanks."""
+    """Return a part of Feedback-ID. Separators, blanks and other odd characters become `_`."""
     return _ODD.sub("_", text)[:_MAX_PART_CHARS]

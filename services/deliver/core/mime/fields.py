@@ -1,9 +1,9 @@
 """Header fields of a message or MIME part, as bytes: RFC 5322, 2.2, and RFC 2045, 5 and 6.
 
-Owns: splitting a part into header and body, and a header into fields; the type and the boundary of
-a part, its declared encoding. Does not own: what follows from them (seven_bit.py, dkim.py).
-Guarantees: total, in linear time; a value that does not parse is None or the default of RFC 2045.
-All input has CRLF line ends.
+Owns: splitting a part into header and body, and a header into fields; the type, the boundary and
+the declared encoding of a part. Does not own: how these are used (seven_bit.py, dkim.py).
+Guarantees: total, in linear time; for a value that does not parse, the result is None or the
+default of RFC 2045. All input must have CRLF line ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
-# A line end that is not the fold of a field.
+# A line end that does not fold a field.
 _END: Final = re.compile(rb"\r\n(?![ \t])")
 _TYPE: Final = re.compile(rb"\s*([^\s;/]+/[^\s;/]+)\s*(?:;|\Z)")
 _PARAMETER: Final = re.compile(rb";\s*([^\s;=]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)", re.DOTALL)
@@ -38,20 +38,20 @@ def split(part: bytes) -> tuple[bytes, bytes]:
 
 
 def split_fields(header: bytes) -> list[bytes]:
-    """The fields of a header, in order, still folded, each without its last CRLF.
+    """Return the fields of a header in order. They stay folded, but lose their last CRLF.
 
-    Lines without a colon, and empty ones, are among them.
+    Lines without a colon and empty lines are returned, too.
     """
     return _END.split(header)[:-1]
 
 
 def unfold(text: bytes) -> bytes:
-    """Take the line ends out of a field: RFC 5322, 2.2.3."""
+    """Remove the line ends from a field: RFC 5322, 2.2.3."""
     return text.replace(b"\r\n", b"")
 
 
 def parse_fields(header: bytes) -> list[Field] | None:
-    """The fields of a header, in order; None if a line belongs to no field."""
+    """Return the fields of a header in order; None if a line belongs to no field."""
     fields = []
     for raw in split_fields(header):
         found = _NAME.match(raw)

@@ -1,14 +1,15 @@
 """Converts a message with 8-bit text to one with 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
 
-Used for a server that does not offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8, which
-is encoded too (utf8_header.py). Each part with 8-bit text becomes quoted-printable, or base64 if
-that is shorter; multiparts and messages inside messages are converted part by part. Everything else
-stays byte by byte.
+This is used for a server that does not offer 8BITMIME, and for a header with raw UTF-8 if the
+server does not offer SMTPUTF8. Such a header is encoded, too (utf8_header.py). Each part with 8-bit
+text becomes quoted-printable, or base64 if that is shorter; multiparts and messages inside messages
+are converted part by part. No other byte changes.
 
-Owns: which encoding a part gets, and which messages cannot be converted. Does not own: when to
-convert (edge/signing/preparing.py), signatures (core/signing/dkim.py). Guarantees: total; the
-decoded content of every part stays the same; the result is ASCII, and encoded parts have lines of
-at most 76 characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
+Owns: the choice of the encoding of each part, and which messages cannot be converted. Does not own:
+when a message is converted (edge/signing/preparing.py), signatures (core/signing/dkim.py).
+Guarantees: total; the decoded content of every part stays the same; the result is ASCII, and
+encoded parts have lines of at most 76 characters. See
+docs/decisions/0067-bodies-for-seven-bit-servers.md.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from services.deliver.core.mime.utf8_header import ascii_header
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.smtp.extensions import Unsendable
 
-# Parts inside parts; real mail has at most five levels. Bounds the work and the recursion.
+# The deepest nesting of parts; it limits the work and the recursion. Real mail has at most five
+# levels.
 MAX_DEPTH: Final = 30
-# An 8-bit character costs two more characters in quoted-printable; base64 costs a third of all.
+# In quoted-printable an 8-bit byte needs two more characters; base64 makes the whole text longer by
+# a third.
 _BASE64_FROM: Final = 6
 _BASE64_LINE: Final = 76
 
@@ -59,14 +62,14 @@ def to_seven_bit(content: bytes) -> bytes | Unsendable:
 
 
 def to_ascii_header(content: bytes) -> bytes | Unsendable:
-    """Write the header of a message in ASCII, and leave its body; or return why not."""
+    """Convert the header of a message to ASCII, not its body; or return why it is not possible."""
     header, body = split(with_crlf(content))
     encoded = ascii_header(header)
     return Unsendable.EIGHT_BIT_HEADER if encoded is None else encoded + b"\r\n" + body
 
 
 def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool = False) -> bytes:
-    """Convert one part, or a whole message, with all parts inside it."""
+    """Convert one part or a whole message, including all parts inside it."""
     header, body = split(part)
     if not header.isascii():
         encoded = ascii_header(header)
@@ -82,7 +85,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY:
-        # The part declares an encoding but has 8-bit bytes: its meaning is not known.
+        # The part has 8-bit bytes although it declares an encoding, so their meaning is not known.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -98,7 +101,8 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
     if kind == b"multipart/signed" and not body.isascii():
         raise _Refused(Unsendable.SIGNED_PARTS)  # RFC 1847, 2.1: the signature covers the encoding
     boundary = boundary_of(content_type)
-    # RFC 2046, 5.1.1: spaces may follow; the line end before the line belongs to it.
+    # RFC 2046, 5.1.1: spaces may follow the boundary; the line end before it belongs to the
+    # delimiter.
     line = re.compile(rb"(?:\A|\r\n)--%b(--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundary))
     delimiters = list(line.finditer(body))
     if not boundary or not delimiters:
@@ -108,10 +112,10 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
     for at, delimiter in enumerate(delimiters):
         end = delimiters[at + 1].start() if at + 1 < len(delimiters) else len(body)
         pieces.append(delimiter[0])
-        if delimiter[1]:  # the last one; what follows is no part
+        if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # to some readers these are parts
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some mail programs show these as parts
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]
@@ -123,12 +127,12 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
 
 
 def _ascii_only(text: bytes) -> bytes:
-    """The text before and after the parts, which no reader shows (RFC 2046, 5.1.1)."""
+    """Make the text around the parts ASCII; mail programs do not show it (RFC 2046, 5.1.1)."""
     return text if text.isascii() else bytes(byte if byte < 0x80 else 0x3F for byte in text)
 
 
 def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
-    """The encoding of a part without inner parts, and its encoded body."""
+    """Return the encoding of a part without inner parts, and its encoded body."""
     if body.isascii() and not has_longer_line(body):
         return b"7bit", body
     eight_bit = len(body) - len(body.decode("ascii", "ignore"))
@@ -143,13 +147,14 @@ def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
 
 
 def _quoted_printable(body: bytes) -> bytes:
-    # Line by line: b2a_qp ends soft lines with LF if the text does not begin with a CRLF line.
+    # Each line is encoded alone: b2a_qp ends soft line breaks with LF if the first line has no
+    # CRLF.
     lines = (b2a_qp(line, istext=False).replace(b"\n", b"\r\n") for line in body.split(b"\r\n"))
     return b"\r\n".join(lines)
 
 
 def _joined(fields: list[Field], encoding: bytes, body: bytes, is_message: bool) -> bytes:
-    """The part with its encoding declared; other fields stay as they were."""
+    """Return the part with its encoding declared; its other fields are not changed."""
     kept = [field.raw for field in fields if field.name != _ENCODING]
     if is_message and not value_of(fields, b"mime-version"):
         kept.append(b"MIME-Version: 1.0\r\n")  # without MIME-Version, the encoding has no meaning

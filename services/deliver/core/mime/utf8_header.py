@@ -1,14 +1,15 @@
 """Writes header fields with raw UTF-8 in ASCII, by RFC 2047 and, for parameters, RFC 2231.
 
-Used for a server that does not offer SMTPUTF8 (RFC 6531, 3.4, 6532). Fields that are ASCII already
-stay byte by byte. In a text, words with other characters become encoded words (base64, UTF-8) and
-the words between them stay; a display name is encoded as a whole; the domain of an address becomes
-A-labels; a parameter gets its extended form.
+This is used for a server that does not offer SMTPUTF8 (RFC 6531, 3.4, RFC 6532). ASCII fields are
+not changed. In unstructured text, words with non-ASCII characters become encoded words (base64,
+UTF-8), and the other words are not changed. A display name is encoded as a whole, the domain of an
+address becomes A-labels, and a parameter gets its extended form.
 
-Owns: which field can be written in ASCII. Does not own: when that is needed (seven_bit.py,
-edge/pool/delivery.py). Guarantees: total; the decoded text of each field stays the same. A field
-that cannot be encoded without guessing is refused: bytes that are not UTF-8, addresses, comments,
-fields with a syntax of their own. See docs/decisions/0189-utf8-headers.md.
+Owns: which field can be written in ASCII. Does not own: when a header must be in ASCII
+(seven_bit.py, edge/pool/delivery.py). Guarantees: total; the decoded text of each field stays the
+same. A field that cannot be encoded without guessing is refused: bytes that are not UTF-8, local
+parts outside ASCII, comments, fields with their own syntax. See
+docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PREFIX: Final = "=?utf-8?b?"
 _SUFFIX: Final = "?="
 _OCTETS: Final = (75 - len(_PREFIX) - len(_SUFFIX)) // 4 * 3
 _LINE: Final = 76
-# RFC 5322, 2.1.1: a parameter is not folded.
+# RFC 5322, 2.1.1 limits a line, and a parameter is not folded.
 _LONGEST: Final = 900
 
 _NAME: Final = re.compile(r"([!-9;-~]+)[ \t]*:")
@@ -36,7 +37,7 @@ _ADDRESSES: Final = frozenset(
     | {f"resent-{name}" for name in ("from", "to", "cc", "bcc", "reply-to", "sender")}
 )
 _PARAMETERS: Final = frozenset({"content-type", "content-disposition"})
-# These have a syntax in which an encoded word means nothing.
+# In the syntax of these fields an encoded word has no meaning.
 _STRUCTURED: Final = frozenset(
     {
         "authentication-results",
@@ -52,7 +53,7 @@ _STRUCTURED: Final = frozenset(
         "return-path",
     }
 )
-# A display name, and the address or the group that it names.
+# A display name, and the address or the group after it.
 _MAILBOX: Final = re.compile(
     r'(?P<name>(?:"(?:[^"\\]|\\.)*"|[^"<>,;:()@\\])*)(?P<rest><[^<>]*>|:|[,;]|\Z)'
 )
@@ -70,7 +71,7 @@ class _NotEncodable(Exception):
 
 
 def ascii_header(header: bytes) -> bytes | None:
-    """Return a header, which ends with CRLF, in ASCII; None if that is not possible."""
+    """Convert a header that ends with CRLF to ASCII; None if that is not possible."""
     if header.isascii():
         return header
     try:
@@ -81,7 +82,7 @@ def ascii_header(header: bytes) -> bytes | None:
 
 
 def _encoded(raw: bytes) -> bytes:
-    """Encode one field that has characters outside ASCII."""
+    """Encode one field that has non-ASCII characters."""
     text = unfold(raw).decode("utf-8")
     found = _NAME.match(text)
     if found is None:
@@ -99,7 +100,7 @@ def _encoded(raw: bytes) -> bytes:
 
 
 def _text(value: str) -> str:
-    """An unstructured text: runs of words with other characters become encoded words."""
+    """Encode unstructured text: runs of words with non-ASCII characters become encoded words."""
     pieces = _WORDS.findall(value)
     written: list[str] = []
     at = 0
@@ -110,7 +111,8 @@ def _text(value: str) -> str:
             continue
         end = _run_end(pieces, at)
         text = "".join(pieces[at:end])
-        # The space between two encoded words is not shown, so the new word carries it.
+        # Mail programs do not show the space between two encoded words, so the new word includes
+        # it.
         if len(written) > 1 and _is_encoded_word(written[-2]):
             text = written[-1] + text
         if end + 1 < len(pieces) and _is_encoded_word(pieces[end + 1]):
@@ -121,7 +123,7 @@ def _text(value: str) -> str:
 
 
 def _run_end(pieces: list[str], at: int) -> int:
-    """The end of the words from `at` on that have other characters, with the spaces between."""
+    """Return the end of the run of non-ASCII words that begins at `at`, spaces included."""
     end = at + 1
     while end + 1 < len(pieces) and not pieces[end + 1].isascii():
         end += 2
@@ -146,7 +148,7 @@ def _encoded_words(text: str) -> str:
 
 
 def _addresses(value: str) -> str:
-    """A list of addresses: display names and names of groups are encoded."""
+    """Encode a list of addresses: the display names and the names of groups."""
     written, at = [], 0
     while at < len(value):
         found = _MAILBOX.match(value, at)
@@ -164,7 +166,7 @@ def _addresses(value: str) -> str:
 
 
 def _address(text: str) -> str:
-    """An address with its domain in A-labels (RFC 5891); its local part must be ASCII."""
+    """Return an address with its domain in A-labels (RFC 5891). Its local part must be ASCII."""
     return _ascii(_DOMAIN.sub(lambda found: "@" + _a_labels(found[1]), text))
 
 
@@ -179,7 +181,7 @@ def _display_name(name: str) -> str:
     if name.isascii():
         return name
     if "=?" in name:
-        raise _NotEncodable  # some of its words are encoded already
+        raise _NotEncodable  # some words of the name are encoded already
     text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), name)
     before = name[: len(name) - len(name.lstrip())]
     after = name[len(name.rstrip()) :]
@@ -187,7 +189,7 @@ def _display_name(name: str) -> str:
 
 
 def _parameters(value: str) -> str:
-    """The value of Content-Type or Content-Disposition: parameters get their extended form."""
+    """Encode the parameters in the value of Content-Type or Content-Disposition."""
 
     def extended(found: re.Match[str]) -> str:
         name, text = found["name"], found["value"]
@@ -216,7 +218,8 @@ def _folded(name: str, value: str) -> str:
     lines, line = [], name
     for piece in re.findall(r"[ \t]*[^ \t]+|[ \t]+\Z", value):
         is_word = piece.strip(" \t") != ""
-        # For some readers a line of only spaces ends the header; a value begins on the first line.
+        # Some mail programs end the header at a line of only spaces. So a value begins on the first
+        # line.
         if is_word and piece[0] in " \t" and line != name and len(line) + len(piece) > _LINE:
             lines.append(line)
             line = piece

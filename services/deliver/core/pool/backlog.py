@@ -1,13 +1,14 @@
-"""How long the mail of one site takes, and when the turn of a message comes that cannot wait. Pure.
+"""How long the mail of one site takes, and when a message that cannot wait has its turn. Pure.
 
-A message that is turned away gets a turn of its own, one after the other at the rate at which the
-site takes mail, so that it comes back when there is room for it.
+A message that is turned away gets its own turn. The turns follow each other at the rate at which
+the site accepts mail, so that each message comes back when there is room for it.
 
-The rate is the number of transactions of the site that end per second, of late. It is an estimate
-that rests on few transactions, and what was given a turn cannot be brought forward: it lies in
-Kafka. So nobody waits for much longer than the site has been slow already
-(docs/decisions/0275-first-turns.md). A site counts as slow from the first message that it was too
-slow for until SLOW_AGAIN_S after the last turn, because it has no mail in between.
+The rate is the number of the site's transactions that ended per second in the last seconds. It is
+an estimate from few transactions. A message that has a turn cannot be sent earlier, because it is
+already in Kafka. So no message waits for much longer than the site has been slow already
+(docs/decisions/0275-first-turns.md). A site counts as slow from the first message that is turned
+away until SLOW_AGAIN_S after the last turn. Between the turns it has no mail, so nothing shows
+whether it is still slow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 # The rate is measured over the last one to two windows of this length.
 WINDOW_S: Final = 2.0
-# A rate over less time says nothing.
+# A rate that is measured over a shorter time is not meaningful.
 _SHORTEST_S: Final = 0.5
 
 
@@ -25,20 +26,20 @@ class EndRate:
     """The ends of one site's transactions. All times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._first_at = 0.0  # the first end after a time without any
+        self._first_at = 0.0  # the first end after a time without an end
         self._window_at = 0.0
         self._before = 0
         self._count = 0
 
     def ended(self, now: float) -> None:
-        """A transaction has ended."""
+        """Note that a transaction has ended."""
         self._move_on(now)
         if not self._before and not self._count:
             self._first_at = self._window_at = now
         self._count += 1
 
     def per_s(self, now: float) -> float:
-        """The ends per second; 0.0 if there were none, or too few to say."""
+        """Return the ends per second; 0.0 if there were none, or if it is too early to measure."""
         self._move_on(now)
         seconds = min(now - self._first_at, now - self._window_at + WINDOW_S)
         return (self._before + self._count) / seconds if seconds >= _SHORTEST_S else 0.0
@@ -54,11 +55,11 @@ class EndRate:
 # The weight of one transaction in the average.
 _WEIGHT: Final = 0.1
 SHORTEST_TURN_S: Final = 5.0
-# The longest turn of a site that was quick until now, and of one that has been slow for very long.
-# In between it is as long as the site has been slow.
+# The longest turn of a site that has just become slow, and of a site that has been slow for very
+# long. Between these limits the longest turn is the time for which the site has been slow.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# What comes back may be late, and waits again before the site is seen to be slow.
+# A message may come back late, and it waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 
 
@@ -74,41 +75,42 @@ class Backlog:
         self._rate = EndRate()
 
     def took(self, seconds: float, now: float) -> None:
-        """A transaction has ended after this time."""
+        """Note that a transaction ended and how long it took."""
         self._ended_at = now
         self._rate.ended(now)
         self._held_up_s /= 2
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
     def held_up(self, pause_s: float, now: float) -> None:
-        """The site pushes back: one transaction per pause, until a few others have ended."""
+        """Note a push back: expect one transaction per pause until a few more have ended."""
         self._ended_at = now
         self._held_up_s = max(self._held_up_s, pause_s)
 
     def each_s(self, connections: int, oldest_start: float, now: float) -> float:
-        """The time from one end to the next, with so many connections.
+        """Return the time from one end to the next, with this number of connections.
 
         `oldest_start`: when the oldest transaction under way began.
         """
         seconds = max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
         by_time = seconds / connections
         per_s = self._rate.per_s(now)
-        # A process that has much to do notices an end late, and would take that for a slow site.
+        # A busy process notices an end late, and without the rate it would consider the site slow.
         if per_s and seconds > self._held_up_s:
             return min(by_time, 1 / per_s)
         return by_time
 
     def is_over(self, now: float) -> bool:
-        """Whether all turns that were given have come, and it is forgotten that it was slow."""
+        """Whether all turns have passed and the site no longer counts as slow."""
         return now >= self._next_turn_at + SLOW_AGAIN_S
 
     def turns(
         self, count: int, first_s: float, each_s: Callable[[float], float], now: float
     ) -> list[float]:
-        """In how many seconds the turns of `count` messages come.
+        """Return in how many seconds each of `count` messages has its turn.
 
-        `first_s`: the wait before the first. `each_s`: the time from one to the next, by the time
-        of the first of the two. What does not fit into the longest turn comes closer together.
+        `first_s`: the wait before the first turn. `each_s`: returns the time between two turns; its
+        argument is the time of the earlier turn. If the turns do not fit into the longest turn,
+        they are closer together.
         """
         if not count:
             return []

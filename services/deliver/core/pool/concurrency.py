@@ -1,13 +1,13 @@
-"""How many connections a site takes at a time, learned from its refusals. Pure.
+"""How many connections a site accepts at a time, learned from its refusals. Pure.
 
-Like TCP's congestion window (RFC 5681): a push back halves the limit, a refused connection lowers
-it to the connections that work. In quiet times it doubles up to the limit that was last known to
-work; beyond that one more connection at a time is tried.
+Like TCP's congestion window (RFC 5681): a push back halves the limit, and a refused connection
+lowers the limit to the number of working connections. In quiet times the limit doubles until it
+reaches the last limit that is known to work. Above this value it grows by one connection at a time.
 
-Which ends of transactions are push backs: a 421 is one, and a connection that breaks before a reply
-to MAIL. One that breaks later may be due to the message, as with a content filter that hangs up: it
-counts only if most transactions of late ended so. One client's mail must not slow down the mail of
-the others.
+Push backs are: a 421, and a connection that breaks before a reply to MAIL. If a connection breaks
+later, the message may be the reason, for example if a content filter hangs up. Such a break counts
+only if most recent transactions ended in this way, because one client's mail must not slow down the
+mail of the others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
-# The weight of one transaction in the share of those that broke, and the share that counts: three
-# in a row are above it.
+# The weight of one transaction in the share of broken transactions, and the share above which a
+# break is a push back. After three breaks in a row the share is above it.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 
@@ -30,17 +30,17 @@ class ConcurrencyLimit:
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = most
-        # Up to here the limit doubles.
+        # The limit doubles until it reaches this value.
         self._known = most
         self._changed_at = 0.0
 
     def at(self, now: float) -> int:
-        """The limit at this time, which grows with each quiet interval."""
+        """Return the limit at this time; it grows with each quiet interval."""
         self._limit, self._changed_at = self._grown(now)
         return self._limit
 
     def expected(self, at: float) -> int:
-        """The limit at a later time, if the site pushes back no more until then."""
+        """Return the limit at a later time, if the site does not push back before that time."""
         return self._grown(at)[0]
 
     def _grown(self, at: float) -> tuple[int, float]:
@@ -55,22 +55,22 @@ class ConcurrencyLimit:
         return limit, changed_at
 
     def is_full(self, now: float) -> bool:
-        """Whether the limit has not been lowered, or has recovered."""
+        """Whether the limit was never lowered or has recovered."""
         return self.at(now) == self._most
 
     def works(self, connections: int) -> None:
-        """The site has accepted this many connections."""
+        """Note that the site has accepted this many connections."""
         self._limit = max(self._limit, connections)
         self._known = max(self._known, connections)
 
     def refused(self, working: int, now: float) -> None:
-        """The site has refused a connection while it served `working` others."""
+        """Note that the site refused a connection while it served `working` others."""
         limit = self.at(now)
         self._known = working or max(1, limit // 2)
         self._lower(max(1, working), now)
 
     def pushed_back(self, now: float) -> None:
-        """The site wants fewer connections."""
+        """Note that the site wants fewer connections."""
         self._known = max(1, self.at(now) // 2)
         self._lower(self._known, now)
 
@@ -86,7 +86,7 @@ class PushBacks:
         self._broken = 0.0
 
     def is_one(self, result: TransactionResult) -> bool:
-        """Whether this end, the latest one, is a push back of the site."""
+        """Note the end of a transaction; return whether it is a push back of the site."""
         if not is_push_back(result):
             self._broken *= 1 - BROKEN_WEIGHT
             return False

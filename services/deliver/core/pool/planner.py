@@ -1,19 +1,19 @@
 """Plans the connections to one site: facts in, steps out. Pure.
 
-The edge reports each fact (a message was added, a connection opened, ended a transaction, closed)
-and then calls plan(), which returns the steps to carry out now. Messages and connections are
-whatever hashable handles the edge uses; the planner never looks into them.
+The edge reports each fact (a message was added, a transaction ended, a connection was opened or
+closed) and then calls plan(), which returns the steps to carry out now. Messages and connections
+are any hashable handles of the edge; the planner never looks into them.
 
 Owns: which message goes over which connection, when a connection is opened or ended, the pause
 after a failure. Does not own: time limits within a transaction (the connection), what an end means
 for the message (attempt/verdicts.py), how many connections the site takes (concurrency.py), how
-long its mail takes (backlog.py). Guarantees: every message that was added is named by exactly one
-Start or Fail at a time, and by another one only after `returned` or a stale `ended`; there are
-never more than `max_connections` connections, open and being opened; no waiting message fails for
-a connection that was refused while another one works or is being opened.
+long its mail takes (backlog.py). Guarantees: each added message appears in exactly one Start or
+Fail, and in another one only after `returned`, or after `ended` has returned False. Open
+connections and those being opened are never more than `max_connections`. A refused connection fails
+no waiting message while another connection works or is being opened.
 
-A site that pushes back (concurrency.py) gets fewer connections, and none is opened during a pause;
-the mail waits. If a site cannot be reached, waiting mail fails.
+A site that pushes back (concurrency.py) gets fewer connections. During a pause no connection is
+opened, and the mail waits. If a site cannot be reached, waiting mail fails.
 
 A connection is idle, busy or ending:
 
@@ -43,10 +43,10 @@ from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
 from services.deliver.core.pool.waiting import ConnectionState, Gate, Waiting, Wanted, anything
 from shared.smtp.extensions import Unsendable
 
-# How long an unreachable site is not tried again; doubles with each failure up to the longest.
+# After a failure no connection is opened for this time; the time doubles with each failure.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-# No connection is opened so long after mail had to wait for a limit with one idle.
+# After mail waited for a limit while a connection was idle, none is opened for this time.
 LIMITED_S: Final = 1.0
 
 
@@ -56,7 +56,7 @@ class PoolLimits(Struct, frozen=True):
     max_connections: int = 20
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
-    max_wait_s: float = 120.0  # for a connection
+    max_wait_s: float = 120.0  # the longest wait for a connection
     opens_per_s: float = 0.0  # new connections; 0: any number
 
 
@@ -67,8 +67,8 @@ class SitePlanner(Generic[M, C]):
         self._limits = limits
         self._waiting: Waiting[M] = Waiting()
         self._connections: dict[C, ConnectionState[M]] = {}
-        # The last one used is used next, so that superfluous ones reach their time-out: the first
-        # has been idle for longest.
+        # The connection used last is used next, so that unneeded ones reach their time-out. The
+        # first one has been idle for longest.
         self._idle: deque[C] = deque()
         self._full: list[C] = []
         self._opening = 0
@@ -78,9 +78,11 @@ class SitePlanner(Generic[M, C]):
         self._concurrency = ConcurrencyLimit(limits.max_connections)
         self._push_backs = PushBacks()
         self._backlog = Backlog()
-        self._limited_at = -LIMITED_S  # when mail last waited for a limit with an idle connection
+        # When mail last waited for a limit while a connection was idle.
+        self._limited_at = -LIMITED_S
         self._next_open_at = 0.0
-        self._most: int | None = None  # how many messages may be here while the site is slow
+        # How many messages may wait or be sent while the site is slow.
+        self._most: int | None = None
 
     @property
     def connections(self) -> Collection[C]:
@@ -99,7 +101,7 @@ class SitePlanner(Generic[M, C]):
 
     @property
     def blocked_until(self) -> float:
-        """When plan() may start a message that its limits hold back; 0.0: none is held back."""
+        """When plan() may start a message that its limits hold back; 0.0 if there is none."""
         return self._waiting.blocked_until
 
     @property
@@ -112,16 +114,16 @@ class SitePlanner(Generic[M, C]):
         return len(self._connections) - len(self._idle)
 
     def is_paused(self, now: float) -> bool:
-        """Whether no connection is opened, because of a failure."""
+        """Whether no connection may be opened now, because of a failure."""
         return now < self._paused_until
 
     def has_recovered(self, now: float) -> bool:
-        """Whether nothing is known of this site that has to be kept."""
+        """Whether the planner holds no knowledge of the site that must be kept."""
         is_free = self._backlog.is_over(now)
         return is_free and not self.is_paused(now) and self._concurrency.is_full(now)
 
     def wait_s(self, now: float) -> float:
-        """How long a message that comes now is likely to wait for the site; not for a limit."""
+        """Return how long a new message is likely to wait for the site, not for limits."""
         limit = self._concurrency.at(now)
         before = 0 if self._idle and self._waiting.blocked_until else len(self._waiting)
         return (before + (self._busy >= limit)) * self._each_s(limit, now)
@@ -131,11 +133,11 @@ class SitePlanner(Generic[M, C]):
         return self._backlog.each_s(limit, min(busy, default=now), now)
 
     def restrict(self, most: int | None) -> None:
-        """Let at most this many messages be here; the others fail as Busy."""
+        """Let at most this many messages wait or be sent; the others fail as Busy."""
         self._most = most
 
     def added(self, message: M, now: float, gate: Gate[M] | None = None) -> None:
-        """A message is to be sent, as soon as its gate admits it."""
+        """Add a message, to be sent as soon as its gate admits it."""
         self._waiting.add(message, now, gate)
 
     def gates(self) -> list[Gate[M]]:
@@ -147,11 +149,11 @@ class SitePlanner(Generic[M, C]):
         return self._waiting.messages()
 
     def withdraw(self, gate: Gate[M], wanted: Wanted[M] = anything) -> list[M]:
-        """Return the wanted messages that wait for this gate, and forget them."""
+        """Remove and return the wanted messages that wait for this gate."""
         return self._waiting.take_line(gate, wanted)
 
     def opened(self, connection: C, now: float) -> None:
-        """A connection was opened and can be used."""
+        """Note that a connection was opened and can be used."""
         self._opening -= 1
         self._fault = None
         self._connections[connection] = ConnectionState()
@@ -159,7 +161,7 @@ class SitePlanner(Generic[M, C]):
         self._park(connection, now)
 
     def open_failed(self, fault: ConnectFault, now: float) -> None:
-        """A connection could not be opened."""
+        """Note that a connection could not be opened."""
         self._opening -= 1
         if not self._connections:
             self._fault = fault
@@ -176,9 +178,9 @@ class SitePlanner(Generic[M, C]):
     def ended(
         self, connection: C, message: M, result: TransactionResult, now: float, *, is_usable: bool
     ) -> bool:
-        """A transaction ended; `is_usable`: the connection can start another one.
+        """Note that a transaction ended. `is_usable`: the connection can start another transaction.
 
-        Returns True if the result is the message's; False if the message waits again.
+        Returns True if the result counts for the message; False if the message waits again.
         """
         state = self._connections[connection]
         if costs_nothing(result, state.messages):
@@ -190,7 +192,7 @@ class SitePlanner(Generic[M, C]):
             self._concurrency.pushed_back(now)
             self._pause(now)
             self._backlog.held_up(self._pause_s, now)
-        # How long a message took that broke off says nothing of the others.
+        # The duration of a transaction that broke says nothing about other transactions.
         elif not is_push_back(result):
             self._pause_s = 0.0
             self._backlog.took(now - state.started_at, now)
@@ -199,21 +201,21 @@ class SitePlanner(Generic[M, C]):
         return True
 
     def begun(self, connection: C, now: float) -> None:
-        """The transaction begins only now: the message was not ready when it was started."""
+        """Note that the transaction begins only now: the message was not ready before."""
         self._connections[connection].started_at = now
 
     def dropped(self, connection: C, now: float) -> None:
-        """A message was not started, because it is no longer ours."""
+        """Note that a message was not started, because it is no longer ours."""
         self._connections[connection].messages -= 1
         self._park(connection, now)
 
     def returned(self, connection: C, message: M) -> None:
-        """A message was not started, because the connection cannot be used any more."""
+        """Note that a message was not started, because the connection can no longer be used."""
         state = self._connections[connection]
         self._waiting.add(message, state.added_at, state.gate, is_first=True)
 
     def closed(self, connection: C) -> None:
-        """A connection was closed, by either side."""
+        """Note that a connection was closed by either side."""
         state = self._connections.pop(connection, None)
         if state is not None and state.is_idle:
             self._idle.remove(connection)
@@ -221,11 +223,11 @@ class SitePlanner(Generic[M, C]):
             self._full.remove(connection)
 
     def withdraw_all(self) -> list[M]:
-        """Return all that wait, and forget them."""
+        """Remove and return all messages that wait."""
         return self._waiting.take_all()
 
     def plan(self, now: float) -> list[Step[M, C]]:
-        """The steps to carry out now; the state changes as if they were carried out."""
+        """Return the steps to carry out now; the state changes as if they were carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
         most = len(idle) if self._most is None else min(len(idle), self._most - self._busy)

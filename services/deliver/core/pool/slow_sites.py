@@ -1,17 +1,17 @@
-"""How much of what is in flight the slow sites may have, so that the others keep their room. Pure.
+"""How many messages of slow sites may be in flight, so that other sites keep their room. Pure.
 
-Messages in flight are limited in a process, and a site that takes minutes per message would soon
-have all of them: the mail of all other sites would wait behind it. A site is slow if a message that
-comes now would wait for long, and that is so for some time: the first transactions of a burst say
-little. All slow sites together have half of the room, in equal shares; what is beyond is turned
-away, to come back when its turn is near.
+The number of messages in flight is limited in a process. A site that needs minutes per message
+would soon fill this room, and the mail of all other sites would wait behind its mail. A site is
+slow if a new message would wait for long, and if this has been true for some time, because the
+first transactions of a burst say little. All slow sites together have half of the room, in equal
+shares. Mail beyond a share is turned away and comes back when its turn is near.
 
-A site with an idle connection whose mail waits for a limit is not slow: shaping keeps that mail
-from taking the room of others (core/shaping/allowance.py), and what has come back for its turn
-would be written to Kafka once more.
+A site is not slow if it has an idle connection and its mail waits for a limit. Shaping already
+keeps such mail from taking the room of others (core/shaping/allowance.py). If this mail were turned
+away, messages that have just come back for their turn would be written to Kafka again.
 
-Turning away costs as much as a delivery. A site whose mail waits only because there is so much of
-it keeps it, as long as no other site has mail.
+Turning a message away costs as much as a delivery. So a site whose mail waits only because there is
+so much of it keeps this mail while no other site has mail.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Final
 from msgspec import Struct
 
 SLOW_S: Final = 10.0
-# The wait at which a site is slow though no other has mail: mail for others that comes now is not
-# seen before there is room for it.
+# The wait from which a site is slow even if no other site has mail. The process cannot read new
+# mail for other sites until it has room for it.
 SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
-# How long a site is watched before it is called slow.
+# For how long the wait for a site must stay long before the site counts as slow.
 WATCH_S: Final = 2.0
-# How long a site counts as having mail, after its last message.
+# How long after its last message a site still counts as having mail.
 HAS_MAIL_S: Final = 10.0
 
 
@@ -56,7 +56,7 @@ class SlowSites:
         self._since: dict[str, float] = {}  # when each wait was first seen to be long
 
     def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
-        """How many messages each slow site may have in flight; others are left out."""
+        """Return how many messages each slow site may have in flight; other sites are left out."""
         waiting = {name: load for name, load in loads.items() if load.wait_s >= SLOW_S}
         self._since = {name: self._since.get(name, now) for name in waiting}
         slow = {name: waiting[name] for name, at in self._since.items() if now - at >= WATCH_S}
@@ -76,13 +76,13 @@ def _others_have_mail(
 
 
 def shares(slow: Mapping[str, SiteLoad], room: Room) -> dict[str, int]:
-    """How many messages each of these slow sites may have in flight, at least one."""
+    """Return how many messages each of these slow sites may have in flight; at least one."""
     if not slow:
         return {}
     messages = SHARE * room.messages
     held = sum(load.content_bytes for load in slow.values())
     if held > SHARE * room.content_bytes:
-        # In proportion: what they hold now would fit, if there were fewer of them.
+        # Reduce the number in proportion, so that messages of this size fit.
         count = sum(load.messages for load in slow.values())
         messages = min(messages, count * SHARE * room.content_bytes / held)
     return dict.fromkeys(slow, max(1, int(messages / len(slow))))

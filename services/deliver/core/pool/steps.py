@@ -1,6 +1,6 @@
 """The steps that a site's planner asks for.
 
-`M` is a message and `C` a connection: whatever handles the edge uses.
+`M` is the type of a message and `C` of a connection; both are handles of the edge.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ class Open(Struct, frozen=True):
 
 
 class Start(Struct, Generic[M, C], frozen=True):
-    """Start the message's transaction, then report `ended`; or report `returned` or `dropped`."""
+    """Start the message's transaction, then report `ended`.
+
+    If it cannot be started, report `returned` or `dropped`.
+    """
 
     connection: C
     message: M

@@ -1,8 +1,8 @@
 """The messages of one site that wait for a connection: one line per group of limits. Pure.
 
-A line whose group may not send now is passed over, so that a client over its limit stops no other.
-Messages without limits have one line. Owns the order: first come, first served in each line; the
-lines in turn; and what the planner knows of a connection that carries one of them.
+A line whose group may not send now is skipped, so that a client over its limit stops no other
+client. Messages without limits have one line. Owns: the order (first come, first served in each
+line; the lines take turns), and what the planner knows about a connection and its message.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ W_contra = TypeVar("W_contra", contravariant=True)
 
 
 def anything(_message: object) -> bool:
-    """Every message is wanted."""
+    """Return True for every message."""
     return True
 
 
 class Gate(Protocol[W_contra]):
-    """Decides when the messages of a line may go."""
+    """Decides when the messages of a line may be sent."""
 
     def admit(self, message: W_contra, now: float, waiting: int) -> float:
-        """Take what the message needs and return 0.0, or return when to try again."""
+        """Take what the message needs of its limits and return 0.0; or return when to try again."""
         ...
 
     def joined(self, count: int) -> None:
-        """So many messages more wait; negative: fewer."""
+        """Note that `count` more messages wait; if it is negative, fewer messages wait."""
         ...
 
 
 class Waiting(Generic[M]):
-    """The lines of one site; each message with the time at which it was added."""
+    """The lines of one site. A line holds each message with the time at which it was added."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
-        # How many messages wait. To be read only; len() takes a call, and it is asked for often.
+        # How many messages wait; read-only. It is read often, and len() would cost a call.
         self.count = 0
-        # No message was added before this: take_older() is called far more often than any is old.
+        # No message was added before this time. take_older() checks this first, because it rarely
+        # finds a message.
         self._oldest_at = math.inf
-        # When a line that was passed over may go on; 0.0: none was.
+        # When a skipped line may send again; 0.0 if no line was skipped.
         self.blocked_until = 0.0
 
     def __len__(self) -> int:
@@ -55,11 +56,11 @@ class Waiting(Generic[M]):
         return [gate for gate in self._lines if gate is not None]
 
     def messages(self) -> Iterator[M]:
-        """All messages, line by line; none may be added or taken meanwhile."""
+        """Return all messages, line by line. Add or take no message during the iteration."""
         return (message for line in self._lines.values() for message, _ in line)
 
     def add(self, message: M, at: float, gate: Gate[M] | None, *, is_first: bool = False) -> None:
-        """A message waits, at the end of its line or as the first one."""
+        """Add a message at the end of its line, or at its front if `is_first`."""
         line = self._lines.get(gate)
         if line is None:
             line = self._lines[gate] = deque()
@@ -73,9 +74,10 @@ class Waiting(Generic[M]):
             gate.joined(1)
 
     def take(self, now: float) -> tuple[M, float, Gate[M] | None] | None:
-        """The next message that may go now; None if there is none."""
+        """Remove and return the next message that may be sent now; None if there is none."""
         self.blocked_until = 0.0
-        # Not a copy: there may be thousands of lines, and nothing is changed before the return.
+        # The lines are not copied, because there may be thousands, and nothing changes before the
+        # return.
         for gate, line in self._lines.items():
             if gate is not None:
                 ready = gate.admit(line[0][0], now, len(line))
@@ -91,13 +93,13 @@ class Waiting(Generic[M]):
         return None
 
     def take_ready(self, now: float, most: int) -> list[tuple[M, float, Gate[M] | None]]:
-        """The next messages that may go now, `most` at most."""
+        """Remove and return the next messages that may be sent now, `most` at most."""
         found: list[tuple[M, float, Gate[M] | None]] = []
         if len(self._lines) != 1:
             while len(found) < most and (taken := self.take(now)) is not None:
                 found.append(taken)
             return found
-        # Mostly there is one line, which all that are taken leave together.
+        # Usually there is one line; its limits are updated once for all messages taken.
         self.blocked_until = 0.0
         ((gate, line),) = self._lines.items()
         while line and len(found) < most:
@@ -111,7 +113,7 @@ class Waiting(Generic[M]):
         return found
 
     def take_older(self, than: float) -> list[M]:
-        """Remove and return what has waited since before this time."""
+        """Remove and return the messages that were added before this time."""
         found: list[M] = []
         if than < self._oldest_at:
             return found
@@ -123,7 +125,7 @@ class Waiting(Generic[M]):
         return found
 
     def take_last(self, count: int) -> list[M]:
-        """Remove and return so many of the last ones, in their order."""
+        """Remove and return the last `count` messages in their order."""
         found: list[M] = []
         while len(found) < count and self._lines:
             gate, line = next(reversed(self._lines.items()))
@@ -165,5 +167,5 @@ class ConnectionState(Generic[M]):
         self.idle_until = 0.0
         self.messages = 0  # transactions started
         self.added_at = 0.0  # when the message under way was added
-        self.gate: Gate[M] | None = None  # of that message
-        self.started_at = 0.0  # and when its transaction began
+        self.gate: Gate[M] | None = None  # the gate of that message
+        self.started_at = 0.0  # when the transaction of that message began

@@ -2,8 +2,9 @@
 
 Owns: the states, which of them have changed, the orders that suspend a client at a provider. Does
 not own: how one state changes (warmup.py, ratios.py), reading and writing (edge/reputation/).
-Guarantees: one client changes nothing of another; at most MAX_CLIENTS pairs of client and provider
-are counted, and the results of further pairs are counted as dropped.
+Guarantees: the mail of one client does not change the state of another. At most MAX_CLIENTS pairs
+of client and provider are counted; results of further pairs are dropped, and the number of dropped
+results is counted.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from shared.topics.reputation import SLOT_MS, ClientState, State, WarmupState, k
 
 MAX_CLIENTS: Final = 20_000
 MAX_SOURCES: Final = 20_000
-# The author of the orders.
+# The orders name this author.
 AUTHOR: Final = "ratio sweep"
 Pair = tuple[str, str]
 
 
 class Book:
-    """All states. Use it in one thread."""
+    """All states. Use an object in one thread only."""
 
     def __init__(self, rules: Rules, addresses: Mapping[str, str], states: Iterable[State]) -> None:
-        """`addresses`: the name of the source of each of our addresses."""
+        """`addresses`: the name of the source for each of our addresses."""
         self._rules = rules
         self._addresses = addresses
         self.sources: dict[Pair, WarmupState] = {}
@@ -47,7 +48,7 @@ class Book:
                 self.clients[state.client, state.provider] = state
 
     def count(self, facts: Iterable[Fact], now_ms: int) -> None:
-        """Count these results; a result that claims a later time counts as of now."""
+        """Count these results; a result with a time in the future counts as one of now."""
         grouped: Counter[Fact] = Counter()
         for fact in facts:
             at_ms = min(fact.at_ms, now_ms) // SLOT_MS * SLOT_MS
@@ -65,7 +66,7 @@ class Book:
         if pair not in self.sources and len(self.sources) >= MAX_SOURCES:
             return
         before = self.sources.get(pair) or WarmupState(*pair)
-        # The day of a source begins when its mail is seen, not at the beginning of the slot.
+        # The day of a source begins when its first result is counted, not when the slot begins.
         self._set(warmup.counted(before, fact.result, now_ms, number))
 
     def _count_client(self, fact: Fact, number: int) -> None:
@@ -83,7 +84,8 @@ class Book:
     def judge(self, is_ordered: Callable[[Scope], bool], now_ms: int) -> list[Order]:
         """Advance the steps of sources; return the orders that suspend clients.
 
-        `is_ordered`: whether an order is in force on exactly this scope; it is not replaced.
+        `is_ordered`: whether an order with exactly this scope is in force; such an order is not
+        replaced.
         """
         for state in list(self.sources.values()):
             schedule = schedule_of(self._rules, state.source, provider_at(state.provider))
@@ -122,11 +124,11 @@ class Book:
             self._changed[key_of(state)] = state
 
     def take_dropped(self) -> int:
-        """The results since the last call that were dropped because of MAX_CLIENTS."""
+        """Return how many results were dropped since the last call because of MAX_CLIENTS."""
         found, self._dropped = self._dropped, 0
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """The states that have changed since the last call, by key; None: the state is deleted."""
+        """Return the states changed since the last call, by key; None: the state is deleted."""
         found, self._changed = self._changed, {}
         return found

@@ -1,10 +1,10 @@
-"""What an event says about the reputation of its client and its source. Pure.
+"""What an event means for the reputation of its client and its source. Pure.
 
-Only answers of servers count: a message that was deferred for a limit, by an operator or by a
-suspension was offered to no server. A policy reply counts each time it is given, since each one is
-a block. Bounces are final failures of the classes hard, soft and content.
+Only answers of servers count. A message that was deferred because of a limit, an operator or a
+suspension was not offered to a server. Every policy reply counts, because each one is a block.
+Bounces are final failures of the classes hard, soft and content.
 
-Every event is read here, so only the needed fields are decoded.
+This module reads every event, so it decodes only the fields that it needs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Data(Struct, frozen=True, gc=False):
 
 
 _decoder: Final = msgspec.json.Decoder(_Data)
-# The result of an event; None: the class of the failure decides.
+# The result that each event stands for; None: the bounce class decides.
 _KINDS: Final[dict[bytes, Result | None]] = {
     (_MAIL + EventType.DELIVERED).encode(): Result.DELIVERED,
     (_MAIL + EventType.COMPLAINED).encode(): Result.COMPLAINED,
@@ -66,7 +66,10 @@ _BOUNCED: Final = (_MAIL + EventType.BOUNCED).encode()
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of this event; None if it has none. Raises ValueError if unreadable."""
+    """Return the fact of this event; None if the event has none.
+
+    Raises ValueError if the event cannot be read.
+    """
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None

@@ -6,14 +6,14 @@
     policy       policy replies      delivered, bounced and policy replies
 
 Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
-clears the counts that led to it: after its end only later results count, and the least number of
-messages has to be reached again.
+clears the counts that led to it. After the suspension only later results count, and the client must
+reach the minimum number of messages again.
 
-The thresholds are in these tables, of which a later one replaces values of an earlier one:
+The thresholds are in these tables; a value in a later table replaces one in an earlier table:
 `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`, `[ratios.class.NAME.provider.NAME]` for
 the mail class of the client; `[ratios.client.NAME]`, `[ratios.client.NAME.provider.NAME]`.
 
-Owns: how counts change, and which thresholds hold for a client. Does not own: the states of all
+Owns: how counts change, and which thresholds apply to a client. Does not own: the states of all
 clients and the orders (book.py).
 """
 
@@ -43,7 +43,7 @@ _KEPT_SLOTS: Final = LONGEST_WINDOW_S * 1000 // SLOT_MS
 
 
 class Kind(StrEnum):
-    """What is counted of a client's mail at a provider."""
+    """The kinds of shares of a client at a provider."""
 
     BOUNCES = "bounces"
     COMPLAINTS = "complaints"
@@ -51,7 +51,7 @@ class Kind(StrEnum):
 
 
 class Thresholds(Struct, frozen=True):
-    """The thresholds of a client at a provider, and how long it is suspended above one."""
+    """The thresholds of a client at a provider, and how long exceeding one suspends the client."""
 
     ratios: dict[Kind, Ratio]
     origins: dict[Kind, str]
@@ -59,7 +59,7 @@ class Thresholds(Struct, frozen=True):
 
 
 class Share(Struct, frozen=True):
-    """A share: `part` of `whole` messages, and the threshold that it is compared with."""
+    """A share: `part` of `whole` messages, and the threshold for it."""
 
     kind: Kind
     part: int
@@ -68,7 +68,7 @@ class Share(Struct, frozen=True):
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether it suspends the client."""
+        """Whether the share is above its threshold, so that the client is suspended."""
         return self.whole >= self.ratio.least and self.part > self.ratio.share * self.whole
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ def thresholds_of(rules: Rules, client: str, mail_class: str, provider: str) -> 
 
 
 def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
-    """The counts after `count` more results; results from before a suspension do not count."""
+    """Return the state after `count` more results, without those from before a suspension."""
     if at_ms <= state.suspended_ms:
         return state
     number = at_ms // SLOT_MS
@@ -107,7 +107,7 @@ def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> C
 
 
 def shares(state: ClientState, thresholds: Thresholds, now_ms: int) -> list[Share]:
-    """All shares that have a threshold."""
+    """Return all shares that have a threshold."""
     return [_share(state, kind, ratio, now_ms) for kind, ratio in thresholds.ratios.items()]
 
 
@@ -119,7 +119,7 @@ def is_empty(state: ClientState, now_ms: int) -> bool:
 
 
 def suspended(state: ClientState, at_ms: int) -> ClientState:
-    """The state after a suspension: the counts are cleared."""
+    """Return the state after a suspension: the counts are cleared."""
     return replace(state, slots=(), suspended_ms=at_ms)
 
 

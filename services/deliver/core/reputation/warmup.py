@@ -1,4 +1,4 @@
-"""At which step of its schedule a source is at a provider. Pure.
+"""The step of its warm-up schedule that a source has reached at a provider. Pure.
 
     state      event                                                   next state
     waiting    a result of mail from this source                       running since then
@@ -9,11 +9,12 @@
     (a step past the last one)                                         warm: no limit
 
 A step begins with its first result, so a source that gets no mail stays at its step. Each block
-counts, also several of one message; a plain deferral (greylisting) does not count.
+counts, even if a message has several; a plain deferral (greylisting) does not count.
 
-Also owns the steps that the limits of a worker follow. Guarantees: a source without a known state
-is at its first step, so a process that could not read mail.reputation yet sends too little rather
-than too much from a new address; until then mail of a warm source overflows to other sources.
+The module also owns the steps from which a worker makes its warm-up limits. Guarantees: a source
+without a known state is at its first step. So a process that could not yet read mail.reputation
+sends too little from a new address, not too much. Until the process has read the topic, mail of a
+warm source overflows to other sources.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ DAY_MS: Final = DAY_S * 1000
 
 
 def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> WarmupState:
-    """The state after `number` results of mail from the source at this time."""
+    """Return the state after `number` more results of mail from the source."""
     if result is Result.COMPLAINED:
-        return state  # a complaint says nothing about the address
+        return state  # a complaint is not about the source address
     if not state.since_ms:
         state = replace(state, since_ms=at_ms)
     if result is Result.DELIVERED:
@@ -44,7 +45,7 @@ def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> 
 
 
 def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
-    """The state at this time; unchanged while its day is not over."""
+    """Return the state at this time; it does not change before the day of the step is over."""
     limit = schedule.limit(state.step)
     if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
         return state
@@ -65,7 +66,7 @@ def warming(states: Iterable[WarmupState], rules: Rules) -> list[WarmupState]:
 
 
 def limit_of_state(state: WarmupState, rules: Rules) -> KeyLimit | None:
-    """The limit at the present step of a source; None if it is warm or needs no warm-up."""
+    """Return the limit at the present step of a source; None if it is warm or needs no warm-up."""
     return limit_of(rules, state.source, provider_at(state.provider), state.step)
 
 
@@ -84,7 +85,7 @@ class Steps:
             self.version += 1
 
     def limit(self, rules: Rules, source: str, to: Destination) -> KeyLimit | None:
-        """Return the limit of a source at a destination; None if it has none or is warm."""
+        """Return the limit of a source at a destination; None if the source has none or is warm."""
         if not source or (to.is_override and not to.provider):
             return None
         step = self._steps.get((source, place_of(to.provider)), 0)

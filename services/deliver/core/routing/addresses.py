@@ -1,12 +1,12 @@
-"""Selects the usable addresses of a site's hosts, or says why there are none. Pure.
+"""Selects the usable addresses of a site's hosts, or returns why there are none. Pure.
 
-Owns: the verdict on names and addresses that the DNS gives for mail exchangers. Does not own: the
+Owns: the verdict on the names and addresses of mail exchangers from the DNS. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
 `deliver.routes`, which may have any address. Guarantees: only an authoritative answer for every
-exchanger makes a site unroutable; one failed look-up makes it unresolved.
+exchanger makes a site unroutable; one failed look-up makes the site unresolved.
 
-An exchanger at a loopback, private or otherwise special address would be this host or a neighbour
-of it: the message would loop, or reach a server that has nothing to do with the domain.
+An exchanger at a loopback, private or other special address would be this host or a host in the
+same network. The message would loop, or reach a server that does not belong to the domain.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host, Unresolved
 
-# Addresses used per host.
+# The most addresses that are used per host.
 MAX_ADDRESSES: Final = 16
-# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here, but no host has such a
-# name, and TLS cannot send it. Underscores are not allowed either, but some mail hosts have them.
+# A name in the DNS may have any octets (RFC 2181, 11), which are escaped as \DDD here. No host has
+# such a name, and TLS cannot send it. Underscores are not allowed in host names either, but some
+# mail hosts have them.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -33,7 +34,7 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
     return tuple(map(ipaddress.ip_network, texts))
 
 
-# Never the address of another host's mail server.
+# None of these is the address of another host's mail server.
 _SPECIAL: Final = {
     "loopback": _networks("127.0.0.0/8", "::1/128"),
     "unspecified": _networks("0.0.0.0/8", "::/128"),
@@ -57,7 +58,7 @@ class Addresses(Struct, frozen=True):
 
 
 class NoAddress(Struct, frozen=True):
-    """The DNS says that the name does not exist, or has neither A nor AAAA."""
+    """The DNS says that the name does not exist, or has neither an A nor an AAAA record."""
 
 
 Lookup = Addresses | NoAddress | Unresolved
@@ -70,13 +71,13 @@ class Unroutable(Struct, frozen=True):
 
 
 class Reachable(Struct, frozen=True):
-    """The hosts that have usable addresses, with these."""
+    """The hosts that have usable addresses, and these addresses."""
 
     hosts: tuple[tuple[Host, tuple[str, ...]], ...]
 
 
 def name_fault(name: str) -> str:
-    """Why an exchanger's name is refused without a look-up; "" if it is accepted."""
+    """Return why an exchanger's name is refused without a look-up; "" if it is accepted."""
     if parse_ip(name) is not None:
         return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
     if name == "localhost" or name.endswith(".localhost"):
@@ -87,7 +88,7 @@ def name_fault(name: str) -> str:
 
 
 def address_fault(ip: str, allow_private: bool) -> str:
-    """Why an exchanger's address is refused; "" if it is accepted."""
+    """Return why an exchanger's address is refused; "" if it is accepted."""
     address = parse_ip(ip)
     if address is None:
         return f"{ip} is no IP address"
@@ -102,7 +103,7 @@ def address_fault(ip: str, allow_private: bool) -> str:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to: mapped, 6to4 or NAT64."""
+    """Return the IPv4 address inside an IPv6 address: mapped, 6to4 or NAT64."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
     return address.ipv4_mapped or address.sixtofour
@@ -119,7 +120,10 @@ def parse_ip(text: str) -> IpAddress | None:
 def judge_hosts(
     found: Iterable[tuple[Host, Lookup]], allow_private: bool
 ) -> Reachable | Unroutable | Unresolved:
-    """The hosts that can be used, or why there is none; `found` has the result for each host."""
+    """Return the hosts that can be used, or why there are none.
+
+    `found`: the result for each host.
+    """
     usable: list[tuple[Host, tuple[str, ...]]] = []
     unknown: list[str] = []
     faults: list[str] = []

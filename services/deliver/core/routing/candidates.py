@@ -1,13 +1,13 @@
 """The order in which the addresses of a site are tried, given their earlier failures. Pure.
 
-Owns: the candidates of one opening, the memory of which addresses work. Does not own: connecting
-(edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds of one
-monotonic clock.
+Owns: the candidates for one new connection, and the memory of which addresses work. Does not own:
+connecting (edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds
+of one monotonic clock.
 
-RFC 5321, 5.1: exchangers of the lowest preference first, those of equal preference in random order.
-An address that has failed goes behind all others, whatever its preference, so an exchanger that is
-down costs one time-out per RETRY_S and not one per connection. It is never left out: if nothing
-else works, it is tried as well.
+The order is that of RFC 5321, 5.1: exchangers with the lowest preference come first, and those of
+equal preference are in random order. An address that has failed is tried after all others, whatever
+its preference. So an exchanger that is down costs one time-out per RETRY_S and not one per
+connection. A failed address is never left out: if no other address works, it is tried as well.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host
 
-# How long an address that could not be reached, or refused, is tried after all others. Then one
-# opening tries it in its old place; other openings do so once that has succeeded.
+# How long an address that failed is tried after all others. After this time one new connection
+# tries the address in its old place; other connections do the same once this one has succeeded.
 RETRY_S: Final = 300.0
-# The same for an address that pushed back (421, a connection lost later): it works, but takes no
-# more for now.
+# The same time for an address that pushed back (421, or a connection lost later). Such an address
+# works, but accepts no more connections now.
 PUSH_BACK_RETRY_S: Final = 60.0
-# A site with several failed addresses tries one of them at most this often.
+# If a site has several failed addresses, one of them is tried at most this often.
 PROBE_GAP_S: Final = 60.0
-# Sites whose addresses are remembered, and addresses per site; the least recently used are
+# The most sites that are remembered, and the most addresses per site. The least recently used are
 # forgotten first.
 MAX_SITES: Final = 10_000
 MAX_REMEMBERED: Final = 400
@@ -60,23 +60,26 @@ class Candidate(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key under which its failures are remembered: hosts may share an address."""
+        """The key for the failures of this address.
+
+        It has no host name, because hosts may share an address.
+        """
         return self.ip, self.host.port
 
     def __str__(self) -> str:
-        """The name for people, as Postfix writes it."""
+        """Return the name for people, in the form that Postfix uses."""
         name = self.host.name if self.host.name == self.ip else f"{self.host.name}[{self.ip}]"
         return f"{name}:{self.host.port}"
 
 
 def arrange(hosts: Sequence[tuple[Host, Sequence[str]]], shuffle: Shuffle) -> list[Candidate]:
-    """All candidates in the order of the RFCs.
+    """Return all candidates in the order of the RFCs.
 
-    By rank; hosts of one rank shuffled; the addresses of each host shuffled, IPv6 and IPv4 in turn
-    (RFC 8305, 4).
+    They are sorted by rank, and the hosts of one rank are shuffled. The addresses of each host are
+    shuffled, too; IPv6 and IPv4 addresses alternate (RFC 8305, 4).
     """
     addresses = dict(hosts)
-    # Hosts may share an address; it is tried once.
+    # Hosts may share an address; a shared address is tried once.
     found: dict[tuple[str, int], Candidate] = {}
     for rank in sorted({host.rank for host in addresses}):
         equal = [host for host in addresses if host.rank == rank]
@@ -97,11 +100,11 @@ def _alternate(ips: Sequence[str], shuffle: Shuffle) -> list[str]:
 
 
 class _Record(Struct):
-    failure: Failure | None = None  # None: the address has worked since
+    failure: Failure | None = None  # None: the address did not fail, or has worked since
     failed_at: float = -math.inf
     worked_at: float = -math.inf
-    due_at: float = -math.inf  # when it is tried in its old place again
-    is_probed: bool = False  # that has been done since the failure
+    due_at: float = -math.inf  # when the address is tried in its old place again
+    is_probed: bool = False  # it was tried in its old place since the failure
 
     def hold(self, now: float) -> None:
         is_push_back = self.failure is Failure.PUSHED_BACK
@@ -124,7 +127,8 @@ class AddressHistory:
     def worked(self, candidate: Candidate, now: float) -> None:
         """Note that a connection was opened to an address."""
         record = self._record(candidate)
-        # A host that pushed back may still accept a connection: that alone proves nothing.
+        # A host that pushed back may still accept a connection, so a new connection alone proves
+        # nothing.
         if record.failure is not Failure.PUSHED_BACK or record.is_probed:
             record.failure = None
         record.worked_at = now
@@ -137,15 +141,16 @@ class AddressHistory:
         return record
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether the last attempt at an address failed, as far as known."""
+        """Whether the last known attempt at an address failed."""
         record = self._records.get(candidate.key)
         return record is not None and record.failure is not None
 
     def take_next(self, left: list[Candidate], now: float) -> list[Candidate]:
         """Remove the next candidates from `left`, which arrange() has ordered, and return them.
 
-        Two addresses, in the order of trying, if a host has both families; otherwise one. An
-        address that has failed and is due again is marked as being tried, for other openings.
+        The result is two addresses, in the order of trying, if a host has both families; otherwise
+        one. An address that has failed and is due again is marked, so that other connections do not
+        try it, too.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:
@@ -169,7 +174,7 @@ class AddressHistory:
         return min(left, key=self._last_resort)
 
     def _last_resort(self, candidate: Candidate) -> tuple[bool, float]:
-        """The sort key if all have failed: addresses that ever worked, then the oldest failure."""
+        """Return the sort key if all have failed: it puts addresses that ever worked first."""
         record = self._records[candidate.key]
         return record.worked_at == -math.inf, record.failed_at
 
@@ -179,13 +184,13 @@ class AddressHistory:
 
 
 class Histories:
-    """The histories of all sites, of which the last used MAX_SITES are kept."""
+    """The histories of sites; those of the MAX_SITES sites used last are kept."""
 
     def __init__(self) -> None:
         self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
 
     def of(self, site: str) -> AddressHistory:
-        """The history of a site; its pool uses the same object as long as it lives."""
+        """Return the history of a site; the site's pool uses the same object for its whole life."""
         history = self._by_site.setdefault(site, AddressHistory())
         self._by_site.move_to_end(site)
         if len(self._by_site) > MAX_SITES:

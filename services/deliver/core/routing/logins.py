@@ -5,10 +5,10 @@
     password = "..."
     tls = "verified"
 
-Owns: the form of the file, the login of a host, the TLS that it requires. Does not own: reading the
-file (edge/smtp/logins.py). Guarantees: only a host that an operator has named, by `deliver.routes`
-or by `reroute`, has a login; the same host has no login if a domain's MX names it. No fault and no
-`repr` shows a password.
+Owns: the form of the file, the login for a host, and the TLS that the login requires. Does not own:
+reading the file (edge/smtp/logins.py). Guarantees: only a host that an operator has named, by
+`deliver.routes` or by `reroute`, has a login; if a domain's MX names the same host, no login is
+used there. No error text and no `repr` shows a password.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from shared.settings.addresses import split_address, target_fault
 
 MAX_LOGINS: Final = 1_000
 MAX_USER_CHARS: Final = 255
-# RFC 4616, 2: a server may refuse more than 255 octets; tokens of some services are longer.
+# A server may refuse more than 255 octets (RFC 4616, 2), but the tokens of some services are
+# longer.
 MAX_PASSWORD_CHARS: Final = 1_000
 _KEYS: Final = ("user", "password", "tls")
 
@@ -60,7 +61,7 @@ def parse_logins(text: str) -> LoginTable:
     try:
         rows = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # The text of the error names only the place; the line may hold a password.
+        # The text of the error shows only the position, because the line may contain a password.
         raise LoginFaults(f"it is not TOML: {error}") from None
     if len(rows) > MAX_LOGINS:
         raise LoginFaults(f"found {len(rows)} logins, expected at most {MAX_LOGINS}")

@@ -13,15 +13,15 @@ from shared.settings.addresses import split_address
 
 SMTP_PORT: Final = 25
 ANY: Final = "*"
-# Exchangers of one domain that are used, the best ones; large providers have up to ten.
+# The most exchangers that are used per domain, the best ones. Large providers have up to ten.
 MAX_EXCHANGERS: Final = 20
 _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Host(Struct, frozen=True):
-    """A server to connect to; hosts of a lower `rank` are preferred, equal ones share it.
+    """A server to connect to. Hosts of a lower `rank` are preferred.
 
-    `is_named`: an operator has named it, not the DNS.
+    `is_named`: an operator has named the host, not the DNS.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Host(Struct, frozen=True):
 class Site(Struct, frozen=True):
     """Servers that are treated as one and limited together.
 
-    `is_override`: an operator has named the host, not the DNS. `tls`: the TLS that its messages
-    require.
+    `is_override`: an operator has named the host, not the DNS. `tls`: the TLS that the messages for
+    this site require.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Site(Struct, frozen=True):
 
     @property
     def pool(self) -> str:
-        """The name of its pool; messages that require other TLS have a pool of their own."""
+        """The name of the site's pool; messages that require different TLS have a separate pool."""
         return f"{self.name} {key}" if (key := self.tls.key) else self.name
 
 
@@ -77,16 +77,16 @@ Resolution = Mx | NoServers
 
 
 class Routes:
-    """Overrides by recipient domain, `*` for all others."""
+    """The overrides by recipient domain; `*` stands for all other domains."""
 
     def __init__(self, overrides: Mapping[str, str]) -> None:
-        """The targets are `host:port`, as the settings have checked."""
+        """The targets have the form `host:port`, which the settings have checked."""
         self._sites: dict[str, Site] = {}
         for domain, target in overrides.items():
             self._sites[domain.lower()] = site_of_target(target)
 
     def site_of(self, domain: str) -> Site | None:
-        """The override for a domain; None if the DNS decides."""
+        """Return the override for a domain; None if the DNS decides."""
         return self._sites.get(domain) or self._sites.get(ANY)
 
 
@@ -97,7 +97,7 @@ def site_of_target(target: str) -> Site:
 
 
 def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
-    """The exchangers of MX records (preference, name).
+    """Return the exchangers of MX records (preference, name).
 
     Only the order of preferences counts: domains with the same exchangers are equal, whatever
     numbers they use and in whichever order the DNS returns the records.
@@ -113,9 +113,10 @@ def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
 def site_of_mx(mx: Mx) -> Site:
     """Return the site of these mail exchangers. Domains with the same mail exchangers share a site.
 
-    In its name, "," separates exchangers of equal preference, ";" the preferences. A name in the
-    DNS may have any octets (RFC 2181, 11); octets that are not allowed in host names are escaped,
-    so that no exchanger can have the name of another site or of a host that an operator named.
+    In the name of a site, "," separates exchangers of equal preference, and ";" separates the
+    preferences. A name in the DNS may have any octets (RFC 2181, 11); octets that are not allowed
+    in host names are escaped, so that no exchanger can have the name of another site or of a host
+    that an operator named.
     """
     name, rank = "", 0
     for host in mx.hosts:

@@ -1,13 +1,14 @@
 """What one worker may send now under one limit that all workers share. Pure.
 
-A worker spends from a lease: a few messages (or bytes), which are its own for LEASE_S and are given
-back unused after that. While the store cannot be asked, and for a while after it was emptied, each
-worker spends its share instead: the limit divided by the number of workers last known. Of a
-window nothing is spent in that while: no worker alone knows what was used.
+A worker spends from a lease: a few messages (or bytes) that only this worker may use for LEASE_S.
+Then it gives the unused part back. While the store is unavailable, and for some time after it was
+emptied, each worker spends its share: the limit divided by the last known number of workers. After
+the store was emptied, nothing is spent of a window in this time, because no worker alone knows how
+much was used.
 
-Owns: the lease, the share, how much to ask for, turns of mail turned away. Does not own: the
-store, the calls (edge/shaping/). Times are monotonic seconds. Guarantees: nothing is spent from a
-lease LEASE_S after its answer, so a paused process spends nothing of then; a share begins empty.
+Owns: the lease, the share, how much to ask for, turns of mail turned away. Does not own: the store,
+the calls (edge/shaping/). Times are monotonic seconds. Guarantees: a lease is not spent later than
+LEASE_S after its answer, so a paused process spends no old lease; a share begins empty.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# The burst of a rate. Burst and LEASE_S may exceed a limit by less than 2 % in any 10 s.
+# The burst of a rate. With LEASE_S, it lets mail exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
-# No lease of a window takes more than this part of the amount that is left in the window.
+# A lease of a window takes at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
-# How often a share of a window that is used up is looked at again.
+# How often a worker checks again whether its used-up share of a window has room.
 LOCAL_LOOK_S: Final = 10.0
 
 
 class Allowance:
-    """One limit in one worker. `factor` lowers it while its destination is slowed down."""
+    """One limit in one worker. `factor` lowers the limit while its destination is slowed down."""
 
     __slots__ = (
         "_lease",
@@ -65,20 +66,20 @@ class Allowance:
         self._per_s, self.is_by_byte = limit.per_s, limit.unit is Unit.BYTES
         self._workers = workers
         self._lease = HeldLease()
-        # What Group.admit() may take of the lease without a call, and until when.
+        # The part of the lease that Group.admit() may take without a call, and until when.
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
-        self._used = 0.0  # of a window: by all workers, when the store last answered
+        self._used = 0.0  # the use of a window by all workers at the last answer of the store
         self.record = WindowRecord()
         self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False
-        self.held_elsewhere = False  # mail of this limit by another one, since the last second
+        self.held_elsewhere = False  # in the last second, another limit delayed mail under this one
         self._not_before = -NEVER
         self._share = LocalShare()
         self.waiting = 0  # messages of this worker that wait for this limit
-        self.most_waiting = room.for_new(self.share_of_messages())  # how many of them may
-        self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
+        self.most_waiting = room.for_new(self.share_of_messages())  # how many messages may wait
+        self._turns = Turns(1.0) if limit.is_window else Turns()  # a window may be used up at once
 
     @property
     def per_s(self) -> float:
@@ -87,17 +88,17 @@ class Allowance:
 
     @property
     def share_per_s(self) -> float:
-        """This worker's share of the rate."""
+        """This worker's share of the rate, per second."""
         return self.per_s / self._workers.count
 
     def cost(self, size_bytes: int) -> float:
-        """Return the amount that one message takes."""
+        """Return the amount of the limit that one message uses."""
         return size_bytes if self.is_by_byte else 1
 
     def ready_at(self, now: float, cost: float) -> float:
-        """0.0 if a message of this cost may go now; otherwise when to try again.
+        """Return 0.0 if a message of this cost may be sent now; otherwise the time to try again.
 
-        NEVER: when the store has answered; want() says that it is to be asked.
+        NEVER: try again when the store has answered; call want() so that it is asked.
         """
         if now < self._workers.local_until:
             return self._local_ready_at(now, cost)
@@ -108,7 +109,7 @@ class Allowance:
         return NEVER if now >= self._not_before else self._not_before
 
     def take(self, now: float, cost: float, waiting: int) -> None:
-        """Spend it; ready_at() has just returned 0.0."""
+        """Spend `cost`. Call it only after ready_at() has returned 0.0."""
         self.seen_at = now
         if self._share.is_used:
             self._take_local(now, cost)
@@ -142,7 +143,7 @@ class Allowance:
                 self._spend(taken)
 
     def want(self, now: float, cost: float, waiting: int) -> None:
-        """Note that the store must be asked if less than this is left.
+        """Note that the store must be asked if less than `cost` is left.
 
         `waiting`: how many messages wait for the limit.
         """
@@ -150,7 +151,7 @@ class Allowance:
             self._want(self._demand(now, cost, waiting), cost)
 
     def ask(self, now: float) -> Ask:
-        """What to ask for now; answer with granted() or refused()."""
+        """Begin a call: return what to ask for. Then call granted() or refused()."""
         self.is_asking = True
         self._settle()
         returned, slot = self._lease.asked(now)
@@ -159,13 +160,13 @@ class Allowance:
         return Ask(max(1.0, self.per_s * BURST_S), amount, self.needed, returned, slot)
 
     def granted(self, grant: Grant) -> None:
-        """The store has answered."""
+        """Note the answer of the store."""
         self.is_asking = False
         self._workers.answers += 1
         self._settle()
         if grant.amount:
             self._lease.add(grant.amount, grant.answered_at, grant.slot)
-        # An emptied store does not know yet what was used: its share would be of a second window.
+        # An emptied store does not know yet what was used, so it would grant a second window.
         is_known = grant.answered_at >= self._workers.local_until
         self._used = grant.used if is_known else max(self._used, grant.used)
         self._not_before = grant.answered_at + grant.wait_s
@@ -173,12 +174,12 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Note that the store did not answer: amounts that it granted or got back are lost."""
+        """Note that the store did not answer: amounts that it granted or received back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
     def emptied(self) -> None:
-        """The store was emptied: all that was spent of a window is to be reported again."""
+        """Note that the store was emptied: all amounts spent of a window must be reported again."""
         self._settle()
         self.record.report_all()
 
@@ -188,7 +189,7 @@ class Allowance:
         return self._lease.has_returned
 
     def expire(self, now: float) -> None:
-        """Give back a lease that was not spent in time. Call it each second."""
+        """Give back a lease that was not spent in time. Call this once per second."""
         self.most_waiting = room.for_new(self.share_of_messages())
         self._settle()
         self._lease.left(now)
@@ -197,17 +198,17 @@ class Allowance:
             self._turns.look(now, self.share_per_s, has_waiting=self.waiting > 0, is_sure=is_sure)
 
     def turn_s(self, now: float) -> float:
-        """In how many seconds a message that cannot wait here has its turn; each gets its own."""
+        """Return in how many seconds a message that cannot wait here has its own turn."""
         share = self.share_of_messages()
         first_at = now + max(SHORTEST_TURN_S, self.waiting / share)
         return self._turns.next_s(now, max(first_at, self._blocked_until(now)), share)
 
     def has_turns(self, now: float) -> bool:
-        """Whether mail that was turned away comes back for this limit."""
+        """Whether mail that this limit turned away still has to come back."""
         return self._turns.are_open(now)
 
     def free_room(self, now: float) -> float:
-        """How many messages more may surely wait, new or back; a quick look before is_full()."""
+        """Return how many more messages may wait for sure; a quick check before is_full()."""
         if now < self._turns.next_at or (self.limit.is_window and self.is_used_up(now)):
             return 0.0
         return self.most_waiting - self.waiting
@@ -217,9 +218,10 @@ class Allowance:
         return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
-        """Whether one message more may not wait in memory. `is_back`: its turn has come.
+        """Whether no more messages may wait in memory. `is_back`: the turn of the message has come.
 
-        New mail takes what the turns of mail that was turned away leave free.
+        New mail may use only the room that is not needed for the turns of mail that was turned
+        away.
         """
         if self.is_used_up(now):
             return True
@@ -234,7 +236,7 @@ class Allowance:
         return self.has_turns(now) and wait_s >= max(room.FILL_S, self._turns.first_at - now)
 
     def is_idle(self, now: float, for_s: float) -> bool:
-        """Whether nothing has to be remembered of this limit."""
+        """Whether this limit has no state that must be kept."""
         return (
             not self.waiting
             and not self.is_asking
@@ -245,7 +247,7 @@ class Allowance:
         )
 
     def share_of_messages(self) -> float:
-        """This worker's share of the rate in messages, by their usual size."""
+        """This worker's share of the rate in messages per second, at the usual message size."""
         return self.share_per_s / (20_000 if self.is_by_byte else 1)
 
     def _blocked_until(self, now: float) -> float:
@@ -259,7 +261,7 @@ class Allowance:
         return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
-        """Return the size of the next lease: enough for the messages that wait or for LEASE_S."""
+        """Return the size of the next lease: enough for the waiting messages or for LEASE_S."""
         waits = (cost if self.is_by_byte else 1) * (waiting or 1)
         return self._lease.demand(now, waits, self._largest_lease())
 
@@ -270,7 +272,7 @@ class Allowance:
         self.wanted = max(self.wanted, amount)
 
     def is_wanted(self, now: float) -> bool:
-        """Whether a lease is wanted that the store may have by now."""
+        """Whether a lease is wanted and the store may be asked for it now."""
         return self.wanted > 0 and not self.is_asking and now >= self._not_before
 
     def _enter_local(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Every limit in force for a destination and sender, its origin, and what is suspended. Pure."""
+"""All limits for a destination and sender with their origins, and what is suspended. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LimitRow(Struct, frozen=True):
 
 
 class SuspensionRow(Struct, frozen=True):
-    """One key: suspended until a Unix time or, if that is 0.0, slowed down to `factor`."""
+    """One key: it is suspended until a Unix time or, if `until` is 0.0, slowed down to `factor`."""
 
     key: str
     until: float
@@ -46,10 +46,10 @@ def explain(
     at: float,
     step: int = 0,
 ) -> Explained:
-    """Everything that decides how fast mail of this sender is sent to this destination.
+    """Return everything that decides how fast mail of this sender is sent to this destination.
 
-    What `sender` leaves open may be anything: without a client, the suspensions of all clients at
-    the destination are shown.
+    An empty field of `sender` stands for all values: without a client, the suspensions of all
+    clients at the destination are shown.
 
     `step`: the step of the sender's source at the provider, if it warms up.
     """
@@ -78,7 +78,7 @@ def _suspended(
     left_open = tuple(
         f"{scope}:"
         for scope, value in (
-            (Scope.SOURCE, ""),  # its mail may take any source of its pool
+            (Scope.SOURCE, ""),  # the mail may use any source of its pool
             (Scope.CLIENT, sender.client),
             (Scope.SENDING_DOMAIN, sender.sending_domain),
         )

@@ -1,10 +1,12 @@
 """The messages of one sender to one destination, and the limits that they need together. Pure.
 
-A message needs up to fifteen limits, and most messages follow one of the same group. So the group
-that was used last keeps its own count: how many of its messages wait, and what it took of the
-leases. It is booked in all its limits before anything else looks at a limit (Workers.book).
+A message needs up to fifteen limits, and most messages follow a message of the same group. So the
+group that was used last keeps its own count: how many more of its messages wait, and how much it
+took from the leases. The count is booked in all limits of the group before other code reads a limit
+(Workers.book).
 
-Guarantees: no more is taken than each lease has left; the count of one group at most is not booked.
+Guarantees: a group never takes more than each lease has left. At most one group has a count that is
+not booked.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
-# After so many messages of a group the room of its limits is looked at again, or after those that
-# take this part of it: the limits are those of other groups too.
+# The room of the limits is checked again after this number of messages of a group, or after
+# messages that fill this part of the room, because other groups share the limits.
 LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
-# Messages that wait for an answer of the store look again after this time in any case.
+# A message that waits for an answer of the store tries again after this time, even without an
+# answer.
 LOOK_S: Final = 0.5
-# Allowance.ready_at() returns this for a limit that delays no mail by itself.
+# Allowance.ready_at() returns one of these if the limit itself does not delay the message.
 _FREE: Final = (0.0, NEVER)
-# What is left where nothing is limited: whole messages or bytes.
+# The amount left without any limit, in whole messages or bytes.
 _ALL: Final = 1 << 62
 
 
@@ -69,7 +72,7 @@ class Group:
         workers: Workers,
         warmup: Allowance | None = None,
     ) -> None:
-        """`warmup`: the one of the allowances by which the source warms up, if it does."""
+        """`warmup`: which of the allowances is the warm-up limit of the source, if it warms up."""
         self.warmup = warmup
         self._workers = workers
         self.to = to
@@ -79,27 +82,28 @@ class Group:
         self._by_byte = [each for each in allowances if each.is_by_byte]
         self._by_message = [each for each in allowances if not each.is_by_byte]
         self._of_destination = [each for each in self._by_message if each.key == to.key]
-        # The number of answers when the store was last asked: nothing changes before the next.
+        # The number of answers when the store was last asked. Nothing changes before the next
+        # answer.
         self._waits_for = -1
         self._look_at = 0.0
-        # So many messages more have room without a look at each limit.
+        # How many more messages have room without a check of each limit.
         self._room = 0
-        # How many messages more wait, which is not booked.
+        # The number of further messages that wait; it is not booked yet.
         self._joined = 0
-        # What could be taken of all leases together at the last look, and what is left of that;
-        # the difference is not booked. Until when; -NEVER: it is not known.
+        # How much every lease allowed at the last look, and how much of that is left. The
+        # difference is not booked yet. `_until`: how long this is valid; -NEVER: not known.
         self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
     def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
-        """The limit for which no message more may wait; None: it may wait.
+        """Return the limit for which no more messages may wait; None if the message may wait.
 
         `is_back`: the message was turned away before, and its turn has come.
         """
         if not self._workers.is_crowded:
             if self.has_room():
                 return None
-            # What others have counted has to be booked; what this group has is known here.
+            # The count of another group must be booked first; this group's own count is known here.
             if self._workers.holder is not self:
                 self._workers.book()
             if (room := self._free_room(now)) > 0:
@@ -113,13 +117,13 @@ class Group:
 
     def _free_room(self, now: float) -> float:
         free = min([each.free_room(now) for each in self.allowances], default=NEVER)
-        # 0.0 says that a limit has to be asked in full, however many have just left the line.
+        # 0.0 means that each limit must be checked, however many messages have just left the line.
         return free - self._joined if free > 0 else 0.0
 
     def is_nearly_full(self, more: int) -> bool:
-        """Whether so many messages more that come back would leave little room for others.
+        """Whether `more` messages that come back would leave little room for other messages.
 
-        Changes nothing, so another thread may ask; what other groups have not booked is left out.
+        This changes nothing, so another thread may call it. The count of another group is left out.
         """
         if self._workers.holder is self:
             more += self._joined
@@ -131,9 +135,9 @@ class Group:
         )
 
     def may_go_early(self, now: float) -> bool:
-        """Whether its limits would be used too little without mail whose turn is still to come.
+        """Whether mail may be read before its turn, because the limits would be used too little.
 
-        Changes nothing, so another thread may ask.
+        This changes nothing, so another thread may call it.
         """
         joined = self._joined if self._workers.holder is self else 0
         return all(
@@ -143,17 +147,17 @@ class Group:
         )
 
     def has_room(self) -> bool:
-        """Whether one message more may wait without a look at each limit; it counts as taken."""
-        # Workers.is_crowded, without a call: this is asked for each message.
+        """Whether one more message may wait without a check of each limit; if so, count it."""
+        # This is Workers.is_crowded without a call, because it is needed for each message.
         if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
         return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
-        """Take what a message needs of all limits and return 0.0, or return when to try again."""
+        """Take what a message needs of all limits and return 0.0; or return when to try again."""
         size_bytes, workers = message.size_bytes, self._workers
-        # Without a call, as nearly each message goes this way.
+        # There is no call on this path, because nearly every message takes it.
         if workers.holder is self and workers.local_until <= now < self._until:
             left, left_bytes = self._left, self._left_bytes
             if left and left_bytes >= size_bytes:
@@ -177,7 +181,7 @@ class Group:
             elif ready > blocked_until:
                 blocked_until = ready
         if blocked_until:
-            # Nothing is asked of the other limits: the lease would end unused.
+            # The other limits ask for no lease, because it would expire unused.
             for allowance, ready in zip(self.allowances, ready_at, strict=True):
                 allowance.held_elsewhere |= ready in _FREE
             return blocked_until
@@ -201,19 +205,19 @@ class Group:
         return True
 
     def _hold(self) -> None:
-        """Keep the count from now on."""
+        """Make this group the one that keeps its own count."""
         self._workers.book()
         self._workers.holder = self
 
     def _look(self) -> None:
-        """Find out what all leases together have left."""
+        """Find out how much every lease of this group allows."""
         self._hold()
         self._until = min([each.quick_until for each in self.allowances], default=NEVER)
         self._had = self._left = _least_left(self._by_message)
         self._had_bytes = self._left_bytes = _least_left(self._by_byte)
 
     def book(self) -> None:
-        """Count in all limits what this group has counted for itself."""
+        """Book this group's own count in all its limits."""
         self._until = -NEVER
         if self._joined:
             for allowance in self.allowances:
@@ -228,7 +232,7 @@ class Group:
         self._joined = 0
 
     def joined(self, count: int) -> None:
-        """So many messages more wait for the limits; negative: fewer."""
+        """Note that `count` more messages wait for the limits; fewer if it is negative."""
         if not self.allowances:
             return
         if self._workers.holder is not self:
@@ -237,11 +241,11 @@ class Group:
         self._joined += count
 
     def is_warmed_out(self, now: float) -> bool:
-        """Whether it is known that the source may send no more today, because it warms up."""
+        """Whether the source warms up and is known to have used its limit for today."""
         return self.warmup is not None and 0 < self.warmup.ready_at(now, 1) < NEVER
 
     def overflows(self, now: float) -> bool:
-        """The same, or as many messages as may wait for that wait already."""
+        """Whether mail should use another source: today's limit is used, or too much mail waits."""
         if self.warmup is None:
             return False
         self._workers.book()
@@ -249,17 +253,17 @@ class Group:
 
     @property
     def share_per_s(self) -> float:
-        """The messages per second that this worker may send, by its tightest limit; 0: any."""
+        """The messages per second that the tightest limit allows this worker; 0: no limit."""
         # Mail beyond the limit of a source that warms up is sent from another source.
         mine = (each for each in self._by_message if each is not self.warmup)
         return min((each.share_per_s for each in mine), default=0.0)
 
     @property
     def destination_share_per_s(self) -> float:
-        """The same, by the limits of the destination alone."""
+        """The messages per second that the limits of the destination alone allow this worker."""
         return min([each.share_per_s for each in self._of_destination], default=0.0)
 
 
 def _least_left(of: list[Allowance]) -> int:
-    """What may be taken of each of these leases, in whole messages or bytes."""
+    """Return how much may be taken from every one of these leases, in whole messages or bytes."""
     return max(0, int(min([each.quick_left for each in of], default=_ALL)))

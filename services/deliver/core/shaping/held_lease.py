@@ -1,14 +1,15 @@
-"""What one worker holds of one limit: leases, its local share, its record of a window. Pure.
+"""What one worker holds of one limit: leases, a local share, the record of a window. Pure.
 
-Leases: a worker holds two at most. It spends the older one first, and asks for the next before that
-is spent. Each may be spent for LEASE_S after its answer came and is then given back, so a process
-that was paused spends nothing of the past.
+Leases: a worker holds two leases at most. It spends the older lease first, and asks for the next
+lease before the older one is spent. A lease may be spent for LEASE_S after the store's answer, and
+its rest is then given back. So a process that was paused spends nothing from an old lease.
 
-Share: while the store cannot be asked, the worker sends its part of the limit; it begins empty.
+Share: while the store is unavailable, the worker may use its part of the limit. This share begins
+empty.
 
-Record: a store that was emptied, or could not be asked, is sent the amounts that each live worker
-has spent of a rolling window, by slot. They are reported again until the store has answered: to
-count twice is the safe side.
+Record: the amounts that the worker has spent of a rolling window, by slot. Each live worker reports
+them to a store that was emptied or unavailable. The worker repeats the report until the store has
+answered, because it is safer to count an amount twice than not at all.
 
 Does not own: when the share counts (allowance.py), how leases are asked for (edge/shaping/). Times
 are seconds of one monotonic clock.
@@ -20,19 +21,22 @@ from typing import Final
 
 from services.deliver.core.shaping.workers import NEVER
 
-# How long a lease may be spent.
+# For how long a lease may be spent.
 LEASE_S: Final = 0.08
-# A lease is larger than the recent use by this factor, so that it does not end too early.
+# A lease is larger than the recent use by this factor, so that it is not spent too early.
 SPARE: Final = 1.5
 _AHEAD_S: Final = LEASE_S * SPARE
-# The shortest time over which the speed is measured.
+# The speed is measured over at least this time.
 _SHORTEST_S: Final = 0.001
-# The slots of a window.
+# The number of slots of a window.
 SLOTS: Final = 60
 
 
 class HeldLease:
-    """The leases. `slot`: the slot of a window that the lease being spent was taken from."""
+    """The leases of one limit.
+
+    `slot`: the slot of the window in which the current lease was counted.
+    """
 
     __slots__ = (
         "_asked_at",
@@ -53,7 +57,7 @@ class HeldLease:
         self.slot = self._next_slot = 0
         self._returned = 0.0
         self._returned_slot = 0
-        # For the speed at which it is spent.
+        # These measure how fast the lease is spent.
         self._asked_at = 0.0
         self._spent_since = 0.0
 
@@ -68,14 +72,14 @@ class HeldLease:
         return self._left + self._next_left
 
     def rest(self) -> tuple[float, float, float]:
-        """Return the rest of both leases, that of the one being spent, and when this expires.
+        """Return the rest of both leases, the rest of the current lease, and its expiry time.
 
-        To be called after left().
+        Call this after left().
         """
         return self._left + self._next_left, self._left, self._expires_at
 
     def spend(self, cost: float) -> None:
-        """Take `cost` from the lease; the caller has seen in left() that there is enough."""
+        """Take `cost` from the lease. The caller has checked with left() that enough is left."""
         self._spent_since += cost
         if cost <= self._left:
             self._left -= cost
@@ -100,37 +104,38 @@ class HeldLease:
             self._left, self._expires_at, self.slot = amount, expires_at, slot
 
     def demand(self, now: float, waits: float, most: float) -> float:
-        """Return the size of the next lease: what waits, or what is spent in LEASE_S; or `most`."""
-        # Comparisons take a third of the time of max() and min(): each look at a limit comes by.
+        """Return the size of the next lease: what waits or is spent in LEASE_S, at most `most`."""
+        # Comparisons take a third of the time of max() and min(), and each use of a limit runs
+        # this.
         seconds = now - self._asked_at
         spent = self._spent_since / (seconds if seconds > _SHORTEST_S else _SHORTEST_S) * _AHEAD_S
         demand = spent if spent > waits else waits
         return demand if demand < most else most
 
     def asked(self, now: float) -> tuple[float, int]:
-        """Begin a call; return the amount that it gives back, and the slot of that amount."""
+        """Begin a call; return the amount that the call gives back, and the slot of that amount."""
         self._asked_at, self._spent_since = now, 0.0
         returned, self._returned = self._returned, 0.0
         return returned, self._returned_slot
 
     def drop(self) -> None:
-        """Forget all: the store is unavailable or was emptied."""
+        """Forget all leases, because the store is unavailable or was emptied."""
         self._left = self._next_left = self._returned = 0.0
 
     @property
     def has_returned(self) -> bool:
-        """Whether there is something to give back."""
+        """Whether there is an amount to give back."""
         return self._returned > 0
 
     def _give_back(self, amount: float, slot: int) -> None:
         if self._returned_slot != slot:
-            # Given back too late to count; it stays used until its window is over.
+            # The old amount is given back too late; it counts as used until its window has ended.
             self._returned, self._returned_slot = 0.0, slot
         self._returned += amount
 
 
 class LocalShare:
-    """The share of one limit; `is_used` says whether it counts now."""
+    """The share of one limit. `is_used`: whether the share is in use now."""
 
     __slots__ = ("is_used", "left", "next_at")
 
@@ -140,13 +145,16 @@ class LocalShare:
         self.left = 0.0
 
     def begin(self, now: float, per_s: float, left: float) -> None:
-        """Let the share count from now on. `per_s`: of a rate; `left`: of a window."""
+        """Use the share from now on. `per_s` is for a rate, `left` for a window."""
         self.is_used = True
         self.next_at = max(self.next_at, now + 1 / per_s)
         self.left = max(0.0, left)
 
     def take(self, now: float, cost: float, per_s: float, burst_s: float) -> None:
-        """Take `cost` from the share of a rate; the part unused for `burst_s` is lost."""
+        """Take `cost` from the share of a rate.
+
+        The part that was not used for longer than `burst_s` is lost.
+        """
         self.next_at = max(self.next_at, now - burst_s) + cost / per_s
 
 
@@ -163,12 +171,12 @@ class WindowRecord:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has to be remembered."""
+        """Whether the record has no amounts."""
         return not (self._spent or self._locally or self._to_report)
 
     @property
     def has_unreported(self) -> bool:
-        """Whether something was spent that the store does not count."""
+        """Whether an amount was spent that the store does not count yet."""
         return bool(self._locally or self._to_report)
 
     def spend(self, slot: int, amount: float) -> None:
@@ -180,16 +188,19 @@ class WindowRecord:
         self._locally += amount
 
     def forget_before(self, slot: int) -> None:
-        """Forget slots that the window has left, now that it has reached this slot."""
+        """Forget slots that are too old for a window whose current slot is `slot`."""
         for old in [each for each in self._spent if each < slot - SLOTS]:
             del self._spent[old]
 
     def report_all(self) -> None:
-        """Report everything: the store was emptied."""
+        """Report all amounts, because the store was emptied."""
         self._to_report = dict(self._spent)
 
     def unreported(self, slot: int) -> dict[int, float]:
-        """Return the amounts to report by slot; those spent without the store are in `slot`."""
+        """Return the amounts to report by slot.
+
+        Amounts that were spent without the store are in `slot`.
+        """
         if self._locally:
             amount, self._locally = self._locally, 0.0
             self.spend(slot, amount)

@@ -1,25 +1,26 @@
-"""When lanes and retry topics are read: mail that a limit does not allow yet stays in Kafka. Pure.
+"""When lanes and retry topics are read. Mail that a limit does not allow yet stays in Kafka. Pure.
 
-A lane of one provider is its queue: mail that its limit does not allow soon (room.py) stays unread,
-and while the provider is suspended nothing is read. So a backlog of any length costs neither memory
-nor a second copy. A lane whose mail goes to several destinations, such as `default`, is read on:
-mail that cannot be sent is deferred until its turn (throttle.py), and delays no other mail.
+A lane with the mail of one provider is the queue of that provider. Mail that the limit does not
+allow soon (room.py) stays unread, and while the provider is suspended, the lane is not read. So a
+backlog of any length costs neither memory nor a second copy. A lane whose mail goes to several
+destinations, such as `default`, is always read. Its mail that cannot be sent is deferred until its
+turn (throttle.py), and delays no other mail.
 
-Mail on a retry topic that a limit has turned away has a turn by the rate at which mail was sent
-then (turns.py). That is an estimate, so it is read
+Mail that a limit has turned away waits on a retry topic for its turn. The turn is an estimate from
+the rate at which mail was sent before (turns.py). So this mail is read
 
-- later, if more mail comes back than can be sent, or if its site is slow: it would find no room and
-  be written to Kafka once more. Other mail on the same partition waits behind it, so a record is
-  held after its due time at most as long as the records of its topic may be late anyway
-  (JITTER_SHARE), but at least LEAST_S. Mail of a suspended destination, or of a limit that will not
-  allow it for long, is not held;
-- earlier, if less mail comes back than can be sent: as fast as its limit allows, while little mail
-  waits for the limit and nothing is suspended.
+- later, if more mail comes back than can be sent, or if its site is slow. Otherwise it would find
+  no room and would be written to Kafka again. Other mail on the same partition waits behind it. So
+  a record may be held after its due time for at most the jitter of its topic (JITTER_SHARE), or for
+  LEAST_S if that is longer. Mail is not held if its destination is suspended or if a limit will not
+  allow it for a long time;
+- earlier, if less mail comes back than can be sent. It is then read as fast as its limit allows,
+  while little mail waits for the limit and nothing is suspended.
 
 Does not own: whether mail that was read may wait (group.py), the reading (shared/stream/). Two
-threads use this: the reading thread calls hold_s(), handed() and wait_s(), the loop calls the
-others. Each operation on a set or dict is atomic. wait_s() reads numbers that the loop changes; a
-wrong number costs one more copy of a message, or LOOK_S.
+threads use this module: the reading thread calls hold_s(), handed() and wait_s(), and the event
+loop calls the other methods. Each operation on a set or dict is atomic. wait_s() reads numbers that
+the event loop changes. A wrong number costs one more copy of a message, or a delay of LOOK_S.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ from shared.topics.records import Envelope
 from shared.topics.retry_topics import JITTER_SHARE, RETRY_TOPICS_S
 
 DEFAULT_LANE: Final = "default"
-# How often a lane that is not read, or a held record, is looked at again.
+# How often a lane that is not read, or a held record, is checked again.
 LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
-# How often a record whose turn has not come is looked at.
+# How often a record whose turn has not come is checked.
 EARLY_LOOK_S: Final = 0.25
-# How long a lane counts as mixed after mail for a second destination.
+# For how long a lane counts as mixed after mail for a second destination.
 MIXED_S: Final = 600.0
-# How long a record may be held after it was due.
+# For how long a record may be held after its due time.
 LEAST_S: Final = 30.0
 MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
-# The messages that are read early in FILL_S under a limit on bytes.
+# The number of messages that are read early per FILL_S if there is only a limit on bytes.
 FEW: Final = 16
 _MOST_LATE_S: Final = {
     deferred(step): min(MOST_S, max(LEAST_S, JITTER_SHARE * delay_s))
@@ -66,9 +67,9 @@ class LaneHolds:
         self._lanes: dict[str, _Lane] = {}
 
     def is_of_one(self, lane: str, key: str, per_s: float) -> bool:
-        """Note a destination of this lane; return whether all its mail goes there.
+        """Note a destination of this lane; return whether all mail of the lane goes there.
 
-        `per_s`: how much this worker may send there; 0: any amount.
+        `per_s`: how many messages per second this worker may send there; 0: any number.
         """
         if not lane or lane == DEFAULT_LANE:
             return False
@@ -81,17 +82,20 @@ class LaneHolds:
         return not state.mixed_until or self._now() >= state.mixed_until
 
     def handed(self, lane: str, jobs: Iterable[Hashable]) -> None:
-        """Count messages of a lane that were handed out."""
+        """Count messages of a lane that were handed out for sending."""
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
-        """Count off a message that no longer waits, whether it begins or not."""
+        """Stop counting a message that no longer waits, whether its attempt begins or not."""
         state = self._lanes.get(lane)
         if state is not None:
             state.waiting.discard(job)
 
     def hold_s(self, lane: str, more: int) -> float:
-        """How long the lane is not read; 0.0: it is read. `more`: about to be handed out."""
+        """Return for how long the lane is not read; 0.0: it is read now.
+
+        `more`: the number of messages that are about to be handed out.
+        """
         state = self._lanes.get(lane)
         if state is None or not state.key:
             return 0.0
@@ -112,12 +116,12 @@ class LaneHolds:
 
 
 class RetryHolds:
-    """The groups of the mail that waits for limits. `slow_sites`: their mail takes long."""
+    """The groups of mail that waits for limits. `slow_sites`: the sites that count as slow."""
 
     def __init__(
         self, is_suspended: Callable[[Group], bool], loop_time: Callable[[], float]
     ) -> None:
-        """`loop_time`: the clock by which the limits count."""
+        """`loop_time`: the clock that the limits use."""
         self._is_suspended = is_suspended
         self._now = loop_time
         self._groups: dict[_Key, tuple[Group, _Budget]] = {}
@@ -134,9 +138,10 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """How long this message is left on its topic; 0.0 or less: it is read.
+        """Return for how long this message is left on its topic; 0.0 or less: it is read now.
 
-        `more`: how many messages are about to be handed out. `due_in_s`: less than 0 if it is late.
+        `more`: how many messages are about to be handed out. `due_in_s`: the time until the message
+        is due; negative if it is late.
         """
         known = self._groups.get(_key(envelope))
         if known is None:
@@ -164,7 +169,7 @@ class _Lane:
         self.key = ""
         self.mixed_until = 0.0
         self.per_s = 0.0
-        # Messages that were handed out and have not begun.
+        # Messages that were handed out and whose attempt has not begun.
         self.waiting: set[Hashable] = set()
 
 
@@ -174,9 +179,9 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """The messages of a group that may be read early: no more than its limit allows.
+    """Counts the messages of a group that may be read early: no more than its limit allows.
 
-    Needed because a message that was read does not count as waiting at once.
+    It is needed because a message that was read does not count as waiting immediately.
     """
 
     __slots__ = ("left", "until")

@@ -1,6 +1,6 @@
-"""The names of what a limit or a suspension concerns. Pure.
+"""The keys: names for what a limit or a suspension concerns. Pure.
 
-A message concerns all keys of its destination and of its sender; operators' verbs use the same.
+A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 
 class Destination(Struct, frozen=True, cache_hash=True):
-    """Where a message goes. `provider` is "" if its servers belong to none that is known."""
+    """Where a message goes. `provider` is "" if its servers belong to no known provider."""
 
     domain: str
     site: str
@@ -30,7 +30,10 @@ class Destination(Struct, frozen=True, cache_hash=True):
 
     @property
     def key(self) -> str:
-        """The provider, or the site if there is none: what limits and replies are about."""
+        """The key of the provider, or of the site without a provider.
+
+        Limits and replies are about this key.
+        """
         return f"provider:{self.provider}" if self.provider else f"site:{self.site}"
 
 
@@ -40,14 +43,16 @@ class Party(Struct, frozen=True):
     client: str
     mailing_id: str
     sending_domain: str
-    # The name of the source address it is sent from; "" if none are configured.
+    # The name of the source from which the message is sent; "" if no sources are configured.
     source: str = ""
 
 
 def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
-    """The key of a reply's scope; all but the site's are at the destination's provider.
+    """Return the key of a reply's scope.
 
-    `source`: the local address, for mail of a source without a name.
+    Except for a site, the key ends with the key of the destination.
+
+    `source`: the local address; it is used if the source has no name.
     """
     match scope:
         case Scope.SITE:
@@ -63,9 +68,9 @@ def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
 
 
 def keys_of(to: Destination, sender: Party) -> tuple[str, ...]:
-    """Return all keys whose suspension concerns a message.
+    """Return all keys whose suspension holds back this sender's mail to this destination.
 
-    The key of the source is among them only if the source has a name.
+    The key of the source is included only if the source has a name.
     """
     named = (f"source:{sender.source}@{to.key}",) if sender.source else ()
     return (

@@ -1,8 +1,9 @@
 """The limits of the shaping rules, and their text. Pure.
 
-`200/s`, `1000/min`, `10/5min` and `5MB/s` are rates: spread evenly, so `60/min` is one per second.
-`10000 in 24h` is a rolling window: all of it may be used at once, but no 24 hours have more.
-`10% of 500 in 24h` is a ratio: it is exceeded by more than a tenth of at least 500 messages.
+`200/s`, `1000/min`, `10/5min` and `5MB/s` are rates. A rate is spread evenly, so `60/min` is one
+per second. `10000 in 24h` is a rolling window: all of it may be used at once, but no period of 24
+hours may have more. `10% of 500 in 24h` is a ratio. It is exceeded if there are at least 500
+messages and more than a tenth of them count.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ class Unit(StrEnum):
 
 
 class Limit(Struct, frozen=True):
-    """At most `amount` per `period_s`: spread evenly, or in any such period if `is_window`."""
+    """At most `amount` per `period_s`, spread evenly.
+
+    If `is_window`, at most `amount` in any such period.
+    """
 
     amount: int
     period_s: int
@@ -60,7 +64,7 @@ class Limit(Struct, frozen=True):
 
 
 class Ratio(Struct, frozen=True):
-    """More than this `share` of at least `least` messages within `window_s`."""
+    """The limit is a `share` of the messages within `window_s`, if these are at least `least`."""
 
     share: float
     least: int

@@ -1,4 +1,4 @@
-"""Reads shaping files: TOML text to rules, with all faults of a file at once. Pure.
+"""Parses shaping files from TOML to rules, and reports all faults of a file at once. Pure.
 
 Each fault names the key, what was found and what is expected.
 """
@@ -24,7 +24,7 @@ from services.deliver.core.shaping.suspensions import Action
 from shared.smtp.events import Stage
 from shared.topics.retry_topics import DELAYS_S
 
-# The function that reads the value of each key of a table.
+# For each key of a table, the function that reads its value.
 Readers = dict[str, Callable[[Any], Value]]
 MOST_CONNECTIONS: Final = 1_000
 _TABLES: Final = (
@@ -45,7 +45,7 @@ class ShapingFaults(ValueError):
 
 
 class ShapingFile(Struct, frozen=True):
-    """A file as it was read: tables by name, providers and replies."""
+    """The content of one file: tables by name, providers and replies."""
 
     tables: dict[str, dict[str, Setting]]
     providers: list[Provider]
@@ -54,7 +54,10 @@ class ShapingFile(Struct, frozen=True):
 
 
 def combine(files: Sequence[ShapingFile]) -> Rules:
-    """The rules of these files; a later one wins, value by value, and its replies come first."""
+    """Return the rules of these files.
+
+    A later file overrides single values, and its replies come first.
+    """
     tables: dict[str, dict[str, Setting]] = {}
     providers: dict[str, Provider] = {}
     for file in files:
@@ -139,7 +142,7 @@ class _Reader:
         return found
 
     def _sender(self, name: str, table: dict[str, Any], readers: Readers) -> None:
-        """Read the values of a client or source, and those at each provider."""
+        """Read the values of a client or source, and its values for each provider."""
         for provider, limits in self._named(table, "provider"):
             self._table(f"{name}.provider.{provider}", limits, readers)
         rest = {key: value for key, value in table.items() if key != "provider"}

@@ -1,7 +1,8 @@
 """Which replies slow down, suspend or resume a destination or sender, and for how long. Pure.
 
-A rule reads a reply as the rules on refusals do (shared/responses/replies/refusal_text.py), without
-the names in it. Only a server's own reply is matched, never a reason that deliver itself gives.
+A rule reads a reply without the names in it, as the rules for refusals do
+(shared/responses/replies/refusal_text.py). Only replies of servers are matched, never a reason that
+deliver itself writes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from shared.smtp.reply import Reply, make_reply
 
 
 class ShapingReply(Struct, frozen=True):
-    """One `[[reply]]` of a shaping file; `provider` "" applies everywhere."""
+    """One `[[reply]]` of a shaping file. With `provider` "" it applies everywhere."""
 
     action: Action
     scope: Scope
@@ -35,7 +36,7 @@ class ShapingReply(Struct, frozen=True):
     is_shipped: bool = False
 
     def applies(self, stage: Stage, reply: Reply, refusal: Refusal) -> bool:
-        """Whether the reply is of this kind."""
+        """Whether the rule matches this reply."""
         if self.stages and stage not in self.stages:
             return False
         if self.codes and not any(str(reply.code).startswith(str(code)) for code in self.codes):
@@ -50,7 +51,7 @@ def _is_below(detail: str, prefix: str) -> bool:
 
 
 class ReplyRules:
-    """The rules in their order; the first one that matches counts."""
+    """The rules in their order; the first matching rule counts."""
 
     def __init__(self, rules: Iterable[ShapingReply]) -> None:
         self._all = tuple(rules)
@@ -59,9 +60,10 @@ class ReplyRules:
     def match(
         self, provider: str, stage: Stage, reply: Reply, *, is_override: bool = False
     ) -> ShapingReply | None:
-        """The rule for this reply of a provider, None if there is none.
+        """Return the rule for this reply of a provider; None if no rule matches.
 
-        `is_override`: an operator has named the server; shipped rules are made for the internet.
+        `is_override`: an operator has named the server. Shipped rules are made for the internet and
+        do not apply to such a server.
         """
         rules = self._of(provider)
         if is_override:
@@ -80,7 +82,7 @@ class ReplyRules:
 
 
 def read_example(text: str) -> Reply:
-    """The reply that an example or counter-example stands for. Raises ValueError."""
+    """Return the reply that an example or counter-example describes. Raises ValueError."""
     code, _, rest = text.partition(" ")
     if len(code) != 3 or not code.isdigit():
         raise ValueError(f"found {text!r}, expected a reply such as 421 4.7.0 Try again later")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-# In seconds of the share: for new mail; for new mail while turns come; for mail whose turn has
-# come, because it is read all at once.
+# The room in seconds of the share: for new mail; for new mail while turns come; for mail whose turn
+# has come, which has more room because it is read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
-# For new mail while mail that waits for limits is half of the most in flight.
+# The room for new mail while half of the room in flight is used by mail that waits for limits.
 CROWDED_ROOM: Final = 10
 NEARLY_FULL: Final = 0.75
 
@@ -23,10 +23,10 @@ def for_new(share: float) -> float:
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """The number of messages that may wait after their turn came; `is_scarce`: others need room."""
+    """The number of messages that may wait after their turn. `is_scarce`: other mail needs room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 
 def nearly_full(share: float, *, is_scarce: bool) -> float:
-    """The number from which on mail whose turn has come stays on its topic (holds.py)."""
+    """With this number of waiting messages, mail stays on its topic after its turn (holds.py)."""
     return NEARLY_FULL * for_back(share, is_scarce=is_scarce)

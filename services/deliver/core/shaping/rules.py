@@ -1,14 +1,16 @@
-"""The shaping rules: layers of limits per destination and sender, each value with its origin. Pure.
+"""The shaping rules: limits in layers per destination and sender, with their origins. Pure.
 
-Layers, the later one wins value by value: `[default]`, `[provider.NAME]`, `[site."HOST"]`,
-`[domain."NAME"]`; and within each layer the shipped files, then the operator's. A limit of messages
-or bytes belongs to the layer that sets it: the provider's is for all its sites together, the
-default's for each site of no known provider. Those of `[site]`, `[domain]`, `[client.NAME]`,
-`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` are kept besides, and so are those of
-`[source.NAME]`, at each provider or site by itself, or of `[source.NAME.provider.NAME]` instead.
+The layers are `[default]`, `[provider.NAME]`, `[site."HOST"]` and `[domain."NAME"]`, and within
+each layer the shipped files, then the operator's. A value in a later layer replaces the same value
+in an earlier one. A limit of messages or bytes, however, belongs to the layer that sets it. The
+limit of a provider applies to all its sites together; that of `[default]` applies to each site
+without a known provider. The limits of `[site]`, `[domain]`, `[client.NAME]`,
+`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` apply in addition. So do the limits
+of `[source.NAME]`, at each provider or site separately; `[source.NAME.provider.NAME]` replaces them
+at that provider.
 
-Owns: what applies to whom. Does not own: reading the files (parsing.py), what has been used of a
-limit (allowance.py), suspensions (suspensions.py).
+Owns: which values apply to a destination and a sender. Does not own: reading the files
+(parsing.py), the used part of a limit (allowance.py), suspensions (suspensions.py).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from services.deliver.core.shaping.replies import ReplyRules, ShapingReply
 Value = int | float | tuple[str, ...] | tuple[Limit, ...] | tuple[int, ...] | Ratio
 DEFAULT: Final = "default"
 RATES: Final = ("messages", "bytes")
-# The values of pools and retries; the last layer that sets one wins.
+# The values of pools and retries. The last layer that sets a value wins.
 POOL: Final = (
     "connections",
     "messages_per_connection",
@@ -37,7 +39,7 @@ POOL: Final = (
 
 
 class Setting(Struct, frozen=True):
-    """One value, and the file and table it comes from."""
+    """One value, and the file and table that it comes from."""
 
     value: Value
     origin: str
@@ -48,7 +50,7 @@ Table = Mapping[str, Setting]
 
 
 class Provider(Struct, frozen=True):
-    """A mailbox provider: its MX suffixes and the domains that are its own whatever their MX."""
+    """A mailbox provider: its MX suffixes, and domains that belong to it whatever their MX is."""
 
     name: str
     mx: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ class Provider(Struct, frozen=True):
 
 
 class KeyLimit(Struct, frozen=True):
-    """A limit, the key that it is counted under, and where it comes from."""
+    """A limit, the key under which it is counted, and its origin."""
 
     key: str
     limit: Limit
@@ -64,7 +66,7 @@ class KeyLimit(Struct, frozen=True):
 
 
 class Rules:
-    """All rules of an installation. `tables`: by their name, such as `provider.google`."""
+    """All rules of an installation. `tables`: the tables by name, such as `provider.google`."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Rules:
         return sorted({*self._by_suffix.values(), *self._by_domain.values()})
 
     def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
-        """The provider whose suffixes all these MX hosts have; "" if there is none."""
+        """Return the provider of the domain or of all these MX hosts; "" if there is none."""
         if domain in self._by_domain:
             return self._by_domain[domain]
         found = {self._of_host(host.lower().rstrip(".")) for host in hosts}
@@ -111,7 +113,7 @@ class Rules:
         return ""
 
     def settings(self, to: Destination) -> dict[str, Setting]:
-        """The values that concern the pool of this destination and its retries."""
+        """Return the values for the connections to this destination and for its retries."""
         found: dict[str, Setting] = {}
         for name in self._layers(to):
             table = self._tables.get(name, {})
@@ -125,7 +127,7 @@ class Rules:
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
         """Return the limits of the destination, which are the same for all senders."""
         base = f"provider.{to.provider}" if to.provider else DEFAULT
-        # Limits that are made for the internet do not apply to an operator's own relay.
+        # These limits are made for the internet and do not apply to an operator's own relay.
         found = [] if to.is_override and not to.provider else self._of(base, to.key)
         site, domain = f"site.{to.site}", f"domain.{to.domain}"
         return found + self._of(site, f"site:{to.site}") + self._of(domain, f"domain:{to.domain}")
@@ -140,7 +142,7 @@ class Rules:
         return found + self._source_limits(to, sender)
 
     def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """Return the limits of a source, which count per provider, or else per site."""
+        """Return the limits of a source. They are counted per provider, or per site without one."""
         if not sender.source or (to.is_override and not to.provider):
             return []
         table = f"source.{sender.source}"

@@ -1,9 +1,10 @@
-"""What is suspended or slowed down, and until when: the state of one key, and how it changes. Pure.
+"""The state of one key, suspended or slowed down until some time, and how it changes. Pure.
 
-A key names what is concerned (`provider:google`, `client:shop@provider:google`); keys.py makes
-them. A suspension ends by itself. A slow-down multiplies the rate by its factor; each further one
-halves it (multiplicative decrease), and after `for_s` and then each quiet minute a tenth of the
-full rate is added (additive increase). What happens again soon after it ended lasts twice as long.
+A key names what a state is about (`provider:google`, `client:shop@provider:google`); keys.py makes
+the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor. Each further
+slow-down halves the factor (multiplicative decrease). After `for_s`, and then after each quiet
+minute, a tenth of the full rate is added (additive increase). A suspension that begins soon after
+the last one ended lasts twice as long.
 
 Owns: the state machine of one key.
 
@@ -11,7 +12,7 @@ Owns: the state machine of one key.
     free         slow_down   slowed: half the rate for `for_s`, then it recovers
     slowed       slow_down   slowed: half of that, once per SETTLE_S
     any          suspend     suspended for `for_s`, doubled for each strike before it
-    suspended    suspend     the same: an answer to what was under way is no further strike
+    suspended    suspend     the same: replies to attempts under way are no further strike
     any          resume      free
     suspended    time        free, or slowed; its strikes are kept for twice its duration
 
@@ -30,14 +31,14 @@ HALF: Final = 0.5
 LEAST_FACTOR: Final = 1 / 64
 STEP: Final = 0.1
 QUIET_S: Final = 60.0
-# Replies within this time answer attempts that were under way when the first such reply came.
+# Replies within this time belong to attempts that were under way when the first such reply came.
 SETTLE_S: Final = 10.0
 LONGEST_S: Final = 86_400.0
 _ALMOST_ONE: Final = 0.999
 
 
 class Action(StrEnum):
-    """What a reply, or an operator, does to a key."""
+    """The change that a reply or an operator makes to a key."""
 
     SLOW_DOWN = "slow_down"
     SUSPEND = "suspend"
@@ -45,11 +46,14 @@ class Action(StrEnum):
 
 
 class Suspension(Struct, frozen=True, omit_defaults=True):
-    """The state of one key. `changed_at` orders the states that several workers write."""
+    """The state of one key.
+
+    Of the states that several workers write, the latest `changed_at` wins.
+    """
 
     key: str
     changed_at: float
-    until: float = 0.0  # suspended until then; 0: not suspended
+    until: float = 0.0  # the key is suspended until this time; 0: not suspended
     lasted_s: float = 0.0
     strikes: int = 0
     factor: float = 1.0
@@ -58,7 +62,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
     def within_bounds(self) -> Suspension:
-        """This state as a worker of today could have written it: Redis may hold anything."""
+        """Return this state with all values in their allowed ranges: Redis may hold anything."""
         return replace(
             self,
             factor=min(1.0, max(LEAST_FACTOR, self.factor)),
@@ -67,7 +71,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
         )
 
     def is_suspended(self, now: float) -> bool:
-        """Whether nothing is sent now."""
+        """Whether no mail may be sent now."""
         return now < self.until
 
     def factor_at(self, now: float) -> float:
@@ -78,7 +82,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
         return min(1.0, self.factor + STEP * (1 + quiet_s // QUIET_S))
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing of this has to be remembered."""
+        """Whether this state no longer has an effect, so that it need not be kept."""
         if self.until and now < self.until + 2 * self.lasted_s:
             return False
         return self.factor_at(now) > _ALMOST_ONE
@@ -93,7 +97,7 @@ class Event(Struct, frozen=True):
 
 
 def changed(key: str, before: Suspension | None, event: Event, now: float) -> Suspension | None:
-    """The state after this event; None if it changes nothing."""
+    """Return the state after this event; None if the event changes nothing."""
     state = before or Suspension(key, now)
     match event.action:
         case Action.RESUME:
@@ -139,29 +143,32 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
-        # Whether any state is remembered; asked for each message.
+        # Whether any state is kept. An attribute, because it is read for each message.
         self.has_any = False
 
     def __len__(self) -> int:
         return len(self._states)
 
     def get(self, key: str) -> Suspension | None:
-        """The state of this key, None if it is free."""
+        """Return the state of this key; None if the key is free."""
         return self._states.get(key)
 
     def all(self) -> list[Suspension]:
-        """The states that are remembered."""
+        """Return all states that are kept."""
         return list(self._states.values())
 
     def happen(self, key: str, event: Event, now: float) -> Suspension | None:
-        """Apply an event; return the new state if it changed, to be shared with other workers."""
+        """Apply an event; return the new state, to be shared with other workers, if it changed."""
         found = changed(key, self._states.get(key), event, now)
         if found is not None:
             self.merge([found], now)
         return found
 
     def merge(self, states: list[Suspension], now: float) -> bool:
-        """Take the states of other workers, the later one of each key; True if any is new."""
+        """Merge states of other workers: the later state of a key wins.
+
+        Return True if any state is new.
+        """
         is_new = False
         for state in states:
             known = self._states.get(state.key)
@@ -169,7 +176,8 @@ class Suspensions:
                 self._states[state.key] = state
                 is_new = True
         for key in [key for key, state in self._states.items() if state.is_over(now)]:
-            # A resumed key is kept for a moment: an older state of another worker may still come.
+            # A resumed key is kept for some time, because another worker may still send an older
+            # state.
             if now - self._states[key].changed_at > SETTLE_S:
                 del self._states[key]
                 is_new = True
@@ -177,7 +185,7 @@ class Suspensions:
         return is_new
 
     def suspended(self, keys: tuple[str, ...], now: float) -> Suspension | None:
-        """The longest suspension that concerns any of these keys; None: it may be sent."""
+        """Return the longest suspension of these keys; None if none of them is suspended."""
         found: Suspension | None = None
         for key in keys:
             state = self._states.get(key)
@@ -186,6 +194,6 @@ class Suspensions:
         return found
 
     def factor(self, key: str, now: float) -> float:
-        """The part of its full rate that this key may use."""
+        """Return the part of its full rate that this key may use."""
         state = self._states.get(key)
         return state.factor_at(now) if state else 1.0

@@ -1,11 +1,11 @@
-"""May this message be sent now, else when? The one place that answers it. Pure.
+"""Decides whether a message may be sent now, and if not, when. Only this module decides it. Pure.
 
 A message belongs to a group: all messages of one sender to one destination, which share limits
 (allowance.py) and the keys under which they can be suspended (suspensions.py). The pool of a site
-has one waiting line per group, so that a client over its limit stops no other.
+has one waiting line per group, so that a client over its limit stops no other client.
 
-Owns: the groups, the limits in use, what mail is turned away before it waits. Does not own: the
-rules (rules.py), the store, connections. Monotonic seconds are called `now`, Unix seconds `at`.
+Owns: the groups, the limits in use, which mail is turned away before it waits. Does not own: the
+rules (rules.py), the store, connections. `now` is in monotonic seconds, `at` is in Unix seconds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from services.deliver.core.shaping.workers import Workers
 from shared.topics.reputation import WarmupState
 
 MAX_GROUPS: Final = 20_000
-# A limit that was not used for so long is forgotten; a rate has none left to remember by then.
+# A limit that was not used for this time is forgotten. After this time a rate has no state left.
 FORGET_S: Final = 60.0
-# At this rate mail comes back after a suspension, if no limit says more.
+# Mail comes back at this rate after a suspension, if no limit sets the rate.
 DEFAULT_SLOW_RATE: Final = 10.0
 _SLOW: Final = "slow"
-# The destination, and the client, mailing, sending domain and source of the sender.
+# The destination; then the client, mailing, sending domain and source of the sender.
 GroupKey = tuple[Destination, str, str, str, str]
 
 
@@ -42,7 +42,7 @@ def key_of(to: Destination, sender: Party) -> GroupKey:
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now: it comes back in `delay_s`, or earlier if `is_turn`."""
+    """The message is not offered now. It comes back in `delay_s`; if `is_turn`, maybe earlier."""
 
     delay_s: float
     reason: str
@@ -59,9 +59,10 @@ class Throttle:
         self._steps_version = 0
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
-        # To be read only: for a look-up without a call, after warm_up().
+        # Read-only for other modules. They may look up a group here, without a call, after
+        # warm_up().
         self.groups: dict[GroupKey, Group] = {}
-        # When the next message of a suspended key comes back.
+        # For each suspended key, when the last message that has a turn comes back.
         self._turns: dict[str, float] = {}
 
     @property
@@ -70,12 +71,12 @@ class Throttle:
         return self._allowances.values()
 
     def known(self, to: Destination, sender: Party) -> Group | None:
-        """The group of a sender's mail to a destination, if there is one already."""
+        """Return the group of a sender's mail to a destination, if it exists already."""
         self._follow_steps()
         return self.groups.get(key_of(to, sender))
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
-        """Take the steps of all sources that warm up."""
+        """Use these steps for all sources that warm up."""
         self.steps.replace(states)
         self._follow_steps()
 
@@ -85,7 +86,7 @@ class Throttle:
             self.groups.clear()
 
     def group(self, to: Destination, sender: Party, at: float) -> Group:
-        """The same; it is made if there is none."""
+        """Return the group of a sender's mail to a destination; create it if there is none."""
         found = self.known(to, sender)
         if found is None:
             if len(self.groups) >= MAX_GROUPS:
@@ -115,13 +116,13 @@ class Throttle:
         return found
 
     def slow_rate(self, to: Destination) -> float:
-        """The rate from which a destination without a limit is slowed down."""
+        """Return the full rate of a destination without a limit; a slow-down begins from it."""
         setting = self.rules.settings(to).get("slow_rate")
         value = setting.value if setting else DEFAULT_SLOW_RATE
         return float(value) if isinstance(value, int | float) else DEFAULT_SLOW_RATE
 
     def _slow_limit(self, to: Destination) -> Limit:
-        # Per hour, so that slow rates need no fraction.
+        # The limit is per hour, so that slow rates need no fraction.
         return Limit(max(1, round(self.slow_rate(to) * 3_600)), 3_600)
 
     def suspension(self, group: Group, at: float, source: str = "") -> Suspension | None:
@@ -136,24 +137,24 @@ class Throttle:
     ) -> Held | None:
         """Return why a new message does not wait here, and when it comes back; None if it waits.
 
-        Each gets a turn of its own, at the rate at which it can be sent then. `is_back`: its turn
-        has come.
+        Each message gets its own turn, at the rate at which such mail can be sent. `is_back`: the
+        turn of the message has come.
         """
         if (found := self.held_back(group, at, source)) is not None:
             return found
         full = group.full(now, is_back=is_back)
         if full is None:
             return None
-        # A window that is used up has no room before its turn.
+        # A used-up window has no room before the turn, so the message does not come back earlier.
         return Held(full.turn_s(now), _over(full), not full.limit.is_window)
 
     def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
-        """The same, for suspensions alone."""
+        """Return how a suspension holds back a new message; None if no suspension does."""
         found = self.suspension(group, at, source)
         return None if found is None else self.turned_away(group, found, at)
 
     def turned_away(self, group: Group, found: Suspension, at: float) -> Held:
-        """The turn of a message that a suspension holds back."""
+        """Return the turn of a message that a suspension holds back."""
         rate = group.share_per_s or self.slow_rate(group.to) / self.workers.count
         turn = max(found.until, self._turns.get(found.key, 0.0)) + 1 / rate
         self._turns[found.key] = min(turn, at + LONGEST_TURN_S)
@@ -161,7 +162,7 @@ class Throttle:
         return Held(max(SHORTEST_TURN_S, self._turns[found.key] - at), reason)
 
     def refresh(self, now: float, at: float) -> None:
-        """Follow the suspensions and drop groups that are not in use. Call this each second."""
+        """Apply the suspensions to the limits and drop unused limits. Call this once per second."""
         self.workers.book()
         for key, turn in list(self._turns.items()):
             if turn < at:
@@ -178,7 +179,7 @@ class Throttle:
             self.groups.clear()
 
     def wanted(self, now: float) -> list[Allowance]:
-        """The limits of which a lease is to be asked for now."""
+        """Return the limits for which a lease must be asked for now."""
         return [each for each in self._allowances.values() if each.is_wanted(now)]
 
 

@@ -1,16 +1,16 @@
-"""When mail comes back that a limit has turned away: one message after the other, a little slower
-than the limit. Pure.
+"""When mail comes back that a limit turned away: message by message, slower than the limit. Pure.
 
 A message that comes back and finds no room is written to Kafka again, so turns must not come faster
-than mail really goes. A limit is not always used up: what a process that was busy elsewhere did not
-send in time is lost, as there is no catching up. Yield is the part that was used while mail waited;
-turns follow it. What that leaves free goes to new mail (Allowance.is_full).
+than mail is really sent. A limit is not always used up: if a process is busy with other work, the
+part of the limit that it does not use in time is lost. The yield is the part of the limit that was
+used while mail waited, and the rate of turns follows the yield. New mail may use the rest
+(Allowance.is_full).
 
-Little of a limit may be used because another limit of the same mail holds it up. That says nothing
-of other mail under this limit, so only LEAST_YIELD is believed then; otherwise LEAST_SURE_YIELD.
-Seconds in which nothing went count with the next one in which something did: a site that takes
-no mail at all says nothing of its rate. If another limit held mail up in any of the seconds that
-count together, it may explain them all.
+The yield of a limit may be low because another limit delays the same mail. Such a yield says
+nothing about other mail under this limit, so it counts as at least LEAST_YIELD; otherwise as at
+least LEAST_SURE_YIELD. Seconds in which nothing was sent are measured together with the next second
+in which something was sent, because they do not show at which rate a site accepts mail. If another
+limit delayed mail in any of these seconds, it may be the reason in all of them.
 
 Owns: the list of turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.
@@ -22,14 +22,14 @@ from typing import Final
 
 SHORTEST_TURN_S: Final = 5.0
 LONGEST_TURN_S: Final = 43_200.0
-# Turns come this much slower than mail goes.
+# The rate of turns is this part of the rate at which mail is sent.
 MARGIN: Final = 0.97
-# The yield before anything was measured, and the least that is believed: if another limit of the
-# same mail holds it up, and if none does.
+# The yield before the first measurement, and the least yields that count: if another limit delays
+# the same mail, and if no other limit does.
 FIRST_YIELD: Final = 0.4
 LEAST_YIELD: Final = 0.8
 LEAST_SURE_YIELD: Final = 0.2
-# The weight of a second in the average, once there are as many; before that it is their mean.
+# The weight of one measurement in the moving average. The first ones have equal weights.
 _WEIGHT: Final = 0.1
 
 
@@ -48,23 +48,25 @@ class Turns:
     )
 
     def __init__(self, part: float = FIRST_YIELD) -> None:
-        """`part`: the yield until it is measured."""
+        """`part`: the yield before the first measurement."""
         self.first_at = self.next_at = float("-inf")
         self.part = part
         self._used = 0.0
         self._looked_at = float("-inf")
         self._had_waiting = False
-        self._is_sure = True  # in all seconds that count with the next one
+        self._is_sure = True  # in all seconds that are measured together
         self._looks = 0
 
     def used(self, amount: float) -> None:
-        """So much of the limit was spent."""
+        """Note that this amount of the limit was spent."""
         self._used += amount
 
     def look(self, now: float, per_s: float, *, has_waiting: bool, is_sure: bool = True) -> None:
-        """Measure the yield since the last look. `per_s`: what this worker might have sent.
+        """Measure the yield since the last look.
 
-        `is_sure`: no other limit has held up mail of this one since the last call.
+        `per_s`: the rate that this worker might have used.
+
+        `is_sure`: no other limit has delayed mail under this limit since the last call.
         """
         seconds, used = now - self._looked_at, self._used
         counts = self._had_waiting and has_waiting and 0 < seconds < SHORTEST_TURN_S
@@ -80,18 +82,18 @@ class Turns:
         self._is_sure = True
 
     def are_open(self, now: float) -> bool:
-        """Whether mail that was turned away comes back."""
+        """Whether mail that was turned away still has to come back."""
         return now < self.next_at
 
     def next_s(self, now: float, first_at: float, per_s: float) -> float:
-        """In how many seconds the next message has its turn; the first one at `first_at`.
+        """Return the seconds until the next message's turn. The first turn is after `first_at`.
 
-        `per_s`: messages that this worker may send.
+        `per_s`: the messages per second that this worker may send.
         """
         if self.next_at <= now:
             self.first_at = self.next_at = first_at
         each_s = 1 / (per_s * self.part * MARGIN)
-        # Turns are open until the last message has come back, also one of the shortest turn.
+        # Turns stay open until the last message has come back, even if it has the shortest turn.
         at = max(self.next_at + each_s, now + SHORTEST_TURN_S)
         self.next_at = min(at, now + LONGEST_TURN_S)
         return self.next_at - now

@@ -1,9 +1,10 @@
-"""The schedules by which new source addresses warm up, as the shaping rules give them. Pure.
+"""The schedules in the shaping rules by which new source addresses warm up. Pure.
 
-A provider trusts an address that it has seen good mail from; one that begins with all its mail at
-once is blocked. A source with `warmup` begins with the first step of its schedule at each provider
-by itself. All destinations of no known provider are one: `other`. A step is a rolling window of 24
-hours, counted over all processes as any other limit.
+A provider trusts an address from which it has received good mail. It blocks an address that begins
+with all its mail at once. A source with `warmup` begins with the first step of its schedule, at
+each provider separately. All destinations without a known provider count as one provider, `other`.
+A step is a limit per rolling window of 24 hours; like any other limit, it is counted over all
+processes.
 
 Owns: which schedule a source has at a provider. Does not own: which step is in force
 (core/reputation/warmup.py), the counting of a step (allowance.py).
@@ -20,7 +21,7 @@ from services.deliver.core.shaping.limits import Limit
 from services.deliver.core.shaping.rules import KeyLimit, Rules, Setting, Value
 
 DAY_S: Final = 86_400
-# Stands for destinations that belong to no provider of the rules.
+# The name for all destinations that belong to no provider in the rules.
 OTHER: Final = "other"
 KEY_PREFIX: Final = "warmup:"
 MOST_STEPS: Final = 100
@@ -31,9 +32,9 @@ EXPECTED_STEPS: Final = "expected true, false or the messages of each day, such 
 class Schedule(Struct, frozen=True):
     """The messages of each step, and when a step is passed.
 
-    `enough`: the part of a step's messages without which its day does not count. `passes`: the
-    delivered share from which the next step follows. `falls`: the one below which the step before
-    follows; between the two the step is repeated.
+    `enough`: a day counts only if at least this part of the step's messages was sent. `passes`:
+    with at least this delivered share the next step follows. `falls`: below this share the previous
+    step follows. Between the two shares the step is repeated.
     """
 
     days: tuple[int, ...]
@@ -43,37 +44,38 @@ class Schedule(Struct, frozen=True):
     origin: str
 
     def limit(self, step: int) -> Limit | None:
-        """The limit of a step, from 0 on; None after the last one."""
+        """Return the limit of a step; steps begin at 0. None after the last step."""
         if step >= len(self.days):
             return None
         return Limit(self.days[max(0, step)], DAY_S, is_window=True)
 
 
 def place_of(provider: str) -> str:
-    """The name under which mail to a provider warms a source up."""
+    """Return the name under which the states of warm-ups keep a provider."""
     return provider or OTHER
 
 
 def provider_at(place: str) -> str:
-    """The provider of such a name; "" for all others."""
+    """Return the provider of such a name; "" for `other`."""
     return "" if place == OTHER else place
 
 
 def warmup_key(source: str, provider: str) -> str:
-    """The key that the steps of a source at a provider are counted under."""
+    """Return the key under which the steps of a source at a provider are counted."""
     return f"{KEY_PREFIX}{source}@{place_of(provider)}"
 
 
 def stored_name(key: str, limit: Limit) -> str:
-    """The name under which the store counts a limit of this key."""
+    """Return the name under which the store counts a limit of this key."""
     if key.startswith(KEY_PREFIX):
-        # The same window at each step: with the next one only what is added may be sent.
+        # All steps count in the same window, so a new step allows only the difference to the
+        # previous step.
         return key
     return f"{key}:{limit.unit}:{limit}"
 
 
 def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
-    """The schedule of a source at a provider ("": all others); None if it does not warm up."""
+    """Return the schedule of a source at a provider ("": `other`); None without a warm-up."""
     if not source:
         return None
     own = rules.table(f"source.{source}.provider.{place_of(provider)}")
@@ -83,14 +85,14 @@ def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
     general = dict(rules.table("warmup"))
     general.update(rules.table(f"warmup.provider.{place_of(provider)}"))
     if not all(key in general for key in READERS):
-        return None  # rules without the shipped files
+        return None  # these rules do not include the shipped files
     days = chosen if isinstance(chosen.value, tuple) else general["days"]
     enough, passes, falls = (_share(general, key) for key in _SHARES)
     return Schedule(_days(days), enough, passes, falls, days.origin)
 
 
 def limit_of(rules: Rules, source: str, provider: str, step: int) -> KeyLimit | None:
-    """The limit of a source at a provider while it is at this step; None if there is none."""
+    """Return the limit of a source at a provider at this step; None if there is none."""
     schedule = schedule_of(rules, source, provider)
     limit = schedule.limit(step) if schedule is not None else None
     if schedule is None or limit is None:
@@ -127,7 +129,7 @@ def read_days(value: Any) -> Value:
 
 
 def read_share(value: Any) -> float:
-    """Read a part of all, such as "95%". Raises ValueError with what is expected."""
+    """Read a percentage such as "95%". Raises ValueError with what is expected."""
     text = value.strip() if isinstance(value, str) else ""
     number = text.removesuffix("%")
     is_number = number.replace(".", "", 1).isascii() and number.replace(".", "", 1).isdecimal()

@@ -1,4 +1,4 @@
-"""The workers that share each limit: their number, and the leases that one asks for. Pure."""
+"""The workers that share each limit: their number, and the leases that a worker asks for. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEVER: Final = math.inf
 
 
 class Holder(Protocol):
-    """A group of messages that keeps its own count of what it takes of its limits."""
+    """A group of messages that keeps its own count of what it takes from its limits."""
 
     def book(self) -> None:
         """Add the count to the limits, where all groups see it."""
@@ -22,8 +22,8 @@ class Holder(Protocol):
 class Workers:
     """What one worker knows: how many workers are live, and whether the store can be asked.
 
-    `local_until`: until then each worker keeps to its share. `room`: how many messages may be in
-    flight here; `waiting`: how many of them wait for limits.
+    `local_until`: until this time each worker uses only its share. `room`: how many messages may be
+    in flight in this process. `waiting`: how many messages wait for limits.
     """
 
     __slots__ = ("answers", "count", "holder", "local_until", "on_want", "room", "waiting")
@@ -33,15 +33,15 @@ class Workers:
         self.local_until = local_until
         self.room = room
         self.waiting = 0
-        # The group whose count is not booked yet; one at most.
+        # The only group whose count is not booked yet, if there is one.
         self.holder: Holder | None = None
-        # How often the store has answered, or failed to.
+        # How often the store has answered or failed to answer.
         self.answers = 0
         # Called when a lease is wanted.
         self.on_want: Callable[[], None] = _nothing
 
     def book(self) -> None:
-        """Book what a group has counted for itself. To be called before a limit is looked at."""
+        """Book the count that a group keeps for itself. Call this before you read a limit."""
         holder, self.holder = self.holder, None
         if holder is not None:
             holder.book()
@@ -53,12 +53,12 @@ class Workers:
 
     @property
     def is_overcrowded(self) -> bool:
-        """Whether even mail whose turn has come has to wait elsewhere."""
+        """Whether even mail whose turn has come must stay on its topic."""
         return self.waiting * 4 >= self.room * 3
 
 
 def _nothing() -> None:
-    """The callback before one is set."""
+    """Do nothing: the callback until another one is set."""
 
 
 class Ask(Struct, frozen=True):
@@ -72,7 +72,7 @@ class Ask(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """A granted lease; `answered_at` is at most half a second later (lease_client.py)."""
+    """A granted lease. `answered_at` is at most half a second after the call (lease_client.py)."""
 
     amount: float
     answered_at: float

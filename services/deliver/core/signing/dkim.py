@@ -1,14 +1,14 @@
-"""DKIM signatures: RFC 6376 with SHA-256; the caller passes a signing function per signature.
+"""DKIM signatures: RFC 6376 with SHA-256. The caller passes a signing function per signature.
 
-The header is always canonicalised as `relaxed`, the body as `relaxed` or `simple`. Several
-signatures of one message share the canonical forms and the hash of the body.
+The header is always canonicalised as `relaxed`, the body as `relaxed` or `simple`. All signatures
+of a message share the canonical forms and the hash of the body.
 
 Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
 Does not own: keys and algorithms (edge/signing/signer.py), dot-stuffing (shared/smtp/content.py).
 
-Guarantees: total; any content gives a field, with any signing function that returns. The bytes
-signed are the bytes that a server reads: `with_crlf` gives content the line ends that
-shared/smtp/content.py would give it; after that shared/smtp/content.py changes only dots.
+Guarantees: total; for any content the result is a field, if the signing function returns. The
+signed bytes are the bytes that a server reads: `with_crlf` writes the same line ends as
+shared/smtp/content.py, which later changes only dots.
 
 Cost: the body is processed by bytes.replace and hashing only, never line by line.
 """
@@ -43,11 +43,11 @@ SIGNED: Final = (
     b"list-unsubscribe-post",
     b"feedback-id",
 )
-# Fields that are shown to a reader or that change how the body reads. They are listed once more
-# than they occur, so that another such field added on top breaks the signature (RFC 6376, 5.4.2
-# and 8.15). See docs/decisions/0066-oversigned-headers.md.
+# Fields that mail programs show or that change how they show the body. They are listed once more
+# than they occur, so that another such field added on top breaks the signature (RFC 6376, 5.4.2 and
+# 8.15). See docs/decisions/0066-oversigned-headers.md.
 OVERSIGNED: Final = SIGNED
-# RFC 5322, 2.1.1: 78 characters without CRLF. Only a longer domain exceeds it.
+# RFC 5322, 2.1.1 allows 78 characters without CRLF. Only a longer domain exceeds this limit.
 MAX_LINE_BYTES: Final = 76
 
 _FOLD: Final = b"\r\n\t"
@@ -64,7 +64,7 @@ class Identity(Struct, frozen=True):
 
 
 class BodyForm(StrEnum):
-    """How the body is canonicalised: `simple` ignores empty lines at its end only."""
+    """How the body is canonicalised: `simple` ignores only the empty lines at its end."""
 
     RELAXED = "relaxed"
     SIMPLE = "simple"
@@ -73,7 +73,7 @@ class BodyForm(StrEnum):
 def canonical_body(body: bytes, form: BodyForm = BodyForm.RELAXED) -> bytes:
     """Canonicalise a body: RFC 6376, 3.4.3 and 3.4.4.
 
-    `body` has CRLF line ends only, and ends with one unless it is empty.
+    `body` has only CRLF line ends, and ends with CRLF unless it is empty.
     """
     if form is BodyForm.SIMPLE:
         return body.rstrip(b"\r\n") + b"\r\n"
@@ -93,7 +93,7 @@ def canonical_fields(header: bytes) -> list[Field]:
 
 
 class Signable:
-    """A message, made canonical once for all its signatures."""
+    """A message in canonical form, computed once for all its signatures."""
 
     def __init__(self, content: bytes, form: BodyForm = BodyForm.RELAXED) -> None:
         """`content` is the result of with_crlf."""
@@ -107,10 +107,10 @@ class Signable:
     def signature_field(
         self, identity: Identity, signed_at_s: int, sign: Callable[[bytes], bytes]
     ) -> bytes:
-        """The DKIM-Signature field, folded, with its CRLF, to be put in front of the content.
+        """Return the folded DKIM-Signature field with its CRLF, to be put in front of the content.
 
-        `signed_at_s` is Unix time; `sign` takes the canonical header and returns the signature's
-        bytes.
+        `signed_at_s` is Unix time. `sign` receives the canonical header and returns the signature
+        as bytes.
         """
         value = self._value(identity, signed_at_s)
         own = b"dkim-signature:" + value.replace(_FOLD, b" ")
@@ -118,7 +118,7 @@ class Signable:
         return b"DKIM-Signature: %b%b\r\n" % (value, _FOLD.join(_pieces(signature)))
 
     def _value(self, identity: Identity, signed_at_s: int) -> bytes:
-        """The field's value up to and including `b=`."""
+        """Return the value of the field up to and including `b=`."""
         tags = (
             b"v=1;",
             b"a=%b;" % identity.algorithm.encode(),
@@ -137,13 +137,13 @@ class Signable:
 def _single_spaces(text: bytes) -> bytes:
     """Replace each run of spaces and tabs by one space."""
     text = text.replace(b"\t", b" ")
-    while b"  " in text:  # halves the longest run each time
+    while b"  " in text:  # each pass halves the longest run
         text = text.replace(b"  ", b" ")
     return text
 
 
 def _pick(fields: Sequence[Field]) -> list[Field]:
-    """The fields to sign; fields of the same name are in reverse order (RFC 6376, 5.4.2)."""
+    """Return the fields to sign; fields of one name are in reverse order (RFC 6376, 5.4.2)."""
     found: dict[bytes, list[Field]] = {name: [] for name in SIGNED}
     for field in reversed(fields):
         if field[0] in found:
@@ -152,7 +152,7 @@ def _pick(fields: Sequence[Field]) -> list[Field]:
 
 
 def _filled(words: Iterable[bytes]) -> list[bytes]:
-    """Fill lines as far as possible; a space separates words, but not after a colon of h=."""
+    """Fill the lines. A space separates words, but there is none after a colon of h=."""
     lines = []
     line = b""
     room = MAX_LINE_BYTES - len(b"DKIM-Signature: ")

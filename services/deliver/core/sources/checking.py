@@ -1,7 +1,7 @@
-"""Judges a source address by what this host and the DNS say about it. Pure.
+"""Judges a source address from facts of this host and of the DNS. Pure.
 
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
-back to it (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
+back to the address (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
 
 Owns: what is an error and what is a warning. Does not own: the look-ups
 (edge/sources/selecting.py). Guarantees: a DNS that does not answer is a warning, never an error,
@@ -22,7 +22,7 @@ from services.deliver.core.sources.table import Source
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -42,10 +42,10 @@ class Finding(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """What is known of an address.
+    """The facts about an address.
 
-    `bind_fault`: why it cannot be bound to. `pointers`: the names of its PTR records.
-    `forward`: the addresses of each of these names.
+    `bind_fault`: why this host cannot bind to the address. `pointers`: the names in its PTR
+    records. `forward`: the addresses of each of these names.
     """
 
     bind_fault: str
@@ -54,7 +54,7 @@ class Facts(Struct, frozen=True):
 
 
 def has_reverse_name(address: str) -> bool:
-    """Whether the DNS of the internet may know a name of this address."""
+    """Whether the public DNS may have a name for this address."""
     return ipaddress.ip_address(address).is_global
 
 

@@ -1,19 +1,19 @@
-"""The source addresses of an installation and the pools that share them out. Pure.
+"""The source addresses of an installation, and the pools that group them. Pure.
 
-A source is a local address (IPv4, IPv6 or both) with the name that is sent in EHLO from it. A pool
-is a set of sources with weights. A message has the pool that its client names in the registry,
-otherwise the pool of its mail class, otherwise `default`.
+A source is a local address (IPv4, IPv6 or both) with its EHLO name. A pool is a set of sources with
+weights. A message uses the pool that its client names in the registry, otherwise the pool of its
+mail class, otherwise `default`.
 
-A message takes the sources of its pool in an order by weighted rendezvous hashing (Schindelhauer
-and Schomaker, 2005): each source gets a score from the hash of the mail id and its name, divided by
-its weight. So a message keeps its source over all attempts, on every worker, without any state: a
-server that greylists recognises the message. A source that is added or removed moves only its
-share of the messages.
+Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the sources of the pool for
+each message: the score of a source is computed from the hash of the mail id and the source's name,
+divided by the source's weight. So a message keeps its source over all attempts, on every worker,
+without any state, and a server that greylists recognises the message. If a source is added or
+removed, only its share of the messages moves.
 
-Owns: reading the settings, which pool a message has, and in which order it takes the sources. Does
-not own: whether an address can be used now (edge/sources/). Guarantees: without sources there is
-one pool, whose only source binds to nothing and keeps the installation's EHLO name; a name that
-does not exist is a fault of the settings, all of which are reported at once.
+Owns: reading the settings, the pool of a message, and the order in which it uses the sources. Does
+not own: whether an address can be used now (edge/sources/). Guarantees: without configured sources
+there is one pool, whose only source binds to no address and uses the installation's EHLO name. An
+unknown name is a fault of the settings, and all faults are reported at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MEMBER: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,31})(?:\*([0-9]{1,4}))?", re
 
 
 class Source(Struct, frozen=True):
-    """A local address that mail is sent from. An empty `name`: the system chooses the address."""
+    """A local address for sending mail. If `name` is empty, the system chooses the address."""
 
     name: str = ""
     ehlo_name: str = ""
@@ -45,7 +45,7 @@ class Source(Struct, frozen=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Its addresses, one or two."""
+        """The addresses of the source, one or two."""
         return tuple(ip for ip in (self.ipv4, self.ipv6) if ip)
 
     def reaches(self, ip: str) -> bool:
@@ -53,7 +53,7 @@ class Source(Struct, frozen=True):
         return not self.name or bool(self.local(ip))
 
     def local(self, ip: str) -> str:
-        """The address to bind to for a connection to `ip`; "" if there is none."""
+        """Return the address to bind to for a connection to `ip`; "" if there is none."""
         return self.ipv6 if ":" in ip else self.ipv4
 
 
@@ -78,12 +78,12 @@ class SourceTable(Struct, frozen=True):
     by_class: Mapping[str, str] = {}
 
     def pool_of(self, named: str, mail_class: MailClass) -> Pool | None:
-        """The pool of a message; None if its client names one that does not exist."""
+        """Return the pool of a message; None if its client names a pool that does not exist."""
         return self.pools.get(named or self.by_class.get(mail_class.value, DEFAULT_POOL))
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All sources that have an address, each once."""
+        """All sources that have an address; each source appears once."""
         found = {one.name: one for pool in self.pools.values() for one, _ in pool.members}
         return tuple(one for one in found.values() if one.name)
 
@@ -98,8 +98,9 @@ def read_sources(
 ) -> SourceTable:
     """Read the settings. Raises SourceFaults.
 
-    `sources`: by name, the EHLO name and one or two addresses. `pools`: by name, its sources, each
-    with `*WEIGHT` if that is not 1. Without a pool `default` there is one of all sources.
+    `sources`: for each name, the EHLO name and one or two addresses. `pools`: for each name, the
+    sources of the pool, with `*WEIGHT` if the weight is not 1. Without a pool `default`, all
+    sources form this pool.
     """
     faults: list[str] = []
     known: dict[str, Source] = {}
@@ -146,7 +147,7 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
 
 
 def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
-    """Return the faults of sources that share an address: they would share its reputation."""
+    """Return the faults of sources with a common address: they would share its reputation."""
     owners: dict[str, str] = {}
     faults = []
     for one in known.values():
@@ -187,7 +188,7 @@ def _pool(
 
 
 def order(pool: Pool, mail_id: str) -> list[Source]:
-    """The sources of a pool: first the source of this message, then its stand-ins."""
+    """Return the sources of a pool: first the source of this message, then its substitutes."""
     if len(pool.members) == 1:
         return [pool.members[0][0]]
     scored = [(_score(mail_id, one.name, weight), one.name, one) for one, weight in pool.members]

@@ -1,9 +1,9 @@
 """Compares a server's certificates with its TLSA records: RFC 6698 and RFC 7672. Pure.
 
-Usage 3 pins the server's own key or certificate: neither its names nor its dates matter (RFC 7672,
-3.1.1). Usage 2 pins a CA that the server sends along; the certificate must be for one of the names
-(3.1.2). Usages 0 and 1 are unusable for mail (3.1.3). Guarantees: total; an unreadable record or
-certificate matches nothing.
+Usage 3 pins the server's own key or certificate; its names and dates are not checked (RFC 7672,
+3.1.1). Usage 2 pins a CA whose certificate the server sends, too; the server's own certificate must
+be for one of the names (3.1.2). Usages 0 and 1 are unusable for mail (3.1.3). Guarantees: total; an
+unreadable record or certificate matches nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CA_USAGE: Final = 2
 OWN_USAGE: Final = 3
 _FULL, _SHA256, _SHA512 = 0, 1, 2
 _SIZES: Final = {_SHA256: 32, _SHA512: 64}
-# A pinned CA need not follow the extension rules of public CAs; names and signatures count.
+# A pinned CA need not follow the extension rules of public CAs; only names and signatures count.
 _CA_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, None
 )
 _OWN_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.SubjectAlternativeName, Criticality.AGNOSTIC, None
 )
-# Certificates checked per chain, and records per server.
+# The most certificates checked per chain, and the most records per server.
 _MAX_CHAIN: Final = 10
 _MAX_RECORDS: Final = 50
 
@@ -55,7 +55,10 @@ def usable(rows: Iterable[tuple[int, int, int, bytes]]) -> tuple[Tlsa, ...]:
 
 
 def dane_fault(chain: Sequence[bytes], keys: DaneKeys, now: datetime) -> str:
-    """Why the certificates (DER, the server's own first) match no record; "" if they match one."""
+    """Return why the certificates match no record; "" if they match one.
+
+    The certificates are in DER; the server's own comes first.
+    """
     certificates = [found for der in chain[:_MAX_CHAIN] if (found := _load(der)) is not None]
     if not certificates or not chain or _load(chain[0]) is None:
         return "validation-failure: the server sent no readable certificate"
@@ -98,7 +101,7 @@ def _matches(certificate: x509.Certificate, record: Tlsa) -> bool:
 
 
 def _anchors(record: Tlsa, sent: Sequence[x509.Certificate]) -> list[x509.Certificate]:
-    """The CA that a record pins: sent by the server, or in the record as a whole."""
+    """Return the CA that a record pins: the server sends it, or the record contains all of it."""
     found = [certificate for certificate in sent if _matches(certificate, record)]
     if not found and (record.selector, record.matching) == (0, _FULL):
         whole = _load(record.data)

@@ -1,10 +1,10 @@
 """Decides how a connection to a mail server uses TLS. Pure.
 
 There are four kinds of policy: the level that the operator sets for a domain or a client, DANE (RFC
-7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). The strictest one that applies wins.
-DANE is published per server and comes before MTA-STS: a server that fails DANE is not used, even if
-it satisfies MTA-STS (RFC 8461, 2). Owns: the precedence. Does not own: look-ups (edge/tls),
-handshakes (edge/smtp).
+7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). The strictest policy that applies wins.
+DANE records are published per server and take precedence over MTA-STS: a server that fails DANE is
+not used, even if it satisfies MTA-STS (RFC 8461, 2). Owns: the precedence. Does not own: look-ups
+(edge/tls), handshakes (edge/smtp).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from msgspec import Struct
 class Level(StrEnum):
     """The TLS level that an operator sets, from the weakest to the strictest."""
 
-    OPPORTUNISTIC = "opportunistic"  # whatever the domain publishes
+    # TLS if the server offers it; what the domain publishes is ignored.
+    OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"  # encrypted; any certificate
     VERIFIED = "verified"  # encrypted, with a certificate of a known CA for the server's name
 
 
 class PolicyName(StrEnum):
-    """The policy that a connection was opened under, as events name it."""
+    """The policy under which a connection was opened, by its name in events."""
 
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"
@@ -62,8 +63,8 @@ class Tlsa(Struct, frozen=True):
 class DaneKeys(Struct, frozen=True):
     """The usable TLSA records of a server, and the names that its certificate may have.
 
-    Without `records`, all records are unusable: encryption is required, without a check of the
-    certificate (RFC 7672, 2.1.1).
+    Empty `records`: the server has only unusable records. Then encryption is required, but the
+    certificate is not checked (RFC 7672, 2.1.1).
     """
 
     records: tuple[Tlsa, ...]
@@ -75,7 +76,7 @@ class NoDane(Struct, frozen=True):
 
 
 class DaneFault(Struct, frozen=True):
-    """The server's records are not known, so it must not be used (RFC 7672, 2.1.2)."""
+    """The server's records are not known, so the server must not be used (RFC 7672, 2.1.2)."""
 
     reason: str
 
@@ -91,12 +92,12 @@ class DomainTls(Struct, frozen=True):
 
     level: Level = Level.OPPORTUNISTIC
     sts: StsPolicy | None = None
-    # The MX records are signed, so the TLSA records of the servers count.
+    # Whether the MX records are signed: only then the TLSA records of the servers count.
     is_signed: bool = False
 
     @property
     def key(self) -> str:
-        """A name for these requirements; "" if there are none."""
+        """A name for these requirements; "" if there are no requirements."""
         if self == ANY_TLS:
             return ""
         sts = f"{self.sts.mode}:{','.join(self.sts.mx)}" if self.sts is not None else ""
@@ -112,7 +113,8 @@ class HostTls(Struct, frozen=True):
     `is_required`: a server whose TLS does not satisfy the policy is not used. `is_verified`: the
     certificate must be of a known CA and for the server's name. `dane`: the certificate must match
     one of these records. `is_trial`: a failure is only reported, and the mail is sent as with
-    opportunistic TLS. `fault`: why the server must not be used; in a trial, only reported.
+    opportunistic TLS. `fault`: why the server must not be used; in a trial, the fault is only
+    reported.
     """
 
     policy: PolicyName = PolicyName.OPPORTUNISTIC
@@ -127,7 +129,7 @@ OPPORTUNISTIC_TLS: Final = HostTls()
 
 
 def strictest(*levels: Level | None) -> Level | None:
-    """The strictest of the levels; None if there is none."""
+    """Return the strictest of the levels; None if there are no levels."""
     order = list(Level)
     return max((level for level in levels if level is not None), key=order.index, default=None)
 
@@ -135,14 +137,15 @@ def strictest(*levels: Level | None) -> Level | None:
 def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = False) -> DomainTls:
     """The TLS that the mail of a domain requires of every connection.
 
-    `level`: the operator's level; `opportunistic` ignores the policy that the domain publishes.
+    `level`: the level that the operator sets. With `opportunistic`, the policy that the domain
+    publishes is ignored.
     """
     if level is Level.OPPORTUNISTIC:
         return ANY_TLS
     asked = level or Level.OPPORTUNISTIC
     if sts is None or sts.mode is StsMode.NONE:
         return DomainTls(asked, is_signed=is_signed)
-    # The maximum age does not change the TLS that is required.
+    # The maximum age has no effect on the required TLS.
     return DomainTls(asked, StsPolicy(sts.mode, 0, sts.mx), is_signed)
 
 
@@ -174,7 +177,7 @@ def _sts_fault(sts: StsPolicy, host: str) -> str:
 def matches(pattern: str, host: str) -> bool:
     """Whether a host name matches an mx pattern: `*.` stands for exactly one label (RFC 8461, 4.1).
 
-    Both are lower-case, without a last dot.
+    Both are in lower case, without a dot at the end.
     """
     if pattern.startswith("*."):
         return host.partition(".")[2] == pattern[2:] and not host.startswith(".")

@@ -1,4 +1,4 @@
-"""MTA-STS: parses TXT records and policies, decides when to look again (RFC 8461). Pure.
+"""MTA-STS: parses TXT records and policies, decides when to fetch again (RFC 8461). Pure.
 
 Owns: the meaning of a record and a policy, and how long they are valid. Does not own: look-ups and
 fetching (edge/tls). A fault begins with its result type of RFC 8460, 4.3.
@@ -19,10 +19,10 @@ MAX_POLICY_BYTES: Final = 64 * 1024
 # RFC 8461, 3.2.
 MAX_AGE_S: Final = 31_557_600
 _MAX_MX: Final = 100
-# How often the TXT record is looked at again: for a domain with a policy, and for one without.
+# How often the TXT record is looked up again: for a domain with a policy, and without one.
 CHECK_S: Final = 3_600.0
 CHECK_NONE_S: Final = 1_800.0
-# RFC 8461, 3.3: a failed fetch is not repeated sooner.
+# RFC 8461, 3.3: a failed fetch is not repeated before this time.
 RETRY_S: Final = 300.0
 _ID: Final = re.compile(r"[A-Za-z0-9]{1,32}")
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:(.*)\Z")
@@ -34,7 +34,7 @@ class StsFault(Exception):
 
 
 class KnownPolicy(Struct, frozen=True):
-    """A policy with the id of its TXT record and the time of its fetch, in Unix time."""
+    """A policy with the id of its TXT record and the Unix time at which it was fetched."""
 
     policy: StsPolicy
     id: str
@@ -45,13 +45,13 @@ class KnownPolicy(Struct, frozen=True):
         return now_s < self.fetched_at_s + self.policy.max_age_s
 
     def is_current(self, record_id: str, now_s: float) -> bool:
-        """Whether it needs no fetch: the id is the same, and less than half of max_age is over."""
+        """Whether no fetch is needed: same id, and less than half of max_age has passed."""
         half_s = self.policy.max_age_s / 2
         return self.id == record_id and now_s < self.fetched_at_s + half_s
 
 
 def parse_txt(rows: Sequence[str]) -> str:
-    """The id of the TXT record at `_mta-sts.<domain>`; "" if there is not exactly one (3.1)."""
+    """Return the id of the only TXT record at `_mta-sts.<domain>`; "" if none or several (3.1)."""
     records = [row for row in rows if re.match(r"v=STSv1[ \t]*(;|\Z)", row)]
     if len(records) != 1:
         return ""
@@ -82,7 +82,7 @@ def parse_policy(text: bytes) -> StsPolicy:
         if found[1] == "mx":
             mx.append(_pattern(value))
         else:
-            values.setdefault(found[1], value)  # the first of several counts
+            values.setdefault(found[1], value)  # if a key is repeated, its first value counts
     return _policy(values, mx)
 
 

@@ -1,11 +1,12 @@
-"""The lines that a trace shows of a dialog, without secrets and control characters. Pure.
+"""The lines of a dialog as a trace shows them, without secrets and control characters. Pure.
 
 Owns: what is masked. Everything after AUTH until its final reply is shown as `<hidden>`, in both
-directions, because a server may repeat what it was sent; only the code of its replies is shown.
-Content is shown as its size. Does not own: which bytes are content; the caller decides.
+directions, because a server may repeat what it received. Of the server's replies only the code is
+shown. Content is shown as its size. Does not own: which bytes are content; the caller decides.
 
 Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
-reaches a terminal as a control sequence. A line is cut at MAX_LINE_CHARS, a dialog after MAX_LINES.
+reaches a terminal as a control sequence. A line is cut after MAX_LINE_CHARS, and a dialog after
+MAX_LINES.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE_CHARS: Final = 600
-# Enough for EHLO with all extensions twice and 20 commands; a server might answer without end.
+# This is enough for two EHLO replies with all extensions and 20 commands. Without a limit, a server
+# might answer endlessly.
 MAX_LINES: Final = 200
-# A line that does not end is cut here; RFC 5321, 4.5.3.1 allows 512 octets, and servers send more.
+# A line without an end is cut at this length. RFC 5321, 4.5.3.1 allows 512 octets, but servers send
+# more.
 MAX_LINE_BYTES: Final = 4 * MAX_LINE_CHARS
 HIDDEN: Final = "<hidden>"
 SENT: Final = ">"
@@ -36,8 +39,8 @@ class DialogText:
     __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
 
     def __init__(self) -> None:
-        self._received = b""  # of a line that has not ended
-        self._skips_rest = False  # of a line that was cut
+        self._received = b""  # the part of a line whose end has not been received
+        self._skips_rest = False  # whether the rest of a line that was cut is skipped
         self._secret = False
         self._lines = 0
 
@@ -53,7 +56,7 @@ class DialogText:
         return self._counted([(SENT, f"<{size_bytes:,} bytes>")])
 
     def received(self, data: bytes) -> list[Line]:
-        """Return the lines that end with these bytes."""
+        """Return the lines that are complete after these bytes."""
         *ended, rest = (self._received + data).split(b"\n")
         if self._skips_rest and ended:
             self._skips_rest = False
@@ -67,7 +70,7 @@ class DialogText:
         return self._counted([(RECEIVED, self._reply(line.removesuffix(b"\r"))) for line in ended])
 
     def replied(self, code: int, text: str) -> list[Line]:
-        """Return the lines of a reply that was parsed before."""
+        """Return the lines of a reply that is already parsed."""
         lines = text.split("\n")
         marks = ["-"] * (len(lines) - 1) + [" "]
         data = (
@@ -83,7 +86,7 @@ class DialogText:
         return self._counted([(SAID, shown(text.encode("utf-8", "backslashreplace")))])
 
     def ended(self) -> list[Line]:
-        """Return the received part of a line that has not ended."""
+        """Return the received part of a line whose end has not been received."""
         rest, self._received = self._received, b""
         return self._counted([(RECEIVED, self._reply(rest) + " (no line end)")]) if rest else []
 
@@ -108,7 +111,7 @@ class DialogText:
         return f"{found[1].decode()} {HIDDEN}"
 
     def _counted(self, lines: Iterator[Line] | list[Line]) -> list[Line]:
-        # All lines are read even if none is shown, because a reply ends the hidden part.
+        # All lines are read even if no line is shown, because a reply ends the hidden part.
         found = list(lines)
         room = MAX_LINES - self._lines
         self._lines += len(found)
@@ -120,7 +123,7 @@ class DialogText:
 
 
 def shown(line: bytes) -> str:
-    """Return a line for people: printable characters as they are, all other bytes escaped."""
+    """Return a line for people: all bytes except printable characters are escaped."""
     text = line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
     cut = text[:MAX_LINE_CHARS]
     safe = "".join(char if char.isprintable() else _escaped(char) for char in cut)

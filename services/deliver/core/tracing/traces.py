@@ -1,9 +1,9 @@
 """Which traces concern a message, and how much of each a process shows. Pure.
 
-Each trace has a channel of its own, so a busy domain takes nothing from the trace of one message.
-Per channel at most DIALOGS_PER_S dialogs begin per second, and further ones are counted as skipped;
-at most MAX_QUEUED lines wait to be written, and further ones are dropped. Each line has a number,
-also if it is dropped, so a reader sees how many are missing.
+Each trace has its own channel, so the trace of a busy domain does not limit the trace of a single
+message. Per channel at most DIALOGS_PER_S dialogs begin per second; further dialogs are counted as
+skipped. At most MAX_QUEUED lines wait to be written; further lines are dropped. Each line has a
+number, even if it is dropped, so a reader sees how many lines are missing.
 
 Does not own: where traces come from (edge/control/follower.py), what a line shows (dialog_text.py).
 Without traces `Traces.is_any` is false, and no message costs more than that check.
@@ -26,12 +26,12 @@ MAX_WRITTEN: Final = 200
 
 
 class Traces:
-    """The traces in force, indexed. Immutable: a change makes new ones."""
+    """The traces in force, indexed. Immutable: after a change a new object replaces this one."""
 
     __slots__ = ("_all", "_by_domain", "_by_mail_id", "is_any")
 
     def __init__(self, traces: Iterable[Trace] = (), now_ms: int = 0) -> None:
-        """Leave out traces that have ended at `now_ms`, and the newest beyond MAX_TRACES."""
+        """Leave out traces that have ended at `now_ms`, and the newest traces beyond MAX_TRACES."""
         alive = (trace for trace in traces if now_ms < trace.expires_at_ms)
         self._all = tuple(sorted(alive, key=lambda each: (each.at_ms, each.trace_id)))[:MAX_TRACES]
         self._by_domain: dict[str, tuple[Trace, ...]] = {}
@@ -87,7 +87,7 @@ class Channel:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything was written, or given up."""
+        """Whether no line and no report of a gap waits to be written."""
         has_gap = self._written < self._number or self._skipped_written < self._skipped
         return not (self._queue or has_gap)
 
@@ -109,9 +109,9 @@ class Channel:
             self._queue.append(self._line(info, kind, text, at_ms))
 
     def take(self, now_ms: int) -> list[TraceLine]:
-        """Take the next lines to write; a last line without text counts those dropped or skipped.
+        """Take the next lines to write. A last line without text shows how many were lost.
 
-        Lines that are taken count as written; lost() says that they were not.
+        Lines that are taken count as written, unless lost() is called.
         """
         queue = self._queue
         taken = [queue.popleft() for _ in range(min(len(queue), MAX_WRITTEN))]
@@ -119,7 +119,7 @@ class Channel:
             self._written = taken[-1].number
             self._skipped_written = max(self._skipped_written, taken[-1].skipped)
         if not queue and not self.is_empty:
-            # This line is not counted: its number is the number of the line before.
+            # This line is not counted: it has the number of the previous line.
             taken.append(self._line(NO_DIALOG, "", "", now_ms))
             self._written, self._skipped_written = self._number, self._skipped
         return taken
