@@ -10,8 +10,8 @@ Guarantees: send() never raises for anything remote. An unreachable site costs o
 connect per pause, not one per message; its mail is deferred. A slow site cannot use up the messages
 in flight that other sites need. A message that cannot be sent from one source is sent from the next
 source of its pool; if there is no other source, it is deferred with the reason. If a reused
-connection turns out to be closed, the message is sent over a new connection, and this does not
-count as an attempt.
+connection turns out to be closed, the message is sent over a new connection within the same
+attempt.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ class Pools:
     async def _send_from(
         self, source: Source, delivery: Delivery, envelope: Envelope, domain: str, site: Site
     ) -> Outcome | NoSource | None:
-        """The outcome; NoSource if nothing was sent because of the source."""
+        """Send from one source and return the outcome.
+
+        NoSource if the source prevented the sending.
+        """
         shaper, tls = self._shaper, self._tls
         group = None
         if shaper is not None:

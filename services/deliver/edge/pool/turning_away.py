@@ -58,7 +58,10 @@ class TurningAway:
         return True
 
     def _overflow(self, group: Group) -> None:
-        """Let another source of the pool take the messages; otherwise they wait for their turn."""
+        """Leave the messages to another source of the pool.
+
+        If there is none, they wait for their turn.
+        """
         for delivery in self._planner.withdraw(group):
             if delivery.may_overflow and not delivery.has_begun:
                 delivery.leave_source(WARMING)

@@ -108,7 +108,10 @@ class ReputationView:
         return self._follower.fault()
 
     def place(self) -> Place | None:
-        """Up to where events are counted, and since when; None if none ever were."""
+        """The place up to which events are counted, and its time.
+
+        None if no event was ever counted.
+        """
         return self._place
 
     def sources(self) -> list[WarmupState]:

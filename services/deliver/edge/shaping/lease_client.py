@@ -1,10 +1,11 @@
-"""Asks the store for leases and suspensions, in a task of its own: nothing waits for it.
+"""Asks the store for leases and suspensions.
 
-Owns: the calls, and whether the store counts as available. Does not own: what a worker does without
-it (core/shaping/allowance.py). Guarantees: one call at a time, each of at most half a second; a
-worker that was without the store keeps to its share until all others know of it. An answer that
-comes too late is not used: after a pause one call is lost, and a worker whose answers all come too
-late keeps to its share.
+It does so in a separate task, so nothing waits for it. Owns: the calls, and whether the store
+counts as available. Does not own: what a worker does without the store (core/shaping/allowance.py).
+Guarantees: there is one call at a time, and it takes at most half a second. A worker that could not
+reach the store keeps to its share until all other workers know of it. An answer that comes too late
+is not used: a pause of the process costs one call, and a worker whose answers all come too late
+keeps to its share.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from shared.store.suspensions import SharedState
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 1.0
-# An answer that took longer is not used: the process was paused.
+# An answer that took longer is not used, because the process was paused.
 LONGEST_CALL_S: Final = 0.5
-# So many late answers in a row are no pause: the store or this process is too slow to share limits.
+# This many late answers in a row are not due to a pause: the store or this process is too slow to
+# share limits.
 LATE_ANSWERS: Final = 3
-# At most so many limits in one call.
+# One call contains at most this many limits.
 MAX_LIMITS: Final = 500
 
 
@@ -54,12 +56,12 @@ class States(Protocol):
     """The suspensions of all workers, as in shared/store/suspensions.py."""
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write one, read all. Raises StoreUnavailable."""
+        """Write this state if there is one, and read all states. Raises StoreUnavailable."""
         ...
 
 
 class Stores(Struct, frozen=True):
-    """What the workers share."""
+    """The stores that the workers share."""
 
     leases: Leases
     states: States
@@ -76,7 +78,7 @@ class LeaseClient:
         clock: Clock,
         on_grant: Callable[[], None],
     ) -> None:
-        """`on_grant` is called after each answer: what waited may go on."""
+        """`on_grant` is called after each answer, because waiting messages may then continue."""
         self._throttle = throttle
         self._stores = stores
         self._worker = worker
@@ -92,7 +94,7 @@ class LeaseClient:
         self.fault = "not asked yet"
 
     def want(self) -> None:
-        """Ask soon: a limit has too little left."""
+        """Ask soon, because a limit has too little left."""
         self._wake.set()
 
     def share(self, state: Suspension) -> None:
@@ -103,8 +105,8 @@ class LeaseClient:
     async def run(self) -> None:
         """Ask whenever something is wanted, and at least each second, until cancelled.
 
-        asyncio.wait_for() of Python 3.11, which redis-py uses, drops a cancellation that comes when
-        its future is done (bpo-42130): so the task looks for itself.
+        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
+        its future is done (bpo-42130). So the task itself checks whether it was cancelled.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -119,7 +121,8 @@ class LeaseClient:
                 if wanted:
                     await self._ask(loop, wanted[:MAX_LIMITS])
             except Exception as error:
-                # Whatever Redis holds or answers: without calls no limit would ever be granted.
+                # The loop continues whatever Redis contains or answers, because without calls no
+                # limit would ever be granted.
                 if not isinstance(error, Unavailable):
                     log.exception("asking for limits failed; it is tried again")
                 self._lost(str(error) or type(error).__name__)
@@ -163,7 +166,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # Whatever happened, the limits can be asked for again and what waits looks again.
+            # Also after a fault, the limits can be asked for again, and the waiting pools check
+            # their limits again.
             if answer is None:
                 for each in limits:
                     each.refused()
@@ -184,14 +188,15 @@ class LeaseClient:
         await self._restore()
 
     def _found(self, answer: Answer, now: float) -> None:
-        """Take what the answer says of the store and of the other workers."""
+        """Note the state of the store and the number of workers from the answer."""
         workers = self._throttle.workers
         if self.fault:
             log.info("the limits are shared again by %d workers", answer.workers)
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
-        # While others may not have called again, the last number is the safer one.
+        # While other workers may not have called again yet, the previous number is safer if it is
+        # higher.
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:
@@ -215,12 +220,15 @@ class LeaseClient:
         self.fault = reason
         self._was_away = True
         self._throttle.workers.local_until = NEVER
-        # Waiting messages go on with this worker's share.
+        # Waiting messages continue with this worker's share.
         self._on_grant()
 
 
 def _read_state(text: str) -> Suspension | None:
-    """A state of another worker; None if it is none, which must not stop the calls."""
+    """The state that another worker wrote.
+
+    None if it cannot be read, so that the calls continue.
+    """
     try:
         return msgspec.json.decode(text, type=Suspension).within_bounds()
     except (ValueError, RecursionError) as error:  # raised by msgspec
