@@ -265,7 +265,7 @@ class _InFull(Struct):
 
 
 def _in_full(state: Suspension) -> _InFull:
-    """All fields: the script reads `until` also where it has its default."""
+    """All fields of the state, because the script also reads `until` if it has its default."""
     return _InFull(*(getattr(state, name) for name in _InFull.__struct_fields__))
 
 

@@ -125,7 +125,7 @@ class Shaper:
         return Destination(domain, site.name, provider, site.is_override)
 
     def pool_limits(self, to: Destination, base: PoolLimits) -> PoolLimits:
-        """The limits of this worker's pool: its share of the connections, at least one."""
+        """The limits of this worker's pool. Its share of the connections is at least one."""
         found = {key: each.value for key, each in self._throttle.rules.settings(to).items()}
         connections = found.get("connections", base.max_connections)
         assert isinstance(connections, int)

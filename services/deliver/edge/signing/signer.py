@@ -57,7 +57,7 @@ class FixedKeys:
 
 
 class Signer:
-    """Signs for any domain: for each algorithm, with the key in force."""
+    """Signs for any domain, with one signature per algorithm for which a key is in force."""
 
     def __init__(self, keys: KeySource, clock: Clock, form: BodyForm = BodyForm.RELAXED) -> None:
         self._keys = keys
@@ -65,7 +65,7 @@ class Signer:
         self._form = form
 
     def sign(self, content: bytes, domain: str, client: str = "") -> bytes:
-        """Return the content with CRLF line ends, after the DKIM-Signature fields of `domain`."""
+        """Return the DKIM-Signature fields of `domain` and then the content with CRLF line ends."""
         signing_domain = normalise(domain)
         if not signing_domain:
             return content

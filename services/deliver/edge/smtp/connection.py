@@ -120,7 +120,7 @@ class SmtpConnection(asyncio.Protocol):
         return self._session.takes_eight_bit
 
     def takes(self, content: bytes) -> bool:
-        """Whether the server takes this content as it is: 8-bit text, and raw UTF-8 in a header."""
+        """Whether the server accepts this content without a conversion to 7-bit text."""
         return self._session.takes(content)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
