@@ -74,7 +74,7 @@ def read_structured(value: bytes, outside: RecordValues, now_ms: int) -> Reading
 def _repeated_keys(value: bytes) -> Iterator[Violation]:
     """The faults of keys that occur twice in a JSON object; a decoder keeps only the last value.
 
-    `value` is known to be a JSON object; numbers are not converted, because of their possible size.
+    `value` must be a JSON object. Numbers are not converted, because they may be very large.
     """
     pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     counts = Counter(key for key, _ in pairs)
@@ -85,7 +85,7 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: RecordValues, event: RecordValues) -> Iterator[Violation]:
-    """The faults of headers beside a JSON object, which would otherwise be ignored.
+    """The faults of the headers of a structured event; without this check they would be ignored.
 
     The binding allows attributes to be repeated as headers, with the same values.
     """

@@ -1,8 +1,9 @@
 """The interfaces inside an SMTP server: between server, connections and the policies of a door.
 
-The server (server.py) keeps the connections. A connection (connection.py) owns the protocol, the
-time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders, recipients
-and messages. Owns: these interfaces, and the values that the connections of one server share.
+The server (server.py) has the list of connections. A connection (connection.py) owns the protocol,
+the time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders,
+recipients and messages. Owns: these interfaces, and the values that the connections of one server
+share.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from shared.smtp.server.session import ServerSession
 
 
 class TimeLimits(Struct, frozen=True):
-    """Seconds before the greeting, until a login, between commands, for a message, for TLS."""
+    """Seconds: before the greeting, until a login, between commands, for a message, for TLS."""
 
     greeting_delay_s: float
     login_timeout_s: float
@@ -68,8 +69,8 @@ class Connections(Protocol):
 class ServerContext(Struct, frozen=True):
     """The values that the listener and the connections of one server share.
 
-    `tls` returns the current TLS context, None if the server has no certificate. `turned_away`
-    counts connections that a limit, a handshake or a proxy header ended, by reason.
+    `tls` returns the current TLS context; None if the server has no certificate. `turned_away`
+    counts, by reason, the connections that ended because of a limit, a handshake or a proxy header.
     """
 
     options: ServerOptions
@@ -92,7 +93,10 @@ class Policy(Protocol):
         ...
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Judge a message of which this much has arrived; a reply ends the connection."""
+        """Judge a message of which this much has arrived.
+
+        If a reply is returned, it ends the connection.
+        """
         ...
 
     def connection_lost(self) -> None:
@@ -114,7 +118,7 @@ class Conversation(Protocol):
         ...
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that `judge` left open, and process the bytes that arrived since."""
+        """Answer the event that `judge` left open, and process the bytes that arrived meanwhile."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
