@@ -8,8 +8,8 @@ Pure. The modes (docs/contracts/README.md):
 Owns: the mode of a record, and the values in its headers. Does not own: a JSON event
 (structured_event.py), the values (attributes.py), their names (shared/topics/intake_fields.py), the
 message (shared/mail/headers.py). The record's key is not read.
-Guarantees: never raises, no matter what the record contains. An invalid record is reported with all of
-its faults and its unchanged bytes.
+Guarantees: never raises, no matter what the record contains. An invalid record is reported with
+all of its faults and its unchanged bytes.
 """
 
 from __future__ import annotations

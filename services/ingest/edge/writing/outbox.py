@@ -74,9 +74,8 @@ T = TypeVar("T")
 class PendingWrite(Generic[T]):
     """An item to be written, and the callback that waits for the outcome.
 
-    The loop may give up an item while the writer's thread begins it, so both acquire a lock. Then
-    either the writer does not begin the item, or the loop gets the mail id under which the item may
-    be written.
+    The loop may give up an item while the writer's thread begins it, so both acquire a lock. Either
+    the writer does not begin the item, or the loop gets the mail id under which it may be written.
     """
 
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
