@@ -68,7 +68,7 @@ class Orders(Struct, frozen=True):
 
 
 class Reputation(Struct, frozen=True):
-    """The view of this process and its keeper."""
+    """The view and the keeper of this process."""
 
     view: ReputationView
     keeper: ReputationKeeper
@@ -250,7 +250,7 @@ def repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, 
 async def repeat(every_s: float, act: Callable[[], Awaitable[object]]) -> None:
     """Call `act` every `every_s` seconds until cancelled.
 
-    A fault is logged and does not end this.
+    A fault is logged, and the calls continue.
     """
     while True:
         await asyncio.sleep(every_s)

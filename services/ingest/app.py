@@ -90,7 +90,7 @@ def has_door(ingest: IngestSettings) -> bool:
 
 
 def written(ingest: IngestSettings) -> tuple[str, ...]:
-    """Return the topics that a process with these settings writes to."""
+    """Return the topics to which a process with these settings writes."""
     found: tuple[str, ...] = ()
     if ingest.reads_intakes or has_front_door(ingest):
         found += (names.RECEIVED, names.EVENTS, names.REFUSED)

@@ -1,7 +1,7 @@
 """The answer of `sluice shaping explain`, and its output.
 
-Owns: the sentences for parts that are unavailable. Guarantees: the output says that nothing is
-suspended or that no order applies only if the suspensions and the orders could be read.
+Owns: the sentences for parts that are unavailable. Guarantees: if the suspensions or the orders are
+not known, the output does not say that nothing is suspended or that no order applies.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Attempts:
         self.crashed: asyncio.Future[None] = self._loop.create_future()
 
     def hand_out(self, jobs: list[Job]) -> None:
-        """Take jobs from the Kafka thread; returns at once."""
+        """Take jobs from the Kafka thread, and return at once."""
         by_lane: dict[str, list[Job]] = {}
         for job in jobs:
             by_lane.setdefault(lane_of(job.assigned.partition.topic), []).append(job)
@@ -125,7 +125,7 @@ class Attempts:
         try:
             await self._attempt(job)
         except Exception as error:
-            # The worker received no records: the process must end with an error, so that a
+            # The worker received no records, so the process must end with an error. Then a
             # successor reads the message again.
             if not self.crashed.done():
                 self.crashed.set_exception(error)

@@ -31,8 +31,8 @@ class Settling(Protocol):
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
         """Record that a job is about to be offered.
 
-        `named` is called in any thread: with True when Kafka has the record, with False if it
-        cannot be written.
+        `named` is called in any thread: with True when Kafka has the record, or with False if the
+        record cannot be written.
         """
         ...
 

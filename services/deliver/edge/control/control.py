@@ -68,14 +68,14 @@ class Control:
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """The host:port that an order sends this message to; "" if no order does."""
+        """The host:port to which an order sends this message; "" if no order does."""
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """The site that an order sends this message to; None if no order does."""
+        """The site to which an order sends this message; None if no order does."""
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)
@@ -89,7 +89,7 @@ class Control:
         return found
 
     def resolved(self, domain: str, site: Site, provider: str = "") -> None:
-        """Remember where mail for a domain goes."""
+        """Remember the destination of mail for a domain."""
         found = self._places.get(domain)
         if found is not None and found.sites[0] == site.name and found.provider == provider:
             return
@@ -102,7 +102,7 @@ class Control:
         return self._places.get(domain_of(envelope), NOWHERE).provider
 
     def suspends_lane(self, lane: str) -> bool:
-        """Whether the whole lane is suspended, so that it need not be read."""
+        """Whether the whole lane is suspended, so that the lane need not be read."""
         return self._source.orders.suspends_lane(lane, self._clock.now_ms())
 
 

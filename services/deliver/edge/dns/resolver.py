@@ -66,7 +66,7 @@ class _NoRecord(Struct, frozen=True):
 
 
 class Resolver:
-    """Resolves domains to their mail exchangers, and these to their addresses.
+    """Resolves domains to mail exchangers, and mail exchangers to addresses.
 
     `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
     """
@@ -203,7 +203,7 @@ class AnswerCache(Generic[T]):
         return await asyncio.shield(task)
 
     async def _ask(self, name: str) -> T | Unresolved:
-        asked_at = self._monotonic()  # the TTL begins here, however long the answer takes
+        asked_at = self._monotonic()  # the TTL begins here, no matter how long the answer takes
         answer, ttl_s = await self._look_up(name)
         if isinstance(answer, Unresolved):
             stale = self._answers.get(name)
@@ -236,9 +236,6 @@ def _has(response: dns.message.Message, kind: dns.rdatatype.RdataType) -> bool:
 
 
 def _is_referral(response: dns.message.Message) -> bool:
-    """Whether an answer without records is a referral and not NODATA:
-
-    NS but no SOA (RFC 2308, 2.2).
-    """
+    """Whether an answer without records is a referral: it has NS but no SOA (RFC 2308, 2.2)."""
     kinds = {rrset.rdtype for rrset in response.authority}
     return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds

@@ -58,7 +58,7 @@ class SevenBit(Protocol):
     """Makes the content for a server that does not offer both 8BITMIME and SMTPUTF8."""
 
     def __call__(self, *, keeps_body: bool = False) -> bytes | Unsendable:
-        """The content in ASCII, or only its header; or why there is none."""
+        """Return the content, or only its header, in ASCII; or why this is not possible."""
         ...
 
 

@@ -169,7 +169,7 @@ class Pools:
     ) -> Outcome | NoSource | None:
         """Send from one source and return the outcome.
 
-        NoSource if the source prevented the sending.
+        The outcome is NoSource if the source prevented the sending.
         """
         shaper, tls = self._shaper, self._tls
         group = None

@@ -1,7 +1,8 @@
-"""The hosts of one site: opens a connection to the first of their addresses that works.
+"""The hosts of one site. Opens a connection to the first address that works.
 
-Every failure before the first transaction moves on to the next address, then to the next host: a
-refused or failed connect, a refusal in the greeting or to EHLO, silence, a drop.
+After every failure before the first transaction, the next address is tried, and after the last
+address the next host. Failures are a refused or failed connect, a refusal in the greeting or to
+EHLO, silence, and a drop.
 
 Owns: the openings that are in progress, and which results are reported to the history. Does not
 own: the addresses (dns/site_addresses.py), their order (core/routing/candidates.py), how many
@@ -37,7 +38,7 @@ from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
 
-# This long after the opening began, no other address is tried; a message waits as long for a
+# This long after the opening began, no further address is tried. A message waits equally long for a
 # connection. The next opening knows which addresses have failed.
 OPENING_S: Final = 120.0
 # The number of servers that may refuse one opening. A large provider that is busy refuses at every

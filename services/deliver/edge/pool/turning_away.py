@@ -60,7 +60,7 @@ class TurningAway:
     def _overflow(self, group: Group) -> None:
         """Leave the messages to another source of the pool.
 
-        If there is none, they wait for their turn.
+        If there is no other source, the messages wait for their turn.
         """
         for delivery in self._planner.withdraw(group):
             if delivery.may_overflow and not delivery.has_begun:

@@ -1,4 +1,4 @@
-"""What a keeper counts: the events added to mail.events, and the provider of a complaint.
+"""The input of a keeper: the events added to mail.events, and the provider of a complaint.
 
 Owns: the position in all partitions, and the look-ups of MX records for complaints. The event of a
 complaint names no provider, and deliver chose the provider by the same records. Does not own: the

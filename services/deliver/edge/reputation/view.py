@@ -110,7 +110,7 @@ class ReputationView:
     def place(self) -> Place | None:
         """The place up to which events are counted, and its time.
 
-        None if no event was ever counted.
+        The result is None if no event was ever counted.
         """
         return self._place
 

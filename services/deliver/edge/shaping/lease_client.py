@@ -1,11 +1,11 @@
 """Asks the store for leases and suspensions.
 
-It does so in a separate task, so nothing waits for it. Owns: the calls, and whether the store
+A separate task asks, so no caller waits for the store. Owns: the calls, and whether the store
 counts as available. Does not own: what a worker does without the store (core/shaping/allowance.py).
 Guarantees: there is one call at a time, and it takes at most half a second. A worker that could not
-reach the store keeps to its share until all other workers know of it. An answer that comes too late
-is not used: a pause of the process costs one call, and a worker whose answers all come too late
-keeps to its share.
+reach the store keeps to its share until all other workers know of this worker again. An answer that
+comes too late is not used: a pause of the process costs one call, and a worker whose answers all
+come too late keeps to its share.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class LeaseClient:
         self._to_share: dict[str, Suspension] = {}
         self._epoch = ""
         self._was_away = False
-        self._late_answers = 0  # in a row
+        self._late_answers = 0  # the number of late answers in a row
         # Why the store cannot be used; "" if it can.
         self.fault = "not asked yet"
 
@@ -98,7 +98,7 @@ class LeaseClient:
         self._wake.set()
 
     def share(self, state: Suspension) -> None:
-        """Let the other workers know of a suspension."""
+        """Report a suspension to the other workers."""
         self._to_share[state.key] = state
         self._wake.set()
 
@@ -227,7 +227,7 @@ class LeaseClient:
 def _read_state(text: str) -> Suspension | None:
     """The state that another worker wrote.
 
-    None if it cannot be read, so that the calls continue.
+    The result is None if the state cannot be read, so that the calls continue.
     """
     try:
         return msgspec.json.decode(text, type=Suspension).within_bounds()

@@ -119,7 +119,7 @@ class Shaper:
         return self.client.fault and f"each worker keeps to its share: {self.client.fault}"
 
     def destination(self, domain: str, site: Site) -> Destination:
-        """Where mail for a domain goes, with its provider."""
+        """The destination of mail for a domain, with its provider."""
         names = (host.name for host in site.hosts)
         provider = self._throttle.rules.provider_of(domain, names)
         return Destination(domain, site.name, provider, site.is_override)
@@ -227,7 +227,7 @@ class Shaper:
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """Note that a transaction ended, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # of the destination
+            self._sources[group.keys[0]] = source  # by the key of the destination
         # The same as Reply.is_positive, but without a call, because nearly every reply is positive.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)

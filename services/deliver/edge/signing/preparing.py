@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class EightBit(StrEnum):
-    """What happens to 8-bit text for a server without 8BITMIME or SMTPUTF8."""
+    """The treatment of 8-bit text for a server without 8BITMIME or SMTPUTF8."""
 
     CONVERT = "convert"
     BOUNCE = "bounce"

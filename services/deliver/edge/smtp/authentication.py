@@ -41,8 +41,8 @@ _USER_WORDS: Final = (b"user", b"login")
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
     """Log in and return the reply with our own text. Each answer of the server may take `limit_s`.
 
-    Code 0: the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server ends the
-    dialog.
+    The code is 0 if the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server
+    ends the dialog.
     """
     answer = smtp.last_ehlo_response
     offered = parse_extensions(answer.message if answer is not None else "").auth

@@ -33,7 +33,7 @@ from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions, Unsendable
 from shared.smtp.remote_text import clean_text
 
-# How long to wait for the reply to QUIT.
+# The time to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
 # TLS may put an alert of up to this size into the buffer while it reads. Unsent content is larger
 # than this, or a part of it waits in the kernel (send_queue.py).
@@ -81,27 +81,27 @@ class SmtpConnection(asyncio.Protocol):
         self._done: Done | None = None
         self._loop = asyncio.get_running_loop()
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
-        # Called if a server whose TLS has failed refuses to go on without TLS.
+        # Called if a server whose TLS has failed refuses to continue without TLS.
         self.on_tls_wanted: Callable[[], None] = lambda: None
         # Called if the server offers CHUNKING but does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
         # Called if the server answers only some commands of the first transaction.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
-        self.is_resumed = False  # an earlier TLS session
+        self.is_resumed = False  # whether an earlier TLS session was resumed
         # Why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        # Whether we logged in at the server, or would with a new connection.
+        # Whether we have logged in at the server, or would log in on a new connection.
         self.has_login: Callable[[], bool] = lambda: False
         # Called at the end of each transaction if we have logged in.
         self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = self._has_quit = False
-        self._has_worked = False  # a transaction has been answered
+        self._has_worked = False  # whether a transaction has been answered
         self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
@@ -216,7 +216,7 @@ class SmtpConnection(asyncio.Protocol):
             self._break("We closed the connection", is_orderly=self._done is None)
 
     def quit(self) -> None:
-        """Close the connection after the server has answered QUIT; at once if it is not idle."""
+        """Send QUIT and close after the reply; if the connection is not idle, close at once."""
         if not self.is_usable:
             if not self._has_quit:
                 self.close()

@@ -77,7 +77,7 @@ class LoginRefused(Exception):
 
 
 class _Refusal(Struct, frozen=True):
-    """A login that did not work, why, and until when it is not tried."""
+    """A login that did not work, with the reason and the end of its pause."""
 
     login: Login
     fault: NoLogin
@@ -254,7 +254,7 @@ class LoginWatch:
         self._is_known = False
 
     def ended(self, ending: TransactionResult) -> None:
-        """A transaction of the connection has ended."""
+        """Note that a transaction of the connection has ended."""
         if self._is_known or not isinstance(ending, Finished):
             return
         self._is_known = True

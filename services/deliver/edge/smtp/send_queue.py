@@ -19,7 +19,7 @@ _NUMBER: Final = b"\0\0\0\0"
 def descriptor_of(transport: Any) -> int:
     """Return the descriptor of a transport's socket, valid until it is closed.
 
-    -1 without a socket.
+    The result is -1 if there is no socket.
     """
     socket = transport.get_extra_info("socket")
     return socket.fileno() if socket is not None else -1

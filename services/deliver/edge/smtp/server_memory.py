@@ -86,7 +86,7 @@ class TlsSessions:
         self._kept[key] = (peer.context, session, until)
 
     def forget(self, key: SessionKey) -> None:
-        """Let the next connection take a full handshake."""
+        """Let the next connection do a full handshake."""
         self._kept.pop(key, None)
 
 

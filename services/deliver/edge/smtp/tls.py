@@ -110,7 +110,7 @@ class TlsPolicy(Struct, frozen=True):
     def resumes(self) -> bool:
         """Whether a session may be resumed.
 
-        With TLSA records it may not: they need the certificate.
+        With TLSA records it may not, because they need the certificate.
         """
         return self.context is not None and self.check is None
 
@@ -151,7 +151,10 @@ def _encrypting() -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """The contexts of all policies; `ca_file` names CAs that are trusted besides the system's."""
+    """The contexts of all policies.
+
+    `ca_file` names CAs that are trusted in addition to the system's.
+    """
 
     def __init__(self, ca_file: str = "") -> None:
         self.opportunistic = OPPORTUNISTIC

@@ -1,11 +1,11 @@
 """Counts attempts for TLS reports (RFC 8460, 4.3) and adds them to Redis every few seconds.
 
-Attempts are counted, not sessions, because one connection carries the mail of many domains. Owns:
-the policy type and result type of an attempt, the counts that are not written yet. Does not own:
-the counters (shared/store/tls_counts.py). Guarantees: bounded; counting never waits for Redis.
-While Redis is unavailable, at most MAX_ROWS counts are kept, and further ones are dropped. A crash
-loses the counts of the last seconds. If the answer to a call is lost, its counts may be added
-twice.
+Attempts and not sessions are counted, because one connection carries the mail of many domains.
+Owns: the policy type and result type of an attempt, the counts that are not written yet. Does not
+own: the counters (shared/store/tls_counts.py). Guarantees: the memory is bounded, and counting
+never waits for Redis. While Redis is unavailable, at most MAX_ROWS counts are kept, and further
+ones are dropped. A crash loses the counts of the last seconds. If the answer to a call is lost, its
+counts may be added twice.
 """
 
 from __future__ import annotations

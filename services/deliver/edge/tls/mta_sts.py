@@ -73,7 +73,7 @@ class MtaSts:
         clock: Clock,
         report: Callable[[str, str], None] = lambda domain, fault: None,
     ) -> None:
-        """`txt` looks up TXT records, `report` is called with each fault of a domain."""
+        """`txt` looks up TXT records. `report` is called with each fault of a domain."""
         self._txt = txt
         self._fetch = fetch
         self._store = store

@@ -41,7 +41,7 @@ _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 class PolicyFetcher:
     """Fetches from web servers.
 
-    With `allow_any` also from loopback and private addresses (tests).
+    With `allow_any`, loopback and private addresses are allowed, too (tests).
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class Tracer:
     def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
         """The dialog of a connection that is opened for these messages.
 
-        None if no message is traced.
+        The result is None if no message is traced.
         """
         now_ms = self._clock.now_ms()
         found: dict[str, Trace] = {}

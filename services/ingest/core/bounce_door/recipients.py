@@ -75,7 +75,10 @@ class Known(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """An accepted recipient in normal form, with its return path if it is one."""
+    """An accepted recipient in normal form.
+
+    If it is a return path, the parsed return path is included.
+    """
 
     client: Client
     address: str

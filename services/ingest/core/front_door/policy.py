@@ -7,8 +7,8 @@ a message that came by SMTP, how many bytes each client may hold. Does not own: 
 
 A refusal at MAIL or RCPT is the reply to a command. There is no message yet, so nothing is counted
 and no event is published. If a message was received completely and violates rules, it is refused
-after DATA with all its violations. As for a message that came by Kafka, the refusal is published as
-an event.
+after DATA with all its violations. The refusal is published as an event, in the same way as for a
+message that came by Kafka.
 """
 
 from __future__ import annotations

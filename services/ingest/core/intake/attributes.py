@@ -110,7 +110,7 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
 
 
 def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[Violation]]:
-    """Parse the values; returns the attributes and the faults of invalid values."""
+    """Parse the values, and return the attributes and the faults of invalid values."""
     times: dict[str, int] = {}
     faults: list[Violation] = []
     for field in (NOT_BEFORE, EXPIRES):
@@ -142,7 +142,7 @@ def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[
 def unix_ms(text: str) -> int | None:
     """Parse a time in one of the two formats to Unix milliseconds.
 
-    None if it has neither format.
+    The result is None if it has neither format.
     """
     if _UNIX_MS.fullmatch(text):
         at_ms = int(text)

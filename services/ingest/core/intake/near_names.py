@@ -1,10 +1,10 @@
 """Recognises misspelt names of headers and attributes of the contract. Pure.
 
 A record may have headers of any name, and unknown ones are ignored. A misspelt header of the
-contract must not be ignored: the message would be sent before its earliest time, or be billed to
-another mailing. Names are compared in lower case, by letters and digits only. So a name is also
-found if it has other separators, look-alike characters or the prefix of another CloudEvents binding
-(`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP).
+contract must not be ignored, because then the message might be sent before its earliest time or be
+billed to another mailing. Names are compared in lower case, by letters and digits only. So a name
+is also found if it has other separators, look-alike characters or the prefix of another CloudEvents
+binding (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP).
 
 Owns: finding the intended name. Does not own: the names (shared/topics/intake_fields.py).
 """

@@ -45,7 +45,7 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class RecordValues(Struct):
-    """The values of one record by attribute, its faults so far, and its names of the attributes."""
+    """One record: its values by attribute, its faults so far, and the names that it uses."""
 
     texts: dict[str, Text]
     faults: list[Violation]

@@ -1,6 +1,6 @@
 """Parses a CloudEvent in structured mode: one JSON object with the message in `data`. Pure.
 
-Never raises, whatever the object contains.
+Never raises, no matter what the object contains.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: RecordValues, event: RecordValues) -> Iterator[Violation]:
-    """The faults of the headers of a structured event; without this check they would be ignored.
+    """The faults of the headers of a structured event.
 
-    The binding allows attributes to be repeated as headers, with the same values.
+    Without this check, such headers would be ignored. The binding allows attributes to be repeated
+    as headers, with the same values.
     """
     yield from outside.faults
     for attribute, text in outside.texts.items():

@@ -33,9 +33,13 @@ class LimitExceeded(StrEnum):
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """The limits: open connections in all and from one address; per minute (0: no limit) new
-    connections from one address, errors of one address, errors of one logged-in client; open
-    connections that have not logged in, in all and from one address."""
+    """The limits of one server.
+
+    `connections` and `per_address` limit the open connections, in all and from one address. The
+    next three are limits per minute (0: no limit): new connections from one address, errors of one
+    address, errors of one logged-in client. The last two limit the open connections that have not
+    logged in, in all and from one address.
+    """
 
     connections: int
     per_address: int

@@ -3,9 +3,9 @@
 Owns: parsing the header's bytes. Does not own: which proxies are trusted (the setting
 `ingest.smtp_proxies`), the socket (edge/smtp_server/listener.py).
 
-The code that reads from the socket must request exactly `More.missing_bytes` and not one byte
-more: the data after the header (a ClientHello, possibly in the same segment) then stays in the
-socket for its reader.
+The code that reads from the socket must request exactly `More.missing_bytes` and not one byte more.
+Then the data after the header (a ClientHello, possibly in the same segment) stays in the socket for
+its reader.
 
 Version 1 is refused. It is a line of text whose end must be searched for, so it can only be read
 byte by byte, and every proxy that supports it today also supports version 2. TLVs are ignored,

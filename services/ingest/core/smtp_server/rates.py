@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
-# Longer than any client's name.
+# This is longer than any client's name.
 MAX_NAME_CHARS: Final = 80
 # Each IPv6 host has a network of this size, so a limit per single address would limit no host.
 _IPV6_HOST_BITS: Final = 64
@@ -27,7 +27,7 @@ def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def plain_address(text: str) -> str:
-    """The form in which addresses are compared: without zone, IPv4-mapped IPv6 as IPv4."""
+    """The form in which addresses are compared: without a zone, and IPv4-mapped IPv6 as IPv4."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

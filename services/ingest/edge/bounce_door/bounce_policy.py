@@ -51,7 +51,7 @@ class BouncePolicy:
         self._hold = Hold(context.held, self._address)
         # The key is the address, so a recipient that is given twice gets one record.
         self._accepted: dict[str, Accepted] = {}
-        self._unanswered = 0  # the records of the present message that have no outcome yet
+        self._unanswered = 0  # records of the present message without an outcome so far
         self._is_lost = False  # whether a record was not acknowledged
         self.is_storing = False
 

@@ -1,7 +1,7 @@
 """The values that all connections of one bounce door share: limits, metrics, collaborators.
 
-Owns: the metrics of the bounce door; its plan, options, limits and certificate, which it reads from
-the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
+Owns: the metrics of the bounce door; its plan, options, limits and certificate, which are derived
+from the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
 """
 
 from __future__ import annotations

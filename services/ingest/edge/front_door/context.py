@@ -1,7 +1,7 @@
 """The values that all connections of one front door share: limits, metrics, collaborators.
 
-Owns: the metrics of the front door; its plan, options, limits and certificate, which it reads from
-the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
+Owns: the metrics of the front door; its plan, options, limits and certificate, which are derived
+from the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
 (server.py).
 """
 

@@ -38,7 +38,7 @@ class LoginPolicy:
         self._loop = asyncio.get_running_loop()
 
     def reject_early(self, event: Login | ScramStart) -> Reply | None:
-        """Return the refusal of a login that is not checked because too many have failed.
+        """Return the refusal of a login that is not checked because too many logins have failed.
 
         A password that was accepted a short time ago is accepted even if the name is locked,
         because then the failures come from another host behind the same address. Wrong guesses

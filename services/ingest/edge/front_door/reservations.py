@@ -94,7 +94,7 @@ class Withdrawals:
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
         """Return the outcomes:
 
-        Unknown leads to a 451, Written means that the message is sent nevertheless.
+        Unknown leads to a 451. Written means that the message is sent nevertheless.
         """
         # If a message has no mail id, its writing was not begun, and it will not be written.
         begun = [pending for pending in batch if pending.mail_id]

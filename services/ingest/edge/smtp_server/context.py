@@ -1,4 +1,4 @@
-"""The interfaces inside an SMTP server: between server, connections and the policies of a door.
+"""The interfaces inside an SMTP server, between the server, its connections and their policies.
 
 The server (server.py) has the list of connections. A connection (connection.py) owns the protocol,
 the time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders,
@@ -33,7 +33,7 @@ class TimeLimits(Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """An open connection, as the server that keeps it sees it."""
+    """An open connection, as its server sees it."""
 
     @property
     def is_storing(self) -> bool:
@@ -89,7 +89,7 @@ class Policy(Protocol):
         ...
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event, or None if `Conversation.answer` follows later."""
+        """Return the reply to an event; None if `Conversation.answer` is called later."""
         ...
 
     def judge_growth(self, size_bytes: int) -> Reply | None:

@@ -11,8 +11,8 @@ transport would read them, too. In this way a connection also counts from its be
 only from the end of its handshake. On a port with implicit TLS, a connection that is refused before
 TLS is just closed; on other ports it gets a 421.
 
-Guarantees: a PROXY header is accepted only from a listed proxy, whose connections must begin with
-one; each slot is released, no matter how its connection ends.
+Guarantees: a PROXY header is accepted only from a listed proxy, and every connection of a listed
+proxy must begin with a PROXY header. Each slot is released, no matter how its connection ends.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Listener:
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
         """Listen on every existing address of `host` ("": all); return them as address:port.
 
-        `is_shared`: other processes may listen on the same address beside this one. For port 0
-        the system picks a free port for each. Raises OSError.
+        `is_shared`: other processes may listen on the same address beside this one. For port 0, the
+        system chooses a free port for each address. Raises OSError.
         """
         missing, bound = None, []
         found = socket.getaddrinfo(
@@ -200,7 +200,7 @@ class Listener:
     async def _address_behind(self, arrived: Arrived) -> str:
         """Return the address that a proxy names, or the proxy's for a LOCAL header.
 
-        "" if it is refused.
+        The result is "" if the connection is refused.
         """
         try:
             async with asyncio.timeout(self._context.limits.handshake_timeout_s):

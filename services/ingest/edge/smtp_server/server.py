@@ -85,7 +85,7 @@ class Service(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Reload changed files; called every SWEEP_S."""
+        """Reload changed files. This is called every SWEEP_S."""
         ...
 
     async def settle(self) -> None:
@@ -93,7 +93,7 @@ class Service(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close the writers; called after settle() and the end of all connections."""
+        """Close the writers. This is called after settle() and the end of all connections."""
         ...
 
 

@@ -44,7 +44,7 @@ class SmtpTransport:
         return self._transport is not None and not self._transport.is_closing()
 
     def attach(self, transport: asyncio.Transport) -> None:
-        """Use this transport from now on; called again after STARTTLS."""
+        """Use this transport from now on. This is called again after STARTTLS."""
         transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         self._transport = transport
         self._is_paused = False
@@ -68,7 +68,7 @@ class SmtpTransport:
             self._run()
 
     def write(self) -> bool:
-        """Send the output of the session. Returns whether there was any."""
+        """Send the output of the session. Returns whether there was any output."""
         output, transport = self._session.take_output(), self._transport
         if not output or transport is None or transport.is_closing():
             return False
@@ -151,7 +151,7 @@ class SmtpTransport:
     async def secure(
         self, protocol: asyncio.Protocol, context: ssl.SSLContext, timeout_s: float
     ) -> bool:
-        """Perform the handshake. Returns False if it failed; the connection is closed then."""
+        """Perform the handshake. If it fails, close the connection and return False."""
         transport = self._transport
         if transport is None:
             return False

@@ -55,7 +55,7 @@ class Duplicate(Struct, frozen=True):
 
 
 class KeyConflict(Struct, frozen=True):
-    """Nothing was written: another message has the same submission key, under this mail id."""
+    """Nothing was written, because the message with this mail id has the same submission key."""
 
     mail_id: str
 
@@ -176,7 +176,7 @@ class Outbox(Generic[T]):
         return len(self._open)
 
     def put(self, item: T, done: Done) -> None:
-        """Let an item be written. Call this on the loop."""
+        """Add an item to be written. Call this on the loop."""
         pending = PendingWrite(item, done, monotonic() + TIMEOUT_S)
         self._open[pending] = None
         self._gathered.append(pending)

@@ -42,7 +42,7 @@ class Send(Struct, Generic[T]):
     outcomes: list[Outcome]
 
     def acknowledge(self) -> None:
-        """Set the outcomes: Kafka has the record."""
+        """Set the outcomes, because Kafka has the record."""
         self.result.outcomes.set_result(self.outcomes)
 
 
