@@ -58,7 +58,7 @@ NONE: Final = "none"
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
-    """The records of a plan: its events, and the message for its retry topic or as given up."""
+    """The records of a plan: its events, and the message if it is deferred or given up."""
     mail_id = subject_of(envelope)
     written = [
         outputs.event(SERVICE, each.kind, mail_id, replace(each.data, provider=provider))
@@ -84,7 +84,7 @@ def lane_of(topic: str) -> str:
 
 
 def due_at_ms(messages: Sequence[Message]) -> int:
-    """When the last message of a pack is due, in Unix milliseconds; 0 means now."""
+    """The time when the last message of a pack is due, in Unix milliseconds; 0 means now."""
     return max(message.envelope.due_at_ms for message in messages)
 
 

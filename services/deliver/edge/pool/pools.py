@@ -6,9 +6,9 @@ history of the sites' addresses, the check of the pools' time limits. Does not o
 (core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py), which
 sources there are (sources/).
 
-Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
-connect per pause, not one per message; its mail is deferred. A slow site cannot use up the messages
-in flight that other sites need. A message that cannot be sent from one source is sent from the next
+Guarantees: send() never raises for a remote fault. An unreachable site costs one attempt to connect
+per pause, not one per message; its mail is deferred. A slow site cannot use up the messages in
+flight that other sites need. A message that cannot be sent from one source is sent from the next
 source of its pool; if there is no other source, it is deferred with the reason. If a reused
 connection turns out to be closed, the message is sent over a new connection within the same
 attempt.
@@ -63,7 +63,7 @@ class Routing(Struct, frozen=True):
     tls: TlsPolicies | None = None
     # The operators' orders, which may change the destination of mail.
     control: Control | None = None
-    # None: the system chooses the address that mail is sent from.
+    # If this is None, the system chooses the local address.
     sources: Sources | None = None
     # Shows dialogs to operators.
     tracer: Tracer | None = None

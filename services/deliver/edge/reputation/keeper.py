@@ -95,7 +95,7 @@ class KeeperParts(Struct, frozen=True):
 
     options: ClientOptions
     rules: Rules
-    # The name of the source of each of our addresses.
+    # The source name of each of our addresses.
     addresses: Mapping[str, str]
     view: ReputationView
     orders: Callable[[], Orders | None]  # None: the orders are not known, so no order is given

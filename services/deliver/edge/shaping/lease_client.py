@@ -103,7 +103,7 @@ class LeaseClient:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask whenever something is wanted, and at least each second, until cancelled.
+        """Ask whenever a lease is wanted, and at least every second, until the task is cancelled.
 
         redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
         its future is done (bpo-42130). So the task itself checks whether it was cancelled.
@@ -166,8 +166,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # Also after a fault, the limits can be asked for again, and the waiting pools check
-            # their limits again.
+            # Even after a fault, these limits can be requested again, and the waiting pools check
+            # them again.
             if answer is None:
                 for each in limits:
                     each.refused()

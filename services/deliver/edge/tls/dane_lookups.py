@@ -1,4 +1,4 @@
-"""Looks up TLSA records with the AD bit of a validating resolver: RFC 7672, 2.
+"""Looks up TLSA records, and relies on the AD bit of a validating resolver (RFC 7672, 2).
 
 Owns: the queries, their cache, which answers count as secure. Does not own: the match with a
 certificate (core/tls/dane.py). The resolver must validate, and nobody may be able to change its
@@ -83,7 +83,7 @@ class DaneLookups:
             return address, 0.0
         if not address.is_secure:
             return NoDane(), address.ttl_s
-        # RFC 7672, 2.2.3: the name after CNAMEs first, then the name in the MX record.
+        # RFC 7672, 2.2.3: the name after CNAMEs is tried first, then the name in the MX record.
         names = tuple(dict.fromkeys((address.name, host)))
         for base in names:
             answer = await self._ask(f"_{port}._tcp.{base}", dns.rdatatype.TLSA)

@@ -89,7 +89,7 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """The reading of a batch that could not be decoded; `value` is its beginning."""
+    """The reading of a batch that could not be decoded. `value` is the beginning of the batch."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"

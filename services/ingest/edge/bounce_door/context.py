@@ -71,7 +71,7 @@ class BounceDoorMetrics(Struct, frozen=True):
 
 
 class ReturnedMail(Struct, frozen=True):
-    """A message that came back to one recipient."""
+    """A returned message for one recipient."""
 
     returned: Returned
     content: bytes

@@ -25,7 +25,7 @@ from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000
-# Each verification takes about 100 ms of a core; several at once would only slow down the mail.
+# Each verification takes about 100 ms of CPU time, so several at once would slow down the mail.
 _THREADS: Final = 1
 # If this many verifications wait, further ones are refused for now, so that guesses cannot pile up.
 MAX_WAITING: Final = 64

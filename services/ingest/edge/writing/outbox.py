@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 
 class PendingWrite(Generic[T]):
-    """An item to be written, and the callback that waits for the outcome.
+    """An item to be written, and the callback for its outcome.
 
     The loop may give up an item while the writer's thread begins it, so both acquire a lock. Either
     the writer does not begin the item, or the loop gets the mail id under which it may be written.
