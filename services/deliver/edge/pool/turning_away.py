@@ -50,7 +50,7 @@ class TurningAway:
                 self._overflow(group)
 
     def is_due(self, delivery: Delivery) -> bool:
-        """Turn a message away if it was suspended while it was prepared; else return False."""
+        """Turn a message away if its group was suspended meanwhile; otherwise return False."""
         group = delivery.group
         if group is None or not self._shaper.suspended(group):
             return False

@@ -89,7 +89,7 @@ class LeaseClient:
         self._to_share: dict[str, Suspension] = {}
         self._epoch = ""
         self._was_away = False
-        self._late_answers = 0  # the number of late answers in a row
+        self._late_answers = 0  # The number of late answers in a row.
         # Why the store cannot be used; "" if it can.
         self.fault = "not asked yet"
 
@@ -121,7 +121,7 @@ class LeaseClient:
                 if wanted:
                     await self._ask(loop, wanted[:MAX_LIMITS])
             except Exception as error:
-                # The loop continues whatever Redis contains or answers, because without calls no
+                # The loop continues no matter what Redis answers, because without calls no
                 # limit would ever be granted.
                 if not isinstance(error, Unavailable):
                     log.exception("asking for limits failed; it is tried again")

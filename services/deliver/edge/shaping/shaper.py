@@ -227,7 +227,7 @@ class Shaper:
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """Note that a transaction ended, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # by the key of the destination
+            self._sources[group.keys[0]] = source  # By the key of the destination.
         # The same as Reply.is_positive, but without a call, because nearly every reply is positive.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)

@@ -88,7 +88,7 @@ class SmtpConnection(asyncio.Protocol):
         # Called if the server answers only some commands of the first transaction.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
-        self.is_resumed = False  # whether an earlier TLS session was resumed
+        self.is_resumed = False  # Whether an earlier TLS session was resumed.
         # Why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy

@@ -38,8 +38,8 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.records import Violation
 
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3
-_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # an extension attribute may also be an integer
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3.
+_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # An extension attribute may also be an integer.
 _BY_ATTRIBUTE: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL, CONTENT_TYPE)}
 _decoder: Final = msgspec.json.Decoder(dict[str, object])
 

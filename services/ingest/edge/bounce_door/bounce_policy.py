@@ -51,8 +51,8 @@ class BouncePolicy:
         self._hold = Hold(context.held, self._address)
         # The key is the address, so a recipient that is given twice gets one record.
         self._accepted: dict[str, Accepted] = {}
-        self._unanswered = 0  # records of the present message without an outcome so far
-        self._is_lost = False  # whether a record was not acknowledged
+        self._unanswered = 0  # Records of the present message without an outcome.
+        self._is_lost = False  # Whether a record was not acknowledged.
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
