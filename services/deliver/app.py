@@ -212,7 +212,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions through which the Kafka thread hands out messages and waits."""
+    """Return the functions by which the Kafka thread hands out messages and gets waiting times."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

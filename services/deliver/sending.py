@@ -125,7 +125,7 @@ def make_opener(
 
 
 def load_shaping(deliver: DeliverSettings) -> Rules:
-    """The shaping rules, with the operator's file over the shipped ones; raises UsageError."""
+    """The shaping rules; the operator's file overrides the shipped files. Raises UsageError."""
     try:
         return load_rules(deliver.shaping_file)
     except ShapingFaults as error:
@@ -142,7 +142,7 @@ def load_sources(deliver: DeliverSettings) -> SourceTable:
 
 
 def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolver) -> None:
-    """Log the faults of the sources; raise UsageError for them if the settings require it."""
+    """Log the faults of the sources. If the settings require it, raise UsageError for a fault."""
     if not sources.table.sources:
         return
     found = asyncio.run(check_sources(sources.table.sources, resolver))

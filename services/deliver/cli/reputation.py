@@ -85,7 +85,7 @@ def _read_states(kafka: KafkaSettings) -> list[State]:
 
 
 def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
-    """The step of each source at each provider that it has sent to."""
+    """The step of each source at each provider to which the source has sent mail."""
     rows = []
     for state in known.states:
         if isinstance(state, WarmupState):

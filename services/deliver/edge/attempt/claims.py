@@ -45,8 +45,8 @@ class Claim(Permission):
     ) -> None:
         """`notice` is called when the message no longer waits, whether it begins or not.
 
-        `name` records that a message is about to be offered, and calls back in the event loop with
-        True, or with False if the message no longer belongs to this process.
+        `name` records that a message is about to be offered, and calls back in the event loop. The
+        argument of the callback is True, or False if the message no longer belongs to this process.
         """
         self.job = job
         self._clock = clock
@@ -70,9 +70,9 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Record that the message is about to be offered, if it must be and may be sent.
+        """If this must be recorded, record that the message is about to be offered.
 
-        Return False if there is nothing to record.
+        Return False if nothing must be recorded or the message may not be sent.
         """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):

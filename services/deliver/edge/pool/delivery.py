@@ -115,7 +115,7 @@ class Delivery:
     def prepare(self, ready: Callable[[bool], None]) -> bool:
         """Begin the steps that must precede the sending; return False if there are none.
 
-        An exception of the permission is passed on to the waiter.
+        If the permission raises, the waiter gets the exception.
         """
         if self.has_begun or not isinstance(self.begin, Permission):
             return False
@@ -128,7 +128,7 @@ class Delivery:
     def try_begin(self) -> bool:
         """Return True if this worker still owns the message; otherwise the message has no outcome.
 
-        An exception of `begin` is passed on to the waiter.
+        If `begin` raises, the waiter gets the exception.
         """
         if self.future.done():
             self._leave()

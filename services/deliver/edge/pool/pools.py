@@ -1,4 +1,4 @@
-"""Connection pools, one per source and site: they take a message to its outcome.
+"""Connection pools, one per source and site, which send each message and return its outcome.
 
 Owns: the choice of the site and the source of a message, the pool of each source and site, the
 history of the sites' addresses, the check of the pools' time limits. Does not own: one site's pool
@@ -6,11 +6,11 @@ history of the sites' addresses, the check of the pools' time limits. Does not o
 (core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py), which
 sources there are (sources/).
 
-Guarantees: send() never raises for a remote fault. An unreachable site costs one attempt to connect
-per pause, not one per message; its mail is deferred. A slow site cannot use up the messages in
-flight that other sites need. A message that cannot be sent from one source is sent from the next
-source of its pool; if there is no other source, it is deferred with the reason. If a reused
-connection turns out to be closed, the message is sent over a new connection within the same
+Guarantees: send() never raises for a remote fault. For an unreachable site, there is one attempt to
+connect per pause and not one per message; the site's mail is deferred. A slow site cannot use up
+the messages in flight that other sites need. A message that cannot be sent from one source is sent
+from the next source of its pool; if there is no other source, it is deferred with the reason. If a
+reused connection turns out to be closed, the message is sent over a new connection within the same
 attempt.
 """
 
@@ -128,8 +128,8 @@ class Pools:
         If `content` has 8-bit bytes, `seven_bit` makes the content for a server without 8BITMIME.
         If `seven_bit` is None, such a server does not get the message.
 
-        `begin` is called just before the message is sent or gets an outcome without being sent.
-        If it returns false, nothing is sent and the result is None.
+        `begin` is called just before the message is sent, or just before it gets an outcome without
+        being sent. If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         known = self._rerouted(envelope) or self._routing.routes.site_of(domain)

@@ -1,9 +1,9 @@
 """Counts the results in mail.events, advances the steps of sources, suspends clients at providers.
 
-Every deliver process has a keeper, in a thread; one of them counts. A turn reads the records that
-were added to mail.events and counts them (core/reputation/book.py). Then it writes in one
-transaction: the states that changed, the orders that suspend clients, and the place in mail.events
-up to which everything is counted.
+Every deliver process has a keeper, which runs in a thread; only one keeper counts. A turn reads the
+records that were added to mail.events and counts them (core/reputation/book.py). Then it writes in
+one transaction: the states that changed, the orders that suspend clients, and the place in
+mail.events up to which everything is counted.
 
 All keepers share one transactional id. A keeper that opens the id ends and fences the transaction
 of any other keeper. If it then reads mail.reputation to its end and commits, it was the only writer

@@ -206,7 +206,7 @@ class LeaseClient:
         self._epoch = answer.epoch
 
     async def _restore(self) -> None:
-        """Report the spent amounts of windows that the store does not count."""
+        """For windows that the store does not count, report the amounts that were used."""
         for each in self._throttle.allowances:
             if each.record.has_unreported:
                 period_ms = each.limit.period_s * 1000

@@ -7,10 +7,10 @@ are checked for changes (app.py).
 
 Guarantees: sign() never fails, no matter what the content is. If the sender has no domain that
 could publish a key, or if no key is in force for the domain, the content is sent unchanged and
-unsigned. Each retry is signed again; retry topics store the content without the signature. Changed
-key files are in force a few seconds later. If they cannot be used, the last keys stay in force, and
-each fault is logged once. The files are read outside the event loop, and the signer sees either all
-old keys or all new keys.
+unsigned. Each retry is signed again, because retry topics store the content without the signature.
+Changed key files are in force a few seconds later. If they cannot be used, the last keys stay in
+force, and each fault is logged once. The files are read outside the event loop, and the signer sees
+either all old keys or all new keys.
 """
 
 from __future__ import annotations

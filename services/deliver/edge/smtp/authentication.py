@@ -29,8 +29,8 @@ from shared.smtp.extensions import parse_extensions
 from shared.smtp.reply import Reply, make_reply
 
 _CONTINUE: Final = 334
-# RFC 5321, 4.5.3.1.4: the octets of a command line without its end. A longer initial response is
-# sent when the server asks for it (RFC 4954, 4).
+# RFC 5321, 4.5.3.1.4: the largest number of octets in a command line, without the line end. A
+# longer initial response is sent when the server asks for it (RFC 4954, 4).
 _MAX_COMMAND_BYTES: Final = 510
 _CANCEL: Final = b"*"
 _CANCEL_S: Final = 5.0

@@ -37,9 +37,9 @@ class SourceUnavailable(OSError):
 class Connected(Struct, frozen=True):
     """The result: `sock` is connected to `candidate`; both are None if no address accepted.
 
-    `faults`: why addresses failed. `slower`: the address that was tried first and had not accepted
-    yet. `source_fault`: why no socket could be bound to our own address; it does not mean that the
-    server's address has failed.
+    `faults`: why addresses failed. `slower`: an address that was tried earlier than `candidate` and
+    had not accepted yet. `source_fault`: why no socket could be bound to our own address; it does
+    not mean that the server's address has failed.
     """
 
     candidate: Candidate | None

@@ -1,6 +1,6 @@
-"""One SMTP connection after its EHLO: our own session on an asyncio transport, without tasks.
+"""One SMTP connection after its EHLO, with our own session on an asyncio transport.
 
-The callback of the reader runs pipelined transactions.
+There are no tasks. The callback of the reader runs pipelined transactions.
 
 Owns: one connection's dialog and its time limits. Does not own: how it is opened (opening.py),
 which message it carries (core/pool/planner.py), what an answer means (core/attempt/verdicts.py).
@@ -105,7 +105,7 @@ class SmtpConnection(asyncio.Protocol):
         self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
-        # aiosmtplib's object owns the clean-up of the transport as long as it is referenced.
+        # While aiosmtplib's object is referenced, that object does the clean-up of the transport.
         self.opener: Any = None
 
     @property

@@ -212,7 +212,7 @@ def named_fault(error: ssl.SSLError) -> str:
 
 
 def no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
-    """The result of connecting to a server whose TLS violates its policy."""
+    """The result of an attempt to connect to a server whose TLS violates its policy."""
     fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
     reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
     return NoConnection(reason, policy.name, fault)

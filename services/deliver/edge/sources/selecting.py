@@ -53,7 +53,7 @@ class SourceHealth:
     """The sources that cannot be used. Use it in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` returns why a local address cannot be bound to; "" if it can."""
+        """`probe` returns why no socket can be bound to a local address; "" if one can."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}

@@ -107,7 +107,7 @@ class Tracer:
         return found
 
     async def flush(self) -> None:
-        """Begin and end traces, and write the waiting lines, or drop them if that fails."""
+        """Begin and end traces, and write the waiting lines; if writing fails, drop these lines."""
         traces = self._source.traces
         in_force = traces.in_force(self._clock.now_ms()) if traces.is_any else []
         self.is_active = bool(in_force)

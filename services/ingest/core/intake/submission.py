@@ -175,7 +175,7 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
-    """The mail ids per mailing of the records that were received and refused here."""
+    """The mail ids, per mailing, of the records that were received and then refused here."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

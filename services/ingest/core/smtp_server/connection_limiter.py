@@ -1,4 +1,4 @@
-"""Limits open connections and refused commands: in all, per address, per client. Pure.
+"""Limits open connections and refused commands, in all, per address and per client. Pure.
 
 Owns: the counts and their limits. Does not own: replies (replies.py), the time. Memory: the counts
 contain only open connections; each count per minute is a rates.Rate.

@@ -116,7 +116,7 @@ class _Window:
 
 
 class Rate:
-    """A rate limit per minute and key: token buckets that each hold one minute's worth.
+    """A rate limit per minute and key. Each key has a token bucket for the amount of one minute.
 
     The MAX_REMEMBERED most recently used keys are remembered; a forgotten key starts with a full
     bucket.

@@ -80,7 +80,7 @@ class ReturnedMail(Struct, frozen=True):
 class BounceDoorContext(Struct, frozen=True):
     """The values that all connections of one bounce door share.
 
-    `known` returns the data for judging recipients at a time (Unix milliseconds).
+    `known` returns the data for judging recipients at a given time (Unix milliseconds).
     """
 
     server: ServerContext

@@ -1,4 +1,4 @@
-"""Checks passwords of the front door's clients off the event loop, and caches the right ones.
+"""Checks passwords of the front door's clients outside the event loop, and caches the right ones.
 
 Owns: the cache of verified passwords (bounded; an entry is valid for CACHE_S, and only as long as
 the client's credentials do not change). Does not own: the delay after a failure (login_policy.py),

@@ -10,10 +10,10 @@ marked in Redis before the 451. Validate finds the mark when it reads the messag
 message. If validate has already read the message, it is sent and the client gets 250. A duplicate
 submission removes the mark.
 
-While Redis is unavailable, slow or empty, every message counts as new here, and a reply is delayed
-by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates, but the second 250 has
-a new mail id. While Redis is unavailable, or if validate does not look for duplicates, no message
-can be marked. Then the client gets 451, and if the message was written nevertheless, it is sent
+While Redis is unavailable, slow or empty, every message counts as new here. Once per PAUSE_S, a
+reply is delayed by at most TIMEOUT_S. Validate still finds the duplicates, but the second 250 has a
+new mail id. While Redis is unavailable, or if validate does not look for duplicates, no message can
+be marked. Then the client gets 451, and if the message was written nevertheless, it is sent
 (decision 0026).
 """
 

@@ -90,7 +90,7 @@ class Listener:
         self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
-        """Listen on every existing address of `host` ("": all); return them as address:port.
+        """Listen on every existing address of `host`; return them as address:port. "" means all.
 
         `is_shared`: other processes may listen on the same address beside this one. For port 0, the
         system chooses a free port for each address. Raises OSError.

@@ -7,7 +7,7 @@ Guarantees: `done` is called exactly once, on the loop. It gets Written only aft
 acknowledged the record (acks=all) or validate has read it. It gets Unknown after TIMEOUT_S plus the
 time that the withdrawal takes. After Unknown it is not known whether the record was written, so the
 client gets 451 and sends the message again. If the process dies before the acknowledgement, the
-client has got no 250.
+client has not received a 250.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class BatchResult(Generic[T]):
         self.outcomes.set_result(_all_unknown(self.pending))
 
 
-# Writes a batch and returns at once; the outcomes may follow from another thread.
+# A function that writes a batch and returns at once. Another thread may set the outcomes later.
 Write = Callable[[list[PendingWrite[T]]], Iterable[BatchResult[T]]]
 
 

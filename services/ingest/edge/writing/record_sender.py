@@ -47,7 +47,7 @@ class Send(Struct, Generic[T]):
 
 
 class SenderFailpoints(Struct, frozen=True):
-    """The failpoints after send() of a record and after its acknowledgement."""
+    """The failpoints after a record was sent and after it was acknowledged."""
 
     sent: str
     acknowledged: str
