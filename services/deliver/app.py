@@ -1,7 +1,7 @@
-"""The composition root of deliver: mail.outbound.* and mail.deferred.* in, SMTP out.
+"""The composition root of deliver. It reads mail.outbound.* and mail.deferred.*, and sends by SMTP.
 
-Two threads: the Kafka thread polls and commits (shared/stream/worker.py), the main thread
-runs the uvloop loop with the connection pools.
+There are two threads. The Kafka thread polls and commits (shared/stream/worker.py); the main thread
+runs the uvloop event loop with the connection pools.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ from shared.topics.retry_topics import RETRY_TOPICS_S
 
 log = logging.getLogger(__name__)
 
-# The lane that always exists; validate creates the others, because it chooses them.
+# The lane that always exists. Validate creates the other lanes, because validate chooses the lane
+# of each message.
 LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 SLOW_SITES: Final = Metric(
@@ -83,7 +84,7 @@ NO_RETURN_PATH: Final = (
     " so bounces do not name the message that they are about"
 )
 _LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
-# The drain ends this long before the process must end, because closing takes time too.
+# The drain ends this long before the process must end, because closing also takes time.
 CLOSING_S: Final = 3.0
 
 
@@ -125,7 +126,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def ehlo_warning(name: str) -> str:
-    """The warning about an EHLO name that is not a full host name; "" if it is one."""
+    """Return a warning if the EHLO name is not a full host name, otherwise ""."""
     labels = name.lower().rstrip(".").split(".")
     if len(labels) > 1 and labels[-1] not in _LOCAL_DOMAINS:
         return ""
@@ -211,7 +212,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions by which the Kafka thread hands out messages and asks for waits."""
+    """Return the functions by which the Kafka thread hands out messages and gets waiting times."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)
@@ -235,7 +236,7 @@ def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
 async def _until_ended(
     running: Running, ended: asyncio.Future[None], crashed: asyncio.Future[None]
 ) -> None:
-    """Wait until the Kafka thread has drained and ended, or one of the two has crashed."""
+    """Wait until the Kafka thread has drained and ended, or until either thread has crashed."""
     await asyncio.wait((ended, crashed), return_when=asyncio.FIRST_COMPLETED)
     if crashed.done():
         running.stop.set("an attempt crashed")

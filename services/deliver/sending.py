@@ -1,4 +1,4 @@
-"""Composes what mail is sent with: connections, keys, limits, orders, and their regular tasks."""
+"""Composes the parts that send mail: connections, keys, limits, orders, and their regular tasks."""
 
 from __future__ import annotations
 
@@ -68,13 +68,16 @@ class Orders(Struct, frozen=True):
 
 
 class Reputation(Struct, frozen=True):
-    """The view of this process and its keeper."""
+    """The view and the keeper of this process."""
 
     view: ReputationView
     keeper: ReputationKeeper
 
     def start(self, changed: Callable[[], object]) -> None:
-        """Begin; `changed` is called in another thread when the steps of sources may differ."""
+        """Begin.
+
+        `changed` is called in another thread when the steps of sources may have changed.
+        """
         self.view.start(changed)
         self.keeper.start()
 
@@ -85,7 +88,7 @@ class Reputation(Struct, frozen=True):
 
 
 class Sending(Struct, frozen=True):
-    """The parts that mail is sent with, made before anything is read."""
+    """The parts that send mail. They are created before anything is read."""
 
     opener: Opener
     logins: Logins
@@ -109,7 +112,7 @@ def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
 def make_opener(
     deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints, logins: Logins
 ) -> Opener:
-    """How connections are opened."""
+    """Return the opener of connections."""
     timeouts = Timeouts(
         connect_s=deliver.connect_timeout_s,
         greeting_s=deliver.greeting_timeout_s,
@@ -122,7 +125,7 @@ def make_opener(
 
 
 def load_shaping(deliver: DeliverSettings) -> Rules:
-    """The shaping rules, with the operator's file over the shipped ones; raises UsageError."""
+    """The shaping rules; the operator's file overrides the shipped files. Raises UsageError."""
     try:
         return load_rules(deliver.shaping_file)
     except ShapingFaults as error:
@@ -139,7 +142,7 @@ def load_sources(deliver: DeliverSettings) -> SourceTable:
 
 
 def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolver) -> None:
-    """Log the faults of the sources; raise UsageError for them if the settings require it."""
+    """Log the faults of the sources. If the settings require it, raise UsageError for a fault."""
     if not sources.table.sources:
         return
     found = asyncio.run(check_sources(sources.table.sources, resolver))
@@ -152,15 +155,19 @@ def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolve
 
 
 def load_outcome_rules() -> OutcomeRules:
-    """The outcome rules with the classes of replies.toml. Raises ValueError naming the bad row."""
+    """The outcome rules with the classes of replies.toml.
+
+    Raises ValueError, which names the bad row.
+    """
     return OutcomeRules(load_reply_rules())
 
 
 def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
     """Return the shaper, which keeps the limits that all processes share."""
     deliver, redis = settings.deliver, settings.redis
-    # A call that is sent again would give back the same lease twice. Each has a time limit of its
-    # own, within that of redis-py, which takes a task for each command.
+    # Calls are not retried, because a repeated call would return the same lease twice. The stores
+    # limit the time of each call. redis-py sets no limit, because it would create a task for each
+    # command.
     client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)
     stores = Stores(LeaseStore(client, redis.limits_key), SuspensionStore(client, redis.limits_key))
     workers = Workers(deliver.expected_workers, room=deliver.max_in_flight)
@@ -171,7 +178,7 @@ def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
 
 def make_tracer(settings: Settings, follower: ControlFollower, clock: Clock) -> Tracer:
     """Return the tracer, which shows dialogs to operators."""
-    # A call that is sent again would write its lines twice.
+    # Calls are not retried, because a repeated call would write its lines twice.
     client = connect_async(settings.redis, retry=NO_RETRY)
     return Tracer(follower, partial(append_lines, client), clock, settings.runtime.instance)
 
@@ -183,7 +190,7 @@ def make_reputation(
     sources: SourceTable,
     orders: OrderSource,
 ) -> Reputation:
-    """Make the parts of one process, with their metrics and their note on /ready."""
+    """Create this process's view and keeper, with their metrics and their note on /ready."""
     view, clock = ReputationView(kit.options), running.clock
     addresses = {ip: one.name for one in sources.sources for ip in one.addresses}
     parts = KeeperParts(
@@ -241,7 +248,10 @@ def repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, 
 
 
 async def repeat(every_s: float, act: Callable[[], Awaitable[object]]) -> None:
-    """Call `act` every `every_s` seconds until cancelled. A fault is logged and ends nothing."""
+    """Call `act` every `every_s` seconds until cancelled.
+
+    A fault is logged, and the calls continue.
+    """
     while True:
         await asyncio.sleep(every_s)
         try:

@@ -1,9 +1,10 @@
-"""The composition root of ingest: intakes and SMTP in, mail.received and mail.returned out.
+"""The composition root of ingest.
 
-By default one process reads the intakes and serves the doors. With `ingest.reads_intakes` off it
-only serves the doors that it has addresses for: it joins no consumer group, so any number of them
-may run beside processes that read the intakes or have the same doors. A message belongs to the
-process that its client is connected to, and nothing is handed over between processes.
+It reads intakes and SMTP, and writes mail.received and mail.returned. By default a process reads
+the intakes and serves the doors. If `ingest.reads_intakes` is off, the process only serves the
+doors for which it has addresses, and it joins no consumer group. So any number of such processes
+may run beside processes that read the intakes or serve the same doors. A message belongs to the
+process to which its client is connected; processes do not pass messages to one another.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from shared.stream.relay import Relay
 from shared.topics import names
 
 REGISTRY_LOOK_S: Final = 0.2
-# A topic that is created by hand may keep the broker's default configs for this long.
+# A topic that is created by hand keeps the broker's default configs for at most about this long.
 INTAKES_EVERY_S: Final = 5.0
 
 
@@ -89,7 +90,7 @@ def has_door(ingest: IngestSettings) -> bool:
 
 
 def written(ingest: IngestSettings) -> tuple[str, ...]:
-    """Return the topics that a process with these settings writes to."""
+    """Return the topics to which a process with these settings writes."""
     found: tuple[str, ...] = ()
     if ingest.reads_intakes or has_front_door(ingest):
         found += (names.RECEIVED, names.EVENTS, names.REFUSED)
@@ -111,7 +112,7 @@ def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientVi
 
 @contextmanager
 def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
-    """Have a door listen; at the end wait until it has answered all messages."""
+    """Let a door listen. At the end, wait until the door has answered all messages."""
     door.start()
     try:
         yield
@@ -123,7 +124,7 @@ def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
 def _wait_for_registry(view: ClientView, stop: Stop) -> None:
     """Wait for the registry before listening.
 
-    Without the registry each login would get 535, after which some clients never try again.
+    Without the registry each login would get 535, and after a 535 some clients never try again.
     """
     while not (stop.is_set() or view.wait_ready(REGISTRY_LOOK_S)):
         pass
@@ -132,7 +133,7 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
 def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
 ) -> list[SmtpServer]:
-    """The doors that the settings name an address for."""
+    """The doors for which the settings name an address."""
     ingest, doors = settings.ingest, []
     if has_front_door(ingest):
         given = front.Dependencies(

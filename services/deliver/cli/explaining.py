@@ -1,7 +1,7 @@
 """The answer of `sluice shaping explain`, and its output.
 
-Owns: the sentences for parts that are unavailable. Guarantees: the output says that nothing is
-suspended, and that no order applies, only if both are known.
+Owns: the sentences for parts that are unavailable. Guarantees: if the suspensions or the orders are
+not known, the output does not say that nothing is suspended or that no order applies.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from shared.topics.control import Order
 class Answer(Struct, frozen=True):
     """The JSON of `explain`.
 
-    `fault`: why suspensions are not known; "" if they are. `is_routed`: a setting names the server.
+    `fault`: why the suspensions are not known; "" if they are known. `is_routed`: a setting names
+    the server.
     """
 
     found: Explained
     fault: str
     is_routed: bool
     shares: list[ShareRow] = []
-    # The orders on all of this mail, and those on a part of it; the first order decides.
+    # The orders that apply to all of this mail, and the orders that apply to a part of it. The
+    # first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
-    # Why shares, orders and the step of the source are not known; "" if they are.
+    # Why the shares, the orders and the step of the source are not known; "" if they are known.
     kafka_fault: str = ""
 
 

@@ -1,7 +1,7 @@
 """Reads mail.reputation and the orders for commands.
 
-Owns: one reading of both topics. Does not own: the output (sources.py, shaping.py). Guarantees: a
-command answers without Kafka too, and says what is not known.
+Owns: one reading of both topics. Does not own: the output (sources.py, shaping.py). Guarantees: if
+Kafka is unavailable, a command still answers and names the values that are not known.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SourceRow(Struct, frozen=True):
 
 
 class ShareRow(Struct, frozen=True):
-    """A share of a client at a provider, with its threshold and the origin of that."""
+    """A share of a client at a provider, with its threshold and where the threshold is set."""
 
     kind: str
     part: int
@@ -63,7 +63,7 @@ class Known(Struct, frozen=True):
 
 
 def read_known(bootstrap: str, line: str) -> Known:
-    """Read both topics of the chosen Kafka. Never raises because of Kafka."""
+    """Read both topics of the chosen Kafka. If Kafka fails, nothing is raised."""
     try:
         kafka = find_kafka(bootstrap, line)
         return Known(tuple(_read_states(kafka)), tuple(read_orders(kafka)))
@@ -85,7 +85,7 @@ def _read_states(kafka: KafkaSettings) -> list[State]:
 
 
 def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
-    """The step of each source at each provider that it has sent to."""
+    """The step of each source at each provider to which the source has sent mail."""
     rows = []
     for state in known.states:
         if isinstance(state, WarmupState):
@@ -106,7 +106,7 @@ def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
 
 
 def step_of(known: Known, source: str, provider: str) -> int:
-    """The step of a source at a provider; 0 if it has sent nothing yet."""
+    """The step of a source at a provider; 0 if the source has sent nothing yet."""
     pair = source, place_of(provider)
     steps = (each for each in known.states if isinstance(each, WarmupState))
     return next((each.step for each in steps if (each.source, each.provider) == pair), 0)

@@ -1,7 +1,8 @@
 """`sluice shaping`: explain shows all limits in force for a destination, check checks a file.
 
-The rules are read as deliver reads them, the suspensions from the Redis of the settings or of the
-running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong usage.
+The rules are read in the same way as deliver reads them. The suspensions are read from the Redis of
+the settings or of the running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong
+usage.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
 
 
 def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Known) -> None:
-    """Refuse a sender that does not exist. Raises click.UsageError.
+    """Raise click.UsageError if the sender does not exist.
 
     Clients are not checked while Kafka is unavailable.
     """
@@ -132,9 +133,9 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
 def _load(
     line: str, as_json: bool, *, is_own: bool = False
 ) -> tuple[Settings, RedisSettings, Rules]:
-    """Return the settings and rules in force; with `is_own`, those of this command.
+    """Return the settings and rules in force, or those of this command if `is_own` is set.
 
-    A fault in them ends the command.
+    A fault in the settings or rules ends the command.
     """
     try:
         if is_own:
@@ -150,7 +151,7 @@ def _load(
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
-    """The settings of this command; those of the running pipeline unless they name a Redis."""
+    """Return this command's settings if they name a Redis, else those of the running pipeline."""
     loaded = load(Settings)
     settings = loaded.settings
     is_configured = loaded.origins["redis.url"] != DEFAULT_ORIGIN
@@ -159,7 +160,8 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
     endpoints = find_endpoints(line, settings.kafka.bootstrap, is_configured=not line)
     if endpoints is None:
         return settings, settings.redis
-    # The environment that deliver was started with: deliver's routes decide which limits apply.
+    # The environment that deliver was started with, because deliver's routes decide which limits
+    # apply.
     running = load(Settings, environment_of(line or state.MAIN)[SERVICE]).settings
     return running, structs.replace(running.redis, url=endpoints.redis)
 
@@ -186,7 +188,7 @@ async def _explain(
 
 
 async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
-    """The suspensions by replies, and why they are not known, "" if they are."""
+    """The suspensions by replies, and why they are not known ("" if they are known)."""
     known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:

@@ -1,7 +1,7 @@
 """`sluice sources`: check the source addresses of deliver's settings, list their warm-up.
 
-Run it where deliver runs: the check asks this host whether it has the address. Exit codes: 0 no
-error, 1 an error was found, 2 wrong settings.
+Run this command on a host where deliver runs, because the check asks this host whether it has the
+address. Exit codes: 0 no error, 1 an error was found, 2 wrong settings.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The records that an attempt reads and writes, and the metrics that count its events.
 
 Owns: the records of a plan (events, the message on a retry topic, the message that was given up);
-which sites have a label in metrics. The first busy sites have a label of their own; all others
-share one. Does not own: the steps that follow an outcome (core/attempt/plan.py), when records are
-written (shared/stream/worker.py).
+which sites have a label in metrics. The first sites with many events each have a label; all other
+sites share one label. Does not own: the steps that follow an outcome (core/attempt/plan.py), when
+records are written (shared/stream/worker.py).
 
-The process that writes an event counts it before Kafka has committed it, so after a crash or a
-refused commit the metrics are too high; the events themselves are exact (`sluice audit`).
+A process counts an event before Kafka has committed the event. So the metrics are too high after a
+crash or a refused commit; the events themselves are exact (`sluice audit`).
 
-Guarantees: at most MAX_NAMED labels in the life of a process, however many domains mail is sent to,
-and memory for at most MAX_COUNTED sites; a site keeps its label, because a counter that went back
-to `other` would look like a site without mail.
+Guarantees: a process uses at most MAX_NAMED labels, no matter how many domains mail is sent to, and
+memory for at most MAX_COUNTED sites. A site keeps its label, because a site whose events were
+counted under `other` again would look like a site without mail.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ SITE_EVENTS: Final = Metric(
     " have their names, `other` are all others, and `none` is for messages that had no site.",
     ("event", "site", "mail_class"),
 )
-# With events and classes this stays below telemetry.MAX_LABEL_SETS.
+# Together with the events and the classes, this many labels stay below telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
-# A site gets a label of its own after this many events; until then its events count as OTHER.
+# A site gets its own label after this many events. Before, its events count as OTHER.
 BUSY_EVENTS: Final = 100
-# Sites that are counted and have no label yet, about 150 bytes each; the site without an event for
-# longest is forgotten first.
+# The largest number of sites that are counted and have no label yet, about 150 bytes each. The site
+# whose last event is the oldest is forgotten first.
 MAX_COUNTED: Final = 5_000
 OTHER: Final = "other"
-# No connection, or no site: the message was not attempted, or its domain has no mail server.
+# There was no connection or no site: the message was not attempted, or its domain has no mail
+# server.
 NONE: Final = "none"
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
-    """The records a plan writes: its events, and the message on its retry topic or given up."""
+    """The records of a plan: its events, and the message if it is deferred or given up."""
     mail_id = subject_of(envelope)
     written = [
         outputs.event(SERVICE, each.kind, mail_id, replace(each.data, provider=provider))
@@ -67,7 +68,7 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
         written += [outputs.client_copy(event, envelope.client) for event in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
-        # The message waits from now on and is offered to no server.
+        # From now on the message waits, and it is not offered to any server.
         onward = replace(steps.retry, is_offered=False)
         written.append(outputs.pack(topic, [Message(onward, content)]))
     for each in given_up(steps, envelope, content):
@@ -77,13 +78,13 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
 
 
 def lane_of(topic: str) -> str:
-    """The lane of an outbound topic; "" of any other topic."""
+    """The lane of an outbound topic; "" for any other topic."""
     prefix = names.OUTBOUND_PREFIX
     return topic[len(prefix) :] if topic.startswith(prefix) else ""
 
 
 def due_at_ms(messages: Sequence[Message]) -> int:
-    """When the last message of a pack is due, in Unix milliseconds; 0 means now."""
+    """The time when the last message of a pack is due, in Unix milliseconds; 0 means now."""
     return max(message.envelope.due_at_ms for message in messages)
 
 
@@ -93,7 +94,7 @@ def unreadable(record: Record, reason: str) -> list[Output]:
 
 
 class EventCounter:
-    """Counts events. `counters` None: the counts are not exported as metrics."""
+    """Counts events. If `counters` is None, the counts are not exported as metrics."""
 
     def __init__(self, counters: Counters | None = None) -> None:
         if counters is None:

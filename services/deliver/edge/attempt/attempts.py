@@ -1,14 +1,14 @@
 """Turns jobs into attempts on the asyncio loop, and their outcomes into records.
 
-Owns the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
+Owns: the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
 (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
-anything is sent; a job that cannot be claimed is skipped. A message that is held when in doubt is
-first recorded as about to be offered, once it has a connection, and sent when it has a connection
-again; while Kafka cannot record that, the message waits.
+anything is sent; a job that cannot be claimed is skipped. Some messages must be held when they are
+in doubt. Such a message first gets a connection. Then Kafka records that the message is about to be
+offered, and only after that the message is sent. While Kafka cannot record this, the message waits.
 
-A fault of our own code in one attempt affects only that message: it is deferred, or keeps the
-outcome that was already known. The fault is counted and logged with its traceback; the process and
-all other mail continue.
+A fault of our own code in one attempt affects only that message: the message is deferred, or it
+keeps the outcome that was already known. The fault is counted and logged with its traceback; the
+process and all other mail continue.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Attempts:
         *,
         gates: Gates | None = None,
     ) -> None:
-        """`gates` None: no lane is counted, and no operator orders anything."""
+        """If `gates` is None, no lane is counted and there are no orders."""
         gates = gates or Gates(NoLanes(), no_control(clock), EventCounter())
         self._lanes, self._control, self._events = gates.lanes, gates.control, gates.events
         self._shaping = gates.shaping
@@ -103,7 +103,7 @@ class Attempts:
         self.crashed: asyncio.Future[None] = self._loop.create_future()
 
     def hand_out(self, jobs: list[Job]) -> None:
-        """Take jobs from the Kafka thread; returns at once."""
+        """Take jobs from the Kafka thread, and return at once."""
         by_lane: dict[str, list[Job]] = {}
         for job in jobs:
             by_lane.setdefault(lane_of(job.assigned.partition.topic), []).append(job)
@@ -117,7 +117,7 @@ class Attempts:
             self._tasks.add(self._loop.create_task(self._attempt_once(job)))
 
     def _begun(self, job: Job) -> None:
-        # A job that was moved to the handover topic has begun before.
+        # A job that was moved to the handover topic has already begun.
         if lane := lane_of(job.assigned.partition.topic):
             self._lanes.begun(lane, job)
 
@@ -125,12 +125,13 @@ class Attempts:
         try:
             await self._attempt(job)
         except Exception as error:
-            # The worker received no records: the process must end with an error, so that a
+            # The worker received no records, so the process must end with an error. Then a
             # successor reads the message again.
             if not self.crashed.done():
                 self.crashed.set_exception(error)
         finally:
-            # Not in a callback of the task, which would cost another turn of the loop per message.
+            # This is not a callback of the task, because that would cost another turn of the loop
+            # per message.
             self._tasks.discard(asyncio.current_task())
             self._begun(job)
 
@@ -163,7 +164,7 @@ class Attempts:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
             if claim is not None and claim.is_withdrawn and not claim.is_ended:
-                return  # look_again() has settled the message, or another process owns it
+                return  # the message was turned away, or another process owns it
             is_open = job.begun and outcome is None
             if not (job.begun or job.begin(is_offer=False)):
                 return
@@ -171,7 +172,7 @@ class Attempts:
         self._worker.settle(job, written)
 
     def look_again(self) -> None:
-        """Turn away the messages that wait for a connection and that a new order concerns."""
+        """Turn away the messages that wait for a connection and to which a new order applies."""
         for claim in list(self._waiting):
             self._turn_away(claim)
 
@@ -196,7 +197,7 @@ class Attempts:
         self._worker.settle(job, written)
 
     def _written(self, envelope: Envelope, content: bytes, steps: Plan) -> list[Output]:
-        """The records of a plan, whose events are counted."""
+        """Return the records of a plan, and count its events."""
         provider = self._control.provider_of(envelope)
         written = records_of(steps, envelope, content, provider)
         self._events.count(envelope, provider, steps)
@@ -206,7 +207,7 @@ class Attempts:
         return Timing(self._clock.now_ms(), self._retries)
 
     def _name(self, job: Job, ready: Callable[[bool], None]) -> None:
-        """Record that the job is about to be offered; `ready` says whether it is still ours."""
+        """Record that the job is about to be offered; `ready` gets whether it is still ours."""
 
         def named(is_ours: bool) -> None:
             self._loop.call_soon_threadsafe(ready, is_ours)
@@ -214,14 +215,14 @@ class Attempts:
         self._worker.name(job, named)
 
     def _completed(self, job: Job, steps: Plan) -> Plan:
-        """The plan with the doubt of an earlier attempt, and the versions in force."""
+        """Add the doubt of an earlier attempt and the versions in force to the plan."""
         envelope = job.message.envelope
         if job.in_doubt:
             steps = with_doubt(envelope, steps, self._clock.now_ms())
         return with_versions(envelope, steps, self._shaping)
 
     def _without_attempt(self, job: Job) -> Plan | None:
-        """The plan for a message that is not attempted now; None if it is attempted."""
+        """The plan if the message is not attempted now; None if it is to be attempted."""
         envelope = job.message.envelope
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
@@ -230,7 +231,8 @@ class Attempts:
         if order is None or not order.verb.is_final:
             is_doubtful = job.in_doubt and must_hold(envelope)
             if is_doubtful:
-                # Held from now on: a release that was given for an earlier doubt does not count.
+                # The message is held from now on. A release that was ordered for an earlier doubt
+                # does not count.
                 return hold(replace(envelope, held_since_ms=0), self._timing())
             if self._control.is_held(envelope):
                 return hold(envelope, self._timing())
@@ -243,7 +245,10 @@ class Attempts:
     def _records_after_fault(
         self, job: Job, error: Exception, outcome: Outcome | None, *, is_open: bool
     ) -> list[Output]:
-        """The records after a fault; `is_open`: the message was offered, its outcome is unknown."""
+        """Return the records after a fault.
+
+        `is_open`: the message was offered and its outcome is unknown.
+        """
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}
         try:

@@ -1,12 +1,13 @@
-"""The claim on a message: whether it may be sent now, asked just before the first byte.
+"""The claim on a message, which decides just before the first byte whether the message may be sent.
 
-Guarantees: a message begins at most once, and not if it has expired, or if an operator has ordered
-otherwise while it waited for a connection. A refused claim stays refused, whoever still holds it:
-the message may have its final event already.
+Guarantees: a message begins at most once. It does not begin if it has expired, or if an order
+stopped or rerouted it while it waited for a connection. A refused claim stays refused for every
+holder, because the message may already have its final event.
 
-A message that is held when in doubt begins only once Kafka has on record that it is offered
-(Worker.name()). That is recorded when a connection is there for it, which is kept meanwhile: after
-a crash no more messages are in doubt than there are connections.
+A message that is held when in doubt begins only after Kafka has recorded that the message is about
+to be offered (Worker.name()). The record is written when there is a connection for the message, and
+the connection is reserved until then. So after a crash, the number of messages in doubt is at most
+the number of connections.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ class Claim(Permission):
         notice: Callable[[Job], None],
         name: Callable[[Job, Callable[[bool], None]], None],
     ) -> None:
-        """`notice` is called once the message no longer waits, whether it begins or not.
+        """`notice` is called when the message no longer waits, whether it begins or not.
 
-        `name` records that a message is about to be offered, and calls back in the event loop with
-        True, or with False if the message no longer belongs to this process.
+        `name` records that a message is about to be offered, and calls back in the event loop. The
+        argument of the callback is True, or False if the message no longer belongs to this process.
         """
         self.job = job
         self._clock = clock
@@ -53,9 +54,9 @@ class Claim(Permission):
         self._notice = notice
         self._name = name
         self._route = control.target(job.message.envelope)
-        # The message is not attempted: it has expired, or an order concerns it.
+        # The message is not attempted, because it has expired or an order applies to it.
         self.is_ended = False
-        # Nothing may be sent with this claim any more.
+        # Nothing more may be sent with this claim.
         self.is_withdrawn = False
 
     def __call__(self) -> bool:
@@ -69,9 +70,9 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Record that the message is about to be offered, if it must be and may be sent.
+        """If this must be recorded, record that the message is about to be offered.
 
-        Return False if there is nothing to record.
+        Return False if nothing must be recorded or the message may not be sent.
         """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):
@@ -82,7 +83,7 @@ class Claim(Permission):
         return True
 
     def is_ordered_otherwise(self) -> bool:
-        """Whether an order stops the message, or sends it to another destination than before."""
+        """Whether an order stops the message or changes its destination."""
         order = self._control.of(self.job.message.envelope)
         return (order.target if order else "") != self._route or (
             order is not None and not order.target

@@ -17,12 +17,12 @@ class Sender(Protocol):
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Attempt once if `begin`, called just before, returns true; otherwise return None."""
+        """Call `begin`; if it returns true, attempt once, otherwise return None."""
         ...
 
 
 class Settling(Protocol):
-    """Takes the outcomes: the worker."""
+    """Accepts the outcomes; implemented by the worker."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Settle a job with the records to write."""
@@ -31,7 +31,8 @@ class Settling(Protocol):
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
         """Record that a job is about to be offered.
 
-        `named` is called, in any thread, with True once that is on record, or with False.
+        `named` is called in any thread: with True when Kafka has the record, or with False if the
+        record cannot be written.
         """
         ...
 
@@ -40,11 +41,11 @@ class Lanes(Protocol):
     """The waiting messages of each lane, as in core/shaping/holds.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out."""
+        """Count jobs that were handed out and now wait."""
         ...
 
     def begun(self, lane: str, job: Job) -> None:
-        """Count off a job that no longer waits."""
+        """Remove a job that no longer waits from the count."""
         ...
 
 
@@ -52,7 +53,7 @@ class NoLanes:
     """Counts nothing."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out."""
+        """Count jobs that were handed out and now wait."""
 
     def begun(self, lane: str, job: Job) -> None:
-        """Count off a job that no longer waits."""
+        """Remove a job that no longer waits from the count."""

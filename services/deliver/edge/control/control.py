@@ -1,7 +1,7 @@
-"""The operators' orders for the event loop: which one holds for a message, and where it goes.
+"""The operators' orders on the event loop: which order counts for a message, and its target.
 
-Owns: the remembered destination of each domain, so that an order by site or provider applies once
-the domain was resolved. Does not own: the orders (follower.py), which of them counts
+Owns: the remembered destination of each domain. An order by site or provider applies only after the
+domain was resolved. Does not own: the orders (follower.py), which of them counts
 (core/control/orders.py), what an order does (core/control/effects.py).
 """
 
@@ -15,17 +15,18 @@ from shared.runtime.clock import Clock
 from shared.topics.control import Order, Verb
 from shared.topics.records import Envelope
 
-# More domains than a process sends to in the life of a pool; forgotten domains are resolved again.
+# This is more than the domains to which a process sends during the life of a pool. A forgotten
+# domain is resolved again.
 MAX_DOMAINS: Final = 50_000
 
 
 class OrderSource(Protocol):
-    """The orders as they are now: the follower of mail.control."""
+    """The present orders, as the follower of mail.control knows them."""
 
     orders: Orders
 
     def is_current(self) -> bool:
-        """Whether a message may begin under these orders."""
+        """Whether the orders are recent enough for a message to begin."""
         ...
 
 
@@ -35,12 +36,12 @@ class NoOrders:
     orders = Orders()
 
     def is_current(self) -> bool:
-        """Whether a message may begin under these orders."""
+        """Whether the orders are recent enough for a message to begin."""
         return True
 
 
 class Control:
-    """The orders in force. Without orders, asking for a message costs next to nothing."""
+    """The orders in force. If there are none, a query for a message costs almost nothing."""
 
     def __init__(self, source: OrderSource, clock: Clock) -> None:
         self._source = source
@@ -49,7 +50,7 @@ class Control:
         self._rerouted: dict[str, Site] = {}
 
     def of(self, envelope: Envelope) -> Order | None:
-        """The order that counts for this message; None: it is sent as usual."""
+        """The order that counts for this message; None if the message is sent as usual."""
         orders = self._source.orders
         if not orders.is_any:
             return None
@@ -58,23 +59,23 @@ class Control:
 
     @property
     def has_orders(self) -> bool:
-        """Whether an order may concern any message."""
+        """Whether there is any order that may apply to a message."""
         return self._source.orders.is_any
 
     def is_held(self, envelope: Envelope) -> bool:
-        """Whether the message is held for an operator and was not released since then."""
+        """Whether the message is held for an operator and was not released after that."""
         since = envelope.held_since_ms
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """The host:port that an order sends this message to; "" if no order does."""
+        """The host:port to which an order sends this message; "" if no order does."""
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """The site that an order sends this message to; None if no order does."""
+        """The site to which an order sends this message; None if no order does."""
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)
@@ -88,7 +89,7 @@ class Control:
         return found
 
     def resolved(self, domain: str, site: Site, provider: str = "") -> None:
-        """Remember where mail for a domain goes."""
+        """Remember the destination of mail for a domain."""
         found = self._places.get(domain)
         if found is not None and found.sites[0] == site.name and found.provider == provider:
             return
@@ -97,11 +98,11 @@ class Control:
         self._places[domain] = Place((site.name, *(host.name for host in site.hosts)), provider)
 
     def provider_of(self, envelope: Envelope) -> str:
-        """The provider of a message's destination; "" if it has none or was not resolved yet."""
+        """The provider of a message's destination; "" if it has none or is not resolved yet."""
         return self._places.get(domain_of(envelope), NOWHERE).provider
 
     def suspends_lane(self, lane: str) -> bool:
-        """Whether the whole lane is suspended, so that it need not be read."""
+        """Whether the whole lane is suspended, so that the lane need not be read."""
         return self._source.orders.suspends_lane(lane, self._clock.now_ms())
 
 

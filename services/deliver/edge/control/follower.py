@@ -1,15 +1,17 @@
 """Follows mail.control: the orders and traces of operators in force.
 
-Its thread reads the topic without a consumer group and replaces both after each change, so a
-look-up on the event loop never waits. If the topic cannot be read, /ready, a metric and the log say
-so; core/control/orders.py decides when mail goes on nevertheless.
+The follower's thread reads the topic without a consumer group. After each change it replaces the
+orders and the traces, so a look-up on the event loop never waits. If the topic cannot be read,
+/ready, a metric and the log report this; core/control/orders.py decides when mail is sent
+nevertheless.
 
-An order is effective within 2 s also while a transaction is open on the topic, whose writer may
-have died: it hides only its own orders (shared/stream/prompt_reader.py).
+An order takes effect within 2 s. This also holds while another transaction is open on the topic,
+even if its writer has died, because an open transaction hides only its own orders
+(shared/stream/prompt_reader.py).
 
 Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
 (core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order
-that it would have replaced stays.
+that it would have replaced stays in force.
 """
 
 from __future__ import annotations
@@ -46,9 +48,9 @@ STALE: Final = Metric(
     "1 while mail.control cannot be read and new orders of operators are not known, else 0.",
 )
 POLL_MS: Final = 200
-# How often the end of the topic is asked for while nothing is written.
+# The interval at which the end of the topic is queried.
 LOOK_S: Final = 0.5
-# Traces that have ended and are not deleted yet count too; the command deletes them.
+# Traces that have ended also count until the command deletes them.
 MAX_KNOWN_TRACES: Final = 1_000
 T = TypeVar("T")
 
@@ -83,20 +85,20 @@ class ControlFollower:
         )
 
     def start(self, changed: Callable[[], object]) -> None:
-        """Begin to read; `changed` is called in the thread of the reader, after each change."""
+        """Begin to read. `changed` is called in the thread of the reader, after each change."""
         self._changed = changed
         self._thread.start()
 
     def is_current(self) -> bool:
-        """Whether a message may begin: all orders until a moment ago are known."""
+        """Whether the known orders are recent enough for a message to begin."""
         return self._freshness.is_current(self._clock.monotonic())
 
     def why_waiting(self) -> str:
-        """For /ready: why nothing is sent; "" once the orders have been read."""
+        """For /ready: why nothing is sent; "" after the orders have been read."""
         return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
-        """For /ready, as information: why the orders may be old, "" if they are not."""
+        """For /ready, as information: why the orders may be out of date; "" if they are not."""
         return self._fault
 
     def watch(self, counters: Counters) -> None:
@@ -121,7 +123,7 @@ class ControlFollower:
         self._freshness.count_failure()
 
     def _follow(self, reader: PromptReader) -> None:
-        """Read from the beginning, then until close(). Raises KafkaError."""
+        """Read from the beginning of the topic, and continue until close(). Raises KafkaError."""
         if not reader.begin():
             raise KafkaError(f"there is no topic {self._topic}")
         known = _Known({}, {})
@@ -145,7 +147,10 @@ class ControlFollower:
             self._fault = ""
 
     def _show(self, known: _Known, ahead: Sequence[Any]) -> None:
-        """Replace the orders and traces in force; `ahead` lies behind an open transaction."""
+        """Replace the orders and traces in force.
+
+        `ahead` are the records after an open transaction.
+        """
         if ahead:
             known = _Known(dict(known.orders), dict(known.traces))
             self._take(known, ahead)
@@ -161,7 +166,7 @@ class ControlFollower:
                 continue
             key = record.key or b""
             if is_review(key):
-                continue  # for the counting of bounces
+                continue  # reviews are only used to count bounces
             try:
                 if is_trace(key):
                     _apply(known.traces, key, record.value, decode_trace, MAX_KNOWN_TRACES)

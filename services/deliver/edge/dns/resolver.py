@@ -1,13 +1,15 @@
 """MX and address look-ups, each with a cache.
 
-Guarantees: never raises; a failing DNS gives Unresolved, which bounces nobody. Only NXDOMAIN, and
-an answer without the record, say that there is none; a referral does not, nor an answer that
-contradicts itself (with records of the kind, but of another name, or NXDOMAIN). If one address
-family is known, the other is waited for at most FAMILY_GRACE_S. RFC 5321 section 5.1 (implicit MX),
-RFC 7505 (null MX), RFC 2308 (negative answers).
+Guarantees: never raises; if the DNS fails, the result is Unresolved, for which no message bounces.
+Only NXDOMAIN and an answer without the record mean that there is no record. A referral does not
+mean this. Neither does an answer that contradicts itself: an answer with records of the kind under
+another name, or with such records and NXDOMAIN. If one address family is known, the look-up waits
+at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1 (implicit MX), RFC 7505 (null MX),
+RFC 2308 (negative answers).
 
-An answer is fresh for its TTL within bounds, and is kept to be used stale while the DNS fails. A
-name is looked up once at a time; at most MAX_CACHED names are kept per kind of look-up.
+An answer is fresh for its TTL, within bounds. After that it stays in the cache and is used while
+the DNS fails. There is at most one look-up of a name at a time, and at most MAX_CACHED names are
+cached per kind of look-up.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ FAMILY_GRACE_S: Final = 2.0
 
 T = TypeVar("T")
 
-# Looks up a name and returns the answer and its TTL in seconds. Raises nothing.
+# A function that looks up a name and returns the answer and its TTL in seconds. Raises nothing.
 LookUp = Callable[[str], Coroutine[Any, Any, tuple[T | Unresolved, float]]]
 
 
@@ -64,7 +66,7 @@ class _NoRecord(Struct, frozen=True):
 
 
 class Resolver:
-    """Resolves domains to their mail exchangers, and these to their addresses.
+    """Resolves domains to mail exchangers, and mail exchangers to addresses.
 
     `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
     """
@@ -76,7 +78,7 @@ class Resolver:
         self._addresses: AnswerCache[Lookup] = AnswerCache(monotonic, self._look_up_addresses)
 
     def cached(self, domain: str) -> Resolution | None:
-        """A fresh answer that needs no look-up."""
+        """The answer if a fresh one is in the cache, otherwise None."""
         return self._exchangers.fresh(domain)
 
     async def resolve(self, domain: str) -> Resolution:
@@ -88,7 +90,7 @@ class Resolver:
         return await self._addresses.get(name)
 
     async def texts(self, name: str) -> tuple[str, ...] | Unresolved:
-        """The TXT records of a name, asked for now; raises nothing."""
+        """Look up the TXT records of a name, without the cache; raises nothing."""
         match await self._query(name, dns.rdatatype.TXT):
             case Unresolved() as failure:
                 return failure
@@ -99,7 +101,7 @@ class Resolver:
                 return tuple(text.decode("utf-8", "replace") for text in joined)
 
     async def pointers(self, ip: str) -> tuple[str, ...] | Unresolved:
-        """The names of the PTR records of an address, asked for now; raises nothing."""
+        """Look up the PTR names of an address, without the cache; raises nothing."""
         match await self._query(dns.reversename.from_address(ip).to_text(), dns.rdatatype.PTR):
             case Unresolved() as failure:
                 return failure
@@ -137,7 +139,7 @@ class Resolver:
         failures = [answer for answer in found if isinstance(answer, Unresolved)]
         if records:
             ips = tuple(sorted(str(row.address) for answer in records for row in answer.rows))
-            # If one family failed, ask again soon.
+            # If the look-up of one family failed, it is repeated soon.
             ttl_s = MIN_TTL_S if failures else min(answer.ttl_s for answer in records)
             return Addresses(ips), ttl_s
         # Some servers deny that a name exists if they do not know AAAA (RFC 4074, 4.2).
@@ -184,7 +186,7 @@ class AnswerCache(Generic[T]):
         self._asking: dict[str, asyncio.Task[T | Unresolved]] = {}
 
     def fresh(self, name: str) -> T | None:
-        """A fresh answer that needs no look-up."""
+        """The answer if a fresh one is in the cache, otherwise None."""
         found = self._answers.get(name)
         return found[1] if found is not None and found[0] > self._monotonic() else None
 
@@ -201,7 +203,7 @@ class AnswerCache(Generic[T]):
         return await asyncio.shield(task)
 
     async def _ask(self, name: str) -> T | Unresolved:
-        asked_at = self._monotonic()  # the TTL runs from here, however long the answer takes
+        asked_at = self._monotonic()  # the TTL begins here, no matter how long the answer takes
         answer, ttl_s = await self._look_up(name)
         if isinstance(answer, Unresolved):
             stale = self._answers.get(name)
@@ -217,7 +219,7 @@ class AnswerCache(Generic[T]):
 async def _in_time(
     families: list[asyncio.Task[_Records | _NoRecord | Unresolved]],
 ) -> list[_Records | _NoRecord | Unresolved]:
-    """The results; a family is waited for only shortly once the other has addresses."""
+    """Return the results; once one family has addresses, wait only briefly for the other."""
     try:
         done, _ = await asyncio.wait(families, return_when=asyncio.FIRST_COMPLETED)
         is_known = any(isinstance(task.result(), _Records) for task in done)
@@ -234,6 +236,6 @@ def _has(response: dns.message.Message, kind: dns.rdatatype.RdataType) -> bool:
 
 
 def _is_referral(response: dns.message.Message) -> bool:
-    """Whether an answer without records is no NODATA (RFC 2308, 2.2): it has NS but no SOA."""
+    """Whether an answer without records is a referral: it has NS but no SOA (RFC 2308, 2.2)."""
     kinds = {rrset.rdtype for rrset in response.authority}
     return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds

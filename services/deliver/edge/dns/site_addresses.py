@@ -1,9 +1,10 @@
 """Finds the addresses of a site's hosts, in the order of the RFCs.
 
 Owns: how long an opening waits for look-ups. Does not own: the look-ups (resolver.py), which
-addresses are allowed (core/routing/addresses.py), what is tried first after failures
-(core/routing/candidates.py). A host that an operator has named in `deliver.routes` is looked up as
-the system does (hosts file, containers' names), may have any address, and is not shuffled.
+addresses are allowed (core/routing/addresses.py), which address is tried first after failures
+(core/routing/candidates.py). A host that an operator has named in `deliver.routes` is looked up by
+the system's resolver (hosts file, containers' names). Such a host may have any address, and its
+addresses are not shuffled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from services.deliver.core.routing.candidates import Candidate, Shuffle, arrange
 from services.deliver.core.routing.sites import Host, Site, Unresolved
 from shared.smtp.remote_text import clean_text
 
-# How long an opening waits for all hosts; after that it uses the hosts that are known.
+# How long an opening waits for the addresses of all hosts. After that it uses the hosts whose
+# addresses are known.
 LOOK_UP_GRACE_S: Final = 3.0
 
 
@@ -68,7 +70,7 @@ class SiteAddresses:
                 return NoConnection(clean_text(f"the DNS gave no answer: {reason}"))
 
     async def _look_up(self, hosts: Sequence[Host]) -> list[tuple[Host, Lookup]]:
-        """Look up the hosts; after LOOK_UP_GRACE_S, stop waiting if one of them has an address."""
+        """Look up the hosts; after LOOK_UP_GRACE_S, stop waiting if one host has an address."""
         loop = asyncio.get_running_loop()
         tasks = {loop.create_task(self._look_up_one(host)): host for host in hosts}
         try:
@@ -78,7 +80,7 @@ class SiteAddresses:
                 done |= more
         finally:
             for task in tasks:
-                task.cancel()  # the look-up itself goes on, for the cache
+                task.cancel()  # the look-up itself continues, to fill the cache
         no_answer = Unresolved("no answer yet")
         return [
             (host, task.result() if task in done else no_answer) for task, host in tasks.items()
@@ -89,7 +91,7 @@ class SiteAddresses:
 
 
 async def _named_candidates(hosts: Sequence[Host]) -> list[Candidate] | ConnectFault:
-    """The addresses that the system knows for hosts that an operator has named, in its order."""
+    """The system's addresses for the hosts that an operator has named, in the system's order."""
     found: dict[tuple[str, int], Candidate] = {}
     fault = "the site has no host"
     for host in hosts:

@@ -1,6 +1,6 @@
-"""One message in a pool: its future, its form for a connection, and that it begins once.
+"""One message in a pool: its future, the form that a connection needs, and that it begins once.
 
-Also the questions of a pool to its user: may the message be sent, and what does its end mean?
+Also defines what a pool asks its user: may the message be sent, and what does its end mean?
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Permission(ABC):
     def prepare(self, ready: Callable[[bool], None]) -> bool:
         """Begin the steps that are needed before the claim; return False if none are needed.
 
-        `ready` is called once they are done, in the event loop and not before this has returned:
-        with False if the message must not be sent. A connection is kept for the message meanwhile.
+        `ready` is called when the steps are done: in the event loop, after this method has
+        returned, and with False if the message must not be sent. Meanwhile a connection is reserved
+        for the message.
         """
 
 
@@ -54,10 +55,10 @@ class OutcomeRules(Protocol):
 
 
 class SevenBit(Protocol):
-    """Makes the content for a server that takes less than 8BITMIME and SMTPUTF8."""
+    """Makes the content for a server that does not offer both 8BITMIME and SMTPUTF8."""
 
     def __call__(self, *, keeps_body: bool = False) -> bytes | Unsendable:
-        """The content in ASCII, or only its header; or why there is none."""
+        """Return the content, or only its header, in ASCII; or why this is not possible."""
         ...
 
 
@@ -99,21 +100,22 @@ class Delivery:
         self.begin = begin
         self.seven_bit = seven_bit
         self.has_begun = False
-        # Whether another source may send it if this one warms up and may send no more today.
+        # Whether another source may send the message if this source warms up and may send no more
+        # today.
         self.may_overflow = False
-        # Set if nothing was sent because of the source: another one may do.
+        # Set if nothing was sent because of the source; another source may send the message.
         self.source_fault: NoSource | None = None
-        # Called once, when it has an outcome or needs none. A callback of the future would take a
-        # turn of the event loop for each message.
+        # Called once, when the message has an outcome or needs none. This is not a callback of the
+        # future, because that would take a turn of the event loop for each message.
         self.on_left: Callable[[Delivery], None] | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False
         self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Begin what has to be done before the message is sent; False if nothing has.
+        """Begin the steps that must precede the sending; return False if there are none.
 
-        An exception of the permission is passed on to the waiter.
+        If the permission raises, the waiter gets the exception.
         """
         if self.has_begun or not isinstance(self.begin, Permission):
             return False
@@ -126,11 +128,11 @@ class Delivery:
     def try_begin(self) -> bool:
         """Return True if this worker still owns the message; otherwise the message has no outcome.
 
-        An exception of `begin` is passed on to the waiter.
+        If `begin` raises, the waiter gets the exception.
         """
         if self.future.done():
             self._leave()
-            return False  # its attempt has ended by a fault, or was given up
+            return False  # the attempt ended with a fault, or was given up
         if self.has_begun or self.begin is None:
             return True
         try:
@@ -143,13 +145,16 @@ class Delivery:
         return self.has_begun
 
     def content_for(self, connection: SmtpConnection) -> bytes | Unsendable:
-        """The content in a form that the server takes, or why there is none."""
+        """The content in a form that the server accepts, or why there is no such form."""
         if self.seven_bit is None or connection.takes(self.content):
             return self.content
         return self.seven_bit(keeps_body=connection.takes_eight_bit)
 
     def settle(self, outcome: Callable[..., Outcome], *args: object) -> None:
-        """Set the outcome that `outcome` returns; its exception is passed on to the waiter."""
+        """Set the outcome that `outcome` returns.
+
+        If `outcome` raises, the waiter gets the exception.
+        """
         self._leave()
         if self.future.done():
             return

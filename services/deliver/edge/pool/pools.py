@@ -1,15 +1,17 @@
-"""Connection pools, one per source and site: they take a message to its outcome.
+"""Connection pools, one per source and site, which send each message and return its outcome.
 
-Owns: choosing the site and the source of a message, the pools by both, what is remembered of their
-addresses, the check of their time limits. Does not own: one site's pool (site_pool.py), one
-connection's dialog (smtp/connection.py), the meaning of an answer (core/attempt/verdicts.py), where
-a domain is delivered (core/routing, dns/resolver.py), which sources there are (sources/).
+Owns: the choice of the site and the source of a message, the pool of each source and site, the
+history of the sites' addresses, the check of the pools' time limits. Does not own: one site's pool
+(site_pool.py), one connection's dialog (smtp/connection.py), the meaning of an answer
+(core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py), which
+sources there are (sources/).
 
-Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
-connect per pause, not one per message; its mail is deferred. A slow site leaves the mail of the
-others its room in flight. A message that cannot be sent from one source goes from the next one of
-its pool; if there is none, it is deferred with the reason. A reused connection that turns out to
-be closed costs nothing: the message goes over a fresh one.
+Guarantees: send() never raises for a remote fault. For an unreachable site, there is one attempt to
+connect per pause and not one per message; the site's mail is deferred. A slow site cannot use up
+the messages in flight that other sites need. A message that cannot be sent from one source is sent
+from the next source of its pool; if there is no other source, it is deferred with the reason. If a
+reused connection turns out to be closed, the message is sent over a new connection within the same
+attempt.
 """
 
 from __future__ import annotations
@@ -52,23 +54,23 @@ MAX_DESTINATIONS: Final = 20_000
 class Routing(Struct, frozen=True):
     """How the servers of a domain are found and reached.
 
-    `tls` None: opportunistic TLS with all of them.
+    If `tls` is None, all servers get opportunistic TLS.
     """
 
     routes: Routes
     resolver: Resolver
     policy: AddressPolicy = AddressPolicy(random.shuffle)
     tls: TlsPolicies | None = None
-    # The orders of operators on where mail goes.
+    # The operators' orders, which may change the destination of mail.
     control: Control | None = None
-    # None: the system chooses the address that mail is sent from.
+    # If this is None, the system chooses the local address.
     sources: Sources | None = None
     # Shows dialogs to operators.
     tracer: Tracer | None = None
 
 
 def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
-    """The sources in their order, and whether each leaves mail to others while it warms up."""
+    """The sources in order, and whether each leaves mail to other sources while it warms up."""
     return [(source, len(sources) > 1) for source in sources]
 
 
@@ -85,7 +87,7 @@ class Pools:
         *,
         shaper: Shaper | None = None,
     ) -> None:
-        """`shaper` None: mail is sent as fast as sites take it."""
+        """If `shaper` is None, mail is sent as fast as the sites accept it."""
         self._sources = routing.sources or Sources()
         self._openers: dict[str, Opener] = {}
         self._shaper = shaper
@@ -123,11 +125,11 @@ class Pools:
     ) -> Outcome | None:
         """Attempt a delivery.
 
-        `seven_bit` makes the content for a server without 8BITMIME, if `content` has 8-bit bytes;
-        without it such a server does not get the message.
+        If `content` has 8-bit bytes, `seven_bit` makes the content for a server without 8BITMIME.
+        If `seven_bit` is None, such a server does not get the message.
 
-        `begin` is called just before the message is sent or gets an outcome without being sent.
-        If it returns false, nothing is sent and the result is None.
+        `begin` is called just before the message is sent, or just before it gets an outcome without
+        being sent. If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         known = self._rerouted(envelope) or self._routing.routes.site_of(domain)
@@ -146,7 +148,8 @@ class Pools:
             if not isinstance(outcome, NoSource):
                 return outcome
             if outcome.is_warming:
-                # After all others it may wait here, as for any other limit.
+                # After all other sources were tried, the message may wait for this source, as for
+                # any other limit.
                 tries.append((source, False))
                 continue
             fault = outcome
@@ -156,7 +159,7 @@ class Pools:
         return self._rules.no_connection(fault, False, site.name)
 
     async def _resolved(self, domain: str) -> Site | NoServers:
-        """The site of a domain by its MX records, or why there is none."""
+        """The site of a domain according to its MX records, or why there is no site."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -164,7 +167,10 @@ class Pools:
     async def _send_from(
         self, source: Source, delivery: Delivery, envelope: Envelope, domain: str, site: Site
     ) -> Outcome | NoSource | None:
-        """The outcome; NoSource if nothing was sent because of the source."""
+        """Send from one source and return the outcome.
+
+        The outcome is NoSource if the source prevented the sending.
+        """
         shaper, tls = self._shaper, self._tls
         group = None
         if shaper is not None:
@@ -197,7 +203,7 @@ class Pools:
         return self._control.site_of(envelope) if self._control is not None else None
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
-        """Note where mail for a domain goes; an order by site or provider may send it elsewhere."""
+        """Note where mail for a domain goes; return the site, which an order may have replaced."""
         control = self._control
         if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site
@@ -224,7 +230,7 @@ class Pools:
         return pool
 
     def _make_pool(self, key: str, site: Site, domain: str, source: Source) -> SitePool:
-        # A server may refuse one of our addresses and take the other one.
+        # A server may refuse one of our addresses and accept another one.
         history = self._histories.of(key)
         opener = self._opener_of(source)
         hosts = SiteHosts(site, opener, self._finder, history, self._tls, source=source)
@@ -261,7 +267,7 @@ class Pools:
                     del self._pools[name]
 
     async def close(self) -> None:
-        """Close every connection, idle ones with QUIT; takes a bounded time."""
+        """Close every connection within a bounded time; an idle connection ends with QUIT."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()

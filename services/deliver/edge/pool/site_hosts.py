@@ -1,12 +1,13 @@
-"""The hosts of one site: opens a connection to the first of their addresses that works.
+"""The hosts of one site. Opens a connection to the first address that works.
 
-Every failure before the first transaction moves on to the next address, then to the next host: a
-refused or failed connect, a refusal in the greeting or to EHLO, silence, a drop.
+After every failure before the first transaction, the next address is tried, and after the last
+address the next host. Failures are a refused or failed connect, a refusal in the greeting or to
+EHLO, silence, and a drop.
 
-Owns: the openings under way, what is reported to the history. Does not own: the addresses
-(dns/site_addresses.py), their order (core/routing/candidates.py), how many connections are opened
-(core/pool/planner.py). Guarantees: open() never raises for anything remote; no address is begun
-after OPENING_S, or after MAX_REFUSALS refusals.
+Owns: the openings that are in progress, and which results are reported to the history. Does not
+own: the addresses (dns/site_addresses.py), their order (core/routing/candidates.py), how many
+connections are opened (core/pool/planner.py). Guarantees: open() never raises for a remote fault.
+After OPENING_S or MAX_REFUSALS refusals, no further address is tried.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
 
-# No other address is begun this long after the opening began: as long as a message waits for a
-# connection. What was found to fail by then is known to the next opening.
+# This long after the opening began, no further address is tried. A message waits equally long for a
+# connection. The next opening knows which addresses have failed.
 OPENING_S: Final = 120.0
-# Servers that may refuse one opening: a large provider that is busy says so at every address.
+# The number of servers that may refuse one opening. A large provider that is busy refuses at every
+# address.
 MAX_REFUSALS: Final = 10
 
 
@@ -48,7 +50,7 @@ class Opener(Protocol):
     """Opens connections; a remote fault is a value, never an exception."""
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Why no connection to this host is worth opening now; None: one is."""
+        """Why no connection to this host should be opened now; None if one may be opened."""
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
@@ -62,7 +64,7 @@ class Opener(Protocol):
         tls: HostTls,
         dialog: Dialog | None = None,
     ) -> SmtpConnection | ConnectFault:
-        """Make a connection that is ready for transactions of a connected socket."""
+        """Make a connected socket into a connection that is ready for transactions."""
         ...
 
     def from_source(self, source: Source) -> Opener:
@@ -74,7 +76,7 @@ class Finder(Protocol):
     """Finds the addresses of a site."""
 
     async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
-        """The addresses in the order of the RFCs, or why there is none; raises nothing."""
+        """The addresses in the order of the RFCs, or why there is no address; raises nothing."""
         ...
 
 
@@ -87,7 +89,7 @@ class HostPolicies(Protocol):
 
 
 class AnyTls:
-    """Opportunistic TLS for all that ask for no more: no look-ups."""
+    """Opportunistic TLS for all servers for which nothing more is required, without look-ups."""
 
     async def host_tls(self, site: Site, host: Host) -> HostTls:
         """The policy of one server of a site."""
@@ -118,9 +120,9 @@ class SiteHosts:
         self._connected: dict[SmtpConnection, Candidate] = {}
 
     async def open(self, dialog: Dialog | None = None) -> SmtpConnection | ConnectFault:
-        """Open a connection to any host, or return why there is none.
+        """Open a connection to any host, or return why none could be opened.
 
-        `dialog` shows it to operators.
+        `dialog` shows the opening to operators.
         """
         opened = await self._open(dialog)
         if dialog is not None and not isinstance(opened, SmtpConnection):
@@ -143,21 +145,21 @@ class SiteHosts:
             if sum(isinstance(fault, Refusal) for fault in faults) >= MAX_REFUSALS:
                 break
             chosen = self._history.take_next(found, self._loop.time())
-            # The first address has its whole time, however long that is.
+            # The first address gets its full time limit, even if that is longer than OPENING_S.
             within_s = until - self._loop.time() if faults else math.inf
             opened = await self._try(chosen, found, within_s, dialog)
             if isinstance(opened, SmtpConnection):
                 return opened
-            # Another address of a smart host knows the login no better.
+            # Another address of a smart host would refuse the login, too.
             if isinstance(opened, NoSource | NoLogin):
                 return opened
             faults.append(opened)
-        # A server's own words say more than a failed connect to another one.
+        # The reply of a server explains more than a failed connect to another server.
         said = next((fault for fault in faults if isinstance(fault, Refusal)), None)
         return said or (faults[-1] if faults else NoConnection("the site has no address"))
 
     def pushed_back(self, connection: SmtpConnection) -> None:
-        """Note that a server wants fewer connections: the next one goes to another host."""
+        """Note that a server wants fewer connections; the next connection goes to another host."""
         candidate = self._connected.get(connection)
         if candidate is not None:
             self._history.failed(candidate, Failure.PUSHED_BACK, self._loop.time())
@@ -173,7 +175,7 @@ class SiteHosts:
         within_s: float,
         dialog: Dialog | None,
     ) -> SmtpConnection | ConnectFault:
-        """Try one address, or the two of a pair; put back into `left` those not tried."""
+        """Try one address or a pair; put an address that was not tried back into `left`."""
         if dialog is not None:
             dialog.reaches(str(chosen[0]))
             dialog.said("connecting to " + " or ".join(map(str, chosen)))

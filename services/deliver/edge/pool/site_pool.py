@@ -1,11 +1,10 @@
-"""The connections to one site: carries out what the planner decides.
+"""The connections to one site. Carries out the decisions of the planner.
 
 Owns: the tasks that open connections, the futures of the messages. Does not own: the plan
 (core/pool/planner.py), to which host a connection is opened (site_hosts.py), one connection's
-dialog (smtp/connection.py), the meaning of an answer
-(OutcomeRules), which site a message goes to (pools.py). Guarantees: the future of every delivery
-is set exactly once, unless it was cancelled; `begin` is called once, just before the first byte or
-outcome.
+dialog (smtp/connection.py), the meaning of an answer (OutcomeRules), which site a message goes to
+(pools.py). Guarantees: the future of every delivery is set exactly once, unless it was cancelled.
+`begin` is called once, just before the first byte is sent or an outcome is set without sending.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from shared.smtp.extensions import Unsendable
 
 log = logging.getLogger(__name__)
 
-# A limit of 200 per second would else wake the pool 200 times.
+# Without this, a limit of 200 per second would wake the pool 200 times per second.
 SHORTEST_WAIT_S: Final = 0.01
 
 
@@ -57,7 +56,7 @@ class SitePool:
         *,
         tracer: Tracer | None = None,
     ) -> None:
-        """`shaper` None: there are no limits but these; `tracer` None: nothing is traced."""
+        """If `shaper` is None, only `limits` apply; if `tracer` is None, nothing is traced."""
         self._shaper = shaper
         self._tracer = tracer
         self.site = site
@@ -68,7 +67,8 @@ class SitePool:
         if shaper is not None:
             self._turning_away = TurningAway(shaper, self._planner, self._give_up, self.add)
         self._opening: set[asyncio.Task[None]] = set()
-        self._preparing: dict[SmtpConnection, Delivery] = {}  # kept for messages not ready yet
+        # Reserved for messages that are not ready yet.
+        self._preparing: dict[SmtpConnection, Delivery] = {}
         self._will_plan = False
         self._bytes = 0
         self._last_added_at = 0.0
@@ -81,28 +81,28 @@ class SitePool:
         return len(self._planner.connections)
 
     def load(self, now: float) -> SiteLoad:
-        """How much is here, and how long it will take."""
+        """The number and size of the messages in this pool, and how long they will take."""
         planner = self._planner
         return SiteLoad(planner.messages, self._bytes, planner.wait_s(now), self._last_added_at)
 
     def restrict(self, most: int | None) -> None:
-        """Let at most this many messages be here, without a limit if None."""
+        """Limit the messages in this pool to this many; None removes the limit."""
         self._planner.restrict(most)
 
     def is_forgettable(self, now: float) -> bool:
-        """Whether the pool is empty, and nothing is known of its site that has to be kept."""
+        """Whether the pool is empty and knows nothing about its site that must be remembered."""
         return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
-        if delivery.on_left is None:  # it may have been here before
+        if delivery.on_left is None:  # the message may have been in this pool before
             self._bytes += len(delivery.content)
             delivery.on_left = self._left
         self._last_added_at = self._loop.time()
         self._planner.added(delivery, self._last_added_at, delivery.group)
-        self._plan_soon()  # once for all that come together
+        self._plan_soon()  # one plan for all messages that arrive together
 
     def go_on(self) -> None:
-        """Plan soon: a limit that was waited for may allow more."""
+        """Plan soon, because a limit for which messages wait may allow more."""
         self._plan_soon()
 
     def _left(self, delivery: Delivery) -> None:
@@ -150,14 +150,14 @@ class SitePool:
             self._wait_for_limits(self._shaper, self._planner.blocked_until)
 
     def _wait_for_limits(self, shaper: Shaper, until: float) -> None:
-        """Plan again when a limit allows it: at a known time, or when the store has answered."""
+        """Plan again when a limit allows more: at a known time, or when the store has answered."""
         shaper.blocked(self)
         if math.isinf(until):
             return
         self._wakeup.ask(max(until, self._loop.time() + SHORTEST_WAIT_S))
 
     def _plan_soon(self) -> None:
-        """Plan after the current callback: a connection's reader may hold further replies."""
+        """Plan after the current callback, because a reader may hold further replies."""
         if not self._will_plan and self._planner.needs_plan:
             self._will_plan = True
             self._loop.call_soon(self._plan)
@@ -214,7 +214,7 @@ class SitePool:
         has_result = self._planner.ended(
             connection, delivery, result, now, is_usable=connection.is_usable
         )
-        # A break that may be due to the message says nothing of the server.
+        # A break that may be due to the message does not mean that the server is busy.
         if has_result and self._planner.is_paused(now) and is_push_back(result):
             self._hosts.pushed_back(connection)
         if has_result and self._shaper is not None and delivery.group is not None:

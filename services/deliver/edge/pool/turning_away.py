@@ -1,7 +1,7 @@
-"""Turns away mail that waits in a pool and must not be sent now; it comes back for its turn.
+"""Turns away mail that waits in a pool and must not be sent now. The mail returns for its turn.
 
 Owns: which waiting messages must not be sent any more, because their destination or sender was
-suspended, or because their source warms up and has used its limit for today. Does not own: the
+suspended, or because their source warms up and has reached its limit for today. Does not own: the
 state of a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message
 that is taken out of the planner gets its outcome, or is added to the pool again.
 """
@@ -50,7 +50,7 @@ class TurningAway:
                 self._overflow(group)
 
     def is_due(self, delivery: Delivery) -> bool:
-        """Turn a message away that was suspended while it was prepared; False if it was not."""
+        """Turn a message away if its group was suspended meanwhile; otherwise return False."""
         group = delivery.group
         if group is None or not self._shaper.suspended(group):
             return False
@@ -58,7 +58,10 @@ class TurningAway:
         return True
 
     def _overflow(self, group: Group) -> None:
-        """Let another source of the pool take the messages; otherwise they wait for their turn."""
+        """Leave the messages to another source of the pool.
+
+        If there is no other source, the messages wait for their turn.
+        """
         for delivery in self._planner.withdraw(group):
             if delivery.may_overflow and not delivery.has_begun:
                 delivery.leave_source(WARMING)

@@ -1,13 +1,14 @@
-"""What a keeper counts: the events added to mail.events, and the provider of a complaint.
+"""The input of a keeper: the events added to mail.events, and the provider of a complaint.
 
-Owns: the position in all partitions; the look-ups of MX records for a complaint, whose event names
-no provider: deliver chose the provider by the same records. Does not own: what an event says
-(core/reputation/facts.py).
+Owns: the position in all partitions, and the look-ups of MX records for complaints. The event of a
+complaint names no provider, and deliver chose the provider by the same records. Does not own: the
+meaning of an event (core/reputation/facts.py).
 
-Guarantees: no record before the place of the last transaction is read again, and no record after it
-is skipped, unless Kafka has deleted it or the topic was created again. A turn waits at most
-LOOK_UP_S for the DNS; a complaint without an answer by then is not counted. Bounded: one call
-returns at most MOST records or takes LONGEST_READ_S; MAX_DOMAINS answers are remembered.
+Guarantees: no record before the place of the last transaction is read again. No record after that
+place is skipped, unless Kafka has deleted the record or the topic was recreated. A turn waits at
+most LOOK_UP_S for the DNS; a complaint for which the DNS has not answered in this time is not
+counted. Bounds: one call returns at most MOST records or takes at most LONGEST_READ_S; at most
+MAX_DOMAINS answers are remembered.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class EventLog:
     """A reader of mail.events, for one thread. All methods may raise KafkaError."""
 
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
-        """`place` None: begin at the present end."""
+        """If `place` is None, reading begins at the present end."""
         self._topic = topic
-        # No header after this one is used (core/reputation/facts.py).
+        # Headers after this one are not used (core/reputation/facts.py).
         self._reader = LogReader(
             options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
         )
@@ -60,7 +61,7 @@ class EventLog:
             raise
 
     def read(self, longest_s: float = LONGEST_READ_S) -> list[Record]:
-        """Return the added records that were read in time."""
+        """Return the added records that could be read within the time limit."""
         if self._find() != self._partitions or self._reader.topic_id() != self._id:
             raise KafkaError(f"{self._topic} has other partitions, or was created again")
         ends = self._reader.ends(self._partitions)
@@ -74,7 +75,7 @@ class EventLog:
         return found
 
     def place(self, now_ms: int) -> Place:
-        """Up to where records were returned."""
+        """The place up to which records were returned."""
         offsets = {str(partition): offset for partition, offset in self._offsets.items()}
         return Place(self._id, offsets, now_ms)
 
@@ -111,11 +112,11 @@ class ProviderLookup:
         self._known: dict[str, str] = {}
 
     def begin(self) -> Deadline:
-        """The time that the look-ups of one turn may take together."""
+        """Return the deadline that all look-ups of one turn share."""
         return Deadline(LOOK_UP_S, self._clock)
 
     def of(self, recipient: str, deadline: Deadline) -> str:
-        """The provider of this recipient; "" if it has none, or none was found in time."""
+        """The provider of this recipient; "" if there is none, or if none was found in time."""
         domain = recipient.rpartition("@")[2].lower()
         found = self._known.get(domain) or self._rules.provider_of(domain, ())
         if domain in self._known or found or deadline.is_over():

@@ -1,23 +1,25 @@
-"""Counts the results of mail.events, moves the steps of sources on, suspends clients at providers.
+"""Counts the results in mail.events, advances the steps of sources, suspends clients at providers.
 
-Every deliver process has a keeper, in a thread; one of them counts. A turn reads what was added to
-mail.events, counts it (core/reputation/book.py), and writes in one transaction: the states that
-changed, the orders that suspend clients, and the place in mail.events up to which all is counted.
+Every deliver process has a keeper, which runs in a thread; only one keeper counts. A turn reads the
+records that were added to mail.events and counts them (core/reputation/book.py). Then it writes in
+one transaction: the states that changed, the orders that suspend clients, and the place in
+mail.events up to which everything is counted.
 
-All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
-keeper that then reads mail.reputation to its end and commits was the only writer in between, so
-each event is counted once, whatever the number of processes. A keeper lets another one write as
-long as its places come, and opens the id itself only when they stop (shared/topics/reputation.py).
+All keepers share one transactional id. A keeper that opens the id ends and fences the transaction
+of any other keeper. If it then reads mail.reputation to its end and commits, it was the only writer
+in between. So each event is counted once, no matter how many processes there are. A keeper does not
+open the id as long as another keeper writes new places (shared/topics/reputation.py).
 
-If the process dies at any step, or is paused at any step, nothing of the turn is written, and
-another keeper counts the same events within SILENT_TURNS turns. A transaction that it leaves open
-on mail.control hides nobody's orders (shared/stream/prompt_reader.py). Without Kafka no turn takes
-place: the steps and suspensions in force stay. Redis is not used. Events that Kafka has deleted
-meanwhile are not counted; the first keeper of an installation begins at the present end of
-mail.events.
+If the process dies or is paused at any step, nothing of the turn is written, and another keeper
+counts the same events within SILENT_TURNS turns. If the process leaves a transaction open on
+mail.control, that transaction hides no other orders (shared/stream/prompt_reader.py). While Kafka
+is unavailable, no turn takes place, and the present steps and suspensions stay in force. Redis is
+not used. Events that Kafka has deleted meanwhile are not counted. The first keeper of an
+installation begins at the present end of mail.events.
 
-An order of a person on the same scope is never replaced while it is in force. Between the reading
-of orders and the writing, a person's order may be given that is replaced: one second at most.
+A person's order on the same scope is not replaced while it is in force, with one exception: an
+order that a person gives between the keeper's reading of orders and its writing, at most one
+second, is replaced.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ DROPPED: Final = Metric(
     "sluice_deliver_reputation_dropped",
     "Results that were not counted, because too many clients and providers are counted.",
 )
-# A keeper writes if the last place is older than this many turns.
+# A keeper begins to write if the last place is older than this many turns.
 SILENT_TURNS: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
 _WRITER: Final = "keeper"
@@ -93,10 +95,10 @@ class KeeperParts(Struct, frozen=True):
 
     options: ClientOptions
     rules: Rules
-    # The name of the source of each of our addresses.
+    # The source name of each of our addresses.
     addresses: Mapping[str, str]
     view: ReputationView
-    orders: Callable[[], Orders | None]  # None: they are not known, so none is given
+    orders: Callable[[], Orders | None]  # None: the orders are not known, so no order is given
     providers: ProviderLookup
     clock: Clock
     metrics: ReputationMetrics
@@ -155,7 +157,7 @@ class ReputationKeeper:
         if self._own is None:
             if not self._silence.has_begun(self._parts.view.place()):
                 return
-            # Another keeper may still write: fence it, then read what it wrote.
+            # Another keeper may still write. Fence it first, then read the records that it wrote.
             self._producer.open()
             self._own = self._open()
         own, now_ms = self._own, self._parts.clock.now_ms()
@@ -201,7 +203,7 @@ class ReputationKeeper:
         return _Own(book, EventLog(parts.options, parts.events, states.place))
 
     def _read(self) -> States:
-        """Everything that was written, up to the present end."""
+        """Read all records up to the present end."""
         found = States()
         with closing(LogReader(self._parts.options, self._parts.reputation)) as reader:
             if PARTITION not in reader.partitions():

@@ -1,9 +1,10 @@
 """A live view of mail.reputation (shared/stream/topic_follower.py), and its metrics.
 
-While Kafka is unavailable the view stays as it is: the steps change once a day. A record that
-cannot be read is logged, and the state that it would have replaced stays.
+While Kafka is unavailable, the view does not change; this is acceptable because the steps change
+once a day. A record that cannot be read is logged, and the state that it would have replaced stays
+in force.
 
-Does not own: who writes (keeper.py), the limits (core/reputation/warmup.py).
+Does not own: writing the topic (keeper.py), the limits (core/reputation/warmup.py).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ BEHIND: Final = Metric(
 
 
 class States:
-    """The content of the topic, up to some record."""
+    """The content of the topic up to the last record that was added."""
 
     def __init__(self) -> None:
         self._states: dict[bytes, State] = {}
@@ -79,13 +80,13 @@ class States:
 
     @property
     def place(self) -> Place | None:
-        """Up to where events are counted; None if none ever were."""
+        """The place up to which events are counted; None if none was ever counted."""
         found = self._states.get(PLACE_KEY)
         return found if isinstance(found, Place) else None
 
 
 class ReputationView:
-    """The states as Kafka has them. All methods may be called from any thread."""
+    """The states on the topic. All methods may be called from any thread."""
 
     def __init__(self, options: ClientOptions, topic: str = REPUTATION) -> None:
         self._found: tuple[State, ...] = ()
@@ -107,7 +108,10 @@ class ReputationView:
         return self._follower.fault()
 
     def place(self) -> Place | None:
-        """Up to where events are counted, and since when; None if none ever were."""
+        """The place up to which events are counted, and its time.
+
+        The result is None if no event was ever counted.
+        """
         return self._place
 
     def sources(self) -> list[WarmupState]:

@@ -1,10 +1,11 @@
-"""Asks the store for leases and suspensions, in a task of its own: nothing waits for it.
+"""Asks the store for leases and suspensions.
 
-Owns: the calls, and whether the store counts as available. Does not own: what a worker does without
-it (core/shaping/allowance.py). Guarantees: one call at a time, each of at most half a second; a
-worker that was without the store keeps to its share until all others know of it. An answer that
-comes too late is not used: after a pause one call is lost, and a worker whose answers all come too
-late keeps to its share.
+A separate task asks, so no caller waits for the store. Owns: the calls, and whether the store
+counts as available. Does not own: what a worker does without the store (core/shaping/allowance.py).
+Guarantees: there is one call at a time, and it takes at most half a second. A worker that could not
+reach the store keeps to its share until all other workers know of this worker again. An answer that
+comes too late is not used: a pause of the process costs one call, and a worker whose answers all
+come too late keeps to its share.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from shared.store.suspensions import SharedState
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 1.0
-# An answer that took longer is not used: the process was paused.
+# An answer that took longer is not used, because the process was paused.
 LONGEST_CALL_S: Final = 0.5
-# So many late answers in a row are no pause: the store or this process is too slow to share limits.
+# This many late answers in a row are not due to a pause: the store or this process is too slow to
+# share limits.
 LATE_ANSWERS: Final = 3
-# At most so many limits in one call.
+# One call contains at most this many limits.
 MAX_LIMITS: Final = 500
 
 
@@ -54,12 +56,12 @@ class States(Protocol):
     """The suspensions of all workers, as in shared/store/suspensions.py."""
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write one, read all. Raises StoreUnavailable."""
+        """Write this state if there is one, and read all states. Raises StoreUnavailable."""
         ...
 
 
 class Stores(Struct, frozen=True):
-    """What the workers share."""
+    """The stores that the workers share."""
 
     leases: Leases
     states: States
@@ -76,7 +78,7 @@ class LeaseClient:
         clock: Clock,
         on_grant: Callable[[], None],
     ) -> None:
-        """`on_grant` is called after each answer: what waited may go on."""
+        """`on_grant` is called after each answer, because waiting messages may then continue."""
         self._throttle = throttle
         self._stores = stores
         self._worker = worker
@@ -87,24 +89,24 @@ class LeaseClient:
         self._to_share: dict[str, Suspension] = {}
         self._epoch = ""
         self._was_away = False
-        self._late_answers = 0  # in a row
+        self._late_answers = 0  # The number of late answers in a row.
         # Why the store cannot be used; "" if it can.
         self.fault = "not asked yet"
 
     def want(self) -> None:
-        """Ask soon: a limit has too little left."""
+        """Ask soon, because a limit has too little left."""
         self._wake.set()
 
     def share(self, state: Suspension) -> None:
-        """Let the other workers know of a suspension."""
+        """Report a suspension to the other workers."""
         self._to_share[state.key] = state
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask whenever something is wanted, and at least each second, until cancelled.
+        """Ask whenever a lease is wanted, and at least every second, until the task is cancelled.
 
-        asyncio.wait_for() of Python 3.11, which redis-py uses, drops a cancellation that comes when
-        its future is done (bpo-42130): so the task looks for itself.
+        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
+        its future is done (bpo-42130). So the task itself checks whether it was cancelled.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -119,7 +121,8 @@ class LeaseClient:
                 if wanted:
                     await self._ask(loop, wanted[:MAX_LIMITS])
             except Exception as error:
-                # Whatever Redis holds or answers: without calls no limit would ever be granted.
+                # The loop continues no matter what Redis answers, because without calls no
+                # limit would ever be granted.
                 if not isinstance(error, Unavailable):
                     log.exception("asking for limits failed; it is tried again")
                 self._lost(str(error) or type(error).__name__)
@@ -163,7 +166,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # Whatever happened, the limits can be asked for again and what waits looks again.
+            # Even after a fault, these limits can be requested again, and the waiting pools check
+            # them again.
             if answer is None:
                 for each in limits:
                     each.refused()
@@ -184,14 +188,15 @@ class LeaseClient:
         await self._restore()
 
     def _found(self, answer: Answer, now: float) -> None:
-        """Take what the answer says of the store and of the other workers."""
+        """Note the state of the store and the number of workers from the answer."""
         workers = self._throttle.workers
         if self.fault:
             log.info("the limits are shared again by %d workers", answer.workers)
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
-        # While others may not have called again, the last number is the safer one.
+        # While other workers may not have called again yet, the previous number is safer if it is
+        # higher.
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:
@@ -201,7 +206,7 @@ class LeaseClient:
         self._epoch = answer.epoch
 
     async def _restore(self) -> None:
-        """Report the spent amounts of windows that the store does not count."""
+        """For windows that the store does not count, report the amounts that were used."""
         for each in self._throttle.allowances:
             if each.record.has_unreported:
                 period_ms = each.limit.period_s * 1000
@@ -215,12 +220,15 @@ class LeaseClient:
         self.fault = reason
         self._was_away = True
         self._throttle.workers.local_until = NEVER
-        # Waiting messages go on with this worker's share.
+        # Waiting messages continue with this worker's share.
         self._on_grant()
 
 
 def _read_state(text: str) -> Suspension | None:
-    """A state of another worker; None if it is none, which must not stop the calls."""
+    """The state that another worker wrote.
+
+    The result is None if the state cannot be read, so that the calls continue.
+    """
     try:
         return msgspec.json.decode(text, type=Suspension).within_bounds()
     except (ValueError, RecursionError) as error:  # raised by msgspec
@@ -257,7 +265,7 @@ class _InFull(Struct):
 
 
 def _in_full(state: Suspension) -> _InFull:
-    """All fields: the script reads `until` also where it has its default."""
+    """All fields of the state, because the script also reads `until` if it has its default."""
     return _InFull(*(getattr(state, name) for name in _InFull.__struct_fields__))
 
 

@@ -17,7 +17,7 @@ MAX_BYTES: Final = 1_000_000
 
 
 def load_rules(path: str = "") -> Rules:
-    """The rules of the shipped files and of the operator's file, "" for none.
+    """The rules of the shipped files and of the operator's file. Without such a file, `path` is "".
 
     Raises ShapingFaults, with a line per fault.
     """

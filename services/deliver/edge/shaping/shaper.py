@@ -1,8 +1,8 @@
-"""Shaping in one process: what each pool may do, and what replies change.
+"""Shaping in one process: what each pool may send, and how replies change this.
 
 Owns: the connection of the pure parts (core/shaping) with the loop, the store and the metrics. Does
-not own: the pools. Guarantees: no call of a pool waits for the store; a fault of the store costs
-nobody more than its share of a limit.
+not own: the pools. Guarantees: no call of a pool waits for the store. While the store fails, each
+worker can still use its share of each limit.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Shaper:
         self.retry_holds = RetryHolds(self.suspended, self._loop.time)
         self._task: asyncio.Task[None] | None = None
         self._waiters: set[Waiter] = set()
-        # The address that mail to a destination was last sent from, by its key.
+        # The address from which mail to a destination was last sent, by the key of the destination.
         self._sources: dict[str, str] = {}
         self._counts = Counts(
             counters.counter(OVERFLOWS), counters.counter(HELD), counters.counter(REACTIONS)
@@ -119,13 +119,13 @@ class Shaper:
         return self.client.fault and f"each worker keeps to its share: {self.client.fault}"
 
     def destination(self, domain: str, site: Site) -> Destination:
-        """Where mail for a domain goes, with its provider."""
+        """The destination of mail for a domain, with its provider."""
         names = (host.name for host in site.hosts)
         provider = self._throttle.rules.provider_of(domain, names)
         return Destination(domain, site.name, provider, site.is_override)
 
     def pool_limits(self, to: Destination, base: PoolLimits) -> PoolLimits:
-        """The limits of this worker's pool: its share of the connections, at least one."""
+        """The limits of this worker's pool. Its share of the connections is at least one."""
         found = {key: each.value for key, each in self._throttle.rules.settings(to).items()}
         connections = found.get("connections", base.max_connections)
         assert isinstance(connections, int)
@@ -150,7 +150,7 @@ class Shaper:
         return tuple(map(str, found.value)) if found and isinstance(found.value, tuple) else ()
 
     def group(self, envelope: Envelope, to: Destination, source: str = "") -> Group:
-        """The group of a message that is sent from the source of this name."""
+        """The group of a message that is sent from the source with this name."""
         domain = envelope.sender.rpartition("@")[2]
         key = (to, envelope.client, envelope.mailing_id, domain, source)
         found = self._throttle.groups.get(key)
@@ -163,18 +163,18 @@ class Shaper:
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
         """Why a message of this group is not offered now; None if it may wait in its pool.
 
-        `is_back`: it was deferred before, and its turn has come.
-        `lane`: from which it was read, if it was read from one: a lane of one destination is read
-        more slowly instead.
+        `is_back`: the message was deferred before, and its turn has come. `lane`: the lane from
+        which the message was read, if any. If a limit applies to all mail of a lane, the lane is
+        read more slowly and the message is not held.
         """
         is_of_lane = bool(lane) and lane != DEFAULT_LANE and self._is_lane_of(lane, group)
-        # Most mail needs neither the time nor a look at each limit.
+        # For most mail, neither the time nor each single limit has to be checked.
         if not self._throttle.suspensions.has_any and (
             group.warmup is None if is_of_lane else group.has_room()
         ):
             return None
         source, now, at = self._source_of(group), self._loop.time(), self._at()
-        # Reading a lane more slowly does not help a source that may send no more today.
+        # If a source may send no more today, it does not help to read the lane more slowly.
         if is_of_lane and not group.is_warmed_out(now):
             found = self._throttle.held_back(group, at, source)
         else:
@@ -188,7 +188,7 @@ class Shaper:
         return self.lanes.is_of_one(lane, group.keys[0], group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:
-        """The local address, if it has no name: a name is among the keys of the group."""
+        """The local address if the source has no name; a name is already a key of the group."""
         return "" if group.sender.source else self._sources.get(group.to.key, "")
 
     def suspended(self, group: Group) -> bool:
@@ -201,18 +201,21 @@ class Shaper:
         return group.is_warmed_out(self._loop.time())
 
     def overflows(self, group: Group) -> bool:
-        """Whether a message that comes now is left to another source for that reason."""
+        """Whether a new message is left to another source because this source warms up."""
         found = group.overflows(self._loop.time())
         if found:
             self._counts.overflows.add(1, group.sender.source)
         return found
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
-        """Take the steps that mail.reputation says."""
+        """Apply the warm-up steps from mail.reputation."""
         self._throttle.warm_up(states)
 
     def blocked(self, waiter: Waiter) -> None:
-        """Mail of this pool waits for a limit; it is called once something is granted."""
+        """Note that mail of this pool waits for a limit.
+
+        The pool is called once something is granted.
+        """
         self._waiters.add(waiter)
         self.client.want()
 
@@ -222,15 +225,15 @@ class Shaper:
             waiter.go_on()
 
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
-        """A transaction ended: its reply may change how mail is sent."""
+        """Note that a transaction ended, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # of the destination
-        # Reply.is_positive, without a call: nearly every reply is.
+            self._sources[group.keys[0]] = source  # By the key of the destination.
+        # The same as Reply.is_positive, but without a call, because nearly every reply is positive.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 
     def refused(self, group: Group, refusal: Refusal) -> None:
-        """The server refused a connection."""
+        """Note that the server refused a connection."""
         source = self._source_of(group)
         self._react(group, refusal.stage, refusal.reply, source)
 

@@ -3,10 +3,10 @@
 The events and the retry topics keep the submitted sender; only the message that is sent has the
 return path. A message whose From does not agree with its return path is not sent (rule R11).
 
-Whether a server takes 8-bit text is known only on the connection, after the message was signed. So
-the message goes to the pools signed as it is, together with a function that makes its other form:
-converted first, then signed. The pools call it when the connection that the message got does not
-offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8. See
+Only a connection shows whether the server accepts 8-bit text, and the message is signed before it
+gets a connection. So the pools get the message signed in its original form, together with a
+function that first converts and then signs it. The pools call this function if the connection does
+not offer 8BITMIME, or if a header has raw UTF-8 and the connection does not offer SMTPUTF8. See
 docs/decisions/0067-bodies-for-seven-bit-servers.md and 0189-utf8-headers.md.
 
 Owns: the order of the steps. Does not own: the return path and its agreement with From
@@ -48,14 +48,14 @@ log = logging.getLogger(__name__)
 
 
 class EightBit(StrEnum):
-    """What happens to 8-bit text for a server without 8BITMIME or SMTPUTF8."""
+    """The treatment of 8-bit text for a server without 8BITMIME or SMTPUTF8."""
 
     CONVERT = "convert"
     BOUNCE = "bounce"
 
 
 class FormSender(Protocol):
-    """Attempts a delivery, in the form that the server takes: the pools."""
+    """Attempts a delivery in the form that the server accepts; implemented by the pools."""
 
     def send(
         self,
@@ -72,8 +72,8 @@ class FormSender(Protocol):
 class PreparingSender:
     """Signs for the domain of the envelope's sender, then passes the message to the pools.
 
-    Forwarded mail has the null return path: it is signed for the domain of its From. `signer` None:
-    mail is not signed.
+    Forwarded mail has the null return path, so it is signed for the domain of its From. If `signer`
+    is None, mail is not signed.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class PreparingSender:
 
 
 class ReturnPathSender:
-    """Passes messages on with their return path; without `keys`, with the submitted sender."""
+    """Passes messages on with their return path, or with the submitted sender if `keys` is None."""
 
     def __init__(self, sender: Sender, keys: KeysFile | None) -> None:
         self._sender = sender
@@ -144,21 +144,21 @@ class ReturnPathSender:
 
 
 def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
-    """The DKIM keys of the settings; None if they name none. Raises UsageError."""
+    """The DKIM keys that the settings name; None if they name no keys. Raises UsageError."""
     if not deliver.dkim_key_file and not deliver.dkim_keys:
         return None
     return KeyFollower(deliver.dkim_keys, deliver.dkim_key_file, deliver.dkim_selector)
 
 
 def make_signer(deliver: DeliverSettings, keys: KeyFollower | None, clock: Clock) -> Signer | None:
-    """The signer with these keys; None: mail is not signed."""
+    """The signer with these keys; None if mail is not signed."""
     return Signer(keys, clock, BodyForm(deliver.dkim_body)) if keys is not None else None
 
 
 def make_preparing(
     deliver: DeliverSettings, sender: FormSender, keys: KeyFollower | None, clock: Clock
 ) -> PreparingSender:
-    """Return what prepares the messages for `sender`."""
+    """Return the sender that prepares messages and passes them to `sender`."""
     return PreparingSender(
         sender,
         make_signer(deliver, keys, clock),

@@ -1,15 +1,16 @@
 """Signs content with the DKIM keys in force for its client and domain; reloads changed keys.
 
 Owns: the algorithms (RFC 6376 RSA, RFC 8463 Ed25519), the order of several signatures, the keys in
-force. Does not own: the choice of signed fields (core/signing/dkim.py), the key files and which key
-signs what (shared/mailauth/dkim_keys), when content is signed (preparing.py) and when the files are
-looked at (app.py).
+force. Does not own: the choice of signed fields (core/signing/dkim.py), the key files and the
+choice of a key (shared/mailauth/dkim_keys), when content is signed (preparing.py), when the files
+are checked for changes (app.py).
 
-Guarantees: sign() fails for no content; if the sender has no domain that could publish a key, or no
-key is in force for it, the content is sent unchanged and unsigned. Each retry is signed again;
-retry topics store the content without the signature. Changed key files are in force a few seconds
-later; while they cannot be used, the last keys stay in force, and each fault is logged once. The
-files are read outside the event loop; the signer sees either all old keys or all new ones.
+Guarantees: sign() never fails, no matter what the content is. If the sender has no domain that
+could publish a key, or if no key is in force for the domain, the content is sent unchanged and
+unsigned. Each retry is signed again, because retry topics store the content without the signature.
+Changed key files are in force a few seconds later. If they cannot be used, the last keys stay in
+force, and each fault is logged once. The files are read outside the event loop, and the signer sees
+either all old keys or all new keys.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 Sign = Callable[[bytes], bytes]
 
-# A look costs one stat per key file: 20 ms for 10,000, outside the loop.
+# A check for changes costs one stat per key file: 20 ms for 10,000 files, outside the loop.
 LOOK_S: Final = 5.0
 
 
@@ -44,7 +45,7 @@ class KeySource(Protocol):
 
     @property
     def index(self) -> KeyIndex[PrivateKey]:
-        """The keys; replaced as a whole when they change."""
+        """The keys. When they change, the whole index is replaced."""
         ...
 
 
@@ -56,7 +57,7 @@ class FixedKeys:
 
 
 class Signer:
-    """Signs for any domain: as many signatures as keys are in force, one per algorithm."""
+    """Signs for any domain, with one signature per algorithm for which a key is in force."""
 
     def __init__(self, keys: KeySource, clock: Clock, form: BodyForm = BodyForm.RELAXED) -> None:
         self._keys = keys
@@ -64,7 +65,7 @@ class Signer:
         self._form = form
 
     def sign(self, content: bytes, domain: str, client: str = "") -> bytes:
-        """Return the content with CRLF line ends, after the DKIM-Signature fields of `domain`."""
+        """Return the DKIM-Signature fields of `domain` and then the content with CRLF line ends."""
         signing_domain = normalise(domain)
         if not signing_domain:
             return content
@@ -89,7 +90,7 @@ class KeyFollower:
     """The keys of a folder; `deliver.dkim_key_file` signs for domains that have no key there."""
 
     def __init__(self, folder: str, key_file: str = "", selector: str = "") -> None:
-        """Raises UsageError if a file that is named holds no usable key."""
+        """Raises UsageError if a named file contains no usable key."""
         self._folder = KeyFolder(folder) if folder else None
         self._common: tuple[Key[PrivateKey], ...] = ()
         self._fault = ""

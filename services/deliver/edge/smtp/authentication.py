@@ -1,14 +1,15 @@
-"""The dialog of AUTH with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
+"""The AUTH dialog with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
 
-LOGIN has no standard: servers ask twice with 334, for the user and then for the password. Servers
-without initial responses ask for the user even if AUTH has named it, so AUTH names no user, and
-each answer follows its own question. The password is sent only in answer to the second question,
-and not if that still asks for the user. A server that asks a further question gets `*`, which ends
-the dialog (RFC 4954, 4), so that no later command is read as an answer.
+LOGIN has no standard. Servers ask twice with 334: first for the user, then for the password.
+Servers without support for initial responses ask for the user even if AUTH has named the user. So
+AUTH does not name the user, and each answer follows its question. The password is sent only in
+answer to the second question, and not if the second question asks for the user again. If a server
+asks a further question, the client sends `*`, which ends the dialog (RFC 4954, 4), so that the
+server does not read a later command as an answer.
 
 Does not own: which login is sent, and what follows from the reply (logins.py). Guarantees: the
-result has only the code and the status of the server's reply, because its text may repeat the
-password.
+result has only the code and the status of the server's reply, because the text of the reply may
+repeat the password.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from shared.smtp.extensions import parse_extensions
 from shared.smtp.reply import Reply, make_reply
 
 _CONTINUE: Final = 334
-# RFC 5321, 4.5.3.1.4: the octets of a command line without its end. A longer initial response is
-# sent when the server asks for it (RFC 4954, 4).
+# RFC 5321, 4.5.3.1.4: the largest number of octets in a command line, without the line end. A
+# longer initial response is sent when the server asks for it (RFC 4954, 4).
 _MAX_COMMAND_BYTES: Final = 510
 _CANCEL: Final = b"*"
 _CANCEL_S: Final = 5.0
@@ -38,10 +39,10 @@ _USER_WORDS: Final = (b"user", b"login")
 
 
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
-    """Log in and return the reply with a text of our own. Each answer may take `limit_s`.
+    """Log in and return the reply with our own text. Each answer of the server may take `limit_s`.
 
-    Code 0: the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server ends the
-    dialog.
+    The code is 0 if the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server
+    ends the dialog.
     """
     answer = smtp.last_ehlo_response
     offered = parse_extensions(answer.message if answer is not None else "").auth
@@ -67,14 +68,17 @@ async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> R
 async def _talk(
     smtp: aiosmtplib.SMTP, mechanism: str, login: Login, limit_s: float
 ) -> tuple[int, str]:
-    """Send AUTH and answer each question. Return the last reply: 334 for a further question."""
+    """Send AUTH and answer each question.
+
+    Return the last reply, which is 334 for a further question.
+    """
     user, password = login.user.encode(), login.password.encode()
     if mechanism == "PLAIN":
         plain = base64.b64encode(b"\0".join((b"", user, password)))
         first = [b"AUTH", b"PLAIN", plain]
         if len(b" ".join(first)) > _MAX_COMMAND_BYTES:
             first.pop()
-        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has carried it
+        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has already sent it
     else:
         first = [b"AUTH", b"LOGIN"]
         answers = [base64.b64encode(each) for each in (user, password)]
@@ -84,7 +88,7 @@ async def _talk(
             break
         reply = await smtp.execute_command(each, timeout=limit_s)
     if reply.code == _CONTINUE:
-        # The reply to `*` does not matter, nor whether there is one.
+        # It does not matter what the server replies to `*`, or whether it replies.
         with suppress(aiosmtplib.SMTPException):
             await smtp.execute_command(_CANCEL, timeout=min(limit_s, _CANCEL_S))
     return reply.code, reply.message

@@ -1,10 +1,10 @@
 """Connects a socket from a source to an address of a host, or to the faster one of two (RFC 8305).
 
-Owns: the race of the two families of one host, binding to the source, and telling a fault of the
-source address from a fault of the process. Does not own: which addresses are tried
+Owns: the race of the two families of one host, binding to the source, and the distinction between a
+fault of the source address and a fault of the process. Does not own: which addresses are tried
 (core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
-is a value; every socket but the returned one is closed; a socket is never connected from another
-address than that of its source.
+is a value; every socket but the returned one is closed; a socket is never connected from an address
+that is not its source's.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from msgspec import Struct
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.sources.table import SYSTEM, Source
 
-# RFC 8305, 5: the second family starts this long after the first, or when the first has failed.
+# RFC 8305, 5: the connect over the second family starts this long after the first, or when the
+# first has failed.
 ATTEMPT_DELAY_S: Final = 0.25
-# linux/in.h; socket has the name from Python 3.12 on.
+# From linux/in.h. The socket module defines this name from Python 3.12 on.
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
-# Errors that concern the address; others (no file descriptors left) concern the process.
+# These errors concern the address; other errors (no file descriptors left) concern the process.
 _OF_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT)
 
 
@@ -36,9 +37,9 @@ class SourceUnavailable(OSError):
 class Connected(Struct, frozen=True):
     """The result: `sock` is connected to `candidate`; both are None if no address accepted.
 
-    `faults`: why addresses failed. `slower`: the address that was tried first and had not accepted
-    yet. `source_fault`: why no socket could be bound to our own address; this says nothing about
-    theirs.
+    `faults`: why addresses failed. `slower`: an address that was tried earlier than `candidate` and
+    had not accepted yet. `source_fault`: why no socket could be bound to our own address; it does
+    not mean that the server's address has failed.
     """
 
     candidate: Candidate | None
@@ -77,7 +78,8 @@ def bind(sock: socket.socket, local_ip: str) -> None:
     Raises SourceUnavailable.
     """
     if sys.platform == "linux":
-        # Otherwise each connection takes its port for all destinations, and there are only 28,000.
+        # Without this option, a connection occupies its port for all destinations, and there are
+        # only 28,000 ports.
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:
         sock.bind((local_ip, 0))
@@ -96,7 +98,8 @@ def bind_fault(local_ip: str) -> str:
     except SourceUnavailable as error:
         return str(error.strerror)
     except OSError as error:
-        # The address family is missing; without file descriptors nothing is known.
+        # EAFNOSUPPORT: the host lacks the address family. Other errors, such as no free file
+        # descriptor, say nothing about the address.
         return str(error.strerror) if error.errno == errno.EAFNOSUPPORT else ""
     return ""
 
@@ -140,7 +143,7 @@ def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> 
     source_fault = ""
     for task, candidate in attempts.items():
         if task is winner:
-            break  # an address that was tried later did not fail
+            break  # addresses that were tried after the winner did not fail
         error = task.exception() if task.done() else None
         if error is None:
             slower = candidate

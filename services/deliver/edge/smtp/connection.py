@@ -1,17 +1,17 @@
-"""One SMTP connection after its EHLO: our own session on an asyncio transport, without tasks.
+"""One SMTP connection after its EHLO, with our own session on an asyncio transport.
 
-Pipelined transactions run from the reader's callback.
+There are no tasks. The callback of the reader runs pipelined transactions.
 
 Owns: one connection's dialog and its time limits. Does not own: how it is opened (opening.py),
 which message it carries (core/pool/planner.py), what an answer means (core/attempt/verdicts.py).
-Guarantees: every message passed to start() gets exactly one call of `done`, also when the
-connection breaks or the deadline passes; a refusal that was received before is the result then.
-Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
-A message is in doubt only if its last byte has left this process, or if the server claims to have
-accepted it before it had all of it (send_queue.py), which is no delivery. A connection carries no
-further message after the server wanted another login within a transaction, or refused a message
-because of a limit per connection. After QUIT the connection waits for the server's 221, for at most
-GOODBYE_S.
+Guarantees: for every message passed to start(), `done` is called exactly once, even if the
+connection breaks or the deadline passes. If the server had already refused the message, the refusal
+is the result. The time limit of a reply begins with the previous complete reply (RFC 5321,
+4.5.3.2); a part of a reply does not extend it. A message is in doubt only in two cases: its last
+byte has left this process, or the server claims to have accepted the message before it had received
+all of it (send_queue.py), which does not count as a delivery. A connection carries no further
+message if the server required a new login within a transaction, or refused a message because of a
+limit per connection. After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions, Unsendable
 from shared.smtp.remote_text import clean_text
 
-# How long to wait for the reply to QUIT.
+# The time to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
-# TLS may put an alert of this size into the buffer while it reads. Waiting content is larger, or
-# part of it waits in the kernel (send_queue.py).
+# TLS may put an alert of up to this size into the buffer while it reads. Unsent content is larger
+# than this, or a part of it waits in the kernel (send_queue.py).
 _TLS_OWN_BYTES: Final = 128
 
 
@@ -81,31 +81,31 @@ class SmtpConnection(asyncio.Protocol):
         self._done: Done | None = None
         self._loop = asyncio.get_running_loop()
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
-        # Called if a server whose TLS has failed refuses to go on without TLS.
+        # Called if a server whose TLS has failed refuses to continue without TLS.
         self.on_tls_wanted: Callable[[], None] = lambda: None
-        # Called if the server offers CHUNKING and does not know BDAT.
+        # Called if the server offers CHUNKING but does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
         # Called if the server answers only some commands of the first transaction.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
-        self.is_resumed = False  # an earlier TLS session
+        self.is_resumed = False  # Whether an earlier TLS session was resumed.
         # Why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        # Whether we logged in at the server, or would with a new connection.
+        # Whether we have logged in at the server, or would log in on a new connection.
         self.has_login: Callable[[], bool] = lambda: False
-        # Called with the end of each transaction, if we have logged in.
+        # Called at the end of each transaction if we have logged in.
         self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = self._has_quit = False
-        self._has_worked = False  # a transaction has been answered
+        self._has_worked = False  # whether a transaction has been answered
         self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
-        # aiosmtplib's object owns the clean-up of the transport as long as it is referenced.
+        # While aiosmtplib's object is referenced, that object does the clean-up of the transport.
         self.opener: Any = None
 
     @property
@@ -116,11 +116,11 @@ class SmtpConnection(asyncio.Protocol):
 
     @property
     def takes_eight_bit(self) -> bool:
-        """Whether the server takes content with 8-bit bytes."""
+        """Whether the server accepts content with 8-bit bytes."""
         return self._session.takes_eight_bit
 
     def takes(self, content: bytes) -> bool:
-        """Whether the server takes this content as it is: 8-bit text, and raw UTF-8 in a header."""
+        """Whether the server accepts this content without a conversion to 7-bit text."""
         return self._session.takes(content)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -187,7 +187,7 @@ class SmtpConnection(asyncio.Protocol):
         self._is_writing_paused = False
 
     def eof_received(self) -> bool:
-        """Close the connection at once: no answer can come any more."""
+        """Close the connection at once, because no further answer can come."""
         self._break("The server closed the connection", is_orderly=self._done is None)
         return False
 
@@ -216,7 +216,7 @@ class SmtpConnection(asyncio.Protocol):
             self._break("We closed the connection", is_orderly=self._done is None)
 
     def quit(self) -> None:
-        """Close the connection after the server has answered QUIT; at once if it is not idle."""
+        """Send QUIT and close after the reply; if the connection is not idle, close at once."""
         if not self.is_usable:
             if not self._has_quit:
                 self.close()
@@ -241,22 +241,23 @@ class SmtpConnection(asyncio.Protocol):
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
-        """Whether the open connection takes no more mail, although a new connection may."""
+        """Whether this connection can carry no more mail, although a new connection may."""
         is_logged_out = wants_login(ending.reply) and self.has_login()
         is_full = is_about_connection(ending.stage, ending.reply)
         return self.is_usable and (is_logged_out or is_full)
 
     @property
     def _has_unsent(self) -> bool:
-        # A lost transport has an empty buffer; over TLS the buffer size is only a part.
+        # A lost transport has an empty buffer. With TLS, the buffer is only a part of the unsent
+        # data.
         own_bytes = _TLS_OWN_BYTES if self.tls else 0
         return self._is_writing_paused or self._transport.get_write_buffer_size() > own_bytes
 
     def _finish_early(self, ending: Finished) -> None:
         """End a transaction whose content was answered before it was sent completely.
 
-        This ends the connection too: the rest of the content would come before the commands of the
-        next message.
+        This also ends the connection, because the rest of the content would be sent before the
+        commands of the next message.
         """
         if ending.reply.is_positive:
             self._break("The server accepted the message before it had all of it", is_claimed=True)

@@ -1,7 +1,7 @@
-"""The steps of a new connection that aiosmtplib carries out: EHLO or HELO, STARTTLS, an early QUIT.
+"""The steps that aiosmtplib does on a new connection: EHLO or HELO, STARTTLS, an early QUIT.
 
-Owns: aiosmtplib's client, which leaves QUIT to us and whose dialog can be traced. Does not own: the
-order of the steps, and what follows when one fails (opening.py).
+Owns: a variant of aiosmtplib's client that does not send QUIT and whose dialog can be traced. Does
+not own: the order of the steps, and what follows when a step fails (opening.py).
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from services.deliver.edge.smtp.connection import GOODBYE_S, Timeouts
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.reply import make_reply
 
-# aiosmtplib reports an answer that is not valid SMTP with a code outside this range.
+# For an answer that is not valid SMTP, aiosmtplib reports a code outside this range.
 REPLY_CODES: Final = range(200, 600)
 _READY: Final = 220
 _GOODBYE: Final = re.compile(rb"421[ \t-]([^\r\n]*)")
 _REFUSALS: Final = range(400, 600)
-# Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
+# At most this many connections wait for the reply to QUIT, each for at most GOODBYE_S. Further
+# connections are closed at once.
 MAX_GOODBYES: Final = 100
 
 
 class TracedClient(aiosmtplib.SMTP):
-    """aiosmtplib's client, but the connection of a refused greeting stays open for QUIT.
+    """aiosmtplib's client, but after a refused greeting the connection stays open for QUIT.
 
     `dialog` shows commands and replies to operators, with the credentials masked.
     """
@@ -84,18 +85,18 @@ class TracedClient(aiosmtplib.SMTP):
         if code > 0:
             self.dialog.replied(code, text)
         else:
-            self.dialog.said(text)  # aiosmtplib's text: the reply is not SMTP
+            self.dialog.said(text)  # the reply is not SMTP, so this is aiosmtplib's text
 
 
 class Partings:
-    """The connections that end after a refusal."""
+    """The connections that are being closed after a refusal."""
 
     def __init__(self) -> None:
         self._goodbyes: set[asyncio.Task[None]] = set()
 
     def part(self, smtp: aiosmtplib.SMTP, code: int) -> None:
-        """Close a connection after a refusal: after QUIT if the server may still answer it."""
-        # A connection that ends its service needs no QUIT (RFC 5321, 3.8).
+        """Close a connection after a refusal. Send QUIT first if the server may still answer it."""
+        # A server that has ended its service needs no QUIT (RFC 5321, 3.8).
         is_refusal = code in _REFUSALS and code != SERVICE_NOT_READY
         if not (is_refusal and smtp.is_connected) or len(self._goodbyes) >= MAX_GOODBYES:
             smtp.close()
@@ -118,11 +119,11 @@ async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:
 async def start_tls(
     smtp: aiosmtplib.SMTP, context: ssl.SSLContext, timeouts: Timeouts
 ) -> tuple[str, str]:
-    """Start TLS and return its version and "", or "" and the reply if STARTTLS is refused.
+    """Start TLS and return the TLS version and "", or "" and the reply if STARTTLS is refused.
 
     Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
-    may wait for a handshake), and SMTPResponseException for a 421, or a refusal of EHLO over TLS,
-    which say nothing about TLS.
+    may wait for a handshake). Raises SMTPResponseException for a 421 or a refusal of EHLO over TLS,
+    because such a reply does not mean that TLS has failed.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -132,7 +133,7 @@ async def start_tls(
     except aiosmtplib.SMTPResponseException as error:
         is_encrypted = smtp.is_connected and smtp.get_transport_info("ssl_object") is not None
         if error.code == SERVICE_NOT_READY or (is_encrypted and error.code in _REFUSALS):
-            raise  # the server ends its service: do not connect again at once without TLS
+            raise  # the server ends its service, so do not connect again at once without TLS
         if not smtp.is_connected or error.code not in _REFUSALS:
             raise _failed(f"{max(error.code, 0) or ''} {error.message}".strip()) from None
         return "", str(make_reply(error.code, error.message))
@@ -141,14 +142,14 @@ async def start_tls(
 
 
 def _failed(reason: str) -> ssl.SSLError:
-    # An OSError with one argument shows it as a tuple.
+    # The text of an OSError with one argument would be a tuple.
     return ssl.SSLError(ssl.SSL_ERROR_SSL, reason)
 
 
 def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
     """Raise ConnectionError if the server has sent more than the replies to our commands.
 
-    Surplus bytes would be taken for the reply to a command that the server has not seen. A 421,
+    Surplus bytes would be read as the reply to a command that the server has not received. A 421,
     which may come at any time (RFC 5321, 3.8), raises SMTPResponseException.
     """
     surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
@@ -162,10 +163,10 @@ def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
 
 
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-    """Send EHLO, and HELO if it is refused, but not after a 421, which ends the service.
+    """Send EHLO. If EHLO is refused, send HELO, except after a 421, which ends the service.
 
-    Raises SMTPException, and ConnectionError if the server greets again: it would answer HELO with
-    its reply to EHLO, and so on.
+    Raises SMTPException. Raises ConnectionError if the server greets again, because each of its
+    further replies would answer the previous command.
     """
     try:
         await smtp.ehlo(timeout=timeouts.command_s)
@@ -177,4 +178,4 @@ async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
-            raise refused from None  # the refusal of EHLO says more
+            raise refused from None  # the refusal of EHLO gives more information

@@ -1,4 +1,4 @@
-"""Logs in at smart hosts: the file of their logins, AUTH, and what follows from a refusal.
+"""Logs in at smart hosts: the file of their logins, AUTH, and the consequences of a refusal.
 
 Owns: the file, which is reloaded on change; which logins were refused. Does not own: the dialog of
 AUTH (authentication.py), the form of the file and the TLS that a login requires
@@ -6,21 +6,21 @@ AUTH (authentication.py), the form of the file and the TLS that a login requires
 
 Guarantees:
 
-- A refused login is not tried again, over any connection of this process, before its pause is over
-  or the file names another login: servers lock accounts and addresses that keep trying, and a
-  server that answers by hanging up may count as well.
-- The same holds for a server that takes the login and then answers MAIL with 530: after
-  MOST_IN_VAIN connections in a row that carried no mail for that reason. Only the first transaction
-  of a connection counts: a login may also end later, and then the next connection logs in again.
-- Only an answer to AUTH ends the pause of a refused AUTH: mail over connections that were open
-  before does not. Connections with an earlier login of the file count neither for the present login
-  nor against it.
-- Until a login has worked once, one connection tries it at a time.
-- Of an answer to AUTH only the code and the status are kept, because the text may repeat the
+- No connection of this process tries a refused login again before its pause is over or the file
+  names another login. The reason is that servers lock accounts and addresses after repeated
+  attempts; a server that answers by closing the connection may count the attempt as well.
+- A login is also paused if the server accepts it and then answers MAIL with 530, after MOST_IN_VAIN
+  connections in a row that carried no mail for this reason. Only the first transaction of a
+  connection counts. If a login ends later, the next connection just logs in again.
+- Only an answer to AUTH ends the pause of a refused AUTH; mail over connections that were already
+  open does not end it. Connections that use an earlier login of the file count neither for the
+  present login nor against it.
+- Until a login has worked once, only one connection at a time tries it.
+- Only the code and the status of an answer to AUTH are kept, because the text may repeat the
   password.
-- A changed file that cannot be used leaves the last logins in force, and that is logged once per
-  fault; a file that cannot be read is read again at the next look.
-- A process that died forgets the pauses: its successor tries a refused login once.
+- If a changed file cannot be used, the last logins stay in force, and each fault is logged once. A
+  file that cannot be read is read again at the next check.
+- The pauses are lost when the process ends, so its successor tries a refused login once.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ REFUSED: Final = Metric(
     "Smart hosts that do not let this process log in (`deliver.logins_file`); their mail is"
     " deferred, and the login is tried again at the latest after an hour.",
 )
-# The pause after a permanent refusal, doubled with each further one up to LONGEST_PAUSE_S, and the
-# pause after any other fault.
+# The pause after a permanent refusal; each further refusal doubles it, up to LONGEST_PAUSE_S. Any
+# other fault has its own pause.
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0
-# Fewer connections may fail because of one sender, or of a login that ended meanwhile.
+# A smaller number of connections may fail because of one sender, or because a login ended
+# meanwhile.
 MOST_IN_VAIN: Final = 3
-# RFC 4954, 6. The server keeps the connection open, so it ends with QUIT.
+# RFC 4954, 6. The server keeps the connection open, so we end it with QUIT.
 LOGIN_REFUSED: Final = 535
 
 _CHANGED: Final = f"the login in {SETTING} has changed meanwhile"
@@ -68,7 +69,7 @@ _FORM: Final = FileForm(SETTING, "logins at smart hosts", MAX_BYTES, parse_login
 
 
 class LoginRefused(Exception):
-    """The login did not work; `fault` is the end of the attempt to connect."""
+    """The login did not work; `fault` is the result of the attempt to connect."""
 
     def __init__(self, fault: NoLogin) -> None:
         super().__init__(fault.reason)
@@ -76,20 +77,23 @@ class LoginRefused(Exception):
 
 
 class _Refusal(Struct, frozen=True):
-    """A login that did not work, why, and until when it is not tried."""
+    """A login that did not work, with the reason and the end of its pause."""
 
     login: Login
     fault: NoLogin
     pause_s: float
     until: float
-    is_after_login: bool = False  # the server took the login, and required one nevertheless
+    is_after_login: bool = False  # the server accepted the login and required one nevertheless
 
 
 class Logins:
     """The logins at all smart hosts. Only refresh() may be called in another thread."""
 
     def __init__(self, path: str = "") -> None:
-        """Raises UsageError if the file holds no usable logins; no path: there are none."""
+        """Without a path there are no logins.
+
+        Raises UsageError if the file contains no usable logins.
+        """
         self._file = ReloadedFile(path, _FORM) if path else None
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
@@ -98,7 +102,7 @@ class Logins:
         self._in_vain: dict[Host, tuple[Login, int]] = {}
 
     def of(self, host: Host) -> Login | None:
-        """The login at this host; None: there is none."""
+        """The login at this host; None if there is none."""
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
@@ -127,11 +131,11 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login that the connection was opened for; None: it needs no login.
+        """Log in with the login for which the connection was opened; None if it needs no login.
 
         The connection has the TLS that this login requires, so no other login is sent over it.
-        Raises LoginRefused, TimeoutError if other connections try the login for too long, and
-        ConnectionError if the file names another login by now.
+        Raises LoginRefused. Raises TimeoutError if other connections try the login for too long,
+        and ConnectionError if the file now names another login.
         """
         if login is None:
             return
@@ -157,7 +161,7 @@ class Logins:
         except OSError as error:  # TimeoutError is one
             reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if login != self.of(host):
-            # The file changed while the server answered: the answer is about the earlier login.
+            # The file changed while the server answered, so the answer is about the earlier login.
             if reply.is_positive:
                 return
             raise ConnectionError(_CHANGED)
@@ -175,7 +179,7 @@ class Logins:
         return None if login is None else LoginWatch(self, host, login).ended
 
     def took_mail(self, host: Host, login: Login) -> None:
-        """A server that was logged in at has answered a transaction without asking for a login."""
+        """Note that a server answered a transaction after the login without asking for a login."""
         if login != self.of(host):
             return
         self._in_vain.pop(host, None)
@@ -184,7 +188,7 @@ class Logins:
             self._forget_refusal(host)
 
     def logged_in_vain(self, host: Host, login: Login, stage: Stage, reply: Reply) -> None:
-        """A server took the login, and wanted one in the first transaction that followed."""
+        """Note that a server accepted the login but required one in the next transaction."""
         if login != self.of(host):
             return
         counted_for, before = self._in_vain.get(host, (login, 0))
@@ -220,7 +224,7 @@ class Logins:
             pause_s = min(max(2 * last_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         fault = NoLogin(f"{host.name}:{host.port}: {reply.text}", pause_s, _shown(reply))
         self._refusals[host] = _Refusal(login, fault, pause_s, now + pause_s, is_after_login)
-        # Once per login: the metric says that it goes on.
+        # The error is logged once per login; the metric shows that the refusal continues.
         log.log(
             logging.ERROR if is_new else logging.WARNING,
             "the smart host %s:%d does not let us log in as %s: %s; its mail is deferred, the next"
@@ -250,7 +254,7 @@ class LoginWatch:
         self._is_known = False
 
     def ended(self, ending: TransactionResult) -> None:
-        """A transaction of the connection has ended."""
+        """Note that a transaction of the connection has ended."""
         if self._is_known or not isinstance(ending, Finished):
             return
         self._is_known = True

@@ -1,11 +1,11 @@
-"""Opens connections: greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
+"""Opens connections: aiosmtplib does the steps up to STARTTLS, then our own class takes over.
 
 Owns: the time limit of each step; what happens when TLS fails (a server whose TLS is broken is
-remembered, so that it costs one connect, not two); which servers offer CHUNKING or PIPELINING that
-does not work; the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that
-QUIT: the refusal is returned at once. Does not own: which addresses are tried (pool/site_hosts.py),
-TCP (connecting.py), the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty
-when the transport is taken over: a connection whose server sent data out of turn is not used.
+remembered, which saves one connect); which servers offer CHUNKING or PIPELINING that does not work;
+the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). The refusal is returned without waiting
+for this QUIT. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py),
+the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is
+taken over, so a connection is not used if its server sent data out of turn.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 
 class _Target(Struct, frozen=True):
-    """The server and the login there, which is read once because the TLS depends on it."""
+    """The server and our login there. The login is read once, because the TLS depends on it."""
 
     candidate: Candidate
     login: Login | None
@@ -94,7 +94,7 @@ class Opener:
         self._servers = servers or ServerMemory()
 
     def from_source(self, source: Source) -> Opener:
-        """An opener for this source; what is known of the servers is shared."""
+        """An opener for this source; all openers share the memory of the servers."""
         name = source.ehlo_name or self._ehlo_name
         return Opener(
             name,
@@ -121,7 +121,7 @@ class Opener:
         tls: HostTls,
         dialog: Dialog | None = None,
     ) -> SmtpConnection | ConnectFault:
-        """Make a connection that is ready for transactions, or return why there is none.
+        """Make a connection that is ready for transactions, or return why this was not possible.
 
         Takes over the socket. Raises only for faults of our own code. `dialog` shows the dialog to
         operators.
@@ -145,7 +145,7 @@ class Opener:
     async def _open_as_known(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Opportunistic TLS: a server whose TLS does not work still gets its mail."""
+        """Open a connection. Opportunistic TLS: if TLS fails, mail goes in clear text."""
         if tls.is_required:
             return await self._open(target, sock, tls)
         if tls.is_trial:
@@ -161,14 +161,14 @@ class Opener:
             target.dialog.said(f"TLS has failed, connecting again without it: {fault}")
         again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(target, again, in_clear(fault))
-        # Remembered only now: if clear text failed too, the cause may be the network.
+        # This comes last: if clear text fails, too, the cause may be the network.
         self._servers.tls.remember(target.candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Report the fault of the policy, and go on with opportunistic TLS."""
+        """Report the fault of the policy, and continue with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
@@ -184,8 +184,8 @@ class Opener:
     async def _open(self, target: _Target, sock: socket.socket, tls: TlsPolicy) -> SmtpConnection:
         """Open a connection, with the TLS session of an earlier connection if there is one.
 
-        A server that cannot resume the session takes a full handshake. If a server breaks the
-        connection instead, it is connected to again: the failure says nothing about its TLS.
+        A server that cannot resume the session does a full handshake. If a server breaks the
+        connection instead, we connect again, because its TLS may still work.
         """
         context = tls.context if tls.resumes else None
         if context is None:
@@ -243,7 +243,7 @@ class Opener:
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()
-            # aiosmtplib's text repeats the host, and names a port that was not set.
+            # aiosmtplib's text repeats the host and names a wrong port.
             raise ConnectionError(_PREFIX.sub("", str(error))) from None
         except BaseException:
             smtp.close()
@@ -254,7 +254,7 @@ class Opener:
     def _greeted(
         self, smtp: TracedClient, target: _Target, tls: TlsPolicy, version: str, fault: str
     ) -> SmtpConnection:
-        """The connection; faults and logins seen on it are remembered for later connections."""
+        """Return the connection; its faults and logins are remembered for later connections."""
         candidate = target.candidate
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)

@@ -1,8 +1,9 @@
 """Asks the kernel how many sent bytes the other side has not acknowledged.
 
-A server that has read everything has acknowledged it, and its reply carries the acknowledgement. So
-a reply that comes while something is still unacknowledged was sent before the server, or a proxy
-that speaks TCP for it, had everything. Data that such a proxy holds back is not detected.
+A server that has read all data has also acknowledged it, at the latest together with its reply. So
+if a reply arrives while some data is still unacknowledged, the reply was sent before the server had
+all data. If a proxy ends the TCP connection for the server, this only shows what the proxy had:
+data that the proxy holds back is not detected.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ _NUMBER: Final = b"\0\0\0\0"
 
 
 def descriptor_of(transport: Any) -> int:
-    """Return the descriptor of a transport's socket, -1 without one; valid until it is closed."""
+    """Return the descriptor of a transport's socket, valid until it is closed.
+
+    The result is -1 if there is no socket.
+    """
     socket = transport.get_extra_info("socket")
     return socket.fileno() if socket is not None else -1
 
@@ -24,7 +28,7 @@ def descriptor_of(transport: Any) -> int:
 def unacknowledged_bytes(descriptor: int) -> int:
     """Return the bytes that wait in the kernel for an acknowledgement (Linux: tcp(7), SIOCOUTQ).
 
-    0 if the system does not report them.
+    The result is 0 if the system does not report these bytes.
     """
     try:
         return int.from_bytes(ioctl(descriptor, termios.TIOCOUTQ, _NUMBER), sys.byteorder)

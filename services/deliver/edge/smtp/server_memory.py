@@ -1,12 +1,12 @@
-"""What is known of servers: features that do not work there, and TLS sessions.
+"""The memory of servers: their features that do not work, and TLS sessions.
 
-A feature that a server offers and that does not work is not tried with each connection. A session
-lets the next connection to a server take a shorter handshake.
+If a server offers a feature that does not work, the feature is not tried with each connection. With
+a session, the next connection to a server has a shorter handshake.
 
 A session is used only for the same server (name, port and address), from the same source, under the
-same policy, and with the context that it was made with: a session whose certificate nobody had to
-verify is never offered where one must be verified. A resumed handshake shows no certificate, so the
-check of the first handshake counts for MAX_AGE_S. RFC 8446, 2.2; RFC 5077. See
+same policy, and with the context that created it. So a session with an unverified certificate is
+never offered where the certificate must be verified. A resumed handshake shows no certificate, so
+the check of the first handshake is valid for MAX_AGE_S. RFC 8446, 2.2; RFC 5077. See
 docs/decisions/0188-tls-sessions.md.
 
 Owns: the memory of one process, bounded in time and number. Does not own: what is done without the
@@ -26,19 +26,20 @@ from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.logins import Logins
 from shared.smtp.extensions import Extensions
 
-# Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
+# The largest number of remembered servers, about 200 bytes each. The oldest is forgotten first.
 MAX_FAULTS: Final = 10_000
-# How long a server whose TLS has failed gets its mail in clear text, without another try. An
+# For this long, a server whose TLS has failed gets its mail in clear text, without another try. An
 # attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
 BROKEN_TLS_S: Final = 3 * 3600.0
-# How long a server that offers CHUNKING and has refused BDAT is sent DATA.
+# For this long, DATA is used at a server that offers CHUNKING but has refused BDAT.
 BROKEN_CHUNKING_S: Final = 86_400.0
-# How long a server that offers PIPELINING and has left the first group of commands of a connection
-# half answered gets one command at a time. It may only have been slow: that costs round trips.
+# For this long, a server gets one command at a time if it offers PIPELINING but answered only a
+# part of the first group of commands of a connection. If the server was only slow, this costs round
+# trips.
 BROKEN_PIPELINING_S: Final = 3_600.0
-# A certificate that is replaced or expires is noticed after this time.
+# If a certificate is replaced or expires, this is noticed after at most this time.
 MAX_AGE_S: Final = 3_600.0
-# With the server's certificates about 8 KB each; the oldest is forgotten first.
+# A session takes about 8 KB, with the server's certificates. The oldest session is forgotten first.
 MAX_SESSIONS: Final = 2_000
 
 
@@ -53,7 +54,7 @@ class SessionKey(Struct, frozen=True):
 
 
 class TlsSessions:
-    """The sessions that were made lately. Times are monotonic."""
+    """The recently created sessions. Times are monotonic."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[SessionKey, tuple[ssl.SSLContext, ssl.SSLSession, float]]
@@ -69,7 +70,7 @@ class TlsSessions:
     def keep(self, key: SessionKey, peer: ssl.SSLObject, now: float) -> None:
         """Keep the session of a connection that works, if it can be resumed.
 
-        A resumed one is as old as the handshake that checked the certificate.
+        The age of a resumed session counts from the handshake that checked the certificate.
         """
         session = peer.session
         if session is None or not (session.has_ticket or session.id):
@@ -79,18 +80,18 @@ class TlsSessions:
         if peer.session_reused and before is not None and before[0] is peer.context:
             until = before[2]
         elif peer.session_reused:
-            return  # its handshake was forgotten meanwhile
+            return  # the session of its handshake was forgotten meanwhile
         if len(self._kept) >= MAX_SESSIONS:
             self._kept.popitem(last=False)
         self._kept[key] = (peer.context, session, until)
 
     def forget(self, key: SessionKey) -> None:
-        """Let the next connection take a full handshake."""
+        """Let the next connection do a full handshake."""
         self._kept.pop(key, None)
 
 
 class FaultMemory:
-    """The servers at which something has failed lately, with the reason. Times are monotonic."""
+    """The servers at which a feature has recently failed, with the reason. Times are monotonic."""
 
     def __init__(self, kept_s: float) -> None:
         self._kept_s = kept_s
@@ -128,7 +129,7 @@ class ServerMemory:
         self.sessions = TlsSessions()
 
     def usable(self, offered: Extensions, host: Host, now: float) -> Extensions:
-        """Return the offered extensions without those that are not used or have failed there."""
+        """Return the offered extensions that are used and have not failed at this server."""
         takes_chunks = self._uses_chunking and not self.chunking.fault(host, now)
         return replace(
             offered,

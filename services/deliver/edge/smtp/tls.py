@@ -1,15 +1,15 @@
-"""TLS of outbound connections: contexts, the check after the handshake, and reading.
+"""TLS of outbound connections: the contexts, the check after the handshake, the order of reading.
 
-Opportunistic TLS uses the best that both sides support (RFC 7435, 3): any certificate, and old
-versions and ciphers if there are no better ones, because the alternative is clear text. Policies
-that require TLS keep the defaults of the ssl module (TLS 1.2 on).
+Opportunistic TLS uses the best TLS that both sides support (RFC 7435, 3). It accepts any
+certificate, and old versions and ciphers if there are no better ones, because the alternative is
+clear text. Policies that require TLS keep the defaults of the ssl module (TLS 1.2 or later).
 
-A server may answer the content and end the connection with an alert in one segment. Event loops
-read records until there is no more, and forget what they have read if the last record is an error:
-the reply would be lost, and the message sent again. So the error is held back until the loop has
-passed on the data; the next read raises it. No error is lost while the loop reads on; nothing is
-read behind an error. If no read follows, the end of the transport, or the time limit of the next
-reply, ends the connection.
+A server may answer the content and end the connection with an alert in the same segment. Event
+loops read all available records, and they discard the data if the last record is an error. Then the
+reply would be lost, and the message would be sent again. So the error is held back until the loop
+has passed on the data, and the next read raises the error. As long as the loop continues to read,
+no error is lost, and nothing after an error is read. If no read follows, the connection ends with
+the end of the transport or with the time limit of the next reply.
 
 Owns: contexts, the check of the certificate after the handshake, the order of data and errors, how
 a handshake offers a session. Does not own: which policy applies (core/tls/policy.py), the sessions
@@ -35,21 +35,26 @@ from shared.smtp.remote_text import clean_text
 # Allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits, but no cipher that does not
 # encrypt or authenticate. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
-# SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746. The ssl module names it from 3.12 on.
+# SSL_OP_LEGACY_SERVER_CONNECT, for servers older than RFC 5746. The ssl module has this name from
+# Python 3.12 on.
 _OLD_RENEGOTIATION: Final = 0x4
-# Events keep this much of why there is no TLS; some servers send very long texts.
+# Events contain at most this many characters of the reason why there is no TLS, because some
+# servers send very long texts.
 MAX_FAULT_CHARACTERS: Final = 500
 # _ssl.ENCODING_DER
 _DER: Final = 2
-# The session that the task that starts TLS wants to resume. It is a context variable because event
-# loops create the SSLObject of a connection from the context alone.
+# The session that the present task wants to resume when it starts TLS. This is a context variable,
+# because event loops create the SSLObject of a connection from nothing but the SSL context.
 OFFERED: ContextVar[ssl.SSLSession | None] = ContextVar("offered_tls_session", default=None)
 
 
 class OrderlyObject(ssl.SSLObject):
-    """The client side of a TLS connection; an error is raised after the data before it."""
+    """The client side of a TLS connection.
 
-    _has_read = False  # since the last read that found no more data
+    An error is raised only after the data that precedes it.
+    """
+
+    _has_read = False  # whether data was read since the last read that found none
     _held_back: ssl.SSLError | None = None
 
     def read(self, *args: Any) -> Any:
@@ -88,7 +93,7 @@ class TlsFault(ssl.SSLError):
 
 
 class TlsPolicy(Struct, frozen=True):
-    """How a connection uses TLS: with `context` if the server offers it, or not at all (None).
+    """How a connection uses TLS: with `context` if TLS is offered, or never if `context` is None.
 
     `fault`: why TLS is not used. `is_required`: no connection without TLS. `is_trial`: a failure is
     only reported. `check`: the records that the certificate must match.
@@ -103,7 +108,10 @@ class TlsPolicy(Struct, frozen=True):
 
     @property
     def resumes(self) -> bool:
-        """Whether a session may be resumed: not with TLSA records, which need the certificate."""
+        """Whether a session may be resumed.
+
+        With TLSA records it may not, because they need the certificate.
+        """
         return self.context is not None and self.check is None
 
     @property
@@ -121,7 +129,7 @@ def _opportunistic() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    # TLS 1.0 on: the ssl module excludes SSL 3 by itself.
+    # TLS 1.0 or later, because the ssl module itself excludes SSL 3.
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers(_ANY_CIPHER)
     context.options |= _OLD_RENEGOTIATION
@@ -143,7 +151,10 @@ def _encrypting() -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """The contexts of all policies; `ca_file` names CAs that are trusted besides the system's."""
+    """The contexts of all policies.
+
+    `ca_file` names CAs that are trusted in addition to the system's.
+    """
 
     def __init__(self, ca_file: str = "") -> None:
         self.opportunistic = OPPORTUNISTIC
@@ -169,9 +180,9 @@ class TlsContexts:
 
 
 def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
-    """Check that there is TLS if it is required, and the certificate against the TLSA records.
+    """Check that there is TLS if it is required, and that the certificate matches the TLSA records.
 
-    `peer` is the ssl object, None without TLS for the reason `fault`. Raises TlsFault.
+    `peer` is the ssl object; None if there is no TLS, for the reason in `fault`. Raises TlsFault.
     """
     if peer is None:
         if policy.must_encrypt:
@@ -179,7 +190,8 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
         return
     if policy.check is None:
         return
-    # The ssl module shows the certificates that a server sent from Python 3.13 on.
+    # Only from Python 3.13 on, the ssl module has a public method for the certificates that a
+    # server sent.
     sent = peer._sslobj.get_unverified_chain() or ()
     chain = [certificate.public_bytes(_DER) for certificate in sent]
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
@@ -200,7 +212,7 @@ def named_fault(error: ssl.SSLError) -> str:
 
 
 def no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
-    """The result of connecting to a server whose TLS violates its policy."""
+    """The result of an attempt to connect to a server whose TLS violates its policy."""
     fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
     reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
     return NoConnection(reason, policy.name, fault)

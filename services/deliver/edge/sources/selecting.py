@@ -1,15 +1,16 @@
-"""Which sources a message may be sent from, the best one first, and whether each one is usable.
+"""Finds the sources from which a message may be sent, the best first, and whether each is usable.
 
 Owns: the last result of binding to each source, the log lines about pools that do not exist, the
 look-ups for the checks at the start. Does not own: the table and the order of sources
 (core/sources/table.py), what a check means (core/sources/checking.py), the connections.
 
-Guarantees: a client that names a pool that does not exist has its own mail deferred with a reason,
-and nobody else's; a source that is unavailable is left out as long as the pool has another one. An
-address that is gone is noticed by the connection that needed it, or by look() at most LOOK_S later,
-and again when it is back; nothing is sent from another address than the source's. The first look is
-made before any mail is sent. The checks end within CHECK_S; a look-up without an answer by then is
-a warning, so that a slow DNS does not keep mail from being sent.
+Guarantees: if a client names a pool that does not exist, the mail of this client is deferred with a
+reason, and other mail is not affected. An unavailable source is left out as long as the pool has
+another source. If an address disappears, the connection that needs it notices this, or look()
+within LOOK_S; look() also notices when the address is back. Nothing is sent from an address that is
+not the source's. look() is first called before any mail is sent. The checks end within CHECK_S; a
+look-up without an answer in this time is only a warning, so that a slow DNS does not keep mail from
+being sent.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ UNAVAILABLE: Final = Metric(
     "sluice_deliver_sources_unavailable",
     "Source addresses of `deliver.sources` that this host does not have now, or cannot bind to.",
 )
-# Clients that were warned about. With more wrong pools in the registry, not all are logged.
+# The largest number of pairs of client and wrong pool that are logged. If the registry has more,
+# the others are not logged.
 MAX_WARNED: Final = 1_000
 CHECK_S: Final = 15.0
 _ONLY_SYSTEM: Final = [SYSTEM]
@@ -51,7 +53,7 @@ class SourceHealth:
     """The sources that cannot be used. Use it in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` returns why a local address cannot be bound to; "" if it can."""
+        """`probe` returns why no socket can be bound to a local address; "" if one can."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}
@@ -98,7 +100,7 @@ class Sources:
         self._warned: set[tuple[str, str]] = set()
 
     def of(self, envelope: Envelope) -> list[Source] | NoSource:
-        """The sources that can be used now, in the order in which the message takes them."""
+        """The sources that can be used now, in the order in which the message tries them."""
         if self._is_unconfigured and not envelope.pool:
             return _ONLY_SYSTEM
         pool = self.table.pool_of(envelope.pool, envelope.mail_class)
@@ -130,7 +132,7 @@ class Sources:
 
 
 class Names(Protocol):
-    """The look-ups, as in edge/dns/resolver.py."""
+    """The DNS look-ups, as in edge/dns/resolver.py."""
 
     def pointers(self, ip: str) -> Awaitable[tuple[str, ...] | Unresolved]:
         """The PTR names of an address; raises nothing."""
@@ -144,7 +146,7 @@ class Names(Protocol):
 async def check_sources(
     sources: Iterable[Source], names: Names, probe: Callable[[str], str] = bind_fault
 ) -> list[Finding]:
-    """One finding per address, in the order of the settings."""
+    """Return one finding per address, in the order of the settings."""
     rows = [(one, address) for one in sources for address in one.addresses]
     found = await asyncio.gather(*(_facts(address, names, probe) for _, address in rows))
     return [judge(one, address, facts) for (one, address), facts in zip(rows, found, strict=True)]

@@ -1,10 +1,11 @@
 """Counts attempts for TLS reports (RFC 8460, 4.3) and adds them to Redis every few seconds.
 
-Attempts are counted, not sessions, because one connection carries the mail of many domains. Owns:
-the policy type and result type of an attempt, the counts that are not written yet. Does not own:
-the counters (shared/store/tls_counts.py). Guarantees: bounded; counting never waits for Redis.
-While Redis is unavailable the counts are kept; more than MAX_ROWS are dropped. A crash loses the
-last seconds; a call whose answer is lost may count twice.
+Attempts and not sessions are counted, because one connection carries the mail of many domains.
+Owns: the policy type and result type of an attempt, the counts that are not written yet. Does not
+own: the counters (shared/store/tls_counts.py). Guarantees: the memory is bounded, and counting
+never waits for Redis. While Redis is unavailable, at most MAX_ROWS counts are kept, and further
+ones are dropped. A crash loses the counts of the last seconds. If the answer to a call is lost, its
+counts may be added twice.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class TlsCounter:
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        # By day since 1970 and kind.
+        # The key is the day since 1970 and the kind of count.
         self._counts: Counter[tuple[int, TlsCount]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
@@ -79,7 +80,7 @@ class TlsCounter:
             self._counts[day, count] += 1
 
     async def flush(self) -> None:
-        """Write the counts; if that fails they are kept."""
+        """Write the counts. If this fails, they are kept for the next call."""
         taken, self._counts = self._counts, Counter()
         for day in sorted({day for day, _ in taken}):
             rows = {count: number for (its, count), number in taken.items() if its == day}
@@ -91,10 +92,10 @@ class TlsCounter:
 
 
 def counted_as(outcome: Outcome) -> tuple[str, str] | None:
-    """The policy type and the result of an attempt; None if it had no connection to judge.
+    """The policy type and the result of an attempt; None if there was no connection to judge.
 
-    Without a policy, a connection in clear text is a failure too: a report shows how mail would
-    be delivered under a policy.
+    Without a policy, a connection in clear text also counts as a failure, because a report shows
+    how mail would be delivered under a policy.
     """
     if not outcome.tls_policy:
         return None
@@ -105,6 +106,6 @@ def counted_as(outcome: Outcome) -> tuple[str, str] | None:
 
 
 def result_type(fault: str) -> str:
-    """The result type that a fault begins with; `validation-failure` for any other."""
+    """The result type at the beginning of a fault; `validation-failure` if there is none."""
     found = fault.partition(":")[0]
     return found if found in RESULT_TYPES else "validation-failure"

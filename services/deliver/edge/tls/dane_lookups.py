@@ -1,9 +1,10 @@
-"""Looks up TLSA records with the AD bit of a validating resolver: RFC 7672, 2.
+"""Looks up TLSA records, and relies on the AD bit of a validating resolver (RFC 7672, 2).
 
-Owns: the queries, their cache, what counts as secure. Does not own: the match with a certificate
-(core/tls/dane.py). The resolver must validate, and nobody may be able to change its answers on the
-way to this host; the operator confirms both (`deliver.dane`). Guarantees: raises nothing; a failed
-look-up, which a forged answer also causes, is a DaneFault and never "no records".
+Owns: the queries, their cache, which answers count as secure. Does not own: the match with a
+certificate (core/tls/dane.py). The resolver must validate, and nobody may be able to change its
+answers on the way to this host; the operator confirms both (`deliver.dane`). Guarantees: raises
+nothing. A failed look-up is a DaneFault and never "no records", because a forged answer also makes
+the look-up fail.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 LIFETIME_S: Final = 10.0
 NEGATIVE_TTL_S: Final = 300.0
-# Answers of this size pass every network unfragmented; longer answers come by TCP.
+# Answers of up to this size pass every network without fragmentation; longer answers come by TCP.
 _PAYLOAD_OCTETS: Final = 1232
 
 
@@ -41,7 +42,7 @@ class _Answer(Struct, frozen=True):
 
 
 class DaneLookups:
-    """TLSA records of servers. For one event loop.
+    """TLSA records of servers. Use it in one event loop.
 
     `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
     """
@@ -55,8 +56,8 @@ class DaneLookups:
     async def is_secure(self, domain: str) -> bool:
         """Whether the MX records of a domain, or their absence, are signed.
 
-        Without a signature an attacker could name their own servers, with their own records. If it
-        is unknown, the records of the servers decide.
+        If they are not signed, an attacker could name their own servers, with their own records. If
+        the look-up fails, the records of the servers decide.
         """
         return await self._domains.get(domain) is not False
 
@@ -73,7 +74,8 @@ class DaneLookups:
 
     async def _look_up_host(self, key: str) -> tuple[Dane | Unresolved, float]:
         port, _, host = key.partition(" ")
-        # RFC 7672, 2.2.2: no TLSA look-up without a signed address. Either family will do.
+        # RFC 7672, 2.2.2: TLSA records are looked up only if the server has a signed address, A or
+        # AAAA.
         address = await self._ask(host, dns.rdatatype.A)
         if isinstance(address, _Answer) and not address.rows:
             address = await self._ask(host, dns.rdatatype.AAAA)
@@ -81,7 +83,7 @@ class DaneLookups:
             return address, 0.0
         if not address.is_secure:
             return NoDane(), address.ttl_s
-        # RFC 7672, 2.2.3: the name after CNAMEs first, then the name in the MX record.
+        # RFC 7672, 2.2.3: the name after CNAMEs is tried first, then the name in the MX record.
         names = tuple(dict.fromkeys((address.name, host)))
         for base in names:
             answer = await self._ask(f"_{port}._tcp.{base}", dns.rdatatype.TLSA)

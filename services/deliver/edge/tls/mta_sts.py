@@ -1,12 +1,13 @@
 """The MTA-STS policies of recipient domains: cached in memory and Redis, refreshed in time.
 
-A valid policy that is known is returned at once, and is looked at again in the background. For an
-unknown domain the first messages wait for at most WAIT_S, and are then sent as without a policy
-(RFC 8461, 3.3 allows this). Owns: the cache, when to look. Does not own: fetching
+A known policy that is valid is returned at once, and it is checked again in the background. For an
+unknown domain, the first messages wait at most WAIT_S and are then sent as if there were no policy
+(RFC 8461, 3.3 allows this). Owns: the cache, and when a policy is checked. Does not own: fetching
 (policy_sources.py), the meaning of a policy (core/tls/sts.py).
 
 Guarantees: policy_of() raises nothing. A policy is used until its max_age is over, even if its
-record or its server is gone. Redis only saves fetches: without it each process fetches for itself.
+record or its server no longer exists. Redis only saves fetches: without Redis, each process fetches
+each policy itself.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from shared.runtime.clock import Clock
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 5.0
-# Domains that are remembered; the least recently used are forgotten first.
+# The largest number of remembered domains; the least recently used is forgotten first.
 MAX_DOMAINS: Final = 50_000
-# DNS look-ups at a time.
+# The largest number of DNS look-ups at a time.
 MAX_LOOKS: Final = 50
-# Fetches at a time. There are more of them, because a policy server that stalls holds a fetch for
-# half a minute. A fetch costs a socket and at most 80 KB.
+# The largest number of fetches at a time. It is higher than the number of look-ups, because a
+# stalled policy server blocks a fetch for half a minute. A fetch costs a socket and at most 80 KB.
 MAX_FETCHES: Final = 200
 
 
@@ -62,7 +63,7 @@ class _Entry:
 
 
 class MtaSts:
-    """The policies of all domains. For one event loop."""
+    """The policies of all domains. Use it in one event loop."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class MtaSts:
         clock: Clock,
         report: Callable[[str, str], None] = lambda domain, fault: None,
     ) -> None:
-        """`txt` looks up TXT records, `report` is called with each fault of a domain."""
+        """`txt` looks up TXT records. `report` is called with each fault of a domain."""
         self._txt = txt
         self._fetch = fetch
         self._store = store
@@ -120,7 +121,10 @@ class MtaSts:
             entry.task = None
 
     async def _look_once(self, domain: str, entry: _Entry) -> float:
-        """Look at the record, fetch if needed, and return when to look again. Raises StsFault."""
+        """Look up the record, fetch the policy if needed, and return the time of the next check.
+
+        Raises StsFault.
+        """
         async with self._looks:
             rows = await self._txt(f"_mta-sts.{domain}")
         if isinstance(rows, Unresolved):

@@ -1,9 +1,9 @@
-"""The TLS policies of domains and servers: what the operator requires, and what they publish.
+"""The TLS policies of domains and servers, as the operator requires and as they themselves publish.
 
-Owns: asking the sources, and composing them and the TLS contexts from the settings. Does not own:
-the precedence (core/tls/policy.py), the sources (mta_sts.py, dane_lookups.py). Guarantees: raises
-nothing while mail is sent; a source that does not answer delays only the messages of its domain,
-for a bounded time.
+Owns: the queries to the sources, and the creation of the sources and the TLS contexts from the
+settings. Does not own: the precedence (core/tls/policy.py), the sources (mta_sts.py,
+dane_lookups.py). Guarantees: raises nothing while mail is sent; a source that does not answer
+delays only the messages of its domain, for a bounded time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Levels(Struct, frozen=True):
     clients: Mapping[str, Level] = {}
 
     def of(self, domain: str, client: str) -> Level | None:
-        """The level that applies; None if the operator sets none."""
+        """The level that applies; None if the operator sets no level."""
         if not (self.domains or self.clients):
             return None
         by_domain = self.domains.get(domain) or self.domains.get(ANY)
@@ -84,7 +84,7 @@ class Levels(Struct, frozen=True):
 
 
 class TlsPolicies:
-    """The policies of all domains; a source that is None is not asked."""
+    """The policies of all domains. A source that is None is not queried."""
 
     def __init__(
         self,
@@ -99,21 +99,21 @@ class TlsPolicies:
         self._counter = counter
 
     def count(self, domain: str, outcome: Outcome | None) -> None:
-        """Count an attempt, None if there was none."""
+        """Count the outcome of an attempt; None if there was no attempt."""
         if self._counter is not None and outcome is not None:
             self._counter.attempt(domain, outcome)
 
     def may_ask(self, site: Site) -> bool:
-        """Whether secured() may ask anything of connections to this site."""
+        """Whether secured() may add requirements for the connections to this site."""
         if self._levels.domains or self._levels.clients:
             return True
         return not site.is_override and (self._sts is not None or self._dane is not None)
 
     async def secured(self, site: Site, domain: str, client: str) -> Site:
-        """The site, with what the mail of this client for this domain asks of its connections."""
+        """The site with the TLS requirements for this client's mail to this domain."""
         level = self._levels.of(domain, client)
         sts, is_signed = None, False
-        # The domain publishes nothing about a host that the operator has named.
+        # For a host that the operator has named, the domain publishes nothing.
         if level is not Level.OPPORTUNISTIC and not site.is_override:
             if self._sts is not None:
                 sts = await self._sts.policy_of(domain)
@@ -153,7 +153,7 @@ def make_policies(
     clock: Clock,
     counter: TlsCounter,
 ) -> TlsPolicies:
-    """The TLS policies of domains and servers, in the event loop in which they are used."""
+    """The TLS policies of domains and servers. Call it in the event loop in which they are used."""
     by_domain = {domain.lower(): level for domain, level in deliver.tls_domains.items()}
     levels = Levels(by_domain, deliver.tls_clients)
     dane = DaneLookups(clock.monotonic) if deliver.dane else None

@@ -1,12 +1,13 @@
-"""Where MTA-STS policies come from: the web server of the domain, or Redis, which shares them.
+"""The sources of MTA-STS policies: the web server of the domain, and Redis, which shares them.
 
 Owns: the HTTPS request (RFC 8461, 3.3) and its limits; the key and the form of the value in Redis.
 Does not own: what the response means (core/tls/sts.py), when a policy is fetched (mta_sts.py).
 
 Guarantees of a fetch: the certificate is valid for `mta-sts.<domain>`; redirects are not followed;
-special addresses are refused, so that no domain can point at an internal server; it ends within
-FETCH_S. Guarantees of Redis: load() and save() raise nothing; a value that cannot be read counts as
-missing. It is derived state, and a policy disappears when its max_age is over.
+special addresses are refused, so that no domain can point at an internal server; a fetch ends
+within FETCH_S. Guarantees of Redis: load() and save() raise nothing; a value that cannot be read
+counts as missing. The values in Redis are derived state, and a policy disappears when its max_age
+is over.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 
 
 class PolicyFetcher:
-    """Fetches from web servers. `allow_any`: also at loopback and private addresses (tests)."""
+    """Fetches from web servers.
+
+    With `allow_any`, loopback and private addresses are allowed, too (tests).
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""One traced dialog: gives its lines to the channels of its traces.
+"""One traced dialog, which passes its lines to the channels of its traces.
 
 Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
-many lines are shown (core/tracing/traces.py). Guarantees: whatever a server sends, nothing here
-waits or raises.
+many lines are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises, no matter
+what a server sends.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class Dialog:
         self._add(self._text.sent_content(size_bytes))
 
     def received(self, data: bytes) -> None:
-        """Add the lines that end with these bytes of the server."""
+        """Add the lines that these bytes from the server complete."""
         self._add(self._text.received(data))
 
     def replied(self, code: int, text: str) -> None:
-        """Add a reply of the server that was parsed already."""
+        """Add a reply of the server that was already parsed."""
         self._add(self._text.replied(code, text))
 
     def said(self, text: str) -> None:
-        """Add a line of our own."""
+        """Add a line that we write ourselves."""
         self._add(self._text.said(text))
 
     def ended(self, result: TransactionResult) -> None:

@@ -3,11 +3,11 @@
 Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
 (edge/control/follower.py), the streams (shared/store/traces.py).
 
-Guarantees: sending never waits for a trace. Lines are added to a bounded queue on the event loop,
-and flush(), a task beside the sending, writes them. While Redis is unavailable or slow, lines are
-dropped, and the next lines say how many. A process that was paused shows the lines queued before,
-and nothing that happens after the trace's expiry. While nothing is traced, a message costs one test
-of `is_active`.
+Guarantees: sending never waits for a trace. The event loop adds lines to a bounded queue, and a
+separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped, and
+the next line gives their number. After a pause, a process shows the lines that were queued before
+the pause, but nothing that happens after the trace has expired. While nothing is traced, tracing
+costs one test of `is_active` per message.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from shared.topics.traces import Trace, TraceLine
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 0.2
-# The line that says that this process traces: without it, silence could mean that none does.
+# This line shows that the process traces. Without it, an empty trace could mean that no process
+# traces.
 BEGUN: Final = "tracing"
 
 Append = Callable[[str, Sequence[TraceLine]], Awaitable[None]]
 
 
 class TraceSource(Protocol):
-    """The traces as they are now: the follower of mail.control."""
+    """The present traces, as the follower of mail.control knows them."""
 
     traces: Traces
 
@@ -47,7 +48,7 @@ class NoSource:
 
 
 async def write_nothing(trace_id: str, lines: Sequence[TraceLine]) -> None:
-    """Write no line: nothing is traced."""
+    """Write no line, because nothing is traced."""
 
 
 class Tracer:
@@ -69,7 +70,10 @@ class Tracer:
         return self._dialog(found, delivery.mail_id, connection) if found else None
 
     def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
-        """The dialog of a connection that is opened for these messages; None if none is traced."""
+        """The dialog of a connection that is opened for these messages.
+
+        The result is None if no message is traced.
+        """
         now_ms = self._clock.now_ms()
         found: dict[str, Trace] = {}
         mail_id = ""
@@ -103,7 +107,7 @@ class Tracer:
         return found
 
     async def flush(self) -> None:
-        """Begin and end traces, and write the waiting lines, or drop them if that fails."""
+        """Begin and end traces, and write the waiting lines; if writing fails, drop these lines."""
         traces = self._source.traces
         in_force = traces.in_force(self._clock.now_ms()) if traces.is_any else []
         self.is_active = bool(in_force)

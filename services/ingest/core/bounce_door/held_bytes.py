@@ -1,10 +1,10 @@
 """Bounds the memory for messages that the bounce door receives or stores. Pure.
 
-Peers do not log in: a peer is known only by its address, and a client only by the recipients.
-Neither may use all the memory: one address holds at most a quarter of it, one client at most half.
-Bytes are held as they arrive, not for the largest message, because nearly all returned mail is
-small. While a message arrives it counts once; while it is stored it counts once per recipient,
-because each recipient gets its own record.
+Peers do not log in, so a peer is known only by its address, and a client only by the recipients. No
+address and no client may use all the memory: one address holds at most a quarter of it, and one
+client at most half. Bytes are held as they arrive, and not in advance for the largest message,
+because nearly all returned mail is small. While a message arrives, it counts once. While it is
+stored, it counts once per recipient, because each recipient gets a record.
 """
 
 from __future__ import annotations
@@ -45,13 +45,16 @@ class Hold:
     def try_begin(self, clients: Sequence[str]) -> bool:
         """Hold the first step of a message with one recipient of each of these clients."""
         self.release()
-        # While it arrives there is one copy of it, which counts for each client.
+        # While the message arrives, there is one copy of it, which counts for each client.
         self._clients = Counter(set(clients))
         self._copies = 1
         return self.try_resize(STEP_BYTES)
 
     def try_store(self, size_bytes: int, clients: Sequence[str]) -> bool:
-        """Hold a whole message, once per recipient; False, and no change, if that is too much."""
+        """Hold a whole message once per recipient.
+
+        If that is too much, change nothing and return False.
+        """
         before = (self._clients, self._copies, self.size_bytes)
         self._add(-self.size_bytes)
         self._clients, self._copies, self.size_bytes = Counter(clients), len(clients), 0
@@ -62,7 +65,10 @@ class Hold:
         return False
 
     def try_resize(self, size_bytes: int) -> bool:
-        """Hold this much of the message instead; False, without a change, if that is too much."""
+        """Hold this much of the message instead.
+
+        If that is too much, change nothing and return False.
+        """
         more = size_bytes - self.size_bytes
         if more > 0 and not self._has_room(more):
             return False

@@ -33,7 +33,7 @@ from shared.topics.records import ReturnAddressKind, Returned
 TOO_FAST: Final = Reply(450, "4.7.1", "Too many messages a minute from your address")
 TOO_FAST_FOR_CLIENT: Final = Reply(450, "4.7.1", "Too much mail a minute for this domain")
 FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
-# In the middle of a message only the end of the connection can stop it.
+# While a message arrives, it can only be stopped by ending the connection.
 FULL_WHILE_RECEIVING: Final = Reply(421, "4.3.1", "Too much mail at once; try again later")
 
 
@@ -61,7 +61,7 @@ _ROLES: Final = {
 
 
 class Known(Struct, frozen=True):
-    """The data for judging recipients. With `keys` None no return path can be verified.
+    """The data for judging recipients. If `keys` is None, no return path can be verified.
 
     `host` is the door's own name; mail to its postmaster belongs to the client `postmaster`.
     """
@@ -75,7 +75,10 @@ class Known(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """An accepted recipient in normal form, with its return path if it is one."""
+    """An accepted recipient in normal form.
+
+    If it is a return path, the parsed return path is included.
+    """
 
     client: Client
     address: str

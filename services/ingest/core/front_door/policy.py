@@ -1,13 +1,14 @@
 """The front door's replies to MAIL, RCPT and DATA, and its bound of memory. Pure.
 
-Owns: the rules that can be checked on the envelope alone, the texts of the replies, the envelope
-of a message that came by SMTP, how many bytes each client may hold. Does not own: the rules
+Owns: the checks of the rules that need only the envelope, the texts of the replies, the envelope of
+a message that came by SMTP, how many bytes each client may hold. Does not own: the rules
 (shared/submission/rules.py), the order of commands (shared/smtp), logins
 (edge/front_door/login_policy.py).
 
-A refusal at MAIL or RCPT is the reply to a command: there is no message yet, so nothing is counted
-and no event is published. A message that was received completely and violates rules is refused
-after DATA with all its violations, and published as an event, like a message that came by Kafka.
+A refusal at MAIL or RCPT is the reply to a command. There is no message yet, so nothing is counted
+and no event is published. If a message was received completely and violates rules, it is refused
+after DATA with all its violations. The refusal is published as an event, in the same way as for a
+message that came by Kafka.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _REASONS: Final = {rule.id: rule for rule in RULES}
 _REFUSED: Final = 550
 
 _SHARES_OF_CLIENT: Final = 2
-# Several clients, each at its share, leave room for others (decision 0284).
+# Even if several clients use their whole shares, there is room for others (decision 0284).
 _PARTS_OF_WHAT_IS_LEFT: Final = 2
 
 
@@ -67,11 +68,11 @@ class Arrival(Struct, frozen=True):
 class HeldBytes:
     """The bytes held by all connections of the front door.
 
-    The whole size of the largest message is held from DATA on, so that no message is refused while
-    it arrives, no matter how slowly. One client holds at most half of the memory, and at most twice
-    the free memory, so that one client, or two together, cannot keep all others from sending: each
-    further slow client gets less, and some memory always stays free. A client may always hold one
-    message if there is room, even if that exceeds its share.
+    From DATA on, the size of the largest message is held, so that no message is refused while it
+    arrives, no matter how slowly. One client holds at most half of the memory and at most twice the
+    memory that stays free. So neither one client nor two together can keep all others from sending:
+    each further slow client gets less, and some memory always stays free. A client may always hold
+    one message if there is room, even if that exceeds its share.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -120,18 +121,18 @@ def judge_recipient(address: str, taken: int) -> Reply | None:
 
 
 def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
-    """Return a message (without its content) for the pipeline, or the event of its refusal."""
+    """Return the message (without its content) for the pipeline, or the event of its refusal."""
     envelope = attribute(_envelope(peer, arrival), peer.client)
     broken = broken_rules(envelope, peer.client, peer.max_size_bytes)
     if broken:
         return refused_event(envelope, broken, arrival.at_ms)
-    # The same addresses as in the envelope (R3, R9), but in normal form.
+    # These are the addresses of the envelope (R3, R9) in normal form.
     facts = arrival.facts
     return Message(replace(envelope, sender=facts.from_address, recipient=facts.to_address), b"")
 
 
 def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
-    """The event of content that the protocol refuses: too large (R1), or invalid line ends."""
+    """The event for content that is refused because of its size (R1) or its invalid line ends."""
     is_too_large = arrival.facts.size_bytes > peer.max_size_bytes
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
@@ -142,13 +143,16 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 
 def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """The event of a message with the key of an earlier message; the reply lists its violations."""
+    """The event for a message with the key of an earlier message.
+
+    The reply lists its violations.
+    """
     event = unsent_event(envelope, "", envelope.received_at_ms)
     return reused_event(event, envelope, first_mail_id)
 
 
 def refusal_reply(broken: Sequence[Violation]) -> Reply:
-    """The 550 that lists every violated rule with its code and its reason, one per line."""
+    """The 550 that lists all violated rules, one per line, with code and reason."""
     lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
     return Reply(_REFUSED, broken[0].status, "\n".join(lines))
 
@@ -165,7 +169,7 @@ def _refusal(rule_id: str, cause: str) -> Reply:
 
 
 def _one_line(text: str) -> str:
-    """Make text printable ASCII for a reply: a client need not support SMTPUTF8."""
+    """Make text printable ASCII for a reply, because a client need not support SMTPUTF8."""
     shown = text.encode("ascii", "backslashreplace").decode("ascii")
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return shown[:MAX_REASON_CHARS]

@@ -2,13 +2,13 @@
 
 Owns: the formats of these values (code, sender, earliest time, expiry, submission key), in every
 record mode, and the texts for invalid values. Does not own: their names
-(shared/topics/intake_fields.py), their position in a record (kafka_record.py), whether the code
-and the sender may be used (the rules R8 to R10).
-Guarantees: never raises; reports all faults at once. An invalid value refuses the message: mail
-that was sent too early, or billed to another mailing, cannot be recalled.
+(shared/topics/intake_fields.py), their position in a record (kafka_record.py), whether the code and
+the sender may be used (the rules R8 to R10). Guarantees: never raises; reports all faults at once.
+A message with an invalid value is refused, because mail that was sent too early or billed to
+another mailing cannot be recalled.
 
-The metadata of a platform is a small JSON object that its events carry. Its whole text is bounded
-by intake_fields.METADATA.
+The metadata of a platform is a small JSON object that is copied to the message's events. The length
+of its text is bounded by intake_fields.METADATA.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
-# A value of ten digits is in seconds or means a time in 1970: both are mistakes.
+# A value of ten digits is in seconds, or it is a time in 1970. Both are mistakes.
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -62,7 +62,10 @@ METADATA_EXAMPLE: Final = '{"order":"7","campaign":"spring"}'
 
 
 class IntakeAttributes(Struct, frozen=True, gc=False):
-    """The attributes given with a message; "" and 0 for those not given. Times: Unix ms."""
+    """The attributes given with a message; "" or 0 if one is missing.
+
+    Times are in Unix milliseconds.
+    """
 
     code: str = ""
     sender: str = ""
@@ -90,7 +93,7 @@ def fault(name: str, found: str, cause: str) -> Violation:
 
 
 def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
-    """The text of a value, without the white space around it; the fault if it is not valid."""
+    """The text of a value without surrounding white space; the fault if the value is not valid."""
     if octets is None or not (octets := octets.strip(b" \t")):
         return fault(name, "", "is empty: give it a value or leave it out")
     shown = octets[: 4 * MAX_FOUND_CHARS].decode("utf-8", "backslashreplace")
@@ -107,7 +110,7 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
 
 
 def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[Violation]]:
-    """Parse the values; returns the attributes and the faults of invalid values."""
+    """Parse the values, and return the attributes and the faults of invalid values."""
     times: dict[str, int] = {}
     faults: list[Violation] = []
     for field in (NOT_BEFORE, EXPIRES):
@@ -137,7 +140,10 @@ def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[
 
 
 def unix_ms(text: str) -> int | None:
-    """Parse a time in one of the two formats to Unix milliseconds; None if it is in neither."""
+    """Parse a time in one of the two formats to Unix milliseconds.
+
+    The result is None if it has neither format.
+    """
     if _UNIX_MS.fullmatch(text):
         at_ms = int(text)
         return at_ms if at_ms >= FIRST_MS else None
@@ -150,11 +156,11 @@ def unix_ms(text: str) -> int | None:
     clock = f"{clock[:-2]}59" if is_leap else clock
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
-        if is_leap:  # Unix time has no leap seconds: the next second is used
+        if is_leap:  # Unix time has no leap seconds, so the next second is used
             moment += _SECOND
             if (moment - _EPOCH) % _DAY >= _SECOND:
                 return None
-        return max((moment - _EPOCH) // _MS, 1)  # 0 would mean that no time was given
+        return max((moment - _EPOCH) // _MS, 1)  # 0 means that no time was given
     except (ValueError, OverflowError):
         return None
 
@@ -181,7 +187,7 @@ def _of(texts: Texts, field: Field) -> str:
 
 
 def parse_metadata(value: Text) -> dict[str, str] | Violation:
-    """Return the entries of the object; the fault if it is no object or exceeds the bounds."""
+    """Return the entries of the object; the fault if it is not an object or exceeds the bounds."""
     try:
         pairs = json.loads(value.text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
@@ -206,7 +212,7 @@ def parse_metadata(value: Text) -> dict[str, str] | Violation:
 
 
 class _Pairs(list[tuple[str, str]]):
-    """The pairs of a JSON object, also those with the same name."""
+    """All pairs of a JSON object, including pairs with the same name."""
 
 
 def _cause(name: str, content: object) -> str:

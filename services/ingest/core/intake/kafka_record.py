@@ -1,15 +1,15 @@
 """Parses one intake record, in any of its modes, into the message and its attributes.
 
 Pure. The modes (docs/contracts/README.md):
-  plain       the value is the message; headers `sluice-...` may give attributes
+  plain       the value is the message; headers `sluice-...` may contain attributes
   binary      CloudEvents 1.0 in Kafka's binary mode: the attributes are headers `ce_...`, the
               value is the message
   structured  `content-type: application/cloudevents+json`: the whole event is one JSON object
 Owns: the mode of a record, and the values in its headers. Does not own: a JSON event
 (structured_event.py), the values (attributes.py), their names (shared/topics/intake_fields.py), the
 message (shared/mail/headers.py). The record's key is not read.
-Guarantees: never raises, whatever the record contains. An invalid record is reported with all of
-its faults and its unchanged bytes.
+Guarantees: never raises, no matter what the record contains. An invalid record is reported with
+all of its faults and its unchanged bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.records import Violation
 
-# A record may have any number of headers; a record with more than this is refused.
+# Kafka allows any number of headers. A record with more than this many is refused.
 MAX_HEADERS: Final = 200
 
 _EVENT_TYPES: Final = "application/cloudevents"
@@ -89,7 +89,7 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """The reading of a batch that could not be decoded; `value` is its beginning."""
+    """The reading of a batch that could not be decoded. `value` is the beginning of the batch."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"
@@ -101,7 +101,7 @@ def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -
 def _in_headers(headers: Sequence[Header]) -> RecordValues:
     """Collect the values from the headers; the case of names does not matter.
 
-    Headers of other names are ignored, unless they were meant as one of ours.
+    Headers with other names are ignored, unless their name seems to be a misspelt name of ours.
     """
     found = RecordValues({}, [], {})
     for raw_name, octets in headers:

@@ -1,10 +1,10 @@
 """Recognises misspelt names of headers and attributes of the contract. Pure.
 
 A record may have headers of any name, and unknown ones are ignored. A misspelt header of the
-contract must not be ignored: the message would be sent before its earliest time, or be billed
-to another mailing. Names are compared in lower case, by letters and digits only, so that other
-separators, other characters of the same shape and the prefixes of the other CloudEvents bindings
-(`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP) are found.
+contract must not be ignored, because then the message might be sent before its earliest time or be
+billed to another mailing. Names are compared in lower case, by letters and digits only. So a name
+is also found if it has other separators, look-alike characters or the prefix of another CloudEvents
+binding (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP).
 
 Owns: finding the intended name. Does not own: the names (shared/topics/intake_fields.py).
 """
@@ -59,7 +59,7 @@ def is_data(name: str) -> bool:
 
 
 def is_own(name: str) -> bool:
-    """Whether a header is of the family `sluice-`, in any spelling."""
+    """Whether a header name begins with `sluice-`, in any spelling."""
     return _OWN_FAMILY.match(_plain(name)) is not None
 
 
@@ -69,7 +69,7 @@ def is_content_type(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """A name as ASCII text, so that each character differs visibly from its look-alikes."""
+    """The name as ASCII text, in which each character differs visibly from its look-alikes."""
     return ascii(name[:MAX_CHARS])[1:-1]
 
 
@@ -82,7 +82,7 @@ def _bare(name: str) -> str:
 
 
 def _without_prefixes(bare: str) -> tuple[str, set[str]]:
-    """The name without its prefixes of _PREFIXES, and the prefixes removed."""
+    """The name without the prefixes in _PREFIXES, and the prefixes that were removed."""
     found: set[str] = set()
     while bare not in _FIELDS:
         prefix = next((one for one in _PREFIXES if bare.startswith(one)), "")

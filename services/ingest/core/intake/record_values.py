@@ -1,4 +1,4 @@
-"""The values of one intake record, and the reading that follows from them. Pure.
+"""The values of one intake record, and the reading that is made from them. Pure.
 
 Owns: the shape of a reading, and the requirements of CloudEvents. Does not own: where the values
 are in a record (kafka_record.py, structured_event.py).
@@ -36,7 +36,7 @@ UNREADABLE: Final = "unreadable"
 class Reading(Struct, frozen=True, gc=False):
     """One record as read. If it has `faults`, it is refused and `content` is the record's value.
 
-    `given` then holds the readable values, by which the refusal identifies the submission.
+    `given` then has the readable values, with which the refusal identifies the submission.
     """
 
     content: bytes
@@ -45,13 +45,13 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class RecordValues(Struct):
-    """The values of one record by attribute, the faults so far, and each attribute's name there."""
+    """One record: its values by attribute, its faults so far, and the names that it uses."""
 
     texts: dict[str, Text]
     faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
-    # Attributes given under a misspelt name: these are not reported as missing too.
+    # Attributes given under a misspelt name. They are not also reported as missing.
     meant: set[str] = msgspec.field(default_factory=set)
 
 
@@ -77,7 +77,7 @@ def take(found: RecordValues, text: Text | Violation, field: Field, name: str) -
 
 
 def event_faults(found: RecordValues, prefix: str) -> list[Violation]:
-    """The faults that keep these values from being a CloudEvent 1.0 that contains a message."""
+    """The reasons why these values are not a CloudEvent 1.0 that contains a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)

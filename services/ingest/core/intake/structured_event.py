@@ -1,6 +1,6 @@
 """Parses a CloudEvent in structured mode: one JSON object with the message in `data`. Pure.
 
-Never raises, whatever the object contains.
+Never raises, no matter what the object contains.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.records import Violation
 
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3
-_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # an extension attribute may also be an integer
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3.
+_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # An extension attribute may also be an integer.
 _BY_ATTRIBUTE: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL, CONTENT_TYPE)}
 _decoder: Final = msgspec.json.Decoder(dict[str, object])
 
@@ -74,7 +74,7 @@ def read_structured(value: bytes, outside: RecordValues, now_ms: int) -> Reading
 def _repeated_keys(value: bytes) -> Iterator[Violation]:
     """The faults of keys that occur twice in a JSON object; a decoder keeps only the last value.
 
-    `value` is known to be a JSON object; numbers are not converted, because of their possible size.
+    `value` must be a JSON object. Numbers are not converted, because they may be very large.
     """
     pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     counts = Counter(key for key, _ in pairs)
@@ -85,9 +85,10 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: RecordValues, event: RecordValues) -> Iterator[Violation]:
-    """The faults of headers beside a JSON object, which would otherwise be ignored.
+    """The faults of the headers of a structured event.
 
-    The binding allows attributes to be repeated as headers, with the same values.
+    Without this check, such headers would be ignored. The binding allows attributes to be repeated
+    as headers, with the same values.
     """
     yield from outside.faults
     for attribute, text in outside.texts.items():

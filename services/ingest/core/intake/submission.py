@@ -2,9 +2,8 @@
 
 Pure. Ingest refuses only records that cannot continue as a message: bytes that are not a message,
 headers that cannot be parsed, and records on the topic of a client that is not registered or was
-removed.
-Everything else, however many rules it violates, goes to validate with the results of a single
-header scan.
+removed. All other records go to validate with the results of a single header scan, no matter how
+many rules they violate.
 """
 
 from __future__ import annotations
@@ -32,9 +31,11 @@ from shared.topics.records import (
 )
 from shared.topics.submission_keys import checksum_of
 
-# Beyond the limit of R1 the body is no longer needed: only the scan results are passed on.
+# The body of a larger message is not needed, because the message exceeds the limit of R1; only the
+# header and the scan results are passed on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
-# A structured event may have any number of faults; at most this many go into the event.
+# A structured event may have any number of faults. At most this many are included in the event of
+# the refusal.
 MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
 REMOVED: Final = "removed"
@@ -45,9 +46,9 @@ Scan = Callable[[bytes], Facts]
 class Submission(Struct, frozen=True):
     """One intake record as read: its origin, time stamps, message and attributes.
 
-    `appended_at_ms` is the broker's time (LogAppendTime), 0 if the topic keeps the producer's.
-    `created_at_ms` is the producer's time, which may be any number: only the mail id depends on it.
-    A record with `faults` cannot be accepted; `content` is then its unchanged value.
+    `appended_at_ms` is the broker's time (LogAppendTime), or 0 if the topic keeps the producer's
+    time. `created_at_ms` is the producer's time. It may be any number, because only the mail id
+    depends on it. A record with `faults` cannot be accepted; `content` is then its unchanged value.
     """
 
     client: str
@@ -60,7 +61,7 @@ class Submission(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """A record that is refused: its mail id, the event of the refusal, the bytes."""
+    """A record that is refused: its mail id, the event of the refusal, its bytes."""
 
     mail_id: str
     event: MailEvent
@@ -68,10 +69,10 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """The mail id of an intake record: the same each time the record is read.
+    """The mail id of an intake record, which is the same each time the record is read.
 
-    Without an append time, the content is included, so that a topic that was deleted and created
-    again gives other ids at the same offsets.
+    Without an append time, the mail id also depends on the content. So if a topic was deleted and
+    recreated, its records have other mail ids at the same offsets.
     """
     origin = submission.origin
     slot = (origin.topic, origin.partition, origin.offset)
@@ -106,7 +107,7 @@ def accept(
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
         # The readable headers are judged, too, so that the sender sees all violations at once. The
-        # size is not judged, because validate owns its limit.
+        # size is not judged, because validate owns the limit of the size.
         unreadable, *others = broken_rules(envelope, client, len(content))
         hint = mistake_in_bytes(content)
         reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
@@ -174,7 +175,7 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
-    """The mail ids per mailing of the records that were received and refused here."""
+    """The mail ids, per mailing, of the records that were received and then refused here."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

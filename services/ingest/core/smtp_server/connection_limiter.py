@@ -1,12 +1,12 @@
-"""Limits open connections and refused commands: in all, per address, per client. Pure.
+"""Limits open connections and refused commands, in all, per address and per client. Pure.
 
-Owns: the counts and their limits. Does not own: replies (replies.py), the time. Memory: the
-counts hold open connections only; each count per minute is a rates.Rate.
+Owns: the counts and their limits. Does not own: replies (replies.py), the time. Memory: the counts
+contain only open connections; each count per minute is a rates.Rate.
 
-A connection that has not logged in counts against two lower limits, so that the remaining slots
-are reserved for clients that have logged in. If all slots before login are taken, the oldest one of
-the address with most of them is evicted for the new connection: an address with many idle
-connections loses them first, and a new address can always try to log in.
+A connection that has not logged in also counts against two lower limits, so that the remaining
+slots are reserved for clients that have logged in. If all slots before login are in use, a new
+connection evicts the oldest connection of the address with the most such slots. So an address with
+many idle connections loses them first, and a new address can always try to log in.
 """
 
 from __future__ import annotations
@@ -33,9 +33,13 @@ class LimitExceeded(StrEnum):
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """The limits: open connections in all and from one address; per minute (0: no limit) new
-    connections from one address, errors of one address, errors of one logged-in client; open
-    connections that have not logged in, in all and from one address."""
+    """The limits of one server.
+
+    `connections` and `per_address` limit the open connections, in all and from one address. The
+    next three are limits per minute (0: no limit): new connections from one address, errors of one
+    address, errors of one logged-in client. The last two limit the open connections that have not
+    logged in, in all and from one address.
+    """
 
     connections: int
     per_address: int
@@ -69,7 +73,7 @@ class ConnectionLimiter:
         return ConnectionSlot(self)
 
     def try_admit(self, slot: ConnectionSlot, key: str) -> LimitExceeded | None:
-        """Count a slot among those before login, and evict another one if there are too many."""
+        """Count a slot as not logged in; if there are too many such slots, evict another one."""
         own = self._before_login.get(key, {})
         if len(own) >= self.limits.per_address_before_login:
             return LimitExceeded.ADDRESS_BEFORE_LOGIN
@@ -78,14 +82,14 @@ class ConnectionLimiter:
             if len(own) >= len(busiest):
                 return LimitExceeded.BEFORE_LOGIN
             oldest = next(iter(busiest))
-            oldest.mark_identified()  # frees its slot at once; closing takes longer
+            oldest.mark_identified()  # the slot is free at once; closing takes longer
             oldest.evict()
         self._before_login.setdefault(key, {})[slot] = None
         self.before_login += 1
         return None
 
     def count_identified(self, slot: ConnectionSlot, key: str) -> None:
-        """Remove a slot from those before login."""
+        """Stop counting a slot as not logged in."""
         own = self._before_login.get(key, {})
         if slot not in own:
             return
@@ -124,7 +128,7 @@ class ConnectionSlot:
         return limiter.try_admit(self, key)
 
     def mark_identified(self) -> None:
-        """Remove the slot from those that have not logged in."""
+        """Stop counting the slot as not logged in."""
         self._limiter.count_identified(self, self._key)
 
     def count_errors(self, total: int, now: float) -> LimitExceeded | None:
@@ -142,12 +146,12 @@ class ConnectionSlot:
         return excess
 
     def has_erred_too_often(self, client: str, now: float) -> bool:
-        """Whether a client has used up its errors of this minute."""
+        """Whether a client has reached its limit of errors per minute."""
         limiter = self._limiter
         return limiter.client_errors.is_spent(client, limiter.limits.client_errors, now)
 
     def try_log_in(self, client: str, most: int) -> bool:
-        """Count the slot under a client. Return False if the client has `most` already."""
+        """Count the slot under a client. Return False if the client already has `most` slots."""
         if self._is_released or self._limiter.by_client[client] >= most:
             return False
         self._limiter.by_client[client] += 1
@@ -156,7 +160,7 @@ class ConnectionSlot:
         return True
 
     def is_within(self, most: int) -> bool:
-        """Whether the client has at most `most` connections, which may have been lowered."""
+        """Whether the client has at most `most` connections; this limit may have been lowered."""
         return self._limiter.by_client[self.client] <= most
 
     def release(self) -> None:
@@ -172,7 +176,7 @@ class ConnectionSlot:
 
 
 def _nothing() -> None:
-    """Do nothing: no code serves the connection yet."""
+    """Do nothing, because no code serves the connection yet."""
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

@@ -3,14 +3,14 @@
 Owns: parsing the header's bytes. Does not own: which proxies are trusted (the setting
 `ingest.smtp_proxies`), the socket (edge/smtp_server/listener.py).
 
-The code that reads from the socket must request exactly `More.missing_bytes` and not one byte
-more: the data after the header (a ClientHello, possibly in the same segment) then stays in the
-socket for its reader.
+The code that reads from the socket must request exactly `More.missing_bytes` and not one byte more.
+Then the data after the header (a ClientHello, possibly in the same segment) stays in the socket for
+its reader.
 
-Version 1 is refused: it is a line of text whose end must be searched for, so it can only be read
-byte by byte; every proxy that supports it today supports version 2 as well. TLVs are ignored:
-nothing here uses them. Never raises for the data of a peer.
-The protocol: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
+Version 1 is refused. It is a line of text whose end must be searched for, so it can only be read
+byte by byte, and every proxy that supports it today also supports version 2. TLVs are ignored,
+because they are not used here. Never raises for the data of a peer. The protocol:
+https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from services.ingest.core.smtp_server.rates import plain_address
 
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16
-# Addresses and TLVs: a proxy may add a client certificate or a connection id; the longest
-# addresses (of a UNIX socket) take 216 bytes, and no proxy needs more than this for the rest.
+# The largest size of the addresses and TLVs. The longest addresses (of a UNIX socket) take 216
+# bytes. A proxy may add a client certificate or a connection id as TLVs, and no proxy needs more
+# than this in total.
 MAX_VARIABLE_BYTES: Final = 4_096
 
 _VERSION_1: Final = b"PROXY "
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0x0, 0x1
 _TCP4, _TCP6 = 0x11, 0x21
-# The source address comes first: its length, and the length of both addresses with ports.
+# The length of the source address, which comes first, and the length of both addresses with ports.
 _LENGTHS: Final = {_TCP4: (4, 12), _TCP6: (16, 36)}
 _UNUSABLE: Final = {
     0x00: "a connection of unknown family (AF_UNSPEC)",
@@ -44,7 +45,7 @@ _UNUSABLE: Final = {
 
 
 class More(Struct, frozen=True):
-    """The header is incomplete: at least this many of its bytes are missing."""
+    """The header is incomplete; at least `missing_bytes` of it are missing."""
 
     missing_bytes: int
 

@@ -1,7 +1,7 @@
 """Decides which addresses may connect, and how often. Pure.
 
-Owns: lists of addresses, the key an address is counted under, failed logins, rates. Does not own:
-open connections (connection_limiter.py), passwords, the dialog (shared/smtp).
+Owns: lists of addresses, the key under which an address is counted, failed logins, rates. Does not
+own: open connections (connection_limiter.py), passwords, the dialog (shared/smtp).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
-# Longer than any client's name.
+# This is longer than any client's name.
 MAX_NAME_CHARS: Final = 80
-# Each IPv6 host has a network of this size; counting single addresses would limit no host.
+# Each IPv6 host has a network of this size, so a limit per single address would limit no host.
 _IPV6_HOST_BITS: Final = 64
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +27,7 @@ def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def plain_address(text: str) -> str:
-    """The form in which addresses are compared: without zone, IPv4-mapped IPv6 as IPv4."""
+    """The form in which addresses are compared: without a zone, and IPv4-mapped IPv6 as IPv4."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -54,7 +54,7 @@ def is_listed(ips: Sequence[str], address: str) -> bool:
 
 
 def counted_as(address: str) -> str:
-    """Return the key an address is counted under: itself, or the /64 of an IPv6 address."""
+    """Return the key that counts an address: the IPv4 address, or the /64 of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -68,8 +68,8 @@ class FailedLogins:
     """Failed logins over a sliding window: by address and name, and by address alone.
 
     A host with a wrong password does not lock out the other hosts behind its address, unless it
-    tries many names. Only the first MAX_NAME_CHARS characters of a name are used. Remembers
-    MAX_REMEMBERED of each kind.
+    tries many names. Only the first MAX_NAME_CHARS characters of a name are used. At most
+    MAX_REMEMBERED keys of each kind are remembered.
     """
 
     def __init__(self, most: int, most_of_address: int, window_s: float) -> None:
@@ -116,21 +116,22 @@ class _Window:
 
 
 class Rate:
-    """A rate limit per minute and key: token buckets that each hold one minute's worth.
+    """A rate limit per minute and key. Each key has a token bucket for the amount of one minute.
 
-    Remembers the MAX_REMEMBERED keys used last; a forgotten key starts with a full bucket.
+    The MAX_REMEMBERED most recently used keys are remembered; a forgotten key starts with a full
+    bucket.
     """
 
     def __init__(self) -> None:
-        # By key: the tokens left, and the time of that count.
+        # The remaining tokens of each key, and the time of that count.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
-        """Whether one more would exceed the rate; counts nothing. 0 is no limit."""
+        """Whether one more would exceed the rate; this counts nothing. 0 means no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def try_take(self, key: str, per_minute: int, now: float) -> bool:
-        """Count one more. Returns False if that would exceed the rate; 0 is no limit.
+        """Count one more. Returns False if that would exceed the rate. 0 means no limit.
 
         `per_minute` may differ from one call to the next; the new value applies at once.
         """

@@ -1,12 +1,12 @@
-"""The bounce door's answers on one connection: senders, recipients, messages.
+"""The bounce door's answers on one connection, to senders, recipients and messages.
 
 Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
 meanwhile. Does not own: the dialog (smtp_server/connection.py), which recipients are accepted
 (core/bounce_door/recipients.py), Kafka (server.py).
 
 Guarantees: 250 is sent after Kafka has acknowledged the record of every recipient. If one record
-was not acknowledged, the reply is 451 and the whole message is sent again: the other recipients
-then have a second record. A refused recipient causes no write and no look-up outside of this
+was not acknowledged, the reply is 451, and the peer sends the whole message again. Then the other
+recipients have a second record. A refused recipient causes no write and no look-up outside this
 process.
 """
 
@@ -42,21 +42,21 @@ _CLIENT_RATE: Final = "client rate"
 
 
 class BouncePolicy:
-    """Decides about one connection of the bounce door. Implements smtp_server.policy.Policy."""
+    """The policy of one connection of the bounce door. Implements smtp_server.policy.Policy."""
 
     def __init__(self, context: BounceDoorContext, conversation: Conversation) -> None:
         self._context = context
         self._conversation = conversation
         self._address = counted_as(conversation.slot.address)
         self._hold = Hold(context.held, self._address)
-        # By address: the same recipient given twice gets one record.
+        # The key is the address, so a recipient that is given twice gets one record.
         self._accepted: dict[str, Accepted] = {}
-        self._unanswered = 0  # records of the present message without an outcome
-        self._is_lost = False  # one of them was not acknowledged
+        self._unanswered = 0  # Records of the present message without an outcome.
+        self._is_lost = False  # Whether a record was not acknowledged.
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event, None if it follows later."""
+        """Return the reply to an event; None if the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
@@ -71,7 +71,7 @@ class BouncePolicy:
         return bounce_replies.FULL_WHILE_RECEIVING
 
     def connection_lost(self) -> None:
-        """Release the held bytes; a message that is being stored keeps its own."""
+        """Release the held bytes, except those of a message that is being stored."""
         if not self.is_storing:
             self._hold.release()
 

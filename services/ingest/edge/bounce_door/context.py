@@ -1,7 +1,7 @@
 """The values that all connections of one bounce door share: limits, metrics, collaborators.
 
-Owns: the metrics of the bounce door; its plan, options, limits and certificate, as they follow from
-the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
+Owns: the metrics of the bounce door; its plan, options, limits and certificate, which are derived
+from the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BounceDoorMetrics(Struct, frozen=True):
 
 
 class ReturnedMail(Struct, frozen=True):
-    """A message that came back to one recipient."""
+    """A returned message for one recipient."""
 
     returned: Returned
     content: bytes
@@ -80,7 +80,7 @@ class ReturnedMail(Struct, frozen=True):
 class BounceDoorContext(Struct, frozen=True):
     """The values that all connections of one bounce door share.
 
-    `known` returns the data for judging recipients at a time (Unix milliseconds).
+    `known` returns the data for judging recipients at a given time (Unix milliseconds).
     """
 
     server: ServerContext
@@ -123,7 +123,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def time_limits(settings: IngestSettings) -> TimeLimits:
-    """Return the time limits of a connection; nobody logs in, so that limit does not matter."""
+    """Return the time limits of a connection. The limit of a login is not used."""
     return TimeLimits(
         settings.smtp_greeting_delay_s,
         settings.smtp_idle_timeout_s,
@@ -154,8 +154,8 @@ def load_certificates(settings: IngestSettings) -> Certificates | None:
 def server_options(settings: IngestSettings, *, has_tls: bool) -> ServerOptions:
     """Return the SMTP extensions and limits of the bounce door.
 
-    Odd line ends and NUL are accepted: they come from the bouncing systems, which do not send a
-    better message later. Even so, only CRLF.CRLF ends a message.
+    Odd line ends and NUL are accepted, because they come from the bouncing systems, which would not
+    send a better message later. Nevertheless, only CRLF.CRLF ends a message.
     """
     return ServerOptions(
         host=settings.bounce_host_name,

@@ -86,7 +86,7 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files whose changes are followed; None if the settings name none."""
+    """The files that are reloaded when they change; None if the settings do not name the file."""
 
     certificates: Certificates | None
     keys: KeysFile | None
@@ -141,7 +141,7 @@ class BounceDoorService:
             self._files.keys.refresh()
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered."""
+        """Wait until every pending message has its answer."""
         await self._messages.close()
 
     async def close(self) -> None:
@@ -174,7 +174,7 @@ class BounceDoorService:
 
 
 def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
-    """Return a function of the time that returns the data for judging recipients."""
+    """Return a function that returns the data for judging recipients at a given time."""
     settings, registry = given.settings, given.registry
     host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
 

@@ -1,7 +1,7 @@
 """The values that all connections of one front door share: limits, metrics, collaborators.
 
-Owns: the metrics of the front door; its plan, options, limits and certificate, as they follow from
-the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
+Owns: the metrics of the front door; its plan, options, limits and certificate, which are derived
+from the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
 (server.py).
 """
 
@@ -71,7 +71,10 @@ class ClientLimits(Struct, frozen=True):
 
 
 class FrontDoorMetrics(Struct, frozen=True):
-    """The counters of the front door; all but failed logins are by client."""
+    """The counters of the front door.
+
+    All except the one of failed logins have a label for the client.
+    """
 
     accepted: Counter
     duplicates: Counter
@@ -97,8 +100,8 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # For removed clients that are kept: the reply to a login with the right password names the
-    # removal.
+    # Returns a removed client that is still kept. The reply to its login with the right password
+    # names the removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 

@@ -1,9 +1,9 @@
 """Decides which logins on one connection of the front door are accepted.
 
 Owns: whether a login is accepted (password, address, lock-out, connections of the client), and
-whether the client may continue; the latter is checked for each message, so that a change of the
-registry takes effect on open connections. Does not own: the exchange (shared/smtp), checking
-passwords (password_verifier.py), the counts (core/smtp_server).
+whether the client may continue. Whether it may continue is checked for each message, so that a
+change of the registry takes effect on open connections. Does not own: the exchange (shared/smtp),
+checking passwords (password_verifier.py), the counts (core/smtp_server).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.smtp.server.sasl import ScramOffer
 
 log = logging.getLogger(__name__)
 
-# The reply to a failed login is delayed by this, so that guessing takes time.
+# The delay of the reply to a failed login, so that guessing passwords takes time.
 FAILURE_DELAY_S: Final = 1.0
 CLIENT_FULL: Final = "client"
 
@@ -38,11 +38,11 @@ class LoginPolicy:
         self._loop = asyncio.get_running_loop()
 
     def reject_early(self, event: Login | ScramStart) -> Reply | None:
-        """Return the refusal of a login that is not checked because too many have failed.
+        """Return the refusal of a login that is not checked because too many logins have failed.
 
-        A password that was accepted a short while ago is accepted also under a locked name, because
-        the failures come from another host behind the same address. Wrong guesses under a
-        locked name are still counted.
+        A password that was accepted a short time ago is accepted even if the name is locked,
+        because then the failures come from another host behind the same address. Wrong guesses
+        under a locked name are still counted.
         """
         failures, address, name = self._context.failures, self._slot.address, event.username
         now = self._loop.time()
@@ -100,10 +100,10 @@ class LoginPolicy:
         )
 
     def _find(self, name: str) -> Client | None:
-        """Return the client of this name, also a removed one.
+        """Return the client of this name, even if it was removed.
 
-        Only the reply to a login with the right password names the removal; the reply to a wrong
-        password is that for an unknown name.
+        Only the reply to a login with the right password names the removal. With a wrong password,
+        the reply is the same as for an unknown name.
         """
         return self._context.client_of(name) or self._context.removed_client_of(name)
 
@@ -122,7 +122,7 @@ class LoginPolicy:
         return replies.FOREIGN if client is not None else replies.WRONG
 
     async def _refuse_removed(self, name: str) -> Reply:
-        """Refuse a removed client; as its password was right, this counts against no address."""
+        """Refuse a removed client. Its password was right, so this is not counted as a failure."""
         self._context.metrics.failed_logins.add()
         found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}
         log.warning("login refused", extra=found)

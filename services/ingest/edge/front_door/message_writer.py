@@ -1,14 +1,14 @@
 """Writes to Kafka for the front door: accepted messages, and the events of refusals after DATA.
 
-The messages of one batch become packs, written by an idempotent producer without a transaction,
-acks=all (writing/record_sender.py). The refusals of one batch become one event per message and a
-tally, in one transaction.
+The messages of one batch are written as packs by an idempotent producer with acks=all and without a
+transaction (writing/record_sender.py). The refusals of one batch are written in one transaction, as
+one event per message and a tally.
 
-A message that is submitted again is found by its key (reservations.py). It is written again under
-its first mail id unless the first one is known to be written, and validate drops one of the two. If
-it is known to be written, only an event is written; if the client has its own topic, in one
-transaction with the copy for that topic. A message that was given up in the meantime is not written
-(reservations.py).
+A message that is submitted again is found by its key (reservations.py). If it is not known whether
+the first message was written, the message is written again under the first mail id, and validate
+drops one of the two. If the first message is known to be written, only an event is written; if the
+client has its own topic, the event and the copy for that topic are written in one transaction. A
+message that was given up in the meantime is not written (reservations.py).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CopiedSend(Struct):
 
 
 class Plan(Struct):
-    """The steps for a batch: records to send, events to send with a copy, and key conflicts."""
+    """The steps for a batch: records to send, events to send with a copy, key conflicts."""
 
     sends: list[Send[Message]]
     copied: list[CopiedSend]
@@ -74,7 +74,7 @@ class MessageWriter:
         events: TransactionalProducer,
         has_client_events: Callable[[str], bool],
     ) -> None:
-        """`events` writes events with their copies; only this writer uses it and `sender`."""
+        """`events` writes events with their copies. Only this writer uses `events` and `sender`."""
         self._sender = sender
         self._keys = keys
         self._failpoints = failpoints

@@ -1,11 +1,11 @@
-"""Checks passwords of the front door's clients off the event loop, and caches the right ones.
+"""Checks passwords of the front door's clients outside the event loop, and caches the right ones.
 
 Owns: the cache of verified passwords (bounded; an entry is valid for CACHE_S, and only as long as
 the client's credentials do not change). Does not own: the delay after a failure (login_policy.py),
 the derivation of keys (shared/registry/credentials.py), the exchange (shared/smtp/server/sasl.py).
 
-Passwords are not stored: the cache holds an HMAC under a key of this process. Checking an unknown
-name costs as much as checking a wrong password.
+Passwords are not stored; the cache contains an HMAC with a key of this process. The check of an
+unknown name costs as much as the check of a wrong password.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000
-# Each verification takes about 100 ms of a core; several at once would only slow down the mail.
+# Each verification takes about 100 ms of CPU time, so several at once would slow down the mail.
 _THREADS: Final = 1
-# If this many wait, further verifications are refused for now, so that guesses cannot pile up.
+# If this many verifications wait, further ones are refused for now, so that guesses cannot pile up.
 MAX_WAITING: Final = 64
 _SALT_BYTES: Final = 16
 
@@ -73,7 +73,7 @@ class PasswordVerifier:
         return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
-        """The parameters of a SCRAM exchange; those for an unknown name match no proof."""
+        """The parameters of a SCRAM exchange. For an unknown name, no proof matches them."""
         credentials = client.credentials if client is not None else ()
         if not credentials:
             return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
@@ -89,7 +89,7 @@ class PasswordVerifier:
         return hmac.digest(self._secret, text, hashlib.sha256)
 
     def _fake_salt(self, name: str) -> bytes:
-        # It is the same each time, like a real salt.
+        # The salt of a name is the same each time, like a real salt.
         text = name.encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
 

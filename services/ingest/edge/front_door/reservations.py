@@ -1,19 +1,20 @@
 """Reserves the submission key of a message in Redis before it is written, and finds duplicates.
 
-A client that did not receive a 250 submits its message again. The reserved key gives the second
-submission the mail id of the first one, whether the first was written or not. Validate, which
-reads both in the order in which they were written, decides which of the two is sent.
+A client that did not receive a 250 submits its message again. Because of the reserved key, the
+second submission gets the mail id of the first, whether the first was written or not. Validate
+reads both in the order in which they were written, and decides which of the two is sent.
 
-A message whose client is about to get 451 is withdrawn, so that it is not sent. Whether it was
-written is unknown: Kafka may have it and acknowledge too late. Therefore its key is marked in Redis
-before the 451; validate finds the mark when it reads the message, and cancels the message. If
-validate has already read the message, it is sent and the client gets 250. A duplicate submission
-removes the mark.
+A message whose client is about to get 451 is withdrawn, so that it is not sent. It is unknown
+whether it was written, because Kafka may have it and acknowledge too late. Therefore its key is
+marked in Redis before the 451. Validate finds the mark when it reads the message, and cancels the
+message. If validate has already read the message, it is sent and the client gets 250. A duplicate
+submission removes the mark.
 
-While Redis is unavailable, slow or empty, every message counts as new here, and a reply is delayed
-by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates, but the second 250 has
-a new mail id. No message can be marked then, nor if validate does not look for duplicates: the
-client gets 451, and a message that was written anyway is sent (decision 0026).
+While Redis is unavailable, slow or empty, every message counts as new here. Once per PAUSE_S, a
+reply is delayed by at most TIMEOUT_S. Validate still finds the duplicates, but the second 250 has a
+new mail id. While Redis is unavailable, or if validate does not look for duplicates, no message can
+be marked. Then the client gets 451, and if the message was written nevertheless, it is sent
+(decision 0026).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 0.25
 PAUSE_S: Final = 2.0
-# The place is not sent to Redis, so any value works.
+# This value is not sent to Redis, so any value works.
 _NO_PLACE: Final = 1
 
 
@@ -61,7 +62,10 @@ class ReservedKeys:
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return Duplicate for each message that will be sent anyway, else New. Never raises."""
+        """Return Duplicate for each message that will be sent nevertheless, else New.
+
+        Never raises.
+        """
         return self._ask(self._reservations.withdraw, messages)
 
     def _ask(
@@ -84,12 +88,15 @@ class Withdrawals:
     """Marks messages in Redis for the outbox."""
 
     def __init__(self, keys: ReservedKeys) -> None:
-        """`keys` are used only here, by the outbox's thread."""
+        """`keys` is used only here, by the outbox's thread."""
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
-        """Return the outcome of each message: Unknown means 451, Written that it is sent anyway."""
-        # A message without a mail id was not begun and will not be written.
+        """Return the outcomes:
+
+        Unknown leads to a 451. Written means that the message is sent nevertheless.
+        """
+        # If a message has no mail id, its writing was not begun, and it will not be written.
         begun = [pending for pending in batch if pending.mail_id]
         answers = self._keys.withdraw([_as_reserved(pending) for pending in begun]) if begun else ()
         outcomes = {

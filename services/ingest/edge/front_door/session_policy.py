@@ -1,4 +1,4 @@
-"""The front door's answers on one connection: logins, senders, recipients, messages.
+"""The front door's answers on one connection, to logins, senders, recipients and messages.
 
 Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
 meanwhile. Does not own: the dialog (smtp_server/connection.py), logins
@@ -38,7 +38,7 @@ from shared.topics.records import Envelope, Facts, MailEvent, Message
 
 
 class SessionPolicy:
-    """Decides about one connection of the front door. Implements smtp_server.policy.Policy."""
+    """The policy of one connection of the front door. Implements smtp_server.policy.Policy."""
 
     def __init__(self, context: FrontDoorContext, conversation: Conversation) -> None:
         self._context = context
@@ -49,15 +49,15 @@ class SessionPolicy:
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event, None if it follows later."""
+        """Return the reply to an event; None if the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Accept the growth: the bytes of the largest message are held from DATA on."""
+        """Accept the growth, because the bytes of the largest message are held from DATA on."""
         return None
 
     def connection_lost(self) -> None:
-        """Release the held bytes; a message that is being stored keeps its own."""
+        """Release the held bytes, except those of a message that is being stored."""
         if not self.is_storing:
             self._hold(0)
 
@@ -84,7 +84,8 @@ class SessionPolicy:
     # -- an envelope
 
     def _judge_mail(self, event: Mail) -> Reply:
-        # Looked up for each message, so that a change of the registry takes effect at once.
+        # The client is looked up for each message, so that a change of the registry takes effect at
+        # once.
         client = self._login.judge_client(self._session.authenticated_as)
         if isinstance(client, Reply):
             return client

@@ -1,8 +1,7 @@
 """Turns a batch of intake records into the records that ingest writes.
 
-It has no lasting state. Does not own: the decisions (core/intake/submission.py). The registry view
-is brought up to date before the records of an unknown client are refused
-(shared/registry/lookup.py).
+It has no lasting state. Does not own: the decisions (core/intake/submission.py). Before the records
+of an unknown client are refused, the view of the registry is updated (shared/registry/lookup.py).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
-# Kafka's `timestamp_type` of a record whose time stamp was set by the broker, not the producer.
+# Kafka's `timestamp_type` of a record whose time stamp was set by the broker.
 LOG_APPEND_TIME: Final = 1
 
 
@@ -100,7 +99,7 @@ def _refusal_records(
 
 
 def _kept(record: Record, refusal: Refusal) -> Output:
-    """The output that keeps the record on mail.refused."""
+    """The output that writes the refused record to mail.refused."""
     code, reason = refusal.event.rules[0].rule, refusal.event.reason
     if isinstance(record, UndecodableRecord):
         return outputs.refused_record(record, code, reason, refusal.mail_id)

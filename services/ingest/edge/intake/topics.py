@@ -30,7 +30,7 @@ class IntakeTopics:
         self._seen: set[object] = set()
 
     def look(self) -> str:
-        """Align the topics that were not seen before. Raises KafkaError; always returns ""."""
+        """Align the topics that were not seen before, and return "". Raises KafkaError."""
         admin = make_admin(self._options, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
         try:
             found = {

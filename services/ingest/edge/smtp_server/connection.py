@@ -1,14 +1,14 @@
 """One connection of an SMTP server: ServerSession on an asyncio transport.
 
-Owns: the event loop of the dialog, time limits, STARTTLS, counting refused commands. Does not
-own: the protocol (shared/smtp), the answers (the policy), bytes and their bounds (transport.py),
-the time before the connection is served (listener.py).
+Owns: the loop over the events of the dialog, time limits, STARTTLS, counting refused commands. Does
+not own: the protocol (shared/smtp), the answers (the policy), bytes and their bounds
+(transport.py), the time before the connection is served (listener.py).
 
 If a connection breaks before the final dot, no message is stored. If it breaks after the final dot,
 the message is processed, although its client got no reply and will submit it again. Reading is
-paused while an answer is pending or the peer does not read its replies, so a peer cannot make work
-pile up. The deadline moves with each whole command, not with each byte, and a peer that does not
-read the last reply is cut off after CLOSE_S.
+paused while an answer is pending or while the peer does not read its replies, so a peer cannot make
+work pile up. Each whole command extends the deadline, but a single byte does not. If a peer does
+not read the last reply, its connection is closed after CLOSE_S.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shared.smtp.server.states import CONTENT, TLS
 
 log = logging.getLogger(__name__)
 
-# How long the last reply may take to be read, if the idle time-out is not shorter.
+# The time that a peer has to read the last reply, unless the idle time-out is shorter.
 CLOSE_S: Final = 10.0
 
 
@@ -65,12 +65,13 @@ class SmtpConnection(asyncio.Protocol):
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet after a delay; a peer that sends before the greeting is no mail client.
+        """Greet after a delay, because a peer that sends before the greeting is not a mail client.
 
         See RFC 5321, 3.1.
         """
         self._transport.attach(cast(asyncio.Transport, transport))
-        # Before this, also during the handshake of implicit TLS, the listener evicts it.
+        # Before this point, also during the handshake of implicit TLS, the listener evicts the
+        # connection.
         self.slot.evict = self._evicted
         self._server.connections.add(self)
         if self._server.connections.is_draining:
@@ -116,7 +117,7 @@ class SmtpConnection(asyncio.Protocol):
             self.end(self._timeout_reply())
 
     def end(self, reply: Reply = replies.CLOSING) -> None:
-        """Send a last reply and close. Within a TLS handshake no reply can be sent."""
+        """Send a last reply and close. During a TLS handshake no reply can be sent."""
         if self._transport.is_open:
             self._set_last_deadline()
             self._transport.close(reply)
@@ -124,7 +125,7 @@ class SmtpConnection(asyncio.Protocol):
     # -- the policy's side
 
     def answer(self, reply: Reply) -> None:
-        """Answer the pending event, and process the bytes that have arrived since."""
+        """Answer the pending event, and process the bytes that have arrived meanwhile."""
         if not self._transport.is_open:
             return
         self.session.answer(reply)
@@ -164,7 +165,7 @@ class SmtpConnection(asyncio.Protocol):
     def _run(self) -> None:
         session = self.session
         while (event := session.next_event()) is not None:
-            # isinstance() takes five times as long as this for a Struct.
+            # For a Struct, isinstance() takes five times as long as this check.
             kind = type(event)
             if kind is Ended:
                 self._write()
@@ -192,7 +193,8 @@ class SmtpConnection(asyncio.Protocol):
         return reply
 
     def _write(self) -> None:
-        # There is output: a command or a message was complete. The login deadline stays as it is.
+        # There is output, so a command or a message was complete. This does not extend the login
+        # deadline.
         session = self.session
         has_written = self._transport.write()
         if has_written and self._is_identified() and session.state is not CONTENT:

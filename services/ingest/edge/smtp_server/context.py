@@ -1,8 +1,9 @@
-"""The interfaces inside an SMTP server: between server, connections and the policies of a door.
+"""The interfaces inside an SMTP server, between the server, its connections and their policies.
 
-The server (server.py) keeps the connections. A connection (connection.py) owns the protocol, the
-time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders, recipients
-and messages. Owns: these interfaces, and the values that the connections of one server share.
+The server (server.py) has the list of connections. A connection (connection.py) owns the protocol,
+the time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders,
+recipients and messages. Owns: these interfaces, and the values that the connections of one server
+share.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from shared.smtp.server.session import ServerSession
 
 
 class TimeLimits(Struct, frozen=True):
-    """Seconds before the greeting, until a login, between commands, for a message, for TLS."""
+    """Seconds: before the greeting, until a login, between commands, for a message, for TLS."""
 
     greeting_delay_s: float
     login_timeout_s: float
@@ -32,7 +33,7 @@ class TimeLimits(Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """An open connection, as the server that keeps it sees it."""
+    """An open connection, as its server sees it."""
 
     @property
     def is_storing(self) -> bool:
@@ -68,8 +69,8 @@ class Connections(Protocol):
 class ServerContext(Struct, frozen=True):
     """The values that the listener and the connections of one server share.
 
-    `tls` returns the current TLS context, None if the server has no certificate. `turned_away`
-    counts connections that a limit, a handshake or a proxy header ended, by reason.
+    `tls` returns the current TLS context; None if the server has no certificate. `turned_away`
+    counts, by reason, the connections that ended because of a limit, a handshake or a proxy header.
     """
 
     options: ServerOptions
@@ -88,11 +89,14 @@ class Policy(Protocol):
         ...
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event, or None if `Conversation.answer` follows later."""
+        """Return the reply to an event; None if `Conversation.answer` is called later."""
         ...
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Judge a message of which this much has arrived; a reply ends the connection."""
+        """Judge a message of which this much has arrived.
+
+        If a reply is returned, it ends the connection.
+        """
         ...
 
     def connection_lost(self) -> None:
@@ -114,7 +118,7 @@ class Conversation(Protocol):
         ...
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that `judge` left open, and process the bytes that arrived since."""
+        """Answer the event that `judge` left open, and process the bytes that arrived meanwhile."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,17 +1,18 @@
 """Accepts connections, and determines the address of each peer before it is served.
 
 Owns: the listening sockets, the PROXY header before a connection, the limits on connections, the
-handshake of implicit TLS. Does not own: the dialog (connection.py), and, in core/smtp_server, the
-counts (connection_limiter.py) and the syntax of the header (proxy_header.py).
+handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
+(core/smtp_server/connection_limiter.py), the syntax of the header
+(core/smtp_server/proxy_header.py).
 
-It accepts connections itself instead of through loop.create_server, because nothing may be read
-beyond a PROXY header: the next bytes in the same segment begin a TLS handshake, and a transport
-would read them, too. This way a connection also counts from its beginning, not from the end of its
-handshake. Before TLS on a port with implicit TLS a connection is refused by closing it; on the
-other ports it gets a 421.
+The listener accepts connections itself and does not use loop.create_server, because nothing after a
+PROXY header may be read. The next bytes in the same segment may begin a TLS handshake, and a
+transport would read them, too. In this way a connection also counts from its beginning, and not
+only from the end of its handshake. On a port with implicit TLS, a connection that is refused before
+TLS is just closed; on other ports it gets a 421.
 
-Guarantees: a PROXY header is accepted only from a listed proxy, whose connections must begin with
-one; each slot is released, no matter how its connection ends.
+Guarantees: a PROXY header is accepted only from a listed proxy, and every connection of a listed
+proxy must begin with a PROXY header. Each slot is released, no matter how its connection ends.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ from shared.smtp.reply import Reply, encode_reply
 
 log = logging.getLogger(__name__)
 
-# Sockets waiting to be accepted; bulk senders connect in bursts.
+# The largest number of sockets that wait to be accepted. It is high because bulk senders connect in
+# bursts.
 BACKLOG: Final = 1_024
-# Connections accepted at a time, before open connections are served again.
+# The number of connections that are accepted at a time, before open connections are served again.
 ACCEPTS_PER_TURN: Final = 64
-# Pause after the system had no descriptor or memory for a connection.
+# The pause after the system had no descriptor or memory for a connection.
 _REST_S: Final = 1.0
-# The kernel's buffer for replies that a peer has not read; replies are short.
+# The size of the kernel's buffer for replies that a peer has not read. Replies are short.
 _SEND_BUFFER_BYTES: Final = 65_536
 _TLS_CLOSE_S: Final = 10.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -53,7 +55,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # "Every address" includes IPv6 addresses, also on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-# Reasons to turn a connection away, beside the limits.
+# The reasons to turn a connection away, apart from the limits.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 
@@ -88,10 +90,10 @@ class Listener:
         self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
-        """Listen on every existing address of `host` ("": all); return them as address:port.
+        """Listen on every existing address of `host`; return them as address:port. "" means all.
 
-        `is_shared`: other processes may listen on the same address beside this one. For port 0
-        the system picks a free port for each. Raises OSError.
+        `is_shared`: other processes may listen on the same address beside this one. For port 0, the
+        system chooses a free port for each address. Raises OSError.
         """
         missing, bound = None, []
         found = socket.getaddrinfo(
@@ -196,7 +198,10 @@ class Listener:
         return True
 
     async def _address_behind(self, arrived: Arrived) -> str:
-        """Return the address that a proxy names, or its own for a LOCAL header; "" if refused."""
+        """Return the address that a proxy names, or the proxy's for a LOCAL header.
+
+        The result is "" if the connection is refused.
+        """
         try:
             async with asyncio.timeout(self._context.limits.handshake_timeout_s):
                 header = await self._read_header(arrived.sock)

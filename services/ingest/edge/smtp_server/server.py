@@ -1,13 +1,13 @@
-"""An SMTP server of one process: listens, keeps its connections, closes them, in its own thread.
+"""An SMTP server of one process, in its own thread: listens, and tracks and closes connections.
 
 Each door (front_door/, bounce_door/) is such a server with a Service, which has the policies of its
 connections and the writers to Kafka. A server runs on a uvloop event loop in its own thread, beside
-the thread that reads the intakes. Owns also loading the certificate that the settings of a door
-name.
+the thread that reads the intakes. The server also owns the loading of the certificate that the
+settings of a door name.
 
-Guarantees: start() returns when it listens, or raises. After a stop no new connection is accepted;
-pending messages are completed and answered, all other connections get a 421. If the server crashes,
-the process stops, and close() raises the error.
+Guarantees: start() returns when the server listens, or raises. After a stop no new connection is
+accepted; pending messages are completed and answered, all other connections get a 421. If the
+server crashes, the process stops, and close() raises the error.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class ListenAt(Struct, frozen=True):
 class ServerPlan(Struct, frozen=True):
     """The addresses of a server and its limits of connections.
 
-    `name` is for errors and the log ("front door"). `is_shared`: other processes may listen on the
-    same addresses. `connections` is the gauge of open connections.
+    `name` ("front door") appears in errors and the log. `is_shared`: other processes may listen on
+    the same addresses. `connections` is the gauge of open connections.
     """
 
     name: str
@@ -85,15 +85,15 @@ class Service(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Reload changed files; called every SWEEP_S."""
+        """Reload changed files. This is called every SWEEP_S."""
         ...
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered; no new one is added."""
+        """Wait until every pending message is answered; no new message is added meanwhile."""
         ...
 
     async def close(self) -> None:
-        """Close the writers; called after settle() and the end of all connections."""
+        """Close the writers. This is called after settle() and the end of all connections."""
         ...
 
 
@@ -122,7 +122,10 @@ class SmtpServer:
             raise self._fault
 
     def close(self) -> None:
-        """Wait until all is answered and closed. Raises the error that ended the server."""
+        """Wait until all messages are answered and all connections closed.
+
+        Raises the error that ended the server.
+        """
         self._thread.join()
         if self._fault is not None:
             raise self._fault

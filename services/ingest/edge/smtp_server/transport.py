@@ -1,7 +1,7 @@
 """The bytes of one SMTP connection, between its asyncio transport and its session.
 
-Owns: the asyncio transport, received bytes that are not processed yet, flow control (a peer that
-does not read its replies is not read from), STARTTLS. Does not own: events, replies and time
+Owns: the asyncio transport, received bytes that are not processed yet, flow control (nothing is
+read from a peer that does not read its replies), STARTTLS. Does not own: events, replies and time
 limits (connection.py).
 
 Memory per peer: at most MAX_UNSENT_BYTES of replies plus the replies to one slice of commands,
@@ -20,7 +20,7 @@ from shared.smtp.server import refusals
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import CONTENT, TLS
 
-# Unsent replies; above this, reading pauses.
+# If there are more unsent replies than this, reading pauses.
 MAX_UNSENT_BYTES: Final = 65_536
 # Commands are processed in slices of this size, because a short command can have a long reply.
 SLICE_BYTES: Final = 8_192
@@ -30,7 +30,7 @@ class SmtpTransport:
     """An asyncio transport and the session on it."""
 
     def __init__(self, session: ServerSession, run: Callable[[], None]) -> None:
-        """`run` processes the received bytes of the session, and writes its replies."""
+        """`run` processes the received bytes of the session, and writes the replies."""
         self._session = session
         self._run = run
         self._transport: asyncio.Transport | None = None
@@ -44,7 +44,7 @@ class SmtpTransport:
         return self._transport is not None and not self._transport.is_closing()
 
     def attach(self, transport: asyncio.Transport) -> None:
-        """Use this transport from now on; called again after STARTTLS."""
+        """Use this transport from now on. This is called again after STARTTLS."""
         transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         self._transport = transport
         self._is_paused = False
@@ -68,7 +68,7 @@ class SmtpTransport:
             self._run()
 
     def write(self) -> bool:
-        """Send the output of the session. Returns whether there was any."""
+        """Send the output of the session. Returns whether there was any output."""
         output, transport = self._session.take_output(), self._transport
         if not output or transport is None or transport.is_closing():
             return False
@@ -76,20 +76,21 @@ class SmtpTransport:
         return True
 
     def pause_writing(self) -> None:
-        """Stop processing: the peer does not read its replies."""
+        """Stop processing, because the peer does not read its replies."""
         self._is_writing_paused = True
         self._pause()
 
     def resume_writing(self) -> None:
-        """Continue: the peer reads again."""
+        """Continue, because the peer reads again."""
         self._is_writing_paused = False
         self.resume()
 
     def _pause(self) -> None:
         """Pause reading.
 
-        Called only if some bytes cannot be processed yet: a peer that waits for its reply sends
-        nothing, and with TLS each pause costs an extra read.
+        This is called only if some bytes cannot be processed yet. A peer that waits for its reply
+        sends nothing, so there is usually no need to pause, and with TLS each pause costs an extra
+        read.
         """
         if self._transport is not None and self.is_open and not self._is_paused:
             self._transport.pause_reading()
@@ -114,9 +115,9 @@ class SmtpTransport:
             self._run()
 
     def close(self, reply: Reply | None = None) -> None:
-        """Close once the unsent replies, with `reply` as the last one, are sent.
+        """Close after the unsent replies and, as the last one, `reply` are sent.
 
-        No reply can be sent during a handshake, nor to a peer that does not read: with TLS, closing
+        No reply can be sent during a handshake or to a peer that does not read. With TLS, closing
         would wait for such a peer and buffer all its bytes meanwhile.
         """
         transport = self._transport
@@ -140,7 +141,7 @@ class SmtpTransport:
         if self._transport is None or not self.is_open:
             return False
         if self._unfed or self._is_writing_paused:
-            # These plain bytes would be read as if they came through TLS (CVE-2011-0411).
+            # Otherwise these plain bytes would be read as if they came through TLS (CVE-2011-0411).
             self._transport.write(encode_reply(refusals.INJECTED))
             self.close()
             return False
@@ -150,7 +151,7 @@ class SmtpTransport:
     async def secure(
         self, protocol: asyncio.Protocol, context: ssl.SSLContext, timeout_s: float
     ) -> bool:
-        """Perform the handshake. Returns False if it failed; the connection is closed then."""
+        """Perform the handshake. If it fails, close the connection and return False."""
         transport = self._transport
         if transport is None:
             return False
@@ -161,7 +162,7 @@ class SmtpTransport:
         except (OSError, ssl.SSLError):
             transport.abort()
             return False
-        if secured is None:  # it was closed meanwhile
+        if secured is None:  # the transport was closed meanwhile
             return False
         self.attach(secured)
         self._session.tls_started()

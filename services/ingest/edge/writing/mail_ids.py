@@ -1,7 +1,7 @@
-"""Creates mail ids for messages that came by SMTP; random bytes are fetched for many at a time.
+"""Creates mail ids for messages that came by SMTP. Random bytes are fetched for many ids at a time.
 
-A system call per message would release the interpreter lock to the threads that talk to Kafka, and
-wait for it again, in the middle of the event loop's work: this took 6 % of the loop's time.
+With a system call per message, the event loop would release the interpreter lock to the threads
+that talk to Kafka, and then wait for the lock again. This took 6 % of the loop's time.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 The front door has two outboxes, for accepted messages and for refusals; the bounce door has one.
 Each has its own thread, because kafka-python blocks while it has no metadata.
 
-Guarantees: `done` is called exactly once, on the loop: with Written only after Kafka has
-acknowledged the record (acks=all) or validate has read it, with Unknown after TIMEOUT_S and the
-time that withdrawing takes. After Unknown it is not known whether the record was written: the
+Guarantees: `done` is called exactly once, on the loop. It gets Written only after Kafka has
+acknowledged the record (acks=all) or validate has read it. It gets Unknown after TIMEOUT_S plus the
+time that the withdrawal takes. After Unknown it is not known whether the record was written, so the
 client gets 451 and sends the message again. If the process dies before the acknowledgement, the
-client has got no 250.
+client has not received a 250.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "ingest"
 # The client must get its 451 within 5 s while Kafka is unavailable.
 TIMEOUT_S: Final = 4.0
-# Messages that arrive within this time share a record; a session waits for Kafka anyway.
+# Messages that arrive within this time share a record. A session has to wait for Kafka anyway.
 LINGER_S: Final = 0.003
-# Under load messages wait at most this long for the batches that are being written: a record and a
-# request for fifty messages cost hardly more than for one
+# Under load, messages wait at most this long for the batches that are being written. This saves
+# work, because a record and a request for fifty messages cost hardly more than for one
 # (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
 MAX_BATCH: Final = 512
@@ -55,7 +55,7 @@ class Duplicate(Struct, frozen=True):
 
 
 class KeyConflict(Struct, frozen=True):
-    """Nothing was written: another message has the same submission key, under this mail id."""
+    """Nothing was written, because the message with this mail id has the same submission key."""
 
     mail_id: str
 
@@ -72,10 +72,10 @@ T = TypeVar("T")
 
 
 class PendingWrite(Generic[T]):
-    """An item to be written, and the callback that waits for the outcome.
+    """An item to be written, and the callback for its outcome.
 
-    The loop may give up an item while the writer's thread begins it, so both take a lock: either
-    the writer does not begin, or the loop learns under which mail id the item may be written.
+    The loop may give up an item while the writer's thread begins it, so both acquire a lock. Either
+    the writer does not begin the item, or the loop gets the mail id under which it may be written.
     """
 
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
@@ -97,18 +97,19 @@ class PendingWrite(Generic[T]):
     def try_begin(self, mail_id: str) -> bool:
         """Record that the item will be written under this mail id; False if it was given up."""
         with self._lock:
-            # Recorded in any case: the key is reserved under this id and can be withdrawn.
+            # Recorded in both cases, because the key is reserved under this id and can be
+            # withdrawn.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
 
     def give_up(self) -> None:
-        """From now on no writer may begin the item."""
+        """Give up the item, so that no writer may begin it."""
         with self._lock:
             self._is_given_up = True
 
     @property
     def mail_id(self) -> str:
-        """The mail id under which the item may have been written, "" if it was not begun."""
+        """The mail id under which the item may have been written; "" if it was not begun."""
         with self._lock:
             return self._mail_id
 
@@ -119,7 +120,7 @@ class BatchResult(Generic[T]):
     __slots__ = ("outcomes", "pending")
 
     def __init__(self, pending: Sequence[PendingWrite[T]], outcomes: Sequence[Outcome] = ()):
-        """`outcomes`: one per item, if they are known already."""
+        """`outcomes` has one outcome per item, if they are already known."""
         self.pending = pending
         self.outcomes: Future[Sequence[Outcome]] = Future()
         if outcomes:
@@ -130,7 +131,7 @@ class BatchResult(Generic[T]):
         self.outcomes.set_result(_all_unknown(self.pending))
 
 
-# Writes a batch and returns at once; the outcomes may follow from another thread.
+# A function that writes a batch and returns at once. Another thread may set the outcomes later.
 Write = Callable[[list[PendingWrite[T]]], Iterable[BatchResult[T]]]
 
 
@@ -139,10 +140,10 @@ def _all_unknown(pending: Sequence[PendingWrite[T]]) -> Sequence[Outcome]:
 
 
 class Outbox(Generic[T]):
-    """Takes items on the loop, has a thread write them in batches, and reports the outcomes.
+    """Takes items on the loop, lets a thread write them in batches, and reports the outcomes.
 
-    The loop decides when a batch is due: a thread that waits for each item by itself must be
-    woken, and must acquire the interpreter lock, five times as often.
+    The loop decides when a batch is due. If the thread itself waited for each item, it would have
+    to be woken, and would have to acquire the interpreter lock, five times as often.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Outbox(Generic[T]):
         write: Write[T],
         withdraw: Callable[[Sequence[PendingWrite[T]]], Sequence[Outcome]] = _all_unknown,
     ) -> None:
-        """`write` is called in the outbox's thread; `withdraw`, in another one, decides the
+        """The outbox's thread calls `write`. Another thread calls `withdraw`, which decides the
         outcomes of items that are given up.
         """
         self._write = write
@@ -162,7 +163,7 @@ class Outbox(Generic[T]):
         self._queue: queue.SimpleQueue[list[PendingWrite[T]] | None] = queue.SimpleQueue()
         self._gathered: list[PendingWrite[T]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._is_due = False  # the gathered messages have waited LINGER_S
+        self._is_due = False  # whether the gathered messages have waited LINGER_S
         self._open: dict[PendingWrite[T], None] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -175,7 +176,7 @@ class Outbox(Generic[T]):
         return len(self._open)
 
     def put(self, item: T, done: Done) -> None:
-        """Have an item written; call on the loop."""
+        """Add an item to be written. Call this on the loop."""
         pending = PendingWrite(item, done, monotonic() + TIMEOUT_S)
         self._open[pending] = None
         self._gathered.append(pending)
@@ -244,13 +245,13 @@ class Outbox(Generic[T]):
                 self._settled(late, _all_unknown(late))
 
     def _on_linger(self) -> None:
-        """Flush, as the oldest item has waited LINGER_S, or wait for batches being written."""
+        """Flush, because the oldest item has waited LINGER_S, or wait for batches being written."""
         self._timer = self._loop.call_later(GATHER_S, self._flush)
         self._is_due = True
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
-        """Flush if due, unless over a third of all items is being written: the others wait."""
+        """Flush if a batch is due, unless more than a third of all items is being written."""
         if self._is_due and 2 * len(self._open) <= 3 * len(self._gathered):
             self._flush()
 
@@ -288,12 +289,12 @@ class Outbox(Generic[T]):
         try:
             return list(self._write(batch))
         except Exception:
-            # The thread must survive: without it everything is answered with 451 for good.
+            # The thread must survive; without it, every message would get 451 from now on.
             log.exception("a batch was not written")
             return [BatchResult(batch, _all_unknown(batch))]
 
     def _report(
         self, batch: Sequence[PendingWrite[T]], outcomes: Future[Sequence[Outcome]]
     ) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop has ended, so nobody waits
             self._loop.call_soon_threadsafe(self._settled, batch, outcomes.result())

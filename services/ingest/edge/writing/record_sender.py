@@ -3,9 +3,9 @@
 Each writer of the doors has its own sender and uses it from one thread. A producer that failed once
 is discarded, so that none of its records can be written much later.
 
-Guarantees: the outcome of every record that was passed to send() is set once: Written or another
-known outcome only after Kafka has acknowledged it, otherwise Unknown. While Kafka is unavailable
-send() blocks at most TIMEOUT_S; the next call connects again.
+Guarantees: the outcome of every record that was passed to send() is set once. It is Written or
+another known outcome only if Kafka has acknowledged the record, otherwise Unknown. While Kafka is
+unavailable, send() blocks at most TIMEOUT_S; the next call connects again.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ T = TypeVar("T")
 
 
 class Send(Struct, Generic[T]):
-    """One record, the items that wait for its acknowledgement, and the outcomes they then get."""
+    """One record, the items that wait for its acknowledgement, and their outcomes after it."""
 
     output: Output
     result: BatchResult[T]
     outcomes: list[Outcome]
 
     def acknowledge(self) -> None:
-        """Set the outcomes: Kafka has the record."""
+        """Set the outcomes, because Kafka has the record."""
         self.result.outcomes.set_result(self.outcomes)
 
 
 class SenderFailpoints(Struct, frozen=True):
-    """The failpoints after send() of a record and after its acknowledgement."""
+    """The failpoints after a record was sent and after it was acknowledged."""
 
     sent: str
     acknowledged: str
@@ -67,7 +67,7 @@ class RecordSender:
         self._producer: KafkaProducer | None = None
         self._failed = threading.Event()
         self.fault = ""
-        self.failed_at_s = 0.0  # monotonic() of the fault
+        self.failed_at_s = 0.0  # the monotonic() time of the fault
 
     def send(self, sends: Sequence[Send[Any]]) -> None:
         """Send these records. Their outcomes are set after Kafka has answered."""
