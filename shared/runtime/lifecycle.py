@@ -1,7 +1,7 @@
 """Start and end of a process: signals become a Stop, faults become an exit code.
 
-The exit codes are in errors.py; a drain that exceeds its time-out ends with RESTART (safe: the
-successor reads everything from Kafka again).
+The exit codes are in errors.py. If a drain exceeds its time-out, the process ends with RESTART.
+This is safe because the next process reads all unfinished records from Kafka again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
-# Extra time after the drain time-out, for closing, before the process is ended.
+# The time for closing after the drain time-out; then the process is ended.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Stop:
         self.reason = ""
 
     def set(self, reason: str = "asked to stop") -> None:
-        """Request the stop; the first reason stays, later calls change nothing."""
+        """Request the stop. Only the first call has an effect; its reason is kept."""
         with self._lock:
             if self._event.is_set():
                 return
@@ -51,11 +51,11 @@ class Stop:
             callback()
 
     def is_set(self) -> bool:
-        """Whether a stop was requested."""
+        """Return whether a stop was requested."""
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until a stop is requested or the time is over; return whether one was requested."""
+        """Block until a stop is requested or the time is over; return whether it was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
@@ -85,8 +85,8 @@ class Stop:
 def stop_on_signals(stop: Stop) -> None:
     """Set `stop` on SIGTERM and SIGINT. Call it in the main thread.
 
-    Repeated signals change nothing: Ctrl-C in a terminal reaches the whole process group, and
-    the supervisor then sends another signal.
+    Repeated signals have no effect. They are normal: Ctrl-C in a terminal reaches the whole process
+    group, and then the supervisor sends another signal.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -136,5 +136,5 @@ def run_main(main: Callable[[], int]) -> int:
 
 
 def _say(text: str) -> None:
-    """Print a sentence as every command does; logging may not be set up yet."""
+    """Print a sentence on standard error, because logging may not be set up yet."""
     print(f"sluice: {text}", file=sys.stderr)  # noqa: T201
