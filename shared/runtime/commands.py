@@ -94,7 +94,7 @@ def _drop_output() -> None:
 
 
 def program_name(command: str) -> str | None:
-    """Return `./sluice <command>` if the launcher runs it; None means `python -m ...`."""
+    """Return `./sluice <command>` if the launcher runs the command; None for `python -m ...`."""
     launcher = os.environ.get(VARIABLE)
     return f"{launcher} {command}" if launcher else None
 

@@ -1,8 +1,8 @@
 """Failpoints: named points at which a test can end the process as kill -9 would.
 
-`SLUICE_FAILPOINT=name:n` (several separated by commas) ends the process with `os._exit(137)` when
-it reaches that failpoint for the n-th time. Deliberately, nothing is flushed, closed or committed.
-In production no failpoint is armed, and hit() costs one check of an empty dict.
+`SLUICE_FAILPOINT=name:n` ends the process with `os._exit(137)` when it reaches this failpoint for
+the n-th time. Commas separate several failpoints. Deliberately, nothing is flushed, closed or
+committed. In production no failpoint is armed, and hit() costs one check of an empty dict.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Failpoints:
 
     @classmethod
     def none(cls) -> Failpoints:
-        """Return Failpoints with none armed."""
+        """Return Failpoints of which none is armed."""
         return cls()
 
     @classmethod

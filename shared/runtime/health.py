@@ -34,7 +34,7 @@ Check = Callable[[], str]
 
 
 def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
-    """Return whether every check is healthy, and the answer of each ("ok" or the reason)."""
+    """Return whether every check is healthy, and the result of each check ("ok" or the reason)."""
     answers = {}
     for name, check in list(checks.items()):
         try:

@@ -30,11 +30,12 @@ log = logging.getLogger(__name__)
 
 
 class Stop:
-    """Set once when the process must stop; threads wait for it, event loops get a callback."""
+    """A request to stop the process, set once. Threads wait for it; event loops get a callback."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        # A signal handler may interrupt the holder of this lock in the same thread.
+        # Re-entrant, because a signal handler may interrupt the holder of this lock in the same
+        # thread.
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[], None]] = []
         self.reason = ""
@@ -97,7 +98,7 @@ def stop_on_signals(stop: Stop) -> None:
 
 
 def bound_drain(stop: Stop, drain_timeout_s: float) -> None:
-    """End the process if it is still running after the drain time-out and DRAIN_GRACE_S."""
+    """End the process if it still runs after the drain time-out plus DRAIN_GRACE_S."""
 
     def end() -> None:
         log.error("the drain is overdue: ending this process")

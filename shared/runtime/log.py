@@ -18,7 +18,7 @@ from shared.settings.sections import RuntimeSettings
 
 # The attributes that every record has; all other attributes come from `extra`.
 _ORDINARY: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Libraries that log every reconnect at info level; kafka-python also logs each failed attempt, ten
+# These libraries log every reconnect at info level. kafka-python also logs each failed attempt, ten
 # lines per second while the brokers are unavailable.
 _TALKATIVE: Final = ("kafka", "aiosmtplib", "opentelemetry", "asyncio")
 QUIET_S: Final = 60.0

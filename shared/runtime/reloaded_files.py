@@ -69,7 +69,7 @@ class ReloadedFile(Generic[T]):
             self._stamp = stamp
             self.value = self._load()
         except OSError as error:
-            self._stamp = None  # this says nothing about the content: load it again
+            self._stamp = None  # load the content again at the next call
             self._report(_reason(error))
             return False
         except ValueError as error:
@@ -136,7 +136,7 @@ class Certificates:
         except (ssl.SSLError, ValueError) as error:
             self._report(str(error))
         except OSError as error:
-            self._stamp = None  # this says nothing about the content: load it again
+            self._stamp = None  # load the content again at the next call
             self._report(str(error))
         else:
             self._fault = ""

@@ -11,7 +11,7 @@ import socket
 import ssl
 from typing import Final
 
-_MAX_DEPTH: Final = 10  # of errors inside errors
+_MAX_DEPTH: Final = 10  # the levels of nested errors to search
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _WRONG_NAME: Final = (62, 64)  # host name, IP address
@@ -42,7 +42,7 @@ _ALERT_TOP: Final = 0x1503
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on this host name or IP address; `::` includes IPv4.
 
-    Raises OSError if that is not possible.
+    Raises OSError if the address cannot be used.
     """
     if ":" not in host:
         return socket.create_server((host, port))

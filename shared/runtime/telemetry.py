@@ -42,7 +42,7 @@ class Counter:
         self._other = ("other",) * label_count
 
     def add(self, amount: int = 1, *labels: str) -> None:
-        """Add to the number; label values are in the order in which they were declared."""
+        """Add to the number. Pass the label values in the declared order of the labels."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other
@@ -63,7 +63,7 @@ class Gauge:
         self._other = ("other",) * label_count
 
     def set(self, value: float, *labels: str) -> None:
-        """Set the number; label values are in the order in which they were declared."""
+        """Set the number. Pass the label values in the declared order of the labels."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other

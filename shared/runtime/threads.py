@@ -27,7 +27,8 @@ _JOIN_S: Final = 15.0
 class EnduringThread:
     """Runs `task` until close(). The task must return when is_closing() is true.
 
-    `failed` is called in the thread with the reason of each fault, `ended` after the last task.
+    The thread calls `failed` with the reason of each fault, and `ended` after the last run of
+    `task`.
     """
 
     def __init__(

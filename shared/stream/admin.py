@@ -37,7 +37,7 @@ def ensure_topics(
     *,
     aligned: bool = True,
 ) -> list[str]:
-    """Create missing topics and wait until they have leaders; align the existing ones.
+    """Create missing topics and wait until they have leaders; align the existing topics.
 
     `options` are the client options of the process; None: they are built from `kafka`. Returns the
     names of the created topics. Several processes may call this at the same time. Raises

@@ -1,4 +1,4 @@
-"""Reads the records that a consumer group has not processed, without joining or committing.
+"""Reads the records that a consumer group has not processed; never joins the group or commits.
 
 Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
 at the committed offset. It omits the messages that the metadata of the commit name as settled. The

@@ -174,7 +174,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
     """Create a KafkaAdminClient with this request time-out; the caller must close() it.
 
-    Raises kafka.errors.KafkaError when no broker answers, or all refuse this client.
+    Raises kafka.errors.KafkaError when no broker answers, or all brokers refuse this client.
     """
     soften_lost_connections()
     try_before_waiting()

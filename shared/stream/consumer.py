@@ -1,7 +1,7 @@
 """A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
 
-Owns the KafkaConsumer and the thread rule: all calls come from one thread, except has_lease().
-Does not commit: offsets go into the producer's transaction (transactions.py).
+Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). Does not commit,
+because the producer's transaction contains the offsets (transactions.py).
 
 Guarantees:
 
@@ -53,7 +53,7 @@ class MembershipLost(Exception):
 
 
 class Record(Protocol):
-    """The fields of kafka-python's ConsumerRecord that are used here."""
+    """The fields of kafka-python's ConsumerRecord that Sluice uses."""
 
     topic: str
     partition: int
@@ -146,7 +146,7 @@ class StreamConsumer:
     def _unseen(
         self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
     ) -> dict[TopicPartition, list[Record]]:
-        """Leave out records that were returned before.
+        """Remove records that were returned before.
 
         When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
         the broker whether the consumer's position is still valid. It interprets the answer "unknown
@@ -217,7 +217,7 @@ class StreamConsumer:
         for partition in assigned if partitions is None else assigned & set(partitions):
             found = self.committed(partition)
             if found is None or found.offset < 0:
-                # Not seek_to_beginning(), which only marks the partition for a later reset.
+                # seek_to_beginning() would only mark the partition for a later reset.
                 asked = self._consumer.beginning_offsets(
                     [partition], timeout_ms=COMMITTED_TIMEOUT_MS
                 )
@@ -274,7 +274,7 @@ class StreamConsumer:
         return found if found.generation_id >= 0 and found.member_id else None
 
     def require_same_topics(self) -> None:
-        """Raise TopicRecreated if the offsets of the records read must not be committed."""
+        """Raise TopicRecreated if the offsets of records already read must not be committed."""
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
@@ -293,7 +293,7 @@ class StreamConsumer:
         return f"committed offsets of {names_of(sorted(late))} (an open transaction holds them)"
 
     def close(self) -> None:
-        """Leave the group; a static member stays registered for its successor."""
+        """Leave the group. A static member stays registered for the next process with its name."""
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:

@@ -66,7 +66,7 @@ class Handovers:
         """Return the partitions that must not be read, even if they are assigned."""
         unreadable = self._draining.keys() | self._returned
         if self._shelf is not None and self._outcomes.is_moving:
-            # The copies may be on the shelf although the result of their transaction is unknown.
+            # The copies may already be on the shelf, even while the result of the move is unknown.
             unreadable.add(self._shelf.partition)
         return unreadable
 
@@ -177,7 +177,7 @@ class Handovers:
             self._move(j for j in jobs if j.assigned in slow and j.message is not UNREADABLE)
 
     def _move(self, slow: Iterable[Job]) -> None:
-        """Move these jobs to a shelf, if there is one and no other move is under way."""
+        """Move these jobs to a shelf, if there is a shelf and no other move is under way."""
         if self._outcomes.is_moving or not self._consumer.has_lease():
             return
         jobs = list(slow)
@@ -190,7 +190,7 @@ class Handovers:
             self._outcomes.move(jobs[:room], shelf)
 
     def _move_if_crowded(self) -> None:
-        """Move messages that have long been in flight out of partitions that would soon be full.
+        """If a partition would soon be full, move its messages that have long been in flight.
 
         A ledger holds a limited number of partly settled packs. If one message of each pack takes
         minutes, the ledger becomes full and stops the partition.

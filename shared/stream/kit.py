@@ -126,7 +126,7 @@ class StreamKit:
         False if the process was stopped before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
-        # The probe of watching() replaces this check later.
+        # Later the probe of watching() replaces this check.
         self._running.health.add_ready(BROKERS, lambda: self._start_fault)
         return ensure_topics_until(
             self._running.stop, self._kafka, topics, self.options, self._note

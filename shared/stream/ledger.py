@@ -77,7 +77,7 @@ def _put_partial(out: bytearray, distance: int, count: int, bits: int) -> None:
 
 
 class _Input:
-    """Reads the bytes of metadata from the front; every method raises MetadataError at the end."""
+    """Reads bytes of metadata in order; every method raises MetadataError if they end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -234,7 +234,7 @@ class PartitionLedger:
         return self._low
 
     def full(self) -> bool:
-        """Return whether reading must pause so that the metadata still fit into a commit."""
+        """Return whether reading must pause because the metadata might not fit into a commit."""
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
     def is_crowded(self) -> bool:

@@ -150,7 +150,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._ends_at = self._now() + found.life_s
 
     def _fetched(self) -> Token:
-        """Fetch a token in another thread, which is abandoned if it takes too long."""
+        """Fetch a token in another thread, and abandon the thread if it takes too long."""
         if self._fetching is not None and self._fetching.is_alive():
             raise TokenFault("it has not answered an earlier request yet")
         results: list[Token | TokenFault] = []

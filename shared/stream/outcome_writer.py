@@ -43,7 +43,7 @@ class Transactions(Protocol):
     """The methods of a TransactionalProducer (transactions.py) that this module uses."""
 
     def open(self) -> None:
-        """End or complete the last transaction. Raises TransactionLost."""
+        """Abort or complete the last transaction. Raises TransactionLost."""
         ...
 
     def commit(
@@ -112,7 +112,7 @@ class OutcomeWriter:
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Move the jobs that are still in flight, together with the next outcomes (holdings.py)."""
+        """Let the next write() move those of these jobs that are still in flight (holdings.py)."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:
@@ -223,7 +223,7 @@ class OutcomeWriter:
             return
         assigned, wanted = next(iter(self._doubt.items()))
         try:
-            # open() ends or completes the old producer's transaction, so the committed offset is
+            # open() aborts or completes the old producer's transaction, so the committed offset is
             # final.
             self._producer.open()
             found = member.committed(assigned.partition)

@@ -55,7 +55,7 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
 def tallies(
     service: str, tally_id: str, at_ms: int, received: Mapping[Mailing, Sequence[str]]
 ) -> Iterator[Output]:
-    """Build the records on mail.events that count the messages of one transaction by mailing.
+    """Build the records on mail.events that count, per mailing, the messages of a transaction.
 
     `received` contains their mail ids per mailing. The result is one record, unless its rows exceed
     MAX_TALLY_BYTES. This size is reached by about 10,000 messages of few mailings, or by 1,200

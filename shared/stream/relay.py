@@ -1,4 +1,4 @@
-"""The loop of a service that reads, processes and writes each record at once, exactly once.
+"""The loop of a service that processes records in the order of reading, each exactly once.
 
 If the process - dies before the commit is finished, no output is visible and the next process reads
 the same records again; if it dies after the commit, the records are not read again;
@@ -150,7 +150,7 @@ class Relay:
             consumer.idle(NOT_READY_S)
             return
         except TransactionLost:
-            # `process` may also query the producer (for the partition count of a topic).
+            # `process` may raise this, too, because it may ask the producer for a partition count.
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise

@@ -1,4 +1,4 @@
-"""Hands the records of one transaction to its producer.
+"""Passes the records of one transaction to the producer.
 
 Owns: the choice of each record's partition (all writers choose the same partition for a key), and
 the order of records within a partition. Does not own: the transaction (transactions.py), partitions

@@ -96,7 +96,7 @@ def compare(
 
 
 def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
-    """Alter these configs. Return the reason of each failure by topic; "" means altered."""
+    """Alter these configs. Return, per topic, why this failed; "" if the topic was altered."""
     by_topic: dict[str, Configs] = {}
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted

@@ -201,8 +201,7 @@ class TransactionalProducer:
         raise KafkaTimeoutError(f"not written within {MAX_FLUSHES * FLUSH_S:g} s: {waiting}")
 
     def close(self) -> None:
-        """Close the producer. The next producer of this id ends a transaction that is still
-        open."""
+        """Close the producer; the next producer of this id ends a transaction that is left open."""
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)

@@ -1,4 +1,4 @@
-"""Appends the records of a transaction to a producer's batches without a future for each of them.
+"""Appends the records of a transaction to a producer's batches without a future per record.
 
 Written for kafka-python 3.0.12. KafkaProducer.send() takes 16 µs of CPU time per event, but 4 µs
 are enough. send() measures the record twice before it encodes it, encodes it byte by byte, and

@@ -74,7 +74,7 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
                 self._phase = _Phase.MEMBER
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these partitions as owned from the next join on; ignored after leave()."""
+        """Name these partitions as owned from the next join on. No effect after leave()."""
         with self._lock:
             if self._phase is not _Phase.LEAVING:
                 self._claims.update(partitions)

@@ -24,18 +24,19 @@ import zstandard
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 _GZIP_WINDOW_BITS: Final = 31  # the largest window, with a gzip header
-# zstd's default; a frame that requires a larger window is refused.
+# The default of zstd. A frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
-# The lz4 frame format: the magic number, then FLG, whose bit 3 says that a content size follows BD.
+# An lz4 frame begins with the magic number, the byte FLG and the byte BD. If bit 3 of FLG is set, a
+# content size follows.
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
 _LZ4_HAS_SIZE: Final = 0x08
 # The size of the first step for a frame without a content size; Java clients write such frames.
 _LZ4_STEP_BYTES: Final = 65_536
 _LZ4_RATIO: Final = 4
 
-# Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. The limits bound
-# the time: each further member copies the rest of the data.
+# Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. These limits
+# bound the decompression time, because each further member copies the rest of the data.
 _MAX_MEMBERS: Final = 16
 _MAX_BLOCKS: Final = 65_536
 

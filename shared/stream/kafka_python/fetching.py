@@ -43,12 +43,12 @@ log = logging.getLogger(__name__)
 POLL_BYTES: Final = 16 * 1024 * 1024
 PARKED_BYTES: Final = 64 * 1024 * 1024
 REFETCHES: Final = 2
-# How much of an undecodable batch is kept.
+# How many bytes of an undecodable batch its record contains.
 KEPT_BYTES: Final = 64 * 1024
 # The approximate memory cost of a record in addition to its key, value and headers.
 _RECORD_BYTES: Final = 512
 _VERSION_AT: Final = 16
-_VERSION: Final = 2  # of the record format; Kafka 4 writes no other
+_VERSION: Final = 2  # the record format's version; Kafka 4 writes no other version
 
 
 class UndecodableRecord(NamedTuple):
@@ -282,7 +282,7 @@ class BoundedFetcher(PatientFetcher):
 
 
 def bound_fetches(consumer: Any) -> None:
-    """Install a BoundedFetcher in a new KafkaConsumer, which has not fetched anything yet."""
+    """Install a BoundedFetcher in a KafkaConsumer before its first fetch."""
     consumer._fetcher = BoundedFetcher(
         consumer._client, consumer._subscription, metrics=None, **consumer.config
     )

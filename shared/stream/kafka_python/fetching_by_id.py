@@ -75,7 +75,7 @@ class FetcherById(SparingFetcher):
 
 
 def fetch_by_id(consumer: Any) -> None:
-    """Let a KafkaConsumer, which has not fetched anything yet, fetch by ids."""
+    """Let a KafkaConsumer fetch by ids. Call this before its first fetch."""
     consumer._fetcher.is_by_id = True
 
 

@@ -54,7 +54,7 @@ _LOST: Final = frozenset(
 # Cancelled: a request was waiting on a connection when the connection was closed.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
-# The only log line without an exception: the broker has closed the connection.
+# The only such log line without an exception; the broker has closed the connection.
 _CLOSED: Final = "%s: socket disconnected"
 # A log record with this word always reports a crash, whatever exception it contains.
 _CRASH: Final = "Uncaught"

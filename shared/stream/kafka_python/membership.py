@@ -49,7 +49,7 @@ class Membership:
         self._created_at = clock()
         # The reason why the membership was lost; "" if it was not lost or has not begun.
         self.lost = ""
-        # True: another process uses this instance name.
+        # Whether another process uses this instance name.
         self.is_fenced = False
         self._reset = coordinator.reset_generation
         self._heartbeat = coordinator._handle_heartbeat_response
