@@ -141,7 +141,8 @@ class HelpGroup(click.Group):
             raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
-        """Return a command with this option: the named one if it has the option, else the first."""
+        """Return a command with this option, preferably one from the command line; else the
+        first."""
         found = [
             name
             for name in self.list_commands(ctx)

@@ -2,8 +2,8 @@
 
 The server has its own threads, so that it answers while the worker is busy or blocked. /live
 answers 503 when a live check returns a reason; the process should then be restarted. /ready answers
-503 while a ready check returns a reason, and before the first check is added; the process works,
-but cannot serve now. Both responses contain the result of every check as JSON.
+503 while a ready check returns a reason, and before the first check is added; the process then
+works, but cannot serve. Both responses contain the result of every check as JSON.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ each process has its own processor (docs/decisions/0027-a-processor-each.md).
 
 Memory: Kafka records are built, compressed and read in blocks of some hundred kilobytes, which are
 copied several times. With glibc's default thresholds, such a block is returned to the system as
-soon as it is freed, and the next block is mapped again. Every 4 KB of a new block then cause a page
-fault: the front door has 4 page faults per message, and building a record takes ten times as long.
-keep_freed_memory() makes the C library keep such blocks for the next allocations (mallopt).
+soon as it is freed, and the next block is mapped again. Each page of 4 KB in a new block then
+causes a page fault: the front door has 4 page faults per message, and building a record takes ten
+times as long. keep_freed_memory() makes the C library keep such blocks for the next allocations
+(mallopt).
 
 A service creates some hundred objects per message, nearly all without cycles. With Python's default
 threshold (700 objects), the cyclic collector takes a tenth of the service's time. calm_collector()

@@ -1,7 +1,7 @@
 """Reads the records that a consumer group has not processed; never joins the group or commits.
 
 Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
-at the committed offset. It omits the messages that the metadata of the commit name as settled. The
+at the committed offset. It omits the messages that the commit's metadata list as settled. The
 system keeps running, so a message that moves during the reading may be seen twice or not at all.
 All calls may raise kafka.errors.KafkaError.
 """

@@ -44,8 +44,8 @@ FETCH_MIN_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 50
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
-# Smaller, because a worker pauses a partition until its next record is due, and records that were
-# already fetched stay in memory.
+# Smaller than PARTITION_FETCH_BYTES, because a worker pauses a partition until its next record is
+# due, and records that were already fetched stay in memory.
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000

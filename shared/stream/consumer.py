@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
-# If the broker returns committed offsets later than this, an open transaction blocks them.
+# If committed offsets are not known after this time, an open transaction blocks them.
 POSITION_LATE_S: Final = 3.0
 # A rebalance may take this much longer than the session time-out: it waits for the slowest member.
 ABSENT_S: Final = 30.0

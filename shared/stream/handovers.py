@@ -169,7 +169,7 @@ class Handovers:
         self._has_left = True
 
     def _move_if_slow(self) -> None:
-        """Move messages in flight out of draining partitions, so that others can read those."""
+        """Move messages in flight out of draining partitions, which others can then read."""
         slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
         if slow:
             jobs = self._holdings.in_flight

@@ -111,7 +111,7 @@ class Holdings:
             self._status.in_flight = len(self.in_flight)
 
     def note_oldest(self) -> None:
-        """Store in the status the time since when the oldest job has been in flight."""
+        """Store in the status when the oldest job in flight was added."""
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:

@@ -71,7 +71,7 @@ class AssignedPartition:
     def try_begin(self, job: Job, *, is_offer: bool) -> bool:
         """Mark the message as begun; return False if the message must not be sent. Thread-safe.
 
-        `is_offer`: a server is about to be offered the message, so its outcome is in doubt.
+        `is_offer`: the message is about to be offered to a server; its outcome is then in doubt.
         """
         with self.lock:
             if self.closing:
@@ -80,7 +80,8 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
-            # The next commit names the message as offered (ledger.py), not later than its outcome.
+            # The next commit names the message as offered (ledger.py). No outcome is committed
+            # before.
             if is_offer:
                 self.ledger.offer(job.offset, job.index)
             return True
@@ -138,7 +139,7 @@ class WorkerStatus(LoopStatus):
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """How long the oldest job has been in flight. It grows even if the Kafka thread hangs."""
+        """How long the oldest job has been in flight. This grows even if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 

@@ -1,9 +1,8 @@
 """The Kafka parts of every service, built from the service's settings in the same way.
 
-Owns: the configuration, from the service's settings, of its clients, its topics, its failpoints and
-its checks of the brokers; the metrics and readiness checks of a relay and a worker. Does not own:
-the choice of the topics that the service reads and writes, and the processing of their records (the
-service's app.py).
+Owns: how the service's settings configure its Kafka clients, topics, failpoints and broker checks;
+the metrics and readiness checks of a relay and a worker. Does not own: the choice of the topics
+that the service reads and writes, and the processing of their records (the service's app.py).
 """
 
 from __future__ import annotations

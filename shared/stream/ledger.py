@@ -3,8 +3,8 @@
 A pool finishes messages out of order, and one record contains a pack of messages. The ledger
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
 mark) and, in the commit's metadata, the settled messages at and above it. After a crash, the next
-process reads from the low-water mark and skips the messages that the metadata name as settled. So
-only messages that were in flight are handed out again. The metadata also name the messages in
+process reads from the low-water mark and skips the messages that the metadata list as settled. So
+only messages that were in flight are handed out again. The metadata also list the messages in
 flight that were offered to a server, because their outcome is in doubt (decision 0158).
 
 The metadata are these bytes in base85: the version byte; the number of bits in the dense part, as a
@@ -17,8 +17,8 @@ Their dense part marks the records of which only the first message is offered. T
 most 4,096 characters (`offset.metadata.max.bytes`). So MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit
 the messages in flight, and the reader pauses when full() is true.
 
-offer() only sets a bit, so another thread than that of the other methods may call it. The ledger
-contains only numbers: it uses no Kafka, no clock and no thread.
+offer() only sets a bit, so any thread may call it; one thread must call all other methods. The
+ledger contains only numbers: it uses no Kafka, no clock and no thread.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from typing import Final
 
 from msgspec import Struct
 
-# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. With the same
-# again for offered messages, this is less than 3,215 bytes or 4,020 characters of base85.
+# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. Offered messages
+# double this to less than 3,215 bytes, or 4,020 characters of base85.
 MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
@@ -256,7 +256,7 @@ class PartitionLedger:
             if entry.bits:
                 partials += 1
                 _put_partial(partial, offset - low, entry.count, entry.bits)
-        # Messages that an earlier process settled stay settled before this ledger reads them.
+        # Messages settled by an earlier process stay settled, even before this ledger reads them.
         for offset in self._known.whole:
             if offset >= self._next:
                 bits |= 1 << (offset - low)

@@ -159,7 +159,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for requests about offsets: a second one if this reader fetches."""
+        """Return the consumer for requests about offsets: a second consumer after read_from()."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

@@ -1,18 +1,18 @@
 """Ends transactions whose process is dead or suspended, so that they block no other process.
 
 On every partition to which an open transaction has written, readers of committed records stop at
-its first record. The broker also does not return the offsets that the transaction commits. If the
-owner dies, a new process with the same instance name ends the transaction. Otherwise only the
-broker ends it, after the transaction time-out, which has to be long
+the transaction's first record. The broker also does not return the offsets that the transaction
+commits. If the owner dies, a new process with the same instance name ends the transaction.
+Otherwise only the broker ends it, after the transaction time-out, which has to be long
 (docs/decisions/0005-transaction-timeout.md).
 
 Therefore every service watches the open transactions of all services. A transaction that was seen
 open for ABANDONED_S is fenced: its producer can no longer write, and the whole transaction is
 aborted. Every owner must handle this case anyway. Time counts only while the brokers answer and
 this process runs. So after an outage of the brokers or a pause of this process, the owner first has
-the chance to finish its transaction. A look counts from the time before its request. Before a
-transaction is ended, it is looked up once more, because this process may have been paused meanwhile
-and the owner may have continued.
+the chance to finish its transaction. The time of a look is taken before its request is sent. Before
+a transaction is ended, it is looked up once more, because this process may have been paused
+meanwhile and the owner may have continued.
 
 Owns: a thread and a connection. The thread never blocks its service and never makes the service
 fail.

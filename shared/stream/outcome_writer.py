@@ -3,7 +3,7 @@
 Owns: outcomes from settle() until their commit is certain, and the check whether a transaction with
 an unknown result committed. Does not own: the set of jobs in flight (holdings.py).
 
-When a transaction is lost, its outcomes stay in memory. The committed metadata name exactly the
+When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
 settled messages, so they show whether the transaction was committed. If it was not, the outcomes
 are written again. So an outage of the brokers causes no second copy of a message while this process
 lives.

@@ -9,7 +9,7 @@ written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
 Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
 records of ahead() are acknowledged and belong to no transaction. Together with the records ahead,
-the last returned record of a key is the last record of that key in the log. An exception are
+the last returned record of a key is the last record of that key in the log. This does not include
 records of transactions that are open or began after an open transaction. Bounded: the last record
 of at most MAX_AHEAD keys is stored; records of further keys are returned after the transaction has
 ended. All calls come from one thread and may raise kafka.errors.KafkaError.

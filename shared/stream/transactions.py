@@ -39,7 +39,7 @@ MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, the key (or else chance) determines it."""
+    """One record to write. If `partition` is None, it follows from the key or is random."""
 
     topic: str
     value: bytes | None

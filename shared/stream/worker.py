@@ -63,7 +63,7 @@ class Worker:
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
-        # After a lost transaction, one transaction may contain the outcomes of two.
+        # After a lost transaction, the next one may contain the outcomes of two transactions.
         self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
         self._stop_until: float | None = None
         self.status = WorkerStatus()

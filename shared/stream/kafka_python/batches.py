@@ -119,7 +119,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # First the attributes. No attribute is defined, so clients write one byte.
+                # The attributes come first. No attribute is defined, so clients write one byte.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)

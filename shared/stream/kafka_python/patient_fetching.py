@@ -1,10 +1,10 @@
 """A fetcher that costs little while nothing is written: a workaround for kafka-python 3.0.12.
 
-The library's consumer, if it waits for `fetch_min_bytes`, sends a request every
-`fetch_max_wait_ms`, even if nothing is written for hours. Here, after IDLE_AFTER_S without records,
-each request waits longer at the broker and ends with the first record of any size. So the first
-record arrives at once, and an idle consumer needs much less CPU time. If poll() has nothing to
-fetch, it sleeps for IDLE_SLEEP_MS instead of the shorter back-off between retries.
+If the library's consumer waits for `fetch_min_bytes`, it sends a request every `fetch_max_wait_ms`,
+even if nothing is written for hours. Here, after IDLE_AFTER_S without records, each request waits
+longer at the broker and ends with the first record of any size. So the first record arrives at
+once, and an idle consumer needs much less CPU time. If poll() has nothing to fetch, it sleeps for
+IDLE_SLEEP_MS instead of the shorter back-off between retries.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
 def without_position(consumer: Any) -> set[TopicPartition]:
     """Return the assigned partitions whose committed offset is not known yet.
 
-    The broker does not return it while a transaction that commits an offset of the partition is
-    open.
+    The broker does not return the offset while a transaction that commits an offset of the
+    partition is open.
     """
     return set(consumer._subscription.missing_fetch_positions())

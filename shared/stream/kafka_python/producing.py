@@ -54,7 +54,7 @@ def discard(producer: KafkaProducer) -> None:
 
 
 def knows(producer: Any, topic: str) -> bool:
-    """Return whether the producer has the topic's metadata; it gets them by a write or request."""
+    """Return whether the producer has the topic's metadata, after a write or a request."""
     return bool(producer._metadata.partitions_for_topic(topic))
 
 

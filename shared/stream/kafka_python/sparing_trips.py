@@ -15,8 +15,8 @@ Guarantees:
 - an avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
   connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made;
 - records are not returned later than without this module: when a fetch ends, the wait ends. The
-  event may be set just before the records of the fetch are available. Then poll() asks again; this
-  makes the hand-off, and returns when the records are available;
+  event may be set just before the records of the fetch are available. Then poll() asks again, makes
+  the hand-off, and returns when the records are available;
 - after the I/O thread has ended with an error, every hand-off is made and raises that error. A wait
   that began before the error ends when its time is over.
 
