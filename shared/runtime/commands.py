@@ -141,8 +141,7 @@ class HelpGroup(click.Group):
             raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
-        """Return a command with this option, preferably one from the command line; else the
-        first."""
+        """Return a command with this option: one from the command line, or else the first."""
         found = [
             name
             for name in self.list_commands(ctx)
