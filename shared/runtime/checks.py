@@ -1,14 +1,14 @@
 """The checks that a process reports on /live and /ready.
 
-Progress, for /live: whether a loop still makes progress. A loop counts its turns; the check
-compares the count each time that it is called, and does nothing else. A process that was paused, or
-whose check was not called for a while, gets the whole limit again before it counts as stuck. Does
-not own: counting (shared/stream/loop.py for the loop that polls Kafka, EventLoopBeat for an event
-loop).
+Progress, for /live: checks whether a loop still makes progress. The loop counts its turns, and each
+call of the check compares the count with the previous one. If the process was paused, or the check
+was not called for a while, the whole time limit begins again before the loop counts as stuck. Does
+not own: the counting (shared/stream/loop.py for the loop that polls Kafka, EventLoopBeat for an
+event loop).
 
-Probe, for /ready: repeats a check of another part in its own thread and keeps the last result, so
-that readiness follows the state of that part even without traffic. If a check has not returned
-after PROBE_STUCK_S, that is reported as the fault.
+Probe, for /ready: runs a check of another part (such as Kafka) repeatedly in its own thread and
+keeps the last result. So readiness follows the state of that part even without traffic. A check
+that has not returned after PROBE_STUCK_S is reported as a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.runtime.clock import monotonic
 
 log = logging.getLogger(__name__)
 
-# Longer than the watchdog waits for a transaction, and than any turn takes on a busy machine.
+# Longer than the watchdog waits for a transaction, and longer than any turn on a busy machine.
 LOOP_STUCK_S: Final = 180.0
 BEAT_S: Final = 1.0
 EVERY_S: Final = 1.0
@@ -32,7 +32,7 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Progress:
-    """A check for HealthServer.add_live."""
+    """The check whether a loop makes progress, for HealthServer.add_live."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Progress:
         limit_s: float = LOOP_STUCK_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`turns` is 0 until the loop begins; while `excuse` gives a reason, the loop may stand."""
+        """`turns` returns 0 until the loop begins; `excuse` returns why it may pause, or ""."""
         self._loop = loop
         self._turns = turns
         self._excuse = excuse
@@ -64,15 +64,15 @@ class Progress:
 
 
 class Timers(Protocol):
-    """The method of an event loop that is used here."""
+    """The only method of an event loop that this module uses."""
 
     def call_later(self, delay: float, callback: Callable[[], Any], /) -> Any:
-        """Call back after `delay` seconds."""
+        """Call `callback` after `delay` seconds."""
         ...
 
 
 class EventLoopBeat:
-    """Counts the seconds in which an event loop runs, until it is closed."""
+    """Counts the seconds in which an event loop runs, until the loop is closed."""
 
     def __init__(self, loop: Timers) -> None:
         self._loop = loop
@@ -89,9 +89,9 @@ class EventLoopBeat:
 
 
 class Probe:
-    """One check. `look` returns "" if it succeeds, otherwise the reason; it may block.
+    """One repeated check. `look` returns "" on success, otherwise the fault; it may block.
 
-    A context manager: the check is repeated from entry to exit.
+    As a context manager, it repeats the check from entry to exit.
     """
 
     def __init__(self, name: str, look: Callable[[], str], every_s: float = EVERY_S) -> None:
@@ -128,7 +128,7 @@ class Probe:
         return self._answer
 
     def was_well_after(self, moment_s: float) -> bool:
-        """Whether a check that began after this time (monotonic) succeeded."""
+        """Return whether a check that began after this monotonic time has succeeded."""
         return self._well_from > moment_s
 
     def close(self) -> None:

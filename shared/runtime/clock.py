@@ -1,6 +1,6 @@
 """The time, and the deadline that a chain of waits shares.
 
-Cores get the time as an argument, or a Clock; no other module reads the machine's clock.
+Cores get the time or a Clock as an argument. Only this module reads the machine's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back, from an arbitrary beginning."""
+        """Seconds since an arbitrary point in time; the value never decreases."""
         ...
 
 
@@ -26,7 +26,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# Seconds that never go back, from an arbitrary beginning.
+# Seconds since an arbitrary point in time; the value never decreases.
 monotonic: Final = time.monotonic
 
 
@@ -63,7 +63,7 @@ _SYSTEM: Final = SystemClock()
 
 
 class Deadline:
-    """A time at which waiting ends; callers pass it on instead of a time-out for each step."""
+    """The time at which waiting ends. Chained waits share it instead of a time-out per step."""
 
     __slots__ = ("_at", "_clock")
 

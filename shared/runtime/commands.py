@@ -1,12 +1,12 @@
-"""What all commands of the command line share: their group, their names, and lost output.
+"""The parts that all commands share: their group, their names, and the handling of lost output.
 
-The help of a group lists its commands with whole sentences, because Click cuts the first sentence
-of a command's help at the width of the terminal. An option that stands before its command's name is
-refused with the right order.
+Click's list of commands cuts the first sentence of each command's help at the width of the
+terminal. The help of a group here wraps that sentence instead. If an option stands before its
+command's name, the command line is refused, and the error shows the right order.
 
-If standard output cannot be written, a command says so in one sentence: a full disk is noticed
-either in a write or in the flush at the end, and both are caught here. If the reader of a pipe has
-ended (`| head`), that is no fault: Click ends the command without a word.
+If standard output cannot be written, a command reports this in one sentence. A full disk causes an
+error in a write or in the flush at the end; both errors are caught here. If the reader of a pipe
+(`| head`) has ended, this is not an error, and the command ends without a message.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import click
 from shared.runtime.errors import Exit
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-# The launcher sets it to the name by which it was called ("./sluice").
+# The launcher sets this variable to the name by which it was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
-# More than any first sentence; Click asks for a limit.
+# Longer than any first sentence, because Click requires a limit.
 _WHOLE: Final = 10_000
 
 
@@ -35,7 +35,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.FileIO):
-    """Standard output, whose errors are distinguished from those of files by their type."""
+    """Standard output. The type OutputLost separates its errors from the errors of files."""
 
     def write(self, content: Any, /) -> int:
         try:
@@ -47,7 +47,7 @@ class _Output(io.FileIO):
 
 
 def guard_output() -> None:
-    """Let standard output raise OutputLost. Call it once per process, before any output."""
+    """Make standard output raise OutputLost. Call this once per process, before any output."""
     out = sys.stdout
     if out is not None:  # the shell may have closed it (>&-)
         raw = _Output(out.fileno(), "wb", closefd=False)
@@ -70,31 +70,31 @@ def run_command(command: click.Command, name: str) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
-        code = Exit.CHECK_FAILED  # as Click ends a command whose output nobody reads
+        code = Exit.CHECK_FAILED  # the exit code of Click if nobody reads the output
     except OutputLost as error:
         code = give_up_output(error)
     sys.exit(code)
 
 
 def take_short_help(command: click.Command) -> None:
-    """Let the command and those below it take -h for --help, as the launcher does."""
+    """Let the command and its sub-commands accept -h for --help, as the launcher does."""
     command.context_settings.setdefault("help_option_names", ["-h", "--help"])
 
 
 def give_up_output(error: OutputLost) -> int:
-    """Say that the output is incomplete, and drop the rest of it; return the exit code."""
+    """Report that the output is incomplete, drop the rest of it, and return the exit code."""
     print(f"sluice: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
     _drop_output()
     return Exit.PART_UNAVAILABLE
 
 
 def _drop_output() -> None:
-    # What is still in the buffer would fail again when the interpreter ends.
+    # Otherwise the interpreter would fail again at its end, when it flushes the buffer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program_name(command: str) -> str | None:
-    """Return `./sluice <command>` if the launcher runs it; None means `python -m ...`."""
+    """Return `./sluice <command>` if the launcher runs the command; None for `python -m ...`."""
     launcher = os.environ.get(VARIABLE)
     return f"{launcher} {command}" if launcher else None
 
@@ -132,7 +132,7 @@ class HelpGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown one is refused in the words of the launcher."""
+        """Find the command; refuse an unknown command with the same text as the launcher."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand:
@@ -141,7 +141,7 @@ class HelpGroup(click.Group):
             raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
-        """Return a command with this option: the given command if it has it, else the first."""
+        """Return a command with this option: one from the command line, or else the first."""
         found = [
             name
             for name in self.list_commands(ctx)

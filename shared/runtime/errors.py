@@ -1,4 +1,4 @@
-"""Errors that end a command or make a service wait, and the exit codes of both."""
+"""Errors that end a command or make a service wait; the exit codes of commands and services."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Exit(IntEnum):
     USAGE_ERROR = 2
     PART_UNAVAILABLE = 3
     RESTART = 75  # EX_TEMPFAIL: the supervisor restarts the process
-    INTERRUPTED = 130  # 128 and the number of SIGINT
-    KILLED = 137  # 128 and the number of SIGKILL, which a failpoint imitates
+    INTERRUPTED = 130  # 128 plus the number of SIGINT
+    KILLED = 137  # 128 plus the number of SIGKILL, because a failpoint imitates this signal

@@ -1,8 +1,8 @@
 """Failpoints: named points at which a test can end the process as kill -9 would.
 
-`SLUICE_FAILPOINT=name:n` (several separated by commas) ends the process with `os._exit(137)` when
-it reaches that failpoint for the n-th time. Deliberately, nothing is flushed, closed or committed.
-In production no failpoint is armed, and hit() costs one check of an empty dict.
+`SLUICE_FAILPOINT=name:n` ends the process with `os._exit(137)` when it reaches this failpoint for
+the n-th time. Commas separate several failpoints. Deliberately, nothing is flushed, closed or
+committed. In production no failpoint is armed, and hit() costs one check of an empty dict.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The failpoints of messages that are held when in doubt: before and after a commit names them.
+# The failpoints before and after the commit that names messages that are held when in doubt.
 HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
 # The failpoints of the front door, reached only by submissions over SMTP.
 DOOR_NAMES: Final = (
@@ -62,7 +62,7 @@ BOUNCE_DOOR_NAMES: Final = (
     "ingest.bounce_sent",
     "ingest.bounce_acknowledged",
 )
-# The failpoints of closing a month and of checkpoints; the flow of mail does not reach them.
+# The failpoints of closing a month and of checkpoints; normal mail traffic does not reach them.
 BOOKS_NAMES: Final = (
     "billing.closing",
     "billing.part_written",
@@ -80,7 +80,7 @@ RESPONSES_NAMES: Final = (
     "responses.committed",
     "responses.applied",
 )
-# The failpoints of reading returned mail, reached only if there is any.
+# The failpoints of reading returned mail, reached only if mail is returned.
 RETURNS_NAMES: Final = (
     "returns.polled",
     "returns.processed",
@@ -89,14 +89,15 @@ RETURNS_NAMES: Final = (
     "returns.offsets_sent",
     "returns.committed",
 )
-# The failpoints of counting the reputation of sources and clients, reached by one deliver process.
+# The failpoints of counting the reputation of sources and clients. Only one deliver process counts
+# it, so only that process reaches them.
 REPUTATION_NAMES: Final = (
     "reputation.begun",
     "reputation.produced",
     "reputation.offsets_sent",
     "reputation.committed",
 )
-# The failpoints of the API for platforms, reached only by its requests that write.
+# The failpoints of the API for platforms, reached only by API requests that write.
 API_NAMES: Final = (
     "api.taken",
     "api.sent",
@@ -142,7 +143,7 @@ class Failpoints:
 
     @classmethod
     def none(cls) -> Failpoints:
-        """Return Failpoints with none armed."""
+        """Return Failpoints of which none is armed."""
         return cls()
 
     @classmethod

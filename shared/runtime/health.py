@@ -1,9 +1,9 @@
 """The HTTP server of a process for its supervisor: /live, /ready and /metrics.
 
-It has its own threads, so that it answers while the worker is busy or blocked. /live answers 503
-when a live check returns a reason: the process should be restarted. /ready answers 503 while a
-ready check returns a reason, and before the first check is added: the process works, but cannot
-serve now. Both return the result of every check as JSON.
+The server has its own threads, so that it answers while the worker is busy or blocked. /live
+answers 503 when a live check returns a reason; the process should then be restarted. /ready answers
+503 while a ready check returns a reason, and before the first check is added; the process then
+works, but cannot serve. Both responses contain the result of every check as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Check = Callable[[], str]
 
 
 def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
-    """Return whether every check is healthy, and the answer of each ("ok" or the reason)."""
+    """Return whether every check is healthy, and the result of each check ("ok" or the reason)."""
     answers = {}
     for name, check in list(checks.items()):
         try:
@@ -92,7 +92,7 @@ class HealthServer:
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", body
 
     def _readiness(self) -> tuple[bool, dict[str, str]]:
-        # Until the service has added a check, it is starting.
+        # The service is still starting: it has added no check yet.
         return judge(self._ready or {"start": lambda: "starting"})
 
     def _verdict(

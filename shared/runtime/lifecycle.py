@@ -1,7 +1,7 @@
 """Start and end of a process: signals become a Stop, faults become an exit code.
 
-The exit codes are in errors.py; a drain that exceeds its time-out ends with RESTART (safe: the
-successor reads everything from Kafka again).
+The exit codes are in errors.py. If a drain exceeds its time-out, the process ends with RESTART.
+This is safe because the next process reads all unfinished records from Kafka again.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
-# Extra time after the drain time-out, for closing, before the process is ended.
+# The time for closing after the drain time-out; then the process is ended.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class Stop:
-    """Set once when the process must stop; threads wait for it, event loops get a callback."""
+    """A request to stop the process, set once. Threads wait for it; event loops get a callback."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        # A signal handler may interrupt the holder of this lock in the same thread.
+        # Re-entrant, because a signal handler may interrupt the holder of this lock in the same
+        # thread.
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[], None]] = []
         self.reason = ""
 
     def set(self, reason: str = "asked to stop") -> None:
-        """Request the stop; the first reason stays, later calls change nothing."""
+        """Request the stop. Only the first call has an effect; its reason is kept."""
         with self._lock:
             if self._event.is_set():
                 return
@@ -51,11 +52,11 @@ class Stop:
             callback()
 
     def is_set(self) -> bool:
-        """Whether a stop was requested."""
+        """Return whether a stop was requested."""
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until a stop is requested or the time is over; return whether one was requested."""
+        """Block until a stop is requested or the time is over; return whether it was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
@@ -85,8 +86,8 @@ class Stop:
 def stop_on_signals(stop: Stop) -> None:
     """Set `stop` on SIGTERM and SIGINT. Call it in the main thread.
 
-    Repeated signals change nothing: Ctrl-C in a terminal reaches the whole process group, and
-    the supervisor then sends another signal.
+    Repeated signals have no effect. They are normal: Ctrl-C in a terminal reaches the whole process
+    group, and then the supervisor sends another signal.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -97,7 +98,7 @@ def stop_on_signals(stop: Stop) -> None:
 
 
 def bound_drain(stop: Stop, drain_timeout_s: float) -> None:
-    """End the process if it is still running after the drain time-out and DRAIN_GRACE_S."""
+    """End the process if it still runs after the drain time-out plus DRAIN_GRACE_S."""
 
     def end() -> None:
         log.error("the drain is overdue: ending this process")
@@ -136,5 +137,5 @@ def run_main(main: Callable[[], int]) -> int:
 
 
 def _say(text: str) -> None:
-    """Print a sentence as every command does; logging may not be set up yet."""
+    """Print a sentence on standard error, because logging may not be set up yet."""
     print(f"sluice: {text}", file=sys.stderr)  # noqa: T201

@@ -16,9 +16,9 @@ from typing import Any, Final, TextIO
 from shared.runtime.clock import Clock, SystemClock
 from shared.settings.sections import RuntimeSettings
 
-# The attributes that every record has; the other attributes came from `extra`.
+# The attributes that every record has; all other attributes come from `extra`.
 _ORDINARY: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Libraries that log every reconnect at info level; kafka-python also logs each failed attempt, ten
+# These libraries log every reconnect at info level. kafka-python also logs each failed attempt, ten
 # lines per second while the brokers are unavailable.
 _TALKATIVE: Final = ("kafka", "aiosmtplib", "opentelemetry", "asyncio")
 QUIET_S: Final = 60.0
@@ -40,7 +40,7 @@ def _fields(record: logging.LogRecord, service: str) -> dict[str, Any]:
 
 
 class Sparing(logging.Filter):
-    """Passes one record per QUIET_S for each logging statement of a talkative library.
+    """Passes at most one record per QUIET_S for each logging statement of a verbose library.
 
     Its memory is bounded by the number of logging statements in the code.
     """
@@ -75,14 +75,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, service, message, then key=value; a stack trace follows on its own lines."""
+    """Formats time, level, service, message and key=value; a stack trace follows on new lines."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the record as one line, followed by the lines of its stack trace."""
+        """Format the record as one line; the lines of its stack trace follow."""
         fields = _fields(record, self._service)
         head = [str(fields.pop(name)) for name in ("time", "level", "service", "message")]
         head[3] = head[3].replace("\r", "\\r").replace("\n", "\\n")

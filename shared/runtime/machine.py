@@ -1,19 +1,20 @@
-"""How this process uses the machine: processors, open files, memory. Set once, at its start.
+"""Sets, once at its start, how a process uses the machine: processors, open files, memory.
 
-Processors (sched_setaffinity): Python runs one thread of a process at a time. If the threads run on
-several processors, each switch wakes a thread on another processor, which often comes too late and
-sleeps again; several processes of a service on one host have a higher throughput if each has its
-own processor (docs/decisions/0027-a-processor-each.md).
+Processors (sched_setaffinity): Python runs only one thread of a process at a time. If the threads
+run on several processors, each switch wakes a thread on another processor. That thread often wakes
+too late and sleeps again. So several processes of a service on one host have a higher throughput if
+each process has its own processor (docs/decisions/0027-a-processor-each.md).
 
 Memory: Kafka records are built, compressed and read in blocks of some hundred kilobytes, which are
-copied several times. With glibc's default thresholds such a block is returned to the system as soon
-as it is freed, and the next one is mapped again: a page fault per 4 KB, 4 per message at the front
-door, and building a record takes ten times as long. keep_freed_memory() makes the C library keep
-such blocks for the next allocations (mallopt).
+copied several times. With glibc's default thresholds, such a block is returned to the system as
+soon as it is freed, and the next block is mapped again. Each page of 4 KB in a new block then
+causes a page fault: the front door has 4 page faults per message, and building a record takes ten
+times as long. keep_freed_memory() makes the C library keep such blocks for the next allocations
+(mallopt).
 
-A service creates some hundred objects per message, nearly all without cycles. With Python's
-thresholds (700 objects) the cyclic collector takes a tenth of its time; calm_collector() makes it
-run less often, and leaves out what was loaded at the start.
+A service creates some hundred objects per message, nearly all without cycles. With Python's default
+threshold (700 objects), the cyclic collector takes a tenth of the service's time. calm_collector()
+makes the collector run less often, and excludes the objects that were loaded at the start.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ _OLD_RUNS: Final = 20
 
 
 def bind_processors(processors: Sequence[int]) -> None:
-    """Run this process and its later threads only on these processors; empty: on all.
+    """Run this process and its later threads only on these processors; if empty, on all.
 
-    Call it before other threads are started. Raises UsageError if it is not possible.
+    Call this before other threads are started. Raises UsageError if the system cannot do it.
     """
     if not processors:
         return
@@ -63,7 +64,7 @@ def bind_processors(processors: Sequence[int]) -> None:
 
 
 def allow_open_files(count: int) -> int:
-    """Allow `count` open files in addition to OTHER_FILES; return how many the hard limit allows.
+    """Allow OTHER_FILES plus `count` open files; return the part of `count` that is possible.
 
     On many systems the soft limit is 1,024; any process may raise it up to the hard limit.
     """
@@ -82,7 +83,7 @@ def allow_open_files(count: int) -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory; return False if it has no thresholds (musl)."""
+    """Let the C library keep freed memory; return False if the library has no thresholds (musl)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

@@ -1,10 +1,10 @@
-"""Files of an operator that are loaded again when they change: texts, and a server's certificate.
+"""An operator's files that are reloaded when they change: texts, and a server's certificate.
 
-Guarantees: changed content is in force after the next refresh(), without a restart; a new
-certificate is in force for every handshake that begins after the change. While files are missing,
-unusable or do not fit together (they are replaced one after the other), the last content stays in
-force, and each fault is logged once. Owns: the files. Does not own: the form of a text, and when to
-look for a change.
+Guarantees: changed content takes effect at the next refresh(), without a restart. A new certificate
+is used for every handshake that begins after the change. While files are missing or unusable, the
+last usable content stays in use, and each fault is logged once. The same applies while a
+certificate and its key do not match, because they are replaced one after the other. Owns: the
+files. Does not own: the form of a text, and the decision when to look for a change.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Stamp = tuple[int, ...]
-# Forward secrecy and TLS 1.2 at least (RFC 8996, RFC 9325).
+# TLS 1.2 or later, with forward secrecy (RFC 8996, RFC 9325).
 _OLDEST: Final = ssl.TLSVersion.TLSv1_2
 
 
 class FileForm(Struct, Generic[T], frozen=True):
-    """The form of a file.
+    """The form that the content of a file must have.
 
-    `setting` names the setting with the file's path, `content` the content in messages. `parse`
-    raises ValueError with the reason why a text cannot be used.
+    `setting` is the name of the setting that holds the file's path; `content` names the file's
+    content in log and error messages. `parse` raises ValueError with the reason why a text cannot
+    be used.
     """
 
     setting: str
@@ -64,11 +65,11 @@ class ReloadedFile(Generic[T]):
             stamp = self._look()
             if stamp == self._stamp:
                 return False
-            # A file that was read is not read again before it changes, even if it is unusable.
+            # The file is read again only after its next change, even if it is unusable.
             self._stamp = stamp
             self.value = self._load()
         except OSError as error:
-            self._stamp = None  # this says nothing about the content: load it again
+            self._stamp = None  # load the content again at the next call
             self._report(_reason(error))
             return False
         except ValueError as error:
@@ -111,7 +112,7 @@ class Certificates:
     """The TLS context of a certificate file and its key file, both PEM."""
 
     def __init__(self, certificate: str, key: str, settings: str) -> None:
-        """`settings` names the files' settings. Raises UsageError if they cannot be used."""
+        """`settings` names the settings of both files. Raises UsageError if a file is unusable."""
         self._paths = (Path(certificate), Path(key))
         self._fault = ""
         try:
@@ -129,13 +130,13 @@ class Certificates:
             stamp = self._look()
             if stamp == self._stamp:
                 return
-            # Files that were read are read again only after a change, even unusable ones.
+            # The files are read again only after their next change, even if they are unusable.
             self._stamp = stamp
             self.context = self._load()
         except (ssl.SSLError, ValueError) as error:
             self._report(str(error))
         except OSError as error:
-            self._stamp = None  # this says nothing about the content: load it again
+            self._stamp = None  # load the content again at the next call
             self._report(str(error))
         else:
             self._fault = ""
@@ -147,13 +148,13 @@ class Certificates:
         return self._expires_at_s
 
     def serve_on(self, context: ssl.SSLContext) -> None:
-        """Let each handshake on this context use the certificate that is in force then."""
+        """Let each handshake on this context use the newest usable certificate."""
 
         def choose(handshake: Any, _name: str | None, _context: ssl.SSLContext) -> None:
             self.refresh()
             handshake.context = self.context
 
-        context.sni_callback = choose  # called without a server name, too
+        context.sni_callback = choose  # OpenSSL calls it even without a server name
 
     def _report(self, fault: str) -> None:
         if fault != self._fault:
@@ -168,7 +169,7 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _OLDEST
         context.load_cert_chain(*map(str, self._paths))
-        # The first certificate is that of the server itself (RFC 8446, 4.4.2).
+        # The first certificate in the file is the server's own certificate (RFC 8446, 4.4.2).
         own = x509.load_pem_x509_certificates(self._paths[0].read_bytes())[0]
         self._expires_at_s = own.not_valid_after_utc.timestamp()
         return context

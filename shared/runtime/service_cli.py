@@ -6,7 +6,7 @@
     from shared.runtime.service_cli import run_service
     run_service("deliver", Settings, serve)
 
-For further verbs, create the group with service_cli(), add click commands and call run_cli().
+To add more verbs, create the group with service_cli(), add click commands and call run_cli().
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""TCP connections: listening, whether a server answers, and why a connection failed.
+"""TCP: listen on an address, test whether a server answers, explain why a connection failed.
 
-Owns the sentence that says in one line why a broker or Redis cannot be used: TLS, login, or no
-connection. It never holds a password or a token.
+Owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no connection.
+The sentence is one line and never contains a password or a token.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import socket
 import ssl
 from typing import Final
 
-_MAX_DEPTH: Final = 10  # of errors inside errors
+_MAX_DEPTH: Final = 10  # the levels of nested errors to search
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _WRONG_NAME: Final = (62, 64)  # host name, IP address
 _UNTRUSTED: Final = (7, 18, 19, 20, 21)
 
-# The meaning of an alert of the other side (RFC 8446, 6.2), by OpenSSL's reason.
+# The meaning of a TLS alert from the other side (RFC 8446, 6.2), by OpenSSL's reason.
 _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses the TLS handshake (a client certificate missing?)",
@@ -30,18 +30,19 @@ _ALERTS: Final = {
     "UNEXPECTED_EOF_WHILE_READING": "it closed the connection during the TLS handshake",
 }
 _TLS: Final = "TLS: "
-# Prefixes that kafka-python puts before the broker's words.
+# Prefixes that kafka-python adds to the broker's error text.
 _PREFIXES: Final = re.compile(r"^(?:\[Error \d+\] |\w+Error: )+")
 _LOGIN: Final = ("it refuses the login: ", "cannot log in: ")
-# A TLS alert (RFC 8446, 5.1: type 21, version 3.x), if it is read as the length of a plain answer.
+# A TLS alert (RFC 8446, 5.1: type 21, version 3.x) when its first bytes are read as the length of a
+# plaintext Kafka response.
 _ALERT_AS_LENGTH: Final = re.compile(r"Invalid frame length: (\d+)")
 _ALERT_TOP: Final = 0x1503
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a host name or IP address; on `::` it takes IPv4 as well.
+    """Return a socket that listens on this host name or IP address; `::` includes IPv4.
 
-    Raises OSError if that is not possible.
+    Raises OSError if the address cannot be used.
     """
     if ":" not in host:
         return socket.create_server((host, port))
@@ -50,12 +51,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def in_url(host: str) -> str:
-    """Return the host in the form of a URL: an IPv6 address is in brackets."""
+    """Return the host as written in a URL, where an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def answers(address: str, timeout_s: float = 0.5) -> bool:
-    """Whether a server accepts connections at host:port."""
+    """Return whether a server accepts connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):
@@ -65,12 +66,12 @@ def answers(address: str, timeout_s: float = 0.5) -> bool:
 
 
 def is_refusal(words: str) -> bool:
-    """Whether these words report a fault of TLS or of the login, not a missing connection."""
+    """Return whether this text reports a fault of TLS or login, not a missing connection."""
     return words.startswith((_TLS, *_LOGIN))
 
 
 def words_of(error: BaseException) -> str:
-    """Return why a connection failed; a fault of TLS is also found inside other errors."""
+    """Return why a connection failed. A TLS fault is found even if other errors wrap it."""
     return _words(_tls_error(error) or error)
 
 

@@ -1,8 +1,8 @@
-"""Counters and gauges: plain numbers, exported by OpenTelemetry in Prometheus' text format.
+"""Counters and gauges as plain numbers, which OpenTelemetry exports in Prometheus' text format.
 
-Counting costs a dictionary update, about 0.2 us (an OpenTelemetry counter costs 5 us).
-One thread increments a counter; the exporter reads it from another. The number of label sets is
-limited: beyond MAX_LABEL_SETS a new one is counted under `other`.
+Counting costs a dictionary update, about 0.2 us (an OpenTelemetry counter costs 5 us). One thread
+increments a counter, and the exporter reads the counter in another thread. The number of label sets
+is limited: beyond MAX_LABEL_SETS, a new label set is counted under `other`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Observing = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 class Metric(Struct, frozen=True):
-    """A metric's name, its meaning and its labels; a counter's name is without `_total`."""
+    """A metric's name, meaning and labels. The name of a counter does not end with `_total`."""
 
     name: str
     meaning: str
@@ -33,7 +33,7 @@ class Metric(Struct, frozen=True):
 
 
 class Counter:
-    """A number per set of label values that only increases."""
+    """One number per set of label values; the numbers only increase."""
 
     __slots__ = ("_other", "values")
 
@@ -42,7 +42,7 @@ class Counter:
         self._other = ("other",) * label_count
 
     def add(self, amount: int = 1, *labels: str) -> None:
-        """Add to the number; label values are in the order in which they were declared."""
+        """Add to the number. Pass the label values in the declared order of the labels."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other
@@ -54,7 +54,7 @@ class Counter:
 
 
 class Gauge:
-    """A number per set of label values that rises and falls."""
+    """One number per set of label values; the numbers can rise and fall."""
 
     __slots__ = ("_other", "values")
 
@@ -63,7 +63,7 @@ class Gauge:
         self._other = ("other",) * label_count
 
     def set(self, value: float, *labels: str) -> None:
-        """Set the number; label values are in the order in which they were declared."""
+        """Set the number. Pass the label values in the declared order of the labels."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other
@@ -83,7 +83,7 @@ class Counters:
         )
         reader = PrometheusMetricReader(scope_info_enabled=False)
         # The reader registers itself only in the library's global registry. The text is generated
-        # from a separate one, so that two Counters in one process (tests) do not mix.
+        # from a separate registry, so that two Counters in one process (as in tests) stay separate.
         self._registry = CollectorRegistry()
         self._registry.register(reader._collector)
         self._provider = MeterProvider(metric_readers=[reader], resource=resource)
@@ -100,13 +100,13 @@ class Counters:
         return counter
 
     def gauge(self, metric: Metric) -> Gauge:
-        """Declare a gauge whose value is set."""
+        """Declare a gauge whose value the program sets."""
         gauge = Gauge(len(metric.labels))
         self._declare_gauge(metric, _observe(gauge.values, metric.labels))
         return gauge
 
     def watch(self, metric: Metric, read: Callable[[], float]) -> None:
-        """Declare a gauge whose value is read at export, in another thread."""
+        """Declare a gauge whose value is read at export, in the exporter's thread."""
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             return [Observation(read())]
@@ -114,7 +114,7 @@ class Counters:
         self._declare_gauge(metric, callback)
 
     def text(self) -> bytes:
-        """Return all numbers in Prometheus' text format; metrics without a value are only named."""
+        """Return all numbers in Prometheus' text format; a metric without a value is only named."""
         text: bytes = generate_latest(self._registry)
         unseen = [
             f"# HELP {name} {rest}\n"
@@ -133,7 +133,7 @@ class Counters:
 
 def _observe(values: dict[Labels, int] | dict[Labels, float], names: Labels) -> Observing:
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
-        # list() of a dict is atomic; meanwhile the counting thread may add a label set.
+        # The counting thread may add a label set meanwhile; list() of a dict is atomic.
         return [
             Observation(value, dict(zip(names, labels, strict=False)))
             for labels, value in list(values.items())

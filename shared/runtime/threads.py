@@ -1,9 +1,9 @@
 """Threads that a process runs beside its main work.
 
-EnduringThread follows something outside the process for as long as the process lives: its task
-begins again after every fault. Each fault is reported, and an unexpected one is logged with its
-trace. in_side_thread() runs a second worker, whose failure stops the process. Does not own: what a
-fault means to the process.
+EnduringThread runs a task for the whole life of the process, for example to follow a topic. After
+every fault the task starts again. Each fault is reported, and an unexpected fault is logged with
+its stack trace. in_side_thread() runs a second worker, whose failure stops the process. Does not
+own: the consequences of a fault for the process.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _JOIN_S: Final = 15.0
 
 
 class EnduringThread:
-    """Runs `task` until close(); the task ends when `is_closing`.
+    """Runs `task` until close(). The task must return when is_closing() is true.
 
-    `failed` is called in the thread with the reason of each fault, `ended` after the last task.
+    The thread calls `failed` with the reason of each fault, and `ended` after the last run of
+    `task`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class EnduringThread:
 
     @property
     def is_closing(self) -> bool:
-        """Whether the task is asked to end."""
+        """Return whether the task must end."""
         return self._closing.is_set()
 
     def start(self) -> None:
@@ -79,7 +80,7 @@ class EnduringThread:
 def in_side_thread(
     name: str, what: str, work: Callable[[Stop], None], process: Stop
 ) -> Iterator[None]:
-    """Run `work` while the block runs; if it raises, `process` is set with "`what` failed"."""
+    """Run `work` while the block runs. If `work` raises, stop `process`: "`what` failed"."""
     stop = Stop()
 
     def run() -> None:

@@ -27,7 +27,7 @@ _RETRY_S: Final = 1.0
 
 
 class TopicError(RuntimeError):
-    """A topic could not be created or has no leader; the text names the topic and the reason."""
+    """A topic could not be created or has no leader; the text contains the topic and the reason."""
 
 
 def ensure_topics(
@@ -37,11 +37,11 @@ def ensure_topics(
     *,
     aligned: bool = True,
 ) -> list[str]:
-    """Create missing topics and wait until they have leaders; align the existing ones.
+    """Create missing topics and wait until they have leaders; align the existing topics.
 
-    `options`: the client options of the process; None: built from the settings. Returns the names
-    of the created topics. Several processes may call this at the same time. Raises TopicError, or
-    kafka.errors.KafkaError when the brokers are unavailable.
+    `options` are the client options of the process; None: they are built from `kafka`. Returns the
+    names of the created topics. Several processes may call this at the same time. Raises
+    TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(
@@ -72,7 +72,7 @@ def ensure_topics_until(
 ) -> bool:
     """Retry ensure_topics() until Kafka answers; return False if `stop` was set first.
 
-    `report` gets the reason of each failed attempt.
+    `report` is called with the reason of each failed attempt.
     """
     wanted = list(plans)
     while not stop.is_set():
@@ -90,9 +90,9 @@ def ensure_topics_until(
 
 
 def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
-    """Create all topics that can be created. Raises TopicError, which names one of the others.
+    """Create all topics that can be created. Raises TopicError for the first of the other topics.
 
-    One request has all topics, because the controller takes as long for one topic as for all.
+    One request contains all topics, because it takes as long for all topics as for one.
     """
     wanted = Wanted.of(kafka)
     topics = [
@@ -107,7 +107,7 @@ def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSet
     try:
         answer = admin.create_topics(topics, raise_errors=False)
     except (KafkaError, RuntimeError) as error:
-        # RuntimeError: two brokers in turn answered that they are not the controller.
+        # RuntimeError: two brokers, one after the other, answered that they are not the controller.
         raise TopicError(f"topics could not be created: {error}") from error
     for topic in answer["topics"]:
         fault = for_code(topic["error_code"])

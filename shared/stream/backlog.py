@@ -1,9 +1,9 @@
-"""Reads the records that a consumer group has not processed, without joining or committing.
+"""Reads the records that a consumer group has not processed; never joins the group or commits.
 
-Owns: one connection for questions about the group, one for reading. Records are read from the
-committed offset on; messages that the commit's metadata names as settled are left out. The system
-is running: a message that moves meanwhile may be seen twice or not at all. All calls may raise
-kafka.errors.KafkaError.
+Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
+at the committed offset. It omits the messages that the commit's metadata list as settled. The
+system keeps running, so a message that moves during the reading may be seen twice or not at all.
+All calls may raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The unprocessed offsets of a partition, and the settled messages among them."""
+    """The unprocessed offsets of a partition, and the messages there that are already settled."""
 
     begin: int
     end: int
@@ -35,11 +35,11 @@ class Unread(Struct, frozen=True):
 
     @property
     def records(self) -> int:
-        """The number of offsets; some may be markers of transactions."""
+        """The number of offsets; some of them may belong to transaction markers."""
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:
-        """Whether this message of a record is settled."""
+        """Return whether the message with this index in the record at `offset` is settled."""
         if offset in self.settled.whole:
             return True
         _, bits = self.settled.partial.get(offset, (0, 0))
@@ -94,7 +94,7 @@ class Backlog:
         return unread
 
     def records(self, deadline: Deadline) -> Iterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the records by partition; `is_complete` is False if the time ended before."""
+        """Yield the records by partition; set `is_complete` to False if the time ends too early."""
         todo = {each: unread for each, unread in self.partitions.items() if unread.records}
         self._reader.assign(list(todo))
         for each, unread in todo.items():

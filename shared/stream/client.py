@@ -1,15 +1,15 @@
 """Configures all Kafka clients: their speed, exactly-once processing, TLS and SASL.
 
-The values are measured: batches of 1 MB, metrics off, a small retry back-off (a transaction of 50
-events takes 140 ms with the default of 100 ms, 35 ms with 20 ms), fetches of 1 MB or 100 ms.
-Idempotence, isolation and auto-commit are set explicitly because kafka-python otherwise falls back
-silently.
+The values were chosen by measurement: batches of 1 MB, metrics off, a small retry back-off, fetches
+of 1 MB or 100 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
+with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly because
+kafka-python otherwise falls back silently.
 
-Owns: reading the files of TLS and SASL once when a process starts, so that an unusable file stops
-it with one line; and the warnings about settings that are allowed but weak. Does not own: which
-settings contradict each other (shared/settings/kafka.py). Certificates, keys and passwords are read
-again for each new connection, and tokens are fetched again: a rotation needs no restart. Open
-connections stay open with the credentials that they began with.
+Owns: the check, when a process starts, that the files of TLS and SASL can be read (an unusable file
+stops the process with a one-line message); the warnings about settings that are allowed but weak.
+Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
+Certificates, keys and passwords are read again and tokens are fetched again for each new
+connection, so a rotation needs no restart. Open connections keep their old credentials.
 """
 
 from __future__ import annotations
@@ -44,16 +44,18 @@ FETCH_MIN_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 50
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
-# A worker leaves partitions alone until their next record is due; fetched records stay in memory.
+# Smaller than PARTITION_FETCH_BYTES, because a worker pauses a partition until its next record is
+# due, and records that were already fetched stay in memory.
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
-# A rebalance also waits this long for a slow member.
+# This is also how long a rebalance waits for a slow member.
 MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
-# The broker aborts the transaction of a dead owner after this time, unless its successor has ended
-# it before. Longer than any outage of the brokers: docs/decisions/0005-transaction-timeout.md.
+# If the owner of a transaction dies, the broker aborts the transaction after this time, unless the
+# next process with the same id has ended it before. The time is longer than any outage of the
+# brokers: docs/decisions/0005-transaction-timeout.md.
 TRANSACTION_TIMEOUT_MS: Final = 900_000
 METADATA_AGE_MS: Final = 2_000
 BOOTSTRAP_MS: Final = 5_000
@@ -65,12 +67,13 @@ _PASSWORD_KEYS: Final = ("sasl_password_file", "oauth_client_secret_file")
 class ClientOptions(Struct, frozen=True):
     """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
-    `static` makes the consumer a static member (KIP-345): a successor with the same instance
-    name takes over at once, whereas a dynamic member waits for the session time-out. `security` is
-    kafka-python's configuration of TLS and SASL. `in_sync` is the setting
-    `kafka.min_insync_replicas`. A member learns of a change of its group by its next heartbeat,
-    so tests that change groups use a shorter interval. `partition_fetch_bytes`: how much a consumer
-    fetches of one partition at a time, and keeps in memory while the partition is paused.
+    `static` makes the consumer a static member (KIP-345). A new process with the same instance name
+    then takes over at once; after a dynamic member dies, the group waits for the session time-out.
+    `security` is kafka-python's configuration of TLS and SASL. `in_sync` is the setting
+    `kafka.min_insync_replicas`. `heartbeat_ms` is shorter in tests that change groups, because a
+    member detects a change of its group at its next heartbeat. `partition_fetch_bytes` is how much
+    a consumer fetches from one partition at a time, and keeps in memory while the partition is
+    paused.
     """
 
     bootstrap: str
@@ -89,9 +92,10 @@ def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
 
 
 def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
-    """Build the options of a client that is no static member. Raises SettingsError.
+    """Build the options of a client that is not a static member. Raises SettingsError.
 
-    Keep the result: each call reads the files again, and its clients fetch their own access token.
+    Call this once and keep the result. Each call reads the files again, and the clients of each
+    result fetch their own access token.
     """
     return ClientOptions(
         bootstrap=kafka.bootstrap,
@@ -121,7 +125,7 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
 
 
 def make_producer(options: ClientOptions, transactional_id: str | None, **overrides: Any) -> Any:
-    """Create a producer that writes each record once; transactional if an id is given.
+    """Create a producer that writes each record exactly once; with an id, it is transactional.
 
     Raises kafka.errors.KafkaError when no broker answers within BOOTSTRAP_MS.
     """
@@ -170,7 +174,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
     """Create a KafkaAdminClient with this request time-out; the caller must close() it.
 
-    Raises kafka.errors.KafkaError when no broker answers, or all refuse this client.
+    Raises kafka.errors.KafkaError when no broker answers, or all brokers refuse this client.
     """
     soften_lost_connections()
     try_before_waiting()

@@ -1,19 +1,19 @@
-"""Leaves out copies of events for client topics that do not exist.
+"""Omits copies of events for client topics that do not exist.
 
-A client with `own_events` gets its events also on `mail.events.<client>`, in the transaction of
-the record on mail.events. The client reads that topic, and somebody may delete it: a missing topic
-must never stop the pipeline that serves all the other clients.
+If a client has `own_events`, its events are also written to `mail.events.<client>`, in the same
+transaction as the record on mail.events. Somebody may delete this topic of the client. A missing
+topic must never stop the pipeline, which also serves all the other clients.
 
-If the producer knows no partitions of a topic, the topic is created first. If that fails, its
-copies are left out for LEFT_OUT_S and an error is logged; the records on mail.events are written
-all the same. If a transaction is lost because its topic was deleted meanwhile, it is repeated with
-a new producer, which knows no topics yet: the topic is then created again, and no copy is missing.
-After three lost transactions in a row copies are left out, unless the reason has nothing to do with
-topics: a paused process loses its membership or is fenced as a producer, and another process then
-writes the lost records again.
+If the producer knows no partitions of a topic, the topic is created first. If the creation fails,
+an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; the records on
+mail.events are still written. If a transaction is lost because a topic was deleted meanwhile, the
+transaction is repeated with a new producer. The new producer knows no topics yet, so the topic is
+created again, and no copy is missing. After three lost transactions in a row, copies are omitted.
+This does not apply to losses that have nothing to do with topics: when a paused process loses its
+membership or is fenced as a producer, another process writes the lost records again.
 
-Owns: which topics are left out, and until when. Each producer has its own instance; not
-thread-safe.
+Owns: the list of omitted topics, and until when each is omitted. Each producer needs its own
+ClientEvents, which is not thread-safe.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ from shared.topics.names import CLIENT_EVENTS_PREFIX, client_events_plan
 log = logging.getLogger(__name__)
 
 LEFT_OUT_S: Final = 60.0
-# The metadata of an existing topic arrives within about 0.1 s; a transaction would wait 15 s.
+# The metadata of an existing topic arrive within about 0.1 s. Without this limit, a transaction
+# would wait 15 s for a missing topic.
 METADATA_MS: Final = 2_000
-# A broker restart loses up to this many transactions; more may be caused by the topic (its ACL).
+# A broker restart loses up to this many transactions. The cause of further losses may be the topic,
+# for example its ACL.
 MAX_LOST: Final = 3
-# These errors mean that the process has lost its membership, or was fenced as a producer.
+# These errors mean that the process lost its membership or was fenced as a producer.
 _NOT_OF_TOPICS: Final = (
     CommitFailedError,
     UnknownMemberIdError,
@@ -63,7 +65,7 @@ _NOT_OF_TOPICS: Final = (
 
 
 class ClientEvents:
-    """The client topics that may be written to at present."""
+    """Decides which client topics may be written to at present."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class ClientEvents:
         self._lost = 0
 
     def missing(self, topics: Collection[str], producer: KafkaProducer) -> set[str]:
-        """Return the topics whose records are to be left out; the others exist.
+        """Return the topics whose records must be omitted; all other topics exist.
 
         Raises KafkaError when the brokers do not answer.
         """
@@ -126,6 +128,6 @@ class ClientEvents:
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:
-    """Whether a record failed because its client topic was deleted during the transaction."""
+    """Return whether a record failed because its client topic was deleted meanwhile."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)

@@ -1,20 +1,21 @@
 """A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
 
-Owns the KafkaConsumer and the thread rule: all calls come from one thread, except has_lease().
-Does not commit: offsets go into the producer's transaction (transactions.py).
+Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). Does not commit,
+because the producer's transaction contains the offsets (transactions.py).
 
 Guarantees:
 
 - poll() returns a record a second time only after seek() or rewind(), or after the partition was
   revoked and assigned again. The client library does not guarantee this: see _unseen().
-- poll() returns nothing while it is uncertain that this process is still a member of the group, as
-  after a pause of the process. It raises MembershipLost when the process is no longer a member,
-  however kafka-python reports it (kafka_python/membership.py), and TopicRecreated when a topic was
-  recreated (recreated_topics.py). A consumer that raised either must be closed.
+- poll() returns nothing while it is uncertain whether this process is still a member of the group,
+  for example after a pause of the process. It raises MembershipLost in every case in which the
+  process is no longer a member (kafka_python/membership.py), and TopicRecreated when a topic was
+  recreated (recreated_topics.py). After either error, the consumer must be closed.
 - A revoked partition is assigned to no other member until release() is called, so that messages in
   flight can be finished (kafka_python/claims.py). take_revoked() lists these partitions.
 
-The only callback on the client's I/O thread just notes partitions, so heartbeats are never delayed.
+The only callback on the client's I/O thread just stores the changed partitions, so it never delays
+heartbeats.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ log = logging.getLogger(__name__)
 
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
-# If committed offsets take longer than this, an open transaction holds them back.
+# If committed offsets are not known after this time, an open transaction blocks them.
 POSITION_LATE_S: Final = 3.0
-# A rebalance may take this long beyond the session time-out: it waits for the slowest member.
+# A rebalance may take this much longer than the session time-out: it waits for the slowest member.
 ABSENT_S: Final = 30.0
 
 
 class MembershipLost(Exception):
-    """This process is no longer the group member to which its partitions were assigned."""
+    """This process lost its group membership, and with it the assigned partitions."""
 
 
 class Record(Protocol):
-    """The fields of kafka-python's ConsumerRecord that are used here."""
+    """The fields of kafka-python's ConsumerRecord that Sluice uses."""
 
     topic: str
     partition: int
@@ -76,7 +77,7 @@ class StreamConsumer:
         *,
         keeps_claims: bool = False,
     ) -> None:
-        """`keeps_claims`: revoked partitions stay with this member until release().
+        """With `keeps_claims`, revoked partitions stay with this member until release().
 
         Raises kafka.errors.KafkaError when no broker answers.
         """
@@ -86,20 +87,20 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(options, group, **own)
         fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # By partition: its number of losses, and the offset below which no record is returned.
+        # Per partition: how often it was lost, and the offset below which no record is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
-        # When a partition was first seen without its committed offset.
+        # When this consumer first found a partition without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
         # See _join_again().
         self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Return records by partition, in order; nothing on a retriable broker error.
+        """Return records by partition, in order; return nothing on a retriable broker error.
 
-        Raises MembershipLost; FencedInstanceIdError when another process uses this instance
-        name; other KafkaErrors that cannot be retried.
+        Raises MembershipLost, FencedInstanceIdError when another process uses this instance name,
+        and any other KafkaError that cannot be retried.
         """
         if self._has_old_assignment:
             self._join_again()
@@ -118,7 +119,7 @@ class StreamConsumer:
         self._require_membership()
         require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some partitions may belong to another member by now; the next heartbeat shows that.
+            # Some partitions may already belong to another member; the next heartbeat detects this.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
@@ -132,10 +133,10 @@ class StreamConsumer:
             raise MembershipLost(self._membership.lost)
 
     def _note_positions(self, losses: dict[TopicPartition, int]) -> None:
-        """Note where newly assigned partitions begin, for _unseen().
+        """Store the first position of each newly assigned partition, for _unseen().
 
-        A partition can jump back even before a record of it was returned, because the position also
-        moves past the markers of transactions.
+        The position can jump back even before the first record is returned, because the position
+        also moves past transaction markers.
         """
         for partition, position in known_positions(self._consumer).items():
             count = losses.get(partition, 0)
@@ -145,12 +146,13 @@ class StreamConsumer:
     def _unseen(
         self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
     ) -> dict[TopicPartition, list[Record]]:
-        """Leave out records that were returned before.
+        """Remove records that were returned before.
 
-        When a partition's leader epoch changes (a broker restart), kafka-python 3.0.12 asks the
-        broker whether its position is still valid. It takes the answer "unknown epoch" for a
-        truncated log, and silently reads on from the beginning (KIP-320). A record that all
-        replicas acknowledged cannot be truncated, so records that come again were read before.
+        When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
+        the broker whether the consumer's position is still valid. It interprets the answer "unknown
+        epoch" as a truncated log, and silently continues from the beginning (KIP-320). But records
+        that all replicas acknowledged are never truncated. So all records below the old position
+        were already returned.
         """
         unseen: dict[TopicPartition, list[Record]] = {}
         for partition, records in found.items():
@@ -166,19 +168,19 @@ class StreamConsumer:
                 self._consumer.seek(partition, given)
                 continue
             unseen[partition] = records
-            # The count is from before the poll: if the partition was revoked during the poll,
-            # these records may have to come again.
+            # Store the count from before the poll: if the partition was revoked during the poll,
+            # these records may have to be returned again.
             self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
         return unseen
 
     def _join_again(self) -> None:
         """Join once more after a static member's first join.
 
-        The broker gives a restarted static member its old assignment without a rebalance, even if
-        topics were created meanwhile, or if the member should get fewer partitions because it
-        handed some over. It also does not report that the member leads the group, and a leader that
-        does not know its role never assigns anything again. A further join with other metadata
-        causes a rebalance, in which the member gets its share and learns its role.
+        The broker gives a restarted static member its old assignment without a rebalance. This is
+        wrong if topics were created meanwhile, or if the member handed some partitions over. The
+        broker also does not report that the member is the leader of the group, and a leader that
+        does not know its role never assigns partitions again. A second join with different metadata
+        causes a rebalance. In it, the member gets its new assignment and its role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False
@@ -193,7 +195,8 @@ class StreamConsumer:
             while (left := until - monotonic()) > 0:
                 found = poll(self._consumer, int(min(left, 0.5) * 1000), assignor=self._assignor)
                 for partition, records in found.items():
-                    # It was assigned during this poll and is not paused: its records come again.
+                    # The partition was assigned during this poll, so it was not paused. Seek back:
+                    # a later poll must return its records.
                     self._consumer.seek(partition, records[0].offset)
                     self._consumer.pause(partition)
                     assigned.add(partition)
@@ -214,7 +217,7 @@ class StreamConsumer:
         for partition in assigned if partitions is None else assigned & set(partitions):
             found = self.committed(partition)
             if found is None or found.offset < 0:
-                # Not seek_to_beginning(), which only marks the partition for a later reset.
+                # seek_to_beginning() would only mark the partition for a later reset.
                 asked = self._consumer.beginning_offsets(
                     [partition], timeout_ms=COMMITTED_TIMEOUT_MS
                 )
@@ -228,11 +231,11 @@ class StreamConsumer:
         self._given[partition] = (self._listener.losses.get(partition, 0), offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these partitions, as far as they are still assigned."""
+        """Stop reading those of these partitions that are still assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Continue reading these partitions, as far as they are still assigned."""
+        """Continue reading those of these partitions that are still assigned."""
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
@@ -244,7 +247,7 @@ class StreamConsumer:
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Whether all records of this assigned partition have been read."""
+        """Return whether all records of this assigned partition have been read."""
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
@@ -254,15 +257,15 @@ class StreamConsumer:
             self._assignor.release(gone)
 
     def has_lease(self) -> bool:
-        """Whether this process is certainly a group member now. May be called from any thread."""
+        """Return whether this process is certainly a group member now. Any thread may call this."""
         return self._membership.has_lease()
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """Return this member's generation, which fences the transaction of a stale one (KIP-447).
+        """Return this member's generation; it fences the transactions of stale members (KIP-447).
 
-        Call it when records are read, not when they are committed. None before the first join of
-        the group. During a rebalance it is still the present generation: the broker accepts it
-        until all members have joined, which may take a minute. Raises MembershipLost, and
+        Call this when records are read, not when they are committed. The result is None before the
+        first join of the group. During a rebalance it is still the old generation, which the broker
+        accepts until all members have joined; this may take a minute. Raises MembershipLost, and
         FencedInstanceIdError when another process uses this instance name.
         """
         found = self._consumer.group_metadata()
@@ -271,11 +274,11 @@ class StreamConsumer:
         return found if found.generation_id >= 0 and found.member_id else None
 
     def require_same_topics(self) -> None:
-        """Raise TopicRecreated if the offsets of the records read must not be committed."""
+        """Raise TopicRecreated if the offsets of records already read must not be committed."""
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
-        """Return the reason why assigned partitions are not read; "" if they are."""
+        """Return the reason why assigned partitions are not read; "" if they are read."""
         if (absent_s := self._membership.unconfirmed_s()) > ABSENT_S:
             return f"its place in the consumer group, not confirmed for {absent_s:.0f} s"
         late = without_position(self._consumer) & self.assignment()
@@ -290,7 +293,7 @@ class StreamConsumer:
         return f"committed offsets of {names_of(sorted(late))} (an open transaction holds them)"
 
     def close(self) -> None:
-        """Leave the group; a static member stays registered for its successor."""
+        """Leave the group. A static member stays registered for the next process with its name."""
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:

@@ -1,14 +1,15 @@
-"""The handover of partitions to other members, when one joins or this one stops.
+"""Hands partitions over to other members when a member joins or this process stops.
 
-Messages that have not begun are dropped; messages that have begun are finished and committed while
-polling and heartbeats continue. Messages that are still in flight after `handover_grace_s` are
-moved to a shelf (holdings.py), a partition of the handover topic that this member has, so that
-another member can read their old partition. Without a shelf the partition stays with this member
-until its messages are finished, at most `handover_timeout_s`. The shelf stays with this member for
-as long as its messages take, because nobody waits for it.
+Messages whose attempt has not begun are dropped. Messages whose attempt has begun are finished and
+committed, while polling and heartbeats continue. Messages that are still in flight after
+`handover_grace_s` are moved to a shelf (holdings.py), so that another member can read their old
+partition. A shelf is a partition of the handover topic that is assigned to this member. If there is
+no shelf, the old partition stays with this member until its messages are finished, at most
+`handover_timeout_s`. The shelf stays with this member until all its messages are finished, because
+no other member waits for it.
 
-Owns: the partitions being handed over, and the shelf. Does not own: reading (worker_session.py),
-how a move commits (outcome_writer.py).
+Owns: the partitions that are being handed over, and the shelf. Does not own: reading records
+(worker_session.py), the transaction of a move (outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class _Handover(Struct):
-    """A partition that has been drained since `since` (monotonic seconds)."""
+    """A partition whose drain began at `since` (monotonic seconds)."""
 
     assigned: AssignedPartition
     since: float
@@ -52,12 +53,12 @@ class Handovers:
         self._holdings = holdings
         self._limits = limits
         self._draining: dict[TopicPartition, _Handover] = {}
-        # Partitions that came back while being drained; they are read from the committed offset.
+        # Partitions that were assigned again while draining; read them from the committed offset.
         self._returned: set[TopicPartition] = set()
-        # The shelf that was used last. It is kept until nothing has to be moved any more.
+        # The last used shelf. This member keeps it until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
-        # By crowded partition: since when it is crowded, and the next offset to read at that time.
+        # Per crowded partition: when it became crowded, and its next offset to read at that time.
         self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
@@ -65,12 +66,12 @@ class Handovers:
         """Return the partitions that must not be read, even if they are assigned."""
         unreadable = self._draining.keys() | self._returned
         if self._shelf is not None and self._outcomes.is_moving:
-            # The copies may be on the shelf although the result of their transaction is unknown.
+            # The copies may already be on the shelf, even while the result of the move is unknown.
             unreadable.add(self._shelf.partition)
         return unreadable
 
     def unread_shelves(self) -> Set[TopicPartition]:
-        """Return the partitions that become shelves as soon as all their records are read."""
+        """Return the partitions that become usable as shelves when all their records are read."""
         return {
             partition
             for partition in self._consumer.assignment()
@@ -79,7 +80,7 @@ class Handovers:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether stop() was called."""
+        """True after a call of stop()."""
         return self._stopping_since is not None
 
     def stop(self) -> None:
@@ -103,25 +104,25 @@ class Handovers:
         return revoked
 
     def hasten(self) -> None:
-        """Move the messages that take long. Raises TransactionLost."""
+        """Move messages that take too long to a shelf. Raises TransactionLost."""
         self._leave_if_slow()
         self._move_if_slow()
         self._move_if_crowded()
 
     def finish(self) -> None:
-        """Release partitions that are drained or whose time is over. Raises TransactionLost."""
+        """Release partitions that are drained or have run out of time. Raises TransactionLost."""
         if self._returned:
             self._reread_returned()
         if not self._draining or self._outcomes.is_moving:
             return
         in_use = {job.assigned for job in self._holdings.in_flight}
-        # Shelves come last, because messages of other partitions may still be moved there.
+        # Shelves are released last, because messages of other partitions may still be moved there.
         for partition in sorted(self._draining, key=self._is_shelf):
             if self._is_shelf(partition) and not all(map(self._is_shelf, self._draining)):
                 return
             handover = self._draining[partition]
             if handover.assigned in in_use or handover.assigned.is_stale:
-                # A shelf has no time limit: nobody waits for it.
+                # A shelf has no time limit, because no other member waits for it.
                 is_over = monotonic() >= handover.since + self._limits.handover_timeout_s
                 if self._is_shelf(partition) or not is_over:
                     continue
@@ -129,7 +130,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop the partitions being drained, which other members work on from now on."""
+        """Drop the partitions being drained; from now on, other members process them."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -146,7 +147,7 @@ class Handovers:
         self._consumer.release([partition])
 
     def _reread_returned(self) -> None:
-        """Rewind partitions that came back to the offsets committed while they were drained."""
+        """Rewind returned partitions to the offsets that were committed during their drain."""
         try:
             self._consumer.rewind(self._returned)
         except KafkaError as error:
@@ -154,7 +155,7 @@ class Handovers:
         self._returned.clear()
 
     def _leave_if_slow(self) -> None:
-        """Give up the partitions of this process if its stop takes longer than the grace time."""
+        """If the stop takes longer than the grace time, give up the partitions of this process."""
         since = self._stopping_since
         if since is None or self._has_left or not self._is_slow(since):
             return
@@ -168,7 +169,7 @@ class Handovers:
         self._has_left = True
 
     def _move_if_slow(self) -> None:
-        """Move messages in flight out of drained partitions, so that others can read these."""
+        """Move messages in flight out of draining partitions, which others can then read."""
         slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
         if slow:
             jobs = self._holdings.in_flight
@@ -176,23 +177,23 @@ class Handovers:
             self._move(j for j in jobs if j.assigned in slow and j.message is not UNREADABLE)
 
     def _move(self, slow: Iterable[Job]) -> None:
-        """Move these jobs to a shelf, if there is one and no other move is under way."""
+        """Move these jobs to a shelf, if there is a shelf and no other move is under way."""
         if self._outcomes.is_moving or not self._consumer.has_lease():
             return
         jobs = list(slow)
         if not jobs:
             return
         self._shelf = shelf = self._find_shelf()
-        # If a shelf is drained, too, its messages can move only to another shelf.
+        # If a shelf itself is drained, its messages can move only to another shelf.
         jobs = [job for job in jobs if job.assigned is not shelf]
         if jobs and shelf is not None and (room := shelf.ledger.room()):
             self._outcomes.move(jobs[:room], shelf)
 
     def _move_if_crowded(self) -> None:
-        """Move messages that have long been in flight out of partitions that would soon be full.
+        """If a partition would soon be full, move its messages that have long been in flight.
 
-        A ledger holds a limited number of partly settled packs: one message per pack that takes
-        minutes would stop the partition.
+        A ledger holds a limited number of partly settled packs. If one message of each pack takes
+        minutes, the ledger becomes full and stops the partition.
         """
         now = monotonic()
         slow: set[Job] = set()
@@ -208,15 +209,15 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """Yield the begun jobs of a partition: only these are moved; close() drops the others."""
+        """Yield the begun jobs of a partition. Only these are moved; close() drops the others."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job
 
     def _find_shelf(self) -> AssignedPartition | None:
-        """Return a partition of the handover topic whose records are all read; None without one.
+        """Return a partition of the handover topic whose records are all read, or None.
 
-        A partition that stays with this member is preferred to the shelf used last.
+        A partition that stays with this member is preferred to the last used shelf.
         """
         # After leave(), this member owns only the partitions that it claims.
         own = set() if self._has_left else self._consumer.assignment()

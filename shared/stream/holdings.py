@@ -1,16 +1,16 @@
-"""The partitions that a member reads, its jobs in flight, and their move out of a partition.
+"""The partitions that a member reads, its jobs in flight, and the move of jobs to a shelf.
 
-A partition that is handed over is read by nobody until its slowest message is finished, and a
-server may take minutes to answer. So messages that are still in flight after a short while are
-copied to a partition for which nobody waits: the shelf of this member, a partition of mail.handover
-to which only its owner writes. The copies and the offsets of the old partitions are one
-transaction. The attempts go on; their outcomes are committed with the offsets of the shelf. If the
-process dies, the next owner of the shelf sends these messages again, as it would from their old
-partitions. Only messages that have begun are moved, so the copies say that they were offered to a
-server.
+Nobody reads a partition that is being handed over until its slowest message is finished, and a
+server may take minutes to answer. So messages that are still in flight after a short time are
+copied to a shelf. A shelf is a partition of mail.handover for which no other member waits, and to
+which only its owner writes. One transaction contains the copies and the offsets of the old
+partitions. The delivery attempts continue, and their outcomes are committed with the offsets of the
+shelf. If the process dies, the next owner of the shelf sends these messages again; without the
+move, the next owner of the old partition would do so. Only messages whose attempt has begun are
+moved, so each copy is marked as offered to a server.
 
-Owns: the ledgers, and which jobs are in flight. Does not own: when a partition is handed over and
-which jobs move (handovers.py), the transactions (outcome_writer.py).
+Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when to hand a
+partition over and which jobs to move (handovers.py), the transactions (outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class GroupMember(Protocol):
-    """The methods of a StreamConsumer (consumer.py) that are used here."""
+    """The methods of a StreamConsumer (consumer.py) that this module uses."""
 
     def membership(self) -> ConsumerGroupMetadata | None:
         """Return the present generation; None before the first join. Raises MembershipLost."""
         ...
 
     def has_lease(self) -> bool:
-        """Whether this process is certainly a member now."""
+        """Return whether this process is certainly a group member now."""
         ...
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
@@ -53,7 +53,7 @@ class GroupMember(Protocol):
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read a partition from this offset on."""
+        """Continue reading a partition at this offset."""
         ...
 
 
@@ -63,17 +63,17 @@ class Holdings:
     def __init__(
         self, member: GroupMember, status: WorkerStatus, may_begin: Callable[[], bool]
     ) -> None:
-        """`may_begin` returns whether the service lets messages begin now."""
+        """`may_begin` returns whether the service allows new attempts now."""
         self._member = member
         self._may_begin = may_begin
         self._status = status
-        # The partitions being read; a partition that is handed over is removed at once.
+        # The partitions being read. A partition is removed as soon as its handover begins.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
-        # The jobs with the time at which each was added, the oldest first.
+        # Each job and the time at which it was added, the oldest job first.
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """Return a partition with its ledger, from the committed offset on. Raises KafkaError."""
+        """Return a partition. A new one begins at the committed offset. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -83,7 +83,8 @@ class Holdings:
                 try:
                     settled = decode_metadata(found.metadata or "", offset)
                 except MetadataError as error:
-                    # Reading again from the low-water mark may send twice, but loses nothing.
+                    # Reading again from the low-water mark may send a message twice, but loses no
+                    # message.
                     log.error("the commit metadata of %s/%d cannot be read: %s", *partition, error)
             ledger = PartitionLedger(offset, settled)
             assigned = AssignedPartition(partition, ledger, self.may_begin)
@@ -91,11 +92,11 @@ class Holdings:
         return assigned
 
     def may_begin(self) -> bool:
-        """Whether messages may begin: membership is certain, and the service agrees."""
+        """Return whether attempts may begin: membership is certain, and the service allows it."""
         return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Add jobs, which are in flight from now on."""
+        """Add jobs; they are in flight from now on."""
         now = monotonic()
         for job in jobs:
             self.in_flight[job] = now
@@ -110,13 +111,14 @@ class Holdings:
             self._status.in_flight = len(self.in_flight)
 
     def note_oldest(self) -> None:
-        """Set in the status since when the oldest job has been in flight."""
+        """Store in the status when the oldest job in flight was added."""
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
-        """Let no further message of this partition begin; drop the jobs that have not begun.
+        """Begin no further message of this partition, and drop its jobs that have not begun.
 
-        If the ledger names a dropped job as offered, it no longer does: the next commit says so.
+        If the ledger names a dropped job as offered, that mark is removed, and another commit is
+        due.
         """
         with assigned.lock:
             assigned.closing = True
@@ -127,7 +129,7 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition, which belongs to another member from now on."""
+        """Drop a partition; from now on, it belongs to another member."""
         assigned.gone = True
         for job in self._jobs_of(assigned):
             self.forget(job)
@@ -142,12 +144,12 @@ def to_commit(ledger: PartitionLedger) -> OffsetAndMetadata:
 
 
 class Move:
-    """The move of these jobs to a shelf. The jobs keep their partitions until finish()."""
+    """Moves these jobs to a shelf. The jobs keep their old partitions until finish()."""
 
     def __init__(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
         self.jobs = jobs
         self.shelf = shelf
-        # The offsets of the copies, once they are known.
+        # The offsets of the copies; empty until they are known.
         self.placed: list[int] = []
         self._ledgers: dict[AssignedPartition, PartitionLedger] = {}
         for job in jobs:
@@ -162,12 +164,12 @@ class Move:
         return [outputs.pack(topic, [_offered(job.message)], partition) for job in self.jobs]
 
     def offsets(self) -> dict[AssignedPartition, OffsetAndMetadata]:
-        """Return the offsets to commit for the old partitions, with the jobs settled."""
+        """Return the offsets to commit for the old partitions, as if the jobs were settled."""
         return {source: to_commit(ledger) for source, ledger in self._ledgers.items()}
 
     def finish(self) -> TopicPartition:
-        """Assign the jobs to the shelf, once the move has committed; return its partition."""
-        # In the present ledgers, not in the copies: other jobs may have begun since then.
+        """Assign the jobs to the shelf after the move is committed; return the new partition."""
+        # Settle in the original ledgers: other jobs may have begun after the ledgers were copied.
         for job in self.jobs:
             job.assigned.ledger.settle(job.offset, job.index)
         for job, offset in zip(self.jobs, self.placed, strict=True):

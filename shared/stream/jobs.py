@@ -1,4 +1,4 @@
-"""The jobs that a worker hands out: one per message, tied to the partition that it comes from."""
+"""The jobs that a worker hands out: one job per message, linked to the message's partition."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from shared.topics.records import Envelope, Facts, Message, Origin
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of a worker: messages and bytes in flight, outcomes per transaction and its age.
+    """Limits of a worker: messages and bytes in flight, size and age of a transaction.
 
     `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
-    a revoked partition is kept until its messages are finished; no other member reads it meanwhile.
-    `handover_grace_s`: after this time these messages are moved to `handover_topic` (holdings.py),
-    so that others can read the partition; "": they are not moved. The worker must read this topic.
+    a revoked partition stays with this member until its messages are finished; no other member
+    reads it meanwhile. `handover_grace_s`: after this time, the unfinished messages of a revoked
+    partition are moved to `handover_topic` (holdings.py), so that others can read the partition. If
+    `handover_topic` is "", messages are not moved; otherwise the worker must read that topic.
     """
 
     max_in_flight: int = 2_000
@@ -40,8 +41,8 @@ class AssignedPartition:
     """The ledger of one partition while it is assigned to this member.
 
     `closing`: no further message may begin. `gone`: the partition belongs to another member.
-    `is_stale`: its last commit names messages as offered that were not; another commit is due.
-    `has_lease` returns whether this process is certainly a member of the group now.
+    `is_stale`: the last commit marks messages as offered that were not offered, so another commit
+    is due. `has_lease` returns whether this process is certainly a member of the group now.
     """
 
     __slots__ = (
@@ -68,9 +69,9 @@ class AssignedPartition:
         self._declined: list[Job] = []
 
     def try_begin(self, job: Job, *, is_offer: bool) -> bool:
-        """Mark the message as begun; return False if it must not be sent. Thread-safe.
+        """Mark the message as begun; return False if the message must not be sent. Thread-safe.
 
-        `is_offer`: it is about to be offered to a server, so its outcome is in doubt until known.
+        `is_offer`: the message is about to be offered to a server; its outcome is then in doubt.
         """
         with self.lock:
             if self.closing:
@@ -79,13 +80,14 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
-            # The next commit names the message (ledger.py); no outcome is committed before that.
+            # The next commit names the message as offered (ledger.py). No outcome is committed
+            # before.
             if is_offer:
                 self.ledger.offer(job.offset, job.index)
             return True
 
     def take_declined(self) -> list[Job]:
-        """Return the jobs that could not begin without a lease; they are handed out again."""
+        """Return the jobs that could not begin without a lease; the worker hands them out again."""
         if not self._declined:
             return []
         with self.lock:
@@ -94,10 +96,10 @@ class AssignedPartition:
 
 
 class Job:
-    """One message handed out. Call `begin()` before the first byte is sent.
+    """One message that was handed out. Call `begin()` before the first byte is sent.
 
-    `in_doubt`: a process that no longer works on the message had begun to offer it to a server, and
-    no outcome is on record. `named`: a commit says that it is offered (Worker.name()).
+    `in_doubt`: an earlier process began to offer the message to a server, and no outcome was
+    committed. `named`: a commit marks the message as offered (Worker.name()).
     """
 
     __slots__ = ("assigned", "begun", "in_doubt", "index", "message", "named", "offset")
@@ -114,30 +116,30 @@ class Job:
         self.in_doubt = message.envelope.is_offered or assigned.ledger.is_offered(offset, index)
 
     def begin(self, *, is_offer: bool = True) -> bool:
-        """Claim the message for an attempt; return False if it must not be sent.
+        """Claim the message for an attempt; return False if the message must not be sent.
 
-        Then it belongs to another member, or may do so after a pause of this process; the worker
-        hands it out again if it still owns it. Without `is_offer` the message is settled without
-        being offered to a server.
+        False means that the message belongs to another member, or perhaps does so after a pause of
+        this process. If this worker still owns the message, it hands the message out again. Pass
+        `is_offer=False` if the message is settled without being offered to a server.
         """
         return self.assigned.try_begin(self, is_offer=is_offer)
 
 
 class WorkerStatus(LoopStatus):
-    """The state of a worker, for its health check and metrics."""
+    """The state of a worker, for the health check and metrics."""
 
     handed_out: int = 0
     settled: int = 0
     in_flight: int = 0
     in_flight_bytes: int = 0
-    oldest_at: float | None = None  # when the oldest job was handed out; None: none is in flight
+    oldest_at: float | None = None  # when the oldest job was handed out; None: no job is in flight
     transactions: int = 0
     lost_transactions: int = 0
     unreadable: int = 0
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """How long the oldest job has been in flight; grows even if the Kafka thread hangs."""
+        """How long the oldest job has been in flight. This grows even if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
@@ -149,13 +151,14 @@ UNREADABLE: Final = Message(Envelope("", "", "", "", "", 0, Origin(), Facts()), 
 class Handler(Struct, frozen=True):
     """The service's side of a worker.
 
-    `hand_out` takes jobs and must return at once. `unreadable` returns the records to write for a
-    record that is not a pack, given the reason. `due_at_ms` returns when the messages of a pack are
-    to be handed out, in Unix milliseconds; 0: now. `hold_s` returns how long a topic is not to be
-    read while that number of its messages is about to be handed out; 0.0: it is read. While
-    `may_begin` returns False, no message begins; declined messages are handed out again later.
-    `wait_s` returns how long the next pack of a topic is left there, given the seconds until it is
-    due (negative: it is late).
+    `hand_out` accepts jobs and must return at once. If a record is not a pack, `unreadable` gets
+    the record and the reason, and returns the records to write for it. `due_at_ms` returns the Unix
+    milliseconds at which the messages of a pack must be handed out; 0: now. `hold_s` gets a topic
+    and the number of its messages that are ready to be handed out. It returns for how long the
+    topic must not be read; 0.0: it is read. While `may_begin` returns False, no message begins;
+    declined messages are handed out again later. `wait_s` gets the next pack of a topic and the
+    seconds until it is due (negative: it is late). It returns how long the pack stays unread in the
+    topic.
     """
 
     hand_out: Callable[[list[Job]], None]

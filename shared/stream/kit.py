@@ -1,8 +1,8 @@
-"""The parts that every service on Kafka has, built from its settings in one way.
+"""The Kafka parts of every service, built from the service's settings in the same way.
 
-Owns: how a service's clients, topics and failpoints and its watching of the brokers are configured
-from its settings; the metrics and readiness checks of a relay and a worker. Does not own: which
-topics the service reads and writes, and what it does with their records (its app.py).
+Owns: how the service's settings configure its Kafka clients, topics, failpoints and broker checks;
+the metrics and readiness checks of a relay and a worker. Does not own: the choice of the topics
+that the service reads and writes, and the processing of their records (the service's app.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
 from shared.topics.names import plans
 
-# The metrics of relays and workers. The name of each ends with an attribute of the status.
+# The metrics of relays and workers. Each name ends with the name of an attribute of the status.
 _BOTH: Final = (
     Metric("sluice_stream_transactions", "Transactions committed."),
     Metric(
@@ -119,13 +119,13 @@ class StreamKit:
         self.failpoints = Failpoints.parse(os.environ.get(FAILPOINT, ""))
 
     def ensure_topics(self, lanes: Sequence[str] = ()) -> bool:
-        """Create and align the topics of the pipeline, and those of these lanes.
+        """Create and align the topics of the pipeline and of these lanes.
 
-        Every service calls this: the service that starts first creates the topics. Returns False if
-        the process was stopped before Kafka answered.
+        Every service calls this, and the service that starts first creates the topics. Returns
+        False if the process was stopped before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
-        # The probe of watching() replaces this check later.
+        # Later the probe of watching() replaces this check.
         self._running.health.add_ready(BROKERS, lambda: self._start_fault)
         return ensure_topics_until(
             self._running.stop, self._kafka, topics, self.options, self._note
@@ -137,7 +137,7 @@ class StreamKit:
     def consumer(
         self, topics: Sequence[str] = (), pattern: str = "", *, keeps_claims: bool = False
     ) -> Callable[[], StreamConsumer]:
-        """Return a function that joins the service's group, on these topics or a pattern."""
+        """Return a function that joins the service's group for these topics or a topic pattern."""
         group, options = f"sluice.{self._running.service}", self.options
         if keeps_claims:
             options = replace(options, partition_fetch_bytes=WORKER_FETCH_BYTES)
@@ -146,10 +146,10 @@ class StreamKit:
     def producer(
         self, name: str = "", failpoints: Failpoints | None = None, writes: Collection[str] = ()
     ) -> TransactionalProducer:
-        """Create a producer; it connects when it is opened.
+        """Create a producer. The producer connects when it is opened.
 
-        `name` becomes part of the transactional id; by default it is the name of the service, and
-        the failpoints are those of the service. `writes`: the topics that it may write to.
+        `name` becomes part of the transactional id. By default it is the name of the service, and
+        the failpoints of the service are used. `writes`: the topics that the producer may write to.
         """
         return TransactionalProducer(
             self.options,
@@ -183,7 +183,7 @@ class StreamKit:
     def worker(self, pattern: str, limits: Limits, writes: Collection[str] = ()) -> Worker:
         """Create the service's worker, with its metrics and its check on /ready.
 
-        `writes`: the topics that its outcomes may go to.
+        `writes`: the topics to which the worker may write outcomes.
         """
         worker = Worker(
             self._running.service,
@@ -199,10 +199,10 @@ class StreamKit:
     def watching(
         self, reads: Iterable[str], writes: Iterable[str], status: LoopStatus | None = None
     ) -> Iterator[Probe]:
-        """Show on /ready whether these topics can be used, and end abandoned transactions.
+        """Show on /ready whether these topics can be used; also end abandoned transactions.
 
-        `status`: that of the loop that polls Kafka. While the brokers can be used, /live shows
-        whether this loop takes turns.
+        `status` is the status of the loop that polls Kafka. While the brokers can be used, /live
+        shows whether this loop makes progress.
         """
         with (
             probe_brokers(self.options, reads, writes, self._running.health) as brokers,

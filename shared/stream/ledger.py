@@ -1,25 +1,24 @@
 """The ledger of one partition: which messages were handed out and which are settled.
 
-A pool finishes messages out of order, and one record holds a pack of messages. The ledger
+A pool finishes messages out of order, and one record contains a pack of messages. The ledger
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
-mark) and, in the commit's metadata, the messages settled at and above it. After a crash the
-successor reads from the low-water mark and skips the messages that the metadata names as settled;
-only messages that were in flight are handed out again. The metadata also name the messages in
-flight that were offered to a server: their outcome is in doubt (decision 0158).
+mark) and, in the commit's metadata, the settled messages at and above it. After a crash, the next
+process reads from the low-water mark and skips the messages that the metadata list as settled. So
+only messages that were in flight are handed out again. The metadata also list the messages in
+flight that were offered to a server, because their outcome is in doubt (decision 0158).
 
-Metadata: base85 of: version byte; varint of the number of offsets in the dense part; one bit
-per offset from the low-water mark on (set: completely settled; offsets without a record, such
-as transaction markers, count as settled); then for each partly settled record: varint of
-its distance from the low-water mark, varint of its count, its bits. Version 2 is written while
-messages are offered: the number of partly settled records stands before them, and the offered
-messages follow in the same form (dense: records of which the first message alone is offered).
-The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`), so MAX_WINDOW_OFFSETS and
-MAX_OPEN_PACKS limit what may be handed out, and the reader pauses when full() is true: nothing is
-ever cut off.
+The metadata are these bytes in base85: the version byte; the number of bits in the dense part, as a
+varint; the dense part, one bit per offset from the low-water mark on; the partly settled records. A
+set bit means that the offset is completely settled or has no record (a transaction marker). A
+partly settled record consists of its distance from the low-water mark and its message count, both
+as varints, and its bits. Version 2 is written while messages are offered: it adds the number of
+partly settled records before these records, and the offered messages after them, in the same form.
+Their dense part marks the records of which only the first message is offered. The broker accepts at
+most 4,096 characters (`offset.metadata.max.bytes`). So MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit
+the messages in flight, and the reader pauses when full() is true.
 
-offer() may be called from another thread than the rest: it only sets a bit.
-
-Owns nothing but numbers: no Kafka, no clock, no thread.
+offer() only sets a bit, so any thread may call it; one thread must call all other methods. The
+ledger contains only numbers: it uses no Kafka, no clock and no thread.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from typing import Final
 
 from msgspec import Struct
 
-# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. The offered
-# messages take as much again: less than 3,215 bytes, or 4,020 characters of base85, together.
+# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. Offered messages
+# double this to less than 3,215 bytes, or 4,020 characters of base85.
 MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
@@ -78,7 +77,7 @@ def _put_partial(out: bytearray, distance: int, count: int, bits: int) -> None:
 
 
 class _Input:
-    """Reads the bytes of metadata from the front; every method raises MetadataError at the end."""
+    """Reads bytes of metadata in order; every method raises MetadataError if they end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -157,7 +156,7 @@ class _Open(Struct):
 
 
 class PartitionLedger:
-    """Handed-out and settled messages of one partition, from its committed offset on."""
+    """The handed-out and settled messages of one partition, from its committed offset on."""
 
     def __init__(self, committed: int, settled: Settled = NOTHING_SETTLED) -> None:
         self._low = committed
@@ -169,13 +168,13 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int:
-        """The offset after the last record added, where reading continues."""
+        """The offset after the last added record; reading continues there."""
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
-        """Add a record of `count` messages; return the indexes of those still to hand out.
+        """Add a record of `count` messages; return the indexes of the unsettled messages.
 
-        Records come in the order of their offsets; gaps (markers, aborted records) are allowed.
+        Add records in the order of their offsets; gaps (markers, aborted records) are allowed.
         """
         if offset < self._next:
             raise ValueError(f"offset {offset} was added before (next is {self._next})")
@@ -192,7 +191,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Mark one message as settled; return False if it was not in flight (settled before)."""
+        """Mark a message as settled; return False if it was not in flight (settled before)."""
         if not self.is_open(offset, index):
             return False
         entry = self._open[offset]
@@ -205,18 +204,18 @@ class PartitionLedger:
         return True
 
     def is_open(self, offset: int, index: int) -> bool:
-        """Whether this message is in flight."""
+        """Return whether this message is in flight."""
         entry = self._open.get(offset)
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
     def offer(self, offset: int, index: int) -> None:
-        """Name a message that is about to be offered to a server; any thread may call it."""
+        """Mark a message as offered before its offer to a server. Any thread may call this."""
         entry = self._open.get(offset)
         if entry is not None:
             entry.offered |= 1 << index
 
     def take_back(self, offset: int, index: int) -> bool:
-        """Stop naming a message that was not offered after all; return whether it was named."""
+        """Remove the mark of a message that was not offered; return whether there was a mark."""
         entry = self._open.get(offset)
         if entry is None or not entry.offered >> index & 1:
             return False
@@ -224,7 +223,7 @@ class PartitionLedger:
         return True
 
     def is_offered(self, offset: int, index: int) -> bool:
-        """Whether this message in flight was offered, here or by a predecessor."""
+        """Return whether this message in flight was offered, by this process or an earlier one."""
         entry = self._open.get(offset)
         return entry is not None and bool(entry.offered >> index & 1)
 
@@ -235,19 +234,19 @@ class PartitionLedger:
         return self._low
 
     def full(self) -> bool:
-        """Whether reading must pause so that the metadata still fits into a commit."""
+        """Return whether reading must pause because the metadata might not fit into a commit."""
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
     def is_crowded(self) -> bool:
-        """Whether the ledger is half full."""
+        """Return whether the ledger is at least half full."""
         return self.room() < MAX_WINDOW_OFFSETS / 2 or self._open_packs >= MAX_OPEN_PACKS / 2
 
     def room(self) -> int:
-        """Return how many more records of one message may be added until full()."""
+        """Return how many more records with one message may be added until full() is true."""
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
-        """Return the commit's metadata for low_water(); "" if nothing above it is settled."""
+        """Return the metadata to commit with low_water(); "" if there is nothing to name."""
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()
@@ -257,7 +256,7 @@ class PartitionLedger:
             if entry.bits:
                 partials += 1
                 _put_partial(partial, offset - low, entry.count, entry.bits)
-        # Messages that the predecessor settled and this ledger has not read yet stay settled.
+        # Messages settled by an earlier process stay settled, even before this ledger reads them.
         for offset in self._known.whole:
             if offset >= self._next:
                 bits |= 1 << (offset - low)
@@ -275,7 +274,7 @@ class PartitionLedger:
         return base64.b85encode(bytes(out + partial + offered)).decode()
 
     def _offered(self, low: int) -> bytearray:
-        """Encode the offered messages that are not settled; empty if there are none."""
+        """Encode the offered messages that are not settled; empty if there is no such message."""
         dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
         packs = bytearray()
         is_empty = True

@@ -1,8 +1,8 @@
 """Reads one topic without a consumer group, from any offset on; it never commits.
 
-Owns: its connection, one more for questions, and the position in each partition. Does not own: when
-the topic is read, the meaning of a record. All calls come from one thread and may raise
-kafka.errors.KafkaError. Offsets are by partition number.
+Owns: a connection for reading, a second connection for requests about offsets, the position in each
+partition. Does not own: the decision when to read, the meaning of a record. All calls come from one
+thread and may raise kafka.errors.KafkaError. Mappings of offsets have partition numbers as keys.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# How long a fetch waits at the broker while nothing is written; the first record ends the wait.
-# Reading a partition from another offset has to wait for the fetch before it.
+# How long a fetch waits at the broker while nothing is written; the first new record ends the wait.
+# A change to another offset has to wait until the previous fetch ends.
 FETCH_WAIT_MS: Final = 1_000
-# The same wait for a following reader; its metadata of the topic are renewed at this age, too.
+# The same wait for a following reader. Its topic metadata are also renewed at this interval.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
@@ -35,13 +35,12 @@ POLL_MS: Final = 200
 class LogReader:
     """A reader of one topic.
 
-    `is_committed`: return committed records only, and end where the first open transaction begins.
-    `last_header`: the headers of a record after the first one of this name are not read.
-    `is_following`: it only reads on, and never goes to another offset. While nothing is written, a
-    fetch waits for FOLLOW_MS, and the topic's metadata are renewed as often; a new record ends the
-    wait, and so does the deletion of the topic.
-    `ask_timeout_ms`: how long a question about offsets may take. Further keyword arguments are
-    configuration of the Kafka consumer.
+    `is_committed`: return only committed records, and end where the first open transaction begins.
+    `last_header`: in each record, do not read headers after the first header with this name.
+    `is_following`: the caller only reads on and never changes to another offset. While nothing is
+    written, a fetch then waits for FOLLOW_MS, and the topic's metadata are renewed at the same
+    interval. A new record or the deletion of the topic ends the wait. `ask_timeout_ms`: how long a
+    request about offsets may take. Further keyword arguments configure the Kafka consumer.
     """
 
     def __init__(
@@ -67,33 +66,33 @@ class LogReader:
         if last_header:
             skip_headers_after(self._consumer, last_header)
         fetch_by_id(self._consumer)
-        # A broker answers the requests of a connection in order, so a question on this connection
-        # would wait for the fetch before it.
+        # A broker answers the requests of a connection in order, so a request about offsets on this
+        # connection would wait for the end of an earlier fetch.
         self._asker: Any = self._consumer
         self._is_fetching = False
         self._topic = topic
         self._ask_timeout_ms = ask_timeout_ms
 
     def topic_id(self) -> str:
-        """Return the topic's id as last seen.
+        """Return the topic's id from the latest metadata.
 
-        Another id means another log: its offsets belong to other records. Raises KafkaError if the
-        topic is not known; that does not mean another log.
+        If the id changes, the topic has a new log, whose offsets belong to other records. Raises
+        KafkaError if the topic is not known at present; this does not mean that the log is new.
         """
         found = topic_id(self._consumer, self._topic)
         if not found:
-            self._consumer.topics()  # asks the broker about all partitions
+            self._consumer.topics()  # requests the metadata of all topics
             found = topic_id(self._consumer, self._topic)
         if not found:
             raise KafkaError(f"Kafka does not know the topic {self._topic} now")
         return found
 
     def partitions(self) -> list[int]:
-        """Return the numbers of the topic's partitions; none if there is no such topic."""
+        """Return the numbers of the topic's partitions; empty if the topic does not exist."""
         return sorted(self._consumer.partitions_for_topic(self._topic) or ())
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the first offset that Kafka still holds."""
+        """Return the first offset that Kafka still stores."""
         return self._ask(self._questions().beginning_offsets, partitions)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -101,17 +100,17 @@ class LogReader:
         return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record of that time or later, if there is one."""
+        """Return the offset of the first record at or after this time, if such a record exists."""
         times = {self._named(partition): time_ms for partition in partitions}
         found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
 
     def read_from(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions, and no others, from these offsets on."""
+        """Read only these partitions, from these offsets on."""
         named = [self._named(partition) for partition in sorted(offsets)]
         self._is_fetching = True
         self._consumer.assign(named)
-        self._consumer.resume(*named)  # assign() leaves paused partitions paused
+        self._consumer.resume(*named)  # assign() does not resume paused partitions
         for each in named:
             self._consumer.seek(each, offsets[each.partition])
 
@@ -128,23 +127,24 @@ class LogReader:
         return position_of(self._consumer, self._named(partition), self._ask_timeout_ms)
 
     def has_reached(self, ends: Mapping[int, int]) -> bool:
-        """Whether all records before these offsets have been returned."""
+        """Return whether all records before these offsets have been returned."""
         return all(self.position(partition) >= end for partition, end in ends.items())
 
     def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:
-        """Wait for records at most this long; return them by partition, in order.
+        """Wait for records, at most `timeout_ms`; return them by partition, in order.
 
-        A batch that cannot be decoded is an UndecodableRecord (kafka_python/fetching.py). Raises
-        KafkaError if the topic was created again since it was first read: it needs a new reader.
+        A batch that cannot be decoded is returned as an UndecodableRecord
+        (kafka_python/fetching.py). Raises KafkaError if the topic was recreated after the first
+        read; the new topic needs a new LogReader.
         """
         found = self._consumer.poll(timeout_ms=timeout_ms)
         require_same_for_reading(self._consumer)
         return {each.partition: records for each, records in found.items()}
 
     def read_whole(self, partition: int, within_s: float) -> Iterator[Record]:
-        """Yield the records of a partition from its beginning to its present end, like poll().
+        """Yield the records of a partition, as poll() does, from its beginning to its present end.
 
-        Raises KafkaError also if that takes longer than `within_s`.
+        Also raises KafkaError if the reading takes longer than `within_s`.
         """
         ends, deadline = self.ends([partition]), Deadline(within_s)
         self.read_from({partition: 0})
@@ -159,7 +159,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for questions: a second one once the first one fetches."""
+        """Return the consumer for requests about offsets: a second consumer after read_from()."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

@@ -1,8 +1,8 @@
-"""The loop of every service that reads from Kafka: open a session, take turns, replace it.
+"""The loop of every service that reads from Kafka: open a session, run its turns, replace it.
 
-A session reads as a member of a consumer group. It is replaced when its membership or its client is
-lost; it continues after a lost transaction. Owns: the session. Does not own: when the
-loop ends, and how long it waits while Kafka is unavailable (the caller).
+A session reads as a member of a consumer group. After the loss of its membership or its client, the
+session is replaced; after a lost transaction, it continues. Owns: the session. Does not own: the
+end of the loop, and the waiting time while Kafka is unavailable (the caller decides both).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Session(Protocol):
 
 
 class LoopStatus(Struct):
-    """The state of the loop: why it waits, the memberships it lost, the turns it began."""
+    """The state of the loop: why it waits, how many memberships it lost and turns it began."""
 
     waiting_for: str = "start"
     lost_memberships: int = 0
@@ -40,7 +40,7 @@ S = TypeVar("S", bound=Session)
 
 
 class SessionLoop(Generic[S]):
-    """Keeps a session open and takes its turns, in the caller's thread."""
+    """Keeps a session open and runs its turns, in the caller's thread."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SessionLoop(Generic[S]):
         self.session: S | None = None
 
     def step(self) -> bool:
-        """Take one turn, in a new session if there is none; return False if Kafka is unavailable.
+        """Run one turn, if necessary in a new session; return False if Kafka is unavailable.
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """

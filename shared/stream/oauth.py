@@ -1,11 +1,12 @@
 """Fetches access tokens for Kafka's OAUTHBEARER (RFC 7628) by the client credentials grant.
 
-One provider serves all clients of its options. Owns: the token, and when it is fetched again: at
-half of its life. If the endpoint does not answer, the old token is used as long as it is valid.
-The client secret is read from its file for each request, so a rotated secret needs no restart.
+All Kafka clients that are created with the same ClientOptions share one provider. Owns: the token,
+which is fetched again after half of its lifetime. If the endpoint does not answer, the old token is
+used as long as it is valid. The client secret is read from its file for each request, so a rotated
+secret needs no restart.
 
-The call runs on a Kafka client's I/O thread, so it never takes longer than TIMEOUT_S, even if the
-endpoint sends one byte at a time; after a failure the next request is made RETRY_S later.
+token() runs on a Kafka client's I/O thread. So it never takes longer than TIMEOUT_S, even if the
+endpoint sends one byte at a time. After a failure, the next request is sent RETRY_S later.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class TokenFault(KafkaConnectionError):  # type: ignore[misc]
 
 
 class Endpoint(Struct, frozen=True):
-    """The endpoint that issues tokens, and the client that asks."""
+    """The endpoint that issues tokens, and the client that requests them."""
 
     url: str
     client_id: str
@@ -56,7 +57,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """An access token, and its lifetime in seconds from the answer on."""
+    """An access token, and its lifetime in seconds after the answer."""
 
     text: str
     life_s: float
@@ -102,7 +103,7 @@ def refusal_of(status: int, body: bytes) -> str:
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Keeps one token; called by the I/O threads of all clients."""
+    """Stores one token. The I/O threads of all clients call it."""
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._ends_at = self._now() + found.life_s
 
     def _fetched(self) -> Token:
-        """Fetch a token in another thread, which is abandoned if it takes too long."""
+        """Fetch a token in another thread, and abandon the thread if it takes too long."""
         if self._fetching is not None and self._fetching.is_alive():
             raise TokenFault("it has not answered an earlier request yet")
         results: list[Token | TokenFault] = []
@@ -173,7 +174,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the secret goes only to the URL of the settings."""
+    """Follows no redirect, so that the secret is sent only to the URL in the settings."""
 
     def redirect_request(self, *_args: Any, **_options: Any) -> None:
         return None
@@ -182,7 +183,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def fetch_token(endpoint: Endpoint) -> Token:
     """Ask the endpoint. Raises TokenFault."""
     try:
-        # A private CA often signs the brokers' certificates and the endpoint's.
+        # The same private CA often signs the certificates of the brokers and of the endpoint.
         context = ssl.create_default_context()
         if endpoint.ca_file:
             context.load_verify_locations(endpoint.ca_file)
@@ -208,7 +209,7 @@ def _request(endpoint: Endpoint, secret: str) -> urllib.request.Request:
     form = {"grant_type": "client_credentials"}
     if endpoint.scope:
         form["scope"] = endpoint.scope
-    # RFC 6749, 2.3.1: both are form-encoded before they are joined.
+    # RFC 6749, 2.3.1: id and secret are form-encoded before they are joined.
     login = ":".join(map(urllib.parse.quote_plus, (endpoint.client_id, secret)))
     return urllib.request.Request(  # noqa: S310 - the setting is checked: https, or loopback
         endpoint.url,

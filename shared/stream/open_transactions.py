@@ -1,20 +1,21 @@
-"""Ends transactions whose process is dead or stopped, so that they block no other process.
+"""Ends transactions whose process is dead or suspended, so that they block no other process.
 
-While a transaction is open, no reader of committed records gets past it on any partition that it
-wrote to, and the broker returns none of the offsets that it commits. The owner's successor ends it
-if it has the same instance name. Otherwise only the broker ends it, after the transaction time-out,
-which has to be long
+On every partition to which an open transaction has written, readers of committed records stop at
+the transaction's first record. The broker also does not return the offsets that the transaction
+commits. If the owner dies, a new process with the same instance name ends the transaction.
+Otherwise only the broker ends it, after the transaction time-out, which has to be long
 (docs/decisions/0005-transaction-timeout.md).
 
-Therefore every service watches the open transactions of all services. A transaction that has been
-seen open for ABANDONED_S is fenced: its owner finds its producer fenced and the whole transaction
-aborted, a case that every owner must handle anyway. The time counts only while the brokers answer
-and this process looks: after an outage of the brokers or a pause of this process, the owner gets
-the chance to finish its transaction first. The time of a look is that before its question, and a
-transaction is looked up once more before it is ended: if this process was paused meanwhile, the
-owner may have continued.
+Therefore every service watches the open transactions of all services. A transaction that was seen
+open for ABANDONED_S is fenced: its producer can no longer write, and the whole transaction is
+aborted. Every owner must handle this case anyway. Time counts only while the brokers answer and
+this process runs. So after an outage of the brokers or a pause of this process, the owner first has
+the chance to finish its transaction. The time of a look is taken before its request is sent. Before
+a transaction is ended, it is looked up once more, because this process may have been paused
+meanwhile and the owner may have continued.
 
-Owns: a thread and a connection. It never blocks its service and never makes it fail.
+Owns: a thread and a connection. The thread never blocks its service and never makes the service
+fail.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "sluice."
 LOOK_S: Final = 4.0
-# The most that counts between two looks: if more time passed, this process was paused, or the
-# brokers answered late.
+# The maximum time that counts between two looks. If more time has passed, this process was paused,
+# or the brokers answered late.
 MOST_COUNTED_S: Final = 2.5 * LOOK_S
-# Longer than a transaction takes on a slow machine. Twice the session time-out, after which
-# another member may wait for the offsets.
+# Longer than a transaction takes on a slow machine. It is twice the session time-out; after one
+# session time-out, another member may already wait for the offsets.
 ABANDONED_S: Final = 20.0
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -60,12 +61,12 @@ class Abandoned:
 
     def __init__(self, after_s: float = ABANDONED_S) -> None:
         self._after_s = after_s
-        # How long each transaction was seen open.
+        # The seconds for which each transaction was seen open.
         self._seen: dict[Transaction, float] = {}
         self._looked_at = float("-inf")
 
     def look(self, open_now: Iterable[Transaction], asked_at: float) -> list[Transaction]:
-        """Return the transactions to end, given the transactions that were open after `asked_at`.
+        """Return the transactions to end; `open_now` are those that were open after `asked_at`.
 
         `asked_at` is in monotonic seconds.
         """
@@ -76,7 +77,7 @@ class Abandoned:
         return [one for one, open_s in self._seen.items() if open_s >= self._after_s]
 
     def forget(self) -> None:
-        """Restart all times, because the brokers did not answer."""
+        """Start to count again for all transactions, because the brokers did not answer."""
         self._seen.clear()
 
 
@@ -132,7 +133,7 @@ class OpenTransactions:
 
 def open_transactions(admin: Any) -> list[Transaction]:
     """Return the open transactions of Sluice's processes. Raises KafkaError."""
-    # For an enum member kafka-python 3.0.12 sends its name, which matches nothing: pass the value.
+    # Pass the value: kafka-python 3.0.12 sends the name of an enum member, which matches no state.
     listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
     ids = [
         one.transactional_id

@@ -1,18 +1,19 @@
-"""Writes the outcomes of jobs, in transactions with the offsets of their partitions.
+"""Writes the outcomes of jobs in transactions, together with the offsets of their partitions.
 
-Owns: outcomes from settle() until they are known to have committed, and finding out whether a
-transaction with an unknown result committed. Does not own: which jobs are in flight (holdings.py).
+Owns: outcomes from settle() until their commit is certain, and the check whether a transaction with
+an unknown result committed. Does not own: the set of jobs in flight (holdings.py).
 
-When a transaction is lost, the outcomes are kept. The committed metadata shows whether the
-transaction committed after all (it names exactly the settled messages); if not, the outcomes are
-written again. An outage of the brokers therefore causes no second copy while this process lives.
+When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
+settled messages, so they show whether the transaction was committed. If it was not, the outcomes
+are written again. So an outage of the brokers causes no second copy of a message while this process
+lives.
 
-The same commits name the messages that were offered to a server (ledger.py). name() requests this
-before the offer and reports when it is certain; a name that is not certain is written again,
-however long Kafka is unavailable.
+The same commits also name the messages that were offered to a server (ledger.py). name() requests
+this before the offer, and reports when the commit is certain. A name whose commit is not certain is
+written again, even if Kafka is unavailable for long.
 
-A rebalance does not delay outcomes, however long another member takes to join. If the rebalance
-ends during a commit, the broker refuses that commit and it is repeated.
+A rebalance does not delay outcomes, even if another member takes long to join. If the rebalance
+ends during a commit, the broker refuses the commit, and the commit is repeated.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ from shared.stream.transactions import Output, TransactionLost
 log = logging.getLogger(__name__)
 
 Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
-# Called once: True if the name is committed, False if this worker no longer owns the message.
+# Called once, with True if the name is committed, or False if this worker no longer owns the
+# message.
 Named = Callable[[bool], None]
 
 
 class Transactions(Protocol):
-    """The transactions of one producer, as in transactions.py."""
+    """The methods of a TransactionalProducer (transactions.py) that this module uses."""
 
     def open(self) -> None:
-        """End or complete the last transaction. Raises TransactionLost."""
+        """Abort or complete the last transaction. Raises TransactionLost."""
         ...
 
     def commit(
@@ -56,7 +58,7 @@ class Transactions(Protocol):
 
 
 class OutcomeWriter:
-    """The outcomes of one worker. settle() may be called from any thread."""
+    """The outcomes of one worker. Any thread may call settle()."""
 
     def __init__(
         self,
@@ -65,52 +67,52 @@ class OutcomeWriter:
         failpoints: Failpoints,
         max_messages: int,
     ) -> None:
-        """`max_messages`: the largest number of outcomes per transaction."""
+        """`max_messages` is the maximum number of outcomes per transaction."""
         self._service = service
         self._producer = producer
         self._failpoints = failpoints
         self._max_messages = max_messages
         self._settled: deque[tuple[Job, Sequence[Output]]] = deque()
-        # The outcomes of the transaction being written, until it is known to have committed.
+        # The outcomes of the current transaction, until its commit is certain.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
-        # Messages to name as offered: those that wait, and those in the transaction being written.
+        # Messages to name as offered: those that wait, and those in the current transaction.
         self._to_name: deque[tuple[Job, Named]] = deque()
         self._naming: list[tuple[Job, Named]] = []
-        # Partitions whose last commit names too much.
+        # Partitions whose last commit names messages that were not offered.
         self._stale: set[AssignedPartition] = set()
-        # Jobs to move and their shelf; the move whose transaction has an unknown result.
+        # Jobs to move and their shelf; then the move whose transaction has no known result yet.
         self._to_move: tuple[Sequence[Job], AssignedPartition] | None = None
         self._moving: Move | None = None
         # The offsets of a transaction with an unknown result, by partition.
         self._doubt: Offsets = {}
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Accept the outcome of a job: the records to write. Thread-safe."""
+        """Accept the outcome of a job, as the records to write. Thread-safe."""
         self._settled.append((job, outputs))
 
     def name(self, job: Job, named: Named) -> None:
-        """Name a message as offered before the offer; `named` is called in the Kafka thread."""
+        """Commit that a message will be offered, then call `named` in the Kafka thread."""
         self._to_name.append((job, named))
 
     def renew(self, assigned: AssignedPartition) -> None:
-        """Commit this partition again if its last commit names too much."""
+        """Commit this partition again if its last commit names messages that were not offered."""
         if assigned.is_stale:
             self._stale.add(assigned)
 
     @property
     def waiting(self) -> int:
-        """The number of outcomes, names and moves that are not known to have committed."""
+        """The number of outcomes, names and moves whose commit is not certain yet."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
     @property
     def is_moving(self) -> bool:
-        """Whether a move is not known to have committed or to have failed."""
+        """True while a move waits, or while its result is not known."""
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Move the jobs that are still in flight, together with the next outcomes (holdings.py)."""
+        """Let the next write() move those of these jobs that are still in flight (holdings.py)."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:
@@ -125,21 +127,22 @@ class OutcomeWriter:
             self._to_move = None
 
     def take_finished(self) -> list[Job]:
-        """Return the jobs finished since the last call, with an outcome or without needing one."""
+        """Return the jobs finished since the last call: their outcome is written or not needed."""
         finished, self._finished = self._finished, []
         return finished
 
     def write(self, member: GroupMember) -> None:
         """Write the settled outcomes, then carry out the move.
 
-        Raises TransactionLost, in which case the outcomes are kept; MembershipLost.
+        Raises MembershipLost. Raises TransactionLost; the outcomes are then written again later.
         """
         if member.membership() is None:
             return
         self._resolve_doubt(member)
         self._collect()
-        # Read after the doubt is resolved, which may take long: there may be a new generation. This
-        # member still owns the partitions that it holds, because each join names them.
+        # Read the generation only now, because resolving the doubt may take long and there may be a
+        # new generation. This member still owns its partitions, because each of its joins names
+        # them.
         membership = member.membership()
         if membership is None:
             return
@@ -153,7 +156,8 @@ class OutcomeWriter:
             if self._naming:
                 self._failpoints.hit(f"{self._service}.named")
             self._written()
-            # Not after a resolved doubt: a name may have been taken back since that transaction.
+            # Do not do this after a resolved doubt, because a name may have been removed since that
+            # transaction.
             for assigned in self._stale:
                 assigned.is_stale = False
             self._stale.clear()
@@ -189,7 +193,7 @@ class OutcomeWriter:
             raise
 
     def _collect(self) -> None:
-        """Select settled outcomes for writing; jobs that need no record are finished."""
+        """Select settled outcomes for the next transaction; finish jobs that need no record."""
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
             if job.assigned.gone or not job.assigned.ledger.settle(job.offset, job.index):
@@ -203,7 +207,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """Answer False for messages that will not be offered here."""
+        """Report False for messages that this worker will not offer."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned
@@ -214,12 +218,13 @@ class OutcomeWriter:
         self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
-        """Find out whether the lost transaction committed; if so, its outcomes are written."""
+        """Check whether the lost transaction was committed; if so, its outcomes are written."""
         if not self._doubt:
             return
         assigned, wanted = next(iter(self._doubt.items()))
         try:
-            # This ends or completes the old producer's transaction, so that the answer is final.
+            # open() aborts or completes the old producer's transaction, so the committed offset is
+            # final.
             self._producer.open()
             found = member.committed(assigned.partition)
         except KafkaError as error:
@@ -251,7 +256,7 @@ class OutcomeWriter:
         move, self._moving = self._moving, None
         assert move is not None
         shelf = move.finish()
-        # This member has the moved messages in flight, so it does not read their copies.
+        # The moved messages are already in flight here, so this member must not read their copies.
         if shelf in member.assignment():
             member.seek(shelf, move.placed[-1] + 1)
         log.info("%s: moved %d messages in flight to %s/%d", self._service, len(move.jobs), *shelf)

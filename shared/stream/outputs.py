@@ -16,12 +16,12 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# The part of a record that mail.refused keeps; headers have the whole record's length and hash.
+# How much of a record mail.refused stores; the length and hash of the whole record are in headers.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
-# The rows of one tally. mail.events takes records of up to 1 MB.
+# The maximum size of the rows of one tally. mail.events accepts records of up to 1 MB.
 MAX_TALLY_BYTES: Final = 300_000
-# A mail id in JSON: 26 characters, quotes and a comma.
+# The size of a mail id in JSON: 26 characters, two quotes and a comma.
 MAIL_ID_BYTES: Final = 29
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
@@ -42,12 +42,12 @@ def event_records(
 
 
 def client_copy(original: Output, client: str) -> Output:
-    """Build the copy for the client's own topic; write both in one transaction."""
+    """Build the copy for the client's own topic. Write both records in one transaction."""
     return original._replace(topic=names.own_events(client))
 
 
 def pack(topic: str, messages: Sequence[Message], partition: int | None = None) -> Output:
-    """Build the record that carries these messages to the next topic."""
+    """Build the record that contains these messages, for the next topic."""
     value, headers = encode_pack(messages)
     return Output(topic, value, None, headers, partition)
 
@@ -55,11 +55,12 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
 def tallies(
     service: str, tally_id: str, at_ms: int, received: Mapping[Mailing, Sequence[str]]
 ) -> Iterator[Output]:
-    """Build the records on mail.events that count the messages of one transaction by mailing.
+    """Build the records on mail.events that count, per mailing, the messages of a transaction.
 
-    `received`: their mail ids. It is one record, unless its rows exceed MAX_TALLY_BYTES: about
-    10,000 messages of few mailings, or 1,200 messages of 1,200 mailings with the longest names.
-    `tally_id` must be unique to the transaction and stay the same when it is repeated.
+    `received` contains their mail ids per mailing. The result is one record, unless its rows exceed
+    MAX_TALLY_BYTES. This size is reached by about 10,000 messages of few mailings, or by 1,200
+    messages of 1,200 mailings with the longest names. `tally_id` must be unique to the transaction,
+    and stay the same when the transaction is repeated.
     """
     for number, rows in enumerate(_rows(received)):
         name = f"{tally_id}.{number}" if number else tally_id
@@ -94,7 +95,7 @@ def _row_bytes(mailing: Mailing) -> int:
 def refused_bytes(
     content: bytes, code: str, reason: str, place: tuple[str, int, int], mail_id: str = ""
 ) -> Output:
-    """Build the record on mail.refused with the beginning of refused bytes and the reason."""
+    """Build the record on mail.refused with the beginning of these refused bytes and the reason."""
     headers = [
         *_refused_headers(code, reason, place, mail_id),
         ("length", str(len(content)).encode()),
@@ -106,7 +107,7 @@ def refused_bytes(
 def refused_record(
     record: Record | UndecodableRecord, code: str, reason: str, mail_id: str = ""
 ) -> Output:
-    """Build the record on mail.refused with the beginning of a refused record and the reason."""
+    """Build the record on mail.refused with the beginning of this refused record and the reason."""
     place = (record.topic, record.partition, record.offset)
     if not isinstance(record, UndecodableRecord):
         return refused_bytes(record.value or b"", code, reason, place, mail_id)

@@ -1,18 +1,18 @@
 """Pauses partitions while too much is in flight or while their next record is not due.
 
-The polled records of a partition that has to wait are kept and read first, if there is room;
-otherwise they are fetched again. The records of a shelf are always fetched again: all records that
-its consumer has read must have been handed out (handovers.py).
+If a partition has to wait, its polled records stay in memory and are read first later. If there is
+no room in memory, they are fetched again. The records of a shelf are always fetched again, because
+all records that the consumer of a shelf has read must have been handed out (handovers.py).
 
-Owns: the pauses, and that each ends with its reason. Does not own: the limits (jobs.py), the time
+Owns: the pauses; each pause ends when its reason ends. Does not own: the limits (jobs.py), the time
 when a record is due (the service), the messages in flight (worker.py).
 
-Reading from an earlier offset makes the client drop the fetched records of that partition and fetch
+After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
-that would be a fetch per message; instead the rest of a poll is kept. The records of a partition
-are returned once, in their order; the records of a partition that another member reads are
-forgotten. A kept record has not been handed out: if the process dies, its successor reads it from
-Kafka.
+this would cause one fetch per message. Instead the rest of a poll stays in memory. The records of a
+partition are returned once and in order. When another member reads a partition, its kept records
+are dropped. A kept record has not been handed out, so if the process dies, the next reader of the
+partition reads the record from Kafka.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from kafka.structs import TopicPartition
 from shared.runtime.clock import monotonic
 from shared.stream.consumer import Record, StreamConsumer
 
-# The size of all kept records; a poll returns about as much at most.
+# The maximum size of all kept records; a poll returns about as much at most.
 MOST_BYTES: Final = 16 * 1024 * 1024
-# Reading resumes below this share of the limit in flight, so that it does not flap.
+# Reading resumes below this share of the limit, so that pauses and resumptions do not alternate
+# quickly.
 RESUME_SHARE: Final = 0.75
 
 
 class KeptRecords:
-    """The records of one consumer. Use it only in the Kafka thread."""
+    """The kept records of one consumer. Use it only in the Kafka thread."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -41,11 +42,11 @@ class KeptRecords:
 
     @property
     def partitions(self) -> Set[TopicPartition]:
-        """The partitions of which records are kept."""
+        """The partitions that have kept records."""
         return self._kept.keys()
 
     def keep(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
-        """Keep the next records of a partition; return False if there is no room."""
+        """Keep the next records of a partition in memory; return False if there is no room."""
         size = sum(len(record.value or b"") for record in records)
         if sum(self._bytes.values()) + size > self._most_bytes:
             return False
@@ -54,7 +55,7 @@ class KeptRecords:
         return True
 
     def take(self, partition: TopicPartition) -> Sequence[Record]:
-        """Return the records of this partition, and forget them."""
+        """Remove and return the kept records of this partition."""
         self._bytes.pop(partition, None)
         return self._kept.pop(partition, ())
 
@@ -67,18 +68,18 @@ class PartitionPauser:
         self._kept = KeptRecords()
         self._due_at: dict[TopicPartition, float] = {}
         self._is_throttled = False
-        # Partitions whose next record does not fit.
+        # Partitions whose next record does not fit into the limit.
         self._without_room: set[TopicPartition] = set()
-        # The partitions not to read at present, neither from the consumer nor from kept records.
+        # The partitions that must not be read at present, from the consumer or from kept records.
         self._waiting: Set[TopicPartition] = frozenset()
 
     @property
     def has_ready(self) -> bool:
-        """Whether take_ready() would return anything."""
+        """True if take_ready() would return records."""
         return bool(self._kept.partitions - self._waiting)
 
     def take_ready(self) -> dict[TopicPartition, Sequence[Record]]:
-        """Return the kept records of the partitions that need not wait any longer."""
+        """Return the kept records of partitions that no longer have to wait."""
         return {each: self._kept.take(each) for each in self._kept.partitions - self._waiting}
 
     def sleep(
@@ -88,7 +89,7 @@ class PartitionPauser:
         records: Sequence[Record],
         seconds: float,
     ) -> None:
-        """Pause this partition until the first of these records is due, in `seconds`."""
+        """Pause this partition for `seconds`, until the first of these records is due."""
         self.keep(consumer, partition, records)
         consumer.pause([partition])
         self._due_at[partition] = monotonic() + seconds
@@ -96,7 +97,7 @@ class PartitionPauser:
     def wait_for_room(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Continue this partition with these records, once less is in flight."""
+        """Continue this partition with these records when fewer messages are in flight."""
         self.keep(consumer, partition, records)
         self._without_room.add(partition)
         self._is_throttled = True
@@ -104,13 +105,13 @@ class PartitionPauser:
     def keep(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Continue this partition with these records, which were polled last."""
+        """Continue this partition with these records, which are from the last poll."""
         is_shelf = partition.topic == self._shelf_topic
         if records and (is_shelf or not self._kept.keep(partition, records)):
             consumer.seek(partition, records[0].offset)
 
     def forget(self, partition: TopicPartition) -> None:
-        """Forget a partition that another member reads now."""
+        """Drop the state of a partition that another member reads now."""
         self._kept.take(partition)
         self._due_at.pop(partition, None)
         self._without_room.discard(partition)
@@ -122,10 +123,10 @@ class PartitionPauser:
         full: Set[TopicPartition],
         first: Callable[[], Set[TopicPartition]],
     ) -> None:
-        """Pause and resume partitions; `fill` is the share of the limit that is in flight.
+        """Pause and resume partitions; `fill` is the used share of the limit in flight.
 
-        `full`: partitions whose ledgers are full. `first` returns the partitions that are read even
-        if the limit is reached, up to a record that does not fit.
+        `full`: partitions whose ledgers are full. `first` returns partitions that are still read
+        when the limit is reached, until their next record does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

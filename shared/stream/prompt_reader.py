@@ -1,18 +1,18 @@
 """Reads a small compacted topic so that an open transaction hides only its own records.
 
-A reader of committed records ends where the first open transaction begins. The later records of
-other writers stay hidden until that transaction ends: about 20 s after the death of its writer
-(open_transactions.py). On a topic that operators write to, these seconds matter. So the records
-ahead, after the committed ones, are read as well, and returned unless their header says that they
-were written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
+A reader of committed records stops where the first open transaction begins. The later records of
+other writers stay hidden until that transaction ends. If its writer has died, this takes about 20 s
+(open_transactions.py), which is too long on a topic to which operators write. So the records ahead,
+which follow the committed records, are also read. They are returned unless a header marks them as
+written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 
 Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
-Guarantees: poll() and read_whole() return each committed record once, in the order of the log; the
-records of ahead() are acknowledged and part of no transaction. With the records ahead, the last
-record of a key is the last one in the log, except for records of transactions that are open or
-begin after an open one. Bounded: the last record of at most MAX_AHEAD keys is kept; records of
-further keys are seen once the transaction has ended. All calls come from one thread and may raise
-kafka.errors.KafkaError.
+Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
+records of ahead() are acknowledged and belong to no transaction. Together with the records ahead,
+the last returned record of a key is the last record of that key in the log. This does not include
+records of transactions that are open or began after an open transaction. Bounded: the last record
+of at most MAX_AHEAD keys is stored; records of further keys are returned after the transaction has
+ended. All calls come from one thread and may raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AT_ONCE_MS: Final = 0
 
 
 class PromptReader:
-    """A reader of one partition, from its beginning; call begin() first."""
+    """Reads one partition from its beginning. Call begin() first."""
 
     def __init__(self, options: ClientOptions, topic: str, partition: int) -> None:
         self._partition = partition
@@ -44,13 +44,13 @@ class PromptReader:
         except BaseException:
             self._committed.close()
             raise
-        # By key, the oldest first.
+        # The last record ahead of each key, the oldest record first.
         self._ahead: dict[bytes, Record] = {}
         self._topic = topic
         self._topic_id = ""
 
     def begin(self) -> bool:
-        """Begin to read; return False if Kafka has no such partition."""
+        """Begin to read; return False if the partition does not exist."""
         if self._partition not in self._committed.partitions():
             return False
         self._topic_id = self._committed.topic_id()
@@ -60,22 +60,22 @@ class PromptReader:
         return True
 
     def is_same_topic(self) -> bool:
-        """Return True if the topic has not been created again since it was opened."""
+        """Return whether the topic is still the one that begin() opened, not a recreated topic."""
         return self._committed.topic_id() == self._topic_id
 
     def ends(self) -> tuple[int, int]:
-        """Return the ends of the committed records and of all records."""
+        """Return the end of the committed records and the end of all records."""
         return self._end_of(self._committed), self._end_of(self._open)
 
     def has_reached(self, ends: tuple[int, int]) -> bool:
-        """Whether all records before these ends were returned or are ahead."""
+        """Return whether all records before these ends were returned or are in ahead()."""
         at = self._committed.position(self._partition), self._open.position(self._partition)
         return at[0] >= ends[0] and at[1] >= ends[1]
 
     def poll(self, timeout_ms: int) -> tuple[Sequence[Record], bool]:
-        """Wait for records at most this long.
+        """Wait for records, at most `timeout_ms`.
 
-        Return the committed ones, and whether anything has changed.
+        Return the committed records, and whether there is any new record, committed or ahead.
         """
         came = self._open.poll(timeout_ms).get(self._partition, ())
         committed = self._committed.poll(_AT_ONCE_MS if came else timeout_ms)
@@ -85,13 +85,13 @@ class PromptReader:
         return settled, bool(settled) or is_new
 
     def ahead(self) -> list[Record]:
-        """Return the last record ahead of each key: they follow an open transaction."""
+        """Return, for each key, its last record after the beginning of an open transaction."""
         return list(self._ahead.values())
 
     def read_whole(self, within_s: float) -> Iterator[Record]:
-        """Return all committed records up to the present end, then those ahead.
+        """Yield all committed records up to the present end, then the records ahead.
 
-        Raises KafkaError also if that takes longer than `within_s`.
+        Also raises KafkaError if the reading takes longer than `within_s`.
         """
         ends, deadline = self.ends(), Deadline(within_s)
         while not self.has_reached(ends):
@@ -113,7 +113,7 @@ class PromptReader:
     def _add(self, records: Sequence[Record]) -> bool:
         is_new = False
         for record in records:
-            # The fetcher has logged what it cannot decode.
+            # The fetcher has already logged a record that cannot be decoded.
             if isinstance(record, UndecodableRecord) or is_in_transaction(record.headers):
                 continue
             key = record.key or b""

@@ -1,9 +1,9 @@
 """Checks every second, independent of traffic, whether the brokers can serve this process.
 
 A consumer that receives nothing cannot distinguish an idle topic from brokers that do not answer,
-and a producer that failed does not know when they are back. The check requests the metadata of the
-topics that the process uses: each partition needs a leader and, if the process writes to it,
-enough replicas in sync.
+and a producer that failed does not know when the brokers are available again. The check requests
+the metadata of the topics that the process uses. Each partition must have a leader. If the process
+writes to the partition, it must also have enough replicas in sync.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BROKERS: Final = "brokers"  # the check on /ready
 def probe_brokers(
     options: ClientOptions, reads: Iterable[str], writes: Iterable[str], health: HealthServer
 ) -> Probe:
-    """Create a probe of these topics (a context manager); /ready shows it as `brokers`.
+    """Create a probe of these topics, a context manager. /ready shows its result as `brokers`.
 
-    Call it together with the service's other checks: with the first check, /ready no longer
-    reports "starting".
+    Call this when the service adds its other checks, because /ready no longer reports "starting"
+    after the first check is added.
     """
     brokers = Brokers(options, tuple(reads), tuple(writes))
     probe = Probe("brokers", brokers.look)
@@ -40,7 +40,7 @@ def probe_brokers(
 
 
 class Brokers:
-    """Queries the brokers, from one thread. It creates a new client after a failure."""
+    """Queries the brokers from one thread. After a failure, it creates a new client."""
 
     def __init__(self, options: ClientOptions, reads: Sequence[str], writes: Sequence[str]) -> None:
         self._options = options
@@ -49,7 +49,7 @@ class Brokers:
         self._admin: Any = None
 
     def look(self) -> str:
-        """Return the reason why these topics cannot be read or written now; "" if they can."""
+        """Return why these topics cannot be read or written now; "" if there is no fault."""
         try:
             if self._admin is None:
                 self._admin = self._connected()
@@ -78,7 +78,7 @@ class Brokers:
 def fault_of(
     described: Iterable[Mapping[str, Any]], writes: Iterable[str], in_sync: int = 0
 ) -> str:
-    """Describe the faults of these topics, from their metadata; "" if there are none.
+    """Describe the faults of these topics, from their metadata; "" if there is no fault.
 
     `in_sync` is the setting `kafka.min_insync_replicas`.
     """
@@ -105,9 +105,10 @@ def _faults(topic: Mapping[str, Any], is_written: bool, wanted: int) -> list[str
 
 
 def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
-    """Build a check for a fault that was noted at a certain time (clock.monotonic).
+    """Build a check for a fault and the time at which it was noted (clock.monotonic).
 
-    The fault ends when the probe succeeds HELD_S after it; a recurring failure stays a fault.
+    The fault ends when the probe succeeds at least HELD_S after that time. So a fault that recurs
+    more often is shown without a break.
     """
 
     def check() -> str:

@@ -1,6 +1,7 @@
-"""Notes the partitions that a rebalance takes from a member.
+"""Stores which partitions a rebalance revokes from a member.
 
-The client calls the listener on its I/O thread, which sends the heartbeats, so it only takes notes.
+The client calls the listener on its I/O thread, which also sends the heartbeats. So the listener
+only stores the partitions and returns at once.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         log.info("partitions revoked: %s", names_of(partitions))
         if self._keeps_claims:
-            # Claimed before the next join is sent; otherwise another member may get them.
+            # Claim them before the next join is sent; otherwise another member may get them.
             self._assignor.claim(partitions)
             with self._lock:
                 self._revoked += partitions

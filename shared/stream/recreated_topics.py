@@ -1,13 +1,14 @@
 """Stops a reader when a topic that it reads was deleted and created again.
 
-The positions and committed offsets of a topic belong to its id, so a reader must not continue at a
-position of the old topic: it is closed and replaced. The broker drops the committed offsets with
-the topic, but a commit that was under way may still have set one for the new topic. So the member
-sets the offsets of its partitions to 0 before it gives up; its successor, or this process as a new
-member, reads the new topic from the beginning.
+The positions and committed offsets of a topic belong to the topic's id. A reader must not continue
+at a position of the old topic, so the reader is closed and replaced. The broker deletes the
+committed offsets together with the topic, but a late commit may still have set an offset for the
+new topic. So the member sets the offsets of its partitions to 0 before it raises the error. Then
+the next reader (another member, or this process as a new member) reads the new topic from the
+beginning.
 
-Guarantees: each record of the new topic is read once, unless this process ends between a late
-commit and the call (docs/decisions/0260-recreated-topics.md).
+Guarantees: each record of the new topic is read once, unless this process ends after a late commit
+and before it sets the offsets to 0 (docs/decisions/0260-recreated-topics.md).
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ def require_same_topics(consumer: Any) -> None:
 
 
 def require_same_for_reading(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic was recreated; for readers that commit nothing."""
+    """Raise TopicRecreated if a topic was recreated. For readers that do not commit offsets."""
     _refuse(other_topics(consumer, are_refused=True))
 
 
 def require_same_for_commit(consumer: Any) -> None:
-    """Raise TopicRecreated if the offsets to commit may belong to an earlier topic."""
+    """Raise TopicRecreated if the offsets to commit may belong to the old topic."""
     _refuse(other_topics(consumer, are_refused=False))
 
 

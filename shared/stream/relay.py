@@ -1,17 +1,15 @@
-"""The loop of a service that reads, processes and writes each record at once, exactly once.
+"""The loop of a service that processes records in the order of reading, each exactly once.
 
-If the process
-
-- dies before the commit is finished, no output is visible and the successor reads the same records
-  again; if it dies after the commit, the records are done;
-- is paused beyond its session at any step, the broker refuses the commit, because the commit names
-  the membership under which the records were read, and a new consumer joins.
+If the process - dies before the commit is finished, no output is visible and the next process reads
+the same records again; if it dies after the commit, the records are not read again;
+- is paused for longer than its session time-out, the broker refuses the commit, because the commit
+  names the membership under which the records were read. Then a new consumer joins.
 
 When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
 raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
-a second. Batches are sized to take a few seconds at most: with a batch that outlasts the poll
-interval the member loses its membership, the broker refuses the commit, and the same records are
-read again.
+a second. The batch size is adapted so that a batch takes a few seconds at most. If a batch took
+longer than the poll interval, the member would lose its membership, the broker would refuse the
+commit, and the same records would be read again.
 """
 
 from __future__ import annotations
@@ -36,20 +34,21 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# The longest time of a batch: less than a tenth of the poll interval. A rebalance waits for it.
+# The maximum duration of a batch: less than a tenth of the poll interval, because a rebalance waits
+# for the batch.
 TARGET_S: Final = 5.0
 MAX_RECORDS: Final = 2_000
 
 
 class BatchSize:
-    """The number of records to read next, derived from the duration of the last batches."""
+    """Adapts the number of records of the next batch to the duration of the last batches."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.records = most
 
     def took(self, records: int, seconds: float) -> None:
-        """Record the duration of a batch, committed or not."""
+        """Record how long a batch of `records` took, whether it was committed or not."""
         if seconds > TARGET_S:
             self.records = max(1, int(records * TARGET_S / seconds))
         elif records >= self.records:
@@ -57,7 +56,7 @@ class BatchSize:
 
 
 class NotReady(Exception):
-    """`process` needs data that is not available yet; the text names it."""
+    """`process` needs data that are not available yet; the text names them."""
 
 
 class RelayStatus(LoopStatus):
@@ -72,7 +71,7 @@ class RelayStatus(LoopStatus):
     dependency: str = ""
 
     def waiting_by_check(self) -> dict[str, str]:
-        """Return why the relay waits, for the check of Kafka and that of other dependencies."""
+        """Return why the relay waits, separately for Kafka and for its other dependencies."""
         is_other = self.waiting_for == self.dependency
         return {
             "kafka": "" if is_other else self.waiting_for,
@@ -105,7 +104,7 @@ class Relay:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Work until `stop` is set; the current batch is finished first."""
+        """Work until `stop` is set, and finish the current batch."""
         loop = SessionLoop(
             self._service, self._open, lambda consumer: self._turn(consumer, stop), self.status
         )
@@ -118,8 +117,8 @@ class Relay:
             loop.close()
 
     def _open(self) -> StreamConsumer:
-        # The producer comes first: it ends the transaction that a predecessor left open. Until
-        # then the broker does not return the committed offsets.
+        # Open the producer first, because it ends the transaction that an earlier process left
+        # open. Until then the broker does not return the committed offsets.
         self._producer.open()
         return self._make_consumer()
 
@@ -151,7 +150,7 @@ class Relay:
             consumer.idle(NOT_READY_S)
             return
         except TransactionLost:
-            # `process` may also query the producer (for the partition count of a topic).
+            # `process` may raise this, too, because it may ask the producer for a partition count.
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise
@@ -164,7 +163,7 @@ class Relay:
         self.status.transactions += 1
 
     def _rewind(self, consumer: StreamConsumer, stop: Stop) -> None:
-        """Seek to the committed offsets; records read and not committed must come again."""
+        """Seek to the committed offsets, because uncommitted records must be read again."""
         while not stop.is_set():
             self.status.turns += 1
             try:

@@ -1,9 +1,9 @@
-"""Hands the records of one transaction to its producer.
+"""Passes the records of one transaction to the producer.
 
-Owns: the partition of each record (a key has one partition, whoever writes it), and that records of
-one partition keep their order. Does not own: the transaction (transactions.py), partitions that a
-service chooses itself (Output.partition), how a batch is made (kafka_python/bulk_sending.py).
-Nothing is certain before the transaction has committed.
+Owns: the choice of each record's partition (all writers choose the same partition for a key), and
+the order of records within a partition. Does not own: the transaction (transactions.py), partitions
+that a service chooses itself (Output.partition), the structure of batches
+(kafka_python/bulk_sending.py). A record is certain only after the transaction is committed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.stream.kafka_python.bulk_sending import SentRecord, append_all
 from shared.stream.kafka_python.producing import known_partitions
 from shared.topics.names import RETURNED
 
-# After flush() all offsets are there, or an error is.
+# After flush(), each record already has an offset or an error, so this wait is short.
 PLACED_TIMEOUT_S: Final = 1.0
 # The fields of an Output (transactions.py).
 Outgoing = tuple[str, bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
@@ -29,22 +29,22 @@ Outgoing = tuple[str, bytes | None, bytes | None, Sequence[tuple[str, bytes]], i
 def partition_of(topic: str, key: bytes, partitions: int) -> int:
     """Return the partition of a record of this topic with this key."""
     if topic == RETURNED:
-        # The bounce door writes it too, without a transaction.
+        # The bounce door also writes this topic, without a transaction, by the client's default.
         return partition_of_key(key, partitions)
-    # The library's own hash is written in Python and costs 11 us per record.
+    # The library's own hash is written in Python and takes 11 us per record.
     return zlib.crc32(key) % partitions
 
 
 def partition_of_key(key: bytes, partitions: int) -> int:
-    """Return the partition that a Kafka client chooses for a key by itself."""
+    """Return the partition that a Kafka client chooses for a key by default."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def send_all(producer: KafkaProducer, outputs: Sequence[Outgoing]) -> list[Any]:
     """Send these records in the open transaction; return the future of each. Raises KafkaError.
 
-    A future is one of kafka-python's or a SentRecord. The producer chooses the partition of a
-    record that has neither one nor a key.
+    A future is a kafka-python future or a SentRecord. If a record has neither a partition nor a
+    key, the producer chooses its partition.
     """
     futures: list[Any] = [None] * len(outputs)
     together: dict[TopicPartition, list[int]] = {}

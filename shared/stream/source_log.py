@@ -1,10 +1,11 @@
-"""Reads mail.events and mail.suppressions from given offsets on, in one order.
+"""Reads mail.events and mail.suppressions from given offsets on, merged into one order.
 
-Owns: the readers, and how far the order is certain: if the end of a partition was asked for at time
-T and the partition was read up to it, no record from before T - SKEW_MS is left. This end includes
-open transactions; records after an open transaction cannot be read before it ends (the broker ends
-that of a dead writer). Does not own: the order (shared/responses/counting/merging.py). All methods
-may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
+Owns: the readers, and the time up to which the order is certain. If the end of a partition was
+requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
+left. That end includes open transactions. Records after an open transaction cannot be read before
+the transaction ends; if its writer is dead, the broker ends it. Does not own: the order
+(shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a partition that
+is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# How long a poll waits for each topic; the other topic waits meanwhile. While both are idle, the
-# wait is longer.
+# How long a poll waits for each topic. The other topic is not read meanwhile, so the wait is longer
+# only while both topics are idle.
 POLL_MS: Final = 50
 IDLE_POLL_MS: Final = 250
 POLL_RECORDS: Final = 5_000
@@ -32,7 +33,7 @@ MAX_WAITING: Final = 20_000
 
 
 class SourceLog:
-    """The readers of one counting process, for one thread.
+    """The readers of one counting process. Use it in one thread only.
 
     `last_header`: see LogReader.
     """
@@ -72,7 +73,7 @@ class SourceLog:
         return ":".join(reader.topic_id() for reader in self._readers.values())
 
     def begins(self) -> dict[Source, int]:
-        """Return the first offset that Kafka still holds, by partition."""
+        """Return the first offset that Kafka still stores, by partition."""
         return {
             Source(topic, partition): offset
             for topic, reader in self._readers.items()
@@ -84,7 +85,7 @@ class SourceLog:
         return self._ends_by(self._ends_of)
 
     def offsets_at(self, time_ms: int) -> dict[Source, int]:
-        """Return the offset of the first record of that time or later, or else the end."""
+        """Return the offset of the first record at or after this time, or else the end."""
         found = self.ends()
         for topic, reader in self._readers.items():
             for partition, offset in reader.offsets_at(self._partitions(topic), time_ms).items():
@@ -92,7 +93,7 @@ class SourceLog:
         return found
 
     def has_given(self, ends: Mapping[Source, int]) -> bool:
-        """Whether take() has returned all records before these offsets."""
+        """Return whether take() has returned all records before these offsets."""
         return all(
             self._readers[source.topic].position(source.partition) >= end
             and self._merged.has_given(source, end)
@@ -122,22 +123,22 @@ class SourceLog:
         self._pause()
 
     def take(self, most: int) -> list[Merged]:
-        """Return the next records, at most `most`, as far as their order is certain."""
+        """Return the next records whose order is certain, at most `most`."""
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Whether records are left that could be read at the last look at the ends."""
+        """Return whether records are unread that were readable at the last request of the ends."""
         return any(
             self._readers[source.topic].position(source.partition) < end
             for source, end in self._readable_ends.items()
         )
 
     def next_look(self) -> float:
-        """Return when poll() looks at the ends again, in monotonic seconds."""
+        """Return when poll() will request the ends again, in monotonic seconds."""
         return self._asked_at + ASK_S
 
     def lag(self) -> int:
-        """Return the number of records that were written at the last look and not yet returned."""
+        """Return how many records are not yet returned, as of the last request of the ends."""
         unread = sum(
             max(0, end - self._readers[source.topic].position(source.partition))
             for source, end in self._ends.items()

@@ -1,15 +1,16 @@
-"""Compares the topics on the brokers with the plan; alters their configuration, adds replicas.
+"""Compares the topics on the brokers with the plan, alters their configs and adds replicas.
 
 Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
 topics (admin.py).
 
-At the start of a service only differences whose correction deletes no records are altered: if an
-operator keeps records longer than planned, that stays, and the log and `./sluice topics plan` show
-it. If an ACL forbids altering or reading configs, one line is logged and the service continues.
+At its start, a service corrects only differences whose correction deletes no records. If an
+operator keeps records longer than planned, the service does not change this; the log and `./sluice
+topics plan` show the difference. If an ACL forbids altering or reading configs, one line is logged
+and the service continues.
 
-Partitions with fewer replicas than the settings say get more (KIP-455), which takes the operation
-Alter on the cluster. The brokers copy the data in the background; until they have, a partition
-keeps its old replicas.
+Partitions with fewer replicas than in the settings get more replicas (KIP-455). For this the client
+needs the permission Alter on the cluster. The brokers copy the data in the background; until the
+copy is complete, a partition keeps its old replicas.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class Wanted(Struct, frozen=True):
-    """The values for topics in the settings: overrides of configs, replicas in sync, replication.
+    """The settings for topics: overrides of configs, replicas in sync, replication.
 
-    `replication` 0: it is not compared. More copies than wanted are no difference.
+    If `replication` is 0, it is not compared. More replicas than wanted are not a difference.
     """
 
     overrides: Overrides = {}
@@ -58,7 +59,7 @@ class Wanted(Struct, frozen=True):
         return Wanted(kafka.topic_configs, kafka.min_insync_replicas, kafka.replication)
 
     def configs(self, topic: str, planned: Configs, replication: int) -> Configs:
-        """Return the configs of a topic that has this replication."""
+        """Return the planned configs, with overrides, for a topic with this replication."""
         return wanted_configs(topic, planned, replication, self.overrides, self.in_sync)
 
 
@@ -66,7 +67,7 @@ PLANNED: Final = Wanted()
 
 
 class TopicReport(Struct, frozen=True):
-    """One topic compared with its plan. "unreadable": the brokers do not return its configs."""
+    """One topic compared with its plan. "unreadable": the brokers do not return the configs."""
 
     topic: str
     status: Status
@@ -75,14 +76,14 @@ class TopicReport(Struct, frozen=True):
     replication: int = 0  # as found
 
     def is_short(self, wanted: int) -> bool:
-        """Whether the topic has fewer copies than wanted."""
+        """Return whether the topic has fewer replicas than wanted."""
         return 0 < self.replication < wanted
 
 
 def compare(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Compare each of these topics with its plan; sorted by name. Raises KafkaError."""
+    """Compare each of these topics with its plan; return them by name. Raises KafkaError."""
     if not planned:
         return []
     described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}
@@ -95,12 +96,12 @@ def compare(
 
 
 def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
-    """Alter these configs. Return the reason of each failure by topic; "" means altered."""
+    """Alter these configs. Return, per topic, why this failed; "" if the topic was altered."""
     by_topic: dict[str, Configs] = {}
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted
     results: dict[str, str] = {}
-    # One topic per request: a refusal for one topic must not keep the others from being altered.
+    # Send one request per topic: a refusal for one topic must not prevent the other alterations.
     for topic, configs in by_topic.items():
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs)
         try:
@@ -114,7 +115,7 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 def align(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Correct and log the differences if that deletes no records; return all differences found."""
+    """Log differences, and correct those whose correction deletes no records; return all."""
     reports = compare(admin, planned, wanted)
     differing = [each for report in reports for each in report.differences]
     results = alter(admin, [each for each in differing if not each.deletes])
@@ -163,7 +164,7 @@ def _report(
     if code == MISSING:
         return TopicReport(name, "missing")
     if code or described is None or not found:
-        # kafka-python 3.0.12 drops the error code of a resource that may not be described.
+        # kafka-python 3.0.12 drops the error code of a resource that this client may not describe.
         reason = for_code(code).__name__ if code else "the brokers show none (ACL DescribeConfigs)"
         return TopicReport(name, "unreadable", reason=reason)
     replication = min((len(part["replica_nodes"]) for part in described["partitions"]), default=1)
@@ -176,10 +177,10 @@ def _report(
 
 
 class Growth(Struct, frozen=True):
-    """The replicas to add, by topic and partition, and the number of missing brokers."""
+    """The replicas to add, by topic and partition, and how many brokers are missing for them."""
 
     assignments: Assignments
-    lacking: int  # brokers that are missing for the wanted replication
+    lacking: int  # how many more brokers the wanted replication needs
 
 
 def plan_growth(admin: Any, topics: list[str], wanted: int) -> Growth:

@@ -1,15 +1,15 @@
-"""Follows a small topic of one partition, and notices that the process that writes it has stopped.
+"""Follows a small topic of one partition, and detects when its writing process has stopped.
 
-TopicFollower reads the topic from its beginning, then the added records. Its thread uses no
-consumer group; a record is seen within a second. While Kafka is unavailable, the shown state stays
-unchanged. After a fault, or if the topic was recreated, the topic is read into a new state, which
-replaces the old one once it is complete. Does not own: the meaning of a record (the state's add(),
-which logs records that it cannot read).
+TopicFollower reads the topic from its beginning, and then each added record within a second. Its
+thread uses no consumer group. While Kafka is unavailable, the shown state does not change. After a
+fault or a recreation of the topic, the topic is read into a new state, which replaces the old state
+when it is complete. Does not own: the meaning of a record (the state's add(), which logs records
+that it cannot read).
 
-Silence is for topics that several processes can write, but one of them does: the writer writes a
-mark with each turn. The others watch the marks and take over when no new mark comes. If two of them
-take over at once, or the writer was only paused, that does no harm: they share a transactional id,
-and opening it fences the former owner (transactions.py).
+Silence is for topics that several processes can write, but only one of them does at a time. The
+writer writes a mark with each turn. The other processes watch the marks, and one takes over when no
+new mark appears. It does no harm if two processes take over at once, or if the writer was only
+paused: all share one transactional id, and opening it fences the former owner (transactions.py).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from shared.runtime.threads import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
-# The end of a wait without records: a new record ends the wait sooner, close() does not.
+# How long a poll waits without records. A new record ends the wait earlier; close() does not.
 POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
 
 
 class Adds(Protocol):
-    """The content of a topic, up to some record."""
+    """A state that is built from the records of a topic."""
 
     def add(self, record: Any) -> None:
         """Apply one record."""
@@ -44,7 +44,7 @@ S = TypeVar("S", bound=Adds)
 
 
 class TopicFollower(Generic[S]):
-    """Runs from start() until close(). All methods may be called from any thread."""
+    """Follows one topic from start() until close(). Any thread may call the methods."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class TopicFollower(Generic[S]):
     ) -> None:
         """`make` returns an empty state.
 
-        `show` is called in the reader's thread with the state: when it is complete, and after each
-        change.
+        `show` is called with the state in the reader's thread: first when the state is complete,
+        then after each change.
         """
         self._options = options
         self._topic = topic
@@ -76,11 +76,11 @@ class TopicFollower(Generic[S]):
         self._thread.start()
 
     def is_whole(self) -> bool:
-        """Whether the topic has been read to its end once."""
+        """Return whether the topic has been read to its end at least once."""
         return self._is_whole
 
     def fault(self) -> str:
-        """Return why the content is not up to date; "" if it is."""
+        """Return why the state is not up to date; "" if it is up to date."""
         return self._fault
 
     def close(self) -> None:
@@ -118,19 +118,19 @@ class TopicFollower(Generic[S]):
 
 
 class Silence:
-    """The last mark, and the time at which it was first seen. For one thread."""
+    """Stores the last mark and when it was first seen. Use it in one thread only."""
 
     def __init__(self, clock: Clock, after_s: float) -> None:
-        """`after_s`: the writer counts as stopped if no new mark came for this long."""
+        """If no new mark appears for `after_s`, the writer counts as stopped."""
         self._clock = clock
         self._after_s = after_s
         self._seen: tuple[object, float] | None = None
 
     def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
-        """Return whether the writer has stopped. `mark`: the last mark; None if there is none.
+        """Return whether the writer has stopped. `mark` is its last mark; None: no mark exists.
 
-        If no mark was ever written, the first look is enough. `longer_s`: added to `after_s` for a
-        writer whose turn takes long.
+        If no mark exists at the first call, the result is True at once. `longer_s` is added to
+        `after_s`, for a writer whose turn takes long.
         """
         now = self._clock.monotonic()
         if self._seen is None or self._seen[0] != mark:
@@ -140,9 +140,9 @@ class Silence:
         return now - self._seen[1] >= self._after_s + longer_s
 
     def restart(self, mark: object) -> None:
-        """Start the waiting time again: another process has just taken over."""
+        """Start the waiting time again, because another process has just taken over."""
         self._seen = (mark, self._clock.monotonic())
 
     def forget(self) -> None:
-        """Let the next look be the first."""
+        """Let the next call of has_begun() count as the first call."""
         self._seen = None

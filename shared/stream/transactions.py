@@ -1,14 +1,15 @@
-"""A transactional producer: commits output records and consumed offsets, all or nothing.
+"""A transactional producer, which commits output records and consumed offsets atomically.
 
 commit() returns when the broker has committed. It raises TransactionLost if the broker has not
-committed, or if the result is unknown: kafka-python's commit waits without a limit and its producer
-cannot be used after most errors. The producer is then discarded and the next commit() creates a
-new one, whose epoch fences the old one and whose start ends or completes the old transaction. The
-caller then reads its committed offsets again to learn which of the two happened.
+committed, or if the result is unknown. After most errors, kafka-python's producer cannot be used
+again, so it is discarded. The next commit() creates a new producer. The epoch of the new producer
+fences the old producer, and its start aborts or completes the old transaction. Then the caller
+reads its committed offsets to find out whether the old transaction was committed.
 
-A partition that cannot be written although the brokers answer, for example because it lacks in-sync
-replicas, loses the transaction, too: the records are written again until it can. If a commit hangs,
-the Watchdog ends the process; docs/decisions/0003-lost-transactions.md says why not sooner.
+The transaction is also lost if the brokers answer but a partition cannot be written, for example
+because it has too few replicas in sync. Then the records are written again until the partition can
+be written. kafka-python's commit waits without a limit. If it hangs, the Watchdog ends the process;
+docs/decisions/0003-lost-transactions.md explains why it does not do so earlier.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-# How long the records of a transaction may take while the brokers answer, in equal parts. Nobody
-# polls meanwhile: together they are less than the poll interval and the watchdog's limit.
+# The records of a transaction may take MAX_FLUSHES times FLUSH_S while the brokers answer. Nobody
+# polls meanwhile, so this must be less than the poll interval and the watchdog's limit.
 FLUSH_S: Final = 10.0
 MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, it follows from the key, or is random."""
+    """One record to write. If `partition` is None, it follows from the key or is random."""
 
     topic: str
     value: bytes | None
@@ -52,15 +53,16 @@ class TransactionLost(Exception):
 
 
 def _named(error: BaseException) -> str:
-    """Return the class and text of an error; in kafka-python the text begins with the class."""
+    """Return the class and text of an error; kafka-python's texts already begin with the class."""
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}"
 
 
 def require_offsets(offsets: list[int]) -> list[int]:
-    """Return these offsets of records written in this order. Raises KafkaError.
+    """Return these offsets, which must increase from record to record. Raises KafkaError.
 
-    A broker that took a record before, whose answer was lost, may answer -1 when it comes again.
+    If the broker's answer to a record was lost and the record is sent again, the broker may answer
+    with -1 instead of the offset.
     """
     if any(low >= high for low, high in pairwise([-1, *offsets])):
         raise KafkaError(f"no offsets for what was written: {offsets}")
@@ -79,10 +81,10 @@ class TransactionalProducer:
         own_events: ClientEvents | None = None,
         writes: Collection[str] = (),
     ) -> None:
-        """`own_events` removes copies for missing client topics; None: no copies are written.
+        """`own_events` removes copies for missing client topics; None: there are no copies.
 
-        `writes`: topics that it may write to. The first record for any other topic holds up its
-        transaction until the topic's metadata is there.
+        `writes`: the topics that the producer may write to. The first record for any other topic
+        delays its transaction until the topic's metadata arrive.
         """
         self._options = options
         self._service = service
@@ -94,9 +96,9 @@ class TransactionalProducer:
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
-        """Create the producer and end the transaction that a predecessor left open.
+        """Create the producer, and end the transaction that an earlier process left open.
 
-        Raises TransactionLost when no broker answers; call it again then.
+        Raises TransactionLost when no broker answers; call open() again then.
         """
         if self._producer is not None:
             return
@@ -130,9 +132,9 @@ class TransactionalProducer:
     ) -> None:
         """Write these records and offsets in one transaction. Raises TransactionLost.
 
-        Records that do not come from a topic have neither offsets nor a group. The offsets of the
-        records are appended to `placed` before anything could commit, so that they are known even
-        if the result of the transaction is not.
+        `offsets` and `group` are None if the records are not the result of consumed records. The
+        offsets of the written records are appended to `placed` before the commit begins, so that
+        they are known even if the result of the transaction is unknown.
         """
         self.open()
         producer = self._producer
@@ -146,7 +148,7 @@ class TransactionalProducer:
             with self._watchdog.guard("transaction"):
                 self._run(producer, records, offsets, group, placed)
         except (KafkaError, AssertionError, RuntimeError) as error:
-            # kafka-python reports some of its internal errors by the latter two.
+            # kafka-python raises AssertionError and RuntimeError for some of its internal errors.
             self._producer = None
             discard(producer)
             if own_events is not None:
@@ -171,8 +173,9 @@ class TransactionalProducer:
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")
-        # A failed record must never count as written. The library commits all the same if a record
-        # could not be written for delivery_timeout_ms: only some errors end its transaction.
+        # A failed record must never count as written. But the library also commits if a record
+        # could not be written for delivery_timeout_ms, because only some errors end its
+        # transaction.
         self._flush(producer)
         for output, future in zip(outputs, futures, strict=True):
             if future.failed() and not is_lost_with_its_topic(output.topic, future.exception):
@@ -185,7 +188,7 @@ class TransactionalProducer:
     def _flush(self, producer: KafkaProducer) -> None:
         """Wait until all records are written or have failed. Raises KafkaTimeoutError.
 
-        While no broker answers it goes on waiting: the transaction may still commit.
+        While no broker answers, it continues to wait, because the transaction may still commit.
         """
         missed = 0
         while missed < MAX_FLUSHES:
@@ -198,7 +201,7 @@ class TransactionalProducer:
         raise KafkaTimeoutError(f"not written within {MAX_FLUSHES * FLUSH_S:g} s: {waiting}")
 
     def close(self) -> None:
-        """Close the producer; the successor ends a transaction that is still open."""
+        """Close the producer; the next producer of this id ends a transaction that is left open."""
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)

@@ -1,9 +1,10 @@
 """Ends the process when a guarded step takes too long.
 
-It is meant for kafka-python's calls that wait without a limit. Ending the process during a guarded
-step is safe: its successor reads from Kafka again everything that the process holds. Time without a
-reachable broker does not count: a successor could do no more, and the front door, which answers 451
-meanwhile, would be unavailable until Kafka is back.
+The watchdog is for kafka-python's calls that wait without a limit. It is safe to end the process
+during a guarded step, because the next process reads all unfinished records from Kafka again. Time
+without a reachable broker does not count, because a new process could do nothing either. Also, the
+front door answers 451 during such an outage; after a restart, it would not answer at all until
+Kafka is available.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _end_process(step: str, limit_s: float) -> None:
 
 
 def is_unreachable(bootstrap: str) -> bool:
-    """Whether none of the brokers `host:port[,host:port]` accepts a connection now."""
+    """Return whether none of the brokers `host:port[,host:port]` accepts a connection now."""
     return not any(answers(address, _CONNECT_TIMEOUT_S) for address in bootstrap.split(","))
 
 
@@ -54,7 +55,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable; called once a step is slow."""
+        """`is_away` returns whether the brokers are unavailable. It is called if a step is slow."""
         self._limit_s = limit_s
         self._end = end
         self.is_away = is_away

@@ -1,25 +1,27 @@
 """Reads packs, hands their messages to an asyncio loop, and commits outcomes out of order.
 
 One Kafka thread polls, hands out messages and runs the transactions; the event loop calls settle().
-Each transaction contains the outputs of the messages settled since the last one and, for each
-partition, the ledger's low-water mark and metadata (ledger.py, outcome_writer.py). What one member
-of the group does is in worker_session.py; here a new member replaces one that is lost.
+Each transaction contains the outputs of the messages that were settled since the last transaction
+and, for each partition, the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
+worker_session.py contains the work of one member of the group; here a new member replaces a lost
+member.
 
 If the process
 
-- dies, settled and committed messages are done; messages handed out and not committed come again,
-  at most `max_in_flight` of them;
-- is paused beyond its session, its lease has expired when it continues, so no message begins and no
-  record is handed out before the broker confirms the membership. If the membership is lost, all
-  partitions and messages are dropped and a new consumer joins: another member works on them, and
-  at most the messages that had begun here are sent twice;
-- must give up partitions in a rebalance, messages that have not begun are dropped; those that have
-  begun are finished and committed while polling and heartbeats continue. The partition stays with
-  this member until then, or until they are moved to its shelf after `handover_grace_s`
-  (holdings.py);
-- is asked to stop, the same happens with all partitions, within `drain_timeout_s`.
+- dies, settled and committed messages are finished. Messages that were handed out but not committed
+  are handed out again by another process, at most `max_in_flight` of them;
+- is paused for longer than its session time-out, its lease has expired when it continues. So no
+  message begins and no record is handed out before the broker confirms the membership. If the
+  membership is lost, all partitions and messages are dropped, and a new consumer joins. Another
+  member processes the dropped messages, and at most the messages that had begun here are sent
+  twice;
+- must give up partitions in a rebalance, messages that have not begun are dropped. Messages that
+  have begun are finished and committed while polling and heartbeats continue. Until then the
+  partition stays with this member, unless these messages are moved to its shelf after
+  `handover_grace_s` (holdings.py);
+- must stop, the same happens with all partitions, within `drain_timeout_s`.
 
-A rebalance or a graceful stop therefore sends nothing twice.
+So a rebalance or a graceful stop sends no message twice.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ RETRY_S: Final = 0.5
 
 
 class Worker:
-    """The Kafka thread of an out-of-order service."""
+    """The Kafka thread of a service that commits outcomes out of order."""
 
     def __init__(
         self,
@@ -55,26 +57,27 @@ class Worker:
         failpoints: Failpoints,
         limits: Limits,
     ) -> None:
-        """`make_consumer` returns a StreamConsumer that keeps its claims."""
+        """`make_consumer` returns a StreamConsumer with `keeps_claims`."""
         self._service = service
         self._make_consumer = make_consumer
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
-        # After a lost transaction, up to two transactions' worth of outcomes are written.
+        # After a lost transaction, the next one may contain the outcomes of two transactions.
         self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
         self._stop_until: float | None = None
         self.status = WorkerStatus()
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Accept the outcome of a job: the records to write. Thread-safe."""
+        """Accept the outcome of a job, as the records to write. Thread-safe."""
         self._outcomes.settle(job, outputs)
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
         """Commit that a message is about to be offered to a server. Thread-safe.
 
-        `named` is called in the Kafka thread once that is certain, with False if the message is no
-        longer this worker's. Its successors see the message as in doubt until it has an outcome.
+        `named` is called in the Kafka thread: with True when the commit is certain, with False if
+        this worker no longer owns the message. After the commit, the message counts as in doubt for
+        other processes until it has an outcome.
         """
         self._outcomes.name(job, named)
 
@@ -92,8 +95,8 @@ class Worker:
             loop.close()
 
     def _open(self, handler: Handler) -> WorkerSession:
-        # The producer comes first: it ends the transaction that a predecessor left open. Until
-        # then the broker does not return the committed offsets.
+        # Open the producer first, because it ends the transaction that an earlier process left
+        # open. Until then the broker does not return the committed offsets.
         self._producer.open()
         return WorkerSession(
             self._make_consumer(),
@@ -105,7 +108,7 @@ class Worker:
         )
 
     def _has_drained(self, session: WorkerSession | None) -> bool:
-        """Whether no message is in flight any more, or the drain time-out is over."""
+        """Return whether no message is in flight any more, or the drain time-out is over."""
         if self._stop_until is None:
             self._stop_until = monotonic() + self._limits.drain_timeout_s
             if session is not None:

@@ -1,10 +1,10 @@
 """The work of one member of the group: from joining until the membership or the client is lost.
 
-Owns: what is read and when, and when outcomes are committed. Does not own: the jobs in flight
-(holdings.py), the handover of partitions to other members (handovers.py), outcomes until they have
-committed (outcome_writer.py), joining again (worker.py).
+Owns: the decisions what to read, when to read it, and when to commit outcomes. Does not own: the
+jobs in flight (holdings.py), the handover of partitions to other members (handovers.py),
+uncommitted outcomes (outcome_writer.py), joining again (worker.py).
 
-close() drops all partitions and messages at once: another member works on them.
+close() drops all partitions and messages at once, because another member will process them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class WorkerSession:
         status: WorkerStatus,
         hit: Callable[[str], None],
     ) -> None:
-        """`consumer` keeps its claims; `hit` passes the service's failpoint of this name."""
+        """`consumer` has `keeps_claims`; `hit` reaches the service's failpoint with this name."""
         self._consumer = consumer
         self._outcomes = outcomes
         self._handler = handler
@@ -68,11 +68,11 @@ class WorkerSession:
 
     @property
     def in_flight(self) -> int:
-        """The number of messages handed out and not yet committed."""
+        """The number of messages that are handed out but not yet committed."""
         return len(self._holdings.in_flight)
 
     def stop_reading(self) -> None:
-        """Let no further message begin; messages that have begun are finished."""
+        """Begin no further message; finish the messages that have begun."""
         self._handovers.stop()
 
     def turn(self) -> None:
@@ -114,7 +114,8 @@ class WorkerSession:
         """Return the next records: kept records that may be read now, and new records."""
         busy = bool(self._outcomes.waiting or self._holdings.in_flight)
         wait_ms = POLL_MS if busy else IDLE_POLL_MS
-        # Without a lease nothing may be handed out: the partitions may belong to another member.
+        # Without a lease, no record may be handed out, because the partitions may belong to another
+        # member.
         if self._pauser.has_ready and self._consumer.has_lease():
             wait_ms = 0
         found: dict[TopicPartition, Sequence[Record]] = dict(
@@ -148,7 +149,7 @@ class WorkerSession:
         self._hit("handed_out")
 
     def _hand_out_declined(self) -> None:
-        """Hand out again the jobs that could not begin, for example without a membership."""
+        """Hand out again the jobs that could not begin, for example because there was no lease."""
         if not self._holdings.may_begin():
             return
         for assigned in self._holdings.reading.values():
@@ -157,7 +158,7 @@ class WorkerSession:
                 self._give(declined)
 
     def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
-        """Return the jobs of these records, at most `room`; the rest is read again later."""
+        """Return the jobs of these records, at most `room`; read the other records again later."""
         assigned = self._holdings.partition(partition)
         jobs: list[Job] = []
         for at, record in enumerate(records):
@@ -175,8 +176,9 @@ class WorkerSession:
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
-                # A crash sends at most this many messages twice, so the limit is exact. Only a
-                # single pack that is larger than the limit exceeds it, with nothing else in flight.
+                # After a crash, at most this many messages are sent twice, so the limit must be
+                # exact. Only a single pack that is larger than the limit may exceed it, while no
+                # other message is in flight.
                 self._pauser.wait_for_room(self._consumer, partition, records[at:])
                 break
             for index in assigned.ledger.add(record.offset, len(messages)):
@@ -187,7 +189,7 @@ class WorkerSession:
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
-        """How long the next pack of a partition waits; 0.0 or less: it is handed out."""
+        """Return how long the next pack of a partition waits; 0.0 or less: it is handed out."""
         due_ms = self._handler.due_at_ms(messages)
         if not due_ms:
             return 0.0
@@ -204,7 +206,7 @@ class WorkerSession:
             raise TransactionLost(f"committed offsets: {error}") from error
 
     def _give_back(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        """Have these records read again, by this member or by another."""
+        """Seek back, so that this member or another member reads these records again."""
         for partition, records in found.items():
             self._consumer.seek(partition, records[0].offset)
 

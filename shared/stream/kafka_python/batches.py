@@ -1,17 +1,19 @@
-"""Reads the records of a batch within bounds: a workaround for kafka-python 3.0.12.
+"""Reads the records of a batch with limited memory and time: a workaround for kafka-python 3.0.12.
 
-Any client that may write to an intake topic controls the work of the decoder. kafka-python 3.0.12
+Any client that may write to an intake topic determines how much work the decoder has. kafka-python
+3.0.12
 
-- decompresses without a limit, and supports snappy and zstd only with further packages (here
-  decompress.py does it);
-- creates a tuple for each header, 32 bytes for every byte received: the headers of one record may
-  take gigabytes. Here a record keeps its first MAX_HEADERS;
-- raises an error for a header name that is not UTF-8, at every poll, so that one record stops its
-  partition forever. A Java client encodes an unpaired surrogate as "?", but the protocol
-  allows any bytes. Here the bytes that are not UTF-8 become "?".
+- decompresses without a limit, and supports snappy and zstd only with further packages. Here
+  decompress.py decompresses;
+- creates a tuple for each header, so that every received byte can take 32 bytes of memory: the
+  headers of one record may take gigabytes. Here a record keeps only its first MAX_HEADERS headers;
+- raises an error at every poll if a header name is not UTF-8, so that one record stops its
+  partition forever. Java clients do not send such names, but the protocol allows any bytes. Here
+  each byte that is not UTF-8 becomes "?".
 
 The header code can be removed when tests/unit/shared/stream/kafka_python/test_batches.py shows that
-the library limits headers itself; the decompression limit when the library's codec.py accepts one.
+the library limits headers itself. The decompression code can be removed when the library's codec.py
+accepts a limit.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from kafka.record.util import decode_varint
 
 from shared.stream.kafka_python.decompress import decompress
 
-# A decompressed batch of an honest producer is about 1 MB; one uncompressed record may be 8 MB.
+# A normal producer's decompressed batch is about 1 MB; one uncompressed record may be 8 MB.
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
-# More than an intake accepts (200), so that it can detect too many headers.
+# More than an intake accepts (200), so that the intake can detect too many headers.
 MAX_HEADERS: Final = 256
 
 Headers = list[tuple[str, bytes | None]]
-# The size of a record in bytes, its offset, time in Unix milliseconds, key, value and headers.
+# A record's size in bytes, its offset, its time in Unix milliseconds, its key, value and headers.
 Fields = tuple[int, int, int, bytes | None, bytes | None, Headers]
 
 
@@ -42,9 +44,10 @@ def masked(name: bytes) -> str:
 
 
 def require_order(due: int, offset: int, last: int) -> None:
-    """Raise CorruptRecordError unless the record's offset is in order.
+    """Raise CorruptRecordError unless the record's offset is between `due` and `last`.
 
-    Each record states its distance from the batch's first offset; the broker does not correct it.
+    Each record contains its distance from the batch's first offset, which the broker does not
+    check.
     """
     if not due <= offset <= last:
         raise CorruptRecordError(f"offset {offset} is not between {due} and {last}")
@@ -69,8 +72,9 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
     def last_believable_offset(self) -> int:
         """The last offset of a batch with a wrong checksum.
 
-        Its header cannot be trusted, so its two record counts must agree. If they do not, only
-        one offset is skipped, and the broker returns the same batch again for the next one.
+        The header of such a batch cannot be trusted, so its two record counts must agree. If they
+        differ, only one offset is skipped, and the broker returns the same batch again for the next
+        offset.
         """
         delta = self.last_offset_delta
         return int(
@@ -85,7 +89,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         self._decompressed = True
 
     def __iter__(self) -> Iterator[Any]:
-        """Read the records, as objects of the library."""
+        """Yield the records as objects of the library."""
         kind = ControlRecord if self.is_control_batch else DefaultRecord
         for length, offset, at_ms, key, value, headers in self.read():
             yield kind(length, offset, at_ms, self.timestamp_type, key, value, headers)
@@ -98,8 +102,8 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
     def read(self) -> Iterator[Fields]:
         """Yield the fields of each record.
 
-        Every reader of mail.events calls this for every event, so values that all records share are
-        looked up once, and numbers of one byte are decoded in this function.
+        Every reader of mail.events runs this code for every event. So values that all records share
+        are looked up only once, and numbers of one byte are decoded without a call.
         """
         self._maybe_uncompress()
         buffer = bytes(memoryview(self._buffer)[self._pos :])
@@ -115,7 +119,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # The attributes come first. None are defined, so clients write one byte.
+                # The attributes come first. No attribute is defined, so clients write one byte.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)
@@ -142,15 +146,15 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             raise CorruptRecordError(f"{size - end} bytes are left after all records")
 
     def _may_end_early(self, headers: Headers) -> bool:
-        """Whether the record may have further headers that were not read."""
+        """Return whether the record may have further headers that were not read."""
         found = bool(headers) and headers[-1][0] == self.last_header
         return found or len(headers) == MAX_HEADERS
 
     def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
         """Read the first MAX_HEADERS headers, up to `last_header`; also return the next position.
 
-        This is most of the work of reading an event, so lengths of one byte (below 64) are decoded
-        here and the usual names are not decoded again.
+        This is most of the work of reading an event. So lengths of one byte (below 64) are decoded
+        here, without a further call, and the usual names are looked up instead of decoded.
         """
         count, pos = _varint(buffer, pos)
         if count == 0:
@@ -185,7 +189,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
 
 def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
-    """Like decode_varint(), in a third of the time for the usual numbers of one or two bytes."""
+    """Like decode_varint(), but three times as fast for the usual numbers of one or two bytes."""
     low = buffer[pos]
     if low < 0x80:
         return (low >> 1) ^ -(low & 1), pos + 1

@@ -1,26 +1,27 @@
-"""Appends the records of a transaction to a producer's batches without a future for each of them.
+"""Appends the records of a transaction to a producer's batches without a future per record.
 
 Written for kafka-python 3.0.12. KafkaProducer.send() takes 16 µs of CPU time per event, but 4 µs
-are enough. It measures the record twice before it encodes it, encodes it byte by byte, formats a
-line of the debug log, and creates a future with two callbacks that is completed on the I/O thread.
-The caller of a transaction needs only one fact about each record, after the commit: whether it
-failed. Here a record is encoded in one piece and appended to the batch that send() would choose;
-its result is read from the batch on request.
+are enough. send() measures the record twice before it encodes it, encodes it byte by byte, and
+formats a line of the debug log. It also creates a future with two callbacks, which the I/O thread
+completes. The caller of a transaction needs only one fact about each record after the commit:
+whether the record failed. Here a record is encoded in one piece and appended to the batch that
+send() would choose. Its result is read from the batch on request.
 
-Owns: encoding, and the choice of the batch, under the accumulator's lock and by its rule: the last
-batch of the partition if the record fits, otherwise a new one. Does not own: sending,
-sequence numbers, retries, splitting of batches that are too large (the library, unchanged).
+Owns: encoding, and the choice of the batch. The choice is made under the accumulator's lock and by
+its rule: the last batch of the partition if the record fits into it, otherwise a new batch. Does
+not own: sending, sequence numbers, retries, splitting of batches that are too large; the library
+does these as before.
 
 Guarantees:
 
-- the bytes of a batch are those that send() writes (test_bulk_sending.py compares them), except for
-  the times: all records that are appended at once have the same time;
+- the bytes of a batch are the same as with send() (test_bulk_sending.py compares them), except that
+  all records that are appended together have the same time;
 - like a future of send(), a SentRecord reports that the broker refused the record or that its batch
-  was aborted, and follows the record when a split moves it to another batch;
+  was aborted. It stays correct when a split moves the record to another batch;
 - a record larger than `max_request_size` raises MessageSizeTooLargeError before it is appended.
 
-A topic whose metadata the producer does not have yet, and a record whose partition is left to the
-producer, go through send(). It can be removed when send() costs about as little.
+send() is still used while the producer does not have the metadata of the topic, and for records
+whose partition the producer chooses. This module can be removed when send() is about as fast.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from shared.runtime.clock import monotonic, now_ms
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]  # value, key, headers
 
-# Lengths up to this are looked up: those of keys, header values and most events.
+# Smaller numbers are looked up: the lengths of keys, of header values and of most events.
 _TABLE_SIZE: Final = 4_096
-# The names of headers that are encoded once; a service writes about twenty.
+# The maximum number of header names that are encoded only once; a service writes about twenty.
 _MAX_NAMES: Final = 256
 _NO_BYTES: Final = b"\x01"  # the length -1
 
@@ -58,12 +59,12 @@ _names: dict[str, bytes] = {}
 
 
 def varint(number: int) -> bytes:
-    """Encode a number as the record format does (zigzag, groups of 7 bits)."""
+    """Encode a number as the record format requires (zigzag, groups of 7 bits)."""
     return _VARINTS[number] if 0 <= number < _TABLE_SIZE else _encoded(number)
 
 
 def encode_record(record: Record, offset: int, delta_ms: int) -> bytes:
-    """Encode one record of a batch, at this distance from the batch's first offset and time."""
+    """Encode a record of a batch; `offset` and `delta_ms` are distances from its first record."""
     value, key, headers = record
     parts = [b"\x00", varint(delta_ms), varint(offset)]
     for octets in (key, value):
@@ -84,25 +85,26 @@ def _name(name: str) -> bytes:
 
 
 class SentRecord:
-    """The result of sending one record. The library calls rebind() if it splits the batch."""
+    """The result of sending one record. The library calls rebind() when it splits the batch."""
 
     __slots__ = ("_index", "_result")
 
     def __init__(self, result: Any, index: int) -> None:
-        """`result` is the future of a batch, `index` the record's place in it."""
+        """`result` is the future of a batch; `index` is the record's position in the batch."""
         self._result = result
         self._index = index
 
     def rebind(self, result: Any, index: int) -> None:
         """Record that a split moved the record to another batch."""
-        # The old result is never completed: flush() waits for the new results in its place.
+        # The library never completes the old result, so end the wait of flush() for it. flush()
+        # then waits for the new results.
         self._result._latch.set()
         self._result = result
         self._index = index
 
     @property
     def exception(self) -> Any:
-        """Why the record was not written; None if it was written, or if that is not known yet."""
+        """Why the record was not written; None if it was written or the result is not known yet."""
         result = self._result
         if not result.is_done:
             return None
@@ -112,12 +114,12 @@ class SentRecord:
         return None if reason_of is None else reason_of(self._index)
 
     def failed(self) -> bool:
-        """Whether the record was not written."""
+        """Return whether it is known that the record was not written."""
         return self.exception is not None
 
     @property
     def offset(self) -> int:
-        """The offset of a written record; -1 if it is not known, or not yet."""
+        """The offset of a written record; -1 if it is not known, or not known yet."""
         if not self._result.is_done or self._result.value is None:
             return -1
         first: int = self._result.value[0]
@@ -127,9 +129,9 @@ class SentRecord:
 def append_all(
     producer: KafkaProducer, partition: TopicPartition, records: Sequence[Record]
 ) -> list[SentRecord]:
-    """Append these records of one partition, in this order, and wake the sender if it has work.
+    """Append these records to one partition, in this order; wake the sender if it has work.
 
-    The producer must know the topic and be in a transaction. Raises KafkaError.
+    The producer must know the topic and have an open transaction. Raises KafkaError.
     """
     producer._transaction_manager.maybe_add_partition_to_transaction(partition)
     accumulator, at_ms = producer._accumulator, now_ms()
@@ -180,9 +182,10 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
 def _fill(
     producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
 ) -> int:
-    """Write as many of the waiting records as fit, from `begin` on; return their number.
+    """Write the waiting records from index `begin`, as many as fit; return their number.
 
-    An empty batch takes at least one record that the producer may send; a closed batch takes none.
+    An empty batch accepts at least one record, if the producer may send it. A closed batch accepts
+    no record.
     """
     records = batch.records
     if records._closed:

@@ -1,18 +1,19 @@
-"""Assigns the partitions of a group, and lets members keep the partitions that they drain.
+"""Assigns the partitions of a group, and lets members keep partitions while they drain them.
 
-A cooperative rebalance has two rounds. In the first, a member learns which partitions it must
-give up; it joins again without them, and the second round assigns them to their new owner. Between
-the two rounds the member can finish its messages in flight. kafka-python 3.0.12 allows
-that only inside the listener, on the thread that also sends the heartbeats: a drain of
-some seconds there ends the membership.
+A cooperative rebalance has two rounds. The first round informs a member which partitions it must
+give up. The member joins again without them, and the second round assigns them to their new owner.
+Between the two rounds the member can finish its messages in flight. kafka-python 3.0.12 allows this
+only inside the listener, on the thread that also sends the heartbeats. So a drain of some seconds
+there ends the membership.
 
-ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
-assigns them to no other member, however many rounds there are meanwhile. When a partition is
-drained, release() drops the claim, and another round moves it (rejoin_for_claims). After leave() a
-member names only its claims, and its user data ask the leader to assign it nothing more. It still
-names its topics, because the broker lets the committed offsets of a topic expire if no member names
-it. Apart from public parts of the assignor only `request_rejoin` of the coordinator is used:
-KafkaConsumer has no enforceRebalance().
+In every further join, ClaimingAssignor names the partitions in `claims` as owned. So the leader
+assigns them to no other member, even if there are several rounds meanwhile. When a partition is
+drained, release() drops the claim, and another round moves the partition (rejoin_for_claims). After
+leave(), a member names only its claims, and its user data ask the leader to assign no more
+partitions to it. The member still names its topics, because the broker deletes the committed
+offsets of a topic after a time if no member names the topic. The module uses public parts of the
+assignor and one private method, the coordinator's `request_rejoin`, because KafkaConsumer has no
+enforceRebalance().
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from shared.stream.kafka_python.spreading import Member, spread
 
 
 class _Phase(StrEnum):
-    """The phase of a member, which it sends as the user data of its subscription."""
+    """The phase of a member. The member sends it as the user data of its subscription."""
 
     JOINING = ""
     MEMBER = "member"
@@ -40,7 +41,8 @@ class _Phase(StrEnum):
 class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
     """The cooperative-sticky assignor of one consumer, with claims and an even spread. Thread-safe.
 
-    It keeps the name and the messages of the library's assignor: the two can meet in one group.
+    It has the name and the messages of the library's assignor, so that one group can contain
+    members with either assignor.
     """
 
     member_assignment: Any
@@ -50,12 +52,12 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._claims: set[TopicPartition] = set()
         self._phase = _Phase.JOINING
-        # The claims and the phase that the last join named.
+        # The claims and the phase that the last join contained.
         self._sent: tuple[frozenset[TopicPartition], _Phase] = (frozenset(), self._phase)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the claims or the phase have changed since the last join."""
+        """True if the claims or the phase have changed since the last join."""
         with self._lock:
             return self._sent != (frozenset(self._claims), self._phase)
 
@@ -66,19 +68,19 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
             return frozenset(self._claims)
 
     def has_joined(self) -> None:
-        """Join once more after the first join, with other metadata (consumer.py says why)."""
+        """Request a second join with different metadata; consumer.py gives the reason."""
         with self._lock:
             if self._phase is _Phase.JOINING:
                 self._phase = _Phase.MEMBER
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these partitions as owned from the next join on; ignored after leave()."""
+        """Name these partitions as owned from the next join on. No effect after leave()."""
         with self._lock:
             if self._phase is not _Phase.LEAVING:
                 self._claims.update(partitions)
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name only these partitions from the next join on, and get no others."""
+        """Name only these partitions from the next join on, and request no others."""
         with self._lock:
             self._phase = _Phase.LEAVING
             self._claims = set(partitions)
@@ -105,7 +107,7 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         return subscription
 
     def assign(self, cluster: Any, members: Iterable[Any]) -> dict[str, ConsumerProtocolAssignment]:
-        """Assign the partitions of the group; called by the leader in each round."""
+        """Assign the partitions of the group. The leader calls this in each round."""
         joined = []
         for member in members:
             named = self.parse_member_metadata(member.metadata)
@@ -128,10 +130,10 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
 
 
 def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
-    """Ask for another join if the group knows outdated claims. Call it before each poll.
+    """Request another join if the group knows outdated claims. Call this before each poll.
 
-    It does nothing while a join is under way: the end of that join would discard the request, and
-    the released partitions would belong to no member.
+    During a join it does nothing: the end of that join would discard the request, and the released
+    partitions would then belong to no member.
     """
     if assignor.is_outdated and not consumer._coordinator.rejoining:
         request_rejoin(consumer)

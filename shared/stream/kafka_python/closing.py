@@ -1,16 +1,16 @@
 """Closes a client's connections on its I/O thread.
 
-Written for kafka-python 3.0.12, whose KafkaNetClient.close() closes the sockets on the calling
-thread, while the I/O thread may be receiving from one of them: the I/O thread then logs "Error
-receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. The I/O
-thread already does all other work on a connection, so closing there avoids the race.
+Written for kafka-python 3.0.12. Its KafkaNetClient.close() closes the sockets on the calling
+thread, but the I/O thread may be receiving data from one of them. The I/O thread then logs "Error
+receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. Because the
+I/O thread does all other work on a connection, closing on that thread avoids the race.
 
-If a consumer or an admin client finds no broker, its constructor raises and leaves its I/O thread
-running forever: a process that waits for Kafka to return would collect hundreds of threads.
+If a consumer or an admin client finds no broker, its constructor raises an error, but its I/O
+thread runs forever. So a process that waits for Kafka would collect hundreds of threads.
 make_client() ends the thread.
 
-Both can be removed when tests/integration/test_kafka_client_closing.py shows that KafkaNetClient
-closes on the I/O thread, and ends it, by itself.
+Both workarounds can be removed when tests/integration/test_kafka_client_closing.py shows that
+KafkaNetClient itself closes on the I/O thread and ends that thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.stream.kafka_python.last_words import keep_last_words
 class ClosingClient(KafkaNetClient):  # type: ignore[misc]
     """The network part of a consumer, producer or admin client; pass it as `kafka_client`.
 
-    `faults` has the reason if it cannot connect.
+    `faults` contains the reason if the client cannot connect.
     """
 
     _net: Any
@@ -40,13 +40,13 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
         self.faults = ConnectFaults(self._manager)
 
     def close(self, node_id: Any = None) -> None:
-        """Close one connection, or all of them and then the I/O thread. May be called twice."""
+        """Close one connection, or all connections and then the I/O thread. May be called twice."""
         thread = self._net._io_thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             try:
                 self._net.run(self._manager.close, node_id)
             except Exception:
-                # The I/O thread has ended meanwhile: no other thread uses the connections now.
+                # The I/O thread has ended meanwhile, so no other thread uses the connections now.
                 self._manager.close(node_id)
         else:
             self._manager.close(node_id)
@@ -55,7 +55,7 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
 
 
 def make_client(kind: Any, **config: Any) -> Any:
-    """Create a Kafka client; raises kafka.errors.KafkaError, with the reason."""
+    """Create a Kafka client. Raises kafka.errors.KafkaError with the reason."""
     kind_of_network = config.get("kafka_client", ClosingClient)
     begun: list[Any] = []
 

@@ -1,12 +1,12 @@
-"""Remembers why a client's connections fail, and slows down its attempts.
+"""Stores why a client's connections fail, and slows down its connection attempts.
 
-Written for kafka-python 3.0.12. There, a client that cannot connect raises only "Unable to
-bootstrap", whatever the reason: a wrong CA, an expired certificate or a refused password is at best
-in the log. And a connection that fails after the TCP connect (TLS, SASL) resets the
-back-off: the client then tries again without a pause, 2,000 times per second.
+Written for kafka-python 3.0.12. There, a client that cannot connect always raises "Unable to
+bootstrap". The true reason (a wrong CA, an expired certificate, a refused password) is in the log
+or nowhere. Also, a connection that fails after the TCP connect (in TLS or SASL) resets the
+back-off, so the client tries again without a pause, 2,000 times per second.
 
-It can go when KafkaConnectionManager keeps the reason and the back-off;
-tests/integration/security/test_kafka_connections.py shows that.
+This module can be removed when KafkaConnectionManager itself stores the reason and keeps the
+back-off; tests/integration/security/test_kafka_connections.py shows whether it does.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
 
 
 class ConnectFaults:
-    """The reason why the connections of one client fail; "" after a successful connection.
+    """Why the connections of one client fail; the reason is "" after a successful connection.
 
-    A refusal (TLS, login) stays the reason even if a later attempt only runs out of time.
+    A refusal (by TLS or login) stays the reason, even if a later attempt ends with a time-out.
     """
 
     def __init__(self, manager: Any) -> None:

@@ -1,9 +1,9 @@
 """Decompresses the records of a Kafka batch, within a limit.
 
-Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure.
-Guarantees: it allocates at most `limit` bytes of output, whatever the input claims, and raises only
-DecompressError. kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip become 12 MB,
-400 KB become 400 MB. It reads snappy and zstd only with further packages.
+Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure. Guarantees:
+decompress() allocates at most `limit` bytes of output, even if the input announces more, and raises
+only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip
+become 12 MB, 400 KB become 400 MB. And it supports snappy and zstd only with further packages.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ import cramjam
 import lz4.frame
 import zstandard
 
-# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Version and compatible version
-# follow, four bytes each; some producers write them in the wrong byte order, so they are not read.
+# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Then follow the version and the
+# compatible version, four bytes each. They are not read, because some producers write them in the
+# wrong byte order.
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 _GZIP_WINDOW_BITS: Final = 31  # the largest window, with a gzip header
-# zstd's default; a frame that requires a larger window is refused.
+# The default of zstd. A frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
-# The lz4 frame format: the magic number, then FLG, whose bit 3 says that a content size follows BD.
+# An lz4 frame begins with the magic number, the byte FLG and the byte BD. If bit 3 of FLG is set, a
+# content size follows.
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
 _LZ4_HAS_SIZE: Final = 0x08
-# The first step for a frame without a content size, as Java clients write them.
+# The size of the first step for a frame without a content size; Java clients write such frames.
 _LZ4_STEP_BYTES: Final = 65_536
 _LZ4_RATIO: Final = 4
 
-# Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. The limits bound
-# the time: each further member copies the rest of the data.
+# Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. These limits
+# bound the decompression time, because each further member copies the rest of the data.
 _MAX_MEMBERS: Final = 16
 _MAX_BLOCKS: Final = 65_536
 
@@ -79,7 +81,7 @@ def _members(make: Callable[[], Any], data: bytes, limit: int, padding: bytes) -
         if len(parts) >= _MAX_MEMBERS:
             raise EOFError(f"it has more than {_MAX_MEMBERS} parts")
         stream = make()
-        # One byte more than allowed shows that the data are too long.
+        # Ask for one byte more than allowed, to detect that the data are too long.
         part = stream.decompress(data, left + 1)
         left -= len(part)
         if left < 0:
@@ -92,12 +94,12 @@ def _members(make: Callable[[], Any], data: bytes, limit: int, padding: bytes) -
 
 
 def _gzip(data: bytes, limit: int) -> bytes:
-    # GNU gzip pads with zeros, and gzip.GzipFile skips them.
+    # GNU gzip may append zeros; skip them, as gzip.GzipFile does.
     return _members(lambda: zlib.decompressobj(_GZIP_WINDOW_BITS), data, limit, b"\0")
 
 
 class _Lz4Stream:
-    """Reads one frame in steps, because the library allocates the largest result of a step."""
+    """Reads one frame in steps, because the library allocates the whole output limit of a step."""
 
     def __init__(self) -> None:
         self._frame: Any = lz4.frame.LZ4FrameDecompressor()
@@ -113,7 +115,7 @@ class _Lz4Stream:
     def decompress(self, data: bytes, most: int) -> bytes:
         """Return at most `most` bytes."""
         step = _lz4_content_bytes(data) or max(_LZ4_STEP_BYTES, _LZ4_RATIO * len(data))
-        # One byte more than announced, so that the end of the frame is read, too.
+        # Ask for one byte more than announced, so that the end of the frame is also read.
         parts: list[bytes] = [self._frame.decompress(data, min(most, step + 1))]
         left = most - len(parts[0])
         while left and not (self._frame.eof or self._frame.needs_input):

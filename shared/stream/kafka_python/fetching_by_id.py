@@ -1,14 +1,14 @@
-"""Fetches by the ids of topics, so that a position is never used in another topic of the same name.
+"""Fetches by topic id, so that a position is never used in a later topic of the same name.
 
 Written for kafka-python 3.0.12, which fetches by name (version 12 of the request). If a topic is
-deleted and created again, it continues at its position in the old topic: the records before that
-position are silently skipped for ever. The broker refuses a fetch by the old id (KIP-516, version
-13).
+deleted and created again, the library continues in the new topic at its position in the old topic.
+So it silently skips the records before that position. If a fetch contains the old id instead of the
+name, the broker refuses the fetch (KIP-516, version 13).
 
-The id of a topic is the id that the consumer knows when it first fetches from the topic; it is kept
-while a partition of the topic is assigned. A fetch uses names if it concerns a topic whose id is
-not known. Consumers for which fetch_by_id() was not called fetch by names as before. It can be
-removed when kafka-python fetches by ids; tests/integration/test_relay.py shows what has to hold.
+The consumer stores the id of a topic at its first fetch from the topic, and keeps it while a
+partition of the topic is assigned. If the id of any topic in a fetch is not known, the fetch uses
+names. Consumers for which fetch_by_id() was not called fetch by names as before. This module can be
+removed when kafka-python fetches by ids; tests/integration/test_relay.py must then still pass.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class FetcherById(SparingFetcher):
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
         self.is_by_id = False
-        # By topic, the id to which its positions belong. Written on the I/O thread.
+        # Per topic name, the id to which the positions belong. Written on the I/O thread.
         self.ids: dict[str, UUID] = {}
-        # By id; topics that are no longer assigned stay, because an answer may still name them.
+        # Per id, the topic name. Unassigned topics stay, because a late answer may name their ids.
         self._topics: dict[UUID, str] = {}
-        # The topics that the broker does not know by these ids.
+        # The topics whose stored id the broker does not know.
         self.refused: set[str] = set()
 
     def _create_fetch_requests(self) -> Any:
@@ -53,7 +53,7 @@ class FetcherById(SparingFetcher):
             self.refused.discard(topic)
 
     def _name_by_id(self, request: Any) -> None:
-        """Put the ids into a request, if all are known."""
+        """Put the topic ids into a request, if all of them are known."""
         named = [*request.topics, *request.forgotten_topics_data]
         for each in named:
             found = self.ids.get(each.topic) or self._manager.cluster.topic_id(each.topic)
@@ -75,15 +75,16 @@ class FetcherById(SparingFetcher):
 
 
 def fetch_by_id(consumer: Any) -> None:
-    """Let a KafkaConsumer, which has not fetched anything yet, fetch by ids."""
+    """Let a KafkaConsumer fetch by ids. Call this before its first fetch."""
     consumer._fetcher.is_by_id = True
 
 
 def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
-    """Return the topics whose id is no longer the id that this consumer has read from.
+    """Return the topics whose id differs from the id that this consumer has read from.
 
-    `are_refused`: only topics whose old id a broker has refused. Without it, a topic may be named
-    because a broker has outdated metadata, which show a former id of the topic.
+    With `are_refused`, return only topics whose old id a broker has refused. Without it, the result
+    may contain a topic whose id has not changed, because a broker has outdated metadata that show a
+    former id.
     """
     fetcher, cluster = consumer._fetcher, consumer._cluster
     if are_refused and not fetcher.refused:

@@ -1,19 +1,19 @@
 """Prevents endless joins of a member whose polls are short.
 
-Written for kafka-python 3.0.12. There a task on the I/O thread carries out a join, and a poll of
-the caller takes up its result. On a busy machine, or if polls are short or far apart, it fails in
-four ways:
+Written for kafka-python 3.0.12. There, a task on the I/O thread carries out a join, and the next
+poll of the caller processes the result. On a busy machine, or if polls are short or rare, this
+fails in four ways:
 
-- The leader may assign before its metadata have arrived: no member gets a partition, and nothing
-  makes the leader assign again (load_metadata).
-- A member of a pattern subscription asks for metadata at each poll before it joins. If the
-  answer takes longer than the poll, no join is ever sent (join_timeout_ms).
-- A join that ended between two polls is discarded, and a new one is sent. Each of them gives
-  the group a new generation, and a transaction that began under the old one is refused
+- The leader may assign partitions before its metadata have arrived. Then no member gets a
+  partition, and nothing makes the leader assign again (load_metadata).
+- A member with a pattern subscription requests metadata at each poll before it joins. If the answer
+  takes longer than the poll, the member never sends a join (join_timeout_ms).
+- A join that ended between two polls is discarded, and a new join is sent. Each join gives the
+  group a new generation, and the broker refuses a transaction that began under the old generation
   (keep_finished_joins).
-- If new partitions in the metadata started the join, the leader's own assignment makes
-  need_rejoin() false before the join has ended, and its result is never taken up: no partitions,
-  no heartbeats (before_poll).
+- If new partitions in the metadata caused the join, the leader's own assignment makes need_rejoin()
+  false before the join has ended. The result of the join is then never processed, so the member has
+  no partitions and sends no heartbeats (before_poll).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load_metadata(consumer: KafkaConsumer) -> None:
 
 
 class _FinishedJoin:
-    """A finished join that looks unfinished, so that it is awaited and not replaced."""
+    """A finished join that looks unfinished, so that the client awaits it instead of a new join."""
 
     is_done = False
     exception = None
@@ -58,14 +58,14 @@ class _FinishedJoin:
 
 
 def keep_finished_joins(consumer: KafkaConsumer) -> None:
-    """Let the next poll take up a join that ended since the last poll. Call it once."""
+    """Let the next poll process a join that ended after the last poll. Call this once."""
     coordinator = consumer._coordinator
     join = coordinator.join_group_async
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets a join that it has awaited to its end. A failed join is not awaited
-        # again: a new join is sent.
+        # The client forgets a join after it has awaited its end. A failed join is not awaited
+        # again; the client sends a new join instead.
         has_joined = task is not None and task.is_done and task.exception is None
         if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)
@@ -75,7 +75,7 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
 
 def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
-    """Return how long to poll: `timeout_ms`, or long enough for a join if one is due."""
+    """Return how long to poll: `timeout_ms`, or long enough for a join if a join is due."""
     if consumer._coordinator.need_rejoin():
         return max(timeout_ms, JOIN_POLL_MS)
     return timeout_ms
@@ -84,11 +84,11 @@ def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
 def before_poll(consumer: KafkaConsumer) -> None:
     """Prepare a poll of a group member; call it before each poll.
 
-    It requests the join that is under way again, so that the next poll waits for it.
+    If a join is under way, it requests the join again, so that the next poll waits for the join.
 
-    It also removes an exhausted current batch of the fetcher. The parked records of a paused
-    partition are taken up after its resumption only while there is no current batch; otherwise they
-    stay parked for ever, and their partition is not fetched.
+    It also removes the fetcher's current batch if the batch is exhausted. When a paused partition
+    is resumed, the library returns its parked records only if there is no current batch. Otherwise
+    the records stay parked forever, and their partition is not fetched.
     """
     coordinator = consumer._coordinator
     if coordinator is not None and coordinator.rejoining:

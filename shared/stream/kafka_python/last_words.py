@@ -1,12 +1,12 @@
-"""Delivers the last answer of a broker that then closes the connection.
+"""Delivers the last answer of a broker that closes the connection right after it.
 
-Written for kafka-python 3.0.12, which discards an answer if it reads the answer together with the
-end of the connection. A broker closes the connection right after it has refused a login, so on a
-busy machine the reason ("wrong password") gets lost. Here the answer is delivered first; the end is
-read again right after it.
+Written for kafka-python 3.0.12. If this library reads an answer together with the end of the
+connection, it discards the answer. A broker closes the connection right after it has refused a
+login, so on a busy machine the reason ("wrong password") is lost. Here the answer is delivered
+first; then the end of the connection is read again.
 
-It can go when the transports deliver data that came with an error;
-tests/unit/shared/stream/kafka_python/test_last_words.py looks for it.
+This module can be removed when the library's transports deliver data that arrived together with an
+error; tests/unit/shared/stream/kafka_python/test_last_words.py checks this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KINDS: Final = (KafkaTCPTransport, KafkaSSLTransport)
 
 
 def keep_last_words() -> None:
-    """Change the transports of this process; may be called again."""
+    """Change the library's transports in this process. May be called repeatedly."""
     for kind in _KINDS:
         receive = kind.__dict__["_sock_recv"]
         if getattr(receive, "keeps_last_words", False):

@@ -1,15 +1,15 @@
-"""Logs a lost or refused connection to a broker as a warning of one line.
+"""Logs a lost or refused connection to a broker as a one-line warning.
 
-kafka-python 3.0.12 logs it as an error, in up to ten places, and with a traceback if the socket was
-reset: a restart of a broker looks like a fault of the program. The client connects again by itself,
-and the broker probe (shared/stream/reachability.py) reports it if that takes long.
+kafka-python 3.0.12 logs such a connection as an error, in up to ten places, and with a traceback if
+the socket was reset. So a broker restart looks like a fault of the program. But the client
+reconnects by itself, and the broker probe (shared/stream/reachability.py) reports a long outage.
 
-Owns: which log records concern a lost connection. A record is changed only if its exception is one
-that an unreachable broker causes, or one of a refused TLS handshake or login; all others, such as
-refused authorisations and faults of the protocol or of the program, stay errors with their
-traceback. Nothing is dropped, unless the level of the log is above warning. It can be removed when
-kafka-python logs warnings there;
-tests/unit/shared/stream/kafka_python/test_lost_connections.py looks for it.
+Owns: the decision which log records report a lost connection. A log record is changed only if its
+exception means that a broker is unreachable, or that a TLS handshake or a login was refused. All
+other log records, such as refused authorisations and faults of the protocol or the program, stay
+errors with their traceback. No log record is dropped, unless the log level is above warning. This
+module can be removed when kafka-python itself logs warnings;
+tests/unit/shared/stream/kafka_python/test_lost_connections.py checks this.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from kafka.errors import (
 
 from shared.settings.secret_files import SecretFault
 
-# The logs of connections and their traffic. Not kafka.net.selector, whose errors are crashes, and
-# not the logs of the application's calls.
+# The loggers for connections and their traffic. kafka.net.selector is not included, because its
+# errors are crashes. The loggers for calls of the application are not included either.
 LOGGERS: Final = (
     "kafka.net.transport",
     "kafka.net.connection",
@@ -51,12 +51,12 @@ _LOST: Final = frozenset(
         *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH),
     }
 )
-# Cancelled: a request that was waiting on a connection when it was closed.
+# Cancelled: a request was waiting on a connection when the connection was closed.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
-# The only log line without an exception: the broker has closed the connection.
+# The only such log line without an exception; the broker has closed the connection.
 _CLOSED: Final = "%s: socket disconnected"
-# A record with this word reports a crash, whatever its cause.
+# A log record with this word always reports a crash, whatever exception it contains.
 _CRASH: Final = "Uncaught"
 
 
@@ -64,7 +64,7 @@ class LostConnections(logging.Filter):
     """Turns errors about lost connections into warnings without a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record; False if its new level is not logged."""
+        """Change the log record; return False if its new level is not logged."""
         if record.levelno != logging.ERROR or _CRASH in str(record.msg):
             return True
         cause = _exception_of(record)
@@ -83,15 +83,15 @@ _FILTER: Final = LostConnections()
 
 
 def soften_lost_connections() -> None:
-    """Filter the logs of this process's Kafka clients; may be called again."""
+    """Filter the logs of this process's Kafka clients. May be called repeatedly."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an unreachable or restarting broker, or a refused login, causes this exception."""
+    """Return whether the cause is an unreachable or restarting broker, or a refused login."""
     if isinstance(error, KafkaConnectionError):
-        # It wraps the exception of the socket, whatever that is.
+        # This error can wrap any exception of the socket.
         inner = error.args[0] if error.args else None
         return not isinstance(inner, BaseException) or is_lost_connection(inner)
     if isinstance(error, ssl.SSLError):

@@ -1,23 +1,24 @@
 """Detects every way in which a consumer stops being a member of its group.
 
-Written for kafka-python 3.0.12, which reports a lost membership in one case only: when the
-heartbeat is refused and the next poll rejoins, it calls `on_partitions_lost`. It is silent when
+Written for kafka-python 3.0.12, which reports a lost membership in only one case: if the heartbeat
+is refused and the next poll rejoins, it calls `on_partitions_lost`. It reports nothing when
 
-- JoinGroup or SyncGroup is answered UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin: the
-  consumer joins as a new member and keeps its old assignment and positions;
+- the answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin:
+  the consumer joins as a new member and keeps its old assignment and positions;
 - the poll interval has passed: the heartbeat loop leaves the group by itself;
-- another process uses the same `group.instance.id`: heartbeats stop, everything else continues;
+- another process uses the same `group.instance.id`: heartbeats stop, but everything else continues;
 - an assignment names a topic that has just been deleted: the old assignment stays in place
   under the new generation.
 
-After a loss its group metadata is (-1, ""), and the broker accepts a transactional offset commit
-that names no member from any process. Its assignor also claims partitions of the lost membership
-at the next join, and the leader accepts that. A consumer that lost its membership is therefore not
-used again: StreamConsumer raises MembershipLost and its owner creates a new one.
+After a loss, the consumer's group metadata are (-1, ""). With them a transactional offset commit
+names no member, and the broker accepts such a commit from any process. At the next join, the
+assignor also claims partitions of the lost membership, and the leader accepts the claim. So a
+consumer that lost its membership is never used again: StreamConsumer raises MembershipLost, and its
+owner creates a new StreamConsumer.
 
-The lease: the broker received a successful heartbeat or SyncGroup after it was sent, so it keeps
-this member at least until the time of sending plus the session time-out. A process that was
-suspended and continues therefore finds its lease expired before it has contacted any broker.
+The lease: after a successful heartbeat or SyncGroup, the broker keeps this member at least until
+the time of sending the request plus the session time-out. So a process that was suspended for long
+finds its lease expired as soon as it continues, before it contacts any broker.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Membership:
         self._subscription = consumer._subscription
         self._confirmed_at = float("-inf")
         self._created_at = clock()
-        # The reason why the membership is lost; "" while it is held or has not begun.
+        # The reason why the membership was lost; "" if it was not lost or has not begun.
         self.lost = ""
-        # True: another process uses this instance name.
+        # Whether another process uses this instance name.
         self.is_fenced = False
         self._reset = coordinator.reset_generation
         self._heartbeat = coordinator._handle_heartbeat_response
@@ -60,16 +61,16 @@ class Membership:
         coordinator._on_join_complete_async = self._on_join_complete
 
     def has_lease(self) -> bool:
-        """Whether the broker certainly keeps this member now."""
+        """Return whether the broker certainly still has this member now."""
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:
-        """Return for how long there has been no lease, beyond a session time-out at the start."""
+        """Return for how long there has been no lease. A new consumer starts as if it had one."""
         since = max(self._confirmed_at, self._created_at) + self._session_timeout_s
         return max(0.0, self._clock() - since)
 
     def _on_reset(self, member_id: str = _UNKNOWN_MEMBER) -> None:
-        # A generation below 0 has not joined yet: nothing is lost.
+        # With a generation below 0, the consumer has not joined yet, so no membership is lost.
         if self._coordinator._generation.generation_id >= 0:
             self.lost = self.lost or "the group coordinator no longer knows this member"
         self._reset(member_id)

@@ -1,9 +1,9 @@
 """Makes a transaction fail if it writes to a topic that was deleted.
 
-Written for kafka-python 3.0.12, which retries forever, because the topic may have just been
-created: a commit that has begun then waits until its records time out, and the watchdog ends the
-process before that. It can be removed when tests/integration/test_own_events_topics.py passes
-without it.
+Written for kafka-python 3.0.12. If a topic does not exist, this library retries forever, because
+the topic may have just been created. A commit that has begun then waits until its records time out,
+and the watchdog ends the process before that. This module can be removed when
+tests/integration/test_own_events_topics.py passes without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _retry: Final = Sender._can_retry
 
 
 def fail_where_a_topic_is_missing(prefix: str) -> None:
-    """Treat topics with this prefix that do not exist as deleted. May be called repeatedly."""
+    """Treat missing topics with this prefix as deleted. May be called repeatedly."""
 
     def fail_or_add(handler: Any, response: Any) -> None:
         gone = [
@@ -34,13 +34,13 @@ def fail_where_a_topic_is_missing(prefix: str) -> None:
             _add(handler, response)
         manager = handler.transaction_manager
         if manager.has_abortable_error():
-            for _, _, request in manager._pending_requests:  # the commit among them
+            for _, _, request in manager._pending_requests:  # these include the commit
                 request.fail(manager.last_error)
             manager._pending_requests.clear()
 
     def may_retry(sender: Any, batch: Any, error: type[BaseException]) -> bool:
-        # If the topic was deleted between the two requests, its records are lost and the rest is
-        # committed.
+        # If the topic was deleted after it was added to the transaction, its records are lost and
+        # the other records are committed.
         is_gone = error is UnknownTopicOrPartitionError
         if is_gone and batch.topic_partition.topic.startswith(prefix):
             return False

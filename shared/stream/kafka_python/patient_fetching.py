@@ -1,9 +1,10 @@
 """A fetcher that costs little while nothing is written: a workaround for kafka-python 3.0.12.
 
-A consumer that waits for `fetch_min_bytes` sends a request every `fetch_max_wait_ms`, even if
-nothing is written for hours. After IDLE_AFTER_S without records it asks for any record instead and
-waits longer: the first record arrives at once, and an idle consumer costs a fraction. A poll() that
-has nothing to fetch sleeps for IDLE_SLEEP_MS, not for the back-off between retries.
+If the library's consumer waits for `fetch_min_bytes`, it sends a request every `fetch_max_wait_ms`,
+even if nothing is written for hours. Here, after IDLE_AFTER_S without records, each request waits
+longer at the broker and ends with the first record of any size. So the first record arrives at
+once, and an idle consumer needs much less CPU time. If poll() has nothing to fetch, it sleeps for
+IDLE_SLEEP_MS instead of the shorter back-off between retries.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from shared.runtime.clock import monotonic
 from shared.stream.kafka_python.fetching_by_id import FetcherById
 
 IDLE_AFTER_S: Final = 1.0
-# A partition that is resumed or assigned while a fetch waits is fetched after that wait.
+# If a partition is resumed or assigned while a fetch waits, it is fetched after this wait.
 IDLE_WAIT_MS: Final = 500
 IDLE_SLEEP_MS: Final = 50
 
 
 class PatientFetcher(FetcherById):
-    """A fetcher that waits longer while no records come, if its consumer fetches in batches."""
+    """A fetcher that waits longer while no records arrive, if its consumer fetches in batches."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
@@ -31,7 +32,7 @@ class PatientFetcher(FetcherById):
         self._received_at = monotonic()
 
     def fetched_records(self, max_records: int | None = None, update_offsets: bool = True) -> Any:
-        """Return fetched records, and whether there are more."""
+        """Return fetched records, and whether more records are available."""
         found = super().fetched_records(max_records, update_offsets)
         if found[0]:
             self._received_at = monotonic()
@@ -46,6 +47,7 @@ class PatientFetcher(FetcherById):
 def sleep_while_idle(consumer: Any) -> None:
     """Let poll() sleep for IDLE_SLEEP_MS while a KafkaConsumer has nothing to fetch.
 
-    poll() sleeps for the back-off between retries; the parts of the consumer have a copy of it.
+    poll() reads its sleeping time from the setting for the retry back-off. The other parts of the
+    consumer have their own copy of this setting, so their back-off does not change.
     """
     consumer.config["retry_backoff_ms"] = IDLE_SLEEP_MS

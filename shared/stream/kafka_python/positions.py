@@ -1,6 +1,6 @@
-"""The positions of a consumer as far as they are known, without asking the broker.
+"""Returns the known positions of a consumer without a request to the broker.
 
-KafkaConsumer.position() asks the broker and waits. Written for kafka-python 3.0.12.
+Written for kafka-python 3.0.12, whose KafkaConsumer.position() asks the broker and waits.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from kafka.structs import TopicPartition
 
 
 def known_positions(consumer: Any) -> dict[TopicPartition, int]:
-    """Return by assigned partition the offset of the next record, if it is known."""
+    """Return the known offsets of the next record, per assigned partition."""
     found = consumer._subscription.all_consumed_offsets()
     return {partition: position.offset for partition, position in found.items()}
 
 
 def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
-    """Whether all records of a partition have been read, as far as the last fetch shows.
+    """Return whether all records of a partition were read, according to the last fetch.
 
     Records of open transactions count as not read. False if the partition is not assigned.
     """
     try:
         end = consumer.highwater(partition)
-    except IllegalStateError:  # the I/O thread has just removed the partition
+    except IllegalStateError:  # the I/O thread has just removed this partition
         return False
     return end is not None and end == known_positions(consumer).get(partition)
 
 
 def without_position(consumer: Any) -> set[TopicPartition]:
-    """Return the assigned partitions whose committed offset the broker has not returned yet.
+    """Return the assigned partitions whose committed offset is not known yet.
 
-    It returns none while a transaction that commits an offset of the partition is open.
+    The broker does not return the offset while a transaction that commits an offset of the
+    partition is open.
     """
     return set(consumer._subscription.missing_fetch_positions())

@@ -1,16 +1,17 @@
-"""Keeps a producer from losing requests, and from waiting when it is closed.
+"""Prevents a producer from losing requests, and from waiting when it is closed.
 
 Written for kafka-python 3.0.12:
 
-- If the coordinator is unavailable, await_ready() raises. The sender then looks up the coordinator
-  again, but has lost the request that it was about to send: a commit waits forever. If
-  await_ready() returns False instead, the request goes back into the queue (keep_requests). It can
-  be removed when tests/chaos/test_broker_stop.py passes without it.
-- close() flushes first and would wait for an unavailable broker (discard).
-- A producer has no method that says whether it knows a topic (knows, known_partitions,
-  wait_for_topic), or which partitions its records wait for (unwritten).
-- It requests the metadata of a topic when the first record for the topic is sent, which waits for
-  the answer, about 0.1 s per topic (ask_for_topics).
+- If the coordinator is unavailable, await_ready() raises an error. The sender then looks up the
+  coordinator again, but it has lost the request that it was about to send, so a commit waits
+  forever. keep_requests() makes await_ready() return False instead, and then the sender puts the
+  request back into its queue. This function can be removed when tests/chaos/test_broker_stop.py
+  passes without it.
+- close() first flushes, so it waits for an unavailable broker; discard() does not.
+- A producer has no method that returns whether it knows a topic (knows, known_partitions,
+  wait_for_topic), or for which partitions records still wait (unwritten).
+- A producer requests the metadata of a topic only when the first record for the topic is sent. That
+  record then waits for the answer, about 0.1 s per topic (ask_for_topics).
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-# One answer may belong to an earlier request, which did not name the topic.
+# One of these answers may belong to an earlier request, which did not name the topic.
 _MOST_MISSED: Final = 2
 
 
 def keep_requests(producer: Any) -> None:
-    """Keep the sender from losing a transactional request. Call it once."""
+    """Prevent the sender from losing a transactional request. Call this once per producer."""
     client = producer._sender._client
     await_ready = client.await_ready
 
@@ -53,7 +54,7 @@ def discard(producer: KafkaProducer) -> None:
 
 
 def knows(producer: Any, topic: str) -> bool:
-    """Whether the producer has metadata of the topic: it has written to it, or asked for it."""
+    """Return whether the producer has the topic's metadata, after a write or a request."""
     return bool(producer._metadata.partitions_for_topic(topic))
 
 
@@ -64,16 +65,16 @@ def known_partitions(producer: Any, topic: str) -> Collection[int]:
 
 
 def unwritten(producer: Any) -> list[TopicPartition]:
-    """Return the partitions for which records wait, sorted."""
+    """Return the partitions for which records still wait, sorted."""
     return sorted({batch.topic_partition for batch in producer._accumulator._incomplete.all()})
 
 
 def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
     """Ask for the metadata of these topics in one request, without waiting for the answer.
 
-    The producer must be new, and not have asked for topics before. A topic that does not exist is
-    no error here; the first record for it waits as usual. Until then the topic is not asked for
-    again: the library would ask, and log an error, ten times per second.
+    The producer must be new and must not have requested topics before. A missing topic is not an
+    error here; the first record for the topic waits as usual. Until then the topic is not requested
+    again: the library would request it ten times per second and log an error each time.
     """
     missed: Counter[str] = Counter()
 
@@ -86,7 +87,8 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
 
     if topics:
         producer._metadata.add_listener(forget_missing)
-        # All at once: answers to requests for some of them would count as missed by the others.
+        # Request all topics at once: an answer about only some topics would count as a miss for the
+        # other topics.
         producer._metadata.set_topics(topics)
         producer._sender.wakeup()
 

@@ -1,21 +1,23 @@
-"""Spares the client's I/O loop most of its work per request: waits, system calls, look-ups.
+"""Reduces the work of the client's I/O loop per request: waits, system calls, look-ups.
 
-Written for kafka-python 3.0.12. Each request and each answer passes the loop of the client, which
+Written for kafka-python 3.0.12. Each request and each answer passes through the I/O loop of the
+client, which
 
-- waits before each write: it registers the socket, selects and unregisters it, although a socket
-  can almost always be written to. Here writing is tried first;
-- registers and unregisters a socket for each read. Here it stays registered while it is read;
-- reads 4 KB at a time, and once more to see that nothing is left: a fetch of 1 MB takes 257 system
-  calls. Here a plain connection is read 64 KB at a time, until less than that comes;
-- determines the kind of a callback by four look-ups that each unwrap it, and passes seven lines to
-  a log level that is not used. Here the flags of the function are read once, and the lines are
-  formatted only if that level is logged.
+- waits before each write, although a socket can almost always be written to: the loop registers the
+  socket, selects, and unregisters it. Here writing is tried first, without a wait;
+- registers and unregisters a socket for each read. Here the socket stays registered while it is
+  read;
+- reads 4 KB at a time, and once more to find that nothing is left, so a fetch of 1 MB takes 257
+  system calls. Here a connection without TLS is read 64 KB at a time, until fewer bytes arrive;
+- determines the kind of a callback by four look-ups, each of which unwraps the callback, and sends
+  seven log lines to a level that is not in use. Here the flags of the function are read once, and
+  the log lines are formatted only if that level is in use.
 
-Guarantees: the bytes, their order, the states of tasks and the errors are those of the library. A
-cancelled task leaves no socket registered. A TLS connection is read in the library's way, because
-the bytes left inside the TLS layer cannot be seen from outside.
+Guarantees: the bytes, their order, the states of tasks and the errors are the same as in the
+library. A cancelled task leaves no socket registered. A TLS connection is read as in the library,
+because bytes that remain inside the TLS layer are not visible from outside.
 
-It can be removed when the library tries before it waits
+This module can be removed when the library tries to read and write before it waits
 (tests/unit/shared/stream/kafka_python/test_quick_transport.py counts the calls).
 """
 
@@ -40,7 +42,7 @@ READ_BYTES: Final = 65_536
 _TRACE_LEVEL: Final = 5
 _RUNS_LATER: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE
 
-# The loggers of the library, because lost_connections.py filters by their names.
+# These are the library's loggers, because lost_connections.py filters by their names.
 _transport_log: Final = logging.getLogger("kafka.net.transport")
 _selector_log: Final = logging.getLogger("kafka.net.selector")
 _initialize: Final = selector._initialize_coro
@@ -88,7 +90,7 @@ class _TryingFirst(KafkaTCPTransport):  # type: ignore[misc]
 
 
 class QuickTransport(_TryingFirst):
-    """A plain connection, read in large pieces."""
+    """A connection without TLS, which is read in large pieces."""
 
     def _sock_recv(self) -> tuple[bytes, Any]:
         parts: list[bytes] = []
@@ -120,7 +122,7 @@ def _wait_to_read(self: NetworkSelector, sock: Any, is_first: bool) -> None:
 
 
 def _initialize_quickly(callback: Any) -> Any:
-    """Return the coroutine or call that a task runs; the library finds it in four steps."""
+    """Return the coroutine or call that a task runs; the library needs four look-ups for this."""
     kind = type(callback)
     if kind is CoroutineType or kind is GeneratorType:
         return callback
@@ -136,7 +138,7 @@ def _no_trace(*_arguments: object, **_options: object) -> None:
 
 
 def try_before_waiting() -> None:
-    """Let the Kafka clients of this process use these transports; may be called again."""
+    """Let the Kafka clients of this process use these transports. May be called repeatedly."""
     NetworkSelector._wait_to_read = _wait_to_read
     selector._initialize_coro = _initialize_quickly
     if not _selector_log.isEnabledFor(_TRACE_LEVEL):

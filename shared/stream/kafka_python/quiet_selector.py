@@ -1,8 +1,8 @@
-"""A selector whose error for an unregistered socket is cheap.
+"""A selector whose error for an unregistered socket costs little time.
 
-kafka-python 3.0.12 looks up each socket twice per wait, and relies on the KeyError. The standard
-library puts the socket's description into that error four times, each with two system calls: this
-takes a tenth of the time of a busy producer.
+kafka-python 3.0.12 looks up each socket twice per wait, and relies on the KeyError for unregistered
+sockets. The standard library puts the socket's description into this error four times, each time
+with two system calls. This takes a tenth of a busy producer's time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class QuietSelector(selectors.DefaultSelector):
-    """The platform's selector; get_key() raises KeyError with the descriptor alone."""
+    """The platform's selector, but the KeyError of get_key() contains only the descriptor."""
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """Return the key of a registered file object; raise KeyError, ValueError, RuntimeError."""

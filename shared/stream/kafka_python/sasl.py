@@ -1,11 +1,11 @@
-"""Logs in with the password that a file holds at the time of the connection.
+"""Logs in with the password that a file contains at the time of the connection.
 
-Written for kafka-python 3.0.12, which takes passwords as text once, when a client is created: after
-a rotation no process could connect again. Instead `sasl_plain_password` is a SecretFile, and the
-mechanisms registered here read it for each login. They also escape `,` and `=` in a SCRAM user name
-(RFC 5802, 5.1), and leave out the warning about clear text at every connection (client.py warns
-once). It can go when kafka-python takes a function for the password;
-tests/unit/shared/stream/kafka_python/test_sasl.py looks for it.
+Written for kafka-python 3.0.12, which accepts a password only as text when a client is created. So
+no process could connect again after a rotation of the password. Here `sasl_plain_password` is a
+SecretFile, and the mechanisms registered in this module read the file for each login. They also
+escape `,` and `=` in a SCRAM user name (RFC 5802, 5.1), and omit the library's warning about clear
+text at every connection, because client.py warns once. This module can be removed when kafka-python
+accepts a function for the password; tests/unit/shared/stream/kafka_python/test_sasl.py checks this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 def _read(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with the password in it. Raises SecretFault."""
+    """Return the config with the password from the file. Raises SecretFault."""
     password = config.get("sasl_plain_password")
     if not isinstance(password, SecretFile):
         return config
@@ -36,7 +36,7 @@ class PlainFromFile(SaslMechanismPlain):  # type: ignore[misc]
         super().__init__(**_read(config))
 
     def auth_bytes(self) -> bytes:
-        """Return the login, without an authorisation identity: the user acts as itself."""
+        """Return the login without an authorisation identity, so that the user acts as itself."""
         return f"\0{self.username}\0{self.password}".encode()
 
 
@@ -50,7 +50,7 @@ class ScramFromFile(SaslMechanismScram):  # type: ignore[misc]
 
 
 def read_passwords_from_files() -> None:
-    """Have kafka-python use these mechanisms; may be called again."""
+    """Let kafka-python use these mechanisms. May be called repeatedly."""
     register_sasl_mechanism("PLAIN", PlainFromFile, overwrite=True)
     for name in SCRAM:
         register_sasl_mechanism(name, ScramFromFile, overwrite=True)

@@ -1,26 +1,28 @@
-"""Spares a consumer's poll the trips to the I/O thread that would find nothing to do.
+"""Avoids hand-offs from a consumer's poll to the I/O thread if that thread has nothing to do.
 
 Written for kafka-python 3.0.12. Each poll() passes three small tasks to the I/O thread and waits
 for each of them: the look-up of the coordinator, the sending of fetches, and the wait for records.
-Such a trip wakes the I/O thread by a socket and the caller by a lock, which takes longer than the
-other work of most polls; almost always the coordinator is known and a fetch to each leader is under
-way. Here the caller checks that first, and makes the trip only if there is something to do. The
-caller waits for records by itself: the I/O thread sets an event when a fetch ends, and has nothing
-to do when the time of the poll is over. poll() rounds the wait down to whole milliseconds and would
-loop without waiting for the rest of the last millisecond, so the wait is one millisecond longer.
+Such a hand-off wakes the I/O thread by a socket and the caller by a lock. This takes longer than
+the other work of most polls, but it is almost always unnecessary, because the coordinator is known
+and a fetch to each leader is under way. Here the caller checks this first, and hands a task to the
+I/O thread only if there is something to do. The caller waits for records by itself: the I/O thread
+sets an event when a fetch ends, and has nothing to do when the time of the poll is over. poll()
+rounds the wait down to whole milliseconds, and would then loop without waiting during the rest of
+the last millisecond. So the wait here is one millisecond longer.
 
 Guarantees:
 
-- a spared trip would have changed nothing: in every uncertain case (a coordinator that is not
-  connected, a fetch that has ended, a partition without a fetch to its leader) the trip is made;
-- records wait for no longer than before: a fetch that ends at any moment of the wait ends the wait.
-  Its event may be set just before its records can be taken; poll() then asks again, which makes the
-  trip and returns once the records are there;
-- after the I/O thread has ended with an error, every trip is made, and raises that error. A wait
-  that began earlier ends when its time is over.
+- an avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
+  connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made;
+- records are not returned later than without this module: when a fetch ends, the wait ends. The
+  event may be set just before the records of the fetch are available. Then poll() asks again, makes
+  the hand-off, and returns when the records are available;
+- after the I/O thread has ended with an error, every hand-off is made and raises that error. A wait
+  that began before the error ends when its time is over.
 
-It can be removed when a poll() of a consumer that waits for a fetch hands no task to the I/O
-thread (tests/unit/shared/stream/kafka_python/test_sparing_trips.py counts them).
+This module can be removed when the library's poll() hands no task to the I/O thread while the
+consumer waits for a fetch (tests/unit/shared/stream/kafka_python/test_sparing_trips.py counts the
+tasks).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Return fetched records, waiting for some; and whether there is nothing to wait for."""
+        """Wait for records; return them, and whether there was no fetch to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
         if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
             return super().fetch_records(max_records, update_offsets, whole_ms)
@@ -67,8 +69,8 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         return self.fetched_records(max_records, update_offsets)[0], False
 
     def _is_any_to_send(self) -> bool:
-        """Whether there is anything to fetch, or to forget."""
-        # A fetch that has ended and was not removed would end each wait at once.
+        """Return whether there is a fetch to send, or an ended fetch to remove."""
+        # If an ended fetch were not removed, it would end each wait at once.
         if any(each.is_done for each in list(self._fetch_futures)):
             return True
         asked, cluster = self._nodes_with_pending_fetch_requests, self._manager.cluster
@@ -78,7 +80,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
 
 
 def spare_look_ups(consumer: Any) -> None:
-    """Look for the coordinator of a KafkaConsumer's group only while it is not known."""
+    """Look up the coordinator of a KafkaConsumer's group only while it is not known."""
     coordinator, network = consumer._coordinator, consumer._client
     if coordinator is None:
         return
@@ -94,5 +96,5 @@ def spare_look_ups(consumer: Any) -> None:
 
 
 def has_failed(net: Any) -> bool:
-    """Whether the I/O thread has ended with an error, which each further task raises."""
+    """Return whether the I/O thread has ended with an error; each further task raises the error."""
     return net._exception is not None

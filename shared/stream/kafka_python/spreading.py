@@ -1,9 +1,9 @@
 """Spreads the partitions of each topic over the members of a group. Pure.
 
-The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total: the first partitions
-in alphabetical order move, which may be all partitions of the topic that carries the mail. Here
-each member keeps its share of every topic, so a part of each topic is still read while other
-partitions change their owner.
+The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total number of partitions.
+It moves the first partitions in alphabetical order, and these may be all partitions of the topic
+that contains the mail. Here each member keeps its share of every topic. So a part of each topic is
+still read while other partitions change their owner.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Member(Struct, frozen=True):
-    """A member of the group, the topics it reads, and the partitions that it names as its own."""
+    """A member of the group: its topics, and the partitions that it names as its own."""
 
     name: str
     topics: Collection[str]
@@ -28,11 +28,11 @@ def spread(
 ) -> dict[str, list[TopicPartition]]:
     """Return the partitions of each member after this round of a cooperative rebalance.
 
-    `partitions`: the partitions of each topic. A member gets only partitions without an owner. The
-    partitions that it owns beyond its share are left out of its result, so that it gives them up;
-    the next round assigns them. If a member names a partition of a topic that it does not read, the
-    partition stays unassigned until the member no longer names it. A partition that several members
-    name is taken from all of them.
+    `partitions`: the partitions of each topic. Only partitions without an owner are newly assigned
+    to a member. If a member owns more than its share, the result omits the surplus partitions. The
+    member then gives them up, and the next round assigns them. If a member names a partition of a
+    topic that it does not read, the partition stays unassigned until the member no longer names it.
+    A partition that several members name is taken from all of them.
     """
     owned = {member.name: set(member.owned) for member in members}
     owners = Counter(partition for own in owned.values() for partition in own)
@@ -57,10 +57,11 @@ def spread(
 def _shares(
     own: Mapping[str, Sequence[TopicPartition]], count: int, others: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return by reader how many of a topic's `count` partitions it gets.
+    """Return how many of a topic's `count` partitions each reader gets.
 
-    The remainder goes to the readers with the fewest partitions of `others`, the topics before this
-    one; among these to the readers that already own the most.
+    `others` counts each reader's partitions of the earlier topics. The remainder goes to the
+    readers with the lowest count. Among equal readers, it goes to those that already own the most
+    partitions of this topic.
     """
     if not own:
         return {}

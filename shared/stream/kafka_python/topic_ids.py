@@ -1,9 +1,9 @@
-"""The id of a topic, as a consumer has last seen it.
+"""Returns the id of a topic from the latest metadata of a consumer.
 
 Written for kafka-python 3.0.12, whose consumer has the id in its metadata, but no method that
-returns it. Each answer about topics replaces all ids: an answer to a request that did not name the
-topic makes its id unknown for a moment. It can be removed when KafkaConsumer has such a method;
-tests/contract/test_kafka_python.py looks for it.
+returns the id. Each answer about topics replaces all ids. So after an answer to a request that did
+not name the topic, the topic's id is unknown for a moment. This module can be removed when
+KafkaConsumer has such a method; tests/contract/test_kafka_python.py checks this.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-# The id that a broker sends for a topic that it does not know.
+# The id that a broker sends for an unknown topic.
 NO_ID: Final = UUID(int=0)
 
 
