@@ -1,8 +1,7 @@
 """Decides whether a request may pass, and keeps the audit log of access keys. Pure.
 
 The result for a key is a grant, or a denial with a reason. The peer gets the same answer for an
-unknown, a wrong and a revoked key, so that nobody can guess ids. Only the audit log names the
-reason.
+unknown, a wrong and a revoked key, so that nobody can guess ids. The audit log names the reason.
 
 The audit log has an entry for each key that was created or revoked, and entries for denied uses.
 Its records go to mail.access-log, which keeps them for 400 days. Denied uses are summed up before

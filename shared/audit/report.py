@@ -75,7 +75,7 @@ class ReturnedRow(Struct, frozen=True):
     events: int
     not_understood: int  # on mail.refused, because of a programming error
     open: int
-    given_up: int  # given up by validate and deliver; not part of came_back
+    given_up: int  # messages that validate or deliver gave up; not part of came_back
     forwarded: int
     not_forwarded: int  # refused by the forwarding address, or expired
     kept_back: int = 0  # not wanted, a loop, or only listed in a digest (which may not be sent yet)

@@ -1,7 +1,7 @@
-"""The bounce counters in Redis: one hash, which is lost as a whole or not at all.
+"""The bounce counters in Redis, in one hash, so that they are lost all together or not at all.
 
-Owns: the key, and that counters and place change together. Does not own: the meaning of a counter,
-its bytes, and the order of the records (shared/responses/counting).
+Owns: the key, and the guarantee that counters and place change together. Does not own: the meaning
+and the bytes of a counter, the order of the records (shared/responses/counting).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CounterStore:
         self._apply = Script(client, "apply_counters")
 
     def read(self, fields: Sequence[bytes]) -> tuple[CounterPlace, list[bytes | None]]:
-        """Return the place and the counters of these fields, read at one moment."""
+        """Return the place and the counters of these fields, all of the same moment."""
         names: list[Any] = ["log", "place", *fields]
         with store_errors():
             found: list[Any] = self._client.hmget(self._key, names)
@@ -45,9 +45,10 @@ class CounterStore:
         return CounterPlace((log or b"").decode(), (place or b"").decode()), counters
 
     def apply(self, before: CounterPlace, place: str, changed: Mapping[bytes, bytes]) -> bool:
-        """Store these counters and the place; return False, and do nothing, if it has moved.
+        """Store these counters and the place.
 
-        An empty counter is deleted.
+        If the stored place is not `before`, do nothing and return False. An empty counter is
+        deleted.
         """
         arguments: list[str | bytes] = [before.log, before.place, place]
         for field, counter in changed.items():
