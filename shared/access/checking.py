@@ -72,7 +72,7 @@ class Denial(Struct, frozen=True):
     key: str = ""
 
 
-# For installations that serve without keys.
+# The grant of every request if the installation requires no keys.
 ANONYMOUS: Final = Grant("", EVERYTHING, tuple(right.value for right in Right))
 
 

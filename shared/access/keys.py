@@ -136,7 +136,7 @@ def encode_record(key: AccessKey) -> bytes:
 
 
 def decode_record(name: str, value: bytes) -> AccessKey:
-    """Decode a record of mail.access; raises ValueError if it is not that of key `name`."""
+    """Decode a record of mail.access; raises ValueError if it is not the record of key `name`."""
     found = _decoder.decode(value)
     if found.id != name:
         raise ValueError(f"the record is of the key {found.id!r}")

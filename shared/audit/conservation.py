@@ -121,7 +121,7 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """Build the report. `settled`: no message may be waiting.
+    """Build the report. `settled`: True if a waiting message is a fault.
 
     `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
     """
@@ -158,7 +158,7 @@ def judge(
 
 
 def doubled_faults(doubles: Doubles) -> list[BookFault]:
-    """Return the faults of mail ids that occur more than once, without kinds of count 0."""
+    """Return the faults of mail ids that occur more than once; omit kinds with count 0."""
     faults = (
         _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
         _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),

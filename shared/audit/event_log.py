@@ -21,7 +21,7 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# Longer than an open transaction may hold back the records committed after it.
+# Longer than an open transaction can delay records that were committed after it.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")

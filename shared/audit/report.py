@@ -1,7 +1,7 @@
 """The report of an audit: the account of each mailing, the account of returned mail, the faults.
 
-Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: what counts as a fault
-(conservation.py, returned.py).
+Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
+fault (conservation.py, returned.py).
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ class BookRow(Struct, frozen=True):
 class ReturnedRow(Struct, frozen=True):
     """The returned mail of one client, counted by what happened to it.
 
-    `open`: the number of messages without an end so far: came_back - events - not_understood. While
-    mail flows this number may be negative, because events are read up to a later moment than the
-    mail. `kept_back`: the number of messages that came back or were given up, and that validate
-    read and did not forward; the metrics of validate show the reasons.
+    `open`: the number of messages that have no event and no record on mail.refused so far:
+    came_back - events - not_understood. While mail flows this number may be negative, because
+    events are read up to a later moment than the mail. `kept_back`: the number of messages that
+    came back or were given up, and that validate read and did not forward; the metrics of validate
+    show the reasons.
     """
 
     client: str
@@ -94,7 +95,7 @@ class Report(Struct, frozen=True):
     """The books of all mailings, and whether they balance."""
 
     balanced: bool
-    settled: bool  # True: no message may be waiting any more
+    settled: bool  # True: a waiting message is a fault
     events: int
     received: int
     finals: int

@@ -125,7 +125,7 @@ class ReturnedBooks:
     def faults(self, settled: bool, is_whole: bool) -> list[BookFault]:
         """Return the faults. `is_whole`: Kafka has not deleted any record of mail.returned.
 
-        `settled`: no message may be waiting any more.
+        `settled`: True if a waiting message is a fault.
         """
         lost: Counter[bytes] = Counter()
         strange: Counter[bytes] = Counter()

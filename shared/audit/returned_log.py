@@ -100,7 +100,7 @@ def _decoded(record: Record | UndecodableRecord) -> Returned | None:
 
 
 def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, int]]:
-    """Return partition and offset of each record of returned mail that is on mail.refused."""
+    """Return partition and offset of each record of mail.returned that is also on mail.refused."""
     found: set[tuple[int, int]] = set()
     with EventLog(options, topics.refused) as log:
         for _, records in log.read(log.written_ends()):
@@ -112,7 +112,7 @@ def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, i
 
 
 def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | None:
-    """Return the place of the refused record on `topic`; None if it was on another topic."""
+    """Return partition and offset that a refused record had on `topic`; None for other topics."""
     if isinstance(record, UndecodableRecord):
         return None
     headers = dict(record.headers)

@@ -23,9 +23,9 @@ from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 
 WAITING: Final = "waiting"
-# A mail id begins with the time of the submission; clocks differ a little.
+# A mail id begins with the time of the submission. The margin allows for differences of clocks.
 _MARGIN_MS: Final = 60_000
-# These events do not say whether the message is still to be sent.
+# These events do not show whether the message must still be sent.
 _AFTERWARDS: Final = frozenset(
     {
         EventType.RETURNED,

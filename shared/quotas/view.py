@@ -45,7 +45,7 @@ class Quotas:
             self._apply(record.key or b"", record.value)
         except CodecError as error:
             fields = {"offset": record.offset, "reason": str(error)}
-            # Commands print the text alone.
+            # The text repeats the fields, because commands print only the text.
             text = "the record at offset %d of billing.quotas cannot be read: %s"
             log.error(text, record.offset, error, extra=fields)
 

@@ -163,7 +163,7 @@ def decode_client(name: str, value: bytes) -> Client:
 
 
 class Family(Struct, frozen=True):
-    """The names of a client and its parents, and the registered parents; the nearest first."""
+    """The names of a client and its parents, and the registered parents. The nearest is first."""
 
     names: tuple[str, ...]
     parents: tuple[Client, ...] = ()

@@ -94,7 +94,7 @@ def new_password() -> str:
 def make_credential(
     password: str, created_at_ms: int, iterations: int = DEFAULT_ITERATIONS
 ) -> Credential:
-    """Create a credential with a new salt, which must replace all others of the client."""
+    """Create a credential with a new salt. The credential must replace all others of its client."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _credential(password, salt, iterations, created_at_ms)
 

@@ -2,8 +2,8 @@
 
 Owns: the shapes, which are also part of the JSON value of mail.clients (new fields may be added,
 with a default; no field is removed), and the orders on mail.control by which deliver carries out
-the choice. Does not own: writing them (store/publish.py). docs/clients.md has a table of the
-effects of a removal.
+the choice. Does not own: writing records and orders (store/publish.py). docs/clients.md has a table
+of the effects of a removal.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ DEFAULT_ORIGIN: Final = "default"
 T = TypeVar("T", bound=Struct)
 
 
-@cache  # bounded by the number of classes; without it msgspec evaluates annotations at each call
+@cache  # bounded by the number of classes; uncached, msgspec evaluates annotations at each call
 def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
     return structs.fields(kind)
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One fault in the settings; `sentence` describes a fault without a value to compare."""
+    """One fault in the settings; `sentence` describes it if there is no value to compare."""
 
     path: str
     found: str

@@ -34,7 +34,7 @@ _RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 
 
 
 class SecretFault(ValueError):
-    """A file does not hold a secret; the text names the file and the reason."""
+    """A file does not contain a valid secret; the text names the file and the reason."""
 
 
 class SecretFile(Struct, frozen=True):
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if one of these files (paths by key of the section) holds no secret."""
+    """Raise SettingsError if one of these files (paths by key of the section) has no secret."""
     faults = []
     for key, path in files.items():
         try:

@@ -122,7 +122,7 @@ def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
 
 
 def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Redis:
-    """Create a client for one asyncio loop. Otherwise like connect()."""
+    """Create a client for one asyncio loop; in everything else, it is like connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     options = {**_options(), **login_options(settings), "retry": retry, **overrides}
     return redis.asyncio.Redis.from_url(settings.url, **options)

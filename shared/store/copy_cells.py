@@ -3,9 +3,9 @@
 Copying takes the server about half a second per million cells and doubles the memory of these
 months, so it is used only while processes of an earlier version run (read_pieces.py).
 
-Every failure raises StoreUnavailable, also if a copy was evicted or has expired, or if the server
-restarted or was replaced by a replica while the copy was read (the cells then have another order).
-Copies that are not removed expire after EXPIRES_S.
+Every failure raises StoreUnavailable. It is also a failure if a copy was evicted or has expired, or
+if the server restarted or was replaced by a replica while the copy was read, because the cells then
+have another order. Copies that are not removed expire after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CopyCells:
                 raise _lost(f"{seen} of {expected} cells of a copy were there")
 
     def _server(self) -> str:
-        """Return the run_id of the server; "" if the user may not read it."""
+        """Return the run_id of the server; "" if the Redis user may not read it."""
         with store_errors():
             try:
                 return str(self._client.info("server").get("run_id", ""))

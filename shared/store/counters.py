@@ -15,8 +15,9 @@ from msgspec import Struct
 from shared.store.client import store_errors
 from shared.store.script import Script
 
-# Fields beside the counters, whose names have 16 bytes: the known incidents, and the digest of the
-# rules under which the counters were counted (shared/responses/counting).
+# Two fields that are not counters (the fields of counters have names of 16 bytes): the known
+# incidents, and the digest of the rules by which the counters were counted
+# (shared/responses/counting).
 INCIDENTS_FIELD: Final = b"incidents"
 RULES_FIELD: Final = b"rules"
 
@@ -56,6 +57,6 @@ class CounterStore:
         return bool(self._apply.run([self._key], arguments))
 
     def drop(self) -> None:
-        """Drop all counters; they are counted again from the beginning of the topics."""
+        """Delete all counters; they are then counted again from the beginning of the topics."""
         with store_errors():
             self._client.unlink(self._key)

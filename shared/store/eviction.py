@@ -30,7 +30,7 @@ UNKNOWN: Final = (
 class Eviction(Struct, frozen=True):
     """The server's policy ("" if unknown), and the number of evictions since its start.
 
-    `run` identifies the run of the server in which `evicted` was counted.
+    `run` identifies the server process that counted `evicted`.
     """
 
     policy: str

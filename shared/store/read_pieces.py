@@ -193,7 +193,7 @@ class ReadPieces:
 class Moment(Struct, frozen=True):
     """The state without cells, and the counts of the month, both of one moment.
 
-    `are_changes`: the counts are differences from those of the last reading.
+    `are_changes`: the counts are differences from the counts of the last reading.
     """
 
     snapshot: Snapshot
@@ -202,7 +202,7 @@ class Moment(Struct, frozen=True):
 
 
 class ReadChanges:
-    """Follows one month at a time. `state` is the key, with a {hash tag}. For one thread."""
+    """Follows one month at a time. `state` is the script's key, with a {hash tag}. For one thread."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which closes readers."""

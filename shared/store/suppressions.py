@@ -90,7 +90,7 @@ class SuppressionStore:
         return ViewState(bytes(log).decode(), int(watermark))
 
     def drop(self) -> None:
-        """Drop the view; validate waits until it is restored from the topic."""
+        """Delete the view; validate then waits until the view is restored from the topic."""
         with store_errors():
             self._client.unlink(self._key)
 

@@ -41,7 +41,10 @@ class SuspensionStore:
         self._timeout_s = timeout_s
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write a state, if any; return the states of all workers. Raises StoreUnavailable."""
+        """Write `state`, unless it is None; return the states of all workers.
+
+        Raises StoreUnavailable.
+        """
         written = state or SharedState("", b"", 0.0)
         arguments: list[str | int | bytes] = [
             written.key,

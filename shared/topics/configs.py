@@ -10,7 +10,7 @@ The reasons in short (docs/decisions/0046-topic-configs.md):
                           have to hold a whole decompressed batch in memory
   retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
                           producers, but loses nothing
-  segment.ms, .bytes      a record is deleted with its whole segment, so up to this much later
+  segment.ms, .bytes      a whole segment is deleted at once, so a record may stay this much longer
 
 Each partition gets the number of replicas in the settings. Present replicas stay, with the leader
 first. New replicas are planned on brokers in other racks if possible, and there on the brokers with

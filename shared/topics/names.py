@@ -61,7 +61,8 @@ SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
 # How long ingest or validate may be down before accepted mail is deleted unread.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
 RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
-# How long deliver may be down; its backlog for one provider may be long.
+# How long deliver may be down before mail is deleted unread. This time also allows for a long
+# backlog for one provider.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
 # Mail waits at most until the next month, and validate may be down for the same time.
@@ -99,7 +100,7 @@ def client_of_intake(topic: str) -> str:
 
 
 def own_events(client: str) -> str:
-    """Return the client topic, to which a client's events are copied if its entry says so."""
+    """Return the client topic of a client; its events are copied there if it asks for copies."""
     return CLIENT_EVENTS_PREFIX + client
 
 
@@ -139,8 +140,8 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
-        # One partition and so one reader, because only this reader knows at which offset the mail
-        # begins that it wrote back itself.
+        # One partition, so that there is one reader: a reader must know where the mail begins that
+        # it wrote back itself.
         _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),

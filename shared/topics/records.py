@@ -160,7 +160,8 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # set by validate
-    # For a copy on mail.handover: a server was being offered the message when the copy was made.
+    # For a copy on mail.handover: the copy was made while the message was being offered to a
+    # server.
     is_offered: bool = False
     # When the message began to be held for an operator because a server may have it; 0: it is not
     # held.
@@ -199,8 +200,8 @@ class EventType(StrEnum):
     SCHEDULED = "scheduled"  # the message waits for its earliest time (`next_attempt_at_ms`)
     # A monthly quota is used up, so the message waits for the next month or a higher quota.
     HELD = "held"
-    FORWARDED = "forwarded"  # returned mail was sent on to the client's forwarding address
-    # Returned mail could not be sent on, and there will be no further attempt.
+    FORWARDED = "forwarded"  # returned mail was sent to the client's forwarding address
+    # Returned mail could not be sent there, and there will be no further attempt.
     FORWARDING_FAILED = "forwarding_failed"
 
 
@@ -265,7 +266,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     submission_id: str = ""  # the platform's own id of the submission (ce_id)
     submission_source: str = ""  # the source of that id (ce_source)
     code: str = ""  # the mailing code from the header or the attribute
-    metadata: dict[str, str] = {}  # names and values that the platform gave with the message
+    metadata: dict[str, str] = {}  # names and values that the platform sent with the message
     # For returned mail: its kind (shared/responses/understood.py), the rule that determined the
     # kind, and the return id, which is also in its record on mail.returned.
     response: str = ""

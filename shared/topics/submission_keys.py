@@ -90,7 +90,7 @@ class Conflict(Struct, frozen=True, gc=False):
 
 
 class Withdrawn(Struct, frozen=True, gc=False):
-    """The front door replied that this message is not stored, so it must not be processed."""
+    """The front door replied that this message is not stored, so nobody may process it."""
 
 
 Answer = New | Reserved | Duplicate | Conflict | Withdrawn

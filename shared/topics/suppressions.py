@@ -42,7 +42,8 @@ class SuppressionReason(StrEnum):
     SOFT_BOUNCES = "soft_bounces"
 
 
-# The reason word for a recipient on a block list of the registry, which has no records here.
+# The reason word for a recipient on a block list. Block lists are in the registry, not on this
+# topic.
 BLOCKED: Final = "blocked"
 REASONS: Final = tuple(SuppressionReason)
 # The keys are texts, because hashing an enum member takes longer than the rest of a look-up.
@@ -53,7 +54,7 @@ BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason
 class RecipientForm(StrEnum):
     """How an entry names its recipient.
 
-    Hashes are computed from the comparison form, in hexadecimal.
+    A hash is computed from the comparison form and written in hexadecimal.
     """
 
     ADDRESS = "address"

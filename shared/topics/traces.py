@@ -4,10 +4,10 @@ Owns: the records, their keys and bytes, the form of a line. Does not own: which
 (services/deliver/core/tracing), where they are stored (shared/store/traces.py). Fields are only
 ever added, with a default.
 
-The key of a trace begins with PREFIX and contains the id of the trace; the key of an order never
-begins so. So a trace does not replace an order on the same domain, and several operators may trace
-at the same time. A trace ends at its expiry, at most MAX_TRACE_MS after its beginning, or earlier
-if its record is deleted.
+The key of a trace consists of PREFIX and the id of the trace; the key of an order never begins with
+PREFIX. So a trace does not replace an order on the same domain, and several operators may trace at
+the same time. A trace ends at its expiry, at most MAX_TRACE_MS after its beginning, or earlier if
+its record is deleted.
 """
 
 from __future__ import annotations

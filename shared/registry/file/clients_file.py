@@ -228,7 +228,7 @@ class _Reading:
 
 
 def _quota_faults(codes: Mapping[str, Code]) -> Iterator[tuple[str, str, str]]:
-    """Yield each code whose quota differs from that of another code of its sub-client.
+    """Yield each code whose quota differs from another code's quota for the same sub-client.
 
     Each result has the code, the value found and the value expected. The codes must agree, because
     the quota belongs to the sub-client and not to one code.

@@ -36,11 +36,11 @@ class Changes(Struct, frozen=True):
 def plan_changes(
     wanted: Iterable[Client], registered: Mapping[str, Client], prune: bool = False
 ) -> Changes:
-    """Plan what to write and remove; with `prune`, unwanted registered clients are removed.
+    """Plan what to write and remove. With `prune`, registered clients not in `wanted` are removed.
 
-    Raises RegistryError if two clients would share a sending domain, because From addresses,
-    signatures and returned mail could not distinguish them, or if the parent of a client is not
-    registered or inherits from that client.
+    Raises RegistryError if two clients would have the same sending domain: From addresses,
+    signatures and returned mail could not distinguish them. It is also raised if the parent of a
+    client is not registered or inherits from this client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}

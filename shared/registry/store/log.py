@@ -77,7 +77,7 @@ class Reading:
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            # Commands print the text alone.
+            # The text repeats the fields, because commands print only the text.
             text = "the record of client %r at offset %d of mail.clients cannot be read: %s"
             log.warning(text, name, record.offset, error, extra=fields)
 

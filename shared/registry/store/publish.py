@@ -7,7 +7,7 @@ registered client can submit. After a failure, the same change can be run again 
 All writers share one transactional id. A writer that opens this id aborts the transaction of any
 other writer and fences that writer. If a writer then reads the registry and commits, no other
 writer wrote in between. A fenced writer waits for a random time, reads the new records, plans again
-and retries. The random time prevents that two writers fence each other again and again
+and retries. Because the time is random, two writers do not keep fencing each other
 (docs/decisions/0023-registry-writers.md).
 """
 

@@ -77,7 +77,7 @@ class ClientView:
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
-        """Return the client from the view."""
+        """Return the registered client of this name."""
         return self._clients.get(name)
 
     def by_domain(self, domain: str) -> Client | None:
