@@ -202,7 +202,7 @@ class Moment(Struct, frozen=True):
 
 
 class ReadChanges:
-    """Follows one month at a time. `state` is the script's key, with a {hash tag}. For one thread."""
+    """Follows one month at a time; not thread-safe. `state` is the key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which closes readers."""
