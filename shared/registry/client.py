@@ -39,7 +39,7 @@ MAX_PARENTS: Final = 5
 class Returns(StrEnum):
     """What a client gets back at its forwarding address."""
 
-    BOUNCES = "bounces"  # reports of messages that were not delivered
+    BOUNCES = "bounces"  # reports about messages that were not delivered
     REFUSED = "refused"  # messages that break a rule or belong to no mailing
     SUPPRESSED = "suppressed"  # messages to suppressed recipients
 

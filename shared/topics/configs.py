@@ -30,7 +30,7 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
-# With these values one broker may fail: records can still be written, and none is lost.
+# With these values one broker may fail: writing continues, and acknowledged records are not lost.
 SAFE_REPLICATION: Final = 3
 SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
