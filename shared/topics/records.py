@@ -227,7 +227,7 @@ class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Versions(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Short hashes of the rules and entries in force. Equal hashes mean equal contents."""
+    """Short hashes of the rules and entries in force; equal hashes mean equal contents."""
 
     rules: str = ""  # the submission rules (shared/submission/rules.py)
     registry: str = ""  # the client's entry in the registry
