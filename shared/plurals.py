@@ -1,8 +1,8 @@
-"""The number and the noun of a sentence for people."""
+"""Writes a number with its noun, for people."""
 
 from __future__ import annotations
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """`1 code`, `2 codes`; `plural` for nouns that do not take an s."""
+    """Return `1 code` or `2 codes`; `plural` is for nouns whose plural does not end in s."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

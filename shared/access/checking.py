@@ -1,11 +1,11 @@
 """Decides whether a request may pass, and keeps the audit log of access keys. Pure.
 
-A key becomes a grant, or a denial with its reason. The peer gets the same answer for an unknown, a
-wrong and a revoked key, so that ids cannot be guessed; the audit log has the reason.
+The result for a key is a grant, or a denial with a reason. The peer gets the same answer for an
+unknown, a wrong and a revoked key, so that nobody can guess ids. The audit log names the reason.
 
-The audit log has an entry for each key that was created or revoked, and for denied uses. Its
-records go to mail.access-log, which keeps them for 400 days. Denied uses are summed up before they
-are written, so that a peer who tries endless keys writes a bounded number of records.
+The audit log has an entry for each key that was created or revoked, and entries for denied uses.
+Its records go to mail.access-log, which keeps them for 400 days. Denied uses are summed up before
+they are written, so the number of records stays bounded even if a peer tries keys without end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from msgspec import Struct
 from shared.access.keys import EVERYTHING, AccessKey, KeyText, Right, Scope, is_right, parse_key
 
 BEARER: Final = "bearer "
-# Compared if the id is not known, so that the answer takes as long as for a wrong secret.
+# If the id is unknown, the secret is compared with this hash: the answer then takes as long as for
+# a wrong secret.
 _NO_HASH: Final = bytes(32)
-# Different (reason, key, peer) of one interval; beyond that, denied uses are summed up per reason.
+# The number of different (reason, key, peer) in one interval. Further denied uses are summed up per
+# reason only.
 MAX_ENTRIES: Final = 100
 MAX_PEER_CHARS: Final = 64
 
@@ -64,13 +66,13 @@ class Grant(Struct, frozen=True):
 
 
 class Denial(Struct, frozen=True):
-    """A denied request. `key`: the id of the key that it names; "" if it names none."""
+    """A denied request. `key`: the id of the key in the request; "" if the request has none."""
 
     reason: Reason
     key: str = ""
 
 
-# For installations that serve without keys.
+# The grant of every request if the installation requires no keys.
 ANONYMOUS: Final = Grant("", EVERYTHING, tuple(right.value for right in Right))
 
 
@@ -108,17 +110,17 @@ class Action(StrEnum):
 
 
 class AuditEntry(Struct, frozen=True, omit_defaults=True):
-    """One line of the audit log. Fields are only ever added, with a default."""
+    """One line of the audit log. New fields may be added, with a default; no field is removed."""
 
     action: Action
     at_ms: int
     key: str = ""
-    by: str = ""  # who created or revoked the key; for a denied use: the service
+    by: str = ""  # who created or revoked the key, or the service that denied its use
     name: str = ""
     scope: str = ""
     rights: tuple[str, ...] = ()
     expires_at_ms: int = 0
-    reason: str = ""  # of a denied use
+    reason: str = ""  # only for a denied use
     peer: str = ""
     count: int = 1  # the number of denied uses that this line stands for
 
@@ -127,7 +129,7 @@ _decoder: Final = msgspec.json.Decoder(AuditEntry)
 
 
 def encode_entry(entry: AuditEntry) -> bytes:
-    """Return the value of its record on mail.access-log."""
+    """Return the value of the entry's record on mail.access-log."""
     return msgspec.json.encode(entry)
 
 
@@ -150,7 +152,7 @@ class DenialSums:
         self._counts[entry] = self._counts.get(entry, 0) + 1
 
     def take(self, at_ms: int, by: str) -> list[AuditEntry]:
-        """Return an entry for each sum, and begin a new interval."""
+        """Return an audit entry for each sum, and begin a new interval."""
         counts, self._counts = self._counts, {}
         return [
             AuditEntry(Action.DENIED, at_ms, key, by=by, reason=reason, peer=peer, count=number)

@@ -1,9 +1,10 @@
 """Access keys of the HTTP APIs: their text, their records, and what each may do.
 
-A key is `sluice_<id>_<secret>`: 12 characters by which the record is found, and 32 random bytes.
-The record has a SHA-256 of the secret, never the secret itself: so much randomness cannot be
-guessed from a fast hash. Records are kept on mail.access, keyed by id; fields are only ever added,
-with a default. Does not own: the topic (topic.py), checking a request (checking.py).
+A key has the form `sluice_<id>_<secret>`. The id has 12 characters and identifies the record of the
+key; the secret is 32 random bytes. The record has a SHA-256 of the secret, never the secret itself.
+A fast hash is enough, because nobody can guess so many random bytes. Records are kept on
+mail.access, keyed by id. New fields may be added, with a default; no field is removed. Does not
+own: the topic (topic.py), checking a request (checking.py).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 class Right(StrEnum):
-    """What a key may do. Words are only ever added."""
+    """What a key may do. New words may be added; no word is removed."""
 
     BILLING_READ = "billing:read"
     SUPPRESSIONS_READ = "suppressions:read"
@@ -37,7 +38,7 @@ class Right(StrEnum):
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """The clients whose data a key reaches.
+    """The clients whose data a key may read.
 
     `client`: "" for every client. `sub_client`: None for every sub-client of the client; "" for the
     data of the client that belongs to no sub-client.
@@ -69,9 +70,9 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
 
     id: str
     secret_hash: bytes
-    rights: tuple[str, ...]  # words that this version does not know give no right
+    rights: tuple[str, ...]  # a word that this version does not know grants nothing
     scope: Scope = EVERYTHING
-    name: str = ""  # its purpose, for people
+    name: str = ""  # the purpose of the key, for people
     created_at_ms: int = 0
     created_by: str = ""
     expires_at_ms: int = 0  # 0: never
@@ -92,7 +93,7 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
 
 
 class KeyText(Struct, frozen=True):
-    """The text of a key, in its two parts."""
+    """The two parts of a key's text."""
 
     id: str
     secret: str
@@ -120,7 +121,7 @@ def parse_key(text: str) -> KeyText | None:
 
 
 def hash_of(key: KeyText) -> bytes:
-    """Return the stored hash. It includes the id: a hash copied to another record is useless."""
+    """Return the hash to store. It covers the id, so a hash copied to another record is useless."""
     return hashlib.sha256(f"{key.id}_{key.secret}".encode()).digest()
 
 
@@ -135,7 +136,7 @@ def encode_record(key: AccessKey) -> bytes:
 
 
 def decode_record(name: str, value: bytes) -> AccessKey:
-    """Decode a record of mail.access; raises ValueError if it is not that of key `name`."""
+    """Decode a record of mail.access; raises ValueError if it is not the record of key `name`."""
     found = _decoder.decode(value)
     if found.id != name:
         raise ValueError(f"the record is of the key {found.id!r}")

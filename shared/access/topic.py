@@ -1,8 +1,9 @@
 """Reads and writes mail.access and mail.access-log for commands.
 
-Each record is written by an idempotent producer with acks=all, and a command returns when it is
-acknowledged. Two commands write the same key only if both revoke it, which has the same result.
-All functions raise PartUnavailable if Kafka does not answer; a write may then have taken place.
+Each record is written by an idempotent producer with acks=all, and a command returns when the
+record is acknowledged. Two commands write the same key only if both revoke it, which has the same
+result. All functions raise PartUnavailable if Kafka does not answer; the record may still have been
+written.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _POLL_MS: Final = 200
 
 
 def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, AccessKey]:
-    """Write a new key with the rights, scope, name, author and times of `wanted`.
+    """Create a key and write its record. `wanted` has its rights, scope, name, author and times.
 
     Only this function returns the text of the key. Raises UsageError if there are too many keys.
     """
@@ -65,7 +66,7 @@ def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, Access
 
 
 def revoke_key(kafka: KafkaSettings, key: str, by: str, now_ms: int) -> AccessKey:
-    """Revoke a key, which cannot be undone. Raises UsageError if there is no such key."""
+    """Revoke a key; this cannot be undone. Raises UsageError if there is no such key."""
     found = read_keys(kafka).get(key)
     if found is None:
         raise UsageError(f"there is no access key {key!r}: `sluice billing keys list` shows all")
@@ -100,9 +101,9 @@ def read_log(kafka: KafkaSettings, most: int) -> list[AuditEntry]:
 
 
 def apply_record(keys: dict[str, AccessKey], record: Any) -> str:
-    """Apply a record of mail.access; return why it cannot be read, or "".
+    """Apply a record of mail.access; return "", or the reason why the record cannot be read.
 
-    A record that cannot be read removes the key, because it may be the revocation of the key.
+    If a record cannot be read, its key is removed, because the record may revoke the key.
     """
     name = (record.key or b"").decode("utf-8", "replace")
     try:
@@ -133,7 +134,10 @@ def _entry(action: Action, key: AccessKey) -> AuditEntry:
 
 
 def _records(kafka: KafkaSettings, topic: str, most: int = 0) -> Iterator[Any]:
-    """Yield the records up to the present end; only the last `most` of them if it is not 0."""
+    """Yield the records up to the present end of the topic.
+
+    If `most` is not 0, only the last `most` records are read.
+    """
     try:
         with closing(LogReader(client_options(kafka, f"access-{os.getpid()}"), topic)) as reader:
             if PARTITION not in reader.partitions():

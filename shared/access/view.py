@@ -3,10 +3,11 @@
 A thread reads the topic without a consumer group; a change of a key takes effect within a second.
 While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that no key is
 accepted, because revocations would not be seen. After a reconnect the topic is read into a new
-view, which replaces the old one once it is complete. A record that cannot be read removes its key.
+view, which replaces the old one once it is complete. If a record cannot be read, its key is
+removed.
 
-The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S. If that fails they
-are lost, and the process logs a warning.
+The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S. If writing fails,
+these denied uses are lost, and the process logs a warning.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class KeyView:
         self._topic = topic
         self._log_topic = log_topic
         self._keys: dict[str, AccessKey] = {}
-        self._fresh_at: float | None = None  # None: not read yet
+        self._fresh_at: float | None = None  # None: the topic has not been read yet
         self._told = ""
         self._thread = EnduringThread(
             "key-view",
@@ -78,7 +79,7 @@ class KeyView:
         return check(header, self._keys, self._clock.now_ms())
 
     def fault(self) -> str:
-        """Return why no key can be checked now; "" if keys can be checked."""
+        """Return the reason why no key can be checked now; "" if keys can be checked."""
         if self._fresh_at is None:
             return f"{self._topic} has not been read yet"
         if self._clock.monotonic() - self._fresh_at > MAX_STALE_S:
@@ -116,7 +117,8 @@ class KeyView:
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()
             reader.read_from({PARTITION: 0})
             while not self._thread.is_closing and reader.topic_id() == topic_id:
-                # First the time, then the ends: a pause between them must not make them seem newer.
+                # Take the time first, then ask for the ends: a pause in between must not make the
+                # ends seem newer.
                 asked_at, ends = self._clock.monotonic(), reader.ends([PARTITION])
                 while not reader.has_reached(ends) and not self._thread.is_closing:
                     self._poll(reader, keys)

@@ -3,19 +3,20 @@
 The equation holds for each mailing. A message is held if its last event says that it is held for an
 operator (`in_doubt`); all events of a message are in one partition, in order.
 
-Owns: what counts as a fault. Does not own: the report (report.py), reading the events
-(event_log.py), finding duplicate ids among millions (doubles.py), looking at the queues
+Owns: the definition of a fault. Does not own: the report (report.py), reading the events
+(event_log.py), finding duplicate ids among millions (doubles.py), reading the queues
 (cli/queue/reading.py).
 
-Final events are counted below one offset of the log and tallies below a later one, so the tally of
-every counted final event is counted too. A negative number of waiting messages is therefore a
-fault, however busy the pipeline is.
+Final events are counted up to one offset of the log, and tallies up to a later offset, so the tally
+of every counted final event is counted too. A negative number of waiting messages is therefore a
+fault, even while mail flows.
 
-A message that counts as waiting must be on one of the queues: every transaction that removes it
-from a queue writes its final event, or writes it to the next queue. So messages are lost if some
-are waiting while the queues hold none. That is judged only if the pipeline stood still: the queues
-are looked at before and after the events are read, no record was written to them in between, and no
-transaction was open. Otherwise a later audit may find the loss.
+A message that counts as waiting must be on one of the queues, because every transaction that
+removes a message from a queue writes its final event, or writes the message to the next queue. So
+messages are lost if some count as waiting while the queues are empty. The audit judges this only if
+the pipeline stood still. To find out, it reads the queues before and after the events: no record
+was written to the queues in between, and no transaction was open. Otherwise a later audit may find
+the loss.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from shared.topics import ids
 from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
 
-# After one of these events, unless it says so again, a message is no longer held.
+# A message is no longer held after one of these events, unless the event itself holds it again.
 _ATTEMPTED: Final = (EventType.DEFERRED, EventType.IN_DOUBT)
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
@@ -120,7 +121,7 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """Build the report. `settled`: no message may be waiting.
+    """Build the report. `settled`: True if a waiting message is a fault.
 
     `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
     """
@@ -157,7 +158,7 @@ def judge(
 
 
 def doubled_faults(doubles: Doubles) -> list[BookFault]:
-    """Return the faults of mail ids that occur more than once; kinds without any are left out."""
+    """Return the faults of mail ids that occur more than once; omit kinds with count 0."""
     faults = (
         _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
         _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),
@@ -166,13 +167,16 @@ def doubled_faults(doubles: Doubles) -> list[BookFault]:
 
 
 def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
-    """Return the fault; its `count` is the number of surplus events."""
+    """Return the fault of these ids. Its `count` is the number of surplus events."""
     examples = [ids.from_bytes(mail_id) for mail_id in sorted(found)[:SHOWN]]
     return BookFault(kind, sum(number - 1 for number in found.values()), examples)
 
 
 def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
-    """Return the fault; its `count` is the number of messages by which the rows do not balance."""
+    """Return the fault of these rows.
+
+    Its `count` is the number of messages that are missing or surplus.
+    """
     found = list(rows)
     examples = [
         f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.waiting:+}" for row in found[:SHOWN]
@@ -198,7 +202,7 @@ class QueueLook(Struct, frozen=True):
 
 
 def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
-    """Return whether the queues were certainly empty all the time between two looks at them.
+    """Return whether it is certain that the queues were empty from the first look to the second.
 
     `events_open`: a transaction was open on mail.events, which was read between the two looks.
     """
@@ -207,9 +211,9 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 
 
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
-    """Add the fault that the messages that count as waiting are in no queue.
+    """Add a fault to the report: the messages that count as waiting are in no queue.
 
-    `mail_ids`: the ids of these messages, as far as the tallies name them.
+    `mail_ids`: the ids of these messages; ids that no tally names are missing.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

@@ -1,13 +1,13 @@
-"""Finds messages with more than one final event or first dispatch, among very many.
+"""Finds, among millions of messages, those with more than one final event or first dispatch.
 
-Used by `sluice audit` and `sluice billing recount`, so that both find and report the same faults.
+Both `sluice audit` and `sluice billing recount` use this module, so they report the same faults.
 Does not own: the conservation equation (conservation.py).
 
-The search takes bounded memory: 16-byte ids are divided into 256 buckets by their last byte (in a
-mail id it is hashed, so they fill evenly). Up to MEMORY_BYTES are kept in memory; beyond that each
-bucket is appended to its own file in a temporary folder, 16 bytes per id. A search loads one bucket
-at a time, about 100 bytes per id: 100 million ids take 1.6 GB on disk and 40 MB of memory during
-the search.
+The search takes bounded memory: 16-byte ids are divided into 256 buckets by their last byte. The
+last byte of a mail id is part of a hash or random, so the buckets fill evenly. Up to MEMORY_BYTES
+are kept in memory; beyond that each bucket is appended to its own file in a temporary folder, 16
+bytes per id. A search loads one bucket at a time and needs about 100 bytes of memory per id in it.
+So 100 million ids take 1.6 GB on disk, and 40 MB of memory during the search.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads mail.events from its beginning up to given offsets, for commands that recount events.
 
-Owns: the readers. It reads only committed records, never joins a group and never commits.
+Owns: the readers. They read only committed records, join no consumer group and commit nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# Longer than an open transaction may hold back the records committed after it.
+# Longer than an open transaction can delay records that were committed after it.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")
@@ -67,15 +67,24 @@ class EventLog:
         return self._ask(lambda: self._committed.begins(self._partitions))
 
     def committed_ends(self) -> dict[int, int]:
-        """Return the last stable offset by partition: no open transaction is below it."""
+        """Return the last stable offset by partition.
+
+        No open transaction has a record below this offset.
+        """
         return self._ask(lambda: self._committed.ends(self._partitions))
 
     def written_ends(self) -> dict[int, int]:
-        """Return the offset after the last record by partition, including open transactions."""
+        """Return the offset after the last record by partition.
+
+        Records of open transactions are included.
+        """
         return self._ask(lambda: self._written.ends(self._partitions))
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record stored at this time or later, if there is one."""
+        """Return the offset of the first record stored at or after this time.
+
+        Partitions without such a record are left out.
+        """
         return self._ask(lambda: self._committed.offsets_at(self._partitions, time_ms))
 
     def read(
@@ -83,8 +92,9 @@ class EventLog:
     ) -> Iterator[tuple[int, Sequence[Record]]]:
         """Yield the committed records below `ends` in runs, in order within each partition.
 
-        Reading begins at `starts`, or at the first record that Kafka still has if that is later. It
-        waits until open transactions below `ends` have ended. It may be called again.
+        Reading begins at `starts`, or at the first record that Kafka still has, whichever is later.
+        The method waits until open transactions below `ends` have ended. It may be called more than
+        once.
         """
         reader = self._committed
         begins = {

@@ -1,7 +1,7 @@
-"""The report of an audit: the account of each mailing, that of returned mail, and the faults found.
+"""The report of an audit: the account of each mailing, the account of returned mail, the faults.
 
-Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: what counts as a fault
-(conservation.py, returned.py).
+Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
+fault (conservation.py, returned.py).
 """
 
 from __future__ import annotations
@@ -58,16 +58,17 @@ class BookRow(Struct, frozen=True):
     expired: int
     cancelled: int
     waiting: int
-    held: int = 0  # a server may have the message; an operator sends or drops it
+    held: int = 0  # a server may have the message; an operator decides whether to send or drop it
 
 
 class ReturnedRow(Struct, frozen=True):
-    """The returned mail of one client, and its fate.
+    """The returned mail of one client, counted by what happened to it.
 
-    `open`: the messages without an end so far: came_back - events - not_understood. While mail
-    flows it may be negative, because events are read up to a later end than the mail.
-    `kept_back`: the messages that came back or were given up, were read by validate, and were not
-    forwarded; the metrics of validate say why.
+    `open`: the number of messages that have no event and no record on mail.refused so far:
+    came_back - events - not_understood. While mail flows this number may be negative, because
+    events are read up to a later moment than the mail. `kept_back`: the number of messages that
+    came back or were given up, and that validate read and did not forward; the metrics of validate
+    show the reasons.
     """
 
     client: str
@@ -75,12 +76,10 @@ class ReturnedRow(Struct, frozen=True):
     events: int
     not_understood: int  # on mail.refused, because of a programming error
     open: int
-    given_up: int  # by validate and deliver; not part of came_back
+    given_up: int  # messages that validate or deliver gave up; not part of came_back
     forwarded: int
     not_forwarded: int  # refused by the forwarding address, or expired
-    kept_back: int = (
-        0  # not wanted, a loop, or listed only in a digest, possibly one still to be sent
-    )
+    kept_back: int = 0  # not wanted, a loop, or only listed in a digest (which may not be sent yet)
 
 
 class ReturnedReport(Struct, frozen=True):
@@ -96,7 +95,7 @@ class Report(Struct, frozen=True):
     """The books of all mailings, and whether they balance."""
 
     balanced: bool
-    settled: bool  # True: no message may be waiting any more
+    settled: bool  # True: a waiting message is a fault
     events: int
     received: int
     finals: int

@@ -1,15 +1,16 @@
-"""Checks that all returned mail has one end: one event, or one record on mail.refused. Pure.
+"""Checks that each returned message has one event or one record on mail.refused. Pure.
 
 The bounce door answers 250 when a message is on mail.returned. Validate reads it from there, and
 writes its event and commits its offset in one transaction. So each record below the committed
 offsets of validate's group has exactly one event (`returned`, `complained`, `unsubscribed`) with
-its return id; a record after them has none yet: it waits. A message that validate or deliver gave
-up is on mail.returned, too, but its final event was written before, and it has no second one. A
-return id is forwarded at most once; an event says how that ended.
+its return id. A record at or above these offsets still waits and has no event yet. A message that
+validate or deliver gave up is on mail.returned, too, but its final event was written before, and
+there is no second event. The message of a return id is forwarded at most once; the events
+`forwarded` and `forwarding_failed` show the result.
 
-Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Memory is bounded:
-the ids are in buckets (doubles.py). This check does not see whether mail that was kept back is in a
-digest, was a loop or is not wanted; the metrics of validate show that.
+Owns: the definition of a fault. Does not own: reading the topics (returned_log.py). Memory is
+bounded: the ids are in buckets (doubles.py). This check does not know why mail was kept back (it is
+in a digest, was a loop, or is not wanted); the metrics of validate show that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.audit.report import SHOWN, BookFault, FaultKind, ReturnedReport, Ret
 from shared.topics import ids
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 
-_MEMORY_BYTES: Final = 16 * 1024 * 1024  # of each of the collections
+_MEMORY_BYTES: Final = 16 * 1024 * 1024  # for each of the collections
 _NUMBER_BYTES: Final = 4
 _EVENTS: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED, EventType.UNSUBSCRIBED})
 _FORWARDS: Final = frozenset({EventType.FORWARDED, EventType.FORWARDING_FAILED})
@@ -54,7 +55,7 @@ class ReturnedBooks:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        # Each id in the first three is followed by the number of the client.
+        # In the first three collections, the number of the client follows each id.
         self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets, too
@@ -84,7 +85,7 @@ class ReturnedBooks:
             self._waiting.add(return_id + account.number.to_bytes(_NUMBER_BYTES))
 
     def add_unreadable(self) -> None:
-        """Add a record that is not readable and not on mail.refused, though it is done."""
+        """Add an unreadable record that is not on mail.refused although its offset is committed."""
         self._unreadable += 1
 
     def add_event(self, event: Event, *, is_before: bool) -> None:
@@ -122,9 +123,9 @@ class ReturnedBooks:
         )
 
     def faults(self, settled: bool, is_whole: bool) -> list[BookFault]:
-        """Return the faults. `is_whole`: Kafka has deleted no record of mail.returned yet.
+        """Return the faults. `is_whole`: Kafka has not deleted any record of mail.returned.
 
-        `settled`: no message may be waiting any more.
+        `settled`: True if a waiting message is a fault.
         """
         lost: Counter[bytes] = Counter()
         strange: Counter[bytes] = Counter()
@@ -168,9 +169,10 @@ class ReturnedBooks:
     def _by_client(
         self, kept: Sequence[IdBuckets], having: IdBuckets | None = None
     ) -> Counter[int]:
-        """Count these messages by client; with `having`, only messages that have an event there.
+        """Count the messages of `kept` by client.
 
-        Events are kept for longer than mail.returned: events of deleted messages do not count.
+        With `having`, only messages whose ids are also in `having` are counted. Events are kept
+        longer than the records of mail.returned; events of deleted records are not counted.
         """
         found: Counter[int] = Counter()
         for bucket in range(BUCKETS):

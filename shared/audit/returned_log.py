@@ -1,14 +1,16 @@
-"""Reads mail.returned, and the records of it that validate refused, for `sluice audit`.
+"""Reads mail.returned for `sluice audit`, and finds which of its records validate refused.
 
-The order of the questions keeps the account right while mail flows:
+The account is right even while mail flows, because these are read in this order:
 
-1. the offsets that the group of validate has committed. Each record below them has its end, in a
-   transaction that is finished or about to be;
-2. the end of mail.returned. Every event that was committed before belongs to a record below it;
-3. the end of mail.refused, and, by the caller, of mail.events, open transactions included.
+1. the offsets that the group of validate has committed. Each record below them has its event or its
+   record on mail.refused, in a transaction that is finished or about to finish;
+2. the end of mail.returned. Every event that was committed before this step belongs to a record
+   below this end;
+3. the end of mail.refused, including open transactions. The caller reads the end of mail.events in
+   the same way.
 
-Owns: the readers. It reads all of mail.returned (14 days), only committed records; it never joins a
-group and never commits.
+Owns: the readers. They read all committed records of mail.returned (14 days), join no consumer
+group and commit nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
 
 GROUP: Final = "sluice.returns"
-MAX_REFUSED: Final = 1_000_000  # each is a programming error; further ones are not remembered
+MAX_REFUSED: Final = 1_000_000  # each is a programming error; more are not remembered
 
 
 class ReturnedTopics(Struct, frozen=True):
@@ -44,9 +46,9 @@ class ReturnedTopics(Struct, frozen=True):
 
 
 class ReturnedEnds(Struct, frozen=True):
-    """The offsets up to which the account goes, by partition of mail.returned.
+    """The offsets, by partition of mail.returned, up to which records are counted.
 
-    `done`: the committed offsets. `is_whole`: no record has been deleted from the beginning.
+    `done`: the committed offsets. `is_whole`: Kafka has not deleted any record of the topic.
     """
 
     done: Mapping[int, int]
@@ -98,7 +100,7 @@ def _decoded(record: Record | UndecodableRecord) -> Returned | None:
 
 
 def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, int]]:
-    """Return partition and offset of each record of returned mail that is on mail.refused."""
+    """Return partition and offset of each record of mail.returned that is also on mail.refused."""
     found: set[tuple[int, int]] = set()
     with EventLog(options, topics.refused) as log:
         for _, records in log.read(log.written_ends()):
@@ -110,7 +112,7 @@ def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, i
 
 
 def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | None:
-    """Return the place of the refused record on `topic`; None if it was on another topic."""
+    """Return partition and offset that a refused record had on `topic`; None for other topics."""
     if isinstance(record, UndecodableRecord):
         return None
     headers = dict(record.headers)

@@ -1,4 +1,4 @@
-"""Reads mail.events from a given time on, for commands and APIs; it joins no group, never commits.
+"""Reads mail.events from a given time on, for commands and APIs, without a consumer group.
 
 Owns: the reader, its bounds and its progress. Raises Unavailable if Kafka is unavailable.
 """
@@ -25,13 +25,16 @@ from shared.topics.records import Event
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 5_000
-# Judges a record by its key and value: most records are excluded before they are decoded.
+# Judges a record by its undecoded key and value, so that most records need not be decoded.
 Sieve = Callable[[bytes, bytes], bool]
 Progress = Callable[[int, int], None]
 
 
 class Span(Struct, frozen=True):
-    """The start of the reading and its time limit. `is_endless`: it also waits for new events."""
+    """The start of the reading and its time limit.
+
+    `is_endless`: the reading also waits for new events.
+    """
 
     since_ms: int
     timeout_s: float
@@ -39,10 +42,13 @@ class Span(Struct, frozen=True):
 
 
 class Reading:
-    """One pass over the topic. `is_complete` is False if its time ended before the topic did."""
+    """One pass over the topic.
+
+    `is_complete` is False if the time limit ended the pass before the topic's end.
+    """
 
     def __init__(self, kafka: KafkaSettings, span: Span, sieve: Sieve, progress: Progress) -> None:
-        """`progress` gets the number of records read so far, and of all records."""
+        """`progress` gets the number of records read so far and the number of all records."""
         self._kafka = kafka
         self._span = span
         self._sieve = sieve
@@ -50,7 +56,7 @@ class Reading:
         self.is_complete = True
 
     def events(self) -> Iterator[Event]:
-        """Yield the events that the sieve passes, in order within each partition."""
+        """Yield the events that pass the sieve, in order within each partition."""
         options = client_options(self._kafka, f"events-{os.getpid()}")
         least = 1 if self._span.is_endless else FETCH_MIN_BYTES
         try:
@@ -89,6 +95,6 @@ class Reading:
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:
-                continue  # `sluice audit` counts it
+                continue  # `sluice audit` counts such records
             if isinstance(found, Event):
                 yield found

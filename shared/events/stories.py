@@ -1,11 +1,11 @@
-"""Finds all events of the messages that a text names, and derives the story of each message.
+"""Finds all events of the messages that a search text names, and derives each message's story.
 
 Not every event of a message has its recipient's address: an event of forwarded mail names the
-address to which the mail was forwarded. So a text other than a mail id is looked for in two passes:
-the first finds the messages that the text names, the second all events of these messages.
+address to which the mail was forwarded. So a text other than a mail id needs two passes: the first
+finds the messages that the text names, the second finds all events of these messages.
 
-Owns: the two passes, and the state of a message. Does not own: reading and its bounds (log.py,
-passed as `read`). Errors of `read` are passed on.
+Owns: the two passes, and the state of a message. Does not own: reading the topic and its bounds
+(log.py, passed as `read`). Errors of `read` reach the caller.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 
 WAITING: Final = "waiting"
-# A mail id begins with the time of the submission; clocks differ a little.
+# A mail id begins with the time of the submission. The margin allows for differences of clocks.
 _MARGIN_MS: Final = 60_000
-# These events do not say whether the message is still to be sent.
+# These events do not show whether the message must still be sent.
 _AFTERWARDS: Final = frozenset(
     {
         EventType.RETURNED,
@@ -61,21 +61,22 @@ class Wanted:
         self._recipient = comparable(text)
         bare = text.removeprefix("<").removesuffix(">")
         self._message_id = f"<{bare}>"
-        # The value of an event contains these: JSON strings without their quotes, in lower case.
+        # The value of a matching event contains one of these: JSON strings without quotes, in lower
+        # case.
         self._needles = [
             msgspec.json.encode(each)[1:-1].lower() for each in {bare, self._recipient or bare}
         ]
         self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
-        """Whether the record can be an event of such a message; this excludes most records."""
+        """Whether the record can be an event of a wanted message; most records cannot."""
         if self.mail_id:
             return key == self.mail_id.encode()
         lower = value.lower()
         return any(needle in lower for needle in self._needles)
 
     def matches(self, event: Event) -> bool:
-        """Whether the event belongs to such a message."""
+        """Whether the event belongs to a wanted message."""
         data = event.data
         if self.mail_id:
             return event.subject == self.mail_id
@@ -106,12 +107,15 @@ def _mail_id(text: str) -> str:
 
 
 def since_of(mail_id: str) -> int:
-    """Return the time, in Unix milliseconds, before which no event of this message was written."""
+    """Return the earliest time at which an event of this message can exist, in Unix ms."""
     return max(0, int.from_bytes(ids.to_bytes(mail_id)[:6], "big") - _MARGIN_MS)
 
 
 class Story(Struct, frozen=True):
-    """The fate of one message: its state is the word of its final event, or `waiting`."""
+    """The events and the state of one message.
+
+    The state is the type of its final event, or `waiting`.
+    """
 
     mail_id: str
     state: str
@@ -128,10 +132,11 @@ class Story(Struct, frozen=True):
 
 
 def stories(events: Iterable[Event]) -> list[Story]:
-    """Return the story of each message, in the order of mail ids, which is the order of time."""
+    """Return the story of each message in the order of mail ids, that is, of submission."""
     by_mail: dict[str, dict[str, Event]] = {}
     for event in events:
-        # An event that is repeated after a crash has the same id; the last one is the latest.
+        # An event that is repeated after a crash has the same id; the last copy replaces the
+        # others.
         found = by_mail.setdefault(event.subject, {})
         found.pop(event.id, None)
         found[event.id] = event
@@ -172,15 +177,15 @@ class Read(Struct, frozen=True):
 
 
 Choose = Callable[[Event], bool]
-# Reads the events since a time (Unix milliseconds) that pass the sieve and are then chosen.
+# Reads the events since a time (Unix milliseconds); the sieve and then a function select them.
 ReadEvents = Callable[[int, Sieve, Choose], Read]
 
 
 def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) -> Read:
-    """Return the events of the wanted messages of one client, or of any client if it is "".
+    """Return the events of the wanted messages of `client`; "" stands for every client.
 
-    A mail id is found at any age. Any other text is looked for since `since_ms`; of a message that
-    it names, the earlier events are returned, too.
+    A mail id is found at any age. Any other text is searched for in the events since `since_ms`. If
+    such an event names a message, the earlier events of this message are returned, too.
     """
 
     def names(event: Event) -> bool:
@@ -198,6 +203,6 @@ def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) ->
         lambda key, _value: key in keys,
         lambda event: event.subject in mail_ids,
     )
-    # Events of the first pass are kept: the second may have been cut off before it reached them.
+    # Events of the first pass are kept, because the second pass may end before it reaches them.
     is_complete = named.is_complete and rest.is_complete
     return Read([*named.events, *rest.events], is_complete)

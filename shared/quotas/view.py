@@ -1,8 +1,8 @@
 """A live view of billing.quotas (shared/stream/topic_follower.py).
 
-While Kafka is unavailable the view stays unchanged: a process that enforces a quota adds the mail
-that it let pass itself (validate, core/quotas.py). A record that cannot be read is logged and
-leaves the quota unchanged.
+While Kafka is unavailable the view stays unchanged. A process that enforces a quota therefore adds
+the mail that it has accepted itself (validate, core/quotas.py). A record that cannot be read is
+logged and leaves the quota unchanged.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Quotas:
     def add(self, record: Any) -> None:
         """Apply one record; log it if it cannot be read."""
         if isinstance(record, UndecodableRecord):
-            return  # the fetcher has logged it
+            return  # the fetcher has logged this record
         try:
             self._apply(record.key or b"", record.value)
         except CodecError as error:
             fields = {"offset": record.offset, "reason": str(error)}
-            # Commands print the text alone.
+            # The text repeats the fields, because commands print only the text.
             text = "the record at offset %d of billing.quotas cannot be read: %s"
             log.error(text, record.offset, error, extra=fields)
 
@@ -76,7 +76,7 @@ class QuotaView:
         return self._follower.is_whole()
 
     def fault(self) -> str:
-        """Return why the view is not up to date; "" if it is."""
+        """Return the reason why the view is not up to date; "" if it is up to date."""
         return self._follower.fault()
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class QuotaView:
         self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
-        """Return the state of this quota; None if nothing is known of it."""
+        """Return the state of this quota; None if the topic has no record of it."""
         return self._found.states.get(scope)
 
     def states(self) -> Mapping[QuotaScope, QuotaState]:
@@ -92,7 +92,7 @@ class QuotaView:
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat; None if nothing was ever counted."""
+        """Return the last beat; None if billing has never written one."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

@@ -1,12 +1,12 @@
 """Decides whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
 
-Both characters may be part of an address (RFC 5321, atext): `\\*` and `\\?` match the characters
+Both characters may be part of an address (RFC 5321, atext), so `\\*` and `\\?` match the characters
 themselves. A pattern has no other backslash (file/fields.py).
 
 Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
-in which the text between two stars is an atomic group: its leftmost match is always right, so no
-other position is tried. The time is at most proportional to the length of the address times the
-length of the patterns, however many stars a pattern has.
+in which the text between two stars is an atomic group: its leftmost match is always right, so the
+expression tries no other position. The time is at most proportional to the length of the address
+times the length of the patterns; the number of stars does not matter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ANY_LOCAL_PART: Final = "*@"
 
 
 class _BlockList:
-    """The prepared patterns of one client. Indexes refer to the sequence passed in."""
+    """The prepared patterns of one client. Indexes refer to the sequence passed to it."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._addresses: dict[str, int] = {}
@@ -64,7 +64,7 @@ def _regex(pattern: str) -> str:
 
 
 def unescaped(pattern: str) -> str:
-    """Return the text for which a pattern without wildcards stands."""
+    """Return the literal text that a pattern without wildcards matches."""
     return pattern.replace(r"\*", "*").replace(r"\?", "?")
 
 
@@ -74,7 +74,7 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """Return the first pattern that blocks this recipient, or ""; case does not matter."""
+    """Return the first pattern that matches this recipient, or ""; case does not matter."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

@@ -1,14 +1,15 @@
-"""A registered client: what it may submit, how its mail is billed and limited, what it inherits.
+"""A registered client: its permitted submissions, billing, limits and parents.
 
-Owns: the shape, which is also the JSON value of mail.clients (fields are only ever added, with a
-default); the quotas that a client names; and its family: the client, its parent, the parent of that
-client, and so on. Does not own: reading and checking clients.yaml (clients_file.py). Pure.
+Owns: the shape, which is also the JSON value of mail.clients (new fields may be added, with a
+default; no field is removed); the quotas of a client and its sub-clients; and the family of a
+client: the client, its parent, the parent of the parent, and so on. Does not own: reading and
+checking clients.yaml (clients_file.py). Pure.
 
-A family is bounded: it has at most MAX_PARENTS parents, and none twice. `clients apply` refuses
-longer chains and cycles; if another program wrote such records, the chain is cut here. A parent
-that is not registered still counts by its name: its suppressed recipients stay on
-mail.suppressions, and mail to them must not go out because the registration is late or gone. The
-block list and the parent of such a parent are unknown.
+A family is bounded: it has at most MAX_PARENTS parents, and no client occurs in it twice. `clients
+apply` refuses longer chains and cycles; if another program wrote such records, the chain is cut
+here. A parent that is not registered still belongs to the family by its name. Its suppressed
+recipients stay on mail.suppressions, and they must get no mail even if the registration is late or
+was removed. The block list and the parent of an unregistered parent are unknown.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ MAX_PARENTS: Final = 5
 class Returns(StrEnum):
     """What a client gets back at its forwarding address."""
 
-    BOUNCES = "bounces"  # reports that a message was not delivered
+    BOUNCES = "bounces"  # reports about messages that were not delivered
     REFUSED = "refused"  # messages that break a rule or belong to no mailing
-    SUPPRESSED = "suppressed"  # messages to recipients that get no more mail
+    SUPPRESSED = "suppressed"  # messages to suppressed recipients
 
 
 class OverQuota(StrEnum):
     """What happens to a client's mail over a monthly quota."""
 
-    WARN = "warn"  # it is sent, and events are published
-    HOLD = "hold"  # it waits for the next month, or for a higher quota
+    WARN = "warn"  # the mail is sent, and events are published
+    HOLD = "hold"  # the mail waits for the next month or for a higher quota
     REFUSE = "refuse"
 
 
@@ -57,7 +58,7 @@ class Code(Struct, frozen=True, omit_defaults=True):
     mailing_id: str
     sub_client: str = ""
     active: bool = True
-    monthly_quota: int = 0  # of the sub-client; 0: none
+    monthly_quota: int = 0  # the quota of the sub-client; 0: none
     on_doubt: OnDoubt | None = None  # None: the same as for the client
 
 
@@ -75,18 +76,18 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     block_list: tuple[str, ...] = ()
     hard_limit: int = 3
     soft_limit: int = 5
-    max_age_s: int = DEFAULT_MAX_AGE_S  # a message still undelivered then expires
+    max_age_s: int = DEFAULT_MAX_AGE_S  # an undelivered message of this age expires
     credentials: tuple[Credential, ...] = ()  # the newest first; the login name is `name`
     max_connections: int = 0  # open SMTP connections at one front door; 0: installation's limit
-    max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: installation's limit
-    own_events: bool = False  # its events are also written to mail.events.<name>
+    max_messages_per_minute: int = 0  # SMTP, at one front door; 0: installation's limit
+    own_events: bool = False  # the client's events are also written to mail.events.<name>
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
-    parent: str = ""  # the client whose suppressed recipients and block list it inherits
-    monthly_quota: int = 0  # messages accepted to be sent per month; 0: none
+    parent: str = ""  # the client whose suppressed recipients and block list are inherited
+    monthly_quota: int = 0  # messages accepted for sending per month; 0: no quota
     over_quota: OverQuota = OverQuota.WARN
     on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
-    pool: str = ""  # of source addresses; "": chosen by the mail class
-    removal: Removal | None = None  # set: the client was removed, and is kept for a while
+    pool: str = ""  # the pool of source addresses; "": chosen by the mail class
+    removal: Removal | None = None  # set: the client was removed; its record is kept for a while
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
@@ -102,9 +103,9 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def version(self) -> str:
-        """A short hash of this entry; it is computed once per change of the entry.
+        """A short hash of this entry, which is computed once per change of the entry.
 
-        A removal does not change it: mail is judged by the same entry.
+        A removal does not change the hash, because mail is judged by the same entry as before.
         """
         entry = encode_client(structs.replace(self, removal=None))
         return hashlib.sha256(entry).hexdigest()[:VERSION_CHARS]
@@ -115,9 +116,9 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def mailings(self) -> dict[bytes, Code]:
-        """The standard mailing and those of all codes, by the hash in a return path.
+        """The standard mailing and the mailings of all codes, by the hash in a return path.
 
-        Codes that are not active count too: mail with them may still come back.
+        Inactive codes are included, because mail with such a code may still come back.
         """
         return {
             mailing_hash(row.mailing_id, row.sub_client): row
@@ -125,7 +126,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
         }
 
     def code(self, text: str) -> Code:
-        """Return the row of this code; the standard mailing ID if it is "" or not active."""
+        """Return the row of this code; the standard mailing if the code is unknown or inactive."""
         found = self.codes.get(text)
         return found if found is not None and found.active else self._standard
 
@@ -140,15 +141,15 @@ def encode_client(client: Client) -> bytes:
 
 
 def is_forgotten(client: Client, now_ms: int) -> bool:
-    """Whether the record of this client is no longer kept as that of a removed client."""
+    """Whether this client is not, or no longer, kept as a removed client."""
     return client.removal is None or client.removal.is_over(now_ms)
 
 
 def key_of(client: Client) -> str:
     """Return the key of the client's record on mail.clients.
 
-    The key of a removed client is no valid name: a reader of an earlier version, which would
-    otherwise take the client for registered, cannot read the record.
+    The key of a removed client is not a valid name, so a reader of an earlier version cannot read
+    the record. Otherwise that reader would treat the client as registered.
     """
     return f"{REMOVED_PREFIX}{client.name}" if client.removal is not None else client.name
 
@@ -162,14 +163,14 @@ def decode_client(name: str, value: bytes) -> Client:
 
 
 class Family(Struct, frozen=True):
-    """The names of a client and its parents, and the registered parents; the nearest first."""
+    """The names of a client and its parents, and the registered parents. The nearest is first."""
 
     names: tuple[str, ...]
     parents: tuple[Client, ...] = ()
 
 
 def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
-    """Return the family of a client; `get` returns the registered client of a name."""
+    """Return the family of a client; `get` returns the registered client with a name."""
     names, parents = [client.name], []
     above: Client | None = client
     while above is not None and above.parent and len(names) <= MAX_PARENTS:
@@ -183,7 +184,7 @@ def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
 
 
 def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
-    """Return why a client cannot have its parent; "" if it can or has no parent."""
+    """Return why a client cannot have its parent; "" if the parent is valid or there is none."""
     names, above = [client.name], client
     while above.parent:
         found = get(above.parent)

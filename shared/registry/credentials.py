@@ -4,8 +4,8 @@ Owns: deriving keys from a password, verifying a password, rotation. Does not ow
 credentials are stored (client.py, publish.py), the exchange with a peer
 (shared/smtp/server/sasl.py).
 
-A client has at most MAX_CREDENTIALS, the newest first, all with the same salt and number of
-iterations: SCRAM sends the salt to the peer before it is known which password the peer has.
+A client has at most MAX_CREDENTIALS, the newest first. All have the same salt and number of
+iterations, because in SCRAM the server sends the salt before it knows which password the peer has.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Final
 
 from msgspec import Struct
 
-# RFC 7677 requires at least 4,096, OWASP 600,000 against lists of likely passwords. Our passwords
-# are 24 random bytes, unless an operator chooses one of at least MIN_PASSWORD_CHARS, so their
-# length protects a stolen registry. Each PLAIN login that is not cached, and each wrong guess,
-# costs about 20 ms of a worker thread. Cyrus SASL, with which Postfix logs in, computes no more
-# iterations than this, and it prefers SCRAM to PLAIN.
+# RFC 7677 requires at least 4,096 iterations; OWASP recommends 600,000 against lists of likely
+# passwords. Our passwords are 24 random bytes, unless an operator chooses one of at least
+# MIN_PASSWORD_CHARS. So their length protects them even if the registry is stolen. Each PLAIN login
+# that is not cached, and each wrong guess, takes a worker thread about 20 ms. Postfix logs in with
+# Cyrus SASL, which prefers SCRAM to PLAIN and computes at most this many iterations.
 DEFAULT_ITERATIONS: Final = 65_536
 MIN_PASSWORD_CHARS: Final = 12
-# The one in use and the next one during a rotation.
+# The password in use and, during a rotation, the next password.
 MAX_CREDENTIALS: Final = 2
 _SALT_BYTES: Final = 16
 _PASSWORD_BYTES: Final = 24  # 32 characters of base64url
@@ -56,8 +56,11 @@ class Keys(Struct, frozen=True):
 
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
-    """Derive the keys of a password, with `iterations` of SHA-256; not in the event loop."""
-    # NFKC, like shared/smtp/server/sasl.py and SCRAM clients.
+    """Derive the keys of a password with `iterations` of SHA-256.
+
+    Not for the event loop: it is slow.
+    """
+    # shared/smtp/server/sasl.py and SCRAM clients use NFKC, too.
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     salted = hashlib.pbkdf2_hmac("sha256", text, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", hashlib.sha256)
@@ -68,8 +71,8 @@ def derive(password: str, salt: bytes, iterations: int) -> Keys:
 def verify(password: str, credentials: Sequence[Credential]) -> int | None:
     """Return the index of the credential that matches the password, or None.
 
-    It takes the same time for right and wrong passwords. It costs one derive() for all credentials
-    that share salt and iterations, as those of a client do.
+    The check takes the same time for right and wrong passwords. It calls derive() once for all
+    credentials with the same salt and iterations; all credentials of a client have the same.
     """
     right: int | None = None
     known: dict[tuple[bytes, int], Keys] = {}
@@ -91,7 +94,7 @@ def new_password() -> str:
 def make_credential(
     password: str, created_at_ms: int, iterations: int = DEFAULT_ITERATIONS
 ) -> Credential:
-    """Create a credential with a new salt; it replaces all others."""
+    """Create a credential with a new salt. The credential must replace all others of its client."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _credential(password, salt, iterations, created_at_ms)
 
@@ -99,7 +102,7 @@ def make_credential(
 def rotated(
     credentials: Sequence[Credential], password: str, created_at_ms: int
 ) -> tuple[Credential, ...]:
-    """Add a credential before the newest one; older ones are dropped."""
+    """Put a new credential before the newest one, and drop older credentials."""
     if not credentials:
         return (make_credential(password, created_at_ms),)
     newest = credentials[0]

@@ -1,15 +1,16 @@
-"""Finds clients in the view of the registry: those of a batch, and removed ones.
+"""Finds clients in the view of the registry: the clients of a batch, and removed clients.
 
-Owns: not using an incomplete view; allowing for a registration that is still in transit; and that a
-registered client comes before a removed one. Does not own: the view (store/view.py), the handling
-of an unknown client's mail.
+Owns these rules: an incomplete view is not used; an unknown client may have been registered a
+moment ago; a registered client has priority over a removed client of the same name. Does not own:
+the view (store/view.py), the handling of an unknown client's mail.
 
-A refresh takes about 0.1 s, so a batch requests at most one, whatever its number of unknown names
-or messages. The result is not kept for the next batch: a client may be registered just before its
-first message, and only a refresh begun after that message was read is certain to see it.
+A refresh takes about 0.1 s, so a batch requests at most one refresh, even if it has many unknown
+names. The next batch cannot use this result: a client may be registered just before its first
+message. Only a refresh that begins after that message was read is certain to find the client.
 
-A removed client still owns its accepted mail, what comes back of it, and the links in it, until the
-client is forgotten. Whoever accepts new mail checks `client.removal`, or asks the registry itself.
+Until a removed client is forgotten, it still owns its accepted mail, the links in this mail, and
+the messages that come back. So code that accepts new mail must check `client.removal`, or use the
+registry directly.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Clients(Protocol):
         ...
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read everything written so far; return False if that took longer."""
+        """Read everything written so far; return False after `timeout_s`."""
         ...
 
     def ready(self) -> bool:
-        """Whether the view has been complete since the start."""
+        """Whether the view has been complete at least once since the start."""
         ...
 
 
@@ -47,7 +48,7 @@ class Registry(Clients, Protocol):
         ...
 
     def removed(self, name: str) -> Client | None:
-        """Return the removed client that is not forgotten."""
+        """Return the removed client of this name, unless it is forgotten."""
         ...
 
     def removed_by_domain(self, domain: str) -> Client | None:
@@ -64,8 +65,8 @@ def require_whole(clients: Clients) -> None:
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
     """Return the client of each name (None: unknown), after at most one refresh.
 
-    A removed client counts as unknown here: it may have been restored a moment ago. Raises NotReady
-    if a name is unknown and the registry cannot be read to its end now.
+    A removed client is treated as unknown here, because it may have been restored a moment ago.
+    Raises NotReady if a name is unknown and the registry cannot be read to its end now.
     """
     found = {name: clients.get(name) for name in names}
     unknown = [
@@ -79,7 +80,7 @@ def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | N
 
 
 class WithRemoved:
-    """A view of all clients whose mail may still be under way; removed ones have `removal` set."""
+    """A view of all clients whose mail may still be in transit, including removed clients."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -93,9 +94,9 @@ class WithRemoved:
         return self._registry.by_domain(domain) or self._registry.removed_by_domain(domain)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read everything written so far; return False if that took longer."""
+        """Read everything written so far; return False after `timeout_s`."""
         return self._registry.refresh(timeout_s)
 
     def ready(self) -> bool:
-        """Whether the view has been complete since the start."""
+        """Whether the view has been complete at least once since the start."""
         return self._registry.ready()

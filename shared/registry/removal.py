@@ -1,8 +1,9 @@
-"""The removal of a client: the choice for its mail, and how long its record is kept.
+"""The removal of a client: the choice for its mail, and the time for which its record is kept.
 
-Owns: the shapes, which are also part of the JSON value of mail.clients (fields are only ever added,
-with a default), and the orders on mail.control that carry the choice out in deliver. Does not own:
-writing them (store/publish.py). docs/clients.md has a table of the effects of a removal.
+Owns: the shapes, which are also part of the JSON value of mail.clients (new fields may be added,
+with a default; no field is removed), and the orders on mail.control by which deliver carries out
+the choice. Does not own: writing records and orders (store/publish.py). docs/clients.md has a table
+of the effects of a removal.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 DAY_MS: Final = 86_400_000
 DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
-# Longer than any message waits, as for `sluice cancel`.
+# Longer than any message can wait; `sluice cancel` uses the same time.
 ORDER_DAYS: Final = 49
-# The reason of an order that a removal gives begins with this text.
+# If an order was written because of a removal, its reason begins with this text.
 REASON: Final = "the client was removed"
 
 
 class MailChoice(StrEnum):
     """The choice for mail that was accepted and has no final event yet."""
 
-    HOLD = "hold"  # it waits until the client is restored or the choice is changed
-    REFUSE = "refuse"  # it ends, refused or cancelled
-    DELIVER = "deliver"  # it is sent
+    HOLD = "hold"  # the mail waits until the client is restored or the choice is changed
+    REFUSE = "refuse"  # the mail is refused or cancelled
+    DELIVER = "deliver"  # the mail is sent
 
 
 class Removal(Struct, frozen=True, omit_defaults=True):
-    """One removal: its choice, time and author, and when the client is forgotten."""
+    """One removal: the choice for mail, the time, the author, and when the client is forgotten."""
 
     mail: MailChoice
     at_ms: int
     forget_at_ms: int
     author: str = ""
     reason: str = ""
-    replaced: Order | None = None  # the operators' order on the client that the removal replaced
+    replaced: Order | None = None  # the operators' order that the removal replaced
 
     def is_over(self, now_ms: int) -> bool:
         """Whether the client is forgotten."""
@@ -51,7 +52,7 @@ _VERBS: Final = {MailChoice.REFUSE: Verb.CANCEL, MailChoice.HOLD: Verb.SUSPEND}
 
 
 def order_of_removal(name: str, removal: Removal) -> Order | None:
-    """Return the order by which deliver follows the choice; None: mail is sent as usual."""
+    """Return the order that carries out the choice in deliver; None if mail is sent as usual."""
     verb = _VERBS.get(removal.mail)
     if verb is None:
         return None
@@ -69,15 +70,15 @@ def order_of_removal(name: str, removal: Removal) -> Order | None:
 
 
 def is_of_removal(order: Order) -> bool:
-    """Whether a removal gave this order."""
+    """Whether this order was written because of a removal."""
     return order.by_removal and order.scope == Scope(client=order.scope.client)
 
 
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
-    """Return the orders to write when a client is removed, or the choice is changed.
+    """Return the orders to write when a client is removed or the choice for its mail is changed.
 
-    `removal`: the stored removal, with the operators' order that it replaced; `before`: the last
-    order on all mail of the client.
+    `removal`: the removal as it is stored, with the operators' order that it replaced. `before`:
+    the last order on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -88,7 +89,7 @@ def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tupl
 def orders_at_return(
     removal: Removal | None, before: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders to write when a client is restored, or its name is used again.
+    """Return the orders to write when a client is restored or its name is used again.
 
     `removal`: the removal of the client; None if it is forgotten. `by`: author, reason and time.
     """
@@ -98,7 +99,7 @@ def orders_at_return(
 def _without_removal(
     before: Order | None, replaced: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders that end the order of a removal and restore the order it replaced."""
+    """Return the orders that end a removal's order or restore the order that it replaced."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
     if replaced is not None and not replaced.is_over(by.at_ms):
@@ -107,7 +108,7 @@ def _without_removal(
 
 
 def replaced_by(before: Order | None, earlier: Removal | None, now_ms: int) -> Order | None:
-    """Return the operators' order that a removal replaces and that its end puts in force again."""
+    """Return the operators' order that a removal replaces; it is restored after the removal."""
     if before is not None and is_of_removal(before):
         return earlier.replaced if earlier is not None else None
     return before if before is not None and not before.is_over(now_ms) else None

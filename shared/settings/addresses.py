@@ -1,10 +1,10 @@
 """Checks the settings that hold an address: hosts, host:port, URLs of Redis, networks.
 
-Each check takes a text and returns how to correct it, or "" if the text is valid. A type names its
-check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so an
-invalid address stops a process, and `config show`, before anything is opened. Owns: the form of
-addresses. Does not own: whether a host exists. No check repeats the text, which may hold a
-password.
+Each check takes a text and returns advice on how to correct it, or "" if the text is valid. A type
+names its check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so
+an invalid address stops a process or `config show` before it opens a connection. Owns: the form of
+addresses. Does not own: whether a host exists. No advice contains the checked text, because the
+text may hold a password.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from msgspec import Meta
 
 MAX_PORT: Final = 65_535
 DNS_PORT: Final = 53
-# redis-py drops a database that is not a number and uses database 0; servers have 16 by default.
+# redis-py ignores a database that is not a number and uses database 0. Servers have 16 databases by
+# default.
 MAX_DATABASE: Final = 65_535
 _MAX_HOST_CHARS: Final = 253
 
-# Container networks and Windows domains have names with underscores.
+# Underscores are allowed because names in container networks and Windows domains have them.
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -32,8 +33,8 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _FLAG: Final = re.compile(r"true|false|yes|no|1|0", re.IGNORECASE)
 _ANY: Final = re.compile(r".+", re.DOTALL)
 
-# The options of a Redis URL that change only the connection. A test compares the names with those
-# of redis-py, which raises TypeError at the first connection for an unknown name.
+# The options of a Redis URL that change only the connection. A test compares these names with the
+# options of redis-py. For an unknown name, redis-py raises TypeError at the first connection.
 REDIS_OPTIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "db": _NUMBER,
     "username": _ANY,
@@ -119,7 +120,7 @@ def target_fault(text: str) -> str:
 
 
 def listening_fault(text: str) -> str:
-    """Check an address to listen on; for port 0 the system picks a free port."""
+    """Check an address to listen on; port 0 is allowed and means a free port."""
     return _address_fault(text, 0)
 
 
@@ -139,7 +140,7 @@ def network_fault(text: str) -> str:
 
 
 def own_name_fault(name: str) -> str:
-    """Check the name of this host in SMTP; "" stands for the host's full name."""
+    """Check the name that this host uses in SMTP; "" stands for the host's full name."""
     if not name:
         return ""
     if name.rpartition(".")[2].isdecimal():
@@ -148,7 +149,7 @@ def own_name_fault(name: str) -> str:
 
 
 def redis_url_fault(url: str) -> str:
-    """Check a URL of Redis for everything that redis-py would ignore, or refuse later."""
+    """Check a Redis URL for parts that redis-py would ignore or would refuse only later."""
     if any(letter.isspace() or not letter.isprintable() for letter in url):
         return "remove white space and control characters"
     try:
@@ -222,7 +223,7 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is not secret, even if the file is: commands that ask a service for it use the value.
+# A path is not secret, even if the file is, because commands ask a service for the path and use it.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

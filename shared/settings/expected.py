@@ -1,8 +1,8 @@
 """Describes the expected values of a setting's type, for faults and the generated reference.
 
-It also runs the checks that types name: `Meta(extra={"check": ...})`, at any depth. A check takes a
-value and returns the expected form, or "" if the value is valid (addresses.py). msgspec's own
-constraints have been applied before.
+It also runs the checks that types name in `Meta(extra={"check": ...})`, at any depth. A check takes
+a value and returns advice, or "" if the value is valid (addresses.py). msgspec applies its own
+constraints before these checks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import inspect as shapes
 
-# A longer text is shortened where a fault shows it.
+# A fault shows at most this many characters of a value.
 _SHOWN_LETTERS = 120
 
 
@@ -113,7 +113,7 @@ def shown(value: Any) -> str:
 
 
 def find_fault(value: Any, kind: Any) -> str:
-    """Return the first fault of a value, with its place in a list or table; "" if it has none."""
+    """Return the first fault of a value, with its place in a list or table; "" if there is none."""
     return next(_faults(value, shapes.type_info(kind), ""), "")
 
 

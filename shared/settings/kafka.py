@@ -1,7 +1,7 @@
-"""The section `kafka`: the brokers, how they are reached, and the creation of topics.
+"""The section `kafka`: the brokers, the connection to them, and the creation of topics.
 
-Owns: the settings, and which of them contradict each other. Does not own: whether a file can be
-read (shared/stream/client.py checks this when a process starts).
+Owns: the settings, and the check for settings that contradict each other. Does not own: whether a
+file can be read (shared/stream/client.py checks this when a process starts).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def token_url_fault(url: str) -> str:
 
 
 class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The brokers, how they are reached, and the creation of topics."""
+    """The brokers, the connection to them, and the creation of topics."""
 
     bootstrap: Annotated[
         str,

@@ -1,10 +1,10 @@
 """Loads settings: the environment overrides the TOML file, which overrides the defaults.
 
-`SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are
-the sections. A model is a frozen Struct whose fields are sections, each a frozen Struct with
-a default for every key. A text from the environment is converted to its key's type (tables
-and lists are written as JSON). Unknown keys and sections are refused, with the closest known
-name; sections that this model does not have are left to the services that do.
+`SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are the
+sections. A model is a frozen Struct whose fields are sections; a section is a frozen Struct with a
+default for every key. A text from the environment is converted to its key's type (tables and lists
+are written as JSON). An unknown key or section is a fault, which suggests the closest known name. A
+section that only other services have is ignored.
 
 If anything is wrong, SettingsError reports all faults at once, each with its key path, the value
 found, the value expected and its origin; settings are never partly loaded.
@@ -34,13 +34,13 @@ DEFAULT_ORIGIN: Final = "default"
 T = TypeVar("T", bound=Struct)
 
 
-@cache  # bounded by the number of classes; msgspec evaluates their annotations at each call
+@cache  # bounded by the number of classes; uncached, msgspec evaluates annotations at each call
 def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
     return structs.fields(kind)
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One fault in the settings; `sentence` describes a fault without a value to compare."""
+    """One fault in the settings; `sentence` describes it if there is no value to compare."""
 
     path: str
     found: str
@@ -63,7 +63,7 @@ class SettingsError(ValueError):
 
 
 class Loaded(Struct, Generic[T], frozen=True):
-    """Settings and the origin of each value by key path (`kafka.bootstrap`)."""
+    """The settings, and the origin of each value by key path (`kafka.bootstrap`)."""
 
     settings: T
     origins: dict[str, str]
@@ -84,7 +84,7 @@ def load(
 ) -> Loaded[T]:
     """Load the settings of `model`; raises SettingsError with every fault.
 
-    `environ` defaults to os.environ, `toml_path` to the file that SLUICE_CONFIG names.
+    `environ` defaults to os.environ; `toml_path` defaults to the file that SLUICE_CONFIG names.
     """
     environ = os.environ if environ is None else environ
     path = toml_path or environ.get(CONFIG_VARIABLE) or None
@@ -115,10 +115,10 @@ class Given(Struct, frozen=True):
 
 
 def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
-    """Return the values set by the environment, or else by the file that SLUICE_CONFIG names.
+    """Return the values in the environment and in the file that SLUICE_CONFIG names.
 
-    The keys are (section, key); names are not checked. Raises SettingsError if the file cannot be
-    read.
+    The keys are (section, key); the environment overrides the file. Names are not checked. Raises
+    SettingsError if the file cannot be read.
     """
     found: dict[tuple[str, str], Given] = {}
     path = environ.get(CONFIG_VARIABLE)
@@ -217,8 +217,9 @@ def _from_environment(
         head, divider, tail = variable.removeprefix(PREFIX).partition("__")
         section, key = head.lower(), tail.lower()
         if not divider:
-            # Other names are ignored: SLUICE_FAILPOINT, and the variables that Kubernetes sets for
-            # a service named sluice. But one underscore instead of two is a mistake.
+            # Other names are ignored, such as SLUICE_FAILPOINT and the variables that Kubernetes
+            # sets for a service named sluice. But a key with one underscore instead of two is a
+            # fault.
             if head in flat:
                 sentence = f"the variable is called {flat[head]}, with two underscores"
                 fault = Fault(head.lower(), variable, f"the name {flat[head]}", origin, sentence)
@@ -267,7 +268,7 @@ def _section(
     if len(faults) > count:
         return None
     try:
-        # A model may set defaults for a section that differ from the section's own.
+        # A model may give a section other defaults than the section's own.
         default = section_field.default
         return structs.replace(default, **values) if isinstance(default, kind) else kind(**values)
     except ValueError as error:
@@ -285,7 +286,7 @@ def _convert(raw: _Found, kind: Any) -> Any:
 
 
 def _detail(error: ValueError) -> str:
-    """Return the position of the fault inside a table or list, as far as msgspec reports it."""
+    """Return the position of the fault inside a table or list, if msgspec reports it."""
     if isinstance(error, UnicodeError):
         return ", in UTF-8"
     if not isinstance(error, msgspec.ValidationError):

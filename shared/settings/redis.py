@@ -1,7 +1,7 @@
 """The section `redis`: the address of Redis or Valkey, and the login.
 
-Owns: the settings, and which of them contradict each other. Does not own: whether a file can be
-read (shared/store/client.py checks this when a process starts).
+Owns: the settings, and the check for settings that contradict each other. Does not own: whether a
+file can be read (shared/store/client.py checks this when a process starts).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from shared.settings.addresses import PATH, plain_fault, redis_url_fault
 
-# The settings of TLS files, and the option of the URL that would set the same file.
+# Each setting of a TLS file, and the URL option that would set the same file.
 _TLS_OPTIONS: Final = {
     "tls_ca_file": "ssl_ca_certs",
     "tls_certificate_file": "ssl_certfile",
@@ -23,7 +23,7 @@ _TLS_OPTIONS: Final = {
 
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Redis or Valkey: derived state only."""
+    """The connection to Redis or Valkey, which holds derived state only."""
 
     url: Annotated[
         str,

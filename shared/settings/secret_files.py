@@ -1,12 +1,12 @@
 """Reads the files that settings name: passwords, the PEM files of TLS, the keys of return paths.
 
-Owns: reading these files, and their faults when a process starts. Does not own: the form of the
-keys of return paths (shared/mail/verp.py). Nothing of a secret is logged or shown.
+Owns: reading these files, and reporting their faults when a process starts. Does not own: the form
+of the keys of return paths (shared/mail/verp.py). No part of a secret is logged or shown.
 
-A password is read again whenever it is needed, so a rotated one counts from the next connection on.
-The keys of return paths are loaded again when their file changes: the new keys are in force for
-every message after the next refresh(), without a restart. While the file cannot be read, the last
-keys stay in force, and that is logged once per change.
+A password is read each time it is needed, so a new password is used from the next connection on.
+The keys of return paths are loaded again when their file changes: after the next refresh(), every
+message uses the new keys, without a restart. While the file cannot be read, the last keys stay in
+use, and each change that cannot be loaded is logged once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.settings.sections import ReturnPathSettings
 
 log = logging.getLogger(__name__)
 
-# Far more than any password or client secret; a larger file is the wrong one.
+# Far more than any password or client secret has; a larger file is the wrong file.
 MAX_SECRET_BYTES: Final = 16 * 1024
 # How often a service looks for changed keys of return paths.
 REFRESH_S: Final = 1.0
@@ -34,7 +34,7 @@ _RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 
 
 
 class SecretFault(ValueError):
-    """A file does not hold a secret; the text names the file and the reason."""
+    """A file does not contain a valid secret; the text names the file and the reason."""
 
 
 class SecretFile(Struct, frozen=True):
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if a named file (by key of the section) holds no secret."""
+    """Raise SettingsError if one of these files (paths by key of the section) has no secret."""
     faults = []
     for key, path in files.items():
         try:
@@ -107,7 +107,7 @@ def _tls_faults(section: str, files: TlsFiles) -> Iterator[Fault]:
             yield _fault(f"{section}.tls_{key}_file", reason, f"a PEM file with a {key}")
     if not any(reasons.values()):
         try:
-            # Without a password function OpenSSL would ask at the terminal.
+            # Without a password function OpenSSL would ask for a password at the terminal.
             context.load_cert_chain(files.certificate, files.key, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             text = getattr(error, "reason", "") or "no certificate and key in PEM"
@@ -139,15 +139,15 @@ class KeysFile:
 
     @property
     def keys(self) -> Keys:
-        """The keys that are in force now."""
+        """The keys in use now."""
         return self._file.value
 
     def refresh(self) -> None:
-        """Load the file if it has changed; otherwise this costs one look at its times."""
+        """Load the file if it has changed; otherwise only its times are read."""
         if self._file.refresh():
             log.info("keys of return paths reloaded", extra={"ids": str(self.keys.ids)})
 
 
 def load_return_keys(settings: ReturnPathSettings) -> KeysFile | None:
-    """Load the keys file that the settings name; None if they name none. Raises UsageError."""
+    """Load the keys file that the settings name; None if no file is named. Raises UsageError."""
     return KeysFile(settings.keys_file) if settings.keys_file else None

@@ -1,9 +1,9 @@
 """Decides which settings are secret, and masks them wherever settings are shown.
 
-A setting that is not secret may contain a password: in a URL, as user and password before the host
-or in its query; in lists and tables of URLs; and in a malformed URL. The beginning and the end of a
-password are uncertain if it contains an @ or another delimiter that is not percent-encoded; then
-too much is hidden rather than too little.
+A setting that is not secret may contain a password inside a URL: before the host, together with the
+user, or in the query. This also applies to lists and tables of URLs, and to malformed URLs. If a
+password contains an @ or another delimiter that is not percent-encoded, its beginning and its end
+are uncertain. Then too much is hidden rather than too little.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ MASK: Final = "********"
 _SECRET_WORDS: Final = frozenset(
     {"password", "passwords", "secret", "secrets", "key", "keys", "token", "tokens"}
 )
-# Any other text before :// may be a user whose password begins with //.
+# Any other text before :// may be a user name, followed by a password that begins with //.
 _SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix", "postgresql", "postgres"})
-# host:port in which the port is not a number: this is user:password, and the @ was in the query.
+# host:port in which the port is not a number: it is user:password, and the @ is in the query.
 _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 
 
 def is_secret(key: str, kind: Any = str) -> bool:
     """Whether the setting with this name and type holds a secret.
 
-    The last word of its name decides (`hmac_key`), unless its type sets
-    `Meta(extra={"secret": False})`, or True. A boolean setting is never secret.
+    The last word of the name decides (`hmac_key`), unless the type sets "secret" in
+    `Meta(extra=...)` to True or False. Otherwise a boolean setting is never secret.
     """
     info = shapes.type_info(kind)
     if isinstance(info, shapes.Metadata) and info.extra and "secret" in info.extra:
@@ -39,7 +39,7 @@ def is_secret(key: str, kind: Any = str) -> bool:
 
 
 def masked(key: str, value: Any, kind: Any = str) -> Any:
-    """Return the value with secrets and passwords inside URLs hidden."""
+    """Return the value; secrets and passwords inside URLs are replaced by MASK."""
     if is_secret(key, kind):
         return MASK if value else value
     match value:
@@ -71,7 +71,7 @@ def _without_password(text: str) -> str:
         if password:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
-            login = MASK  # it may be a token
+            login = MASK  # the user may be a token
     elif divider:
         host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
     return f"{scheme}{divider}{login}{at}{host}"

@@ -1,7 +1,7 @@
 """The settings sections that more than one service reads.
 
-A service's root Struct holds these as fields beside its own section. Descriptions become
-docs/settings.md (tools/docs.py).
+The root Struct of a service has these sections as fields, beside the service's own section.
+tools/docs.py writes the descriptions to docs/settings.md.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = [
     "TelemetrySettings",
 ]
 
-# All sections that the TOML file and the environment may contain. A service reads its own
-# and ignores the others; a section that is not listed here is a mistake.
+# All sections that the TOML file and the environment may contain. A service reads its own sections
+# and ignores the others; a section that is not listed here is a fault.
 SECTIONS: Final = (
     "runtime",
     "kafka",

@@ -1,7 +1,7 @@
 """apply_cells.lua: adds counts to the billing cells, at most once per record.
 
-If the stored cells count another log, nothing is added. An operator may then decide that the cells
-continue with the present log: adopt_log.lua does that.
+If the stored cells count another log, nothing is added. An operator may then decide to continue the
+cells with the present log, which adopt_log.lua does.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ADOPT_NAME: Final = "adopt_log"
 class Run(Struct, frozen=True):
     """The counts to add for one run of records of one partition.
 
-    `expected` is the watermark before the records (-1: none is stored), `target` the watermark
-    after them; `hole` is a month (YYYY-MM) from which earlier records are missing, or "".
+    `expected` is the watermark before the records (-1: none is stored), and `target` the watermark
+    after them. `hole` is a month (YYYY-MM) from which earlier records are missing, or "".
     `increments` are (month, cell, count).
     """
 
@@ -40,20 +40,20 @@ class Applied(Struct, frozen=True, tag=True):
 
 
 class Stale(Struct, frozen=True, tag=True):
-    """Nothing was added: the stored watermark is different (-1: none)."""
+    """Nothing was added, because another watermark is stored than expected (-1: none is stored)."""
 
     watermark: int
-    dropped: bool = False  # the stored cells were incomplete and have been dropped
+    dropped: bool = False  # the stored cells were incomplete and have been deleted
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added: the cells count another log, and an operator must decide."""
+    """Nothing was added, because the cells count another log. An operator must decide."""
 
     log: str
 
 
 class ApplyCells:
-    """The script on one client; `state` is its key, with a {hash tag}."""
+    """The script on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -82,14 +82,14 @@ def _flat(increments: Iterable[tuple[str, str, int]]) -> Iterable[str | int]:
 
 
 class AdoptLog:
-    """The script adopt_log.lua on one client; `state` is its key, with a {hash tag}."""
+    """The script adopt_log.lua on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, ADOPT_NAME)
         self._state = state
 
     def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Let the cells continue with this log; return the id of the log that they counted before.
+        """Continue the cells with this log; return the id of the log that they counted before.
 
         "" means that there are no cells. Raises StoreUnavailable.
         """

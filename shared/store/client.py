@@ -1,16 +1,17 @@
 """Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
-Owns the connection settings, and the options of TLS and login. Does not own the stored data: each
-script has its own module, with its keys.
+Owns: the connection settings, and the options of TLS and login. Does not own: the stored data and
+its keys, because each script has its own module.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
 abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
-be taken for the reply to another command. A command is sent again after a broken connection, so
-every write must be idempotent or carry its source offset.
+be taken for the reply to another command. If a connection breaks, its command is sent again, so
+every write must be idempotent or include its source offset.
 
-The files of TLS and login are read once when a client is created, so that an unusable file stops
-the process with one line. redis-py reads certificates and keys again for each new connection, and
-asks PasswordFromFile for the password: a rotation needs no restart. Open connections stay open.
+The files of TLS and login are read once when a client is created, so that an unusable file ends the
+process with a one-line message. For each new connection, redis-py reads certificates and keys again
+and gets the password from PasswordFromFile, so a rotation needs no restart. Open connections stay
+open.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from shared.settings.sections import RedisSettings
 
 CONNECT_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
-# A connection that was idle for longer is checked with PING before it is used.
+# A connection that was idle for longer than this is checked with PING before it is used.
 HEALTH_CHECK_S: Final = 15
 RETRIES: Final = 2
 BACKOFF_BASE_S: Final = 0.02
@@ -54,7 +55,7 @@ _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 
 
 class PasswordFromFile(CredentialProvider):
-    """Provides the user name, and the password that the file holds at that time."""
+    """Provides the user name, and the password that the file holds at the time of the call."""
 
     def __init__(self, user: str, file: SecretFile) -> None:
         self._user = user
@@ -69,7 +70,7 @@ class PasswordFromFile(CredentialProvider):
         return (self._user, password) if self._user else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Return the same. Reading the small file does not block the loop noticeably."""
+        """Return the arguments of AUTH. Reading the small file blocks the loop only briefly."""
         return self.get_credentials()
 
 
@@ -121,7 +122,7 @@ def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
 
 
 def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Redis:
-    """Create a client for one asyncio loop. Otherwise like connect()."""
+    """Create a client for one asyncio loop; in everything else, it is like connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     options = {**_options(), **login_options(settings), "retry": retry, **overrides}
     return redis.asyncio.Redis.from_url(settings.url, **options)
@@ -129,7 +130,7 @@ def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Re
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn every redis-py error into StoreUnavailable, with its reason in one line."""
+    """Convert every redis-py error to StoreUnavailable, with the reason in one line."""
     try:
         yield
     except (RedisError, UnicodeDecodeError) as error:

@@ -1,11 +1,11 @@
-"""copy_cells.lua: copies months of billing cells, which are then read in pieces and removed.
+"""copy_cells.lua: copies months of billing cells; the copies are read in pieces and removed.
 
 Copying takes the server about half a second per million cells and doubles the memory of these
-months, so it is used only beside processes of an earlier version (read_pieces.py).
+months, so it is used only while processes of an earlier version run (read_pieces.py).
 
-On failure: StoreUnavailable. That includes a copy that was evicted or expired, and a server that
-restarted or was replaced by a replica meanwhile, because its cells have another order. Copies that
-are not removed expire after EXPIRES_S.
+Every failure raises StoreUnavailable. It is also a failure if a copy was evicted or has expired, or
+if the server restarted or was replaced by a replica while the copy was read, because the cells then
+have another order. Copies that are not removed expire after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from shared.store.read_cells import Snapshot, snapshot_of
 from shared.store.script import Script
 
 NAME: Final = "copy_cells"
-# A reader that takes longer than this is stuck.
+# A reader that needs more time than this is treated as stuck.
 EXPIRES_S: Final = 600
 _PIECE: Final = 5_000
 
 
 class CopyCells:
-    """The script on one client; `state` is its key, with a {hash tag}."""
+    """The script on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which removes copies."""
@@ -67,7 +67,7 @@ class CopyCells:
                 raise _lost(f"{seen} of {expected} cells of a copy were there")
 
     def _server(self) -> str:
-        """Return the run_id of the server; "" if the user may not read it."""
+        """Return the run_id of the server; "" if the Redis user may not read it."""
         with store_errors():
             try:
                 return str(self._client.info("server").get("run_id", ""))

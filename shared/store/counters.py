@@ -1,7 +1,7 @@
-"""The bounce counters in Redis: one hash, which is lost as a whole or not at all.
+"""The bounce counters in Redis, in one hash, so that they are lost all together or not at all.
 
-Owns: the key, and that counters and place change together. Does not own: the meaning of a counter,
-its bytes, and the order of the records (shared/responses/counting).
+Owns: the key, and the guarantee that counters and place change together. Does not own: the meaning
+and the bytes of a counter, the order of the records (shared/responses/counting).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from msgspec import Struct
 from shared.store.client import store_errors
 from shared.store.script import Script
 
-# Fields beside the counters, whose names have 16 bytes: the known incidents, and the digest of the
-# rules under which the counters were counted (shared/responses/counting).
+# Two fields that are not counters (the fields of counters have names of 16 bytes): the known
+# incidents, and the digest of the rules by which the counters were counted
+# (shared/responses/counting).
 INCIDENTS_FIELD: Final = b"incidents"
 RULES_FIELD: Final = b"rules"
 
@@ -37,7 +38,7 @@ class CounterStore:
         self._apply = Script(client, "apply_counters")
 
     def read(self, fields: Sequence[bytes]) -> tuple[CounterPlace, list[bytes | None]]:
-        """Return the place and the counters of these fields, read at one moment."""
+        """Return the place and the counters of these fields, all of the same moment."""
         names: list[Any] = ["log", "place", *fields]
         with store_errors():
             found: list[Any] = self._client.hmget(self._key, names)
@@ -45,9 +46,10 @@ class CounterStore:
         return CounterPlace((log or b"").decode(), (place or b"").decode()), counters
 
     def apply(self, before: CounterPlace, place: str, changed: Mapping[bytes, bytes]) -> bool:
-        """Store these counters and the place; return False, and do nothing, if it has moved.
+        """Store these counters and the place.
 
-        An empty counter is deleted.
+        If the stored place is not `before`, do nothing and return False. An empty counter is
+        deleted.
         """
         arguments: list[str | bytes] = [before.log, before.place, place]
         for field, counter in changed.items():
@@ -55,6 +57,6 @@ class CounterStore:
         return bool(self._apply.run([self._key], arguments))
 
     def drop(self) -> None:
-        """Drop all counters; they are counted again from the beginning of the topics."""
+        """Delete all counters; they are then counted again from the beginning of the topics."""
         with store_errors():
             self._client.unlink(self._key)

@@ -1,11 +1,11 @@
 """Checks whether the server may evict keys: `maxmemory-policy` must be noeviction.
 
-If a submission key is evicted, a duplicate is sent twice without any error. So no service relies
-on keys under any other policy, and keys that may have been evicted meanwhile are restored
- (services/validate/edge/key_restorer.py).
+If a submission key is evicted, a duplicate submission is sent without any error. So no service
+relies on the keys while the server has another policy. Keys that may have been evicted during that
+time are restored (services/validate/edge/key_restorer.py).
 
-The policy is read with INFO, which managed servers allow even if they forbid CONFIG; with CONFIG
-GET if INFO does not have it.
+The policy is read with INFO, which managed servers allow even if they forbid CONFIG. If INFO does
+not name the policy, it is read with CONFIG GET.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNKNOWN: Final = (
 class Eviction(Struct, frozen=True):
     """The server's policy ("" if unknown), and the number of evictions since its start.
 
-    `run` identifies the run of the server in which `evicted` was counted.
+    `run` identifies the server process that counted `evicted`.
     """
 
     policy: str
@@ -39,7 +39,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """Why keys may be evicted; "" if they may not."""
+        """Why keys may be evicted; "" if the server never evicts keys."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -61,13 +61,16 @@ def read_eviction(client: redis.Redis) -> Eviction:
 
 
 def policy_client(settings: RedisSettings) -> redis.Redis:
-    """Create a client for policy_fault(), which must return within a probe's time."""
+    """Create a client for policy_fault(), with time-outs that are short enough for a probe."""
     timeouts = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
     return connect(settings, retry=None, **timeouts)
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Return why keys may be evicted; "" also if Redis is unavailable: another check reports it."""
+    """Return why keys may be evicted, or "".
+
+    If Redis is unavailable, the result is "", because another check reports that.
+    """
     try:
         return read_eviction(client).fault
     except StoreUnavailable:

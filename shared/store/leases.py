@@ -1,10 +1,11 @@
-"""leases.lua: parts of limits that all workers share, in batches.
+"""leases.lua: grants leases, which are parts of limits that all workers share.
 
 Owns: the keys, and the bytes of calls and answers. Does not own: when a worker asks for a lease,
-and what it does without the store (services/deliver/core/shaping/). One call serves all limits.
+and what a worker does without the store (services/deliver/core/shaping/). One call serves any
+number of limits.
 
-Guarantees: those of the script's header. A call takes at most `timeout_s` and does not block the
-loop; if it is abandoned, nobody uses the leases that it would have granted.
+The header of the script lists its guarantees. A call takes at most `timeout_s` and does not block
+the loop. If a call is abandoned, nobody uses the leases that the script may have granted.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from shared.store.client import StoreUnavailable
 from shared.store.script import KeptScript
 
 NAME: Final = "leases"
-# Nothing is granted for this long after the store was lost, so that every worker notices.
+# After the store was lost, nothing is granted for this time, so that every worker notices the loss.
 GRACE_MS: Final = 3_000
-# A worker calls at least each second; this long after its last call it counts as gone.
+# A worker calls at least once per second. If its last call is older than this, it is not live.
 ALIVE_MS: Final = 3_500
 SLOTS: Final = 60
 
 
 class Request(Struct, frozen=True):
-    """The request of one worker for one limit: `wanted`, at least `needed`; it returns `returned`.
+    """The request of one worker for one limit.
 
-    `burst`: the largest lease of a rate. `slot`: the slot from which the returned amount was taken.
-    All amounts are messages or bytes.
+    The worker wants the amount `wanted`, can use no less than `needed`, and returns the unused
+    amount `returned`. `burst`: the largest lease of a rate. `slot`: the slot from which the
+    returned amount was taken. All amounts are messages or bytes.
     """
 
     key: str
@@ -47,7 +49,7 @@ class Request(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
-    """The granted amount, and the milliseconds until a further lease is possible."""
+    """The granted amount, and the number of milliseconds until a further lease is possible."""
 
     granted: int
     wait_ms: int
@@ -58,8 +60,8 @@ class Lease(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """The answer to one call: leases in the order of the requests.
 
-    `epoch` changes when the store was emptied. `grace_ms`: how long each worker must keep to its
-    own share. `workers`: the number of live workers.
+    `epoch` is different after the store was emptied. `grace_ms`: for this time each worker must use
+    only its own share. `workers`: the number of live workers.
     """
 
     epoch: str
@@ -71,7 +73,8 @@ class Answer(Struct, frozen=True):
 class Caller(Struct, frozen=True):
     """The worker that asks.
 
-    `new_epoch` becomes the epoch if there is no state. `was_away`: it worked without the store.
+    `new_epoch` becomes the epoch if there is no state. `was_away`: the worker had no connection to
+    the store for some time.
     """
 
     worker: str
@@ -80,12 +83,12 @@ class Caller(Struct, frozen=True):
 
 
 class LeaseStore:
-    """The script on one client of one loop; `tag` begins all keys, with a {hash tag}."""
+    """The script on one client of one loop. All keys begin with `tag`, which has a {hash tag}."""
 
     def __init__(
         self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5, now_ms: str = ""
     ) -> None:
-        """`now_ms` replaces the server's time, in tests."""
+        """In tests, `now_ms` replaces the server's time."""
         self._client = client
         self._script = KeptScript(client, NAME)
         self._tag = tag
@@ -93,7 +96,7 @@ class LeaseStore:
         self.now_ms = now_ms
 
     async def ask(self, caller: Caller, requests: Sequence[Request]) -> Answer:
-        """Ask for leases and count as live. Raises StoreUnavailable."""
+        """Ask for leases; this also marks the worker as live. Raises StoreUnavailable."""
         keys = [f"{self._tag}:state", f"{self._tag}:workers"]
         keys += [f"{self._tag}:{request.key}" for request in requests]
         arguments: list[str | int | bytes] = [
@@ -113,7 +116,7 @@ class LeaseStore:
         return read_answer(found)
 
     async def restore(self, key: str, period_ms: int, used: Mapping[int, float]) -> None:
-        """Add the amounts that this worker used of a window, by slot, to an emptied store."""
+        """Add to an emptied store, by slot, the amounts of a window that this worker used."""
         name = f"{self._tag}:{key}"
         try:
             async with asyncio.timeout(self._timeout_s):

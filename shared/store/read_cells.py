@@ -1,4 +1,4 @@
-"""read_cells.lua: reads billing cells with the watermarks up to which they are counted."""
+"""read_cells.lua: reads billing cells, and the watermarks up to which they are counted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NAME: Final = "read_cells"
 # Reading all months blocks the server for about a second per million cells.
 ALL_MONTHS: Final = "*"
 
-# (month, name of the cell, count); all cells of a month follow one another.
+# (month, name of the cell, count); the cells of each month are consecutive.
 Counts = Iterator[tuple[str, str, int]]
 
 
 class Snapshot(Struct, frozen=True):
-    """Cells by month, counted exactly up to the watermarks (next offset, by partition).
+    """Cells by month, counted exactly up to the watermarks (the next offset of each partition).
 
-    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`
-    has, by partition, the last month from which records were deleted before they were counted.
+    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`: by
+    partition, the last month from which Kafka deleted records before they were counted.
     """
 
     whole: bool
@@ -30,16 +30,17 @@ class Snapshot(Struct, frozen=True):
     watermarks: dict[int, int]
     holes: dict[int, str]
     months: dict[str, dict[str, int]]
-    # Changes with each loss of the store; "" if there are no counts.
+    # This value changes with each loss of the store; "" if there are no counts.
     generation: str = ""
     # Every month that has cells, with the number of runs that changed it.
     versions: dict[str, int] = {}
-    # An operator dropped the counts: they are counted from the beginning, not restored.
+    # An operator deleted the counts, so they must be counted from the beginning and not be
+    # restored.
     dropped: bool = False
 
 
 class ReadCells:
-    """The script on one client; `state` is its key, with a {hash tag}."""
+    """The script on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -51,7 +52,7 @@ class ReadCells:
 
 
 def snapshot_of(whole: int, state: Sequence[Any], cells: Sequence[Any]) -> Snapshot:
-    """Build a Snapshot from the result of a script, which has the state and cells as flat lists."""
+    """Build a Snapshot from a script's result, in which state and cells are flat lists."""
     fields = dict(_pairs(state))
     return Snapshot(
         whole=bool(whole),

@@ -1,25 +1,28 @@
-"""read_pieces.lua: reads months of billing cells in pieces, as of one moment, and their changes.
+"""read_pieces.lua: reads months of billing cells, or their changes, in pieces of one moment.
 
 Reading a million cells at once blocks the server for more than a second, and so does copying them.
-Here each command takes milliseconds, so processes that count or read at the same time do not wait.
+Here each command takes milliseconds, so it does not delay processes that count or read at the same
+time.
 
-ReadChanges follows a month: the first reading returns all cells, each further one only the changes.
-Its reader stays registered between two readings, so apply_cells.lua keeps the former value of each
-cell that changes; the former value and the present one give the change. The cost of a reading
-depends on the number of changes, not on the size of the month.
+ReadChanges follows a month: the first reading returns all cells, and each further reading only the
+changes. Its reader stays registered between two readings. While a reader is registered,
+apply_cells.lua keeps the former value of each cell that changes, and the change is the present
+value minus the former value. The cost of a reading depends on the number of changes, not on the
+size of the month.
 
-On failure: StoreUnavailable. A process of an earlier version keeps nothing for readers; if one
-counts meanwhile, the last piece of a month fails with CellsChanged, and the next readings of this
-process (COPIED, or COPIED_WHEN_FOLLOWING) read copies (copy_cells.py), which block the server for
-about half a second per million cells. So a second reading succeeds (as_copy_if_changed). If the
-server restarts or a replica takes over, the order of the cells is different, and the next piece
-fails. If the changes of a followed month are not known any more (cells were lost or restored, a
-process of an earlier version counts, EXPIRES_S have passed), that is CellsChanged too, and the next
-reading returns the whole month, as it does after every reading that failed.
+Every failure raises StoreUnavailable. A process of an earlier version does not keep former values
+for readers. If such a process counts during a reading, the last piece of a month fails with
+CellsChanged, a kind of StoreUnavailable. The next readings of this process (COPIED, or
+COPIED_WHEN_FOLLOWING) then read copies (copy_cells.py), which block the server for about half a
+second per million cells. So a second reading succeeds (as_copy_if_changed). If the server restarts
+or a replica replaces it, the order of the cells is different, and the next piece fails. The changes
+of a followed month may become unknown (cells were lost or restored, a process of an earlier version
+counts, EXPIRES_S have passed). This raises CellsChanged, too. After every failed reading, the next
+reading returns the whole month.
 
-Every open reader makes counting more expensive: the former values take memory. A reader that is not
-closed (a lost answer, a process that died) ends EXPIRES_S after its last piece; a reader that
-pauses for longer fails. While MAX_READERS are open, others read copies.
+Every open reader makes counting more expensive, because the former values take memory. A reader
+that is not closed (a lost answer, a killed process) expires EXPIRES_S after its last piece; so a
+reader that pauses for longer fails. While MAX_READERS are open, other processes read copies.
 """
 
 from __future__ import annotations
@@ -38,12 +41,13 @@ from shared.store.read_cells import Counts, Snapshot, snapshot_of
 from shared.store.script import Script
 
 NAME: Final = "read_pieces"
-# A reader that takes longer than this for one piece is stuck.
+# A reader that needs more time than this for one piece is treated as stuck.
 EXPIRES_S: Final = 600
-# More than the processes that read at the same time; dead readers count until they expire.
+# More than the number of processes that read at the same time. Readers of killed processes count
+# until they expire.
 MAX_READERS: Final = 16
-# The number of readings that read copies after CellsChanged. Few for a follower: it reads often,
-# and a copy costs much.
+# The number of readings that read copies after CellsChanged. It is small for ReadChanges, which
+# reads often, because a copy is expensive.
 COPIED: Final = 100
 COPIED_WHEN_FOLLOWING: Final = 10
 _PIECE: Final = 5_000
@@ -55,11 +59,11 @@ T = TypeVar("T")
 
 
 class CellsChanged(StoreUnavailable):
-    """The pieces are not of one moment; the next readings of this process read copies."""
+    """The pieces are not of the same moment; the next readings of this process read copies."""
 
 
 def as_copy_if_changed(read: Callable[[], T]) -> T:
-    """Call `read`; if the pieces were not of one moment, call it again, which then reads copies."""
+    """Call `read`; if it raises CellsChanged, call it again, which then reads copies."""
     try:
         return read()
     except CellsChanged:
@@ -67,7 +71,7 @@ def as_copy_if_changed(read: Callable[[], T]) -> T:
 
 
 class ReadPieces:
-    """The script on one client; `state` is its key, with a {hash tag}."""
+    """The script on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class ReadPieces:
         *,
         closing: redis.Redis | None = None,
     ) -> None:
-        """`copied`: the number of readings that read copies after one that failed.
+        """`copied`: the number of readings that read copies after CellsChanged was raised.
 
         `closing`: a client with a short time-out, which closes readers.
         """
@@ -86,7 +90,7 @@ class ReadPieces:
         self._state = state
         self._copies = CopyCells(client, state, closing)
         self._copied_after = copied
-        self._copied = 0  # the number of readings that still read copies
+        self._copied = 0  # the number of further readings that must read copies
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
@@ -106,7 +110,7 @@ class ReadPieces:
         return closing.enter_context(self._copies.reading(*months))
 
     def is_possible(self) -> bool:
-        """Return whether to read in pieces now; False counts as one of the readings of copies."""
+        """Return whether to read in pieces now; each False counts as one reading of a copy."""
         if self._copied > 0:
             self._copied -= 1
             return False
@@ -115,9 +119,10 @@ class ReadPieces:
     def open(
         self, name: str, months: Sequence[str], ended: str = ""
     ) -> tuple[Snapshot, dict[str, int]] | None:
-        """Register a reader; return the moment, and the number of cells of these months.
+        """Register a reader; return the state without cells, and the number of cells by month.
 
-        None if there are too many readers. `ended`: the name of a reader that ends at this moment.
+        Return None if there are too many readers. `ended`: the name of a reader that ends at the
+        moment at which the new one begins.
         """
         whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:
@@ -127,16 +132,16 @@ class ReadPieces:
         return snapshot_of(whole, state, []), numbers
 
     def close(self, *names: str) -> None:
-        """Close readers. It raises nothing: if the server is unavailable, they expire.
+        """Close readers. If the server is unavailable, nothing is raised and the readers expire.
 
-        After the first failure the server is not asked again.
+        After the first failure no further call is made.
         """
         with suppress(StoreUnavailable):
             for name in names:
                 self._closing.run([self._state], ["close", name])
 
     def cells(self, name: str, numbers: dict[str, int]) -> Counts:
-        """Yield the cells of these months, as of the moment of a reader."""
+        """Yield the cells of these months as they were when the reader was registered."""
         for month, expected in sorted(numbers.items()):
             seen, cursor = 0, ""
             while cursor != "0":
@@ -151,11 +156,11 @@ class ReadPieces:
                     if cell != "generation":
                         yield month, cell, int(count)
             if seen != expected:
-                # The server has returned cells twice, as it may when it moves them.
+                # The server returned cells twice, which may happen when it moves cells in memory.
                 raise self._failed(month, f"{seen} of {expected} were read")
 
     def changes(self, name: str, month: str, ended: str) -> Counts:
-        """Yield the change of each cell that changed between the moments of two readers.
+        """Yield the change of each cell that changed between the registrations of two readers.
 
         Raises CellsChanged if the changes are not known.
         """
@@ -186,9 +191,9 @@ class ReadPieces:
 
 
 class Moment(Struct, frozen=True):
-    """The state without cells, and the counts of the month.
+    """The state without cells, and the counts of the month, both of one moment.
 
-    `are_changes`: the counts are differences from those of the last reading.
+    `are_changes`: the counts are differences from the counts of the last reading.
     """
 
     snapshot: Snapshot
@@ -197,7 +202,7 @@ class Moment(Struct, frozen=True):
 
 
 class ReadChanges:
-    """Follows one month at a time. `state` is the key, with a {hash tag}. For one thread."""
+    """Follows one month at a time; not thread-safe. `state` is the key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which closes readers."""
@@ -207,9 +212,9 @@ class ReadChanges:
 
     @contextmanager
     def reading(self, month: str) -> Iterator[Moment]:
-        """Yield the month at one moment. Raises StoreUnavailable.
+        """Yield the counts of the month at one moment. Raises StoreUnavailable.
 
-        If the block fails, the next reading returns the whole month.
+        If the with block fails, the next reading returns the whole month.
         """
         last, after = self._reader, secrets.token_hex(8)
         before = last if month == self._month else ""

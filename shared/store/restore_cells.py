@@ -1,10 +1,10 @@
-"""restore_cells.lua: replaces lost billing cells with those of a checkpoint.
+"""restore_cells.lua: replaces lost billing cells with the cells of a checkpoint.
 
-The cells are first collected in separate hashes, so that no command blocks the server for long;
-these hashes expire if the process dies.
+The cells are first collected in separate hashes, so that no command blocks the server for long. If
+the process is killed, these hashes expire.
 
-Cells that name one twice are refused with RepeatedCell, because others may be missing. If the
-server loses collected cells, StoreUnavailable says so.
+If the checkpoint has a cell twice, RepeatedCell is raised, because other cells may be missing. If
+the server loses collected cells, StoreUnavailable is raised.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from shared.store.read_cells import Counts, Snapshot
 from shared.store.script import Script
 
 NAME: Final = "restore_cells"
-_BATCH: Final = 5_000  # cells written by one command
+_BATCH: Final = 5_000  # the number of cells that one command writes
 _EXPIRE_S: Final = 3_600
 _GONE: Final = "Redis: a month of the checkpoint is gone"
 
 
 class RepeatedCell(Exception):
-    """A cell is named twice, so the cells are not of one moment; nothing was restored."""
+    """A cell occurs twice, so the cells are not of the same moment; nothing was restored."""
 
     def __init__(self, month: str) -> None:
         super().__init__(f"a cell of {month} is named twice")
 
 
 class RestoreCells:
-    """The script on one client; `state` is its key, with a {hash tag}."""
+    """The script on one client; `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -44,8 +44,8 @@ class RestoreCells:
     def run(self, found: Snapshot, counts: Counts) -> bool:
         """Restore a snapshot of all months; return False if counts are already stored.
 
-        `found`: the snapshot without cells; its versions name the months. Raises StoreUnavailable,
-        RepeatedCell.
+        `found`: the snapshot without cells; the keys of its `versions` are the months. Raises
+        StoreUnavailable or RepeatedCell.
         """
         token = secrets.token_hex(8)
         collected = {

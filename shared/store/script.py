@@ -1,7 +1,7 @@
-"""Runs the Lua script of a module: name.lua lies beside name.py.
+"""Runs the Lua script of a module: name.lua is in the same folder as name.py.
 
-It calls EVALSHA, and EVAL if the server does not know the script (restarted, SCRIPT FLUSH, a
-replica promoted), so no script has to be loaded beforehand.
+The script is called with EVALSHA. If the server does not know it (after a restart, SCRIPT FLUSH or
+a failover), the script is called with EVAL. So no script has to be loaded in advance.
 """
 
 from __future__ import annotations
@@ -59,15 +59,14 @@ class AsyncScript:
 
 
 class KeptScript:
-    """One script over a connection of the client that is kept between the calls.
+    """One script on a client of one asyncio loop, over a connection that stays open between calls.
 
-    For each command redis-py takes a connection out of its pool, puts it back, and counts and
-    measures that: more work than the command itself. This class is for a caller with many calls per
-    second, one at a time; a second call at the same time uses another connection.
+    For each command redis-py takes a connection from its pool, returns it, and counts and measures
+    this, which is more work than the command itself. This class is for a caller with many calls per
+    second, one at a time. A second call at the same time uses another connection.
 
-    Guarantees: a command is sent once. If a command was abandoned on a connection (redis-py then
-    closes it) or the server has closed it, the connection is opened again for the next command. The
-    caller limits the time.
+    Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
+    the next command opens a closed connection again. The caller limits the time of a call.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:

@@ -1,4 +1,4 @@
-"""submissions.lua: the recent submissions, by key."""
+"""submissions.lua: stores the keys of recent submissions, to recognise duplicates."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ from shared.topics.submission_keys import (
 NAME: Final = "submissions"
 # A field of the state: the server's count of evictions at the last check.
 EVICTED: Final = "evicted"
-# The number of keys of a slot that share a hash, below the 128 fields up to which Redis packs them.
+# The number of keys of a slot that share a hash. Redis packs hashes of up to 128 fields.
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
 _ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
-# By the first letter of an answer; New is left out because nearly all answers are New.
+# The kinds of answers by their first letter. New is not included because nearly all answers are
+# New.
 _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
     ord("R"): Reserved,
     ord("D"): Duplicate,
@@ -43,7 +44,7 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """How long a key is kept, and the keys per day for which the layout is designed."""
+    """How long a key is kept, and for how many keys per day the layout is designed."""
 
     seconds: int
     keys_per_day: int
@@ -62,13 +63,16 @@ class Claimed(Struct, frozen=True):
 
 
 class Renewed(Struct, frozen=True):
-    """Nothing was done: the keys have been restored since; claim the last ones again."""
+    """Nothing was done, because the keys were restored after the last call.
+
+    The latest claims must be sent again.
+    """
 
     generation: str
 
 
 class NotWhole(Struct, frozen=True):
-    """Nothing was done: the keys must be restored first."""
+    """Nothing was done, because the keys are incomplete; they must be restored first."""
 
 
 class Submissions:
@@ -96,8 +100,8 @@ class Submissions:
     ) -> Claimed | Renewed | NotWhole:
         """Claim keys. Raises StoreUnavailable; the same claims may then be sent again.
 
-        `seen`: by partition, the offset up to which this caller's claims were answered under
-        `generation`; `ends`: the offsets after this call.
+        `seen`: by partition, the offset up to which the claims of this caller were answered under
+        `generation`. `ends`: the offsets after this call, by partition.
         """
         offsets = _pairs(seen or {}), _pairs(ends or {})
         entries = encode_claims(claims), encode_formers(claims)
@@ -114,7 +118,7 @@ class Submissions:
         return "go" if found == 1 else "whole" if found == 0 else "taken"
 
     def restore(self, token: str, at_s: int, claims: bytes) -> bool:
-        """Restore encoded claims of this time; return whether the token is still valid."""
+        """Restore encoded claims of the time `at_s`; return whether the token is still valid."""
         return bool(self._run("restore", token, at_s, claims) == 1)
 
     def finish(self, token: str) -> bool:
@@ -139,12 +143,12 @@ class Submissions:
         return found.evicted > 0
 
     def require_writable(self) -> None:
-        """Check that the server takes writes; it changes nothing.
+        """Check that the server accepts writes, without a change of data.
 
-        Raises StoreUnavailable if it is full, a replica, or cannot store what is written.
+        Raises StoreUnavailable if the server is full, is a replica, or cannot save writes to disk.
         """
         with store_errors():
-            # A server that takes no writes refuses it; otherwise it writes no octets.
+            # A server that accepts no writes refuses this command; other servers write zero octets.
             self._client.setrange(self._keys[1], 0, "")
 
     def _run(self, verb: str, *arguments: str | int | bytes) -> Any:
@@ -159,16 +163,17 @@ class Reservations:
         self._keys = _keys(state)
 
     def reserve(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
-        """Reserve keys for messages about to be written; empty while the keys are incomplete.
+        """Reserve keys for messages about to be written; return () while the keys are incomplete.
 
         Raises StoreUnavailable.
         """
         return self._run("reserve", claims)
 
     def withdraw(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
-        """Withdraw reservations; Duplicate if already claimed; empty while keys are incomplete.
+        """Withdraw reservations; the answer is Duplicate if the key was already claimed.
 
-        Call it only once per reservation. Raises StoreUnavailable.
+        Return () while the keys are incomplete. Call this only once per reservation. Raises
+        StoreUnavailable.
         """
         return self._run("withdraw", claims)
 

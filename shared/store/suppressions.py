@@ -1,8 +1,8 @@
-"""The view of suppressed recipients in Redis: mail.suppressions up to a watermark, in one hash.
+"""The view of suppressed recipients: mail.suppressions up to a watermark, in one Redis hash.
 
 Owns: the view. Does not own: following the topic, and how recent a view must be (validate). The
-view is one key, so FLUSHALL, an eviction or a failover never separates it from its watermark: the
-view is missing, older, or right. It takes about 70 bytes per recipient.
+view and its watermark are in one key, so FLUSHALL, an eviction or a failover never separates them:
+the view is missing, older, or right. It takes about 70 bytes per recipient.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class ViewApplied(Struct, frozen=True):
 
 
 class ViewStale(Struct, frozen=True):
-    """Nothing was applied: the view is at this watermark (-1: there is no view)."""
+    """Nothing was applied, because the view is at another watermark (-1: there is no view)."""
 
     watermark: int
 
 
 class ViewOfOtherLog(Struct, frozen=True):
-    """Nothing was applied: the view is that of another topic of this name."""
+    """Nothing was applied, because the view belongs to another topic of the same name."""
 
     log: str
 
@@ -73,7 +73,7 @@ class SuppressionStore:
     def find(self, log: str, least: int, fields: bytes) -> bytes | None:
         """Return the bits of each field, one byte each; None if the view has not reached `least`.
 
-        `fields` are FIELD_BYTES each, one after the other.
+        `fields` contains the fields one after the other, FIELD_BYTES each.
         """
         watermark, answers = self._find.run([self._key], [log, least, fields])
         if watermark < max(least, 0):
@@ -90,7 +90,7 @@ class SuppressionStore:
         return ViewState(bytes(log).decode(), int(watermark))
 
     def drop(self) -> None:
-        """Drop the view; validate waits until it is restored from the topic."""
+        """Delete the view; validate then waits until the view is restored from the topic."""
         with store_errors():
             self._client.unlink(self._key)
 

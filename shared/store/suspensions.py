@@ -1,7 +1,7 @@
-"""suspensions.lua: the suspensions and slow-downs that all workers share; derived state.
+"""suspensions.lua: shares suspensions and slow-downs between all workers; derived state.
 
-Owns: the key and the calls. Does not own: the meaning of a state and whether it has ended
-(services/deliver/core/shaping/): readers drop ended states.
+Owns: the key and the calls. Does not own: the meaning of a state and the check whether it has ended
+(services/deliver/core/shaping/); readers ignore ended states.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ MAX_STATES: Final = 5_000
 
 
 class SharedState(Struct, frozen=True):
-    """One state to write: JSON with the field `until`; `is_forced` replaces a longer one."""
+    """One state to write: JSON with the field `until`.
+
+    `is_forced`: also replace a state that ends later.
+    """
 
     key: str
     text: bytes
@@ -30,7 +33,7 @@ class SharedState(Struct, frozen=True):
 
 
 class SuspensionStore:
-    """The script on one client of one loop; `tag` begins its key, with a {hash tag}."""
+    """The script on one client of one loop. Its key begins with `tag`, which has a {hash tag}."""
 
     def __init__(self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5) -> None:
         self._script = AsyncScript(client, NAME)
@@ -38,7 +41,10 @@ class SuspensionStore:
         self._timeout_s = timeout_s
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write a state, if any; return the states of all workers. Raises StoreUnavailable."""
+        """Write `state`, unless it is None; return the states of all workers.
+
+        Raises StoreUnavailable.
+        """
         written = state or SharedState("", b"", 0.0)
         arguments: list[str | int | bytes] = [
             written.key,

@@ -4,8 +4,9 @@ Owns: the keys and the bounds. Does not own: the form of a line (shared/topics/t
 (services/deliver/core/tracing). A stream keeps about the last MAX_KEPT lines, and Redis deletes it
 KEPT_S after the last one was written.
 
-Each process numbers its lines of a trace (`number`), including those that it had to drop: a gap
-shows a reader how many lines are missing, whether they were dropped before writing or trimmed here.
+Each process numbers its lines of a trace (`number`), including lines that it had to drop. So a gap
+in the numbers shows a reader how many lines are missing, whether the process dropped them or the
+stream was trimmed.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from shared.store.client import store_errors
 from shared.topics.traces import TraceLine
 
 PREFIX: Final = "{sluice:traces}:"
-# Lines of one trace: at most 1.3 KB each, usually 300 bytes.
+# The number of lines of one trace. A line has at most 1.3 KB, usually 300 bytes.
 MAX_KEPT: Final = 2_000
-# Longer than a trace lasts, because its last reader may be late.
+# Longer than a trace lasts, because a reader may start late.
 KEPT_S: Final = 15 * 60
 _FIELD: Final = "line"
 _MAX_READ: Final = 500
@@ -36,7 +37,10 @@ _decoder: Final = msgspec.json.Decoder(TraceLine)
 async def append_lines(
     client: redis.asyncio.Redis, trace_id: str, lines: Sequence[TraceLine]
 ) -> None:
-    """Append to the stream of a trace. Raises StoreUnavailable; the lines may then be written."""
+    """Append lines to the stream of a trace.
+
+    Raises StoreUnavailable; the lines may still be written.
+    """
     key = PREFIX + trace_id
     with store_errors():
         pipeline = client.pipeline(transaction=True)
@@ -54,7 +58,7 @@ class TraceReader:
         self._client = client
         self._key = PREFIX + trace_id
         self._last = "0-0"
-        # The number of entries that are not lines of a dialog: another program writes there.
+        # The number of entries that are not lines of a dialog, written by another program.
         self.unreadable = 0
 
     def read(self, wait_s: float) -> list[TraceLine]:

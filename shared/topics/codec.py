@@ -1,11 +1,11 @@
-"""The byte formats of the topics: packs of messages, returned mail, and events as CloudEvents.
+"""The byte formats of records: packs of messages, returned mail, and events as CloudEvents.
 
-A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages: the value is their
-concatenated contents, the header `m` a msgpack list of [envelope, content length].
-kafka-python costs 40-130 us per record, but only 3-10 us per further message in a record
-(docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; an intake topic and
+A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages. Its value is their
+concatenated contents, and its header `m` is a msgpack list of [envelope, content length].
+kafka-python takes 40-130 µs per record, but only 3-10 µs per further message in a record
+(docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; intake topics and
 mail.events have one record per message or event. A record of mail.returned holds one message as it
-was received, and a msgpack `Returned` in the header `m`. Events are in CloudEvents' binary mode.
+was received, and a msgpack `Returned` in the header `m`. Events use the binary mode of CloudEvents.
 
 Owns: the encodings, and the header IN_TRANSACTION. Does not own: the shapes (records.py), the names
 (names.py). Decoders raise CodecError.
@@ -26,7 +26,7 @@ from shared.topics.records import Envelope, Event, EventType, MailEvent, Message
 
 Headers = list[tuple[str, bytes]]
 
-# A pack is closed at the first of both limits. 64 messages of 10 KB are about 640 KB.
+# A pack is complete when it reaches one of these two limits. 64 messages of 10 KB are about 640 KB.
 PACK_MAX_MESSAGES: Final = 64
 PACK_MAX_BYTES: Final = 768 * 1024
 
@@ -35,16 +35,17 @@ TALLY_TYPE: Final = "sluice.tally"
 _TALLY_TYPE_BYTES: Final = b"sluice.tally"
 _JSON_TYPE: Final = b"application/json"
 _TYPES: Final = {kind: f"{TYPE_PREFIX}{kind.value}".encode() for kind in EventType}
-# The events of a busy process lie in few different seconds.
+# A small cache is enough, because the events of a busy process fall into few different seconds.
 _CACHED_SECONDS: Final = 64
-# The header of records that are written in a transaction to a topic that others write to without
-# one. Readers must not act on such a record before its transaction has committed; they need not
-# wait for the other records (shared/stream/prompt_reader.py). Records of earlier versions lack it.
+# The header of records that are written in a transaction to a topic that also has records without a
+# transaction. Readers must not act on a record with this header before its transaction has
+# committed; they need not wait for other records (shared/stream/prompt_reader.py). Records of
+# earlier versions do not have the header.
 IN_TRANSACTION: Final = ("tx", b"1")
 
 
 class CodecError(ValueError):
-    """A record of an internal topic cannot be decoded; the text says what was found."""
+    """A record of an internal topic cannot be decoded; the text describes what was found."""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -54,8 +55,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
-# The errors of msgspec: ValueError includes its own errors and UnicodeDecodeError; deep nesting
-# raises RecursionError.
+# The errors that msgspec raises: ValueError includes msgspec's own errors and UnicodeDecodeError;
+# deep nesting raises RecursionError.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 _msgpack_encoder: Final = msgspec.msgpack.Encoder()
@@ -100,7 +101,7 @@ def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> li
 
 
 def packs(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Split a sequence of messages into packs within both limits, in order."""
+    """Split messages into packs within both limits, and keep their order."""
     pack: list[Message] = []
     size = 0
     for message in messages:
@@ -137,9 +138,9 @@ def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> He
 
 
 def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
-    """Return the id of an event; it is the same if the event is repeated after a crash.
+    """Return the id of an event; an event that is repeated after a crash has the same id.
 
-    A message may come back several times: `return_id` distinguishes these events.
+    A message may come back several times, so `return_id` distinguishes these events.
     """
     return f"{mail_id}.{kind}.{return_id or attempt}"
 
@@ -160,7 +161,7 @@ def encode_event(
 
 
 def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
-    """Return key, value and headers of a sluice.tally record; `tally_id` must be unique."""
+    """Return key, value and headers of a `sluice.tally` record; `tally_id` must be unique."""
     key = tally_id.encode()
     source = b"/sluice/" + tally.service.encode()
     headers = event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
@@ -184,7 +185,7 @@ def decode_event(
 
     Raises CodecError if the data of a known type cannot be decoded.
     """
-    # The first header of a name counts, as in type_of() (event_records.py).
+    # If a header occurs twice, the first counts, as in type_of() (event_records.py).
     found = {name: content or b"" for name, content in reversed([*headers])}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
@@ -211,9 +212,9 @@ def is_in_transaction(headers: Iterable[tuple[str, bytes]]) -> bool:
 
 
 def encode_returned(returned: Returned) -> tuple[bytes, Headers]:
-    """Return key and headers of the record; its value is the message as received.
+    """Return key and headers of the record; the value is the message as it was received.
 
-    The key is the client: the mail of one client fills only one partition.
+    The key is the client, so that the mail of one client can fill only one partition.
     """
     return returned.client.encode(), [("m", _msgpack_encoder.encode(returned))]
 

@@ -1,7 +1,7 @@
 """Plans the Kafka configuration and the replicas of each topic, and finds differences.
 
-Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading
-or altering them on a broker (shared/stream/topic_configs.py), the names (names.py).
+Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading or
+altering the configs on a broker (shared/stream/topic_configs.py), the names (names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
@@ -10,11 +10,11 @@ The reasons in short (docs/decisions/0046-topic-configs.md):
                           have to hold a whole decompressed batch in memory
   retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
                           producers, but loses nothing
-  segment.ms, .bytes      a record is deleted with its whole segment, so up to this much later
+  segment.ms, .bytes      a whole segment is deleted at once, so a record may stay this much longer
 
-Each partition gets as many replicas as the settings say. Present replicas stay, the leader first;
-new replicas go to the brokers with the fewest replicas, preferably in other racks. No plan removes
-a replica.
+Each partition gets the number of replicas in the settings. Present replicas stay, with the leader
+first. New replicas are planned on brokers in other racks if possible, and there on the brokers with
+the fewest replicas. No plan removes a replica.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
-# With these values one broker may fail: writing continues, and no acknowledged record is lost.
+# With these values one broker may fail: writing continues, and acknowledged records are not lost.
 SAFE_REPLICATION: Final = 3
 SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
-# Lowering one of these deletes records, so it requires an operator's command.
+# A lower value of one of these configs deletes records, so it requires an operator's command.
 _KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
 _UNLIMITED: Final = -1
 
-# Up to this retention segments last a day; a year of daily segments would be thousands of files.
+# Up to this retention a segment covers one day. A year of such segments would be thousands of
+# files.
 _SHORT_MS: Final = 14 * DAY_MS
 
 _MIB: Final = 1024 * 1024
@@ -49,7 +50,7 @@ Assignments = dict[tuple[str, int], list[int]]
 
 
 class Difference(Struct, frozen=True):
-    """One topic config that differs from the plan; `found` is "" if the broker has none."""
+    """One topic config that differs from the plan; `found` is "" if it is not set on the broker."""
 
     topic: str
     config: str
@@ -66,7 +67,7 @@ class Difference(Struct, frozen=True):
 
 
 def queue(retention_ms: int, max_record_bytes: int) -> Configs:
-    """Return the configs of a topic with a retention time; whole segments are deleted."""
+    """Return the configs of a topic with a retention time; Kafka deletes whole segments."""
     return {
         **_COMMON,
         "cleanup.policy": "delete",
@@ -79,7 +80,7 @@ def queue(retention_ms: int, max_record_bytes: int) -> Configs:
 
 
 def state(max_record_bytes: int) -> Configs:
-    """Return the configs of a compacted topic: the last record of each key is kept forever."""
+    """Return the configs of a compacted topic, which keeps the last record of each key forever."""
     return {
         **_COMMON,
         "cleanup.policy": "compact",
@@ -93,8 +94,8 @@ def state(max_record_bytes: int) -> Configs:
 def min_in_sync(replication: int, wanted: int = 0) -> int:
     """Return how many replicas of a topic must have a record before it is acknowledged.
 
-    `wanted` is the setting; 0: chosen so that one broker may be down. A topic with fewer replicas
-    than `wanted` needs all of them.
+    `wanted` is the setting; if it is 0, the number is chosen so that one broker may be down. If a
+    topic has fewer replicas than `wanted`, all of them must have the record.
     """
     chosen = SAFE_IN_SYNC if replication >= SAFE_REPLICATION else 1
     return min(wanted or chosen, max(replication, 1))
@@ -107,7 +108,7 @@ def wanted_configs(
     overrides: Overrides,
     in_sync: int = 0,
 ) -> Configs:
-    """Return the configs of a topic with this replication, with the installation's overrides.
+    """Return the configs of a topic with this replication, including the installation's overrides.
 
     The keys of `overrides` are topic names, in which * matches any text; later entries win.
     `in_sync` is the setting `kafka.min_insync_replicas`.
@@ -139,10 +140,10 @@ def _is_number(text: str) -> bool:
 def more_replicas(
     found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
 ) -> Assignments:
-    """Return new replicas by (topic, partition), for partitions with fewer replicas than wanted.
+    """Return the replicas by (topic, partition) of each partition that has fewer than wanted.
 
-    `brokers` maps each live broker to its rack ("" for none). With fewer brokers than wanted
-    replicas nothing is planned (lacking_brokers()).
+    `brokers` maps each live broker to its rack ("" for none). If there are fewer brokers than
+    wanted replicas, the result is empty (see lacking_brokers()).
     """
     if lacking_brokers(brokers, wanted):
         return {}

@@ -1,17 +1,17 @@
 """The records of mail.control: operators' orders on mail, and their reviews of bounces.
 
-Owns: the records, their keys and bytes. Does not own: what an order does to a message
-(services/deliver/core/control), what follows from a review
-(shared/responses/counting/batch.py), traces (traces.py). Fields are only ever added, with a
-default; golden records in tests/contract check that.
+Owns: the records, their keys and bytes. Does not own: the effect of an order on a message
+(services/deliver/core/control), the effect of a review (shared/responses/counting/batch.py), traces
+(traces.py). Fields are only ever added, with a default; golden records in tests/contract check
+that.
 
 The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
-orders before it. An order concerns mail that waits and mail still to come. It ends by itself at its
-expiry; `resume` ends it earlier and leaves its author on record.
+orders before it. An order applies to mail that waits now and to mail that arrives later. It ends at
+its expiry; the order `resume` ends it earlier, and its record names the author.
 
-A review says whether the bounces of a provider in a window of time count. Reviews are on this topic
-because it is small: the counting process reads all of them before it counts anything. Their keys
-begin with REVIEW_PREFIX, with which no order's key begins.
+A review decides whether the bounces of a provider in a window of time count. The counting process
+must read all reviews before it counts anything, so they are on this topic, which is small. The key
+of a review begins with REVIEW_PREFIX; the key of an order never does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from msgspec import Struct, structs
 
 from shared.topics.codec import CodecError
 
-# The partition of mail.control: all readers see the same order.
+# The only partition of mail.control, so that all readers see the records in the same order.
 PARTITION: Final = 0
 MAX_TEXT_CHARS: Final = 400
 MAX_MS: Final = 1 << 53
@@ -35,7 +35,7 @@ REVIEW_PREFIX: Final = b"review/"
 
 
 class Verb(StrEnum):
-    """The effect of an order on the messages of its scope; the strongest first."""
+    """The effects of orders on the messages of their scopes, from the strongest to the weakest."""
 
     CANCEL = "cancel"
     BOUNCE = "bounce"
@@ -43,28 +43,28 @@ class Verb(StrEnum):
     SUSPEND = "suspend"
     REROUTE = "reroute"
     RESUME = "resume"
-    RELEASE = "release"  # a message that is held because a server may have it is sent
+    RELEASE = "release"  # send a message that is held because a server may have it
 
     @property
     def is_final(self) -> bool:
-        """Whether the order ends the messages that it concerns."""
+        """Whether the order ends the messages to which it applies."""
         return self in (Verb.CANCEL, Verb.BOUNCE, Verb.EXPIRE)
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """The messages that an order concerns: they have all the values given ("": any value)."""
+    """The messages to which an order applies: messages that match all fields ("": any value)."""
 
     client: str = ""
     mailing: str = ""  # a mailing ID of the client
     sub_client: str = ""
-    domain: str = ""  # of the recipient
+    domain: str = ""  # the recipient's domain
     site: str = ""  # the name of a site, or of one of its servers
     provider: str = ""
     lane: str = ""
     mail_id: str = ""
 
     def given(self) -> tuple[tuple[str, str], ...]:
-        """Return the names and values that are given, in the order of the fields."""
+        """Return the names and values of the fields that are not empty, in their order."""
         return tuple((name, value) for name in FIELDS if (value := getattr(self, name)))
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     at_ms: int = 0
     expires_at_ms: int = 0  # 0: the order does not expire
     target: str = ""  # for reroute: host:port
-    by_removal: bool = False  # given by the removal of the client, and ends with it
+    by_removal: bool = False  # written because the client was removed; ends with the removal
 
     def is_over(self, now_ms: int) -> bool:
         """Whether the order has no effect any more."""
@@ -96,7 +96,7 @@ _order_decoder: Final = msgspec.json.Decoder(Order)
 
 
 def key_of(scope: Scope) -> bytes:
-    """Return the key of a scope: a later order with this key replaces the one before it."""
+    """Return the key of a scope; a later order with the same key replaces the order before it."""
     return "&".join(f"{name}={quote(value)}" for name, value in scope.given()).encode()
 
 
@@ -106,7 +106,7 @@ def encode_order(order: Order) -> tuple[bytes, bytes]:
 
 
 def decode_order(key: bytes | None, value: bytes) -> Order:
-    """Decode a record. Raises CodecError, also if its key is not that of its scope."""
+    """Decode a record. Raises CodecError, also if the record's key does not match its scope."""
     try:
         order = _order_decoder.decode(value)
     except (ValueError, RecursionError) as error:  # raised by msgspec
@@ -129,14 +129,14 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
 class ReviewVerdict(StrEnum):
     """Whether the bounces of a window count against their recipients."""
 
-    EXCLUDED = "excluded"  # they never count
-    COUNTED = "counted"  # they count although an incident holds them
+    EXCLUDED = "excluded"  # the bounces never count
+    COUNTED = "counted"  # the bounces count although an incident holds them back
 
 
 class Review(Struct, frozen=True, omit_defaults=True):
-    """The bounces of a provider that were appended from `from_ms` to before `until_ms`."""
+    """The decision on bounces of a provider, appended from `from_ms` to before `until_ms`."""
 
-    provider: str  # of the shaping rules, or a recipient domain
+    provider: str  # a provider in the shaping rules, or a recipient domain
     from_ms: int
     until_ms: int
     verdict: ReviewVerdict = ReviewVerdict.EXCLUDED
@@ -156,7 +156,7 @@ def is_review(key: bytes | None) -> bool:
 
 
 def review_key(review: Review) -> bytes:
-    """Return the key: a later review of the same window replaces this one."""
+    """Return the key; a later review of the same bounces replaces this review."""
     place = f"{quote(review.provider, safe='')}/{quote(review.status, safe='')}"
     return REVIEW_PREFIX + f"{place}/{review.from_ms}-{review.until_ms}".encode()
 
@@ -167,7 +167,7 @@ def encode_review(review: Review) -> tuple[bytes, bytes]:
 
 
 def decode_review(key: bytes | None, value: bytes) -> Review:
-    """Decode a record. Raises CodecError, also if its key is not that of its window."""
+    """Decode a record. Raises CodecError, also if the record's key does not match its window."""
     try:
         review = _review_decoder.decode(value)
     except (ValueError, RecursionError) as error:  # raised by msgspec

@@ -1,8 +1,8 @@
-"""The records of mail.events: their type, the tallies, and the meanings of an event's fields.
+"""The records of mail.events: their types, the tallies, and the meanings of an event's fields.
 
-Readers of all events look at the type of a record before they decode it. A tally counts the
-submissions that one transaction received, without an event per message. MEANINGS describes each
-field of an event for the contract with the platforms and its page.
+Readers of all events check the type of a record before they decode it. A tally counts the
+submissions that one transaction received, so no event per message is needed. MEANINGS describes
+each field of an event for the contract with the platforms and for the page about it.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Mail ids: 128 bits, time-ordered, as 26 characters of Crockford base32. Pure.
 
 For a Kafka submission the id is derived from the record's coordinates, so that reading a
-record twice produces the same id. The layout is that of a ULID: 48 bits of Unix milliseconds (the
+record twice produces the same id. An id has the layout of a ULID: 48 bits of Unix milliseconds (the
 time at which the broker appended the record), then 80 bits of a hash over topic, partition and
-offset; for a message received by SMTP, 80 random bits. If the broker keeps the producer's time
-stamp instead (CreateTime), that is the time part and the content is part of the hash: see
-docs/decisions/0045-time-stamps.md.
+offset. For a message received by SMTP, these 80 bits are random. If the broker keeps the producer's
+time stamp (CreateTime), this time stamp is the time part, and the hash also covers the content
+(docs/decisions/0045-time-stamps.md).
 
-Owns also the encoding of numbers in base 32, for mail ids and return paths, of which every message
-has one: all groups of 5 bits are spread to one octet each at once. Each step cuts every part of the
-number in half and shifts the upper half by the missing bits. Six steps spread 64 groups, in a
-quarter of the time of a loop over the characters.
+The module also owns the encoding of numbers in base 32. It must be fast, because every message has
+a mail id and a return path. The encoder spreads all groups of 5 bits at once, each to one octet:
+each step cuts every part of the number in half and shifts the upper half by the missing bits. Six
+steps spread 64 groups, in a quarter of the time of a loop over the characters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BITS: Final = 5
 _MISSING_BITS: Final = 8 - _BITS
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Python's base-32 digits are 0-9 and A-V; any other octet becomes an invalid digit. A table of
-# octets takes a third of the time of one of characters.
+# octets takes a third of the time of a table of characters.
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
 _TO_BASE_32: Final = bytes(
     _DIGITS[_ALPHABET.index(chr(octet))] if chr(octet) in _ALPHABET else ord("!")
@@ -47,7 +47,7 @@ class Base32:
         self._by_group = alphabet.encode("ascii") * 8
 
     def encode(self, number: int) -> str:
-        """Return the characters of this number, which must fit into them."""
+        """Return the characters of this number, which must not be too large for them."""
         for low, high, shift in self._steps:
             number = (number & low) | ((number & high) << shift)
         octets = number.to_bytes(self._size, "big")
@@ -55,7 +55,7 @@ class Base32:
 
 
 def _steps(size: int) -> tuple[tuple[int, int, int], ...]:
-    """Return for each step the masks of both halves, and the shift of the upper half."""
+    """Return, for each step, the masks of both halves and the shift of the upper half."""
     steps = []
     half = size // 2
     while half:
@@ -77,8 +77,8 @@ def encode(value: int) -> str:
 def derive(topic: str, partition: int, offset: int, timestamp_ms: int, content: bytes = b"") -> str:
     """Derive the mail id of the record at these coordinates, with its Kafka timestamp.
 
-    `content` distinguishes records with the same time stamp: the first record of a topic that
-    was deleted and recreated has the coordinates of an earlier record.
+    `content` distinguishes records with the same coordinates and time stamp: after a topic was
+    deleted and recreated, its first record has the coordinates of an earlier record.
     """
     hashed = hashlib.blake2b(b"%b\0%d\0%d" % (topic.encode(), partition, offset), digest_size=10)
     if content:
@@ -94,7 +94,7 @@ def time_letters(now_ms: int) -> str:
 
 
 def random_part(chance: bytes) -> str:
-    """Map each random byte to a character; the rest of a mail id takes RANDOM_CHARS of them."""
+    """Map each random byte to a character; a mail id ends with RANDOM_CHARS such characters."""
     return chance.translate(_BY_OCTET).decode("ascii")
 
 

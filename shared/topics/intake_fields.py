@@ -1,8 +1,8 @@
 """The attributes of a record of mail.intake.<client>: names, bounds, meanings.
 
-They are the contract with the platforms (docs/contracts/): ingest reads records by this table, and
-asyncapi.yaml is generated from it. Owns: the names and lengths. Does not own: reading and judging
-the values (services/ingest/core/).
+These attributes are the contract with the platforms (docs/contracts/): ingest reads records by this
+table, and asyncapi.yaml is generated from the table. Owns: the names and lengths. Does not own:
+reading and judging the values (services/ingest/core/).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STRUCTURED_TYPE: Final = "application/cloudevents+json"
 # CloudEvents' Kafka binding, 3.2.3: an attribute is a header with this prefix.
 EVENT_PREFIX: Final = "ce_"
 OWN_PREFIX: Final = "sluice-"
-# A structured event holds the message under one of these names.
+# A structured event has the message under one of these names.
 DATA: Final = "data"
 DATA_BASE64: Final = "data_base64"
 
@@ -27,8 +27,8 @@ DATA_BASE64: Final = "data_base64"
 class Field(Struct, frozen=True):
     """One attribute: its CloudEvents name, Kafka header, largest size in octets, meaning.
 
-    As a Kafka header the attribute has the prefix `ce_`; `header` is the name outside
-    of CloudEvents, "" if it has none.
+    As a Kafka header of a CloudEvent the attribute has the prefix `ce_`. `header` is the name of
+    the Kafka header in other records; "" if there is none.
     """
 
     attribute: str

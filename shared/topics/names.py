@@ -1,7 +1,7 @@
 """The names and plans of all Kafka topics.
 
-Owns: names, partitions, sizes and retentions. Does not own: the other configs (configs.py),
-the writers of each topic (docs/topics.md), creating them (shared/stream/admin.py).
+Owns: names, partitions, sizes and retentions. Does not own: the other configs (configs.py), the
+writers of each topic (docs/topics.md), creating topics (shared/stream/admin.py).
 """
 
 from __future__ import annotations
@@ -33,36 +33,39 @@ REPUTATION: Final = "mail.reputation"
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
 QUOTAS: Final = "billing.quotas"
-# Mail over a monthly quota, which waits for the next month or a higher quota.
+# Mail over a monthly quota waits here for the next month or a higher quota.
 HELD: Final = "mail.held"
 ACCESS: Final = "mail.access"
 ACCESS_LOG: Final = "mail.access-log"
 
-# kafka-python matches a subscription pattern with re.match, so the end is anchored here.
+# kafka-python uses re.match for subscription patterns, so a pattern must end with $.
 INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
 DELIVER_PATTERN: Final = r"^mail\.(handover|(outbound|deferred)\.[a-z0-9-]+)$"
 
-# A submission may have 300 KB; a much larger one must still arrive, so that it can be refused.
+# A submission may have 300 KB. A much larger submission must still arrive, so that it can be
+# refused.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 # The largest pack of messages (records.py), with room for one additional 300 KB message.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# For events, keys and small state; more than a producer's batch (1 MiB).
+# For events, keys and small state; larger than a producer's batch (1 MiB).
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# Bills are recounted from the events: a closed month and its grace must still be available.
+# Bills are recounted from the events, so the events of a closed month and its grace period must
+# still be available.
 EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
-# How long a client may stop reading its own topic; mail.events keeps events longer.
+# How long a client may stop reading its client topic; mail.events keeps events longer.
 OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
 # The longest window in which duplicates are recognised (35 days) plus a day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
 # How long ingest or validate may be down before accepted mail is deleted unread.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
 RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
-# How long deliver may be down; its backlog for one provider may be long.
+# How long deliver may be down before mail is deleted unread. This time also allows for a long
+# backlog for one provider.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
-# Mail waits at most until the next month, and validate may be down for as long again.
+# Mail waits at most until the next month, and validate may be down for the same time.
 HELD_RETENTION_MS: Final = 62 * configs.DAY_MS
 # The log of access keys must be kept for as long as a bill can be recounted.
 ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
@@ -97,7 +100,7 @@ def client_of_intake(topic: str) -> str:
 
 
 def own_events(client: str) -> str:
-    """Return the client topic to which a client's events are copied, if it wants one."""
+    """Return the client topic of a client; its events are copied there if it asks for copies."""
     return CLIENT_EVENTS_PREFIX + client
 
 
@@ -117,23 +120,28 @@ def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
 
 
 def client_events_plan(client: str, partitions: int = 2) -> TopicPlan:
-    """Return the plan of a client's own events topic."""
+    """Return the plan of a client topic."""
     return _plan(own_events(client), partitions)
 
 
 def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
-    """Return the plans of all topics that the pipeline needs for these lanes, without clients'."""
+    """Return the plans of all topics that the pipeline needs for these lanes.
+
+    Topics of single clients are not included.
+    """
     return (
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
         *(_plan(deferred(delay), 2) for delay in RETRY_TOPICS_S),
-        # As many partitions as a lane: a process that reads one of a lane also reads one of these.
+        # As many partitions as a lane, so that a process that reads a lane also reads
+        # mail.handover.
         _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
-        # One partition: only one reader at a time knows where the mail that it wrote back begins.
+        # One partition, so that there is one reader: a reader must know where the mail begins that
+        # it wrote back itself.
         _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),

@@ -1,10 +1,11 @@
-"""The records of billing.quotas, and the events of a quota that is nearly or completely used.
+"""The records of billing.quotas, and the events about quotas that are nearly or completely used.
 
-The topic is compacted and has one partition. Only billing writes it. The key of a record is a
-client, or a client and a sub-client; the value has the use of the quota in this month, and the
-thresholds whose events are published. The record with the key BEAT has the month, the moment up to
-which all committed events are counted in the records before it, and when it was written. Fields are
-only ever added, with a default.
+The topic is compacted, has one partition, and only billing writes to it. The key of a record is a
+client, or a client and a sub-client. Its value has the use of the quota in this month, and the
+thresholds whose events are already published. The record with the key BEAT has the month, the time
+at which this record was written, and a moment: all events that were committed before this moment
+are counted in the records before the beat. New fields may be added, with a default; no field is
+removed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from shared.topics.codec import CodecError, Headers, event_headers
 
 PARTITION: Final = 0
 BEAT: Final = b"beat"
-# Percent of a quota at which an event is published.
+# An event is published at each of these percentages of a quota.
 THRESHOLDS: Final = (80, 90, 100)
 QUOTA_PREFIX: Final = "sluice.quota."
 WARNING_TYPE: Final = "sluice.quota.warning"
@@ -37,7 +38,7 @@ class QuotaScope(Struct, frozen=True, order=True):
 
 
 class QuotaState(Struct, frozen=True, omit_defaults=True):
-    """The use of a quota in a month. `reached`: the thresholds whose events are published."""
+    """The use of a quota in a month. `reached`: the thresholds with a published event."""
 
     month: str  # YYYY-MM, in the time zone of billing
     begins_ms: int
@@ -47,14 +48,15 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
     reached: tuple[int, ...] = ()
 
     def used_at(self, now_ms: int) -> int:
-        """Return the counted use in the month of this moment."""
+        """Return the counted use in the month of `now_ms`; 0 if this state is of another month."""
         return self.used if self.begins_ms <= now_ms < self.ends_ms else 0
 
 
 class QuotaBeat(Struct, frozen=True):
-    """Everything committed before `counted_to_ms` is in the states before this record.
+    """All events committed before `counted_to_ms` are counted in the states before this record.
 
-    `at_ms`: when it was written. A new beat shows that its writer works, even without new events.
+    `at_ms`: when the beat was written. A new beat shows that billing works, even if there are no
+    new events.
     """
 
     month: str

@@ -1,10 +1,10 @@
-"""The records of the topics as msgspec Structs: the envelope and the public events.
+"""The msgspec Structs of records on the topics: the envelope, returned mail and public events.
 
 Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the
 end and with a default; golden records in tests/contract check that.
 
-`gc=False`: these objects are created by the thousand and cannot be part of a cycle, so the garbage
-collector need not traverse them.
+`gc=False`: thousands of these objects are created, and they cannot be part of a reference cycle, so
+the garbage collector need not traverse them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from msgspec import Struct
 
 
 class ReturnAddressKind(StrEnum):
-    """The kind of the address to which a message came back, or why it was never sent."""
+    """The kind of the address to which a message came back, or why it was not delivered."""
 
     RETURN_PATH = "return_path"  # the VERP address of one message; its HMAC was verified
     FROM = "from"  # an address at a sending domain: replies and auto-replies
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
-    # No address: validate returns the message to a client that asks for it.
+    # No address: validate returns the message, if its client asks for such messages.
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
-    # No address: deliver gave the message up. The value of the record is its header.
+    # No address: deliver gave up the message. The value of the record is the message's header.
     UNDELIVERED = "undelivered"
 
 
 class Returned(Struct, frozen=True, array_like=True, gc=False):
-    """Everything known about a record of mail.returned except its bytes.
+    """The data of a record of mail.returned, without the bytes of the message.
 
-    The fields from `mailing_id` to `recipient_hash` come from a verified return path and are empty
-    for the other kinds of address. If validate or deliver returned the message, `recipient` is its
-    recipient, and the hash is empty.
+    The fields from `mailing_id` to `recipient_hash` are taken from a verified return path; for
+    other kinds of address they are empty. If validate or deliver returned the message, `recipient`
+    is the recipient of the message, and the hash is empty.
     """
 
     return_id: str  # 26 letters, like a mail id
@@ -45,13 +45,13 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
     peer: str = ""
     mailing_id: str = ""
     sub_client: str = ""
-    mail_id: str = ""  # of the message that came back
+    mail_id: str = ""  # the id of the message that came back
     recipient_hash: bytes = b""
-    # For a message that was never sent, or that deliver gave up.
+    # Set for a message that was never sent, or that deliver gave up.
     reason: str = ""
     status: str = ""
-    # For a message that deliver gave up: its bounce class or `expired`, the server's last reply,
-    # the mail servers of its destination, the time of its submission.
+    # Set for a message that deliver gave up: its bounce class or `expired`, the server's last
+    # reply, the mail servers of its destination, the time of its submission.
     kind: str = ""
     reply: str = ""
     site: str = ""
@@ -59,17 +59,17 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
 
 
 class MailClass(StrEnum):
-    """The kind of mail; it decides lanes and, later, headers."""
+    """The kind of mail, which determines the lanes and, later, headers."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"
 
 
 class OnDoubt(StrEnum):
-    """What happens to a message if it is not known whether a server has it."""
+    """What happens to a message if it is unknown whether a server has already accepted it."""
 
-    SEND = "send"  # it is sent again
-    HOLD = "hold"  # it is held until an operator decides
+    SEND = "send"  # the message is sent again
+    HOLD = "hold"  # the message is held until an operator decides
 
 
 class Origin(Struct, frozen=True, array_like=True, gc=False):
@@ -84,15 +84,15 @@ class Origin(Struct, frozen=True, array_like=True, gc=False):
 class Facts(Struct, frozen=True, array_like=True, gc=False):
     """Results of the header scan that the rules need (shared/mail/headers.py fills them).
 
-    Counts are the numbers of header lines of that name. An address is "" if the header
-    is missing, repeated or not exactly one valid address; the *_raw fields keep the first value
-    (cut to 200 characters), so that a refusal can show the value found.
+    Each *_count is the number of header lines of that name. An address is "" if its header is
+    missing, repeated or not exactly one valid address. The *_raw fields keep the first value (cut
+    to 200 characters), so that a refusal can show this value.
     """
 
     size_bytes: int = 0
     header_bytes: int = 0
     message_id_count: int = 0
-    message_id: str = ""  # "" unless of the form <left@right>
+    message_id: str = ""  # "" if it does not have the form <left@right>
     message_id_raw: str = ""
     to_count: int = 0
     to_address: str = ""
@@ -113,7 +113,7 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Attempts(Struct, frozen=True, array_like=True, gc=False):
-    """The attempt history that an envelope carries through the retry topics."""
+    """The history of attempts, which is part of the envelope on the retry topics."""
 
     count: int = 0
     first_dispatched_at_ms: int = 0  # 0: no destination server has answered MAIL or RCPT yet
@@ -122,7 +122,7 @@ class Attempts(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Envelope(Struct, frozen=True, array_like=True, gc=False):
-    """Everything known about a message except its bytes. Times are Unix milliseconds."""
+    """The data about a message, without its bytes. Times are Unix milliseconds."""
 
     mail_id: str
     client: str
@@ -136,37 +136,42 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    # When the next step is due: the time that the platform asked for until validate has read the
-    # message, then the end of its hop on the retry topics, or its next attempt. 0: now.
+    # When the next step is due. Before validate: the time that the platform asked for. After it:
+    # the end of the message's hop on the retry topics, or its next attempt. 0: now.
     due_at_ms: int = 0
-    expires_at_ms: int = 0  # 0: the client's or the installation's default applies
+    expires_at_ms: int = 0  # 0: the default of the client or the installation applies
     attempts: Attempts = Attempts()
     trace: str = ""  # W3C traceparent
-    code: str = ""  # mailing code from a Kafka header, "" if there is none
-    submission_key: str = ""  # the platform's idempotency key (ce_id), "" if there is none
-    # No attempt begins before it; set by validate for a message that waits on the retry topics.
+    code: str = ""  # the mailing code from a Kafka header; "" if there is none
+    submission_key: str = ""  # the platform's idempotency key (ce_id); "" if there is none
+    # No attempt begins before this time; validate sets it for a message that waits on the retry
+    # topics.
     not_before_ms: int = 0
     own_events: bool = False  # set by validate: deliver's events are copied to the client's topic
-    # The source of the idempotency key (ce_source); "" also in records older than this field.
+    # The source of the idempotency key (ce_source); "" also in records from before this field
+    # existed.
     submission_source: str = ""
-    # checksum_of() the submitted bytes, if their normal form differs: keys stored before
-    # November 2026 have it (decision 0035).
+    # checksum_of() the submitted bytes, if their normal form differs. Keys stored before November
+    # 2026 contain this checksum (decision 0035).
     raw_checksum: bytes = b""
-    metadata: dict[str, str] = {}  # of the platform; the events carry it
-    # Set: this is mail to a client's forwarding address about the message with this mail id (or
-    # return id). It is not billed, and its events are `forwarded` and `forwarding_failed`.
+    metadata: dict[str, str] = {}  # from the platform; events include it
+    # If set, this message goes to a client's forwarding address and is about the message with this
+    # mail id (or return id). It is not billed, and its events are `forwarded` and
+    # `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # set by validate
-    # For a copy on mail.handover: the message was being offered to a server when it was copied.
+    # For a copy on mail.handover: the copy was made while the message was being offered to a
+    # server.
     is_offered: bool = False
-    # Since when the message is held for an operator, because a server may have it; 0: not held.
+    # When the message began to be held for an operator because a server may have it; 0: it is not
+    # held.
     held_since_ms: int = 0
-    pool: str = ""  # of source addresses, named in the registry; "": chosen by the mail class
-    # The versions by which validate judged the message, see Versions.
+    pool: str = ""  # the pool of source addresses in the registry; "": chosen by the mail class
+    # The versions (see Versions) by which validate judged the message.
     rules_version: str = ""
     registry_version: str = ""
-    # The estimated time of its turn under a limit. The message may be read earlier, as long as this
-    # equals `due_at_ms`. 0: it does not wait for a limit.
+    # The estimated time at which a limit will allow the message. If this equals `due_at_ms`, the
+    # message may be read earlier. 0: the message does not wait for a limit.
     turn_at_ms: int = 0
 
 
@@ -192,11 +197,11 @@ class EventType(StrEnum):
     RETURNED = "returned"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    SCHEDULED = "scheduled"  # the message waits for its earliest time, in `next_attempt_at_ms`
-    # A monthly quota is used up: the message waits for a new month, or a higher quota.
+    SCHEDULED = "scheduled"  # the message waits for its earliest time (`next_attempt_at_ms`)
+    # A monthly quota is used up, so the message waits for the next month or a higher quota.
     HELD = "held"
-    FORWARDED = "forwarded"  # returned mail was sent on to the client's forwarding address
-    # Returned mail could not be sent on; there is no further attempt.
+    FORWARDED = "forwarded"  # returned mail was sent to the client's forwarding address
+    # Returned mail could not be sent there, and there will be no further attempt.
     FORWARDING_FAILED = "forwarding_failed"
 
 
@@ -226,7 +231,7 @@ class Versions(Struct, frozen=True, omit_defaults=True, gc=False):
 
     rules: str = ""  # the submission rules (shared/submission/rules.py)
     registry: str = ""  # the client's entry in the registry
-    shaping: str = ""  # the shaping rules of the process that sent it
+    shaping: str = ""  # the shaping rules of the process that sent the message
 
 
 class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -254,25 +259,25 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     size_bytes: int = 0
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
-    first_mail_id: str = ""  # of the submission of which this one is a duplicate
-    # Why there was no TLS although the server offers it, or why TLS did not meet its policy.
+    first_mail_id: str = ""  # if this submission is a duplicate: the mail id of the first one
+    # Why TLS was not used although the server offers it, or why it did not satisfy the TLS policy.
     tls_fault: str = ""
-    author: str = ""  # the operator whose order this follows
+    author: str = ""  # the operator whose order caused this event
     submission_id: str = ""  # the platform's own id of the submission (ce_id)
     submission_source: str = ""  # the source of that id (ce_source)
-    code: str = ""  # the mailing code, of the header or of the attribute
-    metadata: dict[str, str] = {}  # names and values that the platform gave with the message
-    # For returned mail: its kind (shared/responses/understood.py), the rule that decided it, and
-    # its own id, which is that of its record on mail.returned.
+    code: str = ""  # the mailing code from the header or the attribute
+    metadata: dict[str, str] = {}  # names and values that the platform sent with the message
+    # For returned mail: its kind (shared/responses/understood.py), the rule that determined the
+    # kind, and the return id, which is also in its record on mail.returned.
     response: str = ""
     response_rule: str = ""
     return_id: str = ""
     # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
     tls_policy: str = ""
-    provider: str = ""  # of the destination, as the shaping rules name it
-    held: bool = False  # of in_doubt: the message is held until an operator decides
-    versions: Versions | None = None  # of a final event: the versions in force
-    mail_class: str = ""  # of the client's mail: marketing, transactional
+    provider: str = ""  # the destination's provider, as named in the shaping rules
+    held: bool = False  # only for in_doubt: the message is held until an operator decides
+    versions: Versions | None = None  # only for a final event: the versions in force
+    mail_class: str = ""  # the class of the client's mail: marketing, transactional
 
 
 class Event(Struct, frozen=True):

@@ -1,11 +1,11 @@
-"""The records of mail.reputation: warm-up of sources, counts of clients at providers, the place.
+"""The records of mail.reputation: warm-up of sources, counts of clients, the place in mail.events.
 
 Owns: the records, their keys and bytes. Does not own: counting and its effects
 (services/deliver/core/reputation). Fields are only ever added, with a default.
 
-The topic is compacted and has one partition. One deliver process at a time writes it. Each of its
-transactions includes the place in mail.events up to which all events are counted, so the counts
-survive the end of any process and any loss of Redis.
+The topic is compacted and has one partition. Only one deliver process writes to it at any time.
+Each transaction of this process includes the place in mail.events up to which all events are
+counted. So the counts survive the end of the process and the loss of Redis.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ PLACE_KEY: Final = b"place"
 _WARMUP: Final = b"warmup/"
 _CLIENT: Final = b"client/"
 MAX_MS: Final = 1 << 53
-# A slot is SLOT_MS long. A list of more slots than this was written by another program.
+# A slot is SLOT_MS long. A list of more than MAX_SLOTS slots was written by another program.
 SLOT_MS: Final = 900_000
 MAX_SLOTS: Final = 200
 
 
 class WarmupState(Struct, frozen=True):
-    """The step of a source at a provider, its beginning, and the results of mail since then.
+    """The warm-up step of a source at a provider, its beginning, and the results in this step.
 
-    `since_ms` 0: nothing was sent in this step yet. A step after the last one: the source is warm.
+    If `since_ms` is 0, nothing was sent in this step yet. If `step` is after the last step, the
+    source is warm.
     """
 
     source: str
-    provider: str  # of the shaping rules, or `other`
+    provider: str  # a provider in the shaping rules, or `other`
     step: int = 0
     since_ms: int = 0
     delivered: int = 0
@@ -53,18 +54,18 @@ class Slot(Struct, frozen=True, array_like=True, gc=False):
 
 
 class ClientState(Struct, frozen=True):
-    """The counts of a client at a provider, the oldest slot first."""
+    """The counts of a client at a provider, by slot; the oldest slot is first."""
 
     client: str
     provider: str
     mail_class: str = ""
     slots: tuple[Slot, ...] = ()
-    # The time of the suspension to which the earlier counts led; 0: no suspension.
+    # The time of the suspension that earlier counts caused; 0: there was none.
     suspended_ms: int = 0
 
 
 class Place(Struct, frozen=True):
-    """The next offset of each partition of mail.events that is to be counted."""
+    """For each partition of mail.events, the next offset to count."""
 
     log: str  # the id of mail.events
     offsets: dict[str, int] = {}

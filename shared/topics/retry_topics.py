@@ -1,8 +1,8 @@
-"""The retry topics: their delays, and on which one a message waits for its earliest time. Pure.
+"""Chooses the retry topic on which a message waits for its earliest time. Owns the delays. Pure.
 
-A reader of a retry topic pauses a partition until its first record is due, so all records of a
-topic must have about the same delay. A message that has to wait longer takes several hops: it stays
-on a topic for that topic's delay and is then written to the next one
+A reader of a retry topic pauses a partition until the partition's first record is due, so all
+records of a topic must have about the same delay. A message that has to wait longer takes several
+hops: it stays on a topic for the delay of this topic and is then written to the next topic
 (docs/decisions/0012-earliest-time.md).
 """
 
@@ -24,11 +24,12 @@ DELAYS_S: Final[dict[str, int]] = {
     "4h": 14_400,
     "12h": 43_200,
 }
-# A record on such a topic is due after the topic's delay plus at most this share of it, so that
-# messages deferred together do not come back in one burst.
+# A record on such a topic is due after the topic's delay plus at most this share of the delay, so
+# that messages that were deferred together do not return in one burst.
 JITTER_SHARE: Final = 0.2
-# The shortest wait of a record on each retry topic of turns, in seconds. The longest wait is the
-# shortest of the next topic, so no record waits much longer behind others than it has to.
+# On these retry topics, messages wait until a limit allows them. Each value is the shortest wait of
+# a record on the topic, in seconds; the longest wait is the shortest wait of the next topic. So no
+# record has to wait much longer because of the records before it.
 TURNS_S: Final[dict[str, int]] = {
     "turn-5s": 5,
     "turn-15s": 15,
@@ -60,8 +61,9 @@ def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryH
     """Select the next hop of a message that may not be attempted before `not_before_ms`.
 
     The hop is the longest delay that ends before the earliest time, even if earlier records on the
-    topic make the message late. If the earliest time is near, the message waits on the shortest
-    topic exactly until then. `time_scale` shortens the delays, as it does those of retries.
+    topic delay the message. If the earliest time is near, the message waits on the topic with the
+    shortest delay, exactly until the earliest time. `time_scale` shortens these delays and those of
+    retries.
     """
     remaining_ms = not_before_ms - now_ms
     shortest = next(iter(DELAYS_S))
@@ -81,7 +83,7 @@ def is_early(envelope: Envelope, now_ms: int) -> bool:
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
-    """Return the envelope for this hop: due at its end, with the same earliest time."""
+    """Return the envelope for this hop: due at the hop's end, with the same earliest time."""
     return replace(envelope, due_at_ms=hop.until_ms)
 
 

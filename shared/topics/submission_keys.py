@@ -1,22 +1,23 @@
 """Identifies duplicate submissions by short digests of their key and their content. Pure.
 
-The key is (client, `ce_source`, `ce_id`) if the platform sent them, else (client, Message-ID,
-recipient). Two submissions with the same key and the same content are duplicates; the same key
-with different contents is a mistake of the platform. Contents are compared in their normal form.
+The key is (client, `ce_source`, `ce_id`) if the platform sent these attributes, else (client,
+Message-ID, recipient). Two submissions with the same key and the same content are duplicates. If
+they have the same key but different contents, the platform has made a mistake. Contents are
+compared in their normal form.
 
 Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
-If these old forms differ, a claim has them, too (`former`), so that earlier submissions are
-recognised (decision 0035).
+If these old forms differ from the present ones, a claim has both (`former` has the old forms), so
+that earlier submissions are recognised (decision 0035).
 
-Owns: the digests and the record of mail.submissions, in which validate stores each accepted key,
-so that the keys can be restored if Redis was emptied. Does not own: looking up keys
+Owns: the digests, and the records of mail.submissions. Validate stores each accepted key on this
+topic, so that the keys can be restored after Redis was emptied. Does not own: looking up keys
 (shared/store/submissions.py), the consequences of a duplicate.
 
-The lengths are chosen so that a key costs less than 40 bytes of Redis (decision 0022). 11 bytes of
-a key are 88 bits: among 20 million keys, two collide once in 10^12 windows. With 4 bytes of the
-content, a different content passes for the same once in 4 * 10^9 times. They are a CRC-32C: no
-digest of so few bytes can stop a client that searches for two colliding contents, and such a
-client would deceive only itself.
+The lengths are chosen so that a key takes less than 40 bytes of Redis memory (decision 0022). 11
+bytes of a key are 88 bits: among 20 million keys, two keys collide once in 10^12 windows. With a
+checksum of 4 bytes, two different contents seem equal once in 4 * 10^9 times. The checksum is a
+CRC-32C. A cryptographic digest of 4 bytes would not be safer: a client could still find two
+contents that collide, but it would harm only itself.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CONTENT_BYTES: Final = 4
 PLACE_BYTES: Final = 3
 FORMER_BYTES: Final = KEY_BYTES + CONTENT_BYTES
 CLAIM_BYTES: Final = KEY_BYTES + MAIL_ID_BYTES + CONTENT_BYTES + PLACE_BYTES
-# The first byte of a record of mail.submissions; claims of CLAIM_BYTES each follow.
+# The first byte of a record of mail.submissions. The claims follow, CLAIM_BYTES each.
 VERSION: Final = 1
 
 _BY_SOURCE: Final = b"s"
@@ -51,11 +52,12 @@ _TRACE: Final = b"received:"
 
 
 class Claim(Struct, frozen=True, gc=False):
-    """A submission's claim to its key: digests, its mail id, and the position of its record.
+    """A submission's claim to its key: the digests, the mail id, and the position of its record.
 
-    `place` distinguishes a record that is read again from another record. It is never 0: in Redis,
-    0 marks a key that the front door has reserved and no record has confirmed yet. `former`
-    holds key and content in the old form; b"" if neither differs.
+    `place` shows whether the same record is read again or another record has the same key. It is
+    never 0, because in Redis 0 marks a key that the front door has reserved and no record has
+    confirmed yet. `former` has key and content in the old form; b"" if neither differs from the
+    present form.
     """
 
     key: bytes
@@ -66,7 +68,7 @@ class Claim(Struct, frozen=True, gc=False):
 
 
 class New(Struct, frozen=True, gc=False):
-    """The key was free, or this record already has it."""
+    """The key was free, or this record has already claimed it."""
 
 
 class Reserved(Struct, frozen=True, gc=False):
@@ -76,19 +78,19 @@ class Reserved(Struct, frozen=True, gc=False):
 
 
 class Duplicate(Struct, frozen=True, gc=False):
-    """The same content was submitted before, under this mail id."""
+    """The same content was submitted before under this key, with this mail id."""
 
     mail_id: bytes
 
 
 class Conflict(Struct, frozen=True, gc=False):
-    """A different content was submitted before under this key; it has this mail id."""
+    """A different content was submitted before under this key, with this mail id."""
 
     mail_id: bytes
 
 
 class Withdrawn(Struct, frozen=True, gc=False):
-    """The front door replied that this message is not stored, so it must not be processed."""
+    """The front door replied that this message is not stored, so nobody may process it."""
 
 
 Answer = New | Reserved | Duplicate | Conflict | Withdrawn
@@ -106,7 +108,7 @@ def claim_of(message: Message, place: int) -> Claim:
     key, normal = key_of(envelope), with_crlf(message.content)
     former_key, content = key, checksum_of(normal)
     former_content = envelope.raw_checksum or content
-    if normal is not message.content:  # a record of an older ingest
+    if normal is not message.content:  # an earlier version of ingest wrote the record
         former_content = checksum_of(message.content)
     if _has_source(envelope):
         former_key = key_of(replace(envelope, submission_source=""))
@@ -130,15 +132,16 @@ def key_of(envelope: Envelope) -> bytes:
 
 
 def content_of(content: bytes) -> bytes:
-    """Return the checksum of the message in its normal form, without the trace fields on top.
+    """Return the checksum of the message in its normal form, without trace fields at its beginning.
 
-    A relay on the way adds a Received field (RFC 5321, 4.4), which is different each time.
+    Trace fields are left out because a relay adds a Received field (RFC 5321, 4.4), which is
+    different each time.
     """
     return checksum_of(with_crlf(content))
 
 
 def checksum_of(content: bytes) -> bytes:
-    """Return the checksum of the bytes without the trace fields on top, not in normal form."""
+    """Return the checksum of these bytes, as they are, without trace fields at their beginning."""
     return crc32c(content[_trace_end(content) :]).to_bytes(CONTENT_BYTES, "big")
 
 
@@ -159,7 +162,7 @@ def encode_claims(claims: Iterable[Claim]) -> bytes:
 
 
 def encode_formers(claims: Sequence[Claim]) -> bytes:
-    """Encode key and content of each claim in the old form; b"" if none of them differ."""
+    """Encode key and content of each claim in the old form; b"" if no claim has an old form."""
     if not any(claim.former for claim in claims):
         return b""
     return b"".join([claim.former or claim.key + claim.content for claim in claims])

@@ -1,15 +1,14 @@
 """The records of mail.suppressions: recipients that get no mail, and resets of bounce counters.
 
-Owns: the records, their keys and bytes; the field of an entry in the view in Redis. Does
-not own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of
-the registry. Fields are only ever added, with a default; golden records in tests/contract check
-that.
+Owns: the records, their keys and bytes; the field that an entry has in the Redis view. Does not
+own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of the
+registry. Fields are only ever added, with a default; golden records in tests/contract check that.
 
-The topic is compacted. The key names the client, the reason and the recipient, so an entry of one
-reason never replaces one of another reason: removing the manual entry of a recipient who also
-complained leaves the complaint. An entry is removed by a record with `active` false, not by a
-tombstone: author and reason of the removal stay on record, and a view that was not updated for a
-long time cannot miss the removal.
+The topic is compacted. The key names the client, the reason and the recipient, so entries with
+different reasons never replace each other. If a recipient has a manual entry and a complaint, and
+the manual entry is removed, the complaint remains. An entry is removed by a record with `active`
+false, not by a tombstone. So the author and the reason of the removal stay on the topic, and a view
+that was not updated for a long time cannot miss the removal.
 """
 
 from __future__ import annotations
@@ -23,15 +22,16 @@ from msgspec import Struct
 
 from shared.topics.codec import CodecError
 
-# The partition of mail.suppressions: all readers see the same order.
+# The only partition of mail.suppressions, so that all readers see the records in the same order.
 PARTITION: Final = 0
 FIELD_BYTES: Final = 16
 
 
 class SuppressionReason(StrEnum):
-    """Why a recipient gets no mail; the strongest reason, which is reported, comes first.
+    """Why a recipient gets no mail.
 
-    The order also numbers the bits of the view; reasons are only ever added, at the end.
+    The strongest reason is first; if there are several, it is reported. The order also determines
+    the bits of the view, so new reasons may be added only at the end.
     """
 
     COMPLAINT = "complaint"
@@ -42,16 +42,20 @@ class SuppressionReason(StrEnum):
     SOFT_BOUNCES = "soft_bounces"
 
 
-# The reason word of a recipient on the block list of the registry, which has no record here.
+# The reason word for a recipient on a block list. Block lists are in the registry, not on this
+# topic.
 BLOCKED: Final = "blocked"
 REASONS: Final = tuple(SuppressionReason)
-# Keyed by text: hashing an enum member takes longer than all the rest of a look-up.
+# The keys are texts, because hashing an enum member takes longer than the rest of a look-up.
 _BITS: Final = {reason.value: 1 << place for place, reason in enumerate(REASONS)}
 BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason.SOFT_BOUNCES})
 
 
 class RecipientForm(StrEnum):
-    """How an entry names its recipient. A hash is that of the comparison form, in hexadecimal."""
+    """How an entry names its recipient.
+
+    A hash is computed from the comparison form and written in hexadecimal.
+    """
 
     ADDRESS = "address"
     SHA256 = "sha256"
@@ -69,12 +73,12 @@ class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
     at_ms: int = 0
     author: str = ""
     note: str = ""  # the reason that the author gave, or the source of the entry
-    mail_id: str = ""  # of the message whose bounce reached the limit
-    count: int = 0  # the counter that reached the limit
+    mail_id: str = ""  # the message whose bounce reached the limit
+    count: int = 0  # the value of the counter that reached the limit
 
 
 class CounterReset(Struct, frozen=True, omit_defaults=True, tag="reset"):
-    """The bounces of this recipient until now no longer count."""
+    """A reset: earlier bounces of this recipient no longer count."""
 
     client: str
     recipient: str  # in the comparison form
@@ -92,7 +96,7 @@ _decoder: Final[msgspec.json.Decoder[SuppressionRecord]] = msgspec.json.Decoder(
 
 
 def key_of(record: SuppressionRecord) -> bytes:
-    """Return the key: a later record with the same key replaces this one."""
+    """Return the key; a later record with the same key replaces this record."""
     match record:
         case Suppression():
             named = f"{record.reason}/{record.form}:{record.recipient}"
@@ -115,9 +119,9 @@ def decode_suppression(value: bytes | None) -> SuppressionRecord:
 
 
 def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.ADDRESS) -> bytes:
-    """Return the field of the view for this entry; `recipient` has the form in Suppression.
+    """Return the field of this entry in the view; `recipient` is written as in Suppression.
 
-    An address has the field of its SHA-256, so only MD5 entries need a second look-up.
+    An address and its SHA-256 hash have the same field, so only MD5 entries need a second look-up.
     """
     match form:
         case RecipientForm.ADDRESS:
@@ -130,7 +134,7 @@ def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.AD
 
 
 def fields_of(client: str, address: str) -> bytes:
-    """Return both fields of an address in comparison form, one after the other."""
+    """Return, one after the other, both fields of an address; the address is in comparison form."""
     raw = address.encode()
     prefix = client.encode() + b"/"
     whole = hashlib.blake2b(
@@ -146,5 +150,5 @@ def bit_of(reason: SuppressionReason) -> int:
 
 
 def strongest(bits: int) -> SuppressionReason | None:
-    """Return the strongest reason among these bits; None without any."""
+    """Return the strongest reason among these bits; None if no bit is set."""
     return next((reason for place, reason in enumerate(REASONS) if bits >> place & 1), None)

@@ -1,12 +1,13 @@
-"""The records of mail.control that ask deliver to show SMTP dialogs, and the lines that it shows.
+"""The records of mail.control that make deliver show SMTP dialogs, and the lines of the dialogs.
 
 Owns: the records, their keys and bytes, the form of a line. Does not own: which lines are shown
 (services/deliver/core/tracing), where they are stored (shared/store/traces.py). Fields are only
 ever added, with a default.
 
-The key of a trace begins with PREFIX, with which no order's key begins: a trace does not replace an
-order on the same domain, and several operators may trace at the same time. A trace ends at its
-expiry, at most MAX_TRACE_MS after its beginning; deleting the record ends it sooner.
+The key of a trace consists of PREFIX and the id of the trace; the key of an order never begins with
+PREFIX. So a trace does not replace an order on the same domain, and several operators may trace at
+the same time. A trace ends at its expiry, at most MAX_TRACE_MS after its beginning, or earlier if
+its record is deleted.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from shared.topics import ids
 from shared.topics.codec import CodecError
 
 PREFIX: Final = b"trace/"
-# The number of traces at a time, of all operators; the command refuses more, deliver ignores them.
+# The largest number of traces at a time, for all operators together. The command refuses further
+# traces, and deliver ignores them.
 MAX_TRACES: Final = 8
 MAX_TRACE_MS: Final = 10 * 60_000
-# A process whose clock is behind that of the operator must begin at once, too.
+# A process must show dialogs at once, even if its clock is behind the clock of the operator.
 CLOCK_SKEW_MS: Final = 60_000
 MAX_MS: Final = 1 << 53
 _ID: Final = re.compile(r"[0-9a-z]{8,32}")
@@ -42,14 +44,14 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     expires_at_ms: int = 0
 
     def is_in_force(self, now_ms: int) -> bool:
-        """Whether dialogs are shown now."""
+        """Whether deliver shows the dialogs of this trace now."""
         return self.at_ms - CLOCK_SKEW_MS <= now_ms < self.expires_at_ms
 
 
 class TraceLine(Struct, frozen=True, omit_defaults=True):
-    """One line of a dialog, and its connection.
+    """One line of a dialog, with the data of its connection.
 
-    `kind`: `>`: sent; `<`: received; `*`: a note of deliver; "": only the number counts.
+    `kind`: `>`: sent; `<`: received; `*`: a note of deliver; "": no text, only a number.
     """
 
     worker: str
@@ -62,7 +64,7 @@ class TraceLine(Struct, frozen=True, omit_defaults=True):
     source: str = ""  # our address
     server: str = ""
     tls: str = ""
-    skipped: int = 0  # the dialogs of this trace that the process has not shown so far
+    skipped: int = 0  # the number of dialogs that the process has not shown so far
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

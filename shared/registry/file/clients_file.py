@@ -8,9 +8,9 @@
         codes:
           spring: {mailing_id: M-1001, sub_client: shop-a}
 
-All YAML values are read as text (yaml_tree.py), so `mailing_id: 0123` and a code named `on` are not
-converted. Owns: the rules between fields and between clients. Does not own: the fields
-(declarations.py), the rules of one value (fields.py).
+All YAML values are read as text (yaml_tree.py), so `mailing_id: 0123` does not become a number and
+a code named `on` does not become a boolean. Owns: the rules between fields and between clients.
+Does not own: the fields (declarations.py), the rules of one value (fields.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from shared.registry.file.yaml_tree import RegistryError, RegistryFault, Tree, r
 def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
     """Parse a clients.yaml; raises RegistryError with every fault.
 
-    `name` is the file name in faults that concern the whole file.
+    `name` is the file name to show in faults of the whole file.
     """
     reading = _Reading(name)
     tree, twice = read_tree(text, name)
@@ -50,7 +50,7 @@ def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
 
 
 class _Reading:
-    """One pass over a file's tree, collecting faults."""
+    """One pass over a file's tree, which collects faults."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -84,7 +84,7 @@ class _Reading:
         return values
 
     def _return_paths(self, values: dict[str, Any], path: str) -> None:
-        """Check that the short hash by which a bounce names its mailing is unique."""
+        """Check that each mailing has a unique short hash, by which bounces name it."""
         codes: dict[str, Code] = values["codes"]
         standard = Code(values.get("mailing_id", ""))
         first = {mailing_hash(standard.mailing_id, ""): standard}
@@ -228,10 +228,10 @@ class _Reading:
 
 
 def _quota_faults(codes: Mapping[str, Code]) -> Iterator[tuple[str, str, str]]:
-    """Yield each code whose quota differs from that of another code of its sub-client.
+    """Yield each code whose quota differs from another code's quota for the same sub-client.
 
-    Each result has the code, the value found and the value expected. The quota belongs to the
-    sub-client, whichever of its codes a message names.
+    Each result has the code, the value found and the value expected. The codes must agree, because
+    the quota belongs to the sub-client and not to one code.
     """
     first: dict[str, str] = {}
     for text, row in codes.items():

@@ -1,13 +1,14 @@
 """Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
 
 Owns: the names, bounds and descriptions of the fields, and which are required. clients_file.py
-reads by these declarations and schema.py generates the schema for editors from them, so both know
-the same fields. Does not own: the shape of a client and its defaults (client.py), parsing one value
-(fields.py).
+reads the file by these declarations, and schema.py generates the schema for editors from them, so
+both know the same fields. Does not own: the shape of a client and its defaults (client.py), parsing
+one value (fields.py).
 
-The schema of a kind is as strict as JSON Schema allows, but never stricter than its parser: an
-editor must not mark a value that an apply accepts. The file is read as text, whereas an editor
-knows types: if the text of a number or boolean is a valid name, the schema allows that type too.
+The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of the
+kind, because an editor must not mark a value that `clients apply` accepts. The parser reads every
+value as text, whereas an editor knows types. So if the text of a number or boolean is a valid name,
+the schema allows that type, too.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from shared.topics.records import MailClass, OnDoubt
 MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
-MAX_PATTERNS_CHARS: Final = 500_000  # together; keeps a client's record below Kafka's 1 MB
-# Patterns that are compared with each recipient instead of looked up. 100 take 20 µs for a usual
-# address, and about 6 ms for the longest address and deliberately slow patterns.
+MAX_PATTERNS_CHARS: Final = 500_000  # in total; keeps a client's record below Kafka's 1 MB
+# The number of patterns that are compared with each recipient instead of looked up. 100 patterns
+# take 20 µs for a usual address, and about 6 ms for the longest address and deliberately slow
+# patterns.
 MAX_FREE_PATTERNS: Final = 100
 MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
@@ -57,7 +59,7 @@ class Field(Struct, frozen=True):
 
 
 def _whole_number(lowest: int, highest: int) -> Kind:
-    # A number in quotes is accepted too; then only an apply checks the bounds.
+    # A number in quotes is valid, too, but only `clients apply` checks the bounds of such a number.
     schema = {
         "type": ["integer", "string"],
         "minimum": lowest,
@@ -72,7 +74,7 @@ def _text(parse: Callable[[str], Any], pattern: str, *types: str) -> Kind:
     return Kind(parse, {"type": ["string", *types], "pattern": f"^{pattern}$", **bounds})
 
 
-# A label may be written in any script: only ASCII characters that no label contains are excluded.
+# A label may be written in any script, so only the ASCII characters that are invalid are excluded.
 _LABEL: Final = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f.。．｡\s]+"
 _LABELS: Final = rf"{_LABEL}([.。．｡]{_LABEL})+"
 _NAME: Final = _text(fields.name, f"(?:{CLIENT_NAME_PATTERN})", "integer", "boolean")

@@ -1,6 +1,6 @@
-"""Parses single fields of clients.yaml: text in, checked and normalised value out.
+"""Parses single fields of clients.yaml from text to a checked and normalised value.
 
-Each parser raises FieldError, which says what was expected.
+Each parser raises FieldError with a description of the expected value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _ID: Final = re.compile(ID_PATTERN)
 _ID_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit"
-# The characters that a header value can contain without quoting, folding or ambiguity.
+# The characters that a header value may contain without quoting, folding or ambiguity.
 CODE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}"
 _CODE: Final = re.compile(CODE_PATTERN)
 _CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first a letter or digit"
@@ -36,7 +36,7 @@ _ESCAPED: Final = re.compile(r"\\[*?]")
 
 
 class FieldError(ValueError):
-    """The text of a field is not valid; the message says what was expected."""
+    """The text of a field is not valid; the message describes the expected value."""
 
 
 def name(text: str) -> str:
@@ -104,7 +104,7 @@ def network(text: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """Parse a block-list pattern: a recipient's address with * and ?, themselves as \\* and \\?."""
+    """Parse a block-list pattern: a recipient's address with the wildcards * and ?."""
     if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_CHARS or text.count("@") > 1:
         raise FieldError(
             r"an address, in which * matches any text and ? one character (\* and \?: themselves)"
@@ -114,7 +114,7 @@ def pattern(text: str) -> str:
 
 
 def _ascii_host(host: str) -> str:
-    """Return the domain of a pattern as A-labels, the form in which recipients are compared."""
+    """Return the domain of a pattern as A-labels, because recipients are compared in this form."""
     labels = host.split(".")
     for place, label in enumerate(labels):
         if label.isascii():
@@ -122,7 +122,8 @@ def _ascii_host(host: str) -> str:
         try:
             labels[place] = idna.encode(label, uts46=True, std3_rules=True).decode()
         except (idna.IDNAError, UnicodeError) as error:
-            # A wildcard in such a label is an error, too: an A-label differs from its text.
+            # A wildcard in a non-ASCII label is an error, too, because the A-label differs from the
+            # text.
             raise FieldError(f"a domain whose labels are whole or in ASCII ({error})") from None
     return ".".join(labels)
 
@@ -130,7 +131,8 @@ def _ascii_host(host: str) -> str:
 def has_free_wildcards(text: str) -> bool:
     """Whether a pattern has wildcards other than a star for the whole local part (`*@domain`).
 
-    Such a pattern is compared with each recipient; all others are looked up in a table.
+    A pattern with such wildcards is compared with each recipient; all others are looked up in a
+    table.
     """
     rest = _ESCAPED.sub("_", text.removeprefix("*@"))
     return "*" in rest or "?" in rest or (text.startswith("*@") and "@" in rest)
@@ -188,5 +190,5 @@ def whole_number(text: str, lowest: int, highest: int) -> int:
 
 
 def is_part_of(host: str, parent: str) -> bool:
-    """Whether a normalised host is this domain or a sub-domain of it."""
+    """Whether a normalised host is the domain `parent` or a sub-domain of `parent`."""
     return host == parent or host.endswith("." + parent)

@@ -2,8 +2,8 @@
 
 Owns: the schema (draft 7, which every YAML editor supports). Does not own: the fields
 (declarations.py). A schema cannot compare fields, so it does not find names and sending domains
-that are used twice, a forwarding address at the sending domain, or codes that differ by case only.
-`sluice clients diff` reports those.
+that are used twice, a forwarding address at the sending domain, or codes that differ only in case.
+`sluice clients diff` reports these faults.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _property(field: Field, info: FieldInfo) -> Tree:
     schema["description"] = field.description
     if field.required:
         return schema
-    # A key without a value counts as omitted.
+    # A key without a value is treated as omitted.
     schema["type"] = [*schema["type"], "null"]
     if "enum" in schema:
         schema["enum"] = [*schema["enum"], None]

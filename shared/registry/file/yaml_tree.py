@@ -1,8 +1,8 @@
 """Reads YAML as a bounded tree of tables, lists and texts, and names faults by their path.
 
 Values are not converted: every scalar is text. A duplicate key is a fault (a plain YAML reader
-silently takes the last one). Owns: RegistryFault and RegistryError, which report all faults of a
-file at once. Does not own: what a file may contain (clients_file.py).
+silently uses the last of the values). Owns: RegistryFault and RegistryError, which report all
+faults of a file at once. Does not own: what a file may contain (clients_file.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 from msgspec import Struct
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
-# An alias may repeat a branch, so that a short file expands into a huge tree.
+# The tree is bounded because aliases repeat branches: a short file may expand into a huge tree.
 MAX_NODES: Final = 2_000_000
 MAX_DEPTH: Final = 10
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -23,7 +23,7 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | None
 
 
 class RegistryFault(Struct, frozen=True, omit_defaults=True):
-    """One fault in clients.yaml; `sentence` describes a fault without a value to compare."""
+    """One fault in clients.yaml; `sentence` describes it if there is no value to compare."""
 
     path: str
     found: str
@@ -51,8 +51,8 @@ class _TreeError(ValueError):
 def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
     """Return the tree of a YAML document, and a fault for each duplicate key.
 
-    `name` is the file name in faults that concern the whole file. Raises RegistryError if the text
-    is not YAML, too large or too deep.
+    `name` is the file name to show in faults of the whole file. Raises RegistryError if the text is
+    not YAML, too large or too deep.
     """
     walk = _Walk()
     try:
@@ -68,7 +68,7 @@ def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
 
 
 def shown(found: Tree) -> str:
-    """Describe a value in a fault."""
+    """Describe a value for the text of a fault."""
     match found:
         case None:
             return "nothing"
@@ -116,7 +116,7 @@ class _Walk:
             return [
                 self.tree(child, f"{path}[{i}]", depth + 1) for i, child in enumerate(node.value)
             ]
-        # Only a plain scalar is null; a quoted one is text.
+        # Only an unquoted scalar can be null; a quoted scalar is text.
         if isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS:
             return None
         return str(node.value)

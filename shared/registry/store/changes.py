@@ -1,6 +1,6 @@
-"""Decides what an apply of clients.yaml changes; publish.py carries it out.
+"""Decides which changes a new clients.yaml requires; publish.py writes the changes.
 
-clients.yaml has no credentials: an apply keeps the registered ones.
+clients.yaml has no credentials, so `clients apply` keeps the registered credentials.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Changes(Struct, frozen=True):
 def plan_changes(
     wanted: Iterable[Client], registered: Mapping[str, Client], prune: bool = False
 ) -> Changes:
-    """Plan what to write and remove; with `prune`, unwanted registered clients are removed.
+    """Plan what to write and remove. With `prune`, registered clients not in `wanted` are removed.
 
-    Raises RegistryError if two clients would share a sending domain, because From addresses,
-    signatures and returned mail could not distinguish them, or if the parent of a client is not
-    registered or inherits from that client.
+    Raises RegistryError if two clients would have the same sending domain: From addresses,
+    signatures and returned mail could not distinguish them. It is also raised if the parent of a
+    client is not registered or inherits from this client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -72,9 +72,10 @@ def plan_changes(
 def parent_faults(
     after: Mapping[str, Client], registered: Mapping[str, Client], wanted: Sequence[Client]
 ) -> list[RegistryFault]:
-    """Return a fault for each client that could not inherit from its parent.
+    """Return a fault for each client that cannot inherit from its parent.
 
-    A fault that a registered client already has does not prevent changes of other clients.
+    If a registered client already has a fault, this fault does not prevent changes of other
+    clients.
     """
     paths = {client.name: f"clients[{index}].parent" for index, client in enumerate(wanted)}
     return [
@@ -103,5 +104,5 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
     """Return each field of clients.yaml that differs, with its old and new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"], new["removal"]  # neither is in the file
+    del new["credentials"], new["removal"]  # neither field is in the file
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

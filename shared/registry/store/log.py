@@ -1,7 +1,7 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
-Owns: the connection and its position in the topic. Does not own: when the topic is read (view.py
-follows it, publish.py reads it before writing). Raises kafka.errors.KafkaError.
+Owns: the connection and its position in the topic. Does not own: when to read (view.py follows the
+topic, publish.py reads it before it writes). Raises kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = 0
-# A written record ends this wait; a refresh of the view and close() have to wait for its end.
+# A new record ends this wait early. A refresh of the view and close() wait until it ends.
 _POLL_MS: Final = 250
 
 
 class Reading:
     """A reader of mail.clients; `clients` holds the result so far. Not thread-safe.
 
-    `by_domain`: the client's name by sending domain. `kept`: the removed clients by name.
+    `by_domain`: the names of clients by sending domain. `kept`: the removed clients by name.
     """
 
     def __init__(self, options: ClientOptions) -> None:
@@ -50,7 +50,7 @@ class Reading:
         return self._reader.position(_PARTITION)
 
     def read_to_end(self, deadline: Deadline) -> bool:
-        """Read up to the present end; return whether it was reached in time."""
+        """Read up to the present end of the topic; return whether this end was reached in time."""
         end = self.end_offset()
         while self.position() < end:
             if deadline.is_over():
@@ -69,7 +69,7 @@ class Reading:
 
     def _apply(self, record: Any) -> None:
         if isinstance(record, UndecodableRecord):
-            self.unreadable += 1  # the fetcher has logged it
+            self.unreadable += 1  # the fetcher has logged this record
             return
         name = (record.key or b"").decode("utf-8", "replace")
         try:
@@ -77,7 +77,7 @@ class Reading:
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            # Commands print the text alone.
+            # The text repeats the fields, because commands print only the text.
             text = "the record of client %r at offset %d of mail.clients cannot be read: %s"
             log.warning(text, name, record.offset, error, extra=fields)
 
@@ -93,7 +93,7 @@ class Reading:
             self.by_domain[client.sending_domain] = name
         if before is None or (client and client.sending_domain == before.sending_domain):
             return
-        # The domain may belong to another client by now.
+        # The domain may already belong to another client.
         if self.by_domain.get(before.sending_domain) == name:
             del self.by_domain[before.sending_domain]
 

@@ -1,14 +1,14 @@
 """Writes the registry: client records to mail.clients, and each client's own topics.
 
 Guarantees: a change is computed from the registry at the time of writing, and is written completely
-or not at all; of two concurrent changes, neither undoes the other. Topics are created first, so
-that a registered client can submit. After a failure half-way, the same change can be run again; it
-then continues.
+or not at all. Two concurrent changes do not undo each other. Topics are created first, so that a
+registered client can submit. After a failure, the same change can be run again and then continues.
 
-All writers share one transactional id. A writer that opens it ends and fences the transaction of
-any other writer. If a writer then reads the registry and commits, no other writer wrote in between.
-A fenced writer reads on, plans again and retries after a random time, so that two writers do not
-keep fencing each other (docs/decisions/0023-registry-writers.md).
+All writers share one transactional id. A writer that opens this id aborts the transaction of any
+other writer and fences that writer. If a writer then reads the registry and commits, no other
+writer wrote in between. A fenced writer waits for a random time, reads the new records, plans again
+and retries. Because the time is random, two writers do not keep fencing each other
+(docs/decisions/0023-registry-writers.md).
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
 
 CHANGE_TIMEOUT_S: Final = 30.0
-# kafka-python's commit waits without a limit: a command that hangs in it is ended.
+# kafka-python's commit waits without a limit, so a command that hangs in a commit is ended.
 _HANGING_S: Final = 60.0
 _INSTANCE: Final = "registry"
 _SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
-# One try, from opening to commit, takes about 0.1 s: random waits are a few times that.
+# One try, from opening to commit, takes about 0.1 s, so random waits are a few times as long.
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
 Plan = Callable[[Mapping[str, Client]], Changes]
-# Like Plan, from the registered clients and the removed ones.
+# Like Plan, but with the registered and the removed clients as arguments.
 FullPlan = Callable[[Mapping[str, Client], Mapping[str, Client]], Changes]
 
 
@@ -71,7 +71,7 @@ def _plan_of(topic: str) -> names.TopicPlan:
 
 
 def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
-    """Carry out changes that do not depend on the registry; return the created topics.
+    """Write changes that do not depend on the registry; return the created topics.
 
     Raises PartUnavailable if Kafka does not answer or does not acknowledge.
     """
@@ -81,10 +81,10 @@ def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
 def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S) -> Written:
     """Write the changes that `plan` computes from the registered clients.
 
-    If another writer wrote meanwhile, `plan` is called again with the present registry. It may find
-    its own change there, because a commit may have succeeded without an answer. An exception from
-    `plan` ends the change, and nothing is written. Raises PartUnavailable if Kafka does not answer,
-    or does not acknowledge, in time.
+    If another writer wrote in the meantime, `plan` is called again with the present registry. The
+    registry may already have the change, because a commit may succeed although its answer is lost.
+    If `plan` raises an exception, nothing is written. Raises PartUnavailable if Kafka does not
+    answer or acknowledge in time.
     """
     return change_all(kafka, lambda registered, _: plan(registered), timeout_s)
 
@@ -150,8 +150,8 @@ class _Writing:
     def _wait_visible(self, end: int, deadline: Deadline) -> None:
         """Wait until readers of committed records see the commit.
 
-        A commit is acknowledged before its marker is on the topic. A message submitted in between
-        would be refused, because the registry's end does not include its client yet.
+        Kafka acknowledges a commit before it writes the commit marker to the topic. A message
+        submitted in between would be refused, because readers cannot see its client yet.
         """
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
@@ -208,7 +208,7 @@ def _records(changes: Changes) -> list[Output]:
 
 
 def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
-    """Return the records that delete the removed clients whose time is over."""
+    """Return the tombstones of removed clients whose time is over."""
     now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
     due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
     names_due = [name for name in due if name not in concerned and name not in changes.forgotten]
@@ -216,7 +216,8 @@ def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
 
 
 def _output(key: str, value: bytes | None) -> Output:
-    # The view and the commands read one partition, so that all see the same order.
+    # All records are in one partition, so that the view and the commands read them in the same
+    # order.
     return Output(names.CLIENTS, value, key.encode(), partition=0)
 
 

@@ -1,8 +1,9 @@
-"""Decides what removing, restoring and forgetting clients changes; publish.py carries it out. Pure.
+"""Plans how clients are removed, restored and forgotten; publish.py writes the changes. Pure.
 
 The record of a removed client is kept unchanged under another key until its time is over. The
-orders by which deliver follows the choice are written in the same transaction, so that neither is
-written without the other. A plan that is made again finds its own result and changes nothing.
+orders that carry out the choice in deliver are written in the same transaction, so a record is
+never written without its orders. If the same plan is made a second time, it finds the result of the
+first and changes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def plan_removal(
 ) -> Changes:
     """Plan to remove clients, or to change the choice for removed clients.
 
-    Raises RegistryError while another client inherits from one of them.
+    Raises RegistryError if another client inherits from one of these clients.
     """
     wanted = tuple(names)
     left = {name: each for name, each in registered.items() if name not in wanted}
@@ -70,17 +71,17 @@ def _removals(
 def _removed(client: Client, removal: Removal, before: Order | None) -> Client:
     replaced = replaced_by(before, client.removal, removal.at_ms)
     if client.removal is not None and client.removal.at_ms == removal.at_ms:
-        replaced = client.removal.replaced  # the same removal is planned again
+        replaced = client.removal.replaced  # the same removal is planned a second time
     return replace(client, removal=replace(removal, replaced=replaced))
 
 
 def plan_restoring(
     name: str, registered: Clients, kept: Clients, by: Removal, before: Order | None
 ) -> Changes:
-    """Plan to register a removed client again, unchanged.
+    """Plan to register a removed client again, as it was before its removal.
 
-    `by`: author and time. Raises RegistryError if its sending domain belongs to another client by
-    now, or its parent is not registered.
+    `by`: the author and the time. Raises RegistryError if the sending domain of the client now
+    belongs to another client, or if the client's parent is not registered.
     """
     client = kept.get(name)
     if client is None:
@@ -113,7 +114,7 @@ def plan_apply(
     before: OrdersBefore,
     gone: Sequence[str],
 ) -> Changes:
-    """Plan an apply of a file: its differences, and the removal of the clients `gone`.
+    """Plan to apply a file: write the differences, and remove the clients in `gone`.
 
     `removal`: the choice for these clients, the author and the time. Raises RegistryError.
     """

@@ -3,11 +3,12 @@
 A separate thread reads the topic without a consumer group; changes become visible within a
 second. While Kafka is unavailable, the view stays unchanged and the thread keeps trying. After a
 reconnect the topic is read again from the beginning into a new view, which replaces the old one
-once it is complete. If the topic was recreated, its content replaces the view as soon as it has a
-record: while it is empty, the clients known before stay. A record that cannot be decoded is
+once it is complete. If the topic was recreated, its content replaces the view as soon as the topic
+has a record; while the topic is empty, the view stays unchanged. A record that cannot be decoded is
 logged and counted, and the client stays unchanged.
 
-Owns: only the view. Its size is that of the registry, and twice that while it is read again.
+Owns: only the view. The view takes the memory of one registry, and of two while the topic is read
+again.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class ClientView:
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the topic has been read to its end once; return whether it has."""
+        """Wait until the topic has been read to its end once; return False after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._whole, timeout_s)
 
@@ -72,17 +73,17 @@ class ClientView:
         return self._whole
 
     def check(self) -> str:
-        """Check for /ready: "" once the registry has been read."""
+        """Return "" once the registry has been read, otherwise the reason for /ready."""
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
-        """Return the client from the view."""
+        """Return the registered client of this name."""
         return self._clients.get(name)
 
     def by_domain(self, domain: str) -> Client | None:
         """Return the client that has this sending domain, in lower-case A-labels."""
         client = self._clients.get(self._by_domain.get(domain, ""))
-        # The reader may be between the client and its domain.
+        # The reader may have stored a client but not yet its domain.
         return client if client is not None and client.sending_domain == domain else None
 
     def removed(self, name: str) -> Client | None:
@@ -93,17 +94,18 @@ class ClientView:
         return None if is_forgotten(client, self._clock.now_ms()) else client
 
     def removed_by_domain(self, domain: str) -> Client | None:
-        """Return the removed client that had this sending domain, if no other one has it now.
+        """Return the removed client that had this sending domain.
 
-        It searches all removed clients: they are few, and mail for an unknown domain is rare.
+        It searches all removed clients, because they are few and mail for an unknown domain is
+        rare.
         """
         names = [c.name for c in self._kept.copy().values() if c.sending_domain == domain]
         return next(filter(None, map(self.removed, names)), None)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Wait until the view has reached the topic's present end; return whether it has.
+        """Wait until the view has reached the topic's present end; return False after `timeout_s`.
 
-        This takes about 0.1 s: call it once per batch.
+        A refresh takes about 0.1 s, so call this once per batch.
         """
         with self._changed:
             self._asked += 1
@@ -176,7 +178,7 @@ def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Cl
 
 
 def load_known(kafka: KafkaSettings) -> dict[str, Client]:
-    """Read the registered clients, and the removed ones that are not forgotten, by name."""
+    """Read, by name, the registered clients and the removed clients that are not forgotten."""
     found = load_all(kafka)
     return found.removed | found.clients
 
