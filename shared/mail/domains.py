@@ -14,7 +14,7 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, less the two that are not written
+MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, minus two that the text form does not have
 # Recipients' domains recur: the large providers, and a long tail of company domains.
 _CACHED_DOMAINS: Final = 16_384
 
@@ -28,8 +28,9 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 def normalise(domain: str) -> str:
     """Return lower-case A-labels, or "" if it is not a host name with at least two labels.
 
-    Of UTS 46 only case and normal form C are mapped, then IDNA 2008 is applied strictly: a domain
-    with full-width characters, look-alikes of dots or invisible characters is not the same domain.
+    Two mappings of UTS 46 are applied, lower case and normal form C, and then IDNA 2008 without
+    exceptions. Full-width characters, look-alikes of dots and invisible characters are not mapped
+    to others.
     """
     if len(domain) > MAX_DOMAIN_CHARS:
         return ""
@@ -38,7 +39,7 @@ def normalise(domain: str) -> str:
     normal = domain.lower()
     if len(normal) > MAX_DOMAIN_CHARS or not _HOST_NAME.fullmatch(normal):
         return ""
-    # A last label of digits is an IP address, or looks like one (RFC 1123, 2.1).
+    # A name whose last label consists of digits is an IP address or looks like one (RFC 1123, 2.1).
     return "" if normal.rpartition(".")[2].isdecimal() else normal
 
 
@@ -63,9 +64,9 @@ def domain_of(address: str) -> str:
 def organisational_domain(domain: str) -> str:
     """Return the public suffix plus one label (RFC 7489, 3.2); "" if it is not a domain.
 
-    The list's private part counts too: two customers of one hosting company have different
-    domains. A domain that is a public suffix itself is its own organisational domain. Under a
-    top-level domain that is not in the list, the last label is the public suffix.
+    The private part of the list is used too, so two customers of one hosting company have different
+    organisational domains. The organisational domain of a public suffix is the suffix itself. Under
+    a top-level domain that is not in the list, the last label is the public suffix.
     """
     normal = normalise(domain)
     if not normal:

@@ -1,8 +1,8 @@
 """Decodes RFC 2047 encoded words, and checks whether a text is visible and unambiguous.
 
-Owns: a lenient decoder. Does not own: where encoded words are allowed (address.py).
-Guarantees: it never raises; the work is linear in the value's length. It decodes everything that
-any mail program might decode, even where RFC 2047 forbids it, in order to find hidden text.
+Owns: a lenient decoder. Does not own: the places where encoded words are allowed (address.py).
+Guarantees: it never raises; the work is linear in the value's length. To find hidden text, it
+decodes everything that any mail program might decode, even where RFC 2047 forbids encoded words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHARSET: Final = re.compile(
     r"shift[-_]?jis(x0213|-2004)?|s-?jis|euc[-_]?(jp|kr)|gb2312|gbk|gb18030|hz(-gb-2312)?|"
     r"big5(-?hkscs)?|koi8-[rut]|tis-620|latin-?\d{1,2}|mac-?roman|ks_c_5601-1987"
 )
-# Invisible, although Unicode classifies them as letters, marks or symbols.
+# These characters are invisible, although Unicode classifies them as letters, marks or symbols.
 _BLANKS: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
 )
@@ -69,10 +69,10 @@ def shows_nothing(letter: str) -> bool:
 
 
 def has_deceptive_letter(text: str) -> bool:
-    """Whether an address with this text may look, or be read, like another one.
+    """Whether an address with this text may look like another address or be parsed as another one.
 
-    The text is not in NFC, or has an invisible non-ASCII character or one that another program may
-    convert to a character of the syntax.
+    This is so if the text is not in NFC, contains an invisible non-ASCII character, or contains a
+    character that another program may convert to a character of the address syntax.
     """
     if not unicodedata.is_normalized("NFC", text):
         return True
@@ -109,9 +109,9 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 
 def is_charset(name: str) -> bool:
-    """Whether a name in lower case is that of a charset of mail.
+    """Whether this lower-case text is the name of a charset that mail uses.
 
-    Only these names are looked up, because Python caches every name that it looks up.
+    Python is asked only for these names, because it caches every name, even an unknown one.
     """
     return _CHARSET.fullmatch(name) is not None
 
