@@ -27,8 +27,7 @@ MAX_CONNECTIONS: Final = 200
 KEEP_ALIVE_S: Final = 15
 # A request must arrive within this time; uvicorn alone would wait without a limit.
 REQUEST_S: Final = 15.0
-# The switch interval of the interpreter; The switch interval of the interpreter; Python's default
-# is 5 ms.
+# The switch interval of the interpreter; Python's default is 5 ms.
 SWITCH_S: Final = 0.0005
 
 

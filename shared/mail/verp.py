@@ -9,8 +9,8 @@ over the client's name and the other 30 octets. The client is the owner of the s
 Owns: the form, the text form of the keys, signing and verifying. Does not own: the file of the keys
 (shared/settings/secret_files.py), the client of a domain (shared/registry). Guarantees: the local
 part is 64 octets long (RFC 5321, 4.5.3.1.1), and its case has no meaning; each accepted text has
-one meaning and each meaning one text; verify() never raises. docs/decisions/0073-return-path.md
-gives the reasons for the lengths.
+one meaning, and each meaning has one text; verify() never raises.
+docs/decisions/0073-return-path.md gives the reasons for the lengths.
 """
 
 from __future__ import annotations

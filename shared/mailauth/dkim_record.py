@@ -73,7 +73,7 @@ def parse_record(text: str) -> KeyRecord:
 
 
 def public_key_of(key: RSAPublicKey | Ed25519PublicKey) -> tuple[str, str]:
-    """Return the k= and p= of a key."""
+    """Return the values of k= and p= for a key."""
     if isinstance(key, Ed25519PublicKey):
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return "ed25519", base64.b64encode(raw).decode()

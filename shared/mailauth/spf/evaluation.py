@@ -1,9 +1,10 @@
 """Evaluates SPF (RFC 7208): whether a domain's policy allows an address to send.
 
-Owns: check_host() with its limits (4.6.4), and the qualifier that a policy ends with. Does not own:
-the grammar (record.py), DNS queries: the caller passes a look-up function, so this module is pure.
+Owns: check_host() with its limits (4.6.4), and finding the qualifier of a policy's `all`. Does not
+own: the grammar (record.py), DNS queries. The caller passes a look-up function, so this module is
+pure.
 Guarantees: it never raises for the contents of a record; if the DNS is unavailable, the result is
-`temperror`, never `none`. The HELO name is not known here: %{h} is the domain.
+`temperror`, never `none`. This module does not know the HELO name, so %{h} expands to the domain.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """The records of a name of one type; () if it has none or does not exist."""
+    """The records of one type of a name; () if the name has none or does not exist."""
 
     rows: tuple[str, ...] = ()
     exists: bool = True
@@ -45,7 +46,8 @@ class Away(Struct, frozen=True):
     reason: str
 
 
-# Name and type (TXT, MX, A, AAAA, PTR) to rows: TXT joined, MX as "10 host", hosts without a dot.
+# Returns the records for a name and a type (TXT, MX, A, AAAA, PTR). The strings of a TXT record are
+# joined; an MX record is "10 host"; host names have no trailing dot.
 LookUp = Callable[[str, str], Rows | Away]
 
 
@@ -202,7 +204,7 @@ class _Check:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # the other address family: a length beyond its bits
+        except ValueError:  # a network of the other address family, which has fewer bits
             return False
         return self._address in found if found.version == self._address.version else False
 
