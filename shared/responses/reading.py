@@ -136,7 +136,7 @@ def _is_refusal(view: Returned) -> bool:
 
 
 def _delivery_report(view: Returned) -> Understood | None:
-    """A report with the fields of RFC 3464, in their own part or else in the text."""
+    """Read a report with the fields of RFC 3464 in their own part, the text or an attachment."""
     part = _part(view, _STATUS_PARTS)
     statements = read_delivery_fields(text_of(part)) if part else []
     text = view.report_text

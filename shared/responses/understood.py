@@ -1,7 +1,7 @@
 """The meaning of a returned message: its kind, and the recipients that it reports on.
 
-Owns: the result of reading a returned message. Does not own: reading it (reading.py) and the
-consequences (counters, suppressions, forwarding).
+Owns: the form of this result. Does not own: reading the message (reading.py) and the consequences
+(counters, suppressions, forwarding).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class ResponseKind(StrEnum):
     """The kind of a returned message, or of its report about one recipient."""
 
     HARD = "hard"  # the address or domain does not exist, or has moved
-    SOFT = "soft"  # the delivery failed, but a later message may arrive
+    SOFT = "soft"  # the delivery failed, but a later message may be delivered
     POLICY = "policy"  # refused for the sender's reputation or the recipient's rules
     CONTENT = "content"  # refused for the contents of the message
     AUTO_REPLY = "auto-reply"
@@ -28,9 +28,10 @@ class ResponseKind(StrEnum):
 class ReportedRecipient(Struct, frozen=True):
     """A recipient that a returned message reports on.
 
-    A report that is not final says that delivery is still being tried. Only the bounce classes hard
-    and soft count against a recipient: a network fault is of the kind soft and the class network.
-    `aliases` are the other addresses that the report gives for the same recipient.
+    If `is_final` is false, the reporting system still tries to deliver the message. Only the bounce
+    classes hard and soft count against a recipient. A network fault has the kind soft but the class
+    network, so it does not count. `aliases` are the other addresses that the report gives for the
+    same recipient.
     """
 
     address: str  # in the normal form of addresses; "" if the message does not name it

@@ -1,11 +1,12 @@
 """Reads the header fields and MIME parts of a returned message, even of a malformed one. Pure.
 
 Owns: splitting a block into header and body, the header into fields, and the body into the leaves
-of the MIME tree. A returned message inside is a leaf: its parts are not those of the report.
-Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py):
-here everything is read as well as possible.
-Guarantees: never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels
-and MAX_FIELDS fields are read.
+of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
+the report.
+Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py).
+This module reads even malformed mail as well as possible.
+Guarantees: it never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH
+levels and MAX_FIELDS fields are read.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def first(fields: Fields, name: str) -> str:
 
 
 def parameter(value: str, name: str) -> str:
-    """A parameter of a structured value (RFC 2045, 5.1; RFC 2231 without its charset)."""
+    """Return a parameter of a structured value (RFC 2045, 5.1; RFC 2231 without charsets)."""
     for found in _PARAMETER.finditer(value):
         if found[1].lower() == name:
             return found[2] if found[2] is not None else found[3]
@@ -180,7 +181,7 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 
 def _boundary(part: Part) -> bytes:
-    """The delimiter line: the declared boundary if it occurs, else a line that looks like one."""
+    """Return the delimiter line: the declared one if it occurs, else a line that looks like one."""
     declared = parameter(first(part.fields, "content-type"), "boundary")
     octets = b"--" + declared.encode("utf-8", "surrogateescape").rstrip()
     if declared and octets in part.body:

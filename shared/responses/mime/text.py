@@ -1,11 +1,11 @@
 """Converts a part to the text that a person reads, at most MAX_CHARS characters. Pure.
 
 Owns: transfer encodings, HTML, and charsets. If a part declares no charset, or declares ASCII or
-UTF-8 wrongly, its charset is guessed: UTF-8, then ISO-2022-JP if its escapes occur, then an 8-bit
-charset by the arrangement of its octets: in Latin-1 single letters stand between ASCII ones, in
-Cyrillic charsets whole words are of such letters, in Chinese and Japanese ones octets come in
-pairs, without spaces. Korean is not recognised.
-Guarantees: never raises; the work is linear; a guess reads at most MAX_RUNS runs of octets.
+UTF-8 wrongly, its charset is guessed: UTF-8, then ISO-2022-JP if its escapes occur, then a charset
+by the arrangement of its 8-bit octets. In Latin-1 they are single letters between ASCII letters; in
+Cyrillic charsets they form whole words; in Chinese and Japanese charsets they form pairs without
+spaces. Korean is not recognised.
+Guarantees: it never raises; the work is linear; a guess reads at most MAX_RUNS runs of octets.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """The set of literals of a sequence that excludes most texts; empty if there is none."""
+    """Return the set of literals that excludes most texts; empty if a sequence has none."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 

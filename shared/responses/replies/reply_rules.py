@@ -57,7 +57,7 @@ class ReplyRule(Struct, frozen=True):
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether the stage, status and text match, as far as the row has them."""
+        """Whether stage, status and text match. A condition that the row omits is not checked."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
