@@ -112,7 +112,7 @@ class Buffer:
         return self._take(end, end + 1).removesuffix(b"\r")[:max_bytes]
 
     def take_content(self) -> bytes | None:
-        """Take the bytes before the line with a single dot; None while that has not arrived.
+        """Take the bytes before the line with a single dot; None until that line has arrived.
 
         The result ends with CRLF or is empty; it is still dot-stuffed. The buffer must
         begin where the content begins.

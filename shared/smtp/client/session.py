@@ -1,8 +1,8 @@
 """The client side of a session, without I/O: it sends transactions and receives replies.
 
-Use it after the greeting and EHLO: `send_transaction()` returns the bytes to write; pass each read
-to `receive()`, whose events give the bytes to write next and the end of the transaction; then call
-`send_transaction()` again, one transaction at a time.
+Use it after the greeting and EHLO. `send_transaction()` returns the bytes to write. Pass each read
+to `receive()`; its events contain the next bytes to write and the end of the transaction. Call
+`send_transaction()` again only after that end.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
 recipient is refused and the server still answers DATA with 354, a single dot ends the content, and

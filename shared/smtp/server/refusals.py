@@ -1,7 +1,7 @@
-"""The refusals of a session that need no policy: their replies, and limits for idle clients. Pure.
+"""The replies of a session that refuse without a policy, and limits for idle clients. Pure.
 
-A client that sends no mail is limited by two counts, without a clock: of refused commands since the
-last accepted message, and of idle commands since the last complete message.
+Two counts, without a clock, limit a client that sends no mail: refused commands since the last
+accepted message, and idle commands since the last complete message.
 """
 
 from __future__ import annotations
