@@ -111,7 +111,7 @@ class Authentication:
         return self._told(self._exchange.offer(offer))
 
     def settle(self, event: LoginEvent, reply: Reply) -> bool:
-        """End the exchange; return whether the reply accepts. Raises LocalProtocolError."""
+        """End the exchange; return whether the reply is positive. Raises LocalProtocolError."""
         self._end(reply)
         if reply.code >= 400:
             return False

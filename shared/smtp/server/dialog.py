@@ -1,4 +1,4 @@
-"""The frame of a server's session: bytes in, one event at a time, bytes out, and the end.
+"""The frame of a server's session: its input, its events one at a time, its output, its end.
 
 Owns: the options of a session, both buffers, the event that waits for its answer, the limits of
 errors and idle commands, the end of the session. Does not own: the meaning of the bytes
@@ -63,7 +63,7 @@ class ServerOptions(Struct, frozen=True):
         judge_mechanisms(self.auth_mechanisms, self.nonce)
 
     def offered(self, is_secure: bool) -> Extensions:
-        """Return the extensions for EHLO: with the size limit, STARTTLS before TLS, AUTH inside."""
+        """Return the extensions for EHLO, with the size limit and STARTTLS or, inside TLS, AUTH."""
         return replace(
             self.extensions,
             size_limit_bytes=self.max_content_bytes,
