@@ -1,10 +1,10 @@
-"""The page that documents an HTTP API, generated from its OpenAPI 3.1 document.
+"""Generates the page that documents an HTTP API, from the API's OpenAPI 3.1 document.
 
 The page is one HTML file without scripts, fonts, images or parts from other servers. Its content
 security policy forbids everything except its own style sheet. Text from the document is escaped.
-docs_page() generates the page and is pure; docs_route() serves it at DOCS_PATH. An application adds
-this path to AccessPolicy.public: a browser that opens an address sends no key, and the page
-contains no data.
+docs_page() generates the page and is pure; docs_route() serves the page at DOCS_PATH. An
+application adds this path to AccessPolicy.public, because a browser that opens an address sends no
+key. The page contains no data.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _responses(document: Mapping[str, Any], responses: Mapping[str, Any]) -> str
 
 
 def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Return a table; the last cell of a row is text, the cells before it are HTML."""
+    """Return a table. The last cell of each row is text; the other cells are HTML."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in names)

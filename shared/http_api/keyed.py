@@ -1,10 +1,10 @@
 """An application that answers only requests with an access key, at a limited rate.
 
-Every request is judged before it is routed, so a request without a key is denied even for an
-address that does not exist. Only public paths need no key: health and files without data
-(`public`), and pages whose address contains a signed token (`public_folders`). The grant of a
-request is `request.auth`; a route declares the right that it needs with
-`guards=[requires(Right...)]`. Denied uses go to the audit log of the keys.
+Every request is checked before it is routed, so a request without a key is denied even if its path
+does not exist. Only public paths need no key: health and files without data (`public`), and pages
+whose address contains a signed token (`public_folders`). The grant of a request is `request.auth`;
+a route declares the right that it needs with `guards=[requires(Right...)]`. Denied uses go to the
+audit log of the keys.
 
 Each process limits the rate with one token bucket per key or per peer. A bucket holds the tokens
 for one minute and refills evenly. The number of buckets is bounded: the least recently used one is
@@ -34,7 +34,7 @@ from shared.runtime.clock import Clock
 # The least recently used of this many buckets is full, or nearly full, when it is dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
-# Denied requests of one address per minute; further ones get 429 and are not in the audit log.
+# Denied requests of one address per minute. Further ones get 429 and no entry in the audit log.
 DENIED_PER_MINUTE: Final = 60
 
 
@@ -70,10 +70,10 @@ class RateLimiter:
 
 
 class Keys(Protocol):
-    """Judges access keys: a KeyView in production."""
+    """The interface that checks access keys; in production, it is a KeyView."""
 
     def check(self, header: str | None) -> Grant | Denial:
-        """Judge the header Authorization of a request."""
+        """Return the grant of an Authorization header, or its denial."""
         ...
 
     def fault(self) -> str:
@@ -81,7 +81,7 @@ class Keys(Protocol):
         ...
 
     def deny(self, denial: Denial, peer: str) -> None:
-        """Put a denied use into the audit log."""
+        """Write a denied use to the audit log."""
         ...
 
 
@@ -154,7 +154,7 @@ class KeyedApi(Litestar):
         await super().__call__(scope, receive, send)
 
     def deny(self, denial: Denial, connection: Any) -> None:
-        """Put a use that a route denies into the audit log."""
+        """Write a use that a route has denied to the audit log."""
         self.policy.keys.deny(denial, peer_of(connection.scope))
 
     def _judge(self, scope: AsgiScope) -> Grant | Refused:
@@ -166,7 +166,8 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # This limits only denied requests: behind a proxy all peers have the same address.
+            # Only denied requests are limited by peer, because behind a proxy all peers have one
+            # address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)
@@ -178,7 +179,7 @@ class KeyedApi(Litestar):
 
 
 def requires(right: Right) -> Guard:
-    """Return a guard for a route: it denies a key that lacks this right."""
+    """Return a guard for a route, which denies a key without this right."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if not connection.auth.may(right):

@@ -70,7 +70,7 @@ async def send_problem(
 
 
 def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Handle Litestar's own errors: name the wrong parameter, its value, and the reason."""
+    """Answer an error of Litestar itself; name the wrong parameter, its value, and the reason."""
     found = error.extra if isinstance(error.extra, list) else []
     faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})
@@ -84,7 +84,7 @@ def _fault(request: Request[Any, Any, Any], name: str, message: str) -> str:
 
 
 def fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Handle every other error."""
+    """Answer every other error."""
     return problem(500, type(error).__name__)
 
 

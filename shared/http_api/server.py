@@ -1,4 +1,4 @@
-"""Runs an application in a separate thread, beside the loop of a service.
+"""Runs an application in a separate thread, in parallel to the event loop of a service.
 
 The threads of a process take turns in the interpreter. A request needs about twelve turns (the
 loop, a thread for the route, each answer of a store). If another thread computes at the same time,
@@ -65,7 +65,7 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-        """`setting` is the name of the port's setting. Raises UsageError if it cannot be opened."""
+        """`setting` is the name of the port's setting. Raises UsageError for an unusable port."""
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)
@@ -83,7 +83,7 @@ class ApiServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # The peer's address is that of the connection, which cannot be forged.
+            # The peer's address is taken from the connection, because a header can be forged.
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -21,8 +21,8 @@ from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
-MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
-MAX_VALUE_CHARS: Final = 4_096  # including the display name; no sender needs more
+MAX_ADDRESS_OCTETS: Final = 254  # a path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3)
+MAX_VALUE_CHARS: Final = 4_096  # with the display name; no sender needs more
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
@@ -54,8 +54,8 @@ _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
 # ASCII controls except the tab; C1 controls, line and paragraph separators, lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# C1 controls and escapes are allowed: Windows-1252 declared as ISO 8859-1 gives C1 controls, and
-# malformed ISO 2022 gives escapes.
+# C1 controls and escapes are allowed, because Windows-1252 that is declared as ISO 8859-1 decodes
+# to C1 controls, and malformed ISO 2022 decodes to escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
 
 _TOKEN: Final = re.compile(
@@ -264,7 +264,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
 
 
 def _local_part(tokens: list[_Token]) -> str:
-    """Return the local part in its normal form: without quotes if it needs none."""
+    """Return the local part in its normal form, which has no quotes if none are necessary."""
     if len(tokens) == 1 and tokens[0][0] == "quoted":
         content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
         if not content or "\t" in content:

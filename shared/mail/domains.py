@@ -15,7 +15,7 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, minus two that the text form does not have
-# Recipients' domains recur: the large providers, and a long tail of company domains.
+# The domains of recipients repeat: a few large providers, and many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
 _KELVIN_SIGN: Final = "\u212a"  # the only non-ASCII character whose lower case is ASCII
@@ -26,7 +26,7 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 
 @lru_cache(_CACHED_DOMAINS)
 def normalise(domain: str) -> str:
-    """Return lower-case A-labels, or "" if it is not a host name with at least two labels.
+    """Return a domain as lower-case A-labels; "" if it is not a host name with two or more labels.
 
     Two mappings of UTS 46 are applied, lower case and normal form C, and then IDNA 2008 without
     exceptions. Full-width characters, look-alikes of dots and invisible characters are not mapped
@@ -46,8 +46,8 @@ def normalise(domain: str) -> str:
 def _to_ascii(domain: str) -> str:
     if _KELVIN_SIGN in domain:
         return ""
-    # Character by character, as in UTS 46: str.lower() of the whole text would convert a last
-    # capital sigma to the final sigma, which is another domain.
+    # Each character is converted alone, as in UTS 46, because str.lower() of the whole text
+    # converts a capital sigma at the end to a final sigma, which makes another domain.
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
         return idna.encode(folded, strict=True, uts46=False).decode("ascii")

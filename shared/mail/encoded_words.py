@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-MAX_CACHED_BYTES: Final = 512  # longer values are not cached, so that the cache is bounded
+# longer values are not cached, so that the memory of the cache is bounded
+MAX_CACHED_BYTES: Final = 512
 _CACHED_VALUES: Final = 2_048
 
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*)\?=")
@@ -39,7 +40,7 @@ _BLANK_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
 
 
 def decode(value: bytes) -> str:
-    """Return the value as a mail program shows it; undecodable parts stay unchanged."""
+    """Return the value as a mail program shows it. Parts that cannot be decoded are not changed."""
     return "".join(_pieces(value))
 
 
@@ -88,7 +89,7 @@ def _pieces(value: bytes) -> Iterator[str]:
     follows_word = False
     for match in _ENCODED_WORD.finditer(value):
         between = value[at : match.start()]
-        # White space between two encoded words belongs to neither (RFC 2047, 6.2).
+        # White space between two encoded words is not part of the text (RFC 2047, 6.2).
         if between and not (follows_word and _BETWEEN_WORDS.fullmatch(between)):
             yield decode_octets(between, "utf-8")
         charset = match[1].split(b"*", 1)[0].decode("ascii", "replace")
@@ -117,7 +118,7 @@ def is_charset(name: str) -> bool:
 
 
 def decode_octets(octets: bytes, charset: str) -> str:
-    """Decode text in a charset of mail; any other charset is read as Latin-1."""
+    """Decode text by its charset; if mail does not use that charset, decode it as Latin-1."""
     name = charset.lower()
     if not is_charset(name):
         name = "latin-1"

@@ -2,10 +2,10 @@
 
     <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
 
-The first part is the return path of the message without its prefix (verp.py): it names the mailing,
-the sub-client and the mail id, and its HMAC covers them, the client's name and a hash of the
-recipient. The second part consists of the client's name and the recipient; the HMAC of the first
-part proves that they are genuine.
+The first part is the return path of the message without its prefix (verp.py): it identifies the
+mailing, the sub-client and the mail id, and its HMAC covers these, the client's name and a hash of
+the recipient. The second part consists of the client's name and the recipient; the HMAC of the
+first part proves that they are genuine.
 
 The subject of the mailto: address beside the link contains the same token. In mail without a link,
 RECIPIENT_FIELD contains it.
@@ -38,7 +38,7 @@ MAX_CHARS: Final = 700
 # the field.
 RECIPIENT_FIELD: Final = "X-Sluice-Recipient-Token"
 _PATH_CHARS: Final = 61
-# A token in a URL, in the subject of a mailto: address, or alone. It is case-sensitive.
+# A token in a URL, in the subject of a mailto: address, or alone. Its case has a meaning.
 _TOKENS: Final = re.compile(
     r"(?:(?<![0-9A-Za-z_-])|(?<=%20))[0-9a-v]{61}[0-9A-Za-z_-]{4,639}(?![0-9A-Za-z_%=-])"
 )

@@ -1,4 +1,4 @@
-"""The return path of an outgoing message: a self-contained, signed local part (VERP). Pure.
+"""Makes and verifies the return path of a message: a signed local part (VERP). Pure.
 
     rp=<61 characters of 0-9 a-v>@<the client's sending domain>
 
@@ -44,7 +44,7 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
-# Nearly all addresses match: a valid one changes only the case of its domain when it is parsed.
+# Nearly all addresses match. Parsing a valid one of this form changes only the case of its domain.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -69,7 +69,7 @@ class Key(Struct, frozen=True):
 
 
 class KeysFault(ValueError):
-    """The text holds no usable keys; the message names the line and what was expected."""
+    """The text contains no usable keys; the message names the line and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
@@ -89,7 +89,7 @@ class Refused(StrEnum):
 
 
 class Keys:
-    """The keys of an installation: the newest one signs, all of them verify."""
+    """The keys of an installation. The newest active key signs; all keys verify."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         """`keys` is not empty, and their ids differ."""
@@ -114,7 +114,7 @@ class Keys:
 
 
 def parse_keys(text: str) -> Keys:
-    """Parse the text of a keys file: KEYS_EXPECTED, empty lines and # comments. Raises KeysFault.
+    """Parse a keys file: lines like KEYS_EXPECTED, empty lines, # comments. Raises KeysFault.
 
     The text of a fault never quotes the keys file, because it contains secrets.
     """
@@ -154,7 +154,7 @@ def _parse_key(words: list[str]) -> Key | str:
 
 
 def day_of(at_ms: int) -> int:
-    """Return the day of a time in Unix milliseconds, since 1970-01-01."""
+    """Return the day, counted from 1970-01-01, of a time in Unix milliseconds."""
     return min(max(at_ms, 0) // DAY_MS, _LAST_DAY)
 
 
@@ -179,13 +179,13 @@ def recipient_hash(mail_id: str, address: str) -> bytes:
 
 def _normal(address: str) -> str:
     if _PLAIN.fullmatch(address):
-        return address  # parsing it could change only the case of its domain
+        return address  # parsing would change only the case of the domain
     parsed = parse_path(address)
     return parsed.address if isinstance(parsed, ParsedAddress) else address
 
 
 def is_return_path(local: str) -> bool:
-    """Whether a local part claims to be a return path; only verify() says whether it is one."""
+    """Whether a local part looks like a return path; only verify() decides whether it is one."""
     return local[: len(PREFIX)].lower() == PREFIX
 
 
@@ -223,7 +223,7 @@ def verify(
 
 
 def _octets(local: str) -> bytes:
-    """Return the octets of a return path; b"" if the text does not have its form."""
+    """Return the octets of a return path; b"" if the text does not have the form of one."""
     text = local.lower() if local.isascii() else ""
     if not text.startswith(PREFIX) or _TEXT.fullmatch(text, len(PREFIX)) is None:
         return b""
@@ -235,7 +235,7 @@ def _mac(key: Key, client: str, signed: bytes) -> bytes:
     # Not hmac.digest(): it releases the interpreter lock, and in a busy process the thread then
     # waits long for the lock.
     mac = _keyed(key.secret).copy()
-    # No client's name has a NUL, so the end of the name is unambiguous.
+    # No client's name contains a NUL, so the end of the name is clear.
     mac.update(client.encode() + b"\0" + signed)
     return mac.digest()[:_MAC_OCTETS]
 

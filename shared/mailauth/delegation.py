@@ -3,8 +3,8 @@
 Owns: which records are correct, which are a fault, and the record that fixes each fault. Does not
 own: DNS queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM
 keys (dkim_record.py).
-Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. RFC 5321, 7505,
-7208, 6376, 8463, 7489.
+Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. The RFCs are
+5321, 7505, 7208, 6376, 8463 and 7489.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TTL_S: Final = 3_600
 _STRING_OCTETS: Final = 255  # the limit of one string of a TXT record (RFC 1035, 3.3)
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No policy that lists its senders matches this address, so all terms are evaluated and counted.
+# No policy with a list of senders allows this address, so all terms are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
@@ -56,7 +56,7 @@ class Finding(Struct, frozen=True):
 
 
 class Expected(Struct, frozen=True):
-    """The installation's expectations of a sending domain.
+    """The values that the installation expects for a sending domain.
 
     Host names are in lower case, without a trailing dot. `public_key` is the p= of the
     installation's DKIM key, "" if it is not known.

@@ -5,8 +5,8 @@ attributed, and the events for refused messages, duplicates, key conflicts and w
 submissions. Does not own: the rules (rules.py), which submission is a duplicate
 (shared/store/submissions.py), suppression (services/validate), the text of a reply (ingest).
 Guarantees: the front door and validate judge a message in the same way. They attribute it to the
-same mailing whether it is refused after DATA, refused by validate or accepted. So the counts of a
-mailing are complete for every way of submission.
+same mailing whether it is refused after DATA, refused by validate or accepted, so the counts of a
+mailing are complete for every kind of submission.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def unsent_event(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
         sub_client=envelope.sub_client,
-        # The recipient is from the header. With SMTP, the envelope may have another one, which R3
+        # The recipient in the header. With SMTP, the envelope may contain another one, which R3
         # refuses.
         recipient=envelope.facts.to_address or envelope.recipient,
         message_id=envelope.message_id,

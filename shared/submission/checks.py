@@ -42,7 +42,7 @@ class Case(Struct):
     facts: Facts
     submission: Submission
     sender: str  # from the envelope, else from From
-    sender_is_valid: bool  # False only for an envelope sender that is not an address
+    sender_is_valid: bool  # False only if the envelope sender is not an address
     recipient: str
 
 
@@ -115,7 +115,7 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """R6; with two subjects it is undefined which one is shown."""
+    """R6; if there are two subjects, mail programs differ in which one they show."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
@@ -213,7 +213,7 @@ def _why_not(raw: str) -> str:
 
 
 def _address_of(raw: str) -> str:
-    """Return the address of the first of several headers, "" if it has none."""
+    """Return the address in the first of several headers; "" if that header has none."""
     parsed = parse_single(raw)
     return parsed.address if isinstance(parsed, ParsedAddress) else ""
 

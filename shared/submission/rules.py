@@ -1,11 +1,11 @@
-"""The rules R1 to R12 of the submission contract, as a table, and the function that judges by them.
+"""The rules R1 to R12 of the submission contract as a table, and the function that applies them.
 
 Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Validate, the
 front door and `check` use this module, so they judge a message in the same way. Pure.
 Does not own: parsing the message (shared/mail/headers.py), the syntax of addresses
 (shared/mail/address.py), the checks (checks.py).
-Guarantees: judge() never raises and reports every broken rule, in order. If a rule cannot be judged
-because another rule is broken (R9 to R11 without a valid From), it is skipped, because the other
+Guarantees: judge() never raises and reports every broken rule, in order. A rule that cannot be
+judged because another rule is broken (R9 to R11 without a valid From) is skipped, because the other
 rule refuses the message. docs/rules.md gives the reasons for the rules; a test compares it with
 this table.
 """

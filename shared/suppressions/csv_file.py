@@ -2,8 +2,8 @@
 
 A file has one recipient per line: an address, or the SHA-256 or MD5 (hexadecimal) of an address in
 comparison form. If the heading has a column `recipient`, `address` or `email`, that column is read,
-otherwise the first column. If `export` wrote the file, each row is an entry with all its fields, so
-a restored complaint is still a complaint, and a removed entry is still removed.
+otherwise the first column. In a file from `export`, each row is an entry with all its fields, so
+after a restore a complaint is still a complaint, and a removed entry is still removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS: Final = (
     *("mail_id", "count"),
 )
 _HEADINGS: Final = ("recipient", "address", "email")
-# The heading of an export has these columns.
+# The file is an export if its heading has these columns.
 _OF_EXPORT: Final = frozenset({"client", "recipient", "reason", "active"})
 _ACTIVE: Final = {"true": True, "false": False}
 _MAX_DIGITS: Final = 16
@@ -40,7 +40,7 @@ _HEX: Final = re.compile(r"[0-9a-f]+")
 _ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 _SAID: Final = ", ".join(REASONS)
-# A spreadsheet runs a cell that begins with one of these as a formula.
+# A spreadsheet program executes a cell that begins with one of these characters as a formula.
 _FORMULA: Final = ("=", "+", "-", "@")
 # The byte order mark of UTF-8, which spreadsheets write.
 _BOM: Final = "\ufeff"
@@ -49,7 +49,7 @@ NOT_UTF_8: Final = "surrogateescape"
 # The longest record. A file with a longer record is not a list of recipients.
 MAX_CHARS: Final = 65_536
 _MAX_LINES: Final = 100
-_SHOWN: Final = 100  # characters of a faulty line
+_SHOWN: Final = 100  # the number of characters that are shown of a faulty line
 
 
 class Recipient(Struct, frozen=True):
@@ -60,7 +60,7 @@ class Recipient(Struct, frozen=True):
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that names no recipient, and the reason."""
+    """A line that does not name a recipient, and the reason."""
 
     number: int
     text: str
@@ -152,9 +152,9 @@ def _cells(number: int, text: str) -> list[str] | FaultyLine:
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield the records with the numbers of their first lines.
 
-    A quoted cell may have several lines. If a quote is not closed within _MAX_LINES, its line is a
-    record by itself, and reading continues after that line; otherwise the cell would contain the
-    rest of the file.
+    A quoted cell may have several lines. If a quote is not closed within _MAX_LINES, the cell would
+    contain the rest of the file. Therefore the line of the quote is a record by itself, and reading
+    continues after that line.
     """
     numbered = enumerate(lines, 1)
     read_ahead: deque[tuple[int, str]] = deque()

@@ -46,7 +46,7 @@ class Removal(Struct, frozen=True):
 def addition(
     client: str, recipient: Recipient, reason: SuppressionReason, author: Author
 ) -> Suppression:
-    """Return the entry of a recipient."""
+    """Return the entry to add for a recipient."""
     return Suppression(
         client,
         reason,
@@ -81,7 +81,7 @@ def removal(entries: Iterable[Suppression], author: Author, *, is_forced: bool) 
 
 
 def reset(client: str, address: str, author: Author) -> CounterReset:
-    """Return the reset of a counter."""
+    """Return the record that resets a counter."""
     return CounterReset(client, address, author.at_ms, author.name, author.note)
 
 

@@ -98,7 +98,7 @@ class KeyFolder:
 
 
 class KeyFault(Exception):
-    """The file holds no usable key; the text names the file and what was expected."""
+    """The file contains no usable key; the text names the file and the expected content."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
@@ -132,7 +132,8 @@ def load_key(path: str | Path) -> PrivateKey:
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; it must hold {EXPECTED}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's text may quote the file; a TypeError means an encrypted key.
+        # The library's error is not shown, because it may quote the file. TypeError: the key is
+        # encrypted.
         raise KeyFault(f"{path}: cannot be read as a key; it must hold {EXPECTED}") from None
     if isinstance(key, Ed25519PrivateKey):
         return key
@@ -179,7 +180,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # raises KeyFault: nothing is added to an unusable table
+        read_table(folder)  # raises KeyFault, so nothing is added to an unusable table
         text = path.read_text("utf-8")
     else:
         text = _HEADING

@@ -51,7 +51,7 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """A key of the table. Without client and domain it signs all mail that no other key signs."""
 
     selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
-    # A file name cannot be a path, so nothing outside the folder is read.
+    # The pattern allows no path, so nothing outside the folder is read.
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
     client: Annotated[str, Meta(max_length=100)] = ""
     domain: Annotated[str, Meta(max_length=253)] = ""
@@ -84,7 +84,7 @@ def parse_table(text: str) -> tuple[KeyEntry, ...]:
         table = msgspec.convert(tomllib.loads(text), _Table)
     except msgspec.ValidationError as error:
         raise KeyTableError(str(error)) from None
-    # ValueError: also a number of 5,000 digits; RecursionError: deep nesting
+    # also for a number of 5,000 digits, or deep nesting
     except (ValueError, RecursionError) as error:
         raise KeyTableError(f"it is not TOML: {error}") from None
     entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))
@@ -142,8 +142,8 @@ class KeyIndex(Generic[T]):
     def choose(self, client: str, domain: str, now_s: float) -> list[Key[T]]:
         """Return the keys that sign this client's mail from this domain, at most one per algorithm.
 
-        All have the same scope: the first of these that has an active key: client and domain,
-        client, domain, any mail.
+        All these keys have the same scope. It is the first of these scopes that has an active key:
+        client and domain, client, domain, any mail.
         """
         for scope in ((client, domain), (client, ""), ("", domain), ("", "")):
             if (group := self._by_scope.get(scope)) and (found := _newest(group, now_s)):

@@ -28,7 +28,7 @@ from shared.mailauth.spf.record import (
 
 MAX_LOOKUPS: Final = 10  # terms that query the DNS: include, a, mx, ptr, exists, redirect
 MAX_VOID_LOOKUPS: Final = 2
-MAX_NAMES: Final = 10  # address look-ups of one mx, names of one ptr
+MAX_NAMES: Final = 10  # the limit of address look-ups for one mx, and of names for one ptr
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -56,7 +56,7 @@ class Result(StrEnum):
 
     NONE = "none"
     NEUTRAL = "neutral"
-    PASS = "pass"  # noqa: S105 - the word of the RFC
+    PASS = "pass"  # noqa: S105 - a result name of the RFC
     FAIL = "fail"
     SOFTFAIL = "softfail"
     TEMPERROR = "temperror"
@@ -97,7 +97,7 @@ def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Eval
 
 
 def ending(ask: LookUp, domain: str) -> str:
-    """Return the qualifier of the final `all` of a policy, after redirects; "" if none."""
+    """Follow the redirects of a policy; return the qualifier of its `all`, "" if there is none."""
     for _ in range(MAX_LOOKUPS + 1):
         answer = ask(domain, "TXT")
         records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
@@ -114,7 +114,7 @@ def ending(ask: LookUp, domain: str) -> str:
 
 
 class _Check:
-    """One evaluation and its counts."""
+    """One evaluation, and its counts of look-ups."""
 
     def __init__(self, ask: LookUp, address: Address, sender: str) -> None:
         mapped = getattr(address, "ipv4_mapped", None)
@@ -198,7 +198,7 @@ class _Check:
         except _Error as error:
             if error.result is not Result.TEMPERROR:
                 raise
-        return False  # an error of these look-ups means no match (5.5)
+        return False  # if one of these look-ups fails, the term does not match (5.5)
 
     def _is_in(self, network: str, term: Term) -> bool:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length

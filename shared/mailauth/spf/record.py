@@ -45,7 +45,7 @@ class Term(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """A record: its mechanisms in order, up to `all`; the target of its redirect."""
+    """A record: its mechanisms in order, up to `all`, and the target of its redirect."""
 
     terms: tuple[Term, ...]
     redirect: str = ""
@@ -186,6 +186,6 @@ def _value(letter: str, macros: Macros) -> str:
         case "v":
             return "in-addr" if macros.address.version == 4 else "ip6"
         case "p":
-            return "unknown"  # the RFC advises against its use (7.2)
+            return "unknown"  # the RFC advises against the use of this macro (7.2)
         case _:
             return macros.domain
