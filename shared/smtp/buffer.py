@@ -1,8 +1,8 @@
 """A buffer of received bytes, from which lines or blocks are taken.
 
-Owns: finding line ends and the end of content, even if a read ends inside one. No byte is searched
-twice. Does not own: the meaning of a line. A line ends with CRLF only (RFC 5321, 2.3.8): a LF
-without CR is reported as such and never ends a line, unless the caller allows it. The caller sets
+Owns: finding line ends and the end of content, even if two reads split such an end. No byte is
+searched twice. Does not own: the meaning of a line. A line ends with CRLF only (RFC 5321, 2.3.8): a
+LF without CR is reported, and does not end a line unless the caller allows this. The caller sets
 the size limits, because replies, commands and content have different ones. `len()` is the number of
 bytes in the buffer.
 """
@@ -16,7 +16,7 @@ from typing import Final
 from shared.smtp.content import LINE_DOT
 
 END_OF_CONTENT: Final = b"\r\n.\r\n"
-# In 10 KB, a search for this pattern takes half the time of find().
+# In 10 KB of data, a search for this pattern takes half the time of find().
 _END: Final = re.compile(re.escape(END_OF_CONTENT))
 _CR: Final = 0x0D
 _DOT: Final = 0x2E
@@ -42,8 +42,8 @@ class Buffer:
     __slots__ = ("_bytes", "_has_dots", "_searched", "_start", "may_be_stuffed")
 
     def __init__(self) -> None:
-        # The data of one read, the usual case, is not copied but sliced by index; only data from
-        # several reads is joined.
+        # Usually the buffer contains the data of one read, which is not copied but sliced by index.
+        # Only the data of several reads is joined.
         self._bytes: bytes | bytearray = b""
         # the bytes before this index have been taken; it is less than the length, or 0
         self._start = 0
@@ -101,8 +101,8 @@ class Buffer:
     def take_loose_line(self, max_bytes: int) -> bytes | None:
         """Take the next line without its LF and the CR before it; None if no line end has arrived.
 
-        A line of more than `max_bytes` is cut to that length. The buffer grows until a line end
-        arrives, so the caller must limit it.
+        A longer line is cut to `max_bytes`. The buffer grows until a line end arrives, so the
+        caller must limit its size.
         """
         data = self._bytes
         end = data.find(b"\n", self._searched)
@@ -118,7 +118,7 @@ class Buffer:
         begin where the content begins.
         """
         data, start, searched = self._bytes, self._start, self._searched
-        # The message is empty: its first line is the one with the dot.
+        # An empty message: the first line is the line with the single dot.
         if searched == start and data.startswith(b".\r\n", start):
             self.may_be_stuffed = False
             return self._take(start, start + 3)
@@ -154,7 +154,8 @@ class Buffer:
         if isinstance(data, bytes):
             taken = data[start:end]
             if 2 * next_start >= len(data):
-                # A few remaining bytes do not keep a large read in memory.
+                # The few remaining bytes are copied, so that they do not keep a large read in
+                # memory.
                 self._bytes, next_start = data[next_start:], 0
         else:
             with memoryview(data) as view:

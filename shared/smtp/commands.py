@@ -1,4 +1,4 @@
-"""Parses the commands of a server session into events or refusals. Pure.
+"""Parses the commands of a server session; the results are events or refusals. Pure.
 
 Owns: which arguments and parameters are accepted, and the replies to arguments that are not. Does
 not own: the order of commands (states.py), the session (session.py).
@@ -64,8 +64,8 @@ def read_plain(
 ) -> Mail | Recipient | Data | None:
     """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
-    Return None for all other lines; read() parses them word by word, and for a simple line has the
-    same result but takes four times as long. At most `most` recipients are accepted.
+    Return None for all other lines, which read() parses word by word. For a simple line, read() has
+    the same result but takes four times as long. At most `most` recipients are accepted.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -89,7 +89,7 @@ def read(
     recipients: Sequence[str],
     most: int,
 ) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
-    """Return the event for a command that the policy answers, or a refusal; None for other verbs.
+    """Return an event for a command that the policy answers, or a refusal; None for other verbs.
 
     `mail` and `recipients` are the values of the open transaction.
     """

@@ -8,7 +8,7 @@ CR becomes a line end because the programs that write it (old editors, template 
 end; other clients convert it in the same way. This cannot create new header lines, because a header
 with a bare CR or with mixed line ends is refused earlier.
 
-Cost: correct content is only scanned, never copied line by line.
+Content that is already correct is only scanned, not copied line by line.
 """
 
 from __future__ import annotations

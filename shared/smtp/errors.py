@@ -11,7 +11,7 @@ class ProtocolError(Exception):
 
 
 class LocalProtocolError(ProtocolError):
-    """The calling code was about to break the protocol."""
+    """The calling code tried to break the protocol."""
 
 
 class RemoteProtocolError(ProtocolError):

@@ -106,7 +106,7 @@ def encode_extensions(offered: Extensions) -> list[str]:
 def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
     """Return the bytes to write for the content, and its size for the parameter SIZE.
 
-    The size excludes doubled dots and the end mark (RFC 1870, 3).
+    The size does not include doubled dots and the end mark (RFC 1870, 3).
     """
     text = with_crlf(content)
     if offered.chunking:
@@ -117,7 +117,7 @@ def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
     """Return those parameters of MAIL that are needed and that the server offers.
 
-    `is_utf8`: an address is not ASCII.
+    `is_utf8`: at least one address is not ASCII.
     """
     words = b" SIZE=%d" % size_bytes if offered.size else b""
     if not is_utf8 and content.isascii():
@@ -130,7 +130,7 @@ def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf
 
 
 def has_utf8_header(content: bytes) -> bool:
-    """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
+    """Whether the header contains UTF-8 that is not ASCII. Other 8-bit text is not declared."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]
     if header.isascii():

@@ -30,7 +30,7 @@ _DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
 _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
-# Matches most MAIL and RCPT lines in one step; other lines are parsed with the patterns above.
+# Matches most MAIL and RCPT lines in one step; the patterns above are for all other lines.
 _PLAIN_WORD: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN_PATH: Final = re.compile(
     rb"(?:(?i:(MAIL) FROM)|(?i:RCPT TO)):<((" + _PLAIN_WORD + rb"(?:\." + _PLAIN_WORD + rb")*)"
@@ -115,7 +115,7 @@ def parse_path(argument: str, keyword: str) -> Path | PathFault:
         return Path(address, {})
     if rest[0] != " ":
         return PathFault.PATH
-    # Not split(): it would treat any Unicode white space as a space.
+    # Not split() without an argument: it splits at any Unicode white space.
     parameters = _parse_parameters([word for word in rest.split(" ") if word])
     return parameters if isinstance(parameters, PathFault) else Path(address, parameters)
 
@@ -143,12 +143,12 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether EHLO or HELO accepts this text: any ASCII, because most texts are not host names."""
+    """Whether EHLO or HELO accepts this text: any ASCII, because many clients send no host name."""
     return _HELLO_NAME.fullmatch(name) is not None
 
 
 def is_mailbox(address: str) -> bool:
-    """Whether an address is valid in a path. A valid one cannot end the path or the line."""
+    """Whether an address is valid in a path. No part of a valid one ends the path or line."""
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False

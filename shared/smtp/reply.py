@@ -29,7 +29,7 @@ from shared.smtp.remote_text import clean_text
 # dropped.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
-# A longer reply is treated as one without an end.
+# A longer reply is an error, because it may have no end.
 MAX_REPLY_BYTES: Final = 1_048_576
 
 # A read that consists of one-line replies is parsed in one step and cached, because servers repeat
@@ -81,10 +81,10 @@ class Reply(Struct, frozen=True):
 
 
 def make_reply(code: int, text: str) -> Reply:
-    """Build a reply from a code and received text: clean the text, split off the enhanced status.
+    """Build a reply from a code and received text; clean the text, and separate its status.
 
-    The status is used only if its class is the first digit of the code (RFC 2034, 4). Servers
-    repeat the status on every line, so it is removed from each line.
+    The enhanced status is used only if its class is the first digit of the code (RFC 2034, 4).
+    Servers repeat the status on every line, so it is removed from each line.
     """
     text = clean_text(text)
     found = _ENHANCED.match(text)
@@ -111,7 +111,7 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 class Outgoing:
-    """Replies that are to be written together."""
+    """Collects replies, which are then written together."""
 
     __slots__ = ("_encoded",)
 
@@ -138,7 +138,8 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = Buffer()
-        # Replies that were parsed in one step, the next one last; they precede those in the buffer.
+        # Replies that were parsed in one step, in reverse order. They precede the replies in the
+        # buffer.
         self._ready: list[Reply] = []
         # If False, the buffer and the lines are empty.
         self._is_buffering = False

@@ -9,13 +9,13 @@ recipient is refused and the server still answers DATA with 354, a single dot en
 nothing is sent to anyone. If the server offers CHUNKING, the content is sent as one BDAT chunk (RFC
 3030) after the recipient has been accepted. If it were sent with RCPT and the connection broke
 before a reply, the result would be unknown. A server that offers CHUNKING but does not know BDAT
-has not accepted the message (`is_chunking_refused`). Without a 354, a stray positive reply can be
-mistaken for the reply to the content, so `chunking` is only for trusted servers. RSET, sent with
-the next MAIL, ends a transaction that was left open. The parameters SIZE, BODY=8BITMIME and
-SMTPUTF8 are sent if they are needed and offered. These are not sent: content with 8-bit bytes
-without 8BITMIME (RFC 6152, 3), a header with raw UTF-8 without SMTPUTF8 (RFC 6531, 3.4), and
-content above the server's SIZE (RFC 1870, 6.1). The result is Unsendable, before anything is
-written. The caller converts the content if possible (see `takes`).
+has not accepted the message (`is_chunking_refused`). Without a 354, another positive reply can be
+mistaken for the reply to the content, so `chunking` is only for trusted servers. RSET is sent
+before the next MAIL if a transaction is still open. The parameters SIZE, BODY=8BITMIME and SMTPUTF8
+are sent if they are needed and offered. These are not sent: content with 8-bit bytes without
+8BITMIME (RFC 6152, 3), a header with raw UTF-8 without SMTPUTF8 (RFC 6531, 3.4), and content above
+the server's SIZE (RFC 1870, 6.1). The result is then Unsendable, and nothing is written. The caller
+converts content if possible (see `takes`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, the meaning of a reply
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which the
@@ -89,7 +89,7 @@ class ClientSession:
         self._has_sent_content = False  # in an earlier transaction
         self._is_suspect = False  # the refusal of MAIL may be a reply to that content
         self._sender, self._sender_path = "", b"<>"
-        # In the last transaction MAIL or RCPT was answered, or the whole content was sent.
+        # For the last transaction: was MAIL or RCPT answered, was the whole content sent?
         self.is_answered = False
         self.is_content_sent = False
         self.is_chunking_refused = False  # the server offers CHUNKING but does not know BDAT
@@ -183,12 +183,12 @@ class ClientSession:
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        # A 421 may be split anywhere; the replies before it must not be lost.
+        # Reads may split a 421 anywhere; the replies before it must not be lost.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
 
     def quit(self) -> bytes:
-        """Begin QUIT, which is possible between transactions; return the bytes to write."""
+        """Begin QUIT, which is allowed between transactions; return the bytes to write."""
         if self._expected:
             raise LocalProtocolError("a transaction is under way")
         self._expected.append(Stage.QUIT)

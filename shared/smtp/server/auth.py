@@ -27,7 +27,7 @@ from shared.smtp.server.sasl import (
 )
 from shared.smtp.server.states import Access
 
-# The limit that RFC 4954, 4 names as sufficient, with the CRLF.
+# RFC 4954, 4: this limit is sufficient. It includes the CRLF.
 MAX_RESPONSE_BYTES: Final = 12_288
 CONTINUE: Final = 334
 _LET_IN: Final = 235
@@ -50,7 +50,7 @@ _FAULTS: Final = {
 
 
 def no_nonce() -> str:
-    """Raise LocalProtocolError: the default if a session has no source of nonces."""
+    """Raise LocalProtocolError. This is the default value for a source of nonces."""
     raise LocalProtocolError("SCRAM needs a source of nonces")
 
 

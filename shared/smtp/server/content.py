@@ -1,7 +1,7 @@
 """Reads a message in a server's session: finds its end, its size, and reasons to refuse it.
 
-Owns: the limit for the message's bytes in memory, the line rules. Does not own: the dialog around
-it.
+Owns: the limit for the message's bytes in memory, the line rules. Does not own: the dialog before
+and after a message.
 Guarantees: a message that is too large is dropped while it arrives, but its line ends are still
 checked, because malformed line ends make it uncertain whether the sender intended its end.
 """
@@ -19,8 +19,8 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
 from shared.smtp.server.dialog import ServerOptions
 
-# The bytes read beyond the content limit, so that a 552 can be sent in order; after them, the
-# session is ended.
+# The limit of bytes that are read beyond the content limit, so that the reply 552 follows the end
+# of the message. The session ends if a message is longer.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
@@ -32,7 +32,7 @@ class ContentReader:
     """One message that is being received.
 
     `is_doubtful`: the message contains a bare CR or LF, so its end is uncertain. A sender that
-    forwards these unchanged may also have forwarded an end mark that is part of somebody's text
+    forwards a bare CR or LF may also have forwarded an end mark that is part of somebody's text
     (SMTP smuggling).
     """
 

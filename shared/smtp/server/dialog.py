@@ -1,6 +1,6 @@
-"""The frame of a server's session: its input, its events one at a time, its output, its end.
+"""The part of a server's session that handles its input, events, output and end.
 
-Owns: the options of a session, both buffers, the event that waits for its answer, the limits of
+Owns: the options of a session, both buffers, the event that waits for its answer, the limits for
 errors and idle commands, the end of the session. Does not own: the meaning of the bytes
 (session.py). Guarantees: at most MAX_UNREAD_BYTES are kept, in addition to the content of a
 message; nothing is read after the end.
@@ -73,7 +73,7 @@ class ServerOptions(Struct, frozen=True):
 
 
 class Dialog:
-    """The part of a server's session that is independent of the commands."""
+    """The part of a server's session that does not depend on the commands."""
 
     __slots__ = (
         "_buffer",

@@ -1,4 +1,4 @@
-"""The server side of three SASL mechanisms, without I/O: it turns responses into steps.
+"""The server side of three SASL mechanisms, without I/O: for each response it returns a step.
 
 They are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
 
@@ -103,7 +103,7 @@ def decode_base64(text: bytes) -> bytes | None:
 
 def prepare(text: str, max_octets: int) -> str | None:
     """Return a name or password in the form for comparison; None if it is not valid."""
-    # Both forms are checked, because normalisation converts some characters to eighteen.
+    # Both forms are checked, because normalisation can convert one character to eighteen.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())
@@ -136,7 +136,7 @@ class Mechanism(Protocol):
 
 
 class Plain:
-    """One response: authorization identity, name and password, with NUL between."""
+    """PLAIN: one response with authorization identity, name and password, separated by NUL."""
 
     def prompt(self) -> Challenge:
         return Challenge(b"")

@@ -1,4 +1,4 @@
-"""The server side of a session, without I/O: it turns bytes into events for a policy and replies.
+"""The server side of a session, without I/O: it converts bytes to events for a policy, and replies.
 
 Use: call `greet()`; then, for each read, call `receive(data)`, and `next_event()` until it returns
 None. Answer each event with `answer(reply)`, at once or later; the next event follows only after
@@ -8,10 +8,10 @@ the result of `take_output()`.
 Owns: the state and its changes, the replies to commands that do not concern the policy.
 Does not own: the buffers, the error count and the end of a session (dialog.py); which mail is
 accepted (the policy); logins (auth.py); time limits (the edge).
-Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and data
-before the greeting end the session; if further lines may be somebody's text instead of commands,
-the session accepts no more mail (State.DESYNCED); memory is bounded by the content limit and
-MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
+Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, or data
+before the greeting ends the session; if further lines may be somebody's text instead of commands,
+the session accepts no more mail (State.DESYNCED); the content limit and MAX_UNREAD_BYTES bound the
+memory for any input. The RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ServerSession(Dialog):
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
         self._is_data_refused = False  # the reply to the last command refused DATA
-        self.is_secure = options.is_secure  # TLS carries the session
+        self.is_secure = options.is_secure  # the session is inside TLS
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
 
@@ -130,7 +130,7 @@ class ServerSession(Dialog):
                 raise LocalProtocolError("no event waits for an answer")
 
     def answer_scram(self, offer: ScramOffer) -> None:
-        """Answer ScramStart. Raises LocalProtocolError if none waits."""
+        """Answer ScramStart. Raises LocalProtocolError if no ScramStart waits."""
         if not isinstance(self._pending, ScramStart):
             raise LocalProtocolError("no ScramStart waits for an answer")
         self._pending = self._advance(self._auth.offer(offer))

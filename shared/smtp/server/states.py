@@ -32,7 +32,7 @@ class State(IntEnum):
     CLOSED = auto()
 
 
-# Names for comparisons in each command, because access to a member by its class costs a call.
+# Members as names, for fast comparisons: access to a member through its class costs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -120,7 +120,7 @@ _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 
 @cache
 def order_of(access: Access, requires_login: bool) -> Order:
-    """Return the order of commands; with `requires_login`, MAIL is refused before the login."""
+    """Return the order of commands. If `requires_login`, MAIL is refused before the login."""
     allowed, refused = dict(ALLOWED), dict(REFUSED)
     if access is Access.NO_AUTH:
         del allowed["AUTH"]
