@@ -32,11 +32,10 @@ from shared.responses.returned import Returned, View, find_rule, opened
 from shared.responses.rules.model import MessageRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
-# The name that stands for a rule if no rule recognises the mail.
+# This name is used instead of a rule's name if no rule recognises the mail.
 UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# The first characters of a delivery report (RFC 3464, 2.2), in lower case; the last ones are
-# base64.
+# Possible beginnings of a delivery report (RFC 3464, 2.2), in lower case; the last two are base64.
 _FIRST_FIELDS: Final = (
     b"reporting-mta:",
     b"final-recipient:",
@@ -47,7 +46,7 @@ _FIRST_FIELDS: Final = (
 _NOTIFICATION_PARTS: Final = frozenset(
     {"message/disposition-notification", "message/global-disposition-notification"}
 )
-# The kind of the whole message is the first of these that a recipient has.
+# The kind of the whole message is the first kind in this order that a recipient has.
 _GRAVEST_FIRST: Final = (
     ResponseKind.HARD,
     ResponseKind.CONTENT,
@@ -57,7 +56,7 @@ _GRAVEST_FIRST: Final = (
 )
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 _NO_FAILURE: Final = frozenset({"delivered", "notice"})
-# Only programs write the text that these rules match, so a layout is certain.
+# Only programs write the text that these rules match, so the mail counts as a known layout.
 _OWN_FORMS: Final = frozenset({"bounce/amazon-json"})
 
 
@@ -224,7 +223,7 @@ def _free_text_report(view: Returned) -> Understood | None:
 def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -> list[Judged]:
     """Judge all statements by the same text, because the reason may precede the addresses.
 
-    Statements that differ only in their address are judged once, because a text may name many.
+    Statements that differ only in their address are judged once, because there may be many.
     """
     known: dict[Statement, Judged] = {}
     found = []

@@ -4,8 +4,8 @@ Owns: the decoded header and text, with which the rules are matched (View), the 
 (Returned), and opening a report that a gateway or a mail system has put into another message.
 Does not own: what the message means (reading.py), the rules (rules/), MIME (mime/).
 Guarantees: it never raises. Each property is computed once. A report inside an opened report is not
-opened again. A message that a person forwards is not opened; it is recognised by addresses in its
-text and a sender that is not a mail system.
+opened again. A message that a person forwards is not opened. Its signs are addresses in its text
+and a sender that is not a mail system.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Returned(View):
 
     @cached_property
     def hidden_recipient(self) -> str:
-        """The recipient of the returned message, if its header names exactly one; else ""."""
+        """The recipient in the header of the returned message; "" unless there is exactly one."""
         for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
             value = first(self.original_fields, name)
             found = [each for each in find_addresses(value) if is_public(each)]
@@ -148,7 +148,7 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Whether the message has a sign of a machine.
+        """Whether the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
         the technical fields of the returned message: a person who forwards a message shows only
@@ -164,7 +164,7 @@ class Returned(View):
 
     @cached_property
     def is_sure_machine(self) -> bool:
-        """Whether a system that sends reports sent it. A null path alone is not enough evidence."""
+        """Whether a mail system sent the message. A null path alone is not enough evidence."""
         return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
@@ -186,7 +186,7 @@ class Returned(View):
 
     @cached_property
     def is_letter(self) -> bool:
-        """Whether a person wrote it, such as a postmaster who uses the words of a report."""
+        """Whether a person wrote the message, for example a postmaster in the words of a report."""
         return self.is_answer and self.is_from_mailbox
 
     @cached_property
@@ -201,7 +201,7 @@ class Returned(View):
 
     @cached_property
     def own_addresses(self) -> frozenset[str]:
-        """The addresses in the report's own header; the report is not about them."""
+        """The addresses in the report's own header, which are not the recipients of the report."""
         values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
         return frozenset(address for value in values for address in find_addresses(value))
 

@@ -1,7 +1,7 @@
 """Counts one batch of the merged log: the changed counters, and the entries to write. Pure.
 
-Counting has two steps, because the counters are read from the store in between: read_batch()
-decodes the records and names the counters, count_batch() counts.
+Counting has two steps, because the counters are read from the store in between: first read_batch()
+decodes the records and names the counters, then count_batch() counts.
 
 Owns: whether a bounce counts (an operator's review decides; without one, an incident at the
 provider decides), the rules for counting a log, and the digest of these rules. Counters with
@@ -46,7 +46,7 @@ from shared.topics.suppressions import (
 
 # These kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# The status of a bounce without one: incidents are found by status.
+# This stands for the status of a bounce without one, because incidents are found by status.
 _NO_STATUS = "none"
 
 _DIGEST_BYTES: Final = 16
@@ -79,7 +79,7 @@ class CountingRules(Struct, frozen=True):
         return found
 
     def digest(self) -> bytes:
-        """Return a digest that differs if the rules differ."""
+        """Return a digest of the rules; different rules have different digests."""
         reviews = [
             (each.provider, each.status, each.from_ms, each.until_ms, each.verdict)
             for each in self.reviews
@@ -119,7 +119,7 @@ class Counted(Struct, frozen=True):
 
 
 def read_batch(batch: Sequence[Merged], events_topic: str = EVENTS) -> Read:
-    """Decode the records of a batch. Never raises for the content of a record."""
+    """Decode the records of a batch. It never raises for the content of a record."""
     steps = []
     unreadable = 0
     for at_ms, source, record in batch:
@@ -140,7 +140,7 @@ def count_batch(
     limits_of: Callable[[str], Limits | None],
     judging: Judging = Judging(),  # noqa: B008 - never changed
 ) -> Counted:
-    """Count the steps, beginning with these counters and incidents.
+    """Count the steps; these counters and incidents are the state before the first step.
 
     Only records at or after the offset of their source in `done` lead to entries. The entries for
     earlier records were written when those records were first counted. A client that is not
@@ -173,7 +173,7 @@ def count_batch(
 
 
 def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules:
-    """Return the rules for this policy and the active ones of these reviews."""
+    """Return the rules for this policy and for the active ones of these reviews."""
     active = [each for each in reviews if each.active]
     active.sort(key=lambda each: (each.from_ms, each.until_ms, each.provider, each.status))
     return CountingRules(policy, tuple(active))
@@ -205,7 +205,7 @@ def _reset_of(value: bytes | None) -> CounterReset | None:
     try:
         found = decode_suppression(value) if value else None
     except CodecError:
-        return None  # the reader of mail.suppressions reports it
+        return None  # the reader of mail.suppressions reports this error
     return found if isinstance(found, CounterReset) else None
 
 

@@ -1,13 +1,13 @@
-"""Counts the bounces of a recipient, and decides when it gets no more mail. Pure.
+"""Counts the bounces of a recipient, and decides when mail to the recipient ends. Pure.
 
 A counter contains the messages that it has counted, so a message counts once even if several
 reports about it arrive. Hard bounces are kept until a reset. Consecutive soft bounces form a row. A
 delivery ends the row and moves its messages to `past`, so that a late report cannot count them
 again. If a message has a soft bounce and then a hard one, it counts as hard.
 
-A server may accept a message and return it later; then the message was not delivered. If all
-messages delivered since the last soft bounce are returned, the row continues as if they had not
-been delivered.
+A server may accept a message and return it later. Such a message was not delivered. If all messages
+delivered since the last soft bounce are returned, the row continues as if they had not been
+delivered.
 
 Owns: these rules, the form of a counter, its bytes in Redis. Does not own: the store
 (shared/store/counters.py).
@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from shared.responses.counting.facts import Fact, FactKind
 from shared.topics.suppressions import Suppression, SuppressionReason
 
-# This is more than the highest possible limit of a client (1,000 bounces).
+# The highest possible limit of a client is 1,000 bounces.
 MAX_COUNTED: Final = 1_000
 MAX_PAST: Final = 16
 # After more deliveries than this, a row cannot continue, even if all of them are returned.
@@ -50,7 +50,7 @@ _decoder: Final = msgspec.msgpack.Decoder(BounceCounter)
 
 
 def encode_counter(counter: BounceCounter) -> bytes:
-    """Return the bytes of a counter; b"" for an empty one."""
+    """Return the bytes of a counter; b"" for an empty counter."""
     return b"" if counter == NO_BOUNCES else _encoder.encode(counter)
 
 
@@ -100,7 +100,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.soft or mail in counter.hard or mail in counter.past:
-        return counter  # the report of its return was read before its delivery
+        return counter  # the message was returned before its delivery was read
     if counter.soft:
         past = (counter.past + counter.soft)[-MAX_PAST:]
         ended = min(len(counter.soft), len(past))
@@ -113,7 +113,7 @@ def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 
 def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
-    """Remove a delivery. If no other delivery since the row is left, the row continues."""
+    """Remove a delivery. If it is the last one of those that ended the row, the row continues."""
     if mail not in counter.delivered:
         return counter
     left = tuple(each for each in counter.delivered if each != mail)
@@ -127,7 +127,7 @@ def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 def entry_after(
     before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
 ) -> Suppression | None:
-    """Return the entry that follows from this fact, if any.
+    """Return the suppression entry to write because of this fact, if any.
 
     A counter over its limit leads to an entry with every further bounce, so an entry that was
     removed without a reset of the counter is written again.

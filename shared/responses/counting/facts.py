@@ -74,7 +74,7 @@ class _Data(Struct, frozen=True, gc=False):
 _decoder: Final = msgspec.json.Decoder(_Data)
 _RETURNED: Final = (_MAIL + EventType.RETURNED).encode()
 _BY_CLASS: Final = {"hard": FactKind.HARD, "soft": FactKind.SOFT}
-# None means that the class of the bounce decides.
+# None means that the class of the bounce decides the kind.
 _KINDS: Final[dict[bytes, FactKind | None]] = {
     (_MAIL + kind).encode(): fact
     for kind, fact in {
@@ -89,7 +89,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of this event, None if there is none. Raises ValueError if unreadable."""
+    """Return the fact of an event, None if it has none. Raises ValueError if it is unreadable."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None

@@ -67,7 +67,7 @@ class Incidents(Struct, array_like=True):
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # the policy under which they were found
+    policy: IncidentPolicy = IncidentPolicy()  # the policy by which the incidents were found
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
         """Record an outcome: the status of a hard bounce, else "". Return whether it is held."""
@@ -154,7 +154,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Incidents)
 
 
 def encode_incidents(incidents: Incidents) -> bytes:
-    """Return the bytes of the incidents; empty if no provider is known."""
+    """Return the bytes of the incidents; b"" if no provider is known."""
     return _encoder.encode(incidents) if incidents.providers else b""
 
 

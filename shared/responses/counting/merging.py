@@ -1,9 +1,9 @@
 """Merges the partitions of several topics into one log, ordered by append time. Pure.
 
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
-are on another topic. Counting needs one order for all of them, which must be the same when the
-topics are read again later: the order of (append time, source, offset). A record is returned only
-when no partition can still deliver an earlier one.
+are on another topic. Counting needs one order for all records, which must be the same when the
+topics are read again later. It is the order of (append time, source, offset). A record is returned
+only when no partition can still deliver an earlier one.
 
 The place in this log up to which bounces are counted is stored as text, with the counters.
 """
@@ -33,7 +33,7 @@ class Merged(NamedTuple):
 
     at_ms: int
     source: Source
-    record: Any  # with `offset` and `timestamp`
+    record: Any  # a record with the attributes `offset` and `timestamp`
 
 
 class MergedLog:
@@ -41,7 +41,7 @@ class MergedLog:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._queues: dict[Source, deque[Any]] = {each: deque() for each in sorted(sources)}
-        # No further record of a source is earlier than this time.
+        # No record of a source that is still to be added is earlier than this time.
         self._read_until: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
         self._last: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
 
@@ -62,7 +62,7 @@ class MergedLog:
         self._queues[source].extend(records)
 
     def note_read(self, source: Source, until_ms: int) -> None:
-        """Note that all records of the source before this time have been added."""
+        """Record that all records of the source before this time have been added."""
         self._read_until[source] = max(until_ms, self._read_until[source])
 
     def take(self, most: int) -> list[Merged]:
@@ -85,7 +85,7 @@ class MergedLog:
                 heapq.heapreplace(heap, (self._time(source), source))
             else:
                 heapq.heappop(heap)
-                # Its next record is not earlier than this one.
+                # The next record of this source is not earlier than this record.
                 until = max(self._read_until[source], at_ms)
                 bound = until if bound is None else min(bound, until)
         return taken

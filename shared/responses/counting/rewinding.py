@@ -96,7 +96,7 @@ class Recount:
 def change_between(
     before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
 ) -> Change:
-    """Return the change. `entries`: all present ones of mail.suppressions, also removed ones."""
+    """Return the change. `entries` are all entries of mail.suppressions, also removed ones."""
     active: Mapping[Named, Suppression] = {
         _named(each): each
         for each in entries

@@ -20,7 +20,7 @@ MAX_FIELDS: Final = 400  # real messages have up to 150
 MAX_VALUE_CHARS: Final = 4_096  # of one field; a longer value is cut
 MAX_HEADER_BYTES: Final = 65_536
 
-# A field and its continuation lines. A line that begins with no name is skipped.
+# A field and its continuation lines. A line without a field name is skipped.
 _FIELD: Final = re.compile(rb"^([!-9;-~]{1,76})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _FOLD: Final = re.compile(r"\n[ \t]+")
 _PARAMETER: Final = re.compile(
@@ -48,7 +48,7 @@ _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/parti
 class Fields:
     """The fields of a header by their lower-case names; values are decoded on demand.
 
-    A message has 30 to 60 fields, of which few are read, and decoding is most of the work.
+    A message has 30 to 60 fields, of which few are read; decoding all would be most of the work.
     """
 
     __slots__ = ("_octets", "_values")
@@ -134,7 +134,7 @@ def parameter(value: str, name: str) -> str:
 
 
 def read_message(content: bytes) -> Message:
-    """Read the header and the leaves of a message with any line ends."""
+    """Read the header and the leaves of a message. Any line ends are accepted."""
     content = content[:MAX_BYTES]
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -44,7 +44,7 @@ _MIN_WORD: Final = 3.0  # mean number of octets per word
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
 # Matches a space between words, which Chinese and Japanese do not have.
 _SPACED: Final = re.compile(rb"[\x80-\xff][,.:;!]? (?=[\x80-\xff])")
-# Kana begin with these octets in EUC-JP.
+# In EUC-JP, the first octet of a kana is one of these.
 _KANA: Final = frozenset({0xA4, 0xA5})
 _SHIFT_JIS_KANA: Final = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
@@ -134,7 +134,7 @@ def _decode(octets: bytes, declared: str) -> str:
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start > len(octets) - 4:  # the text may be cut within a character
+        if error.start > len(octets) - 4:  # the octets may end within a character
             return octets.decode("utf-8", "ignore")
     return octets.decode(guess_charset(octets), "replace")
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Final
 
-# Shorter literals occur in most texts. Two characters suffice for Chinese and Japanese words.
+# Shorter literals occur in most texts. Two characters are enough for Chinese and Japanese words.
 _MIN_ASCII_CHARS: Final = 3
 _MIN_OTHER_CHARS: Final = 2
 _MAX_LITERALS: Final = 80
@@ -41,7 +41,7 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """The search function, which is compiled on demand: most are never used."""
+        """The search function, compiled on first use, because most are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
@@ -88,7 +88,7 @@ class Search:
             self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
-        """Whether one of the expressions matches somewhere in the text with these grams."""
+        """Whether one of the expressions matches in the text; `grams` are the grams of the text."""
         if grams is None:
             return self._is_in_text(text)
         found = self._grams & grams
@@ -122,8 +122,8 @@ def _any_found(by_literal: dict[str, list[_Alternative]], text: str) -> bool:
 def grams_in(text: str) -> frozenset[str]:
     """Return all sequences of three characters in a text.
 
-    They exclude most of the 90 expressions at once. To test for each of the 700 literals takes
-    twice as long as all other steps.
+    They exclude most of the 90 expressions at once. A test for each of the 700 literals takes twice
+    as long as all other steps.
     """
     return frozenset(map("".join, zip(text, text[1:], text[2:], strict=False)))
 

@@ -55,7 +55,7 @@ _STATUS: Final = re.compile(
     r"[(#\[245](?<![\w.\-/][(#\[245])(?:(?<=[(#\[])[(#\[]{0,2}[245]|(?<=[245]))"
     r"\.([0-7]\.\d{1,3})(?![\w]|\.\d)[\])]?:?"
 )
-# A server quotes the reply of another server, whose name is not a reason.
+# Some servers quote the reply of another server. The name of that server is not a reason.
 _SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)
 
 
@@ -67,7 +67,7 @@ class Refusal(Struct, frozen=True):
 
     detail: str
     words: str
-    grams: frozenset[str] = frozenset()  # of the words (literals.py)
+    grams: frozenset[str] = frozenset()  # the grams of the words (literals.py)
 
 
 def read_refusal(reply: Reply) -> Refusal:
@@ -86,7 +86,7 @@ def read_refusal(reply: Reply) -> Refusal:
 
 
 def _without_names(text: str) -> str:
-    # Most texts lack most of these characters, and testing for a character is cheap.
+    # Most texts do not contain these characters, and a test for a character is fast.
     if "/" in text or "www." in text.lower():
         text = _URL.sub(_url_marker, text)
     if "@" in text:

@@ -35,7 +35,7 @@ NETWORK: Final = "network"
 AUTHENTICATION: Final = "authentication"
 CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, AUTHENTICATION})
 
-# The class of a permanent refusal that no rule matches; POLICY for every other stage.
+# The class of a permanent refusal that no rule matches, by its stage; POLICY for other stages.
 _DEFAULT_PERMANENT: Final = {Stage.CONTENT: CONTENT}
 # RFC 5321, 4.2.3: 552 means exceeded storage.
 _DEFAULT_BY_CODE: Final = {(Stage.RCPT, 552): SOFT, (Stage.CONTENT, 552): SOFT}

@@ -1,7 +1,6 @@
 """Finds the addresses in a report and returns them in their normal form. Pure.
 
-Owns: which text counts as a recipient's address in a report, in any notation. Guarantees: it never
-raises.
+Owns: which text is a recipient's address in a report, in any notation. Guarantees: it never raises.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ADDRESS_PATTERN: Final = (
 )
 _ADDRESS: Final = re.compile(rf"\"[^\"\n@]{{1,60}}\"@[\w.-]{{1,190}}|{ADDRESS_PATTERN}")
 _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
-# RFC 6533, 3: characters of an internationalised address as \x{HEX}.
+# RFC 6533, 3: \x{HEX} is a character of an internationalised address.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
 # The note about the address before an alias changed it, as Postfix, Sendmail and Exim write it.
@@ -74,7 +73,7 @@ def typed_address(value: str) -> str:
 
 
 def normal_form(address: str) -> str:
-    """Return the normal form of an address; of an invalid one, only the domain is lower-cased."""
+    """Return the normal form of an address; of an invalid one, only the domain is changed."""
     parsed = parse_path(address)
     if isinstance(parsed, ParsedAddress):
         return parsed.address

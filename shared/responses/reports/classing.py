@@ -110,7 +110,7 @@ def _passing(found: _Found) -> _Found:
 def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: str) -> _Found:
     step = stage or Stage.RCPT
     if step is Stage.CONTENT and status[2:].startswith(_NAMES_ADDRESS):
-        # With PIPELINING, the reply to RCPT arrives while DATA is sent, so the report names DATA.
+        # With PIPELINING, the reply to RCPT arrives while DATA is sent, so a report may name DATA.
         step = Stage.RCPT
     for one in words:
         found = _classify(rules, step, read_refusal(Reply(550, one.status or status, one.text)))

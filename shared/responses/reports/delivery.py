@@ -55,7 +55,7 @@ def read_delivery_fields(text: str) -> list[Statement]:
 
 
 def _groups(text: str) -> Iterator[_Group]:
-    """Yield the fields of each recipient. They end at an empty line or before a repeated field."""
+    """Yield the fields of each recipient, which end at an empty line or before a repeated field."""
     group: _Group = {}
     last = ""
     for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
@@ -107,5 +107,5 @@ def _addresses(group: _Group) -> list[str]:
 
 
 def _preferred(addresses: Sequence[str]) -> str:
-    """Return the first public address, else the first; the final recipient's is before others."""
+    """Return the first public address, else the first one. The final recipient is tried first."""
     return next(filter(is_public, addresses), next(filter(None, addresses), ""))

@@ -1,4 +1,4 @@
-"""What a report says about one recipient, and the evidence in it. Pure.
+"""The statement of a report about one recipient, and the evidence in it. Pure.
 
 Owns: the statement, to which every form of report is converted, and finding in it the words of a
 server, the step of the session that was refused, the status, and whether the failure is permanent.
@@ -33,16 +33,16 @@ _CONTINUED: Final = re.compile(
 _QUOTED: Final = re.compile(
     r"\A\s{0,8}<?[^<>\s]{1,320}>[^\n:]{0,330}:\s{1,12}host\s{1,8}\S{1,320}\s{1,8}said:"
 )
-# What the reporting system adds to the reply that it quotes.
+# The text that a reporting system adds after the reply that it quotes.
 _TAIL: Final = re.compile(
     r"\(in\s{1,6}reply\s{1,6}to|giving up on |i'm not going to try|\[rcpt_to\]|\[mail_from\]"
     r"|message details:|<<< 503",
     re.IGNORECASE,
 )
-# Each match of _TAIL contains one of these.
+# Each match of _TAIL contains one of these texts.
 _TAIL_WORDS: Final = ("(in", "giving up on ", "not going to try", "_", "message details", "<<< 503")
 
-# These patterns are in lower case, because the text to search is.
+# The pattern is in lower case, because the text to search is in lower case.
 _STAGES: Final = re.compile(
     r"(?:(?:reply|response|respond\w*)\s{1,6}to|after|following|like our|for|error,|>>>|-->|smtp:"
     r"|\[|command|stage|sending|sent|issuing|at)\s{0,6}:?\s{0,6}(?:the |an? |final |last )?"
@@ -64,7 +64,7 @@ _STAGE_NAMES: Final = {
     "init": Stage.CONNECT,
     "conn": Stage.CONNECT,
 }
-# Words that reveal the step without naming the command.
+# Words that indicate the step without the name of the command.
 _TELLING: Final = (
     ("does not like recipient", Stage.RCPT),
     ("but recipient was rejected", Stage.RCPT),
@@ -78,7 +78,7 @@ _TELLING: Final = (
 
 
 class Statement(Struct, frozen=True):
-    """What a report says about one recipient, before its kind is known.
+    """The content of a report about one recipient, before its kind is known.
 
     `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the text
     for people near this recipient. `is_trusted`: the reporting system checks recipients itself.
@@ -88,7 +88,8 @@ class Statement(Struct, frozen=True):
     """
 
     address: str
-    action: str = ""  # failed, delayed, delivered, relayed, expanded; "" if it is not given
+    # failed, delayed, delivered, relayed, expanded; "" if the report has no action
+    action: str = ""
     status: str = ""
     diagnostic: str = ""
     around: str = ""

@@ -1,7 +1,7 @@
-"""Loads the rules that are shipped with the code, from TOML.
+"""Loads the rules for returned mail from the TOML files beside the code.
 
 Owns: the form and the order of the rules files, and a one-line text for each fault in them. Does
-not own: the values that they become (model.py), the rules on SMTP replies
+not own: the values that they become (model.py), the rules for SMTP replies
 (shared/responses/replies).
 """
 
@@ -21,7 +21,7 @@ from shared.responses.rules.model import Format, LineSearch, MessageRule, Reason
 from shared.responses.understood import ResponseKind
 from shared.smtp.events import Stage
 
-# The rules files for whole messages, without .toml, by the name for a search.
+# Names of rule sets for whole messages, and the files of each set, without .toml.
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
     "bounces": ("bounces_notices", "bounces", "bounces_rare"),

@@ -1,8 +1,8 @@
 """The rules for the meaning of returned mail, and how each rule is matched. Pure.
 
 Owns: the values that the rules files become. Does not own: the files and their faults (loading.py),
-the rules on SMTP replies (shared/responses/replies). Each rule has an example that it matches and a
-counter-example that it does not match; the tests run both. All patterns are in lower case and are
+the rules for SMTP replies (shared/responses/replies). Each rule has an example that it matches and
+a counter-example that it does not match; the tests run both. All patterns are in lower case and are
 searched in lower-case text. They repeat no group, and their gaps have a length limit.
 """
 
@@ -119,4 +119,4 @@ class Rules(Struct, frozen=True):
     reasons: tuple[ReasonRule, ...]
     formats: tuple[Format, ...]
     original: LineSearch  # the lines after which a returned message begins
-    messages: Mapping[str, tuple[MessageRule, ...]]  # by the name of their file
+    messages: Mapping[str, tuple[MessageRule, ...]]  # by the name of the rule set
