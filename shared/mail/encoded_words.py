@@ -45,7 +45,7 @@ def decode(value: bytes) -> str:
 
 
 def is_blank(value: bytes) -> bool:
-    """Whether a header value is invisible after decoding and stripping (rule R6)."""
+    """Whether a header value, after decoding, has no visible character (rule R6)."""
     if b"=?" not in value and _VISIBLE_ASCII.search(value):
         return False
     if len(value) <= MAX_CACHED_BYTES:

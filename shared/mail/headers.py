@@ -157,9 +157,9 @@ def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Fa
     """Return the facts of the message in its normal form, and this form: all lines end with CRLF.
 
     The same message may arrive with LF by Kafka and with CRLF by SMTP, and deliver sends CRLF.
-    Therefore the normal form is measured (R1), compared with earlier messages of the same key, and
-    passed on. The original bytes are scanned first, because the conversion would hide a defect: a
-    bare CR or mixed line ends in a header. A message with a defect is not converted.
+    Therefore the normal form is measured (R1), compared with earlier messages with the same key,
+    and processed further. The original bytes are scanned first, because the conversion would hide a
+    defect: a bare CR or mixed line ends in a header. A message with a defect is not converted.
     """
     facts = scan(content)
     if facts.defect:

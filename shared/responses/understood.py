@@ -1,7 +1,7 @@
 """The meaning of a returned message: its kind, and the recipients in its report.
 
-Owns: the form of this result. Does not own: reading the message (reading.py) and the consequences
-(counters, suppressions, forwarding).
+Owns: the values that describe this meaning. Does not own: reading the message (reading.py) and the
+consequences (counters, suppressions, forwarding).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Extensions(Struct, frozen=True):
     smtputf8: bool = False
     enhanced_status_codes: bool = False
     starttls: bool = False
-    auth: tuple[str, ...] = ()  # the mechanisms, in capitals
+    auth: tuple[str, ...] = ()  # the AUTH mechanisms, in upper case
     chunking: bool = False
 
 

@@ -152,7 +152,8 @@ def is_mailbox(address: str) -> bool:
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False
-    if address.isascii():  # the same check without a call, because it runs twice per message
+    # _is_too_long() without a call, because is_mailbox() runs twice per message
+    if address.isascii():
         return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
     return not _is_too_long(address)
 

@@ -145,7 +145,7 @@ def load_key(path: str | Path) -> PrivateKey:
 
 
 def algorithm_of(key: PrivateKey) -> str:
-    """Return the a= tag for signatures by this key."""
+    """Return the value of a= in signatures with this key."""
     return RSA if isinstance(key, RSAPrivateKey) else ED25519
 
 

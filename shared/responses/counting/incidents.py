@@ -7,8 +7,8 @@ until an operator has reviewed them (batch.py). An incident opens when, within t
 - at least `least` hard bounces with this status arrived, and - they are more than `percent` of all
 outcomes of the provider,
 
-and it ends when these conditions have not been met for the length of a window. Bounces that were
-counted before it opened remain counted, but a review can exclude them, too.
+An incident ends when these conditions have not been met for the length of a window. Bounces that
+were counted before it opened remain counted, but a review can exclude them, too.
 
 Incidents depend only on the records and their order, not on the clock or on batches, so counting
 the log again finds the same incidents. Memory is bounded: at most MAX_PROVIDERS providers,

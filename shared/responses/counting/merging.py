@@ -1,9 +1,9 @@
 """Merges the partitions of several topics into one log, ordered by append time. Pure.
 
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
-are on another topic. Counting needs one order for all records, which must be the same when the
-topics are read again later. It is the order of (append time, source, offset). A record is returned
-only when no partition can still deliver an earlier one.
+are on another topic. Counting needs one order for all records. The order must be the same when the
+topics are read again later, so it is the order of (append time, source, offset). A record is
+returned only when no partition can still deliver an earlier one.
 
 The place in this log up to which bounces are counted is stored as text, with the counters.
 """

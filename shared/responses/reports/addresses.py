@@ -46,7 +46,7 @@ def find_addresses(text: str) -> list[str]:
 
 
 def aliases_in(text: str) -> list[str]:
-    """Return the addresses that aliases have changed, as in `(expanded from <a@b.example>)`."""
+    """Return the addresses before aliases changed them: `(expanded from <a@b.example>)`."""
     found = (find_address(each[1]) for each in _CHANGED.finditer(text[:_MAX_CHARS]))
     return [address for address in found if address]
 

@@ -101,7 +101,7 @@ def judge(rules: Rules, statement: Statement) -> Judged:
 
 
 def _passing(found: _Found) -> _Found:
-    """Return the class of a failure that is not permanent, which is never hard."""
+    """Return the class of a failure that is not permanent. This class is never hard."""
     if found.bounce_class == _HARD:
         return _Found("soft", f"{found.rule}/transient")
     return found if found.bounce_class else _Found("soft", "transient")

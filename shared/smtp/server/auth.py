@@ -42,7 +42,7 @@ MECHANISMS: Final[dict[str, Callable[[Callable[[], str]], Mechanism]]] = {
 _WHICH: Final = Reply(501, "5.5.4", "Say how: AUTH mechanism")
 _UNKNOWN: Final = Reply(504, "5.5.4", "Mechanism not offered")
 _CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
-# 501 is only for malformed base64; a failed login is 535 (RFC 4954, 4 and 6).
+# 501 is only for malformed base64; 535 is the reply to a failed login (RFC 4954, 4 and 6).
 _FAULTS: Final = {
     **{fault: Reply(535, "5.7.8", fault) for fault in SaslFault},
     SaslFault.BASE64: Reply(501, "5.5.2", SaslFault.BASE64),

@@ -35,9 +35,9 @@ MAX_NONCE_OCTETS: Final = 512  # clients send about 24 octets
 KEY_BYTES: Final = 32  # of SHA-256
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Extensions whose letter has no meaning here. `m` is excluded, because it MUST fail the exchange
-# (RFC 5802, 5.1). The known letters are excluded, because other implementations might read a second
-# name, nonce or proof differently.
+# Extensions: attributes whose letter has no meaning in SCRAM. `m` is excluded, because it MUST fail
+# the exchange (RFC 5802, 5.1). Letters with a meaning are excluded, because other implementations
+# might read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # gs2-header, authorization identity, client-first-message-bare with its name and nonce.
 _CLIENT_FIRST: Final = re.compile(
@@ -158,7 +158,7 @@ class LoginExchange:
         self._name: bytes | None = None
 
     def prompt(self) -> Challenge:
-        """Ask for the name. Clients know the two prompts of LOGIN by their text."""
+        """Ask for the name. Clients recognise the two prompts of LOGIN."""
         return Challenge(b"Username:")
 
     def receive(self, response: bytes) -> Step:
