@@ -4,8 +4,8 @@ If a provider answers every message with 550 for an hour, the sender must not lo
 While an incident is open, hard bounces with its provider and status are held: they do not count
 until an operator has reviewed them (batch.py). An incident opens when, within the policy's window,
 
-- at least `least` hard bounces with this status arrived, and - they are more than `percent` of all
-outcomes of the provider,
+- at least `least` hard bounces with this status arrived, and
+- they are more than `percent` of all outcomes of the provider.
 
 An incident ends when these conditions have not been met for the length of a window. Bounces that
 were counted before it opened remain counted, but a review can exclude them, too.
