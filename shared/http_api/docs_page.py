@@ -1,9 +1,10 @@
-"""The page that documents an HTTP API, generated from its OpenAPI 3.1 document.
+"""Generates the page that documents an HTTP API, from the API's OpenAPI 3.1 document.
 
-The page is one HTML file without scripts, fonts, images or parts from other servers: its policy
-forbids everything but its style. Text from the document is escaped. docs_page() generates the page
-and is pure; docs_route() serves it at DOCS_PATH. An application puts this path into
-AccessPolicy.public, because a browser that opens an address sends no key, and the page has no data.
+The page is one HTML file without scripts, fonts, images or parts from other servers. Its content
+security policy forbids everything except its own style sheet. Text from the document is escaped.
+docs_page() generates the page and is pure; docs_route() serves the page at DOCS_PATH. An
+application adds this path to AccessPolicy.public, because a browser that opens an address sends no
+key. The page contains no data.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
-# At this depth a schema is only named, because it may contain itself.
+# At this depth only the name of a schema is shown, because a schema may contain itself.
 _DEPTH: Final = 4
 _STYLE: Final = """
 body{margin:0 auto;padding:1rem;max-width:60rem;background:#fff;color:#1a1d21;
@@ -46,14 +47,14 @@ HEADERS: Final = {
 
 
 def docs_route() -> HTTPRouteHandler:
-    """Return the route of the page, which is generated at the first request."""
+    """Return the route of the page. The page is generated at the first request."""
     pages: list[bytes] = []
 
     @get(DOCS_PATH, include_in_schema=False, sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not pages:
             document = request.app.openapi_schema.to_schema()
-            # Examples may be Structs; they become plain values.
+            # Examples may be Structs, which are converted to plain values.
             pages.append(docs_page(msgspec.to_builtins(document, enc_hook=str)).encode())
         return Response(pages[0], media_type="text/html", headers=HEADERS)
 
@@ -88,7 +89,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
 def _operations(
     document: Mapping[str, Any],
 ) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """Yield name, method, path and operation, in the order of the document."""
+    """Yield name, method, path and definition of each operation, in the order of the document."""
     for path, item in document.get("paths", {}).items():
         for method in _METHODS:
             if method in item:
@@ -156,7 +157,7 @@ def _responses(document: Mapping[str, Any], responses: Mapping[str, Any]) -> str
 
 
 def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Return a table; the last cell of a row is text, the cells before it are HTML."""
+    """Return a table. The last cell of each row is text; the other cells are HTML."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -210,7 +211,7 @@ def _plain_kind(schema: Mapping[str, Any]) -> str:
 
 
 def _resolved(document: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow a reference within the document; an empty object if it leads nowhere."""
+    """Follow a reference within the document; return an empty object if it has no target."""
     for _ in range(_DEPTH):
         reference = found.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/"):

@@ -1,13 +1,14 @@
 """An application that answers only requests with an access key, at a limited rate.
 
-Every request is judged before it is routed, so a request without a key is denied even for an
-address that does not exist. Only the paths in `public` are served to everybody: health, files
-without data, and pages whose address is the proof (`public_folders`). The grant of a request is
-`request.auth`; a route declares the right that it needs with `guards=[requires(Right...)]`. Denied
-uses go to the audit log of the keys.
+Every request is checked before it is routed, so a request without a key is denied even if its path
+does not exist. Only public paths need no key: health and files without data (`public`), and pages
+whose address contains a signed token (`public_folders`). The grant of a request is `request.auth`;
+a route declares the right that it needs with `guards=[requires(Right...)]`. Denied uses go to the
+audit log of the keys.
 
-A rate is a token bucket per key or per peer, within one process. A bucket holds the requests of one
-minute and fills evenly. The number of buckets is bounded: the least recently used one is dropped.
+Each process limits the rate with one token bucket per key or per peer. A bucket holds the tokens
+for one minute and refills evenly. The number of buckets is bounded: the least recently used one is
+dropped.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from shared.access.keys import Right
 from shared.http_api.problems import fail, known_parameters, refuse, send_problem
 from shared.runtime.clock import Clock
 
-# A bucket that was not used for so long is full, or nearly so, when it is dropped.
+# The least recently used of this many buckets is full, or nearly full, when it is dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
-# Denied requests of one address per minute; further ones get 429 and are not in the audit log.
+# Denied requests of one address per minute. Further ones get 429 and no entry in the audit log.
 DENIED_PER_MINUTE: Final = 60
 
 
 class RateLimiter:
-    """Token buckets by name. `per_minute`: 0 for no limit. For one thread."""
+    """Token buckets by name. `per_minute` 0 means no limit. Only one thread may use it."""
 
     def __init__(self, per_minute: int, most: int = MAX_BUCKETS) -> None:
         self._per_minute = per_minute
@@ -46,7 +47,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at
 
     def try_acquire(self, name: str, now: float) -> int:
-        """Take one token and return 0; without one, return the seconds until there is one."""
+        """Take one token and return 0; if there is none, return the seconds until the next one."""
         wait_s = self.wait_for(name, now)
         if self._per_minute:
             tokens = self._tokens(name, now)
@@ -57,7 +58,7 @@ class RateLimiter:
         return wait_s
 
     def wait_for(self, name: str, now: float) -> int:
-        """Return the seconds until there is a token, 0 if there is one; it takes none."""
+        """Return the seconds until the next token, 0 if there is one. No token is taken."""
         if not self._per_minute or (tokens := self._tokens(name, now)) >= 1:
             return 0
         return math.ceil((1 - tokens) * 60 / self._per_minute)
@@ -69,10 +70,10 @@ class RateLimiter:
 
 
 class Keys(Protocol):
-    """Judges access keys: a KeyView in production."""
+    """The interface that checks access keys; in production, it is a KeyView."""
 
     def check(self, header: str | None) -> Grant | Denial:
-        """Judge the header Authorization of a request."""
+        """Return the grant of an Authorization header, or its denial."""
         ...
 
     def fault(self) -> str:
@@ -80,12 +81,12 @@ class Keys(Protocol):
         ...
 
     def deny(self, denial: Denial, peer: str) -> None:
-        """Put a denied use into the audit log."""
+        """Write a denied use to the audit log."""
         ...
 
 
 class AccessPolicy(Struct, frozen=True):
-    """Who may send requests, and how often.
+    """The requests that are allowed, and their rate.
 
     `public`: paths that need no key; `public_folders`: prefixes of such paths, each with a slash at
     its end.
@@ -94,7 +95,7 @@ class AccessPolicy(Struct, frozen=True):
     keys: Keys
     clock: Clock
     per_minute: int = 600
-    is_open: bool = False  # requests without a key may do everything
+    is_open: bool = False  # a request without a key has all rights
     public: frozenset[str] = frozenset({"/health"})
     public_folders: tuple[str, ...] = ()
 
@@ -104,7 +105,7 @@ class AccessPolicy(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """The answer to a request that does not pass."""
+    """The answer to a request that is refused."""
 
     status: int
     detail: str
@@ -139,7 +140,7 @@ class KeyedApi(Litestar):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            # RFC 9110, 9.3.2: HEAD is GET without the content. So routes are declared for GET only.
+            # RFC 9110, 9.3.2: HEAD is GET without the content, so routes are declared for GET only.
             scope, send = {**scope, "method": "GET"}, _without_content(send)
         send = _with_head_allowed(send)
         if scope["type"] != "http" or self.policy.is_public(scope["path"]):
@@ -153,7 +154,7 @@ class KeyedApi(Litestar):
         await super().__call__(scope, receive, send)
 
     def deny(self, denial: Denial, connection: Any) -> None:
-        """Put a use that a route denies into the audit log."""
+        """Write a use that a route has denied to the audit log."""
         self.policy.keys.deny(denial, peer_of(connection.scope))
 
     def _judge(self, scope: AsgiScope) -> Grant | Refused:
@@ -165,7 +166,8 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # This limits only denied requests: behind a proxy all peers have the same address.
+            # Only denied requests are limited by peer, because behind a proxy all peers have one
+            # address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)
@@ -177,7 +179,7 @@ class KeyedApi(Litestar):
 
 
 def requires(right: Right) -> Guard:
-    """Return a guard for a route: it denies a key that lacks this right."""
+    """Return a guard for a route, which denies a key without this right."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if not connection.auth.may(right):
@@ -211,7 +213,7 @@ def peer_of(scope: Any) -> str:
 
 def _authorization(scope: AsgiScope) -> str | None:
     found = [value for name, value in scope["headers"] if name == b"authorization"]
-    # A request with two such headers has no valid key.
+    # A request with two Authorization headers has no valid key.
     return " , ".join(value.decode("latin-1") for value in found) if found else None
 
 

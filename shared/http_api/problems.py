@@ -1,7 +1,7 @@
-"""Errors of the HTTP APIs as RFC 9457 problems, and the parameters of a URL that are errors.
+"""Errors of the HTTP APIs as RFC 9457 problems, and the check of the parameters of a URL.
 
-A parameter that a route does not know, or that comes twice, is an error: otherwise a misspelled
-filter would be ignored, and the answer would be about more than was asked.
+A parameter that a route does not know, or that occurs twice, is an error. Otherwise a misspelled
+filter would be ignored, and the answer would contain more than the client asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from litestar.params import QueryParameter
 from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
-MAX_SHOWN_CHARS: Final = 100  # of a parameter that was given
+MAX_SHOWN_CHARS: Final = 100  # of the value of a parameter
 # The option of a route whose links pass through mail programs, which may add parameters.
 ANY_PARAMETERS: Final = "any_parameters"
 
@@ -70,7 +70,7 @@ async def send_problem(
 
 
 def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Handle Litestar's own errors: name the wrong parameter, its value, and the reason."""
+    """Answer an error of Litestar itself; name the wrong parameter, its value, and the reason."""
     found = error.extra if isinstance(error.extra, list) else []
     faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})
@@ -84,16 +84,16 @@ def _fault(request: Request[Any, Any, Any], name: str, message: str) -> str:
 
 
 def fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Handle every other error."""
+    """Answer every other error."""
     return problem(500, type(error).__name__)
 
 
 def known_parameters(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
-    """Guard every route but those with the option ANY_PARAMETERS.
+    """Refuse unknown and repeated parameters on every route without the option ANY_PARAMETERS.
 
-    Raises ValidationException, which is answered with 400.
+    Raises ValidationException, which becomes a response with the status 400.
     """
     query = connection.scope.get("query_string", b"")
     if connection.scope.get("method") == "OPTIONS":

@@ -1,8 +1,9 @@
-"""Runs an application in a separate thread, beside the loop of a service.
+"""Runs an application in a separate thread, in parallel to the event loop of a service.
 
-The threads of a process take turns in the interpreter. A request needs a dozen turns (the loop, a
-thread for the route, each answer of a store), and beside a thread that computes, each turn waits
-for the switch interval. So a process with an API has a short switch interval, SWITCH_S.
+The threads of a process take turns in the interpreter. A request needs about twelve turns (the
+loop, a thread for the route, each answer of a store). If another thread computes at the same time,
+each turn waits for the switch interval. Therefore a process with an API has a short switch
+interval, SWITCH_S.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ _STOP_TIMEOUT_S: Final = 5.0
 # The number of simultaneous connections; further ones are answered with 503.
 MAX_CONNECTIONS: Final = 200
 KEEP_ALIVE_S: Final = 15
-# A request must arrive within this time; uvicorn itself would wait for ever.
+# A request must arrive within this time; uvicorn alone would wait without a limit.
 REQUEST_S: Final = 15.0
-# Python's default is 5 ms.
+# The switch interval of the interpreter; Python's default is 5 ms.
 SWITCH_S: Final = 0.0005
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection that has not begun a response within REQUEST_S after the last one."""
+    """Closes a connection if no response begins within REQUEST_S after the previous one."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -64,7 +65,7 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-        """`setting`: the setting with the port. Raises UsageError if it cannot listen."""
+        """`setting` is the name of the port's setting. Raises UsageError for an unusable port."""
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)
@@ -82,7 +83,7 @@ class ApiServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # The peer's address is that of the connection, which cannot be forged.
+            # The peer's address is taken from the connection, because a header can be forged.
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,

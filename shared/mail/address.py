@@ -1,11 +1,11 @@
 """Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: the decision whether a value is one valid address, form by form in docs/rules.md; the normal
-form, in which the same mailbox has the same text: the local part unquoted if possible, the domain
-as lower-case A-labels; the comparison form (comparable()). The local part is case-sensitive
-(RFC 5321, 2.4). Does not own: the header line around it (headers.py).
-Guarantees: it never raises; the work is linear in the length. The fast path for plain ASCII gives
-exactly the same result as the tokens; a test compares the two.
+Owns: the decision whether a value is one valid address (docs/rules.md lists each form); the normal
+form, which is the same text for each spelling of a mailbox: the local part without quotes if
+possible, the domain as lower-case A-labels; the comparison form (comparable()). The local part is
+case-sensitive (RFC 5321, 2.4). Does not own: the header line around it (headers.py). Guarantees: it
+never raises; the work is linear in the length. The fast path for plain ASCII has exactly the same
+result as parsing by tokens; a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
-MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
-MAX_VALUE_CHARS: Final = 4_096  # including the display name; no sender needs more
+MAX_ADDRESS_OCTETS: Final = 254  # a path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3)
+MAX_VALUE_CHARS: Final = 4_096  # with the display name; no sender needs more
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
@@ -54,8 +54,8 @@ _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
 # ASCII controls except the tab; C1 controls, line and paragraph separators, lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# C1 controls and escapes are allowed: Windows-1252 declared as ISO 8859-1 gives C1 controls, and
-# malformed ISO 2022 gives escapes.
+# C1 controls and escapes are allowed, because Windows-1252 that is declared as ISO 8859-1 decodes
+# to C1 controls, and malformed ISO 2022 decodes to escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
 
 _TOKEN: Final = re.compile(
@@ -90,8 +90,8 @@ def parse_path(path: str) -> Parsed:
 def comparable(address: str) -> str:
     """Return the form for comparing, counting and hashing recipients; "" if it is not valid.
 
-    It is the normal form with the local part in lower case: no large provider distinguishes case,
-    and block lists, also those of hashes, ignore it. Dots and +tags are kept.
+    It is the normal form with the local part in lower case. No large provider distinguishes case,
+    and block lists ignore it, including lists of hashes. Dots and +tags are not removed.
     """
     parsed = parse_path(address)
     if isinstance(parsed, AddressFault):
@@ -108,7 +108,7 @@ def _cached_path(path: str) -> Parsed:
 
 
 def _parse_plain(octets: bytes) -> ParsedAddress | None:
-    """Parse the forms of nearly all mail; None if the value must be parsed by tokens."""
+    """Parse the most frequent forms; return None if the value must be parsed by tokens."""
     match = _PLAIN.fullmatch(octets)
     if match is None or len(octets) > MAX_VALUE_CHARS:
         return None
@@ -153,7 +153,7 @@ def _tokens(text: str) -> list[_Token]:
             at = end
             continue
         match = _TOKEN.match(text, at)
-        assert match is not None  # the last alternative takes anything
+        assert match is not None  # the last alternative matches any character
         kind, found = match.lastgroup or "", match[0]
         if kind == "special":
             kind = found
@@ -221,7 +221,8 @@ def _check_outside(kinds: list[str]) -> None:
     if ":" in before or ";" in after:
         raise NotOneAddress(Fault.GROUP)
     words = [kind for kind in before if kind not in {"space", "comment"}]
-    # Dots are obsolete in a name, but no grammar allows one at its beginning (RFC 5322, 4.1).
+    # A dot in a name is obsolete syntax (RFC 5322, 4.1), and even that allows no dot at the
+    # beginning.
     if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
         raise NotOneAddress(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
@@ -252,7 +253,8 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
     at = kinds.index("@")
     local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
     address = f"{local}@{domain}"
-    # The length of the domain as written counts too: a U-label can be longer than its A-label.
+    # The domain as it was written must not be too long either: a U-label can be longer than its
+    # A-label.
     written = sum(len(text.encode()) for _, text in tokens)
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise NotOneAddress(Fault.TOO_LONG)
@@ -262,7 +264,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
 
 
 def _local_part(tokens: list[_Token]) -> str:
-    """Return the local part in its normal form: without quotes if it needs none."""
+    """Return the local part in its normal form, which has no quotes if none are necessary."""
     if len(tokens) == 1 and tokens[0][0] == "quoted":
         content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
         if not content or "\t" in content:

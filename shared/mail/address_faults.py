@@ -29,7 +29,7 @@ class Fault(StrEnum):
 
 
 class AddressFault(Struct, frozen=True):
-    """The reason why there is not exactly one valid address."""
+    """The result of parsing a value that is not exactly one valid address: the reason."""
 
     fault: Fault
 

@@ -14,8 +14,8 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, less the two that are not written
-# Recipients' domains recur: the large providers, and a long tail of company domains.
+MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, minus two that the text form does not have
+# The domains of recipients repeat: a few large providers, and many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
 _KELVIN_SIGN: Final = "\u212a"  # the only non-ASCII character whose lower case is ASCII
@@ -26,10 +26,11 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 
 @lru_cache(_CACHED_DOMAINS)
 def normalise(domain: str) -> str:
-    """Return lower-case A-labels, or "" if it is not a host name with at least two labels.
+    """Return a domain as lower-case A-labels; "" if it is not a host name with two or more labels.
 
-    Of UTS 46 only case and normal form C are mapped, then IDNA 2008 is applied strictly: a domain
-    with full-width characters, look-alikes of dots or invisible characters is not the same domain.
+    Two mappings of UTS 46 are applied, lower case and normal form C, and then IDNA 2008 without
+    exceptions. Full-width characters, look-alikes of dots and invisible characters are not mapped
+    to others.
     """
     if len(domain) > MAX_DOMAIN_CHARS:
         return ""
@@ -38,15 +39,15 @@ def normalise(domain: str) -> str:
     normal = domain.lower()
     if len(normal) > MAX_DOMAIN_CHARS or not _HOST_NAME.fullmatch(normal):
         return ""
-    # A last label of digits is an IP address, or looks like one (RFC 1123, 2.1).
+    # A name whose last label consists of digits is an IP address or looks like one (RFC 1123, 2.1).
     return "" if normal.rpartition(".")[2].isdecimal() else normal
 
 
 def _to_ascii(domain: str) -> str:
     if _KELVIN_SIGN in domain:
         return ""
-    # Character by character, as in UTS 46: str.lower() of the whole text would convert a last
-    # capital sigma to the final sigma, which is another domain.
+    # Each character is converted alone, as in UTS 46, because str.lower() of the whole text
+    # converts a capital sigma at the end to a final sigma, which makes another domain.
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
         return idna.encode(folded, strict=True, uts46=False).decode("ascii")
@@ -63,9 +64,9 @@ def domain_of(address: str) -> str:
 def organisational_domain(domain: str) -> str:
     """Return the public suffix plus one label (RFC 7489, 3.2); "" if it is not a domain.
 
-    The list's private part counts too: two customers of one hosting company have different
-    domains. A domain that is a public suffix itself is its own organisational domain. Under a
-    top-level domain that is not in the list, the last label is the public suffix.
+    The private part of the list is used too, so two customers of one hosting company have different
+    organisational domains. The organisational domain of a public suffix is the suffix itself. Under
+    a top-level domain that is not in the list, the last label is the public suffix.
     """
     normal = normalise(domain)
     if not normal:

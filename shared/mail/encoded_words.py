@@ -1,8 +1,8 @@
 """Decodes RFC 2047 encoded words, and checks whether a text is visible and unambiguous.
 
-Owns: a lenient decoder. Does not own: where encoded words are allowed (address.py).
-Guarantees: it never raises; the work is linear in the value's length. It decodes everything that
-any mail program might decode, even where RFC 2047 forbids it, in order to find hidden text.
+Owns: a lenient decoder. Does not own: the places where encoded words are allowed (address.py).
+Guarantees: it never raises; the work is linear in the value's length. To find hidden text, it
+decodes everything that any mail program might decode, even where RFC 2047 forbids encoded words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-MAX_CACHED_BYTES: Final = 512  # longer values are not cached, so that the cache is bounded
+# longer values are not cached, so that the memory of the cache is bounded
+MAX_CACHED_BYTES: Final = 512
 _CACHED_VALUES: Final = 2_048
 
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*)\?=")
@@ -29,7 +30,7 @@ _CHARSET: Final = re.compile(
     r"shift[-_]?jis(x0213|-2004)?|s-?jis|euc[-_]?(jp|kr)|gb2312|gbk|gb18030|hz(-gb-2312)?|"
     r"big5(-?hkscs)?|koi8-[rut]|tis-620|latin-?\d{1,2}|mac-?roman|ks_c_5601-1987"
 )
-# Invisible, although Unicode classifies them as letters, marks or symbols.
+# These characters are invisible, although Unicode classifies them as letters, marks or symbols.
 _BLANKS: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
 )
@@ -39,12 +40,12 @@ _BLANK_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
 
 
 def decode(value: bytes) -> str:
-    """Return the value as a mail program shows it; undecodable parts stay unchanged."""
+    """Return the value as a mail program shows it. Parts that cannot be decoded are not changed."""
     return "".join(_pieces(value))
 
 
 def is_blank(value: bytes) -> bool:
-    """Whether a header value is invisible after decoding and stripping (rule R6)."""
+    """Whether a header value, after decoding, has no visible character (rule R6)."""
     if b"=?" not in value and _VISIBLE_ASCII.search(value):
         return False
     if len(value) <= MAX_CACHED_BYTES:
@@ -69,10 +70,10 @@ def shows_nothing(letter: str) -> bool:
 
 
 def has_deceptive_letter(text: str) -> bool:
-    """Whether an address with this text may look, or be read, like another one.
+    """Whether an address with this text may look like another address or be parsed as another one.
 
-    The text is not in NFC, or has an invisible non-ASCII character or one that another program may
-    convert to a character of the syntax.
+    This is so if the text is not in NFC, contains an invisible non-ASCII character, or contains a
+    character that another program may convert to a character of the address syntax.
     """
     if not unicodedata.is_normalized("NFC", text):
         return True
@@ -88,7 +89,7 @@ def _pieces(value: bytes) -> Iterator[str]:
     follows_word = False
     for match in _ENCODED_WORD.finditer(value):
         between = value[at : match.start()]
-        # White space between two encoded words belongs to neither (RFC 2047, 6.2).
+        # White space between two encoded words is not part of the text (RFC 2047, 6.2).
         if between and not (follows_word and _BETWEEN_WORDS.fullmatch(between)):
             yield decode_octets(between, "utf-8")
         charset = match[1].split(b"*", 1)[0].decode("ascii", "replace")
@@ -109,15 +110,15 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 
 def is_charset(name: str) -> bool:
-    """Whether a name in lower case is that of a charset of mail.
+    """Whether this lower-case text is the name of a charset that mail uses.
 
-    Only these names are looked up, because Python caches every name that it looks up.
+    Python is asked only for these names, because it caches every name, even an unknown one.
     """
     return _CHARSET.fullmatch(name) is not None
 
 
 def decode_octets(octets: bytes, charset: str) -> str:
-    """Decode text in a charset of mail; any other charset is read as Latin-1."""
+    """Decode text by its charset; if mail does not use that charset, decode it as Latin-1."""
     name = charset.lower()
     if not is_charset(name):
         name = "latin-1"

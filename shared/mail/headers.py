@@ -1,12 +1,12 @@
 """Scans a message's header block once for the facts that the rules R1 to R12 need (RFC 5322, 2.2).
 
-Owns: where the header ends, which lines count as which header, the defects because of which bytes
-are not accepted as a message at all, scanning a message in its normal form. Does not own: the
-syntax of addresses (address.py), the rules (shared/submission/rules.py), the conversion to CRLF
-(shared/smtp/content.py). docs/rules.md lists the forms decided here.
-Guarantees: it never raises. A defect does not end the scan: every line that any mail program might
-read as one of the headers is still counted, so that nothing hides behind the defect. The work is
-linear and bounded by `max_header_bytes`; the body is only searched for NUL bytes.
+Owns: where the header ends, which header a line belongs to, the defects that make bytes
+unacceptable as a message, the scan of a message in its normal form. Does not own: the syntax of
+addresses (address.py), the rules (shared/submission/rules.py), the conversion to CRLF
+(shared/smtp/content.py). docs/rules.md lists the forms decided here. Guarantees: it never raises. A
+defect does not end the scan: every line that any mail program might read as one of these headers is
+still counted, so a defect cannot hide a header. The work is linear and bounded by
+`max_header_bytes`; the body is only searched for NUL bytes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
-MAX_HEADER_LINES: Final = 2_000  # real mail has under 200; each costs a Python object
-RAW_CHARS: Final = 200  # how much of a value is kept for display
+MAX_HEADER_LINES: Final = 2_000  # real mail has fewer than 200; each line takes a Python object
+RAW_CHARS: Final = 200  # the part of a value that is shown
 MAX_MESSAGE_ID_OCTETS: Final = 995  # fits into a line of 998
 
 
@@ -69,8 +69,8 @@ _RULED: Final = {
     b"date": _DATE,
 }
 
-# Names as senders write them, so that most lines need only one look-up; other names are parsed.
-# The table is fixed, because a cache could be filled with names of 256 KB.
+# Header names in their usual spelling, so that most lines need only one look-up; other spellings
+# are parsed. The table is fixed, because a cache could be filled with names of 256 KB.
 _USUAL: Final = (
     b"From To Cc Bcc CC BCC Subject Message-ID Message-Id Message-id Reply-To Return-Path Date "
     b"Received DKIM-Signature DomainKey-Signature Authentication-Results ARC-Seal "
@@ -93,7 +93,7 @@ _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 _ANY_HEADER_END: Final = re.compile(rb"\n\r?\n")
 
-# Tab, CR and LF are checked separately; ESC begins Japanese text in ISO-2022-JP.
+# Without tab, CR and LF, which are checked elsewhere, and ESC (Japanese text in ISO-2022-JP).
 _CONTROLS: Final = bytes(sorted({*range(32), 127} - set(b"\t\r\n\x1b")))
 
 _ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -133,7 +133,7 @@ def scan(
     line_defect = _sort(lines, code_header, values)
     defect = defect or line_defect
     if not defect and b"\0" in content:
-        # RFC 5322, 2.1 allows none. A server that drops it may see a single dot: SMTP smuggling.
+        # RFC 5322, 2.1 allows no NUL. A server that drops it may see a lone dot: SMTP smuggling.
         defect = Defect.NUL_BODY
     return _facts(len(content), header_bytes, str(defect), values)
 
@@ -141,8 +141,9 @@ def scan(
 def header_end(content: bytes) -> int:
     """Return the position after the last field and its line end; 0 if there is no header.
 
-    The header ends before the first empty line, which may end with LF only, or with the message.
-    Searching the whole message for a field takes 0.2 ms for 10 KB, as much as all other work on it.
+    The header ends before the first empty line, which may end with LF only; without an empty line,
+    it ends with the message. A caller searches only the header for a field, because a search of a
+    whole message of 10 KB takes 0.2 ms, as much as all other work on the message.
     """
     if content.startswith((b"\n", b"\r\n")):
         return 0
@@ -153,12 +154,12 @@ def header_end(content: bytes) -> int:
 
 
 def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Facts, bytes]:
-    """Return the facts of the message in its normal form, and that form: every line ends with CRLF.
+    """Return the facts of the message in its normal form, and this form: all lines end with CRLF.
 
-    The same message may arrive with LF by Kafka and with CRLF by SMTP, and deliver sends CRLF, so
-    one form is measured (R1), compared with others of its key and passed on. The original bytes are
-    scanned first: the conversion would hide a bare CR or mixed line ends in a header, which are a
-    defect. A message with a defect keeps its bytes.
+    The same message may arrive with LF by Kafka and with CRLF by SMTP, and deliver sends CRLF.
+    Therefore the normal form is measured (R1), compared with earlier messages with the same key,
+    and processed further. The original bytes are scanned first, because the conversion would hide a
+    defect: a bare CR or mixed line ends in a header. A message with a defect is not converted.
     """
     facts = scan(content)
     if facts.defect:
@@ -168,7 +169,7 @@ def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Fa
 
 
 def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
-    """Return lines, length and defect of a header that does not simply consist of CRLF lines."""
+    """Return the lines, length and defect of a header that does not consist of CRLF lines only."""
     if not content:
         return [], 0, Defect.EMPTY
     if content[0] in b"\r\n":
@@ -201,7 +202,7 @@ def _usual_kinds(code_header: bytes) -> dict[bytes, int]:
 
 
 def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
-    """Add the unfolded values of headers with a rule to `values`; return a defect."""
+    """Add the unfolded values of the headers that have a rule to `values`; return a defect."""
     defect = ""
     kinds = _usual_kinds(code_header)
     kind = -1
@@ -224,7 +225,7 @@ def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
 
 
 def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]:
-    """Return the kind of a line and a defect; an odd spelling of its name cannot hide it."""
+    """Return the kind and the defect of a line. Odd spellings of a name are recognised, too."""
     if not colon:
         return _OTHER, Defect.NO_COLON
     defect = ""
@@ -239,7 +240,7 @@ def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]
 def _facts(size_bytes: int, header_bytes: int, defect: str, values: _Values) -> Facts:
     message_ids, tos, froms = values[_MESSAGE_ID], values[_TO], values[_FROM]
     subjects, codes = values[_SUBJECT], values[_CODE]
-    # Positional, in the order of the fields: by name it would take eight times as long.
+    # Positional arguments in the order of the fields: keyword arguments take eight times as long.
     return Facts(
         size_bytes,
         header_bytes,
@@ -275,12 +276,12 @@ def _message_id(values: list[bytes]) -> str:
 
 
 def _address(parsed: Parsed) -> str:
-    # isinstance() takes five times as long for a Struct.
+    # type() is compared, because isinstance() takes five times as long for a Struct.
     return parsed.address if type(parsed) is ParsedAddress else ""
 
 
 def _sender(value: bytes) -> str:
-    """Return the From address; it is cached, because a client's mail often has the same one."""
+    """Return the From address, which is cached because the messages of a client often share it."""
     if len(value) > _MAX_CACHED_OCTETS:
         return _address(parse_single(value))
     return _cached_sender(value)
@@ -292,7 +293,7 @@ def _cached_sender(value: bytes) -> str:
 
 
 def _shown(values: list[bytes]) -> str:
-    """Return the first value, shortened, as text that can always be encoded."""
+    """Return the first value as text that is short and can always be encoded."""
     if not values:
         return ""
     octets = values[0].strip(b" \t")[: 4 * RAW_CHARS]

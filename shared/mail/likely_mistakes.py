@@ -1,8 +1,8 @@
 """Guesses the sender's mistake if a message or an address cannot be parsed. Pure.
 
-A refusal always gives the fault; a hint is added if the bytes look like a known mistake.
-Owns: these guesses and their texts. Does not own: the refusals (headers.py, address.py), which a
-hint never decides. The work is bounded by the first 4,096 octets.
+A refusal always states the fault; a hint is added if the bytes look like a known mistake. Owns:
+these guesses and their texts. Does not own: the refusals (headers.py, address.py), which never
+depend on a hint. At most the first 4,096 octets are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOKED_AT_OCTETS: Final = 4_096
 _SPEC_VERSION: Final = re.compile(rb'"specversion"\s*:')
 _HEADER_LINE: Final = re.compile(rb"[!-9;-~]{1,80}:")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}")
-_BASE64_OCTETS: Final = 64  # how much is decoded, to check whether a header begins there
+_BASE64_OCTETS: Final = 64  # the part that is decoded, to check whether it begins with a header
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",

@@ -1,21 +1,21 @@
-"""The token of an unsubscribe link (RFC 8058): the recipient, the client and the message. Pure.
+"""The token of an unsubscribe link (RFC 8058), which names recipient, client and message. Pure.
 
     <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
 
-The first part is the return path of the message without its prefix (verp.py): it names the mailing,
-the sub-client and the mail id, and its HMAC covers them, the client's name and a hash of the
-recipient. The second part has the two texts whose authenticity the first part proves.
+The first part is the return path of the message without its prefix (verp.py): it identifies the
+mailing, the sub-client and the mail id, and its HMAC covers these, the client's name and a hash of
+the recipient. The second part consists of the client's name and the recipient; the HMAC of the
+first part proves that they are genuine.
 
-The same token is in the subject of the mailto: address beside the link, and in RECIPIENT_FIELD of
-mail without a link.
+The subject of the mailto: address beside the link contains the same token. In mail without a link,
+RECIPIENT_FIELD contains it.
 
 Owns: the form of a token, and finding tokens in a field. Does not own: the return path, the keys
 and their rotation (verp.py), the consequences of unsubscribing (validate), the fields that carry
-tokens (deliver).
-Guarantees: reading a token needs no stored state; each accepted text has one meaning, and each
-meaning has one text on a given day, or several that differ only in the case of the recipient;
-read_token() never raises, and costs one HMAC and two hashes for a text of any length. See
-docs/decisions/0142-unsubscribe-links.md.
+tokens (deliver). Guarantees: reading a token needs no stored state; each accepted text has one
+meaning; on a given day, all texts with the same meaning differ at most in the case of the
+recipient; read_token() never raises, and computes one HMAC and two hashes for a text of any length.
+See docs/decisions/0142-unsubscribe-links.md.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from msgspec import Struct
 from shared.mail import verp
 from shared.mail.verp import Keys, Refused
 
-# A client's name and an address of at most 254 octets take less.
+# A client's name and an address of at most 254 octets are shorter.
 MAX_CHARS: Final = 700
-# The field for the token in mail without a link; complaints that hide the recipient quote it.
+# The header field for the token in mail without a link. Complaints that hide the recipient quote
+# the field.
 RECIPIENT_FIELD: Final = "X-Sluice-Recipient-Token"
 _PATH_CHARS: Final = 61
-# A token in a URL, in the subject of a mailto: address, or alone. It is case-sensitive.
+# A token in a URL, in the subject of a mailto: address, or alone. Its case has a meaning.
 _TOKENS: Final = re.compile(
     r"(?:(?<![0-9A-Za-z_-])|(?<=%20))[0-9a-v]{61}[0-9A-Za-z_-]{4,639}(?![0-9A-Za-z_%=-])"
 )
 
 
 class Unsubscription(Struct, frozen=True):
-    """The recipient who unsubscribes, from which client, and the message that had the link."""
+    """The recipient who unsubscribes, the client, and the message that contained the link."""
 
     client: str
-    recipient: str  # as the message was addressed
-    mailing: bytes  # the mailing and its sub-client, as mailing_hash() has them
+    recipient: str  # in the spelling to which the message was addressed
+    mailing: bytes  # the result of mailing_hash() for the mailing and its sub-client
     mail_id: str
 
 
@@ -81,7 +82,7 @@ def find_tokens(text: str) -> Iterator[str]:
 
 
 def _named(text: str) -> tuple[str, str] | None:
-    """Return client and recipient; None if the text is not the second part of a token."""
+    """Return the client and the recipient; None if the text is not the second part of a token."""
     try:
         octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         client, nul, recipient = octets.decode().partition("\0")

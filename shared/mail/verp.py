@@ -1,15 +1,15 @@
-"""The return path of an outgoing message: a self-contained, signed local part (VERP). Pure.
+"""Makes and verifies the return path of a message: a signed local part (VERP). Pure.
 
     rp=<61 characters of 0-9 a-v>@<the client's sending domain>
 
-The characters are 38 octets in base 32: key id (1), day (2), hash of mailing ID and sub-client (5),
-hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256 over the client's
-name and all of these. The client is the owner of the sending domain.
+The 61 characters encode 38 octets in base 32: key id (1), day (2), hash of mailing ID and
+sub-client (5), hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256
+over the client's name and the other 30 octets. The client is the owner of the sending domain.
 
 Owns: the form, the text form of the keys, signing and verifying. Does not own: the file of the keys
-(shared/settings/secret_files.py), the client of a domain (shared/registry).
-Guarantees: the local part is 64 octets long (RFC 5321, 4.5.3.1.1) and means the same in upper and
-lower case; each accepted text has one meaning and each meaning one text; verify() never raises.
+(shared/settings/secret_files.py), the client of a domain (shared/registry). Guarantees: the local
+part is 64 octets long (RFC 5321, 4.5.3.1.1), and its case has no meaning; each accepted text has
+one meaning, and each meaning has one text; verify() never raises.
 docs/decisions/0073-return-path.md gives the reasons for the lengths.
 """
 
@@ -37,14 +37,14 @@ MAX_KEYS: Final = 32
 MAILING_OCTETS: Final = 5
 RECIPIENT_OCTETS: Final = 6
 _MAC_OCTETS: Final = 8
-_CHARS: Final = 61  # 38 octets are 304 bits; the last of 305 is 0
+_CHARS: Final = 61  # 38 octets have 304 bits; 61 characters have 305, and the last one is 0
 _OCTETS: Final = 38
 _SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
-# Nearly all addresses match: a valid one changes only the case of its domain when it is parsed.
+# Nearly all addresses match. Parsing a valid one of this form changes only the case of its domain.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -58,7 +58,7 @@ KEYS_EXPECTED: Final = (
 
 
 class Key(Struct, frozen=True):
-    """One key: the id that return paths carry, the first day on which it signs, the secret."""
+    """One key: its id, which return paths contain, the first day on which it signs, its secret."""
 
     id: int
     first_day: int
@@ -69,11 +69,11 @@ class Key(Struct, frozen=True):
 
 
 class KeysFault(ValueError):
-    """The text holds no usable keys; the message names the line and what was expected."""
+    """The text contains no usable keys; the message names the line and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
-    """The content of a return path; its hashes are from mailing_hash() and recipient_hash()."""
+    """The content of a return path; mailing_hash() and recipient_hash() compute its hashes."""
 
     day: int  # since 1970-01-01
     mailing: bytes
@@ -89,7 +89,7 @@ class Refused(StrEnum):
 
 
 class Keys:
-    """The keys of an installation: the newest one signs, all of them verify."""
+    """The keys of an installation. The newest active key signs; all keys verify."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         """`keys` is not empty, and their ids differ."""
@@ -97,7 +97,7 @@ class Keys:
         self._by_id = {key.id: key for key in keys}
 
     def signing(self, day: int) -> Key:
-        """Return the key that signs on this day: the newest that is active, else the oldest."""
+        """Return the newest key that is active on this day, or the oldest key if none is."""
         for key in self._newest_first:
             if key.first_day <= day:
                 return key
@@ -114,9 +114,9 @@ class Keys:
 
 
 def parse_keys(text: str) -> Keys:
-    """Parse the text of a keys file: KEYS_EXPECTED, empty lines and # comments. Raises KeysFault.
+    """Parse a keys file: lines like KEYS_EXPECTED, empty lines, # comments. Raises KeysFault.
 
-    No fault repeats the text, which holds secrets.
+    The text of a fault never quotes the keys file, because it contains secrets.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -154,7 +154,7 @@ def _parse_key(words: list[str]) -> Key | str:
 
 
 def day_of(at_ms: int) -> int:
-    """Return the day of a time in Unix milliseconds, since 1970-01-01."""
+    """Return the day, counted from 1970-01-01, of a time in Unix milliseconds."""
     return min(max(at_ms, 0) // DAY_MS, _LAST_DAY)
 
 
@@ -168,9 +168,9 @@ def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
 def recipient_hash(mail_id: str, address: str) -> bytes:
     """Return the hash by which the return path of this message names its recipient.
 
-    The mail id is the salt, so nobody can choose an address whose hash is that of another
-    recipient. Case is folded, because reports repeat addresses in any case.
-    Raises ValueError if the mail id is not valid.
+    The mail id is the salt, so nobody can choose an address that has the same hash as another
+    recipient. Upper and lower case have the same hash, because a report may change the case of an
+    address. Raises ValueError if the mail id is not valid.
     """
     text = _normal(address).lower().encode("utf-8", "surrogatepass")
     salt = ids.to_bytes(mail_id)
@@ -179,13 +179,13 @@ def recipient_hash(mail_id: str, address: str) -> bytes:
 
 def _normal(address: str) -> str:
     if _PLAIN.fullmatch(address):
-        return address  # parsing could only change the case of its domain
+        return address  # parsing would change only the case of the domain
     parsed = parse_path(address)
     return parsed.address if isinstance(parsed, ParsedAddress) else address
 
 
 def is_return_path(local: str) -> bool:
-    """Whether a local part claims to be a return path; only verify() says whether it is one."""
+    """Whether a local part looks like a return path; only verify() decides whether it is one."""
     return local[: len(PREFIX)].lower() == PREFIX
 
 
@@ -223,7 +223,7 @@ def verify(
 
 
 def _octets(local: str) -> bytes:
-    """Return the octets of a return path; b"" if the text does not have its form."""
+    """Return the octets of a return path; b"" if the text does not have the form of one."""
     text = local.lower() if local.isascii() else ""
     if not text.startswith(PREFIX) or _TEXT.fullmatch(text, len(PREFIX)) is None:
         return b""
@@ -232,9 +232,10 @@ def _octets(local: str) -> bytes:
 
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
-    # hmac.digest() releases the lock of the interpreter, and a busy process gets it back late.
+    # Not hmac.digest(): it releases the interpreter lock, and in a busy process the thread then
+    # waits long for the lock.
     mac = _keyed(key.secret).copy()
-    # No client's name has a NUL, so the end of the name is unambiguous.
+    # No client's name contains a NUL, so the end of the name is clear.
     mac.update(client.encode() + b"\0" + signed)
     return mac.digest()[:_MAC_OCTETS]
 

@@ -1,10 +1,10 @@
 """Judges the delegation of a client's sending domain: MX, SPF, DKIM, DMARC. Pure.
 
-Owns: which records are correct, which are a fault, and the record that fixes it. Does not own: DNS
-queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM keys
-(dkim_record.py).
-Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. RFC 5321, 7505,
-7208, 6376, 8463, 7489.
+Owns: which records are correct, which are a fault, and the record that fixes each fault. Does not
+own: DNS queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM
+keys (dkim_record.py).
+Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. The RFCs are
+5321, 7505, 7208, 6376, 8463 and 7489.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from shared.mailauth.spf.evaluation import (
 from shared.mailauth.spf.record import VERSION, spf_records
 
 TTL_S: Final = 3_600
-_STRING_OCTETS: Final = 255  # one string of a TXT record has no more (RFC 1035, 3.3)
+_STRING_OCTETS: Final = 255  # the limit of one string of a TXT record (RFC 1035, 3.3)
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No policy that lists its senders matches this address, so all terms are evaluated and counted.
+# No policy with a list of senders allows this address, so all terms are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
@@ -56,10 +56,10 @@ class Finding(Struct, frozen=True):
 
 
 class Expected(Struct, frozen=True):
-    """The installation's expectations of a sending domain.
+    """The values that the installation expects for a sending domain.
 
-    Hosts are lower-case, without a trailing dot; `public_key` is the p= of its DKIM key, "" if
-    unknown.
+    Host names are in lower case, without a trailing dot. `public_key` is the p= of the
+    installation's DKIM key, "" if it is not known.
     """
 
     mail_hosts: tuple[str, ...]
@@ -80,7 +80,7 @@ def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Findi
 
 
 def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> Finding:
-    """Check that returned mail comes to the installation (RFC 5321, 5.1; RFC 7505)."""
+    """Check that the MX records send mail to the installation (RFC 5321, 5.1; RFC 7505)."""
     wanted = "MX " + " or ".join(mail_hosts)
     publish = "\n".join(record(domain, "MX", f"10 {host}.") for host in mail_hosts)
     if isinstance(answer, Away):
@@ -102,7 +102,7 @@ def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> F
 
 
 def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Check that one policy covers the sending addresses and no others (RFC 7208)."""
+    """Check that the domain has one policy, which allows only the sending addresses (RFC 7208)."""
     answer = ask(domain, "TXT")
     wanted = f"one TXT that begins with {VERSION} and ends in -all or ~all"
     if isinstance(answer, Away):
@@ -213,8 +213,8 @@ def _dmarc_policy(text: str, owner: str, domain: str, wanted: str) -> Finding:
     if any(known.get(key, "r") not in {"r", "s"} for key in ("adkim", "aspf")):
         wanted = "adkim and aspf r or s"
         return Finding("dmarc", Judgement.WARNING, found, wanted, publish)
-    # By R4, R10 and R11 From, the return path and d= are the sending domain itself: even strict
-    # alignment is satisfied.
+    # R4, R10 and R11 ensure that From, the return path and d= have the sending domain itself, so
+    # even strict alignment is satisfied.
     return Finding("dmarc", Judgement.OK, f"{found}; From, return path and d= are {domain}", wanted)
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Struct
 
-# RFC 8301, 3.2: shorter keys must not be accepted; signers should use 2048 bits.
+# RFC 8301, 3.2: verifiers must not accept shorter keys; signers should use 2048 bits.
 MIN_RSA_BITS: Final = 1024
 GOOD_RSA_BITS: Final = 2048
 _ED25519_BYTES: Final = 32
@@ -29,7 +29,7 @@ class KeyRecordError(ValueError):
 
 
 class KeyRecord(Struct, frozen=True):
-    """A usable key: its p= without blanks, its description, its deficiencies."""
+    """A usable key: its p= without blanks, a description of the key, and its deficiencies."""
 
     public_key: str
     shown: str
@@ -73,7 +73,7 @@ def parse_record(text: str) -> KeyRecord:
 
 
 def public_key_of(key: RSAPublicKey | Ed25519PublicKey) -> tuple[str, str]:
-    """Return the k= and p= of a key."""
+    """Return the values of k= and p= for a key."""
     if isinstance(key, Ed25519PublicKey):
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return "ed25519", base64.b64encode(raw).decode()

@@ -1,10 +1,10 @@
-"""Understands a returned message. Pure.
+"""Finds the meaning of a returned message. Pure.
 
-Owns: the order in which the kinds are tried, and the kind of the whole. Does not own: the parts of
-the message (mime/), its signs and reports inside other mail (returned.py), the forms of reports
-(reports/), the rules (rules/, replies/). Guarantees: never raises; time and memory are bounded for
-any bytes (mime/parts.py); only recipients that a report names as permanently failed, for a reason
-that a rule knows, are hard.
+Owns: the order in which the kinds are tried, and the kind of the whole message. Does not own: the
+parts of the message (mime/), the signs of a report and reports inside other mail (returned.py), the
+forms of reports (reports/), the rules (rules/, replies/). Guarantees: it never raises; time and
+memory are bounded for any bytes (mime/parts.py); a recipient is hard only if a report states a
+permanent failure for a reason that a rule knows.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from shared.responses.returned import Returned, View, find_rule, opened
 from shared.responses.rules.model import MessageRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
-# The name of the rule for mail that no rule recognises.
+# This name is used instead of a rule's name if no rule recognises the mail.
 UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# The beginnings of a delivery report (RFC 3464, 2.2) in lower case, also of one in base64.
+# Possible beginnings of a delivery report (RFC 3464, 2.2), in lower case; the last two are base64.
 _FIRST_FIELDS: Final = (
     b"reporting-mta:",
     b"final-recipient:",
@@ -46,7 +46,7 @@ _FIRST_FIELDS: Final = (
 _NOTIFICATION_PARTS: Final = frozenset(
     {"message/disposition-notification", "message/global-disposition-notification"}
 )
-# The kind of the whole message is the first of these that a recipient has.
+# The kind of the whole message is the first kind in this order that a recipient has.
 _GRAVEST_FIRST: Final = (
     ResponseKind.HARD,
     ResponseKind.CONTENT,
@@ -56,19 +56,19 @@ _GRAVEST_FIRST: Final = (
 )
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 _NO_FAILURE: Final = frozenset({"delivered", "notice"})
-# Only programs write the text that these rules match.
+# Only programs write the text that these rules match, so the mail counts as a known layout.
 _OWN_FORMS: Final = frozenset({"bounce/amazon-json"})
 
 
 def understand(content: bytes, rules: Rules) -> Understood:
-    """The meaning of a returned message, whatever its bytes are."""
+    """Return the meaning of a returned message. Any bytes are accepted."""
     return understand_message(read_message(content), rules)
 
 
 def understand_message(
     message: Message, rules: Rules, has_null_sender: bool | None = None
 ) -> Understood:
-    """The meaning of a message that has been read.
+    """Return the meaning of a message that has been parsed.
 
     `has_null_sender` is None if the envelope is not known.
     """
@@ -92,7 +92,7 @@ def _feedback(view: Returned) -> Understood | None:
     if "feedback-type:" in view.lowered and _is_feedback(view):
         return read_feedback(view.text, view.original_fields)
     if _is_feedback(view) and _part(view, _STATUS_PARTS) is None:
-        # Only the type of the message says so: the part with the fields is missing.
+        # Only the type of the message declares a report: the part with the fields is missing.
         return read_feedback("", view.original_fields)
     rule = find_rule(view.rules.messages["complaints"], view)
     if rule and "feedback-type:" in view.lowered:
@@ -106,13 +106,13 @@ def _feedback(view: Returned) -> Understood | None:
 
 
 def _is_feedback(view: Returned) -> bool:
-    """Whether its type or the beginning of its text declares a feedback report."""
+    """Whether the type or the beginning of the text declares a feedback report."""
     types = first(view.fields, "content-type").lower()
     return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Whether Hotmail has marked the returned message, which it does only for complaints."""
+    """Whether the returned message has a field that Hotmail adds only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
 
@@ -129,13 +129,13 @@ def _notification(view: Returned) -> Understood | None:
 
 
 def _is_refusal(view: Returned) -> bool:
-    """Whether a mail system sent a notification for a refusal (RFC 5429, 2.1.2)."""
+    """Whether a notification reports that a mail system refused the mail (RFC 5429, 2.1.2)."""
     is_bounce = view.evidence is not None and view.evidence.kind == "bounce"
     return is_bounce and "automatically rejected" in view.report_text.lower()
 
 
 def _delivery_report(view: Returned) -> Understood | None:
-    """A report with the fields of RFC 3464, in their own part or else in the text."""
+    """Read a report with the fields of RFC 3464 in their own part, the text or an attachment."""
     part = _part(view, _STATUS_PARTS)
     statements = read_delivery_fields(text_of(part)) if part else []
     text = view.report_text
@@ -151,7 +151,7 @@ def _delivery_report(view: Returned) -> Understood | None:
 
 
 def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
-    """The fields in the text or in an attachment, where a person may have put them."""
+    """Read the fields in the text or in an attachment, where a person may have put them."""
     evidence = view.evidence
     if evidence is None or evidence.kind in _NO_FAILURE or view.is_letter:
         return []
@@ -164,14 +164,14 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
 
 
 def _fields_of_attachment(part: Part) -> list[Statement]:
-    """The fields of a part that is a delivery report by its content, though not by its type."""
+    """Read the fields of a part whose content is a delivery report although its type is not."""
     if part.is_original or not part.body.lstrip()[:16].lower().startswith(_FIRST_FIELDS):
         return []
     return read_delivery_fields(text_of(part))
 
 
 def _completed(statement: Statement, text: str, view: Returned) -> Statement:
-    """Add the text for people, and the returned message's recipient if there is no address."""
+    """Add the text for people; if there is no address, add the returned message's recipient."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
     aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)
@@ -221,9 +221,9 @@ def _free_text_report(view: Returned) -> Understood | None:
 
 
 def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -> list[Judged]:
-    """Judge all statements by the same words: the reason may stand before the addresses.
+    """Judge all statements by the same text, because the reason may precede the addresses.
 
-    Statements that differ only in their address are judged once, because a text may name many.
+    Statements that differ only in their address are judged once, because there may be many.
     """
     known: dict[Statement, Judged] = {}
     found = []
@@ -237,19 +237,19 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
 
 
 def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
-    """Whether only words, not the subject, suggest a report; postmasters write them in letters."""
+    """Whether a postmaster may have written it: only words, not the subject, suggest a report."""
     return evidence.kind == "weak" and evidence.subject is None and not view.is_automatic
 
 
 def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
-    """Mark a statement as doubtful unless a machine sent it and it names its recipient."""
+    """Mark a statement as doubtful if its evidence is weak or it has no recipient."""
     is_doubtful = is_weak or not statement.address
     can_be_hard = view.is_sure_machine or not is_doubtful
     return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 
 def _full(address: str, view: Returned) -> str:
-    """The full address of a recipient that a report masks or names without its domain."""
+    """Return the full address of a recipient that a report masks or names without its domain."""
     if "*" in address:
         return view.hidden_recipient
     if "@" in address or not address:
@@ -286,7 +286,7 @@ def _whole(form: str, judged: Sequence[Judged]) -> Understood:
 
 
 def _reply(view: Returned) -> Understood:
-    """The kind of mail that no rule recognises: an answer is a person's reply, else unknown."""
+    """Return the kind of mail without a rule: a person's reply if it is an answer, else unknown."""
     if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)

@@ -1,11 +1,11 @@
-"""A returned message as the rules see it. Pure.
+"""Prepares a returned message for the rules. Pure.
 
-Owns: the decoded header and text that the rules are matched with (View), the signs that a report
-gives (Returned), and opening a report that a gateway or a mail system has put into another message.
+Owns: the decoded header and text, with which the rules are matched (View), the signs of a report
+(Returned), and opening a report that a gateway or a mail system has put into another message.
 Does not own: what the message means (reading.py), the rules (rules/), MIME (mime/).
-Guarantees: never raises. Each property is computed once. A report inside an opened report is not
-opened again. A message that a person forwards is not opened: its text has addresses, and its sender
-is no mail system.
+Guarantees: it never raises. Each property is computed once. A report inside an opened report is not
+opened again. A message that a person forwards is not opened. Its signs are addresses in its text
+and a sender that is not a mail system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import find_addresses, is_public
 from shared.responses.rules.model import MessageRule, Rules, Span
 
-# A shorter text says nothing, so the next part is read.
+# A shorter text has no meaning, so the next part is read.
 _SHORTEST_TEXT: Final = 12
 _NO_SENDER: Final = "(none)"
 
@@ -60,7 +60,7 @@ _REPLY_PREFIXES: Final = (
 
 
 class View:
-    """The decoded header and text of a message, which the rules are matched with."""
+    """The decoded header and text of a message, with which the rules are matched."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -73,7 +73,7 @@ class View:
 
     @cached_property
     def sender(self) -> str:
-        """The decoded From, or Sender if there is no From; an empty value means a daemon."""
+        """The decoded From, or Sender if there is no From. An empty value indicates a daemon."""
         for name in ("from", "sender"):
             if name in self.fields:
                 return _decoded(first(self.fields, name)).lower()
@@ -97,7 +97,7 @@ class View:
 
 
 class Returned(View):
-    """A returned message with its envelope sender: None if that is not known."""
+    """A returned message. `has_null_sender` is None if the envelope sender is not known."""
 
     def __init__(self, message: Message, rules: Rules, has_null_sender: bool | None = None) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ class Returned(View):
     def evidence(self) -> MessageRule | None:
         """The rule that recognises the message as a bounce.
 
-        A rule on words alone does not apply to a newsletter.
+        A rule that needs only words does not apply to a newsletter.
         """
         found = find_rule(self.rules.messages["bounces"], self)
         if found is None and self.is_null_path:
@@ -120,13 +120,13 @@ class Returned(View):
     def report_text(self) -> str:
         """The text for people, without the returned message."""
         found = self._original
-        # The position is that in the lower-case text, whose length differs in a few scripts. A few
-        # characters more or less do no harm.
+        # The position is from the lower-case text, whose length differs in a few scripts. An error
+        # of a few characters does no harm.
         return self.text[: found.start] if found else self.text
 
     @cached_property
     def original_fields(self) -> Fields:
-        """The header of the returned message, from its MIME part or from below the text."""
+        """The header of the returned message, from its MIME part, else from the end of the text."""
         for part in self.message.parts:
             if part.is_original:
                 return parse_fields(split_header(_octets(part).lstrip(b"\n"))[0])
@@ -138,7 +138,7 @@ class Returned(View):
 
     @cached_property
     def hidden_recipient(self) -> str:
-        """The recipient of the returned message, if its header names exactly one; else ""."""
+        """The recipient in the header of the returned message; "" unless there is exactly one."""
         for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
             value = first(self.original_fields, name)
             found = [each for each in find_addresses(value) if is_public(each)]
@@ -148,7 +148,7 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Whether the message has a sign that only machines leave.
+        """Whether the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
         the technical fields of the returned message: a person who forwards a message shows only
@@ -164,7 +164,7 @@ class Returned(View):
 
     @cached_property
     def is_sure_machine(self) -> bool:
-        """Whether a machine that sends reports sent it; automatic answers have a null path, too."""
+        """Whether a mail system sent the message. A null path alone is not enough evidence."""
         return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
@@ -174,45 +174,45 @@ class Returned(View):
 
     @cached_property
     def is_from_mailbox(self) -> bool:
-        """Whether its return path is an address; reports have none (RFC 5321, 4.5.5)."""
+        """Whether the return path is an address. Reports have a null path (RFC 5321, 4.5.5)."""
         has_path = self.has_null_sender is False or bool(first(self.fields, "return-path").strip())
         return has_path and not self.is_automatic
 
     @cached_property
     def is_answer(self) -> bool:
-        """Whether the message says that it answers another one."""
+        """Whether the header shows that the message answers another one."""
         is_named = "in-reply-to" in self.fields or "references" in self.fields
         return is_named or self.subject.startswith(_REPLY_PREFIXES)
 
     @cached_property
     def is_letter(self) -> bool:
-        """Whether a person answers: a postmaster describes failed mail in the words of a report."""
+        """Whether a person wrote the message, for example a postmaster in the words of a report."""
         return self.is_answer and self.is_from_mailbox
 
     @cached_property
     def may_be_letter(self) -> bool:
-        """Whether nothing but its words makes the message a report."""
+        """Whether only the words of the message are evidence for a report."""
         return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
     def _original(self) -> Span | None:
-        """The line of the text after which the returned message stands."""
+        """The line of the text after which the returned message begins."""
         return self.rules.original.first_in(self.lowered)
 
     @cached_property
     def own_addresses(self) -> frozenset[str]:
-        """The addresses in the report's own header; the report is not about them."""
+        """The addresses in the report's own header, which are not the recipients of the report."""
         values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
         return frozenset(address for value in values for address in find_addresses(value))
 
 
 def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
-    """The first rule that matches."""
+    """Return the first rule that matches."""
     return next((rule for rule in rules if matches(rule, view)), None)
 
 
 def matches(rule: MessageRule, view: View) -> bool:
-    """Whether every given part of the rule matches."""
+    """Whether every part that the rule has matches."""
     for name, pattern in rule.header:
         values = view.fields.get(name)
         if not values or not any(pattern.is_in(value.lower()) for value in values):
@@ -229,12 +229,12 @@ def matches(rule: MessageRule, view: View) -> bool:
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
-    """The header of the message that a report returns; no fields if it returns none."""
+    """Return the header of the message that a report returns; no fields if it returns none."""
     return Returned(message, rules).original_fields
 
 
 def opened(message: Message, rules: Rules) -> Message:
-    """The report inside, or the message itself if there is none."""
+    """Return the report inside the message, or the message itself if there is none."""
     if message.content_type == "multipart/report":
         return message
     if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
@@ -253,13 +253,13 @@ def _decoded(value: str) -> str:
 
 
 def _octets(part: Part) -> bytes:
-    """The bytes of a returned message; some systems encode it against RFC 2046, 5.2.1."""
+    """Return the bytes of a returned message. Some systems encode it, against RFC 2046, 5.2.1."""
     encoding = first(part.fields, "content-transfer-encoding").lower()
     return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body
 
 
 def _pasted_report(message: Message) -> bytes:
-    """The report in the text below an mbox line; b"" if there is none."""
+    """Return the report in the text below an mbox line; b"" if there is none."""
     text = next((part for part in message.parts if part.content_type == "text/plain"), None)
     if text is None or b"multipart/report" not in text.body:
         return b""

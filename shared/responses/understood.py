@@ -1,6 +1,6 @@
-"""The meaning of a returned message: its kind, and the recipients that it reports on.
+"""The meaning of a returned message: its kind, and the recipients in its report.
 
-Owns: the result of reading a returned message. Does not own: reading it (reading.py) and the
+Owns: the values that describe this meaning. Does not own: reading the message (reading.py) and the
 consequences (counters, suppressions, forwarding).
 """
 
@@ -15,9 +15,9 @@ class ResponseKind(StrEnum):
     """The kind of a returned message, or of its report about one recipient."""
 
     HARD = "hard"  # the address or domain does not exist, or has moved
-    SOFT = "soft"  # the delivery failed, but a later message may arrive
-    POLICY = "policy"  # refused for the sender's reputation or the recipient's rules
-    CONTENT = "content"  # refused for the contents of the message
+    SOFT = "soft"  # the delivery failed, but a later message may be delivered
+    POLICY = "policy"  # refused because of the sender's reputation or the recipient's rules
+    CONTENT = "content"  # refused because of the content of the message
     AUTO_REPLY = "auto-reply"
     REPLY = "reply"  # written by a person
     COMPLAINT = "complaint"
@@ -26,14 +26,15 @@ class ResponseKind(StrEnum):
 
 
 class ReportedRecipient(Struct, frozen=True):
-    """A recipient that a returned message reports on.
+    """A recipient in the report of a returned message.
 
-    A report that is not final says that delivery is still being tried. Only the bounce classes hard
-    and soft count against a recipient: a network fault is of the kind soft and the class network.
-    `aliases` are the other addresses that the report gives for the same recipient.
+    If `is_final` is False, the reporting system is still trying to deliver the message. Only the
+    bounce classes hard and soft count against a recipient. A network fault has the kind soft but
+    the class network, so it does not count. `aliases` are the other addresses that the report gives
+    for the same recipient.
     """
 
-    address: str  # in the normal form of addresses; "" if the message does not name it
+    address: str  # the address in its normal form; "" if the message contains none
     kind: ResponseKind
     status: str = ""  # enhanced status code (RFC 3463), "" if none is known
     diagnostic: str = ""  # the reason as the report gives it, at most 500 characters

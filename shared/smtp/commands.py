@@ -1,7 +1,7 @@
-"""Parses the commands of a server session into events or refusals. Pure.
+"""Parses the commands of a server session; the results are events or refusals. Pure.
 
-Owns: which arguments and parameters are accepted, and the replies to the others. Does not
-own: the order of commands (states.py), the session (session.py).
+Owns: which arguments and parameters are accepted, and the replies to arguments that are not. Does
+not own: the order of commands (states.py), the session (session.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.smtp.grammar import PathFault, is_hello_name, parse_path, plain_path
 from shared.smtp.reply import Reply
 from shared.smtp.server.states import RCPT, READY, State
 
-# Requests of a browser that was made to connect to us (cross-protocol attacks).
+# The verbs of HTTP requests: an attacker can make a browser connect to us (cross-protocol attack).
 _FOREIGN: Final = (
     *("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE", "TRACE", "PROPFIND"),
     "PRI",
@@ -64,8 +64,8 @@ def read_plain(
 ) -> Mail | Recipient | Data | None:
     """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
-    Return None for all other lines, which are parsed word by word. That parser gives the same
-    result but takes four times as long. At most `most` recipients are accepted.
+    Return None for all other lines, which read() parses word by word. For a simple line, read() has
+    the same result but takes four times as long. At most `most` recipients are accepted.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -89,9 +89,9 @@ def read(
     recipients: Sequence[str],
     most: int,
 ) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
-    """Return the event of a command that concerns the policy, or its refusal; None for other verbs.
+    """Return an event for a command that the policy answers, or a refusal; None for other verbs.
 
-    `mail` and `recipients` are those of the open transaction.
+    `mail` and `recipients` are the values of the open transaction.
     """
     match verb:
         case "RCPT":
@@ -115,11 +115,11 @@ def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
 
 
 def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
-    """Parse MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH, if they are offered."""
+    """Parse MAIL FROM:<sender> and its parameters SIZE, BODY, SMTPUTF8 and AUTH, if offered."""
     path = parse_path(argument, "FROM:")
     if isinstance(path, PathFault):
         return _explained(_SENDER_FAULTS[path], argument)
-    if path.address and "@" not in path.address:  # <postmaster> is a recipient only
+    if path.address and "@" not in path.address:  # <postmaster> is allowed only as a recipient
         return _SENDER_FAULTS[PathFault.PATH]
     if not path.parameters:
         if path.address.isascii():
@@ -135,7 +135,7 @@ def _mail_with(
     body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
     utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
     if offered.auth:
-        # AUTH= names the submitter according to the client; a server may ignore it (RFC 4954, 5).
+        # AUTH= names the submitter as the client knows it; a server may ignore AUTH= (RFC 4954, 5).
         parameters.pop("AUTH", None)
     if parameters:
         return _UNKNOWN_PARAMETER
@@ -150,7 +150,7 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """Parse RCPT TO:<recipient>; no parameters are known. `taken` of `most` have been accepted."""
+    """Parse RCPT TO:<recipient>, without parameters. `taken` of `most` recipients were accepted."""
     path = parse_path(argument, "TO:")
     if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)
@@ -164,7 +164,7 @@ def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | R
 
 
 def _explained(reply: Reply, argument: str) -> Reply:
-    """Add the likely mistake in the address to the reply, if one is known and is ASCII."""
+    """Add the likely mistake in the address to the reply, if there is a hint in ASCII."""
     found = _BRACKETS.search(argument)
     hint = mistake_in_address(found[1]) if found else ""
     if not hint or not hint.isascii():

@@ -1,17 +1,17 @@
-"""The two protocol errors: local (a bug of ours) and remote (a fault of the peer).
+"""The two protocol errors: local (a bug in our code) and remote (a fault of the peer).
 
-After either, the session can no longer be used, and its connection must be closed.
+After either error, the session can no longer be used, and its connection must be closed.
 """
 
 from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """The dialog cannot continue."""
+    """An error after which the dialog cannot continue."""
 
 
 class LocalProtocolError(ProtocolError):
-    """The calling code was about to break the protocol."""
+    """The calling code tried to break the protocol."""
 
 
 class RemoteProtocolError(ProtocolError):

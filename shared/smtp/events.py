@@ -1,6 +1,6 @@
-"""The events of sessions: the server's for a policy, the client's for a pool.
+"""The events of sessions: a policy handles those of the server, a pool those of the client.
 
-Owns: only their shapes. Each server event except Ended waits for exactly one answer.
+Owns: only the form of the events. Each server event except Ended waits for exactly one answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mail(Struct, frozen=True):
 
 
 class Recipient(Struct, frozen=True):
-    """One more recipient of the open transaction; `taken` were accepted so far."""
+    """A further recipient of the open transaction; `taken` recipients have been accepted so far."""
 
     sender: str
     address: str
@@ -46,8 +46,8 @@ class Data(Struct, frozen=True):
 class Content(Struct, frozen=True):
     """A complete message, with dots unstuffed.
 
-    If `refusal` is set, the content must not be accepted: it is empty because it was too large,
-    or it breaks the line rules. Then the answer must not be positive.
+    If `refusal` is set, the answer must not be positive: the content was too large and is therefore
+    empty, or it breaks the line rules.
     """
 
     sender: str
@@ -58,11 +58,11 @@ class Content(Struct, frozen=True):
 
 
 class StartTls(Struct, frozen=True):
-    """The client wants TLS. After a positive answer: write it, do the handshake, tls_started()."""
+    """The client wants TLS. Write a positive answer, do the handshake, then call tls_started()."""
 
 
 class Login(Struct, frozen=True):
-    """PLAIN or LOGIN has sent a name and a password. 235 accepts the login, or it is refused."""
+    """The client has sent a name and a password by PLAIN or LOGIN. Answer 235 or a refusal."""
 
     username: str
     password: str
@@ -72,15 +72,16 @@ class Login(Struct, frozen=True):
 
 
 class ScramStart(Struct, frozen=True):
-    """SCRAM needs the salt of this name: answer with answer_scram(), or a refusal."""
+    """SCRAM needs the salt of this name. Answer with answer_scram() or a refusal."""
 
     username: str
 
 
 class ScramFinish(Struct, frozen=True):
-    """SCRAM is complete: `key_index` is the key that matches the proof; None: the proof is wrong.
+    """SCRAM is complete. `key_index` is the index of the key that matches the proof, or None.
 
-    235 accepts the login, or it is refused; a wrong proof can only be refused.
+    None means that the proof is wrong; then the answer must be a refusal. Otherwise it is 235 or a
+    refusal.
     """
 
     username: str
@@ -88,7 +89,7 @@ class ScramFinish(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """There are no more commands: send the output and close. `reason` is for the log."""
+    """The session has ended: send the output and close the connection. `reason` is for the log."""
 
     reason: str
 
@@ -98,7 +99,7 @@ ServerEvent = Hello | Mail | Recipient | Data | Content | StartTls | LoginEvent 
 
 
 class Stage(StrEnum):
-    """The step of the client that a reply answers."""
+    """The step of the client to which a reply belongs."""
 
     CONNECT = "connect"
     EHLO = "ehlo"
@@ -111,14 +112,14 @@ class Stage(StrEnum):
 
 
 class Send(Struct, frozen=True):
-    """Write these bytes now. `is_content`: they are the whole content of the message."""
+    """Write these bytes now. `is_content`: the bytes are the whole content of the message."""
 
     data: bytes
     is_content: bool
 
 
 class Finished(Struct, frozen=True):
-    """The transaction is over. `reply` decided it, and answered `stage`.
+    """The transaction has ended. `reply` decided it; `stage` is the step that `reply` answered.
 
     The message is accepted only if `stage` is CONTENT and the reply is positive.
     """

@@ -1,7 +1,7 @@
-"""The service extensions that we use, and how a message is offered to a server that has them. Pure.
+"""The SMTP extensions that we use, and how a message is offered to a server with them. Pure.
 
-Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1); the parameters of MAIL
-and the form of the content that follow from them, or the reason why a message cannot be offered:
+Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1); for these extensions,
+the parameters of MAIL and the form of the content, or the reason why a message cannot be offered:
 RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8). Does not own: the order of
 commands (client/session.py, server/session.py).
 Guarantees: it never raises; unknown extensions are ignored, as the RFC requires.
@@ -20,7 +20,7 @@ _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 
 class Extensions(Struct, frozen=True):
-    """The extensions that a server offers. `size_limit_bytes` is 0 if it names no limit."""
+    """The extensions that a server offers. `size_limit_bytes` is 0 if the server names no limit."""
 
     pipelining: bool = False
     size: bool = False
@@ -29,7 +29,7 @@ class Extensions(Struct, frozen=True):
     smtputf8: bool = False
     enhanced_status_codes: bool = False
     starttls: bool = False
-    auth: tuple[str, ...] = ()  # the mechanisms, in capitals
+    auth: tuple[str, ...] = ()  # the AUTH mechanisms, in upper case
     chunking: bool = False
 
 
@@ -55,7 +55,7 @@ class Unsendable(StrEnum):
 
 
 def all_but_auth(*, starttls: bool) -> Extensions:
-    """Return all extensions of our servers except AUTH; they do not support CHUNKING."""
+    """Return the extensions of our servers, without AUTH. CHUNKING is not supported."""
     return Extensions(
         pipelining=True,
         size=True,
@@ -67,7 +67,7 @@ def all_but_auth(*, starttls: bool) -> Extensions:
 
 
 def parse_extensions(ehlo_text: str) -> Extensions:
-    """Parse the text of an EHLO reply, its lines joined by LF; the first is the greeting."""
+    """Parse the text of an EHLO reply. LF separates its lines; the first line is the greeting."""
     words: dict[str, str] = {}
     for line in ehlo_text.split("\n")[1:]:
         keyword, _, rest = line.strip().partition(" ")
@@ -88,7 +88,7 @@ def parse_extensions(ehlo_text: str) -> Extensions:
 
 
 def encode_extensions(offered: Extensions) -> list[str]:
-    """Return the lines of an EHLO reply after its greeting."""
+    """Return the lines of an EHLO reply that follow the greeting."""
     size = f"SIZE {offered.size_limit_bytes}" if offered.size_limit_bytes else "SIZE"
     lines = (
         (offered.pipelining, "PIPELINING"),
@@ -104,9 +104,9 @@ def encode_extensions(offered: Extensions) -> list[str]:
 
 
 def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
-    """Return the bytes of the content as they are written, and its size for SIZE.
+    """Return the bytes to write for the content, and its size for the parameter SIZE.
 
-    The size excludes doubled dots and the end mark (RFC 1870, 3).
+    The size does not include doubled dots and the end mark (RFC 1870, 3).
     """
     text = with_crlf(content)
     if offered.chunking:
@@ -115,9 +115,9 @@ def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
 
 
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
-    """Return the parameters of MAIL that are needed and offered.
+    """Return those parameters of MAIL that are needed and that the server offers.
 
-    `is_utf8`: an address is not ASCII.
+    `is_utf8`: at least one address is not ASCII.
     """
     words = b" SIZE=%d" % size_bytes if offered.size else b""
     if not is_utf8 and content.isascii():
@@ -130,7 +130,7 @@ def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf
 
 
 def has_utf8_header(content: bytes) -> bool:
-    """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
+    """Whether the header contains UTF-8 that is not ASCII. Other 8-bit text is not declared."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]
     if header.isascii():

@@ -1,8 +1,8 @@
 """The grammar of commands: verbs, paths, parameters (RFC 5321, 4.1; RFC 6531).
 
-Owns: parsing and encoding well-formed commands. Does not own: whether a command is allowed
-now (states.py), whether the addresses are valid (shared/mail). Source routes are refused; one
-space after the colon of FROM: and TO: is accepted, as by all servers. The work is linear.
+Owns: parsing and encoding well-formed commands. Does not own: whether a command is allowed now
+(states.py), whether the addresses are valid (shared/mail). Source routes are refused. One space
+after FROM: or TO: is accepted, because all servers accept it. The work is linear.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from msgspec import Struct
 
 from shared.smtp.errors import LocalProtocolError
 
-# RFC 5321 says 512, and extensions may add to it; the sum for those we offer is less than 1,200
-# (AUTH= adds 500 to MAIL). A password of 1,024 octets in the initial response of AUTH fits too.
+# RFC 5321 requires 512, and extensions may add to this; with our extensions the sum is less than
+# 1,200 (AUTH= adds 500 to MAIL). A password of 1,024 octets in the initial response of AUTH fits
+# too.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
-MAX_ADDRESS_OCTETS: Final = 254  # a path has at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
+MAX_ADDRESS_OCTETS: Final = 254  # a path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3)
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
 
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
@@ -29,14 +30,14 @@ _DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
 _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
-# Matches the lines of nearly all mail in one step; other lines are parsed as above.
+# Matches most MAIL and RCPT lines in one step; the patterns above are for all other lines.
 _PLAIN_WORD: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN_PATH: Final = re.compile(
     rb"(?:(?i:(MAIL) FROM)|(?i:RCPT TO)):<((" + _PLAIN_WORD + rb"(?:\." + _PLAIN_WORD + rb")*)"
     rb"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>"
 )
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-# The controls of ASCII except the tab, those of Latin-1, and line ends of other programs.
+# The control characters of ASCII, except the tab, and of Latin-1, and the line ends of Unicode.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HELLO_NAME: Final = re.compile(r"[!-~]{1,255}")
 
@@ -59,7 +60,7 @@ class PathFault(StrEnum):
 
 
 class Command(Struct, frozen=True):
-    """A command line: its verb in upper case and the rest."""
+    """A command line: its verb in upper case, and the text after the verb."""
 
     verb: str
     argument: str
@@ -85,7 +86,7 @@ def parse_command(line: bytes) -> Command | CommandFault:
 
 
 def plain_path(line: bytes) -> tuple[bool, str] | None:
-    """Return whether the line is MAIL (else RCPT), and the address; None if it is not simple.
+    """Return True for MAIL or False for RCPT, and the address; None if the line is not simple.
 
     The result is the same as that of parse_command and parse_path; a test compares them.
     """
@@ -114,7 +115,7 @@ def parse_path(argument: str, keyword: str) -> Path | PathFault:
         return Path(address, {})
     if rest[0] != " ":
         return PathFault.PATH
-    # Not split(): it would treat any Unicode white space as a space.
+    # Not split() without an argument: it splits at any Unicode white space.
     parameters = _parse_parameters([word for word in rest.split(" ") if word])
     return parameters if isinstance(parameters, PathFault) else Path(address, parameters)
 
@@ -142,16 +143,17 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether this text may follow EHLO or HELO: any ASCII text, as most are not host names."""
+    """Whether EHLO or HELO accepts this text: any ASCII, because many clients send no host name."""
     return _HELLO_NAME.fullmatch(name) is not None
 
 
 def is_mailbox(address: str) -> bool:
-    """Whether an address is valid in a path; it cannot contain the end of the path or line."""
+    """Whether an address is valid in a path. No part of a valid one ends the path or line."""
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False
-    if address.isascii():  # without another call, because this runs twice per message
+    # _is_too_long() without a call, because is_mailbox() runs twice per message
+    if address.isascii():
         return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
     return not _is_too_long(address)
 

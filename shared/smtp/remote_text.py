@@ -1,8 +1,8 @@
 """Cleans a peer's text for events, logs and headers.
 
 Owns: which part of a server's text is kept. The text may be in any encoding, contain terminal
-escapes and have any length; the result is at most MAX_TEXT_BYTES of printable UTF-8 and LF: none of
-its characters is invisible, changes the direction of the text, or controls a terminal.
+escapes and have any length. The result is at most MAX_TEXT_BYTES of printable UTF-8 and LF: no
+character is invisible, changes the direction of the text, or controls a terminal.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import re
 from typing import Final
 
 MAX_TEXT_BYTES: Final = 1_024
-# Up to this length a printable text cannot be too long in UTF-8.
+# A text with no more characters than this cannot exceed the limit in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
 # The most frequent unprintable characters: C0 except LF, which separates the lines of a reply; DEL
 # and C1; line and paragraph separators; marks that change the direction of a text.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
-# Surrogates stand for bytes that were not UTF-8, or cannot be encoded.
+# A surrogate replaces a byte that was not UTF-8, or cannot be encoded.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _CUT: Final = "..."
 
 
 def clean_text(text: str | bytes) -> str:
-    """Return the text with each run of unprintable characters as one space, cut to the limit.
+    """Replace each run of unprintable characters by one space, and cut the text to the limit.
 
-    Bytes that are not UTF-8, or the surrogates that stand for them, become U+FFFD.
+    Bytes that are not UTF-8, or surrogates in their place, become U+FFFD.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

@@ -1,15 +1,15 @@
-"""Replies: one struct, its bytes, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
+"""A reply as a Struct, its encoding, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
 Owns: the form of a reply. Does not own: which command it answers (client/session.py), its meaning
-for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
-reply to the content of a message: once the content has been sent, a malformed reply with a clear
-code is better than an unknown result, and a parser that `is_lenient` accepts it. It skips what some
-servers send before the code (empty lines, blanks, NUL, a byte order mark, 1xx, which announces
-another reply), and needs no blank after the code. Other words before the code are an error.
-A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers send. It is
-safe here, unlike in a server: replies carry no text of third parties, so nobody can hide a reply in
-another one, and a surplus reply is out of step, which ends the session (client/session.py).
-A peer's text is cleaned when it becomes a reply (remote_text.py).
+for a message (the services). A reply that breaks the form raises RemoteProtocolError, unless it
+answers the content of a message: once the content has been sent, a malformed reply with a clear
+code is better than an unknown result. A parser with `is_lenient` accepts such a reply. It skips
+empty lines, blanks, NUL, a byte order mark and 1xx (which announces another reply) before the code,
+because some servers send them, and needs no blank after the code. Other text before the code is an
+error. A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers
+send. A client can accept it safely, unlike a server: replies contain no text of third parties, so
+nobody can hide a reply in another one; and an additional reply is out of step, which ends the
+session (client/session.py). A peer's text is cleaned when it becomes a reply (remote_text.py).
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
-# RFC 5321 says 512; real servers write longer lines, mainly policy texts with addresses. A reply is
-# read to its end, because the last code counts, but no more of a line, and no more lines, are kept.
+# RFC 5321 allows 512; real servers send longer lines, mainly policy texts with addresses. A reply
+# is read to its end, because the last code counts, but the rest of a line, and further lines, are
+# dropped.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
-# A longer reply is taken for an endless one.
+# A longer reply is an error, because it may have no end.
 MAX_REPLY_BYTES: Final = 1_048_576
 
-# A read that consists of one-line replies is parsed in one step and cached: servers send the same
-# few again and again, those to MAIL, RCPT and DATA in one read.
+# A read that consists of one-line replies is parsed in one step and cached, because servers repeat
+# a few replies, often with those to MAIL, RCPT and DATA in one read.
 MAX_PLAIN_BYTES: Final = 512
 _KNOWN_READS: Final = 512
 
 _PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
-# Some servers write a tab for the blank.
+# Some servers send a tab instead of the blank.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
-# The first line of a lenient reply: the code ends where a word ends, or before "OK". Only one blank
-# belongs to the form, as in `_LINE`.
+# The first line of a lenient reply. The code ends at the end of a word, or before "OK". As in
+# `_LINE`, only one blank separates code and text; further blanks belong to the text.
 _CLEAR_CODE: Final = re.compile(
     rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(?:(-)|[ \t]|[:.,;][ \t:.,;]*)?(.*)",
     re.DOTALL | re.IGNORECASE,
@@ -53,7 +54,7 @@ _LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
 
 
 class Reply(Struct, frozen=True):
-    """A server's reply. `text` has its lines joined by LF, without `enhanced`."""
+    """A server's reply. `text` is its lines, joined by LF, without `enhanced`."""
 
     code: int
     enhanced: str = ""
@@ -80,10 +81,10 @@ class Reply(Struct, frozen=True):
 
 
 def make_reply(code: int, text: str) -> Reply:
-    """Build a reply from its code and received text: clean it and split off the enhanced status.
+    """Build a reply from a code and received text; clean the text, and separate its status.
 
-    The status counts only if its class is that of the code (RFC 2034, 4); servers repeat it on
-    every line, and it is removed from each.
+    The enhanced status is used only if its class is the first digit of the code (RFC 2034, 4).
+    Servers repeat the status on every line, so it is removed from each line.
     """
     text = clean_text(text)
     found = _ENHANCED.match(text)
@@ -97,7 +98,7 @@ def make_reply(code: int, text: str) -> Reply:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Encode a reply, with one line per line of its text. Raises LocalProtocolError."""
+    """Encode a reply; each line of its text becomes a line. Raises LocalProtocolError."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
     if reply.text.isprintable():
         return f"{reply.code} {status}{reply.text}\r\n".encode()
@@ -110,7 +111,7 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 class Outgoing:
-    """Replies that are to be written together."""
+    """Collects replies, which are then written together."""
 
     __slots__ = ("_encoded",)
 
@@ -137,7 +138,8 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = Buffer()
-        # Replies that were parsed in one step, the next one last; they precede those in the buffer.
+        # Replies that were parsed in one step, in reverse order. They precede the replies in the
+        # buffer.
         self._ready: list[Reply] = []
         # If False, the buffer and the lines are empty.
         self._is_buffering = False
@@ -149,13 +151,13 @@ class ReplyParser:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the parser holds no byte of a reply."""
+        """Whether the parser has no unread byte or reply."""
         if self._ready:
             return False
         return not (self._is_buffering and (self._lines or len(self._buffer)))
 
     def may_become(self, code: bytes) -> bool:
-        """Whether the bytes held are the beginning of a reply with this code, or empty."""
+        """Whether the unread bytes are empty or the beginning of a reply with this code."""
         if self._ready or self._lines:
             return False
         if not self._is_buffering:
@@ -163,7 +165,7 @@ class ReplyParser:
         return code.startswith(self._buffer.peek(len(code)))
 
     def add(self, data: bytes) -> None:
-        """Append received data. Raises RemoteProtocolError if it is too much."""
+        """Append received data. Raises RemoteProtocolError if too much data is unread."""
         if len(data) <= MAX_PLAIN_BYTES and self.is_empty:
             self._is_buffering = False
             self._ready += _plain_replies(data)
@@ -174,7 +176,7 @@ class ReplyParser:
             raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
-        """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
+        """Return the next complete reply, None if none is complete. Raises RemoteProtocolError."""
         if self._ready:
             return self._ready.pop()
         if not self._is_buffering:
@@ -221,7 +223,7 @@ class ReplyParser:
             raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
 
     def _count(self, line: bytes) -> None:
-        self._bytes += len(line) + 2  # empty lines count, too
+        self._bytes += len(line) + 2  # an empty line has 2 bytes
         if self._bytes > MAX_REPLY_BYTES:
             raise RemoteProtocolError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 
@@ -254,9 +256,9 @@ class ReplyParser:
 
 @lru_cache(_KNOWN_READS)
 def _plain_replies(data: bytes) -> tuple[Reply, ...]:
-    """Return the replies of a read with only whole lines of printable ASCII, the last one first.
+    """Return the replies in a read of whole lines of printable ASCII, the last reply first.
 
-    Return () if it has anything else. The replies are the same for a lenient parser.
+    Return () if the read contains anything else. A lenient parser returns the same replies.
     """
     if _PLAIN.fullmatch(data) is None:
         return ()

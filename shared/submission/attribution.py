@@ -1,12 +1,12 @@
-"""Judges a message for its client, and builds the events of messages that are not sent. Pure.
+"""Judges a message for its client, and builds the events for messages that are not sent. Pure.
 
-Owns: which data of client and envelope the rules get, to which mailing a message is attributed, and
-the events of refused messages, duplicates, key conflicts and withdrawn submissions. Does not own:
-the rules (rules.py), which submission is a duplicate (shared/store/submissions.py), suppression
-(services/validate), the text of a reply (ingest).
-Guarantees: a message is judged in the same way in the front door and in validate, and attributed to
-the same mailing whether it is refused after DATA, refused by validate or passed on, so the counts
-of a mailing add up, no matter how its messages were submitted.
+Owns: the data of client and envelope that the rules need, the mailing to which a message is
+attributed, and the events for refused messages, duplicates, key conflicts and withdrawn
+submissions. Does not own: the rules (rules.py), which submission is a duplicate
+(shared/store/submissions.py), suppression (services/validate), the text of a reply (ingest).
+Guarantees: the front door and validate judge a message in the same way. They attribute it to the
+same mailing whether it is refused after DATA, refused by validate or accepted, so the counts of a
+mailing are complete for every kind of submission.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEY_REUSED: Final = "key_reused"
 
 
 def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
-    """Return the violations of this message for this client, in the order of the rules."""
+    """Return the rules that this message for this client violates, in the order of the rules."""
     return judge(
         envelope.facts,
         Submission(
@@ -40,9 +40,9 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Set the mailing ID and sub-client of the code, or else the client's standard ones.
+    """Set the mailing ID and sub-client of the code; without a code, the client's standard ones.
 
-    The envelope gets the versions of the rules and of the client's entry by which it is judged.
+    Also set the versions of the rules and of the client's entry by which the message is judged.
     """
     billed = client.code(effective_code(envelope.facts, envelope.code))
     return replace(
@@ -55,14 +55,14 @@ def attribute(envelope: Envelope, client: Client) -> Envelope:
 
 
 def versions_of(envelope: Envelope, shaping: str = "") -> Versions | None:
-    """Return the versions for a final event of this message; None if it was not judged."""
+    """Return the versions for a final event of this message; None if the message was not judged."""
     if not envelope.rules_version:
         return None
     return Versions(envelope.rules_version, envelope.registry_version, shaping)
 
 
 def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int) -> MailEvent:
-    """Build the event of an attributed message that breaks rules; `broken` is not empty."""
+    """Build the event for an attributed message that violates rules; `broken` is not empty."""
     reason = "; ".join(f"{rule.rule}: {rule.reason}" for rule in broken)
     return unsent_event(envelope, reason, now_ms, broken)
 
@@ -70,12 +70,13 @@ def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int
 def unsent_event(
     envelope: Envelope, reason: str, now_ms: int, broken: tuple[Violation, ...] = ()
 ) -> MailEvent:
-    """Build the event of an attributed message that is not processed further, with the reason."""
+    """Build the event for an attributed message that is not processed further, with the reason."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
         sub_client=envelope.sub_client,
-        # The recipient in the header; with SMTP the envelope may differ, which R3 refuses.
+        # The recipient in the header. With SMTP, the envelope may contain another one, which R3
+        # refuses.
         recipient=envelope.facts.to_address or envelope.recipient,
         message_id=envelope.message_id,
         at_ms=now_ms,
@@ -94,7 +95,7 @@ def unsent_event(
 
 
 def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
-    """Build the event of a duplicate; `event` describes the submission."""
+    """Build the event for a duplicate; `event` describes the submission."""
     return replace(
         event,
         enhanced="",
@@ -105,7 +106,7 @@ def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
 
 
 def withdrawn_event(event: MailEvent) -> MailEvent:
-    """Build the event of an SMTP submission that was answered with 451; `event` describes it."""
+    """Build the event for an SMTP submission that was answered with 451. `event` describes it."""
     return replace(
         event,
         enhanced="",
@@ -115,9 +116,9 @@ def withdrawn_event(event: MailEvent) -> MailEvent:
 
 
 def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """Build the refusal of a message with the key of an earlier, different message.
+    """Build the event that refuses a message because an earlier, different message has its key.
 
-    `event` describes the submission, `envelope` has its key.
+    `event` describes the submission; `envelope` contains its key.
     """
     broken = _key_reused(envelope, first_mail_id)
     return replace(

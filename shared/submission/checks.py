@@ -1,8 +1,8 @@
 """The checks of the rules R1 to R12: one function per rule. Pure.
 
-Owns: the checks, and the text for the fault in one message. Does not own: the rules' ids, texts,
-codes and order (rules.py). The functions take a Case and return None if the
-rule is kept, else the cause and the value found; both may contain text from the client.
+Owns: the checks, and the text that describes a fault. Does not own: the rules' ids, texts, codes
+and order (rules.py). Each function takes a Case. It returns None if the message follows the rule,
+else the cause and the value found, which may both contain text from the client.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from shared.topics.records import Facts
 MAX_SIZE_BYTES: Final = 307_200
 _NO_CODES: Final[frozenset[str]] = frozenset()
 
-# The cause and the value found; None if the rule is kept.
+# The cause and the value found; None if the message follows the rule.
 Breach = tuple[str, str] | None
 
 
 class Submission(Struct, frozen=True):
-    """The values to compare a message with. Without an envelope the header's addresses count."""
+    """The values with which a message is compared. The header supplies missing addresses."""
 
-    sending_domain: str  # lower-case A-labels, as in the registry
+    sending_domain: str  # lower-case A-labels, like the domains in the registry
     sender: str = ""  # of the envelope; "": the platform sent none
     recipient: str = ""  # of the envelope; "": the platform sent none
     codes: Set[str] = _NO_CODES  # the client's active codes
@@ -37,19 +37,19 @@ class Submission(Struct, frozen=True):
 
 
 class Case(Struct):
-    """One message to be judged: normalised addresses, "" if there is no valid one."""
+    """One message to judge. Addresses are in normal form; "" means that there is no valid one."""
 
     facts: Facts
     submission: Submission
-    sender: str  # of the envelope, else of From
-    sender_is_valid: bool  # False only for an envelope sender that is not an address
+    sender: str  # from the envelope, else from From
+    sender_is_valid: bool  # False only if the envelope sender is not an address
     recipient: str
 
 
 def case_of(facts: Facts, submission: Submission) -> Case:
-    """Combine a message with its envelope; missing envelope addresses come from the header."""
+    """Combine a message with its envelope; the header supplies missing envelope addresses."""
     sender, recipient, valid = submission.sender, submission.recipient, True
-    # Nearly always the same text: the envelope was built from the header.
+    # Nearly always the texts are equal, because the envelope was built from the header.
     if sender != facts.from_address:
         sender, valid = _normal(sender, facts.from_address)
     if recipient != facts.to_address:
@@ -106,7 +106,7 @@ def from_(case: Case) -> Breach:
 
 
 def copies(case: Case) -> Breach:
-    """R5; an empty header counts too."""
+    """R5; an empty header violates it, too."""
     facts = case.facts
     if not facts.cc_count and not facts.bcc_count:
         return None
@@ -115,7 +115,7 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """R6; with two subjects it is undefined which one is shown."""
+    """R6; if there are two subjects, mail programs differ in which one they show."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
@@ -130,7 +130,7 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8; a code from a Kafka header counts like the message header's, and both must agree."""
+    """R8; a code in a Kafka header is as valid as one in the message header; both must agree."""
     facts, submission = case.facts, case.submission
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
@@ -145,16 +145,16 @@ def code(case: Case) -> Breach:
 
 
 def effective_code(facts: Facts, beside: str) -> str:
-    """Return the code of a message: from its header, else `beside` (Kafka); "" if in doubt."""
+    """Return the code of a message, from its header or else `beside` (Kafka); "" if in doubt."""
     if not facts.code_count:
         return beside
     return facts.code if facts.code_count == 1 and beside in {"", facts.code} else ""
 
 
 def same_sender(case: Case) -> Breach:
-    """R9; without an envelope sender the rule is kept."""
+    """R9; a message without an envelope sender follows it."""
     facts, given = case.facts, case.submission.sender
-    # R4 and R10 refuse two values that are not addresses; they may be identical.
+    # Two identical values that are not addresses follow R9; R4 and R10 refuse them.
     if not given or (not facts.from_address and given == facts.from_raw):
         return None
     if not case.sender_is_valid:
@@ -166,7 +166,7 @@ def same_sender(case: Case) -> Breach:
 
 
 def sender_domain(case: Case) -> Breach:
-    """R10; without an envelope sender a From address that R4 refuses is not judged."""
+    """R10; without an envelope sender, From is judged if it is an address."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
         return "the envelope sender is not an address", _both(case)
@@ -176,7 +176,7 @@ def sender_domain(case: Case) -> Breach:
 
 
 def organisation(case: Case) -> Breach:
-    """R11; not judged if From is not an address, which R4 refuses."""
+    """R11; it is not judged if From is not an address, because R4 refuses the message."""
     ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
     if ours == theirs or not theirs:
         return None
@@ -193,7 +193,7 @@ def return_path(case: Case) -> Breach:
 
 
 def _is_in(address: str, domain: str) -> bool:
-    """Whether the address is in exactly this domain."""
+    """Whether the domain of the address is exactly this domain."""
     found = address.rpartition("@")[2]
     return found == domain or (bool(domain) and found == domains.normalise(domain))
 
@@ -205,7 +205,7 @@ def _count_or(count: int, otherwise: str) -> str:
 
 
 def _why_not(raw: str) -> str:
-    """Return the reason why the value, which may have been cut, is not a single address."""
+    """Return the reason why a value, which may have been shortened, is not a single address."""
     parsed = parse_single(raw)
     cause = str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
     hint = mistake_in_address(raw)
@@ -213,7 +213,7 @@ def _why_not(raw: str) -> str:
 
 
 def _address_of(raw: str) -> str:
-    """Return the address of the first of several headers, "" if it has none."""
+    """Return the address in the first of several headers; "" if that header has none."""
     parsed = parse_single(raw)
     return parsed.address if isinstance(parsed, ParsedAddress) else ""
 

@@ -1,12 +1,13 @@
-"""The rules R1 to R12 of the submission contract, as a table, and the function that judges by them.
+"""The rules R1 to R12 of the submission contract as a table, and the function that applies them.
 
-Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Used by validate,
-the front door and `check`, so that a message is judged in the same way everywhere. Pure.
+Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Validate, the
+front door and `check` use this module, so they judge a message in the same way. Pure.
 Does not own: parsing the message (shared/mail/headers.py), the syntax of addresses
 (shared/mail/address.py), the checks (checks.py).
-Guarantees: judge() never raises and reports every broken rule, in order. If a rule cannot be judged
-because another one is broken (R9 to R11 without a valid From), it is skipped; the other one
-refuses the message. docs/rules.md has the reasons; a test compares it with this table.
+Guarantees: judge() never raises and reports every broken rule, in order. A rule that cannot be
+judged because another rule is broken (R9 to R11 without a valid From) is skipped, because the other
+rule refuses the message. docs/rules.md gives the reasons for the rules; a test compares it with
+this table.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ UNREADABLE: Final = "unreadable"
 
 
 class Status(StrEnum):
-    """The enhanced status codes of refusals by the rules."""
+    """The enhanced status codes with which the rules refuse messages."""
 
     BAD_RECIPIENT = "5.1.3"  # bad destination mailbox address syntax
     TOO_BIG = "5.3.4"  # message too big for system
@@ -201,8 +202,8 @@ RULES_VERSION: Final = hashlib.sha256(msgspec.json.encode(RULES)).hexdigest()[:8
 def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:
     """Return the violations of the message, in the order of RULES; () if there are none.
 
-    Bytes that are not a message (Facts.defect) are reported as `unreadable`, before the rules. The
-    rules are judged all the same, so that missing headers are reported too.
+    If the bytes are not a message (Facts.defect), the first violation is `unreadable`. The rules
+    are judged even then, so that missing headers are reported, too.
     """
     case = case_of(facts, submission)
     broken: list[Violation] = []

@@ -2,8 +2,8 @@
 
 A file has one recipient per line: an address, or the SHA-256 or MD5 (hexadecimal) of an address in
 comparison form. If the heading has a column `recipient`, `address` or `email`, that column is read,
-otherwise the first column. The rows of a file that `export` wrote are entries with all their
-fields: a restored complaint stays a complaint, and a removed entry stays removed.
+otherwise the first column. In a file from `export`, each row is an entry with all its fields, so
+after a restore a complaint is still a complaint, and a removed entry is still removed.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ COLUMNS: Final = (
     *("mail_id", "count"),
 )
 _HEADINGS: Final = ("recipient", "address", "email")
-# The heading of an export has these columns.
+# The file is an export if its heading has these columns.
 _OF_EXPORT: Final = frozenset({"client", "recipient", "reason", "active"})
 _ACTIVE: Final = {"true": True, "false": False}
 _MAX_DIGITS: Final = 16
-# The byte order marks of UTF-16, in which spreadsheets save "Unicode text": it is not read.
+# The byte order marks of UTF-16, in which spreadsheets save "Unicode text". Such a file is refused.
 _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 _SAID: Final = ", ".join(REASONS)
-# A spreadsheet runs a cell that begins with one of these as a formula.
+# A spreadsheet program executes a cell that begins with one of these characters as a formula.
 _FORMULA: Final = ("=", "+", "-", "@")
-# A byte order mark, as spreadsheets write it.
+# The byte order mark of UTF-8, which spreadsheets write.
 _BOM: Final = "\ufeff"
-# The error handler with which to open a file, so that a line that is not UTF-8 is recognised.
+# Open a file with this error handler, so that a line that is not UTF-8 is recognised.
 NOT_UTF_8: Final = "surrogateescape"
-# The longest record; a file with a longer one is no list of recipients.
+# The longest record. A file with a longer record is not a list of recipients.
 MAX_CHARS: Final = 65_536
 _MAX_LINES: Final = 100
-_SHOWN: Final = 100  # characters of a faulty line
+_SHOWN: Final = 100  # the number of characters that are shown of a faulty line
 
 
 class Recipient(Struct, frozen=True):
-    """A recipient in the form in which a file or a command names it."""
+    """A recipient, as a file or a command names it: by an address or a hash."""
 
     text: str
     form: RecipientForm
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that names no recipient, and the reason."""
+    """A line that does not name a recipient, and the reason."""
 
     number: int
     text: str
@@ -79,7 +79,7 @@ def parse_recipient(text: str) -> Recipient | None:
 
 
 def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | Suppression | FaultyLine]:
-    """Yield the recipient of each line, or the entry if the file is an export; skip empty lines."""
+    """Yield the recipient of each line; if the file is an export, its entry. Skip empty lines."""
     place = 0
     columns: list[str] = []
     for number, text in _records(lines):
@@ -152,8 +152,9 @@ def _cells(number: int, text: str) -> list[str] | FaultyLine:
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield the records with the numbers of their first lines.
 
-    A quoted cell may have several lines. A quote that is not closed within _MAX_LINES would swallow
-    the rest of the file: its line is then a record by itself, and reading continues after it.
+    A quoted cell may have several lines. If a quote is not closed within _MAX_LINES, the cell would
+    contain the rest of the file. Therefore the line of the quote is a record by itself, and reading
+    continues after that line.
     """
     numbered = enumerate(lines, 1)
     read_ahead: deque[tuple[int, str]] = deque()
@@ -178,12 +179,12 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quoted cell continues after the text. A quote within a cell is plain text."""
+    """Whether a quoted cell is still open after this text. A quote inside a cell is plain text."""
     place = len(_BOM) if text.startswith(_BOM) else 0
     while True:
         if text.startswith('"', place):
             place = text.find('"', place + 1)
-            while text.startswith('""', place):  # a quote within the quoted cell
+            while text.startswith('""', place):  # a doubled quote is part of the quoted cell
                 place = text.find('"', place + 2)
             if place < 0:
                 return True

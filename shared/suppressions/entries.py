@@ -1,8 +1,8 @@
-"""The entries of suppressed recipients as people see and change them. Pure.
+"""The entries of suppressed recipients, for display and changes by people. Pure.
 
-Owns: what a change by a person writes to mail.suppressions, and the explanation why a recipient
-gets mail from a client, or gets none. Does not own: the records (shared/topics/suppressions.py),
-the judgement of a message (validate).
+Owns: the records that a change by a person writes to mail.suppressions, and the explanation why a
+client's mail to a recipient is sent or suppressed. Does not own: the records
+(shared/topics/suppressions.py), the judgement of a message (validate).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Author(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """The records that a removal writes, and the complaints that it leaves: they need --force."""
+    """The records that a removal writes, and the complaints that it keeps without --force."""
 
     records: list[SuppressionRecord]
     complaints: list[Suppression]
@@ -46,7 +46,7 @@ class Removal(Struct, frozen=True):
 def addition(
     client: str, recipient: Recipient, reason: SuppressionReason, author: Author
 ) -> Suppression:
-    """Return the entry of a recipient."""
+    """Return the entry to add for a recipient."""
     return Suppression(
         client,
         reason,
@@ -59,10 +59,10 @@ def addition(
 
 
 def removal(entries: Iterable[Suppression], author: Author, *, is_forced: bool) -> Removal:
-    """Plan the removal of the active entries among these.
+    """Plan the removal of those entries that are active.
 
-    A complaint is left unless the removal is forced. If a counter added an entry, the counter is
-    reset: otherwise the next bounce would add the entry again.
+    A complaint is not removed unless the removal is forced. If a counter added an entry, the
+    counter is reset, because otherwise the next bounce would add the entry again.
     """
     records: list[SuppressionRecord] = []
     complaints = []
@@ -81,16 +81,16 @@ def removal(entries: Iterable[Suppression], author: Author, *, is_forced: bool) 
 
 
 def reset(client: str, address: str, author: Author) -> CounterReset:
-    """Return the reset of a counter."""
+    """Return the record that resets a counter."""
     return CounterReset(client, address, author.at_ms, author.name, author.note)
 
 
 class Explanation(Struct, frozen=True):
     """A client's decision about a recipient.
 
-    `reason`: the reason word; "" if the recipient gets mail. `pattern`: the matching pattern of the
-    block list. `entries`: all entries, also removed ones and those of parents. `inherited_from`:
-    the parent whose list gives the reason; "" if it is the client's own.
+    `reason`: the word for the reason; "" if the recipient receives mail. `pattern`: the matching
+    pattern of the block list. `entries`: all entries, including removed ones and those of parents.
+    `inherited_from`: the parent whose list contains the reason; "" if it is the client's own list.
     """
 
     client: str
@@ -101,7 +101,7 @@ class Explanation(Struct, frozen=True):
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
-    """Return the forms in which entries may name this address, which is in comparison form."""
+    """Return the recipients by which entries may name this address; it is in comparison form."""
     raw = address.encode()
     return {
         RecipientForm.ADDRESS: address,
@@ -113,7 +113,7 @@ def names_of(address: str) -> dict[RecipientForm, str]:
 def explain(
     address: str, clients: Mapping[str, Client], entries: Iterable[Suppression]
 ) -> list[Explanation]:
-    """Return the explanation for each client, sorted by name; `entries`: those of the address."""
+    """Return the explanation for each client, sorted by name. `entries` are of this address."""
     found: dict[str, list[Suppression]] = {name: [] for name in clients}
     for entry in entries:
         found.setdefault(entry.client, []).append(entry)
@@ -126,7 +126,7 @@ def _explain(
     clients: Mapping[str, Client],
     entries: Mapping[str, list[Suppression]],
 ) -> Explanation:
-    """Judge as validate does: first the block lists, then the entries, the nearest first."""
+    """Judge as validate does: block lists before entries, the client's own before its parents'."""
     client = clients.get(name)
     names = family_of(client, clients.get).names if client is not None else (name,)
     shown = [entry for each in names for entry in entries.get(each, [])]

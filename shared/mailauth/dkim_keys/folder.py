@@ -1,11 +1,11 @@
 """The folder of DKIM keys: `keys.toml` and the key files that it names (RFC 6376, RFC 8463).
 
 Owns: which keys are accepted, the form of a key file, reading the folder and adding keys. Does not
-own: the form of the table and when a key is used (table.py), when deliver looks for changes
-(services/deliver).
+own: the form of the table and when a key is used (table.py), when deliver checks the folder for
+changes (services/deliver).
 Guarantees: load() returns all keys or raises; a file that has not changed is not loaded again. A
 rotation writes the key files first and then replaces the table in one step, so a reader never sees
-a table whose files are missing. No key is ever part of a text.
+a table whose files are missing. No error text contains a key.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ NewKey = tuple[KeyEntry, PrivateKey]
 _HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 _PUBLIC_EXPONENT: Final = 65_537
-# A key of 4096 bits has 3.2 KB.
+# A file with a key of 4096 bits has 3.2 KB.
 _MAX_BYTES: Final = 64 * 1024
 
 
 class KeyFolder:
-    """One folder. It must not be used by several threads at a time."""
+    """One folder of keys. Only one thread may use it at a time."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -71,9 +71,11 @@ class KeyFolder:
 
     def load(self) -> list[Key[PrivateKey]]:
         """Load the table and the keys that it names. Raises KeyFault."""
-        # The stamp is taken before the table is read, so a change while loading is noticed later.
+        # The stamp is taken before the table is read, so has_changed() notices a change during the
+        # load.
         table = _stamp_of(self._path / TABLE)
-        self._stamp = ()  # until all is loaded: a fault may disappear without a change of a file
+        # empty until all is loaded, because a fault may end although no file has changed
+        self._stamp = ()
         entries = read_table(self._path)
         self._files = tuple(sorted({entry.file for entry in entries}))
         stamp = (table, *self._look()[1:])
@@ -96,11 +98,11 @@ class KeyFolder:
 
 
 class KeyFault(Exception):
-    """The file holds no usable key; the text names the file and what was expected."""
+    """The file contains no usable key; the text names the file and the expected content."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
-    """The entries of a folder's table. Raises KeyFault."""
+    """Return the entries of a folder's table. Raises KeyFault."""
     path = folder / TABLE
     try:
         with path.open("rb") as file:
@@ -117,7 +119,7 @@ def read_table(folder: Path) -> tuple[KeyEntry, ...]:
 
 
 def add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
-    """Write the key files and then the table with their entries. Raises OSError, KeyFault."""
+    """Write the key files, then add their entries to the table. Raises OSError, KeyFault."""
     with _locked(folder):
         _add_keys(folder, keys)
 
@@ -130,7 +132,8 @@ def load_key(path: str | Path) -> PrivateKey:
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; it must hold {EXPECTED}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's text may quote the file; a TypeError means an encrypted key.
+        # The library's error is not shown, because it may quote the file. TypeError: the key is
+        # encrypted.
         raise KeyFault(f"{path}: cannot be read as a key; it must hold {EXPECTED}") from None
     if isinstance(key, Ed25519PrivateKey):
         return key
@@ -142,7 +145,7 @@ def load_key(path: str | Path) -> PrivateKey:
 
 
 def algorithm_of(key: PrivateKey) -> str:
-    """The a= of a key's signatures."""
+    """Return the value of a= in signatures with this key."""
     return RSA if isinstance(key, RSAPrivateKey) else ED25519
 
 
@@ -165,7 +168,7 @@ def write_key(path: Path, key: PrivateKey) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the table; the lock ends with the process."""
+    """Lock the table against other processes; the end of the process releases the lock."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -177,7 +180,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # nothing is appended to an unusable table
+        read_table(folder)  # raises KeyFault, so nothing is added to an unusable table
         text = path.read_text("utf-8")
     else:
         text = _HEADING
@@ -187,7 +190,7 @@ def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
             text += "\n" if text.endswith("\n") else "\n\n"
         text += encode_entry(entry)
     try:
-        parse_table(text)  # another rotation may have added the same selector
+        parse_table(text)  # raises if another rotation has added the same selector
     except KeyTableError as error:
         raise KeyFault(f"{path}: {error}") from None
     _replace(path, text)

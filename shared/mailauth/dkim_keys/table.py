@@ -1,4 +1,4 @@
-"""The table of DKIM keys, `keys.toml`: the mail that each key signs, and from when. Pure.
+"""The table of DKIM keys, `keys.toml`: which mail each key signs, and when. Pure.
 
     [[key]]
     client = "shop"                        # or domain = "news.shop.example", or both, or neither
@@ -7,8 +7,8 @@
     active_from = 2026-11-30T10:00:00Z     # default: at once
     active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
 
-Owns: the form of the table, which keys sign a message. Does not own: the key files
-(folder.py), the signatures (services/deliver). A table is used as a whole or not at all.
+Owns: the form of the table, which keys sign a message. Does not own: the key files (folder.py), the
+signatures (services/deliver). If one entry is not valid, the whole table is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from shared.mail.domains import normalise
 
 TABLE: Final = "keys.toml"
-# Two keys for each of 5,000 clients, and as many that are not active yet.
+# Enough for 5,000 clients with two active keys and two future keys each.
 MAX_KEYS: Final = 20_000
 MAX_TABLE_BYTES: Final = 8 * 1024 * 1024
 
@@ -35,7 +35,8 @@ RSA: Final = "rsa-sha256"
 ED25519: Final = "ed25519-sha256"
 # RFC 8301, 3.2: signers should use at least 2048 bits; verifiers need not accept more than 4096.
 RSA_BITS: Final = range(2048, 4097)
-# The order of signatures: a verifier that reads only one reads the first, and all know RSA.
+# The order of signatures. RSA is first: some verifiers read only the first signature, and all know
+# RSA.
 ALGORITHMS: Final = (RSA, ED25519)
 
 _Time = Annotated[datetime, Meta(tz=True)]
@@ -43,14 +44,14 @@ T = TypeVar("T")
 
 
 class KeyTableError(ValueError):
-    """The table cannot be used; the text says why."""
+    """The table cannot be used; the text gives the reason."""
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key of the table. Without client and domain it signs for all that have no other key."""
+    """A key of the table. Without client and domain it signs all mail that no other key signs."""
 
     selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
-    # Not a path: nothing outside the folder is read.
+    # The pattern allows no path, so nothing outside the folder is read.
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
     client: Annotated[str, Meta(max_length=100)] = ""
     domain: Annotated[str, Meta(max_length=253)] = ""
@@ -59,16 +60,16 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """The client and the domain whose mail it signs, "" for any."""
+        """The client and the domain whose mail this key signs; "" means any."""
         return self.client, self.domain
 
     @property
     def starts_at_s(self) -> float:
-        """The Unix time at which it becomes active."""
+        """The Unix time at which this key becomes active."""
         return self.active_from.timestamp() if self.active_from is not None else 0.0
 
     def is_active(self, now_s: float) -> bool:
-        """Whether it may sign now."""
+        """Whether this key may sign now."""
         until = self.active_until
         return self.starts_at_s <= now_s and (until is None or now_s < until.timestamp())
 
@@ -83,7 +84,8 @@ def parse_table(text: str) -> tuple[KeyEntry, ...]:
         table = msgspec.convert(tomllib.loads(text), _Table)
     except msgspec.ValidationError as error:
         raise KeyTableError(str(error)) from None
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, deep nesting
+    # also for a number of 5,000 digits, or deep nesting
+    except (ValueError, RecursionError) as error:
         raise KeyTableError(f"it is not TOML: {error}") from None
     entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))
     names = set()
@@ -105,7 +107,7 @@ def _checked(number: int, entry: KeyEntry) -> KeyEntry:
 
 
 def encode_entry(entry: KeyEntry) -> str:
-    """The lines of one key, to be appended to a table."""
+    """Return the lines to append to a table for one key."""
     lines = ["[[key]]"]
     for name in ("client", "domain", "selector", "file"):
         if value := getattr(entry, name):
@@ -117,7 +119,7 @@ def encode_entry(entry: KeyEntry) -> str:
 
 
 class Key(Struct, Generic[T], frozen=True):
-    """An entry with the algorithm and the key of its file."""
+    """An entry, with the key from its file and the key's algorithm."""
 
     entry: KeyEntry
     algorithm: str
@@ -125,22 +127,23 @@ class Key(Struct, Generic[T], frozen=True):
 
 
 class KeyIndex(Generic[T]):
-    """The keys by the client and domain whose mail they sign."""
+    """Finds keys by the client and the domain whose mail they sign."""
 
     def __init__(self, keys: Iterable[Key[T]]) -> None:
         self._by_scope: dict[tuple[str, str], list[Key[T]]] = {}
         for key in keys:
             self._by_scope.setdefault(key.entry.scope, []).append(key)
         for group in self._by_scope.values():
-            # The newest first; of two with the same time, the one further down in the table.
+            # The newest key is first; of two keys with the same time, the later one in the table is
+            # first.
             group.reverse()
             group.sort(key=lambda key: key.entry.starts_at_s, reverse=True)
 
     def choose(self, client: str, domain: str, now_s: float) -> list[Key[T]]:
-        """The keys that sign this client's mail for this domain: at most one of each algorithm.
+        """Return the keys that sign this client's mail from this domain, at most one per algorithm.
 
-        They are of the closest scope that has an active key: the client and the domain, the
-        client, the domain, all.
+        All these keys have the same scope. It is the first of these scopes that has an active key:
+        client and domain, client, domain, any mail.
         """
         for scope in ((client, domain), (client, ""), ("", domain), ("", "")):
             if (group := self._by_scope.get(scope)) and (found := _newest(group, now_s)):

@@ -1,9 +1,10 @@
 """Evaluates SPF (RFC 7208): whether a domain's policy allows an address to send.
 
-Owns: check_host() with its limits (4.6.4), and the qualifier that a policy ends with. Does not own:
-the grammar (record.py), DNS queries: the caller passes a look-up function, so this module is pure.
+Owns: check_host() with its limits (4.6.4), and finding the qualifier of a policy's `all`. Does not
+own: the grammar (record.py), DNS queries. The caller passes a look-up function, so this module is
+pure.
 Guarantees: it never raises for the contents of a record; if the DNS is unavailable, the result is
-`temperror`, never `none`. The HELO name is not known here: %{h} is the domain.
+`temperror`, never `none`. This module does not know the HELO name, so %{h} expands to the domain.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from shared.mailauth.spf.record import (
 
 MAX_LOOKUPS: Final = 10  # terms that query the DNS: include, a, mx, ptr, exists, redirect
 MAX_VOID_LOOKUPS: Final = 2
-MAX_NAMES: Final = 10  # address look-ups of one mx, names of one ptr
+MAX_NAMES: Final = 10  # the limit of address look-ups for one mx, and of names for one ptr
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """The records of a name of one type; () if it has none or does not exist."""
+    """The records of one type of a name; () if the name has none or does not exist."""
 
     rows: tuple[str, ...] = ()
     exists: bool = True
@@ -45,7 +46,8 @@ class Away(Struct, frozen=True):
     reason: str
 
 
-# Name and type (TXT, MX, A, AAAA, PTR) to rows: TXT joined, MX as "10 host", hosts without a dot.
+# Returns the records for a name and a type (TXT, MX, A, AAAA, PTR). The strings of a TXT record are
+# joined; an MX record is "10 host"; host names have no trailing dot.
 LookUp = Callable[[str, str], Rows | Away]
 
 
@@ -54,7 +56,7 @@ class Result(StrEnum):
 
     NONE = "none"
     NEUTRAL = "neutral"
-    PASS = "pass"  # noqa: S105 - the word of the RFC
+    PASS = "pass"  # noqa: S105 - a result name of the RFC
     FAIL = "fail"
     SOFTFAIL = "softfail"
     TEMPERROR = "temperror"
@@ -95,7 +97,7 @@ def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Eval
 
 
 def ending(ask: LookUp, domain: str) -> str:
-    """Return the qualifier of the final `all` of a policy, after redirects; "" if none."""
+    """Follow the redirects of a policy; return the qualifier of its `all`, "" if there is none."""
     for _ in range(MAX_LOOKUPS + 1):
         answer = ask(domain, "TXT")
         records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
@@ -112,7 +114,7 @@ def ending(ask: LookUp, domain: str) -> str:
 
 
 class _Check:
-    """One evaluation and its counts."""
+    """One evaluation, and its counts of look-ups."""
 
     def __init__(self, ask: LookUp, address: Address, sender: str) -> None:
         mapped = getattr(address, "ipv4_mapped", None)
@@ -196,13 +198,13 @@ class _Check:
         except _Error as error:
             if error.result is not Result.TEMPERROR:
                 raise
-        return False  # an error of these look-ups means no match (5.5)
+        return False  # if one of these look-ups fails, the term does not match (5.5)
 
     def _is_in(self, network: str, term: Term) -> bool:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # the other address family: a length beyond its bits
+        except ValueError:  # a network of the other address family, which has fewer bits
             return False
         return self._address in found if found.version == self._address.version else False
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 VERSION: Final = "v=spf1"
 MAX_NAME_CHARS: Final = 253
-# c, r and t are only for explanations, which are not supported here.
+# The letters c, r and t are valid only in explanations, which are not supported here.
 MACRO: Final = re.compile(r"%\{([slodiphvSLODIPHV])(\d*)([rR]?)([.\-+,/_=]*)\}")
 _TERM: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(?:([:/=])(.*))?", re.DOTALL)
 _LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?$")
@@ -45,7 +45,7 @@ class Term(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """A record: its mechanisms in order, up to `all`; the target of its redirect."""
+    """A record: its mechanisms in order, up to `all`, and the target of its redirect."""
 
     terms: tuple[Term, ...]
     redirect: str = ""
@@ -90,7 +90,7 @@ def parse_record(record: str) -> Policy:
 
 
 def expand(text: str, macros: Macros) -> str:
-    """Expand the macros of a text, and cut it on the left to the length of a name."""
+    """Expand the macros of a text. If the result is too long, remove labels on its left."""
     name = _ANY.sub(lambda found: _expanded(found, macros), text).rstrip(".")
     while len(name) > MAX_NAME_CHARS and "." in name:
         name = name.partition(".")[2]
@@ -186,6 +186,6 @@ def _value(letter: str, macros: Macros) -> str:
         case "v":
             return "in-addr" if macros.address.version == 4 else "ip6"
         case "p":
-            return "unknown"  # the RFC advises against its use (7.2)
+            return "unknown"  # the RFC advises against the use of this macro (7.2)
         case _:
             return macros.domain

@@ -1,13 +1,13 @@
 """Counts one batch of the merged log: the changed counters, and the entries to write. Pure.
 
-Counting has two steps, because the counters are read from the store in between: read_batch()
-decodes the records and names the counters, count_batch() counts.
+Counting has two steps, because the counters are read from the store in between: first read_batch()
+decodes the records and names the counters, then count_batch() counts.
 
-Owns: whether a bounce counts (an operator's review decides, or else an incident at its provider),
-the rules under which a log is counted, and their digest. Counters with another digest were counted
-under other rules and are counted again, so counters follow from the log and the rules alone, no
-matter when the rules became known. Does not own: incidents (incidents.py), the effect of a bounce
-on its counter (counting.py).
+Owns: whether a bounce counts (an operator's review decides; without one, an incident at the
+provider decides), the rules for counting a log, and the digest of these rules. Counters with
+another digest were counted under other rules, so they are counted again. Thus counters depend only
+on the log and the rules, not on when the rules became known. Does not own: incidents
+(incidents.py), the effect of a bounce on its counter (counting.py).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from shared.topics.suppressions import (
 
 # These kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# An incident concerns a status; a reply may have none.
+# This stands for the status of a bounce without one, because incidents are found by status.
 _NO_STATUS = "none"
 
 _DIGEST_BYTES: Final = 16
 
 
 class Step(Struct, frozen=True, gc=False):
-    """A fact or a reset, with the field of its counter ("" if it changes none) and its place."""
+    """A fact or a reset, its place in the log, and the field of its counter ("" if none)."""
 
     what: Fact | CounterReset
     field: bytes
@@ -63,13 +63,13 @@ class Step(Struct, frozen=True, gc=False):
 
 
 class CountingRules(Struct, frozen=True):
-    """When an incident begins, and the active reviews in a fixed order."""
+    """The policy for incidents, and the active reviews in a fixed order."""
 
     policy: IncidentPolicy = IncidentPolicy()
     reviews: tuple[Review, ...] = ()
 
     def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
-        """Return the verdict on a bounce; None without a review. An exclusion takes precedence."""
+        """Return the verdict on a bounce, None if no review has one. Exclusion takes precedence."""
         found = None
         for review in self.reviews:
             if is_in(review, fact, at_ms):
@@ -79,7 +79,7 @@ class CountingRules(Struct, frozen=True):
         return found
 
     def digest(self) -> bytes:
-        """Return a digest that differs if the rules differ."""
+        """Return a digest of the rules; different rules have different digests."""
         reviews = [
             (each.provider, each.status, each.from_ms, each.until_ms, each.verdict)
             for each in self.reviews
@@ -89,7 +89,7 @@ class CountingRules(Struct, frozen=True):
 
 
 class Judging(Struct, frozen=True):
-    """The rules and the incidents so far, which decide whether a bounce counts."""
+    """The rules and the present incidents, which decide whether a bounce counts."""
 
     rules: CountingRules = CountingRules()
     incidents: Incidents = field(default_factory=Incidents)
@@ -102,14 +102,14 @@ class Read(Struct, frozen=True):
     unreadable: int
 
     def fields(self) -> list[bytes]:
-        """Return the fields of all counters that the steps need, each once."""
+        """Return the fields of all counters that the steps need, without repetition."""
         return list(dict.fromkeys(step.field for step in self.steps if step.field))
 
 
 class Counted(Struct, frozen=True):
-    """The counters that changed, the entries that follow, and the incidents after the batch.
+    """The changed counters, the suppression entries to write, and the incidents after the batch.
 
-    `held`: how many new bounces an incident holds back, by provider and status.
+    `held` is the number of new bounces that do not count, by provider and status.
     """
 
     counters: dict[bytes, BounceCounter]
@@ -119,7 +119,7 @@ class Counted(Struct, frozen=True):
 
 
 def read_batch(batch: Sequence[Merged], events_topic: str = EVENTS) -> Read:
-    """Decode the records of a batch. Never raises for the content of a record."""
+    """Decode the records of a batch. It never raises for the content of a record."""
     steps = []
     unreadable = 0
     for at_ms, source, record in batch:
@@ -140,9 +140,9 @@ def count_batch(
     limits_of: Callable[[str], Limits | None],
     judging: Judging = Judging(),  # noqa: B008 - never changed
 ) -> Counted:
-    """Count the steps on top of these counters and incidents.
+    """Count the steps; these counters and incidents are the state before the first step.
 
-    Entries follow only from records at or after the offsets `done` of their source: entries of
+    Only records at or after the offset of their source in `done` lead to entries. The entries for
     earlier records were written when those records were first counted. A client that is not
     registered (limits None) gets no entries.
     """
@@ -173,14 +173,14 @@ def count_batch(
 
 
 def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules:
-    """Return the rules that follow from the policy and the active reviews."""
+    """Return the rules for this policy and for the active ones of these reviews."""
     active = [each for each in reviews if each.active]
     active.sort(key=lambda each: (each.from_ms, each.until_ms, each.provider, each.status))
     return CountingRules(policy, tuple(active))
 
 
 def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
-    """Whether a review is about this bounce."""
+    """Whether a review covers this bounce."""
     return (
         review.from_ms <= at_ms < review.until_ms
         and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])
@@ -189,7 +189,7 @@ def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
 
 
 def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:
-    """Note the outcome, and return whether it counts."""
+    """Record the outcome for its provider; return whether it counts for its recipient."""
     is_hard = fact.kind is FactKind.HARD
     is_held = False
     if fact.kind in OUTCOMES:
@@ -205,7 +205,7 @@ def _reset_of(value: bytes | None) -> CounterReset | None:
     try:
         found = decode_suppression(value) if value else None
     except CodecError:
-        return None  # the follower of the suppressions reports it
+        return None  # the reader of mail.suppressions reports this error
     return found if isinstance(found, CounterReset) else None
 
 

@@ -1,15 +1,15 @@
-"""Counts the bounces of a recipient, and decides when it gets no more mail. Pure.
+"""Counts the bounces of a recipient, and decides when mail to the recipient ends. Pure.
 
-A counter has the messages that it counted, so a message counts once, however many reports about it
-arrive. Hard bounces stay until a reset. Soft bounces count in a row: a delivery moves them to
-`past`, where they only prevent a late report from counting one of them again. A message whose soft
-bounce becomes a hard one counts as hard.
+A counter contains the messages that it has counted, so a message counts once even if several
+reports about it arrive. Hard bounces are kept until a reset. Consecutive soft bounces form a row. A
+delivery ends the row and moves its messages to `past`, so that a late report cannot count them
+again. If a message has a soft bounce and then a hard one, it counts as hard.
 
-A server may accept a message and return it later, so that it was not delivered after all: if all
-messages delivered since the last soft bounce are returned, the row continues as if they had not
-been delivered.
+A server may accept a message and return it later. Such a message was not delivered. If all messages
+delivered since the last soft bounce are returned, the row continues as if they had not been
+delivered.
 
-Owns also the shape of a counter and its bytes in Redis. Does not own: the store
+Owns: these rules, the form of a counter, its bytes in Redis. Does not own: the store
 (shared/store/counters.py).
 """
 
@@ -24,21 +24,22 @@ from msgspec.structs import replace
 from shared.responses.counting.facts import Fact, FactKind
 from shared.topics.suppressions import Suppression, SuppressionReason
 
-# More than the highest limit of a client (1,000 bounces).
+# The highest possible limit of a client is 1,000 bounces.
 MAX_COUNTED: Final = 1_000
 MAX_PAST: Final = 16
-# After more deliveries than this, a row stays ended, whichever messages are returned.
+# After more deliveries than this, a row cannot continue, even if all of them are returned.
 MAX_DELIVERED: Final = 16
 
 
 class BounceCounter(Struct, frozen=True, array_like=True, gc=False):
-    """The bounces of one recipient of one client: the messages, in the order of counting."""
+    """The bounces of one recipient of one client, as messages in the order of counting."""
 
     hard: tuple[bytes, ...] = ()
     soft: tuple[bytes, ...] = ()
     past: tuple[bytes, ...] = ()
-    # The length of the last soft row that a delivery ended (it is the end of `past`), and the
-    # messages delivered since. If all of these are returned too, the row was not ended.
+    # `ended` is the length of the last soft row that a delivery ended; the row is at the end of
+    # `past`. `delivered` are the messages delivered since that row. If all of them are returned,
+    # the row continues.
     ended: int = 0
     delivered: tuple[bytes, ...] = ()
 
@@ -49,7 +50,7 @@ _decoder: Final = msgspec.msgpack.Decoder(BounceCounter)
 
 
 def encode_counter(counter: BounceCounter) -> bytes:
-    """Return the bytes of a counter; b"" for an empty one."""
+    """Return the bytes of a counter; b"" for an empty counter."""
     return b"" if counter == NO_BOUNCES else _encoder.encode(counter)
 
 
@@ -66,7 +67,7 @@ class Limits(Struct, frozen=True):
 
 
 def advance(counter: BounceCounter, fact: Fact) -> BounceCounter:
-    """Return the counter after this fact; the same object if it changes nothing."""
+    """Return the counter after this fact; the same object if the fact changes nothing."""
     match fact.kind:
         case FactKind.HARD:
             return _add_hard(counter, fact.mail)
@@ -90,7 +91,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.hard or mail in counter.soft or mail in counter.past:
         return counter
     if mail in counter.delivered:
-        # It belongs to the row that its delivery seemed to end, not to one that began later.
+        # This bounce belongs to the row that its delivery seemed to end, not to a later row.
         past = (*counter.past, mail)[-MAX_PAST:]
         longer = replace(counter, past=past, ended=min(counter.ended + 1, len(past)))
         return _without_delivery(longer, mail)
@@ -99,7 +100,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.soft or mail in counter.hard or mail in counter.past:
-        return counter  # it was returned before the delivery was known
+        return counter  # the message was returned before its delivery was read
     if counter.soft:
         past = (counter.past + counter.soft)[-MAX_PAST:]
         ended = min(len(counter.soft), len(past))
@@ -112,7 +113,7 @@ def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 
 def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
-    """Remove a delivery; if no other one is left that ended the row, the row continues."""
+    """Remove a delivery. If it is the last one of those that ended the row, the row continues."""
     if mail not in counter.delivered:
         return counter
     left = tuple(each for each in counter.delivered if each != mail)
@@ -126,7 +127,7 @@ def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 def entry_after(
     before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
 ) -> Suppression | None:
-    """Return the entry that follows from this fact, if any.
+    """Return the suppression entry to write because of this fact, if any.
 
     A counter over its limit leads to an entry with every further bounce, so an entry that was
     removed without a reset of the counter is written again.

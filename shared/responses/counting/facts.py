@@ -1,10 +1,10 @@
-"""Reads from an event the fact about its recipient: bounce, delivery, complaint or none. Pure.
+"""Reads the fact that an event contains about its recipient, for example a bounce. Pure.
 
 Only final failures that concern the recipient count: bounces, expired messages and returned mail of
-the classes hard and soft. Policy, content, authentication and network never count, but they are
-outcomes of their provider, with which incidents.py compares its hard bounces.
+the classes hard and soft. The classes policy, content, authentication and network never count, but
+they are outcomes of the provider: incidents.py compares its hard bounces with all its outcomes.
 
-Every event passes through here, so only the necessary fields are decoded.
+Every event is read here, so only the necessary fields are decoded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-# No header after this one is read.
+# The search for headers ends at this one.
 LAST_HEADER: Final = TYPE_HEADER
 _MAIL: Final = "sluice.mail."
 
@@ -35,7 +35,7 @@ class FactKind(StrEnum):
     DELIVERED = "delivered"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    OTHER = "other"  # a final failure that counts against nobody
+    OTHER = "other"  # a final failure that counts against no recipient
 
 
 # The results of an attempt, which are outcomes of the provider.
@@ -43,13 +43,13 @@ OUTCOMES: Final = frozenset({FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED, F
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """One fact about a recipient, in comparison form, and the message that it came from."""
+    """One fact about a recipient and a message; `recipient` is in comparison form."""
 
     kind: FactKind
     client: str
     recipient: str
     mail_id: str
-    provider: str = ""  # of the shaping rules, or the recipient's domain
+    provider: str = ""  # a provider of the shaping rules, or the recipient's domain
     status: str = ""  # the enhanced status of a failure
 
     @property
@@ -74,7 +74,7 @@ class _Data(Struct, frozen=True, gc=False):
 _decoder: Final = msgspec.json.Decoder(_Data)
 _RETURNED: Final = (_MAIL + EventType.RETURNED).encode()
 _BY_CLASS: Final = {"hard": FactKind.HARD, "soft": FactKind.SOFT}
-# None: the class of the bounce decides.
+# None means that the class of the bounce decides the kind.
 _KINDS: Final[dict[bytes, FactKind | None]] = {
     (_MAIL + kind).encode(): fact
     for kind, fact in {
@@ -89,7 +89,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of this event; None if it has none. Raises ValueError if it is unreadable."""
+    """Return the fact of an event, None if it has none. Raises ValueError if it is unreadable."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
@@ -97,7 +97,7 @@ def fact_of(record: EventRecord) -> Fact | None:
         data = _decoder.decode(record.value or b"")
     except RecursionError:
         raise ValueError("the event is nested too deeply") from None
-    # A returned report is not the result of an attempt: without a class it is no fact.
+    # A returned report is not the result of an attempt, so without a class it is no fact.
     other = None if kind == _RETURNED else FactKind.OTHER
     found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)

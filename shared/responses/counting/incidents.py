@@ -1,18 +1,19 @@
-"""Recognises incidents at providers: a spike of one hard status among a provider's outcomes. Pure.
+"""Recognises an incident at a provider: many hard bounces with one status in a short time. Pure.
 
-A provider that answers everybody with 550 for an hour must not cost a sender its recipients. While
-an incident is open, hard bounces with its provider and status are held: they do not count, until an
-operator has reviewed them (batch.py). It opens when, within the policy's window,
+If a provider answers every message with 550 for an hour, the sender must not lose its recipients.
+While an incident is open, hard bounces with its provider and status are held: they do not count
+until an operator has reviewed them (batch.py). An incident opens when, within the policy's window,
 
-- at least `least` hard bounces with this status came, and
-- they are more than `percent` of all outcomes of the provider,
+- at least `least` hard bounces with this status arrived, and
+- they are more than `percent` of all outcomes of the provider.
 
-and it is over when this has not been so for the length of a window. Bounces that were counted
-before it opened stay counted; a review can exclude them, too.
+An incident ends when these conditions have not been met for the length of a window. Bounces that
+were counted before it opened remain counted, but a review can exclude them, too.
 
-Incidents follow from the records in their order, one by one, and not from the clock or from
-batches: counting the log again finds the same incidents. Bounded: MAX_PROVIDERS, MAX_STATUSES
-for each, MAX_PAST incidents that are over; the least recently seen provider is forgotten first.
+Incidents depend only on the records and their order, not on the clock or on batches, so counting
+the log again finds the same incidents. Memory is bounded: at most MAX_PROVIDERS providers,
+MAX_STATUSES per provider, and MAX_PAST ended incidents are kept; the least recently seen provider
+is dropped first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ OTHER: Final = "other"
 
 
 class IncidentPolicy(Struct, frozen=True):
-    """When an incident opens; with `least` 0 it never does."""
+    """The conditions under which an incident opens; with `least` 0, none opens."""
 
     least: int = 0
     percent: int = 50
@@ -38,7 +39,7 @@ class IncidentPolicy(Struct, frozen=True):
 
 
 class Incident(Struct, frozen=True, array_like=True):
-    """A spike: from its first to its last bounce over the threshold, and how many were held."""
+    """An incident: its first and last time over the threshold, and the number of held bounces."""
 
     provider: str
     status: str
@@ -66,10 +67,10 @@ class Incidents(Struct, array_like=True):
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # the policy under which they were found
+    policy: IncidentPolicy = IncidentPolicy()  # the policy by which the incidents were found
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
-        """Note an outcome, with the status of a hard bounce or "". Return whether it is held."""
+        """Record an outcome: the status of a hard bounce, else "". Return whether it is held."""
         if not policy.least:
             return False
         self.at_ms, self.policy = max(self.at_ms, at_ms), policy
@@ -85,7 +86,7 @@ class Incidents(Struct, array_like=True):
         return self._judge(known, provider, status, policy)
 
     def open_ones(self) -> list[Incident]:
-        """Return the incidents that are not over, at the time of the last record."""
+        """Return the incidents that have not ended at the time of the last record."""
         return [
             each
             for known in self.providers.values()
@@ -94,7 +95,7 @@ class Incidents(Struct, array_like=True):
         ]
 
     def all_ones(self) -> list[Incident]:
-        """Return the incidents that are remembered, in the order of their beginning."""
+        """Return the open incidents and the kept ended ones, in the order of their beginning."""
         found = [each for known in self.providers.values() for each in known.open.values()]
         return sorted([*self.past, *found], key=lambda each: (each.opened_ms, each.provider))
 
@@ -114,7 +115,7 @@ class Incidents(Struct, array_like=True):
         return True
 
     def _of(self, provider: str, number: int) -> _Provider:
-        """Return a provider with the present bucket as its last one."""
+        """Return a provider whose last bucket is the present one."""
         known = self.providers.get(provider)
         if known is not None and known.buckets[-1].number == number:
             return known
@@ -153,7 +154,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Incidents)
 
 
 def encode_incidents(incidents: Incidents) -> bytes:
-    """Return the bytes of the incidents; empty if no provider is known."""
+    """Return the bytes of the incidents; b"" if no provider is known."""
     return _encoder.encode(incidents) if incidents.providers else b""
 
 

@@ -1,11 +1,11 @@
 """Merges the partitions of several topics into one log, ordered by append time. Pure.
 
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
-are on another topic. Counting needs one order of all of them that is the same while mail flows and
-when everything is read again later: the order of (append time, source, offset). A record is given
-out only when no partition can still have an earlier one.
+are on another topic. Counting needs one order for all records. The order must be the same when the
+topics are read again later, so it is the order of (append time, source, offset). A record is
+returned only when no partition can still deliver an earlier one.
 
-The place in this log up to which bounces are counted is stored with the counters, as text.
+The place in this log up to which bounces are counted is stored as text, with the counters.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Source(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """A record in its place, and its append time in Unix milliseconds."""
+    """A record, its source, and its append time in Unix milliseconds."""
 
     at_ms: int
     source: Source
-    record: Any  # with `offset` and `timestamp`
+    record: Any  # a record with the attributes `offset` and `timestamp`
 
 
 class MergedLog:
-    """The records that were read and not given out yet."""
+    """The records that have been read but not yet returned by take()."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._queues: dict[Source, deque[Any]] = {each: deque() for each in sorted(sources)}
-        # No further record of a source is earlier than this time.
+        # No record of a source that is still to be added is earlier than this time.
         self._read_until: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
         self._last: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
 
@@ -49,11 +49,11 @@ class MergedLog:
         return sum(map(len, self._queues.values()))
 
     def waiting(self, source: Source) -> int:
-        """Return how many records of this source have not been given out."""
+        """Return how many records of this source take() has not returned yet."""
         return len(self._queues[source])
 
     def has_given(self, source: Source, end: int) -> bool:
-        """Whether all records of the source before this offset have been given out."""
+        """Whether take() has returned all records of the source before this offset."""
         queue = self._queues[source]
         return not queue or queue[0].offset >= end
 
@@ -62,11 +62,11 @@ class MergedLog:
         self._queues[source].extend(records)
 
     def note_read(self, source: Source, until_ms: int) -> None:
-        """Note that all records of the source before this time have been added."""
+        """Record that all records of the source before this time have been added."""
         self._read_until[source] = max(until_ms, self._read_until[source])
 
     def take(self, most: int) -> list[Merged]:
-        """Give out at most `most` next records, as far as their order is certain."""
+        """Remove and return at most `most` next records, as far as their order is certain."""
         heap = [(self._time(each), each) for each, queue in self._queues.items() if queue]
         heapq.heapify(heap)
         bound = min(
@@ -85,13 +85,13 @@ class MergedLog:
                 heapq.heapreplace(heap, (self._time(source), source))
             else:
                 heapq.heappop(heap)
-                # Its next record is not earlier than this one.
+                # The next record of this source is not earlier than this record.
                 until = max(self._read_until[source], at_ms)
                 bound = until if bound is None else min(bound, until)
         return taken
 
     def _time(self, source: Source) -> int:
-        """The time of the next record, never earlier than the last: clocks may be set back."""
+        """Return the next record's time. It never decreases, although clocks may be set back."""
         return max(int(self._queues[source][0].timestamp), self._last[source])
 
 

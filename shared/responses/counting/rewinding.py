@@ -1,8 +1,8 @@
-"""Finds which suppression entries a review of a provider's bounces ends, and which it adds. Pure.
+"""Finds the suppression entries that a review of a provider's bounces removes or adds. Pure.
 
 The log is counted twice for the recipients with a bounce in the window of the review: under the
-present rules and under those with the review. The difference of the entries is the change. Memory
-is bounded by the recipients of the window.
+present rules, and under the rules with the review. The change is the difference between the
+entries. The number of recipients in the window bounds the memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOUNCES = (FactKind.HARD, FactKind.SOFT)
 
 
 class Change(Struct, frozen=True):
-    """The entries that a review ends, those that it adds, and the number of bounces concerned."""
+    """The entries that a review removes or adds, and the number of bounces that it covers."""
 
     freed: Sequence[Suppression]
     added: Sequence[Suppression]
@@ -38,7 +38,7 @@ class Change(Struct, frozen=True):
 
 
 def concerned(steps: Iterable[Step], review: Review) -> list[Step]:
-    """Return the bounces among these steps that the review is about."""
+    """Return the bounces among these steps that the review covers."""
     return [
         step
         for step in steps
@@ -96,7 +96,7 @@ class Recount:
 def change_between(
     before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
 ) -> Change:
-    """Return the change; `entries` are all on mail.suppressions now, including removed ones."""
+    """Return the change. `entries` are all entries of mail.suppressions, also removed ones."""
     active: Mapping[Named, Suppression] = {
         _named(each): each
         for each in entries

@@ -1,11 +1,12 @@
-"""The header fields and the MIME parts of a returned message, also of a broken one. Pure.
+"""Reads the header fields and MIME parts of a returned message, even of a malformed one. Pure.
 
 Owns: splitting a block into header and body, the header into fields, and the body into the leaves
-of the MIME tree. A returned message inside is a leaf: its parts are not those of the report.
-Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py):
-here everything is read as well as possible.
-Guarantees: never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels
-and MAX_FIELDS fields are read.
+of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
+the report.
+Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py).
+This module reads even malformed mail as well as possible.
+Guarantees: it never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH
+levels and MAX_FIELDS fields are read.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Final
 from msgspec import Struct
 
 MAX_FIELDS: Final = 400  # real messages have up to 150
-MAX_VALUE_CHARS: Final = 4_096  # of one field; a longer one is cut
+MAX_VALUE_CHARS: Final = 4_096  # of one field; a longer value is cut
 MAX_HEADER_BYTES: Final = 65_536
 
-# A field and its continuation lines. A line that begins with no name is skipped.
+# A field and its continuation lines. A line without a field name is skipped.
 _FIELD: Final = re.compile(rb"^([!-9;-~]{1,76})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _FOLD: Final = re.compile(r"\n[ \t]+")
 _PARAMETER: Final = re.compile(
@@ -27,7 +28,7 @@ _PARAMETER: Final = re.compile(
 )
 _BLANK_LINE: Final = re.compile(rb"\n[ \t]*\n")
 
-# Reports stand at the beginning, before the returned message.
+# A report is at the beginning of the message, before the returned message.
 MAX_BYTES: Final = 262_144
 MAX_PARTS: Final = 40
 MAX_DEPTH: Final = 6
@@ -36,7 +37,7 @@ _GUESSED_BOUNDARY: Final = re.compile(
     rb"(?:^|\n)--([^\s-][^\n]{2,70}|[^\n]{3,70})\n[Cc]ontent-", re.ASCII
 )
 _TYPE: Final = re.compile(r"\s*([\w.+-]{1,40}/[\w.+-]{1,60})", re.ASCII)
-# A mailbox file's line before a message, or text before the header (RFC 4155).
+# The line before a message in an mbox file (RFC 4155), or text before the header.
 _MBOX_LINE: Final = re.compile(rb"\s{0,100}(?:>?From [^\n]{0,998}\n)?")
 _HEADERS_ONLY: Final = frozenset(
     {"text/rfc822-headers", "text/rfc822-header", "message/global-headers"}
@@ -45,9 +46,9 @@ _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/parti
 
 
 class Fields:
-    """The fields of a header by their names in lower case, decoded on demand.
+    """The fields of a header by their lower-case names; values are decoded on demand.
 
-    A message has 30 to 60 fields, few are read, and decoding is most of the work.
+    A message has 30 to 60 fields, of which few are read; decoding all would be most of the work.
     """
 
     __slots__ = ("_octets", "_values")
@@ -60,7 +61,7 @@ class Fields:
         return name.encode() in self._octets
 
     def get(self, name: str) -> list[str]:
-        """The values of the fields of this name, unfolded; [] if there are none."""
+        """Return the unfolded values of all fields of this name; [] if there are none."""
         values = self._values.get(name)
         if values is None:
             values = [_value(octets) for octets in self._octets.get(name.encode(), ())]
@@ -111,7 +112,7 @@ def split_header(block: bytes) -> tuple[bytes, bytes]:
 
 
 def parse_fields(header: bytes) -> Fields:
-    """The fields of a header block."""
+    """Return the fields of a header block."""
     fields: dict[bytes, list[bytes]] = {}
     for name, octets in _FIELD.findall(header)[:MAX_FIELDS]:
         fields.setdefault(name.lower(), []).append(octets)
@@ -119,13 +120,13 @@ def parse_fields(header: bytes) -> Fields:
 
 
 def first(fields: Fields, name: str) -> str:
-    """The value of the first field of this name; "" if there is none."""
+    """Return the value of the first field of this name; "" if there is none."""
     values = fields.get(name)
     return values[0] if values else ""
 
 
 def parameter(value: str, name: str) -> str:
-    """A parameter of a structured value (RFC 2045, 5.1; RFC 2231 without its charset)."""
+    """Return a parameter of a structured value (RFC 2045, 5.1; RFC 2231 without charsets)."""
     for found in _PARAMETER.finditer(value):
         if found[1].lower() == name:
             return found[2] if found[2] is not None else found[3]
@@ -133,7 +134,7 @@ def parameter(value: str, name: str) -> str:
 
 
 def read_message(content: bytes) -> Message:
-    """Read the header and the leaves of a message with any line ends."""
+    """Read the header and the leaves of a message. Any line ends are accepted."""
     content = content[:MAX_BYTES]
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -180,7 +181,7 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 
 def _boundary(part: Part) -> bytes:
-    """The delimiter line: the declared boundary if it occurs, else a line that looks like one."""
+    """Return the delimiter line: the declared one if it occurs, else a line that looks like one."""
     declared = parameter(first(part.fields, "content-type"), "boundary")
     octets = b"--" + declared.encode("utf-8", "surrogateescape").rstrip()
     if declared and octets in part.body:
@@ -190,7 +191,7 @@ def _boundary(part: Part) -> bytes:
 
 
 def _split(body: bytes, delimiter: bytes) -> list[bytes]:
-    """The pieces between the delimiter lines, without preamble and epilogue."""
+    """Return the pieces between the delimiter lines, without preamble and epilogue."""
     pieces: list[bytes] = []
     at = 0 if body.startswith(delimiter) else _after(body, b"\n" + delimiter, 0)
     while at >= 0 and len(pieces) < MAX_PARTS:

@@ -1,11 +1,11 @@
-"""The text of a part as a person would read it, at most MAX_CHARS characters. Pure.
+"""Converts a part to the text that a person reads, at most MAX_CHARS characters. Pure.
 
 Owns: transfer encodings, HTML, and charsets. If a part declares no charset, or declares ASCII or
-UTF-8 wrongly, its charset is guessed: UTF-8, then ISO-2022-JP if its escapes occur, then an 8-bit
-charset by the arrangement of its octets: in Latin-1 single letters stand between ASCII ones, in
-Cyrillic charsets whole words are of such letters, in Chinese and Japanese ones octets come in
-pairs, without spaces. Korean is not recognised.
-Guarantees: never raises; the work is linear; a guess reads at most MAX_RUNS runs of octets.
+UTF-8 wrongly, its charset is guessed: UTF-8, then ISO-2022-JP if its escapes occur, then a charset
+by the arrangement of its 8-bit octets. In Latin-1 they are single letters between ASCII letters; in
+Cyrillic charsets they form whole words; in Chinese and Japanese charsets they form pairs without
+spaces. Korean is not recognised.
+Guarantees: it never raises; the work is linear; a guess reads at most MAX_RUNS runs of octets.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _JAPANESE: Final = b"\x1b$"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 MAX_RUNS: Final = 400
-_MIN_OCTETS: Final = 8  # with fewer, nothing is guessed
+_MIN_OCTETS: Final = 8  # no guess is made from fewer octets
 _MIN_WORD: Final = 3.0  # mean number of octets per word
 
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
-# Chinese and Japanese have no spaces between words.
+# Matches a space between words, which Chinese and Japanese do not have.
 _SPACED: Final = re.compile(rb"[\x80-\xff][,.:;!]? (?=[\x80-\xff])")
-# Kana begin with these octets in EUC-JP.
+# In EUC-JP, the first octet of a kana is one of these.
 _KANA: Final = frozenset({0xA4, 0xA5})
 _SHIFT_JIS_KANA: Final = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
 
 def text_of(part: Part) -> str:
-    """The text of a part, HTML without its tags."""
+    """Return the text of a part; HTML is converted to text."""
     octets = _decoded(part)
     text = _decode(octets, part.charset)
     if part.content_type in _HTML or text.lstrip()[:15].lower().startswith(
@@ -61,7 +61,7 @@ def text_of(part: Part) -> str:
 
 
 def html_to_text(source: str) -> str:
-    """The visible text of HTML: blocks become lines."""
+    """Return the visible text of HTML; each block becomes a line."""
     source = _without_hidden(source[:_MAX_BYTES])
     source = _SPACES.sub(" ", source.replace("\n", " "))
     source = _TAG.sub("", _BREAKING_TAG.sub("\n", source))
@@ -70,7 +70,7 @@ def html_to_text(source: str) -> str:
 
 
 def guess_charset(octets: bytes) -> str:
-    """The most likely charset of octets that are not UTF-8; Latin-1 in case of doubt."""
+    """Return the most likely charset of octets that are not UTF-8; Latin-1 in case of doubt."""
     octets = _first_runs(octets)
     runs = _RUN.findall(octets)
     size = sum(map(len, runs))
@@ -134,19 +134,19 @@ def _decode(octets: bytes, declared: str) -> str:
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start > len(octets) - 4:  # cut within a character
+        if error.start > len(octets) - 4:  # the octets may end within a character
             return octets.decode("utf-8", "ignore")
     return octets.decode(guess_charset(octets), "replace")
 
 
 def _known(charset: str) -> str:
-    """The charset if Python can decode it; "" for others, such as unknown-8bit."""
+    """Return the charset if Python can decode it, else "" (for example for unknown-8bit)."""
     names = (charset, charset.removeprefix("x-"))
     return next((name for name in names if is_charset(name)), "")
 
 
 def _first_runs(octets: bytes) -> bytes:
-    """The octets up to the end of run MAX_RUNS, so that all counts are of the same octets."""
+    """Return the octets up to the end of run MAX_RUNS, so that all counts use the same octets."""
     last = next(islice(_RUN.finditer(octets), MAX_RUNS - 1, None), None)
     return octets[: last.end()] if last else octets
 
@@ -163,7 +163,7 @@ def _of_pairs(runs: list[bytes]) -> str:
 
 
 def _cyrillic(runs: list[bytes]) -> str:
-    """Small letters are the most frequent ones; Windows-1251 has them from 0xE0, KOI8-R below."""
+    """Most letters are lower-case: from 0xE0 on in Windows-1251, below 0xE0 in KOI8-R."""
     counts = Counter(b"".join(runs))
     small = sum(count for octet, count in counts.items() if octet >= 0xE0)
     capital = sum(count for octet, count in counts.items() if 0xC0 <= octet < 0xE0)

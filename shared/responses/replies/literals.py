@@ -1,12 +1,13 @@
-"""Extracts the literals that a match of a regular expression needs, to skip most searches. Pure.
+"""Extracts the literals that each match of a pattern contains, to avoid most searches. Pure.
 
-Owns: reading the literals from the pattern. A search for an alternative of many words takes 50 to
-100 µs in a text of 200 characters, a test for its literals 1 µs. Therefore a pattern is split into
-its alternatives, and only those are searched whose literals are in the text.
+Owns: reading the literals from the pattern. In a text of 200 characters, a search for an
+alternative of many words takes 50 to 100 µs, and a test for its literals takes 1 µs. Therefore a
+pattern is split into its alternatives, and an alternative is searched only if its literals are in
+the text.
 
-It uses Python's own parser of patterns (`re._parser`, private; the same in 3.11 to 3.14).
-Constructs that are unknown here give no literals, and their expression is always searched. A test
-compares both ways for every rule.
+This module uses Python's own pattern parser (`re._parser`, which is private and the same in 3.11 to
+3.14). A construct that is unknown here has no literals, so its pattern is always searched. For
+every rule, a test compares this search with the plain one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Final
 
-# Shorter literals occur in most texts; Chinese and Japanese words have two characters.
+# Shorter literals occur in most texts. Two characters are enough for Chinese and Japanese words.
 _MIN_ASCII_CHARS: Final = 3
 _MIN_OTHER_CHARS: Final = 2
 _MAX_LITERALS: Final = 80
@@ -25,12 +26,13 @@ _GRAM_CHARS: Final = 3
 _COMMON_FIRST: Final = " etaoinsrldhcumpfgy"
 
 _parser: Final = import_module("re._parser")
-# References to groups, named groups, conditions and flags concern the whole pattern.
+# A pattern with these is not split: group references, named groups, conditions and flags concern
+# the whole pattern.
 _WHOLE: Final = re.compile(r"\\[1-9]|\(\?[P(aiLmsux-]")
 
 
 class _Alternative:
-    """One alternative of a pattern, and sets of grams; a match has one gram of each set."""
+    """One alternative of a pattern, and sets of grams; each match contains a gram of every set."""
 
     def __init__(self, source: str, flags: int, needed: Sequence[frozenset[str]]) -> None:
         self._source = source
@@ -39,11 +41,11 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """Its compiled search, made on demand: most alternatives are never searched."""
+        """The search function, compiled on first use, because most are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
-        """Whether a text with these grams can have the literals of this alternative."""
+        """Whether a text with these grams can contain the literals of this alternative."""
         for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
             if needed.isdisjoint(grams):
                 return False
@@ -51,7 +53,7 @@ class _Alternative:
 
 
 class Search:
-    """Regular expressions, each of which is searched only in texts with its literals."""
+    """Regular expressions. Each is searched only in a text that contains its literals."""
 
     __slots__ = ("_by_gram", "_by_literal", "_grams", "_others", "_without_gram", "patterns")
 
@@ -86,7 +88,7 @@ class Search:
             self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
-        """Whether one of the expressions matches somewhere in the text with these grams."""
+        """Whether one of the expressions matches in the text; `grams` are the grams of the text."""
         if grams is None:
             return self._is_in_text(text)
         found = self._grams & grams
@@ -120,20 +122,20 @@ def _any_found(by_literal: dict[str, list[_Alternative]], text: str) -> bool:
 def grams_in(text: str) -> frozenset[str]:
     """Return all sequences of three characters in a text.
 
-    They exclude most of the 90 expressions at once; testing for the 700 literals one by one takes
-    twice the time of all other steps.
+    They exclude most of the 90 expressions at once. A test for each of the 700 literals takes twice
+    as long as all other steps.
     """
     return frozenset(map("".join, zip(text, text[1:], text[2:], strict=False)))
 
 
 def _grams_of(literals: frozenset[str]) -> frozenset[str]:
-    """A gram of each literal, the least common one; none if a literal is too short."""
+    """Return the least common gram of each literal; an empty set if one literal is too short."""
     grams = frozenset(map(_gram_of, literals))
     return frozenset() if "" in grams else grams
 
 
 def _gram_of(literal: str) -> str:
-    """The least common gram of a literal; "" if it is too short."""
+    """Return the least common gram of a literal; "" if the literal is too short."""
     return min(_grams(literal), key=_commonness) if len(literal) >= _GRAM_CHARS else ""
 
 
@@ -146,14 +148,14 @@ def _commonness(gram: str) -> int:
 
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
-    """Strings of which each match has at least one; () if none are known."""
+    """Return strings of which each match contains at least one; () if none are known."""
     found = _sets_of_literals(pattern.pattern, pattern.flags)
     best: frozenset[str] = max(found, key=_rank, default=frozenset())
     return tuple(sorted(best))
 
 
 def _sets_of_literals(source: str, flags: int) -> list[frozenset[str]]:
-    """Sets of strings: each match has at least one string of each set."""
+    """Return sets of strings; each match contains at least one string of every set."""
     if flags & re.IGNORECASE:
         return []
     try:
@@ -164,7 +166,7 @@ def _sets_of_literals(source: str, flags: int) -> list[frozenset[str]]:
 
 
 def _of_sequence(nodes: Any) -> list[frozenset[str]]:
-    """The sets of literals of a sequence whose strings are all long enough."""
+    """Return the sets of literals of a sequence, except sets with a string that is too short."""
     candidates: list[frozenset[str]] = []
     run: list[str] = []
     for node, value in [*nodes, (None, None)]:
@@ -180,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """The set of literals of a sequence that excludes most texts; empty if there is none."""
+    """Return the set of literals that excludes most texts; empty if a sequence has none."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 
@@ -206,7 +208,7 @@ def _rank(literals: Collection[str]) -> tuple[int, int]:
 
 
 def alternatives_of(pattern: re.Pattern[str]) -> list[str]:
-    """The alternatives of a pattern, which matches a text if, and only if, one of them does."""
+    """Return the alternatives of a pattern; it matches a text if, and only if, one of them does."""
     source = pattern.pattern
     if pattern.flags & re.VERBOSE or _WHOLE.search(source):
         return [source]
@@ -227,11 +229,11 @@ def alternatives_of(pattern: re.Pattern[str]) -> list[str]:
 
 
 def _end_of_set(source: str, at: int) -> int:
-    """The position of the end of the set of characters that begins here."""
+    """Return the end of the set of characters that begins at this position."""
     at += 1
     if source.startswith("^", at):
         at += 1
-    if source.startswith("]", at):  # at the beginning it is a member
+    if source.startswith("]", at):  # at the beginning, "]" is a member of the set
         at += 1
     while source[at] != "]":
         at += 2 if source[at] == "\\" else 1

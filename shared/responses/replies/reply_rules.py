@@ -1,14 +1,14 @@
-"""Decides the class of a server's refusal, and whether it is final. Pure.
+"""Decides the class of a server's refusal, and whether the refusal is final. Pure.
 
 Owns: the mapping from stage and reply to permanence and bounce class, by the rules in replies.toml.
 Does not own: the words that the rules read (refusal_text.py), the outcome of an attempt (deliver),
 the kind of a returned message.
 
-A 5xx to the recipient or the content is final. A 5xx before the recipient was named concerns us and
-not the recipient: in answer to the connection or EHLO it defers; in answer to MAIL it bounces as
-policy and never counts against a recipient. Any other reply defers. A 5xx that no rule recognises
-is policy, never hard: a few hard refusals end all mail to a recipient, so a class that counts
-against a recipient needs a reason that we understand.
+A 5xx to the recipient or the content is final. A 5xx before RCPT concerns us, not the recipient. If
+it answers the connection or EHLO, the message is deferred; if it answers MAIL, the message bounces
+as policy, which never counts against a recipient. Any other refusal defers the message. A 5xx that
+no rule recognises is policy, never hard: a few hard refusals end all mail to a recipient, so a
+class that counts against a recipient needs a reason that we understand.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ NETWORK: Final = "network"
 AUTHENTICATION: Final = "authentication"
 CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, AUTHENTICATION})
 
-# The class of a permanent refusal that no rule matches; POLICY for every other stage.
+# The class of a permanent refusal that no rule matches, by its stage; POLICY for other stages.
 _DEFAULT_PERMANENT: Final = {Stage.CONTENT: CONTENT}
-# RFC 5321, 4.2.3: 552 is about storage.
+# RFC 5321, 4.2.3: 552 means exceeded storage.
 _DEFAULT_BY_CODE: Final = {(Stage.RCPT, 552): SOFT, (Stage.CONTENT, 552): SOFT}
 _ABOUT_US: Final = frozenset({Stage.CONNECT, Stage.EHLO, Stage.MAIL})
 
@@ -53,11 +53,11 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this row applies to the answer."""
+        """Whether this row applies to the refusal."""
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether the stage, status and text match, as far as the row has them."""
+        """Whether stage, status and text match. A condition that the row omits is not checked."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -66,7 +66,7 @@ class ReplyRule(Struct, frozen=True):
 
 
 def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a status is one of these, or begins with one that ends with a dot."""
+    """Whether a status is one of these, or begins with one of these that ends with a dot."""
     if detail in prefixes:
         return True
     found = detail.find(".")
@@ -81,7 +81,7 @@ class Meaning(Struct, frozen=True):
 
 
 def parse_rules(text: str) -> tuple[ReplyRule, ...]:
-    """Read replies.toml. Raises ValueError naming the row that is wrong."""
+    """Parse replies.toml. Raises ValueError, whose text names the row that is wrong."""
     rows: list[dict[str, Any]] = tomllib.loads(text)["rule"]
     return tuple(_parse_rule(number, row) for number, row in enumerate(rows, 1))
 
@@ -106,13 +106,13 @@ def _compile(alternatives: str | list[str]) -> Search:
 
 
 def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
-    """The meaning of a refusal that answered `stage`."""
+    """Return the meaning of a refusal; `stage` is the step that it answered."""
     refusal = read_refusal(reply)
     found = next((rule.bounce_class for rule in rules if rule.applies(stage, refusal)), None)
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # It is never the recipient's fault, whatever the text says.
+        # The recipient is never the cause, even if the text mentions one.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
@@ -121,6 +121,6 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
 
 @cache
 def load_reply_rules() -> tuple[ReplyRule, ...]:
-    """The rules of replies.toml. Raises ValueError naming the row that is wrong."""
+    """Load replies.toml. Raises ValueError, whose text names the row that is wrong."""
     file = importlib.resources.files("shared.responses.replies").joinpath("replies.toml")
     return parse_rules(file.read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
-"""Addresses in reports: their normal form, and finding them in a line. Pure.
+"""Finds the addresses in a report and returns them in their normal form. Pure.
 
-Owns: which text counts as a recipient's address in a report, in any notation. Guarantees: it never
-raises.
+Owns: which text is a recipient's address in a report, in any notation. Guarantees: it never raises.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final
 from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.encoded_words import decode
 
-# An address in running text. The pattern is bounded, and cannot begin in the middle of an address.
+# An address in running text. A match has a limited length, and cannot begin inside an address.
 ADDRESS_PATTERN: Final = (
     r"(?<![\w.!#$%&*+/=?^`{|}~-])(?<!\w')[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,64}"
     r"(?:'[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,40})?@"
@@ -21,49 +20,49 @@ ADDRESS_PATTERN: Final = (
 )
 _ADDRESS: Final = re.compile(rf"\"[^\"\n@]{{1,60}}\"@[\w.-]{{1,190}}|{ADDRESS_PATTERN}")
 _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
-# RFC 6533, 3: characters of an internationalised address as \x{HEX}.
+# RFC 6533, 3: \x{HEX} is a character of an internationalised address.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
-# The address before an alias changed it, in the words of Postfix, Sendmail and Exim.
+# The note about the address before an alias changed it, as Postfix, Sendmail and Exim write it.
 _CHANGED: Final = re.compile(
     r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
     re.IGNORECASE,
 )
 _MAX_CODE_POINT: Final = 0x10FFFF
 _MAX_CHARS: Final = 1_000
-# A report gives at most three in its fields, and one in its text.
+# The fields of a report contain at most three aliases of a recipient, and the text contains one.
 MAX_ALIASES: Final = 4
 
 
 def find_address(text: str) -> str:
-    """The first address in a text, in its normal form; "" if there is none."""
+    """Return the first address in a text, in its normal form; "" if there is none."""
     found = _ADDRESS.search(text[:_MAX_CHARS])
     return normal_form(found[0]) if found else ""
 
 
 def find_addresses(text: str) -> list[str]:
-    """All addresses in a text, in their normal form."""
+    """Return all addresses in a text, in their normal form."""
     return [normal_form(found[0]) for found in _ADDRESS.finditer(text)]
 
 
 def aliases_in(text: str) -> list[str]:
-    """The addresses before an alias changed them: `(expanded from <a@b.example>)`."""
+    """Return the addresses before aliases changed them: `(expanded from <a@b.example>)`."""
     found = (find_address(each[1]) for each in _CHANGED.finditer(text[:_MAX_CHARS]))
     return [address for address in found if address]
 
 
 def without_aliases(text: str) -> str:
-    """The text without the notes about aliases: "from:" in them could be read as a reason."""
+    """Remove the notes about aliases, because "from:" in them could be read as a reason."""
     return _CHANGED.sub("", text) if " from" in text or " by" in text else text
 
 
 def distinct(addresses: Iterable[str], but: str) -> tuple[str, ...]:
-    """The first MAX_ALIASES different addresses, without `but` and empty ones."""
+    """Return the first MAX_ALIASES different addresses, except `but` and empty ones."""
     return tuple(each for each in dict.fromkeys(addresses) if each and each != but)[:MAX_ALIASES]
 
 
 def typed_address(value: str) -> str:
-    """The address of a field such as `rfc822; <a@b.example>` (RFC 3464, 2.3; RFC 6533, 3)."""
+    """Return the address of a field like `rfc822; <a@b.example>` (RFC 3464, 2.3; RFC 6533, 3)."""
     value = _XTEXT.sub(_character, _TYPE.sub("", value[:_MAX_CHARS], count=1)).strip()
     if value.startswith("<"):
         value = value[1:].split(">")[0]
@@ -74,7 +73,7 @@ def typed_address(value: str) -> str:
 
 
 def normal_form(address: str) -> str:
-    """The normal form of an address; an invalid one keeps its text, its domain in lower case."""
+    """Return the normal form of an address; of an invalid one, only the domain is changed."""
     parsed = parse_path(address)
     if isinstance(parsed, ParsedAddress):
         return parsed.address
@@ -83,7 +82,7 @@ def normal_form(address: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether the domain can be public: it has a dot and does not end with `.local` or the like."""
+    """Whether the domain can be public: it has a dot and no private ending such as `.local`."""
     domain = address.rpartition("@")[2]
     return "." in domain and not domain.endswith((".local", ".localdomain", ".lan", ".internal"))
 

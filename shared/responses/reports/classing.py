@@ -1,11 +1,11 @@
-"""Gives each statement of a report its kind. Pure.
+"""Decides the kind of each statement of a report. Pure.
 
-Owns: the order of the rules, and the proof that hard requires. Does not own: the rules
+Owns: the order of the rules, and the evidence that the class hard requires. Does not own: the rules
 (shared/responses/rules/reasons.toml, shared/responses/replies).
 Guarantees: only a permanent failure is hard. A quoted reply about an unknown user is hard only with
-a status or the step RCPT, or if the reporting system checks recipients itself: filters answer the
-content of a message with the same words. A failure that no rule recognises is unknown; a server's
-refusal that no rule recognises is policy, as in deliver.
+a status or the step RCPT, or if the reporting system checks recipients itself, because filters
+refuse the content of a message with the same words. A failure that no rule recognises is unknown; a
+server's refusal that no rule recognises is policy, as in deliver.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ _KINDS: Final = {
 }
 _ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
 _REFUSES_US: Final = frozenset({"policy", "authentication"})
-# RFC 3463, 3.2: a status X.1.Y is about the address, which proves words about an unknown user.
+# RFC 3463, 3.2: a status X.1.Y is about the address, so it confirms words about an unknown user.
 _NAMES_ADDRESS: Final = "1."
-# RFC 3463, 3.3: with a status X.2.Y the mailbox exists. Filters give it with other words.
+# RFC 3463, 3.3: X.2.Y means that the mailbox exists, so it contradicts words about an unknown user.
 _NAMES_MAILBOX: Final = "2."
 # RFC 5321, 4.3.2: 551 answers RCPT.
 _NOT_LOCAL: Final = 551
-# The reason begins with this in every language.
+# The rule for this reason has a name with this beginning, in every language.
 _WEAK_REASON: Final = "unknown-recipient"
 
 
 class Judged(Struct, frozen=True):
-    """A recipient with its kind, and the name of the rule that gave it."""
+    """A recipient with its kind, and the name of the rule that decided the kind."""
 
     recipient: ReportedRecipient
     rule: str
 
 
 class _Found(Struct, frozen=True):
-    """A bounce class and the rule that gave it; "" if no rule matched."""
+    """A bounce class and the rule that decided it; both are "" if no rule matched."""
 
     bounce_class: str = ""
     rule: str = ""
@@ -72,7 +72,7 @@ _NOTHING: Final = _Found()
 
 
 def judge(rules: Rules, statement: Statement) -> Judged:
-    """Give a statement its kind."""
+    """Return the recipient of a statement with its kind."""
     words = words_of(statement)
     status = status_of(statement, words)
     stage = stage_of(statement)
@@ -101,7 +101,7 @@ def judge(rules: Rules, statement: Statement) -> Judged:
 
 
 def _passing(found: _Found) -> _Found:
-    """The class of a failure that may pass: never hard."""
+    """Return the class of a failure that is not permanent. This class is never hard."""
     if found.bounce_class == _HARD:
         return _Found("soft", f"{found.rule}/transient")
     return found if found.bounce_class else _Found("soft", "transient")
@@ -110,7 +110,7 @@ def _passing(found: _Found) -> _Found:
 def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: str) -> _Found:
     step = stage or Stage.RCPT
     if step is Stage.CONTENT and status[2:].startswith(_NAMES_ADDRESS):
-        # With PIPELINING the reply to RCPT arrives while DATA is sent.
+        # With PIPELINING, the reply to RCPT arrives while DATA is sent, so a report may name DATA.
         step = Stage.RCPT
     for one in words:
         found = _classify(rules, step, read_refusal(Reply(550, one.status or status, one.text)))
@@ -120,7 +120,7 @@ def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: s
 
 
 def _classify(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
-    """The class of one text. A reply rule about the sender takes precedence over a hard reason."""
+    """Return the class of one text. A reply rule about the sender precedes a hard reason."""
     by_reply: _Found | None = None
     for reason in rules.reasons:
         if reason.is_fallback or not reason.applies(step, refusal):
@@ -156,7 +156,7 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
-    """Whether an unknown recipient is proved by more than words that filters use, too."""
+    """Whether there is more evidence for an unknown recipient than words that filters use, too."""
     if not statement.can_be_hard:
         return False
     is_weak = found.rule.startswith("replies-") or found.rule.startswith(_WEAK_REASON)

@@ -1,8 +1,9 @@
 """Finds the recipients in free-text reports, and the text about each. Pure.
 
-Owns: reading a known layout (rules/formats.toml), and the general search if the layout is unknown:
-addresses alone in a line, then addresses after certain words, then any address except those of the
-sender and of contacts. Guarantees: never raises; the work is linear in the text.
+Owns: reading a known layout (rules/formats.toml), and the general search in an unknown layout:
+first for addresses alone in a line, then for addresses after certain words, then for any address
+except those of the sender and of contacts. Guarantees: it never raises; the work is linear in the
+text.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LABELS: Final = (
 
 
 def _alone(labels: str) -> re.Pattern[str]:
-    """A pattern for an address alone in its line, with a bullet, label or reason beside it."""
+    """Return a pattern for a line with only an address, and perhaps a bullet, label or reason."""
     return re.compile(
         rf"^[ \t>*|\u2022.-]{{0,40}}(?:(?:\d{{1,3}}[.)]|{labels})[ \t]{{0,20}})?"
         rf"(?:\"[^\"\n]{{1,60}}\" )?[<(\[\"']{{0,2}}(?:smtp:|mailto:)?({_A})[>)\]\"']{{0,3}}"
@@ -46,7 +47,7 @@ def _alone(labels: str) -> re.Pattern[str]:
 
 
 _ALONE: Final = _alone(_LABELS)
-# Such a line may also be one of the returned message's header.
+# A line that begins with "to:" may also be from the header of the returned message.
 _ALONE_AFTER_TO: Final = _alone(r"to[ \t]{0,4}:")
 _AFTER_WORDS: Final = re.compile(
     r"(?:delivered to|deliver(?:ing|y)?(?: (?:your|the|this|a))?(?: (?:mail|e-?mail|message))?"
@@ -56,7 +57,7 @@ _AFTER_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 _ANY: Final = re.compile(_A)
-# Gateways append their advertisements below such a line.
+# A line of signs, below which gateways append their advertisements.
 _FOOTER: Final = re.compile(r"\n[ \t]{0,8}[_*=#~]{10,200}")
 _HEADER_LINE: Final = re.compile(
     r"^[ \t>*]{0,8}(?:message-id|date|from|to|cc|subject|sent|betreff"
@@ -81,7 +82,7 @@ _ROLES: Final = re.compile(
 
 
 def find_format(formats: Sequence[Format], lowered: str) -> Format | None:
-    """The first layout whose mark occurs in the text (in lower case)."""
+    """Return the first layout whose mark occurs in the lower-case text."""
     for layout in formats:
         for mark in layout.marks:
             if mark in lowered:
@@ -90,13 +91,13 @@ def find_format(formats: Sequence[Format], lowered: str) -> Format | None:
 
 
 def read_layout(layout: Format, text: str, ours: Collection[str]) -> list[Statement]:
-    """The statements of a report whose layout is known."""
+    """Return the statements of a report whose layout is known."""
     found = [match for match in layout.recipient.finditer(text) if _group(match)]
     return _statements(found, text, layout, ours)
 
 
 def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> list[Statement]:
-    """The statements of a report with an unknown layout."""
+    """Return the statements of a report with an unknown layout."""
     for pattern in (_ALONE, _AFTER_WORDS, _ALONE_AFTER_TO, _ANY):
         found = list(_usable(pattern.finditer(text), text, ours))
         if found:
@@ -105,18 +106,18 @@ def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> l
 
 
 def around(text: str, address: str) -> str:
-    """The text of a report from an address on; "" if the report does not contain it."""
+    """Return the text from the first occurrence of the address on; "" if the text has none."""
     at = text.lower().find(address.lower())
     return without_footer(text[at : at + _AROUND_CHARS]) if at >= 0 else ""
 
 
 def reasons_in(text: str) -> str:
-    """A text without the lines that repeat the header of the returned message."""
+    """Remove the lines that repeat the header of the returned message."""
     return _HEADER_LINE.sub("", without_footer(text))
 
 
 def without_footer(text: str) -> str:
-    """The text above the line of signs under which a gateway appends its own notice."""
+    """Remove the notice that a gateway appends below a line of signs, and that line."""
     found = _FOOTER.search(text)
     return text[: found.start()] if found else text
 
@@ -178,7 +179,7 @@ def _statements(
 
 
 def _address(match: re.Match[str]) -> str:
-    """The address in its normal form; a name without a domain is left as it is."""
+    """Return the address in its normal form; a name without a domain is not changed."""
     found = _group(match)
     return normal_form(found) if "@" in found else found
 

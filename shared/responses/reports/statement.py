@@ -1,9 +1,9 @@
-"""What a report says about one recipient, and the evidence in it. Pure.
+"""The statement of a report about one recipient, and the evidence in it. Pure.
 
-Owns: the statement, which every form of report is read into, and reading from it the words of a
+Owns: the statement, to which every form of report is converted, and finding in it the words of a
 server, the step of the session that was refused, the status, and whether the failure is permanent.
-Does not own: the kind that follows (classing.py). Guarantees: never raises; at most MAX_TEXT_CHARS
-of a text are read, in linear time.
+Does not own: the kind that follows (classing.py). Guarantees: it never raises; at most
+MAX_TEXT_CHARS characters of a text are read, in linear time.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from shared.smtp.events import Stage
 
 MAX_TEXT_CHARS: Final = 2_000
 
-# The look-behind stands after the first characters: a search that begins with a set of characters
-# skips all others, which is several times faster.
+# The look-behind is after the first characters, because a search that begins with a set of
+# characters skips all other characters, which is several times faster.
 _REPLY: Final = re.compile(
     r"([45]\d\d)(?<![\w.:/@=-]\d\d\d)(?:[ -]|: |:$)(?![\d.]+[\])])", re.ASCII
 )
 _STATUS: Final = re.compile(r"([245](?<![\w.\-/]\d)\.[0-7]\.\d{1,3})(?![\w]|\.\d)")
-# The code and status that begin each line of a reply, where the lines have been joined.
+# The code and status at the beginning of each line of a reply whose lines have been joined.
 _CONTINUED: Final = re.compile(
     r"[45]\d\d(?<=\s\d\d\d)(?:-| (?=[45]\.\d))(?:[45]\.\d{1,3}\.\d{1,3}\s)?"
 )
-# The recipient and the host that a quoted reply is introduced with; they are not part of the reply.
+# The recipient and the host before a quoted reply, which are not part of the reply.
 _QUOTED: Final = re.compile(
     r"\A\s{0,8}<?[^<>\s]{1,320}>[^\n:]{0,330}:\s{1,12}host\s{1,8}\S{1,320}\s{1,8}said:"
 )
-# What the reporting system adds to the reply that it quotes.
+# The text that a reporting system adds after the reply that it quotes.
 _TAIL: Final = re.compile(
     r"\(in\s{1,6}reply\s{1,6}to|giving up on |i'm not going to try|\[rcpt_to\]|\[mail_from\]"
     r"|message details:|<<< 503",
     re.IGNORECASE,
 )
-# Each match of _TAIL contains one of these.
+# Each match of _TAIL contains one of these texts.
 _TAIL_WORDS: Final = ("(in", "giving up on ", "not going to try", "_", "message details", "<<< 503")
 
-# In lower case, like the text that is searched.
+# The pattern is in lower case, because the text to search is in lower case.
 _STAGES: Final = re.compile(
     r"(?:(?:reply|response|respond\w*)\s{1,6}to|after|following|like our|for|error,|>>>|-->|smtp:"
     r"|\[|command|stage|sending|sent|issuing|at)\s{0,6}:?\s{0,6}(?:the |an? |final |last )?"
@@ -64,7 +64,7 @@ _STAGE_NAMES: Final = {
     "init": Stage.CONNECT,
     "conn": Stage.CONNECT,
 }
-# Words that reveal the step without naming the command.
+# Words that indicate the step without the name of the command.
 _TELLING: Final = (
     ("does not like recipient", Stage.RCPT),
     ("but recipient was rejected", Stage.RCPT),
@@ -78,17 +78,18 @@ _TELLING: Final = (
 
 
 class Statement(Struct, frozen=True):
-    """What a report says about one recipient, before its kind is known.
+    """The content of a report about one recipient, before its kind is known.
 
-    `diagnostic` is the remote server's reply or the reporting system's reason, `around` the text
-    for people at this recipient. `is_trusted`: the reporting system checks recipients itself.
-    `aliases` are the recipient's other addresses in the report, from before an alias or a mail
-    server changed them. `is_doubtful`: the message may not be a report; it can then be hard only if
-    a machine sent it (`can_be_hard`).
+    `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the text
+    for people near this recipient. `is_trusted`: the reporting system checks recipients itself.
+    `aliases` are the other addresses of the recipient in the report: those before an alias or a
+    mail server changed the address. `is_doubtful`: perhaps the message is not a report. Such a
+    statement can be hard only if a machine sent the message (`can_be_hard`).
     """
 
     address: str
-    action: str = ""  # failed, delayed, delivered, relayed, expanded; "" if it is not given
+    # failed, delayed, delivered, relayed, expanded; "" if the report has no action
+    action: str = ""
     status: str = ""
     diagnostic: str = ""
     around: str = ""
@@ -99,7 +100,7 @@ class Statement(Struct, frozen=True):
 
 
 class Words(Struct, frozen=True):
-    """A text, the reply code before it (0 if none) and the status in it ("" if none)."""
+    """A text, the reply code before the text (0 if none), and the status in it ("" if none)."""
 
     text: str
     code: int
@@ -107,7 +108,7 @@ class Words(Struct, frozen=True):
 
 
 def words_of(statement: Statement) -> list[Words]:
-    """The texts to search, the most specific first; at least one, which may be empty."""
+    """Return the texts to search, the most specific first; at least one, which may be empty."""
     found: list[Words] = []
     for text in (statement.diagnostic, statement.around):
         said = without_aliases(text[:MAX_TEXT_CHARS])
@@ -116,7 +117,7 @@ def words_of(statement: Statement) -> list[Words]:
 
 
 def status_of(statement: Statement, words: Sequence[Words]) -> str:
-    """The most specific status: that of the reply, else of the field, else any in the text."""
+    """Return the most specific status: from the reply, else the field, else the whole text."""
     given = statement.status
     first = words[0].status if statement.diagnostic else ""
     for one in (first, given):
@@ -126,7 +127,7 @@ def status_of(statement: Statement, words: Sequence[Words]) -> str:
 
 
 def stage_of(statement: Statement) -> Stage | None:
-    """The step of the session that was refused; None if the report does not say."""
+    """Return the step of the session that was refused; None if the report does not name it."""
     text = f"{statement.around[:MAX_TEXT_CHARS]}\n{statement.diagnostic[:MAX_TEXT_CHARS]}".lower()
     for words, stage in _TELLING:
         if words in text:
@@ -136,7 +137,7 @@ def stage_of(statement: Statement) -> Stage | None:
 
 
 def is_permanent(statement: Statement, words: Sequence[Words], status: str) -> bool:
-    """Whether the failure is permanent: by the reply's code, then by the status."""
+    """Whether the failure is permanent: the reply's code decides; without one, the status."""
     code = next((one.code for one in words if one.code), 0)
     if code:
         return code >= 500
@@ -145,14 +146,14 @@ def is_permanent(statement: Statement, words: Sequence[Words], status: str) -> b
 
 
 def _replies(text: str) -> Iterator[Words]:
-    """The reply that a text quotes, then its first paragraph, then the whole text."""
+    """Yield the reply that a text quotes, then its first paragraph, then the whole text."""
     lowered = text.lower()
     tail = _TAIL.search(text) if any(word in lowered for word in _TAIL_WORDS) else None
     whole = _QUOTED.sub("", text[: tail.start()] if tail else text)
     found = _REPLY.search(whole)
     reply = whole[found.end() :] if found else ""
     for one in dict.fromkeys((reply, whole.strip().partition("\n\n")[0], whole)):
-        # A leading colon stays: the pattern for the filter of au begins with it.
+        # A leading colon is not removed: the pattern for the filter of au begins with one.
         clean = _CONTINUED.sub("", one).lstrip(" \t\n;-").rstrip(" \t\n:;-")
         if clean:
             status = _STATUS.search(clean)

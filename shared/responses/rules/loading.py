@@ -1,7 +1,8 @@
-"""Loads the rules that are shipped with the code, from TOML.
+"""Loads the rules for returned mail from the TOML files beside the code.
 
-Owns: the form of the rules files, their order, and their faults, each as one line. Does not own:
-the values that they become (model.py), the rules on SMTP replies (shared/responses/replies).
+Owns: the form and the order of the rules files, and a one-line text for each fault in them. Does
+not own: the values that they become (model.py), the rules for SMTP replies
+(shared/responses/replies).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from shared.responses.rules.model import Format, LineSearch, MessageRule, Reason
 from shared.responses.understood import ResponseKind
 from shared.smtp.events import Stage
 
-# The files of rules on whole messages (without .toml) by the name under which they are searched.
+# Names of rule sets for whole messages, and the files of each set, without .toml.
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
     "bounces": ("bounces_notices", "bounces", "bounces_rare"),
@@ -29,7 +30,7 @@ MESSAGE_FILES: Final = {
     "complaints": ("complaints",),
     "unsubscribes": ("unsubscribes",),
 }
-# Tried in this order.
+# These files are tried in this order.
 FORMAT_FILES: Final = ("formats", "formats_rare", "formats_more")
 REASON_FILES: Final = ("reasons", "reasons_languages", "reasons_fallback")
 _IN_TEXT: Final = re.MULTILINE | re.IGNORECASE
@@ -40,7 +41,7 @@ class RuleError(ValueError):
 
 
 class MessageRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of a file of rules on whole messages."""
+    """A row of a rules file for whole messages."""
 
     name: str
     kind: str
@@ -54,7 +55,7 @@ class MessageRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReasonRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of the rules on the reasons that reports give."""
+    """A row of the rules for the reasons in reports."""
 
     name: str
     kind: str
@@ -69,7 +70,7 @@ class ReasonRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FormatRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of the rules on the layouts of free-text reports."""
+    """A row of the rules for the layouts of free-text reports."""
 
     name: str
     marks: list[str]
@@ -83,7 +84,7 @@ class FormatRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def load_rules() -> Rules:
-    """Load every rule. Raises RuleError, or ValueError for replies.toml; the text is one line."""
+    """Load all rules. Raises RuleError, or ValueError for replies.toml, with a one-line text."""
     return Rules(
         replies=load_reply_rules(),
         reasons=tuple(
@@ -109,18 +110,18 @@ def load_rules() -> Rules:
 
 
 def rules_text(name: str) -> str:
-    """The text of a rules file, named without its suffix."""
+    """Return the text of a rules file; `name` has no suffix."""
     file = importlib.resources.files("shared.responses.rules").joinpath(f"{name}.toml")
     return file.read_text(encoding="utf-8")
 
 
 def parse_message_rules(file: str, text: str) -> tuple[MessageRule, ...]:
-    """Parse a file of rules on whole messages. Raises RuleError."""
+    """Parse a rules file for whole messages. Raises RuleError."""
     return tuple(_message_rule(file, row) for row in _rows(file, text, "rule", list[MessageRow]))
 
 
 def parse_reason_rules(file: str, text: str) -> tuple[ReasonRule, ...]:
-    """Parse the rules on reasons. Raises RuleError."""
+    """Parse the rules for reasons. Raises RuleError."""
     return tuple(_reason_rule(file, row) for row in _rows(file, text, "reason", list[ReasonRow]))
 
 

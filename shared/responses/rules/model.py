@@ -1,9 +1,9 @@
-"""The rules by which returned mail is understood, and how each is matched. Pure.
+"""The rules for the meaning of returned mail, and how each rule is matched. Pure.
 
 Owns: the values that the rules files become. Does not own: the files and their faults (loading.py),
-the rules on SMTP replies (shared/responses/replies). Each rule has an example that it matches and a
-counter-example that it does not match; the tests run both. All patterns are in lower case and are
-searched in lower-case text; no group is repeated, and gaps have a limit.
+the rules for SMTP replies (shared/responses/replies). Each rule has an example that it matches and
+a counter-example that it does not match; the tests run both. All patterns are in lower case and are
+searched in lower-case text. They repeat no group, and their gaps have a length limit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Span(Struct, frozen=True):
 class LineSearch:
     """Searches for the first line that begins with one of several expressions.
 
-    A search for `^` tries every character of a text: with fourteen of them it took half of the time
-    of a message. Here only the beginnings of lines are tried, each with one joined expression.
-    `prefix`, which may match before each expression, does not match a line's end.
+    A search for `^` tries every character of a text; fourteen such searches took half of the time
+    for a message. This class tries only the beginning of each line, with all expressions joined to
+    one. `prefix` is a pattern before each expression; it must not match a line end.
     """
 
     __slots__ = ("_joined", "patterns")
@@ -42,7 +42,7 @@ class LineSearch:
         self._joined = re.compile(f"{prefix}(?:{'|'.join(rows)})", re.MULTILINE)
 
     def first_in(self, text: str) -> Span | None:
-        """The span from the beginning of the first matching line to the end of the match."""
+        """Return the span from the beginning of the first matching line to the end of the match."""
         match = self._joined.match
         at = 0
         while at >= 0:
@@ -55,7 +55,7 @@ class LineSearch:
 
 
 class MessageRule(Struct, frozen=True):
-    """Recognises a whole message: every given part of the rule must match."""
+    """Recognises a whole message: every part that the rule has must match."""
 
     name: str
     kind: str
@@ -69,7 +69,7 @@ class MessageRule(Struct, frozen=True):
 
 
 class ReasonRule(Struct, frozen=True):
-    """Gives the kind of a reported recipient from the status and the words of the report."""
+    """Decides the kind of a reported recipient by the status and the words of the report."""
 
     name: str
     kind: ResponseKind
@@ -95,11 +95,11 @@ class ReasonRule(Struct, frozen=True):
 
 
 class Format(Struct, frozen=True):
-    """A layout of free-text reports: the words that reveal it, and where its recipients stand.
+    """A layout of free-text reports: the words that identify it, and the place of its recipients.
 
-    `reason` captures what the report says about a recipient; if it is None, the text after the
+    `reason` captures the report's text about a recipient; if `reason` is None, the text after the
     address is used. `is_trusted`: the system checks recipients itself, so its words about an
-    unknown recipient are believed without an SMTP step or status.
+    unknown recipient are accepted without an SMTP step or status.
     """
 
     name: str
@@ -113,10 +113,10 @@ class Format(Struct, frozen=True):
 
 
 class Rules(Struct, frozen=True):
-    """Every rule by which returned mail is understood."""
+    """All rules for the meaning of returned mail."""
 
     replies: tuple[ReplyRule, ...]
     reasons: tuple[ReasonRule, ...]
     formats: tuple[Format, ...]
-    original: LineSearch  # the line after which the returned message stands
-    messages: Mapping[str, tuple[MessageRule, ...]]  # by the name of their file
+    original: LineSearch  # the lines after which a returned message begins
+    messages: Mapping[str, tuple[MessageRule, ...]]  # by the name of the rule set

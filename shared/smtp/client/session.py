@@ -1,33 +1,33 @@
 """The client side of a session, without I/O: it sends transactions and receives replies.
 
-Use it after the greeting and EHLO: `send_transaction()` returns the bytes to write; pass each read
-to `receive()`, whose events give the bytes to write next and the end of the transaction; then call
-`send_transaction()` again, one transaction at a time.
+Use it after the greeting and EHLO. `send_transaction()` returns the bytes to write. Pass each read
+to `receive()`; its events contain the next bytes to write and the end of the transaction. Call
+`send_transaction()` again only after that end.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
 recipient is refused and the server still answers DATA with 354, a single dot ends the content, and
-nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as one
-BDAT chunk (RFC 3030); sent with RCPT it would be in doubt if the connection broke before a reply.
-A server that offers it but does not know BDAT has not taken the message (`is_chunking_refused`).
-Without a 354, a stray positive reply may be mistaken for the reply to the content, so `chunking` is
-only for trusted servers. RSET, sent with the next MAIL, ends a transaction that was left open.
-The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. Content
-with 8-bit bytes is not sent to a server that does not offer 8BITMIME (RFC 6152, 3), nor a header
-with raw UTF-8 to one that does not offer SMTPUTF8 (RFC 6531, 3.4), nor content above the server's
-SIZE (RFC 1870, 6.1): all are Unsendable, before anything is written. The caller converts the
-content if it can (see `takes`).
+nothing is sent to anyone. If the server offers CHUNKING, the content is sent as one BDAT chunk (RFC
+3030) after the recipient has been accepted. If it were sent with RCPT and the connection broke
+before a reply, the result would be unknown. A server that offers CHUNKING but does not know BDAT
+has not accepted the message (`is_chunking_refused`). Without a 354, another positive reply can be
+mistaken for the reply to the content, so `chunking` is only for trusted servers. RSET is sent
+before the next MAIL if a transaction is still open. The parameters SIZE, BODY=8BITMIME and SMTPUTF8
+are sent if they are needed and offered. These are not sent: content with 8-bit bytes without
+8BITMIME (RFC 6152, 3), a header with raw UTF-8 without SMTPUTF8 (RFC 6531, 3.4), and content above
+the server's SIZE (RFC 1870, 6.1). The result is then Unsendable, and nothing is written. The caller
+converts content if possible (see `takes`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, the meaning of a reply
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which the
 connection must be closed; no part of an address or content can become a command. A decision by a
-reply is final: bytes after the reply that ends a transaction close the session (`is_closing`) but
-change nothing, and `decided` is the outcome of a transaction whose connection breaks later. The
-reply to the content is parsed leniently (reply.py).
+reply is final. Bytes after the reply that ends a transaction close the session (`is_closing`) but
+do not change the result. If the connection breaks after a refusal, `decided` is the outcome of the
+transaction. The reply to the content is parsed leniently (reply.py).
 
-A second reply to a content can come late, when the next message has been offered, and then looks
-like the answer to its MAIL. Therefore a refused MAIL after a content counts only if the replies
-after it agree; if one is out of step, the message has no result. Without PIPELINING, RSET is sent
-after every content: its reply shows whether the replies are in step.
+A second reply to a content can arrive when the next message has been offered; then it looks like
+the reply to MAIL. Therefore, after a content, a refusal of MAIL counts only if the replies after it
+are in step; if one is not, the message has no result. Without PIPELINING, RSET is sent after every
+content, because its reply shows whether the replies are in step.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from shared.smtp.extensions import (
 from shared.smtp.grammar import is_mailbox
 from shared.smtp.reply import Reply, ReplyParser
 
-_SHUTTING_DOWN: Final = 421  # RFC 5321, 3.8: may come at any time
+_SHUTTING_DOWN: Final = 421  # RFC 5321, 3.8: may be sent at any time
 _START_INPUT: Final = 354
-_UNKNOWN_COMMAND: Final = range(500, 505)  # RFC 5321, 4.2.4; none is a verdict on a message
+_UNKNOWN_COMMAND: Final = range(500, 505)  # RFC 5321, 4.2.4; none of these refuses the message
 _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 _ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
 _LONE_DOT: Final = Send(END_MARK, is_content=False)
@@ -89,7 +89,7 @@ class ClientSession:
         self._has_sent_content = False  # in an earlier transaction
         self._is_suspect = False  # the refusal of MAIL may be a reply to that content
         self._sender, self._sender_path = "", b"<>"
-        # In the last transaction MAIL or RCPT was answered, or the whole content was sent.
+        # For the last transaction: was MAIL or RCPT answered, was the whole content sent?
         self.is_answered = False
         self.is_content_sent = False
         self.is_chunking_refused = False  # the server offers CHUNKING but does not know BDAT
@@ -97,12 +97,12 @@ class ClientSession:
 
     @property
     def decided(self) -> Finished | None:
-        """The refusal that has decided the open transaction; None if there is none yet."""
+        """The refusal that has decided the open transaction; None if it is not decided yet."""
         return None if self._is_suspect else self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
-        """The step whose reply is expected next; None between transactions."""
+        """The step to which the next reply is expected; None between transactions."""
         return self._expected[0] if self._expected else None
 
     @property
@@ -117,7 +117,7 @@ class ClientSession:
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
 
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
-        """Begin a transaction; return the bytes to write. `sender` "" is the null sender.
+        """Begin a transaction; return the bytes to write. The null sender is "".
 
         Raises LocalProtocolError during another transaction or after the server's 421.
         """
@@ -167,7 +167,7 @@ class ClientSession:
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # the content is never written
+                    self.is_content_sent = False  # the caller does not write the content
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -177,18 +177,18 @@ class ClientSession:
         event: ClientEvent | None = None
         self._parser.add(data)
         while (reply := self._parser.next_reply()) is not None:
-            # The bytes of a Send are not written yet, so only a 421 can follow it here.
+            # The bytes of a Send have not been written yet, so only a 421 can follow here.
             if isinstance(event, Send) and reply.code != _SHUTTING_DOWN:
                 raise RemoteProtocolError(f"an answer before the command: {reply}")
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        # A 421 may be split anywhere; the replies before it must not be lost.
+        # Reads may split a 421 anywhere; the replies before it must not be lost.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
 
     def quit(self) -> bytes:
-        """Begin QUIT, between transactions; return the bytes to write."""
+        """Begin QUIT, which is allowed between transactions; return the bytes to write."""
         if self._expected:
             raise LocalProtocolError("a transaction is under way")
         self._expected.append(Stage.QUIT)
@@ -250,7 +250,7 @@ class ClientSession:
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
-        is_positive = 200 <= reply.code < 300  # as Reply.is_positive, without a call
+        is_positive = 200 <= reply.code < 300  # same as Reply.is_positive, but without a call
         if not is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)

@@ -1,8 +1,8 @@
-"""AUTH of a server (RFC 4954): the command, its challenges and responses, the logged-in user.
+"""The server side of AUTH (RFC 4954): the command, challenges and responses, the logged-in user.
 
-Owns: the base64 lines, the replies to malformed responses, one exchange at a time. Does not
-own: the mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in
-(the policy). Guarantees: it never raises for data from a peer.
+Owns: the base64 lines, the replies to malformed responses, the open exchange. Does not own: the
+mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in (the policy).
+Guarantees: it never raises for data from a peer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.smtp.server.sasl import (
 )
 from shared.smtp.server.states import Access
 
-# Sufficient according to RFC 4954, 4; it includes the CRLF.
+# RFC 4954, 4: this limit is sufficient. It includes the CRLF.
 MAX_RESPONSE_BYTES: Final = 12_288
 CONTINUE: Final = 334
 _LET_IN: Final = 235
@@ -42,7 +42,7 @@ MECHANISMS: Final[dict[str, Callable[[Callable[[], str]], Mechanism]]] = {
 _WHICH: Final = Reply(501, "5.5.4", "Say how: AUTH mechanism")
 _UNKNOWN: Final = Reply(504, "5.5.4", "Mechanism not offered")
 _CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
-# 501 is only for malformed base64; a failed login is 535 (RFC 4954, 4 and 6).
+# 501 is only for malformed base64; 535 is the reply to a failed login (RFC 4954, 4 and 6).
 _FAULTS: Final = {
     **{fault: Reply(535, "5.7.8", fault) for fault in SaslFault},
     SaslFault.BASE64: Reply(501, "5.5.2", SaslFault.BASE64),
@@ -50,7 +50,7 @@ _FAULTS: Final = {
 
 
 def no_nonce() -> str:
-    """Raise: the default of an option for which SCRAM needs a real source."""
+    """Raise LocalProtocolError. This is the default value for a source of nonces."""
     raise LocalProtocolError("SCRAM needs a source of nonces")
 
 
@@ -65,8 +65,8 @@ def judge_mechanisms(mechanisms: tuple[str, ...], nonce: Callable[[], str]) -> N
 class Authentication:
     """The logged-in user of one connection, and the open exchange.
 
-    Its methods return a reply for the peer (334 continues the exchange, any other ends it) or an
-    event for the policy.
+    Its methods return a reply for the peer (334 continues the exchange, any other reply ends it) or
+    an event for the policy.
     """
 
     __slots__ = ("_exchange", "_mechanisms", "_nonce", "username")
@@ -91,7 +91,7 @@ class Authentication:
         initial = initial.lstrip(" ")
         if not name:
             return _WHICH
-        # Some non-ASCII characters have an ASCII upper case ("PLA\u0131N").
+        # The upper case of some non-ASCII characters is ASCII ("PLA\u0131N").
         if not name.isascii() or name.upper() not in self._mechanisms:
             return _UNKNOWN
         self._exchange = MECHANISMS[name.upper()](self._nonce)
@@ -105,13 +105,13 @@ class Authentication:
         return self._end(_CANCELLED) if line == b"*" else self._receive(line)
 
     def offer(self, offer: ScramOffer) -> Reply | LoginEvent:
-        """Continue with the salt of the name. Raises LocalProtocolError."""
+        """Continue SCRAM with the salt of the name. Raises LocalProtocolError."""
         if not isinstance(self._exchange, Scram):
             raise LocalProtocolError("no SCRAM exchange waits for its salt")
         return self._told(self._exchange.offer(offer))
 
     def settle(self, event: LoginEvent, reply: Reply) -> bool:
-        """End the exchange; return whether the reply accepts. Raises LocalProtocolError."""
+        """End the exchange; return whether the reply is positive. Raises LocalProtocolError."""
         self._end(reply)
         if reply.code >= 400:
             return False

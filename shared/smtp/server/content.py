@@ -1,8 +1,9 @@
-"""Reads a message in a server's session: finds its end and size, and reasons to refuse it.
+"""Reads a message in a server's session: finds its end, its size, and reasons to refuse it.
 
-Owns: the limit of bytes in memory, the line rules. Does not own: the dialog around it.
-Guarantees: a message that is too large is dropped while it arrives, but its line ends are checked
-all the same: if they are malformed, it is uncertain whether its end was intended.
+Owns: the limit for the message's bytes in memory, the line rules. Does not own: the dialog before
+and after a message.
+Guarantees: a message that is too large is dropped while it arrives, but its line ends are still
+checked, because malformed line ends make it uncertain whether the sender intended its end.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
 from shared.smtp.server.dialog import ServerOptions
 
-# How much is read beyond the content limit, to answer 552 in order, before the session is ended.
+# The limit of bytes that are read beyond the content limit, so that the reply 552 follows the end
+# of the message. The session ends if a message is longer.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
 class UnterminatedMessage(Struct, frozen=True):
-    """The message has no end within MAX_OVERRUN_BYTES: the session must be ended."""
+    """The message has no end within MAX_OVERRUN_BYTES, so the session must be ended."""
 
 
 class ContentReader:
     """One message that is being received.
 
-    The end of a message with a bare CR or LF `is_doubtful`: a sender that passes these on may also
-    have passed on the end mark as part of somebody's text (SMTP smuggling).
+    `is_doubtful`: the message contains a bare CR or LF, so its end is uncertain. A sender that
+    forwards a bare CR or LF may also have forwarded an end mark that is part of somebody's text
+    (SMTP smuggling).
     """
 
     __slots__ = ("_carried", "_data", "_dropped_bytes", "_is_bare", "_options", "is_doubtful")
@@ -44,12 +47,12 @@ class ContentReader:
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:
-        """Take the message; None while its end has not arrived."""
+        """Take the message; return None until its end has arrived."""
         stuffed = buffer.take_content()
         if stuffed is not None:
             return self._received(stuffed, buffer.may_be_stuffed)
         limit = self._options.max_content_bytes
-        # Stuffed dots make a message at most a third longer ("..CRLF" for ".CRLF").
+        # Stuffed dots make a message at most a third longer ("..CRLF" instead of ".CRLF").
         if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
             self._drop(buffer.drop_content())
             if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:

@@ -1,9 +1,9 @@
-"""The frame of a server's session: bytes in, one event at a time, bytes out, and the end.
+"""The part of a server's session that handles its input, events, output and end.
 
-Owns: the options of a session, both buffers, the event that waits for its answer, the limits of
+Owns: the options of a session, both buffers, the event that waits for its answer, the limits for
 errors and idle commands, the end of the session. Does not own: the meaning of the bytes
-(session.py). Guarantees: at most MAX_UNREAD_BYTES are kept besides the content of a message; after
-the end nothing is read.
+(session.py). Guarantees: at most MAX_UNREAD_BYTES are kept, in addition to the content of a
+message; nothing is read after the end.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from shared.smtp.server.auth import judge_mechanisms, no_nonce
 from shared.smtp.server.refusals import AbuseLimits
 from shared.smtp.server.states import MUTE, State
 
-MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
+MAX_UNREAD_BYTES: Final = 1_048_576  # a few reads of a socket, while an event waits for its answer
 
 
 class ServerOptions(Struct, frozen=True):
-    """The behaviour of a session. 0 means no limit for text lines and idle commands.
+    """The options of a session. 0 means no limit for text lines and idle commands.
 
-    `max_errors`: refused commands without an accepted message between them; `max_idle_commands`:
-    NOOP, RSET, EHLO and similar commands without a message between them.
+    `max_errors` limits refused commands without an accepted message between them.
+    `max_idle_commands` limits NOOP, RSET, EHLO and similar commands without a message between them.
 
-    `counts_refusals`: a recipient that the policy refuses for good (5yz) is an error too.
+    `counts_refusals`: a recipient that the policy refuses with 5yz counts as an error, too.
 
-    `auth_mechanisms` (keys of auth.MECHANISMS) are offered only inside TLS; SCRAM needs `nonce`, a
-    source of printable nonces. `is_secure`: TLS was begun before the greeting.
+    `auth_mechanisms` (keys of auth.MECHANISMS) are offered only inside TLS. SCRAM needs `nonce`, a
+    source of printable nonces. `is_secure`: TLS began before the greeting.
     """
 
     host: str
@@ -63,7 +63,7 @@ class ServerOptions(Struct, frozen=True):
         judge_mechanisms(self.auth_mechanisms, self.nonce)
 
     def offered(self, is_secure: bool) -> Extensions:
-        """Return the extensions for EHLO: with the size limit, STARTTLS before TLS, AUTH inside."""
+        """Return the extensions for EHLO, with the size limit and STARTTLS or, inside TLS, AUTH."""
         return replace(
             self.extensions,
             size_limit_bytes=self.max_content_bytes,
@@ -73,7 +73,7 @@ class ServerOptions(Struct, frozen=True):
 
 
 class Dialog:
-    """The part of a server's session that is independent of the commands."""
+    """The part of a server's session that does not depend on the commands."""
 
     __slots__ = (
         "_buffer",
@@ -94,7 +94,7 @@ class Dialog:
         self._pending: ServerEvent | None = None
         self._ended: Ended | None = None
         self._limits = AbuseLimits(options.max_errors, options.max_idle_commands)
-        self.refused = 0  # commands, and responses of a login, so far
+        self.refused = 0  # the number of refused commands and login responses so far
 
     @property
     def state(self) -> State:
@@ -103,7 +103,7 @@ class Dialog:
 
     @property
     def wants_data(self) -> bool:
-        """Whether the edge should continue reading; while False it pauses the transport."""
+        """Whether the edge should continue reading; if False, it pauses the transport."""
         return self._pending is None and self._state not in MUTE
 
     @property
@@ -126,7 +126,7 @@ class Dialog:
             self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
 
     def next_event(self) -> ServerEvent | None:
-        """Return the next event; None while one waits for its answer or more bytes are needed."""
+        """Return the next event; None if an event waits for its answer or more bytes are needed."""
         if self._pending is not None:
             return None
         while self._ended is None and self._read():

@@ -1,7 +1,7 @@
-"""The refusals of a session that need no policy: their replies, and limits for idle clients. Pure.
+"""The refusals that a session sends without its policy, and limits for idle clients. Pure.
 
-A client that sends no mail is limited by two counts, without a clock: of refused commands since the
-last accepted message, and of idle commands since the last complete message.
+Two counts, without a clock, limit a client that sends no mail: refused commands since the last
+accepted message, and idle commands since the last complete message.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CRLF; a bare CR or LF was found")
 NUL: Final = Reply(550, "5.6.0", "The message holds a NUL byte, which no text may")
 LONG_TEXT: Final = Reply(550, "5.6.0", "A line of the message is too long")
-# Commands that a client could repeat without ever sending mail.
+# Commands that a client could repeat for ever without sending mail.
 IDLE_COMMANDS: Final = frozenset({"NOOP", "RSET", "VRFY", "HELP", "EHLO", "HELO"})
 
 

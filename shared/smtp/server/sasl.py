@@ -1,16 +1,16 @@
-"""The server side of three SASL mechanisms, without I/O: it turns responses into steps.
+"""The server side of three SASL mechanisms, without I/O: for each response it returns a step.
 
-PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
+They are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
 
 Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and
 the lines of SMTP (auth.py), who is registered and whether a password is right (the policy).
-Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name runs
-like one with a wrong password.
+Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name looks like an
+exchange with a wrong password.
 
-Names and passwords are UTF-8 in form NFKC without control characters. SASLprep (RFC 4013) is not
-applied completely: its remaining rules only forbid characters that nobody can type in a password,
-and its Unicode 3.2 would refuse newer characters. Channel binding is not offered, and a user cannot
-act for another: an authorization identity must be empty or the name itself.
+Names and passwords are UTF-8 in the form NFKC, without control characters. SASLprep (RFC 4013) is
+not applied completely, because its other rules only forbid characters that nobody can type, and its
+Unicode 3.2 would refuse newer characters. Channel binding is not offered. A user cannot act for
+another user, so an authorization identity must be empty or the name itself.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from shared.smtp.events import Login, ScramFinish, ScramStart
 
 MAX_NAME_OCTETS: Final = 255
 MAX_PASSWORD_OCTETS: Final = 1_024
-MAX_NONCE_OCTETS: Final = 512  # clients send about 24
+MAX_NONCE_OCTETS: Final = 512  # clients send about 24 octets
 KEY_BYTES: Final = 32  # of SHA-256
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# An extension, named by a letter without a meaning here: `m` MUST fail the exchange at any position
-# (RFC 5802, 5.1), and other implementations would read a second name, nonce or proof differently.
+# Extensions: attributes whose letter has no meaning in SCRAM. `m` is excluded, because it MUST fail
+# the exchange (RFC 5802, 5.1). Letters with a meaning are excluded, because other implementations
+# might read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # gs2-header, authorization identity, client-first-message-bare with its name and nonce.
 _CLIENT_FIRST: Final = re.compile(
     rb"(([ny]|p=[A-Za-z0-9.-]+),(?:a=([^,\0]+))?,)(n=([^,\0]+),r=([!-+\--~]+)" + _MORE + rb")"
 )
-# client-final-message-without-proof with its channel binding and nonce; the proof.
+# client-final-message-without-proof with its channel binding and nonce, then the proof.
 _CLIENT_FINAL: Final = re.compile(
     rb"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)" + _MORE + rb"),p=([A-Za-z0-9+/=]+)"
 )
@@ -61,10 +62,10 @@ class ScramKeys(Struct, frozen=True):
 
 
 class ScramOffer(Struct, frozen=True):
-    """The data that a SCRAM exchange with one name needs.
+    """The data that a SCRAM exchange needs for a name.
 
-    Several keys are several valid passwords, with the same salt and number of iterations. No keys:
-    the name does not exist, and the exchange fails at the proof.
+    Each key stands for a valid password; all have the same salt and number of iterations. Without
+    keys the name does not exist, and the exchange fails when the proof is checked.
     """
 
     salt: bytes
@@ -92,7 +93,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Decode canonical base64; None for other characters, incomplete groups or stray bits."""
+    """Decode canonical base64; None for other characters, incomplete groups or unused bits."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:
@@ -102,7 +103,7 @@ def decode_base64(text: bytes) -> bytes | None:
 
 def prepare(text: str, max_octets: int) -> str | None:
     """Return a name or password in the form for comparison; None if it is not valid."""
-    # Checked before and after normalisation, which turns some characters into eighteen.
+    # Both forms are checked, because normalisation can convert one character to eighteen.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())
@@ -126,7 +127,7 @@ class Mechanism(Protocol):
     """One exchange."""
 
     def prompt(self) -> Challenge:
-        """Return the challenge to send if the client has sent no initial response."""
+        """Return the challenge for a client that has sent no initial response."""
         ...
 
     def receive(self, response: bytes) -> Step:
@@ -135,7 +136,7 @@ class Mechanism(Protocol):
 
 
 class Plain:
-    """One response: authorization identity, name and password, with NUL between."""
+    """PLAIN: one response with authorization identity, name and password, separated by NUL."""
 
     def prompt(self) -> Challenge:
         return Challenge(b"")
@@ -157,7 +158,7 @@ class LoginExchange:
         self._name: bytes | None = None
 
     def prompt(self) -> Challenge:
-        """Ask for the name; clients recognise these two texts."""
+        """Ask for the name. Clients recognise the two prompts of LOGIN."""
         return Challenge(b"Username:")
 
     def receive(self, response: bytes) -> Step:
@@ -180,7 +181,7 @@ def _login(name: bytes, password: bytes, acts_for: bytes = b"") -> Login | SaslF
 
 
 class Scram:
-    """SCRAM-SHA-256: client-first, server-first, client-final, server-final, an empty line."""
+    """SCRAM-SHA-256: client-first, server-first, client-final, server-final, an empty response."""
 
     __slots__ = (
         "_bare",
@@ -255,7 +256,8 @@ class Scram:
         return Challenge(b"v=" + b64encode(signature))
 
     def _last(self, response: bytes) -> Step:
-        # The client has verified the server; otherwise it would have cancelled (RFC 4954, 4).
+        # The client has verified the server; otherwise it would have cancelled the exchange (RFC
+        # 4954, 4).
         self._next = Scram._not_now
         return SaslFault.MESSAGE if response else ScramFinish(self.name, self._index)
 
@@ -263,7 +265,7 @@ class Scram:
         return SaslFault.MESSAGE
 
 
-# Used for an unknown name, so that the same work is done.
+# The key for an unknown name, so that the work is the same as for a known one.
 _NOBODY: Final = ScramKeys(bytes(KEY_BYTES), bytes(KEY_BYTES))
 
 

@@ -1,16 +1,17 @@
-"""The server side of a session, without I/O: it turns bytes into events for a policy and replies.
+"""The server side of a session, without I/O: it converts bytes to events for a policy, and replies.
 
-Use: `greet()`; then for each read `receive(data)` and `next_event()` until it returns None. Answer
-each event with `answer(reply)` (at once or later: no further event comes before), ScramStart with
-`answer_scram(offer)`, Ended not at all; then write the result of `take_output()`.
+Use: call `greet()`; then, for each read, call `receive(data)`, and `next_event()` until it returns
+None. Answer each event with `answer(reply)`, at once or later; the next event follows only after
+the answer. ScramStart may be answered with `answer_scram(offer)`; Ended has no answer. Then write
+the result of `take_output()`.
 
 Owns: the state and its changes, the replies to commands that do not concern the policy.
 Does not own: the buffers, the error count and the end of a session (dialog.py); which mail is
 accepted (the policy); logins (auth.py); time limits (the edge).
-Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and data
-before the greeting end the session; if the lines that follow may be somebody's text instead of
-commands, it accepts no more mail (State.DESYNCED); memory is bounded by the content limit and
-MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
+Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, or data
+before the greeting ends the session; if further lines may be somebody's text instead of commands,
+the session accepts no more mail (State.DESYNCED); the content limit and MAX_UNREAD_BYTES bound the
+memory for any input. The RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class ServerSession(Dialog):
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
-        self._is_data_refused = False  # by the reply to the last command
-        self.is_secure = options.is_secure  # TLS carries the session
+        self._is_data_refused = False  # the reply to the last command refused DATA
+        self.is_secure = options.is_secure  # the session is inside TLS
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
 
@@ -95,7 +96,7 @@ class ServerSession(Dialog):
         if reply.code == 421:
             self._end(reply, "the policy ended it")
             return
-        # Compared by type: isinstance() takes five times as long for a Struct.
+        # type() is compared, because isinstance() takes five times as long for a Struct.
         if type(event) is Recipient:
             if reply.is_positive:
                 self._recipients.append(event.address)
@@ -129,13 +130,13 @@ class ServerSession(Dialog):
                 raise LocalProtocolError("no event waits for an answer")
 
     def answer_scram(self, offer: ScramOffer) -> None:
-        """Answer ScramStart. Raises LocalProtocolError if none waits."""
+        """Answer ScramStart. Raises LocalProtocolError if no ScramStart waits."""
         if not isinstance(self._pending, ScramStart):
             raise LocalProtocolError("no ScramStart waits for an answer")
         self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
-        """Forget everything from before the TLS handshake, which is complete (RFC 3207, 4.2)."""
+        """Continue after the TLS handshake; forget everything from before it (RFC 3207, 4.2)."""
         if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
@@ -196,7 +197,7 @@ class ServerSession(Dialog):
             self._state = states.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
-            # The following bytes may be the rest of the line or commands: that is unknown.
+            # It is unknown whether the following bytes are the rest of the line or commands.
             self._put(reply)
             reply = refusals.LINE_ENDS_ALL
         self._end(reply, f"a line is {fault.value}")
@@ -208,12 +209,13 @@ class ServerSession(Dialog):
         allowed = self._order.allowed.get(verb)
         if isinstance(command, CommandFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                self._reset(State.DESYNCED)  # the client sends the content although it was refused
+                # the client sends the content although DATA was refused
+                self._reset(State.DESYNCED)
             fault = command if isinstance(command, CommandFault) else CommandFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # DATA pipelined after a refused RCPT does not count as a separate error.
+            # DATA that was pipelined after a refused RCPT is not a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._limits.count_idle():
@@ -231,7 +233,8 @@ class ServerSession(Dialog):
             self._is_data_refused = verb == "DATA"
             self._refuse(found)
         elif isinstance(found, StartTls) and len(self._buffer):
-            # The buffered commands would be treated as if they came through TLS (CVE-2011-0411).
+            # Otherwise the buffered commands would be executed as if sent inside TLS
+            # (CVE-2011-0411).
             self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
         elif found is not None:
             return found

@@ -1,7 +1,7 @@
 """The states of a server's session and the commands that each allows (RFC 5321, 4.1.4).
 
-Owns: the order of commands, as tables: one per AUTH state of a session. Does not own: the
-execution of commands (session.py).
+Owns: the order of commands, in one table per AUTH state of a session. Does not own: the execution
+of commands (session.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.smtp.reply import Reply
 class State(IntEnum):
     """The state of a session."""
 
-    # IntEnum: an Enum is hashed by a Python function, which would cost time for every command.
+    # An IntEnum, because the hash function of an Enum is Python code, which costs time per command.
 
     BANNER = auto()  # connected; the greeting is not sent yet
     GREETED = auto()  # no EHLO yet
@@ -26,13 +26,13 @@ class State(IntEnum):
     MAIL = auto()  # a sender is accepted, no recipient yet
     RCPT = auto()  # at least one recipient is accepted
     CONTENT = auto()  # 354 was sent
-    DESYNCED = auto()  # content may be read as commands: no more mail on this connection
+    DESYNCED = auto()  # lines may be content, not commands: no more mail on this connection
     AUTH = auto()  # lines are the responses of a login, not commands
     TLS = auto()  # 220 to STARTTLS was sent; the edge does the handshake
     CLOSED = auto()
 
 
-# For comparisons at each command: access to a member through its class costs a call.
+# Members as names, for fast comparisons: access to a member through its class costs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -41,7 +41,8 @@ AUTH: Final = State.AUTH
 TLS: Final = State.TLS
 CLOSED: Final = State.CLOSED
 
-# In the states UNREAD input is not read as commands; in MUTE the transport is not read either.
+# In the states of UNREAD, input is not read as commands. In those of MUTE, the transport is not
+# read.
 UNREAD: Final = frozenset({State.BANNER, TLS, CLOSED})
 MUTE: Final = frozenset({TLS, CLOSED})
 
@@ -67,7 +68,7 @@ class Order(Struct, frozen=True):
 
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
-# Commands that are harmless even if the lines are a message that somebody else wrote.
+# For commands that do no harm even if the lines are a message that somebody else wrote.
 _ANY: Final = _MAILING | {State.DESYNCED}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
@@ -119,7 +120,7 @@ _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 
 @cache
 def order_of(access: Access, requires_login: bool) -> Order:
-    """Return the order of commands; with `requires_login`, MAIL is refused before the login."""
+    """Return the order of commands. If `requires_login`, MAIL is refused before the login."""
     allowed, refused = dict(ALLOWED), dict(REFUSED)
     if access is Access.NO_AUTH:
         del allowed["AUTH"]
