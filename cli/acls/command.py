@@ -158,10 +158,10 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """Return the Kafka to query, or to name in the output.
+    """Return the Kafka that the command queries, or only names in the output.
 
-    If the output needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
-    address is that of the settings.
+    If the command needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
+    address comes from the settings.
     """
     try:
         return find_kafka(str(options["bootstrap"]), str(options["line"]))

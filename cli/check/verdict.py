@@ -1,7 +1,7 @@
-"""Judges one message for `sluice check`, and words the verdict. Pure.
+"""Judges one message for `sluice check`, and formats the verdict. Pure.
 
 Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
-reasons and their fixes (shared/submission/rules.py), which are those of validate.
+reasons and their fixes (shared/submission/rules.py), which validate uses too.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Verdict(Struct, frozen=True):
 
     @property
     def accepted(self) -> bool:
-        """Whether no rule is broken."""
+        """Return True if no rule is broken."""
         return not self.broken
 
 
 class Row(Struct, frozen=True):
-    """A line for people: the label at the margin, the text, and its kind."""
+    """One line for people: the label at the margin, the text, and the kind of the line."""
 
     label: str
     text: str
@@ -102,7 +102,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
 
 
 def in_full(verdict: Verdict) -> Iterator[Row]:
-    """Every rule with pass or fail, for one message."""
+    """Return a row for every rule, with pass or fail: the output for a single message."""
     yield _head(verdict)
     yield from _unreadable(verdict)
     for rule in RULES:
@@ -116,7 +116,7 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
 
 
 def in_short(verdict: Verdict) -> Iterator[Row]:
-    """The rules that fail, and the names of the others: for one message of many."""
+    """Return a row for each rule that fails, and the names of the others."""
     yield _head(verdict)
     if not verdict.accepted:
         yield from _failures(verdict)
@@ -194,7 +194,7 @@ def _failed(verdict: Verdict, rule: Rule) -> Iterator[Row]:
 
 
 def _envelope(submission: Submission, rule: str) -> str:
-    """The part of the envelope that this rule compares with."""
+    """Return the part of the envelope that this rule compares with the message."""
     if rule in _ENVELOPE_RULES and submission.sender:
         return f"MAIL FROM {submission.sender}"
     if rule == "R3" and submission.recipient:
