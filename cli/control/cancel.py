@@ -1,9 +1,9 @@
-"""`sluice cancel`: ends a message that waits, without an attempt.
+"""`sluice cancel`: ends a message that waits, without a delivery attempt.
 
 The command writes an order on the mail id. The deliver process that holds the message, or reads it
-next, ends it with one `cancelled` event; an attempt that has begun is finished and wins. When the
-event exists, the order is deleted: the event keeps its author and reason. A second cancellation
-changes nothing.
+next, ends the message with one `cancelled` event. If an attempt has already begun, it is finished
+and its outcome counts instead. The order is deleted when the event exists, because the event
+contains its author and reason. A second cancellation changes nothing.
 
 Exit codes: 0 cancelled, or recorded and nothing will be sent; 1 the message has ended otherwise;
 2 wrong usage; 3 Kafka is unavailable.
@@ -51,7 +51,7 @@ class Answer(StrEnum):
 
 
 class Cancellation(Struct, frozen=True):
-    """The answer, the state of the message, and when it is read if it waits (0: not known)."""
+    """The answer, the message's state, and when a waiting message is read (0: not known)."""
 
     mail_id: str
     answer: Answer
@@ -61,7 +61,7 @@ class Cancellation(Struct, frozen=True):
 
 
 def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
-    """Judge a cancellation by the events; a message without events may not be tried yet."""
+    """Return the result of a cancellation; a message without events may have had no attempt yet."""
     found: Story | None = next(iter(stories(events)), None)
     if found is None or found.state == WAITING:
         due_ms = found.next_attempt_at_ms if found is not None else 0
@@ -126,7 +126,7 @@ def _order(mail_id: str, author: str, reason: str) -> Order:
 
 
 def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
-    """The order that cancels the message already: its author and reason stay on record."""
+    """Return the earlier order that cancels this message; its author and reason stay on record."""
     scope, now = Scope(mail_id=mail_id), now_ms()
     for order in read_orders(kafka):
         if order.verb is Verb.CANCEL and order.scope == scope and not order.is_over(now):
@@ -156,7 +156,7 @@ def _events(kafka: KafkaSettings, mail_id: str, since_ms: int) -> Read:
 
 
 def sentence(found: Cancellation) -> str:
-    """Return the sentence about the message and the order."""
+    """Return the sentence that describes the message and the order."""
     match found.answer:
         case Answer.CANCELLED:
             return f"{found.mail_id}: cancelled"
