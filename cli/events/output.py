@@ -80,7 +80,7 @@ def _of(client: str, mailing_id: str, sub_client: str) -> str:
 
 
 def _said(event: Event) -> str:
-    """Return an event as one line, without control characters: servers write the replies."""
+    """Return an event as one line, without control characters, which a server's reply may have."""
     data = event.data
     attempt = f"attempt {data.attempt}" if data.attempt else ""
     site = f"at {data.site}" if data.site else ""

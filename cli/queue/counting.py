@@ -45,7 +45,7 @@ class QueueCounts:
     """The counts of the mail that waits."""
 
     def __init__(self, unread: Iterable[tuple[str, int]], by: str = "client") -> None:
-        """`unread`: the topics, with their unread offsets; a topic may come several times."""
+        """`unread`: topics and their numbers of unread offsets; a topic may occur several times."""
         self.rows: dict[str, TopicRow] = {}
         for topic, records in unread:
             row = self.rows.setdefault(topic, TopicRow(topic, 0))

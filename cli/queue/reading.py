@@ -139,7 +139,7 @@ def look_at_queues(kafka: KafkaSettings) -> QueueLook:
 
 
 def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict[str, int]:
-    """Return the end of each partition; with `read_committed`, an open transaction is its end."""
+    """Return each partition's end; with `read_committed`, before the first open transaction."""
     reader: Any = make_consumer(options, None, isolation_level=isolation)
     with closing(reader):
         named = [
