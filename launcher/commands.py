@@ -110,7 +110,7 @@ def module_environment() -> dict[str, str]:
 
 
 def with_bytecode(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with a separate folder for compiled code if none may be in the tree.
+    """Return the environment; it names a separate folder if no bytecode may be in the tree.
 
     Without stored bytecode, each process compiles some 900 modules when it starts. That takes
     longer than the rest of the start.

@@ -16,7 +16,7 @@ from launcher.commands import COMMANDS, module_environment
 
 # The command that completes the words before the cursor.
 COMPLETE: Final = "__complete"
-# The limit is short, because the shell waits for the candidates.
+# The shell waits at most this long for the candidates.
 COMPLETE_TIMEOUT_S: Final = 30
 SCRIPTS: Final = {
     "bash": """_sluice() {

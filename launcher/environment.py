@@ -52,7 +52,7 @@ def fingerprint(lock: bytes, pyproject: bytes) -> str:
 
 @contextlib.contextmanager
 def usable_folder(fault: str) -> Iterator[None]:
-    """In the block, a file that cannot be read or written raises UnavailableError, with `fault`."""
+    """Within the block, raise UnavailableError with `fault` if a file cannot be read or written."""
     try:
         yield
     except OSError as error:

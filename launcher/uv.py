@@ -111,7 +111,7 @@ def run_quietly(command: Sequence[str], log: Path, what: str) -> None:
 
 
 def root_prefix() -> list[str] | None:
-    """The prefix of a command that needs root: none, or sudo; None if root is not available."""
+    """Return the prefix of a command that needs root: [] or sudo; None if root is not available."""
     if os.geteuid() == 0:
         return []
     sudo = ["sudo", "-n"]
