@@ -137,18 +137,18 @@ def announce(endpoints: Endpoints, wanted: Wanted) -> None:
 
 
 def sink_lines() -> list[str]:
-    """How the local sink answers."""
+    """Return lines that describe how the local sink answers."""
     head = "mail goes to the local sink and to nobody else; it answers by the recipient:"
     return [head, *(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES)]
 
 
 def ending_lines(again: str) -> list[str]:
-    """The commands for a running pipeline; `again` is the option that names it."""
+    """Return the commands for a running pipeline; `again` is the option that selects it."""
     return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
 def keep(wanted: Wanted, stack: Stack) -> None:
-    """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
+    """Start the pipeline in this process and run it; a signal then raises StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -190,7 +190,7 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """The names of the processes: one per service, the API, and those that the options add."""
+    """Return the names of the processes: the services, the API, and those that options add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
@@ -219,7 +219,7 @@ def _refresh(stack: Stack, mine: State) -> None:
 
 
 def write_state(current: State) -> str:
-    """Write the state; return why it cannot be written. A full disk must not end the pipeline."""
+    """Write the state; return the fault, or "": a full disk must not end the pipeline."""
     try:
         state.write(current)
     except OSError as error:
@@ -228,7 +228,7 @@ def write_state(current: State) -> str:
 
 
 def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
+    """Start a separate process that runs the pipeline; return the endpoints when it is ready."""
     folder = paths.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)
@@ -239,7 +239,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
-    # The new process draws the same ports; this process ends, and its reservations with it.
+    # The new process uses the same ports, so this process releases its reservations.
     ports.release()
     log = folder / "up.log"
     with log.open("wb") as out:

@@ -57,7 +57,7 @@ class Result(Struct, frozen=True):
 
 
 class Witness(Struct, frozen=True):
-    """The evidence of the sink's journal: messages answered by row, and messages accepted."""
+    """The evidence in the sink's journal, such as the answered messages per row of the bill."""
 
     dispatched: Counter[Row]
     sink: SinkCount

@@ -151,7 +151,7 @@ def prepare(plan: BrokerPlan) -> ProcessSpec:
 
 
 def _make_archive(java: str, jars: Path) -> Path | None:
-    """Start and stop a broker once, so that Java writes the archive of the classes it loaded."""
+    """Start and stop a broker once, so that Java writes an archive of the loaded classes."""
 
     def load_classes(option: str) -> None:
         with tempfile.TemporaryDirectory(prefix="sluice-kafka-") as folder:

@@ -100,7 +100,7 @@ def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
         draft.mkdir()
         shutil.copyfile(source / _FEATURES, draft / _FEATURES)
         (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
-        if target.exists() and not is_formatted(target):  # left by a tool that was interrupted
+        if target.exists() and not is_formatted(target):  # an interrupted tool left this folder
             shutil.rmtree(target)
         draft.rename(target)
 

@@ -49,7 +49,7 @@ class ServicePlan(Struct, frozen=True):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of its process, beside those of this one."""
+        """Return the variables that the process gets beside the environment of this one."""
         name = {} if self.is_named else {"SLUICE_RUNTIME__INSTANCE": self.name}
         port = {"SLUICE_TELEMETRY__HTTP_PORT": str(self.http_port)}
         return {**base_environment(), **self.env, **name, **port}
