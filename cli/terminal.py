@@ -5,8 +5,8 @@ width of the terminal, otherwise as a few lines per row. Counts and identifiers 
 never wrapped; only texts are wrapped. An identifier that is wider than the terminal is printed
 whole, and the terminal wraps it.
 
-The progress bar is written to standard error, and only if that is a terminal: a log, a pipe and
-cron get no output from it, not even an empty line.
+The progress bar is written to standard error, and only if that is a terminal. So it writes nothing
+to a log, a pipe or cron, not even an empty line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress
 
-# The width if there is no terminal and COLUMNS is not set.
+# This width is used if there is no terminal and COLUMNS is not set.
 PIPED_WIDTH: Final = 200
 _GAP: Final = "  "
 _MIN_TEXT_WIDTH: Final = 24

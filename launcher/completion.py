@@ -14,7 +14,7 @@ from typing import Final
 
 from launcher.commands import COMMANDS, module_environment
 
-# The command that completes the words before the cursor.
+# This command of the launcher completes the words before the cursor.
 COMPLETE: Final = "__complete"
 # The shell waits at most this long for the candidates.
 COMPLETE_TIMEOUT_S: Final = 30
@@ -52,7 +52,7 @@ Run = Callable[[str, Mapping[str, str]], str]
 
 
 def run_with(python: Path) -> Run:
-    """Run modules with this interpreter."""
+    """Return a function that runs modules with this interpreter."""
 
     def run(module: str, env: Mapping[str, str]) -> str:
         try:

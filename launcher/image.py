@@ -28,7 +28,7 @@ def offered(root: Path) -> dict[str, Command]:
 
 
 def usage(commands: dict[str, Command]) -> str:
-    """The text of --help."""
+    """Return the text of --help."""
     widest = max(map(len, commands))
     listed = [f"  {name:<{widest}}  {command.what}" for name, command in commands.items()]
     return "\n".join([f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:", *listed])

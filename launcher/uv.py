@@ -33,12 +33,15 @@ TLS_FAULT: Final = re.compile(
 )
 # This much of a step's output is searched for such a text.
 TAIL_LINES: Final = 200
-# Variables of an operator's environment that would make uv work outside of .venv.
+# Variables with these names in an operator's environment would make uv work outside of .venv.
 FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
 
 
 class UnavailableError(Exception):
-    """Something the launcher needs is missing and cannot be installed; the text is one line."""
+    """A program or file that the launcher needs is missing and cannot be installed.
+
+    The text is one line.
+    """
 
 
 def say(text: str) -> None:

@@ -22,7 +22,7 @@ _PARENT_GONE: Final = 143
 
 
 def main() -> None:
-    """Tie this process to its parent, then execute the program."""
+    """Ask the kernel to end this process with its parent, then execute the program."""
     parent, program, *arguments = sys.argv[1:]
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # the parent died before prctl took effect

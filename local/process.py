@@ -95,7 +95,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also the id of its process group."""
+        """Return the process id, which is also the id of the process group."""
         return self._child.pid
 
     @property

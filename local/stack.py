@@ -57,7 +57,7 @@ class StackOptions(Struct, frozen=True):
     env: dict[str, str] = field(default_factory=dict)  # for every service
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one process, by name
     say: Callable[[str], None] = say_on_stderr
-    start: Start = execute  # how a process is started
+    start: Start = execute  # starts a process
 
 
 class Stack:
@@ -181,7 +181,7 @@ class Stack:
         self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
     def abandon(self) -> None:
-        """Kill everything at once and remove the data. Logs and journal stay."""
+        """Kill all processes at once and remove the data. Logs and journal stay."""
         self._supervisor.abandon()
         self.forget_data()
 

@@ -27,7 +27,7 @@ _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
-# After a process has run this long, the next pause is the first one again.
+# If a process has run for this long, the next pause is the first pause again.
 SETTLED_AFTER_S: Final = 30.0
 # A start can take minutes on a busy machine, so the wait is reported at this interval.
 TELL_EVERY_S: Final = 20.0
@@ -197,7 +197,7 @@ class Supervisor:
         self._spawner.shutdown()
 
     def abandon(self) -> None:
-        """Kill everything at once; no process drains or stores anything."""
+        """Kill all processes at once; no process drains or stores anything."""
         with self._lock:
             self._stopping.set()
             processes = [kept.process for kept in self._kept.values() if kept.process]

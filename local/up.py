@@ -29,7 +29,7 @@ from local.stack import Stack, StackOptions
 from shared.runtime.commands import run_command
 from shared.settings.loader import SettingsError
 
-# Jars and packages may have to be downloaded first.
+# The limit is long, because jars and packages may have to be downloaded first.
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
@@ -116,7 +116,7 @@ def main(**options: Any) -> None:
 
 
 def _require_embedded(wanted: Wanted, outside: Outside) -> None:
-    """Refuse a number of brokers if the pipeline uses existing ones."""
+    """Refuse the option --brokers if the pipeline uses existing brokers."""
     used = "--kafka" if wanted.kafka else outside.origin("kafka", "bootstrap")
     if wanted.brokers > 1 and used:
         text = f"--brokers {wanted.brokers} starts own brokers, but {used} names existing ones"
@@ -202,7 +202,7 @@ def _base_port(wanted: Wanted) -> int:
 
 
 def _refresh(stack: Stack, mine: State) -> None:
-    """Keep the process ids in the state file current while the pipeline runs."""
+    """Update the process ids in the state file while the pipeline runs."""
     fault = ""
     while True:
         time.sleep(_REFRESH_EVERY_S)

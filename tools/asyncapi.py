@@ -144,7 +144,7 @@ def _channels() -> Tree:
     }
 
 
-# The configs of a topic that a platform must know and that AsyncAPI can express.
+# The topic configs that a platform must know and that AsyncAPI can express.
 _BOUND: Final = ("max.message.bytes", "retention.ms")
 
 

@@ -24,7 +24,7 @@ from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind, Understood
 from shared.runtime.clock import SystemClock
 
-# The kinds that a label allows. Refusals for policy or content are soft in the labels.
+# The kinds that each label allows. The labels call refusals for policy or content soft.
 ALLOWED: Final[dict[str, frozenset[ResponseKind]]] = {
     "hard": frozenset({ResponseKind.HARD}),
     "soft": frozenset({ResponseKind.SOFT, ResponseKind.POLICY, ResponseKind.CONTENT}),
@@ -70,7 +70,7 @@ class Row(Struct, frozen=True):
 
 
 class Figure(Struct, frozen=True):
-    """A share and the bar that it must reach."""
+    """A share of samples, and the bar that the share must reach."""
 
     name: str
     right: int

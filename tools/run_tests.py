@@ -1,4 +1,4 @@
-"""`./sluice test`: install the programs that the tests need, then run pytest with these options.
+"""`./sluice test`: installs the programs that the tests need, then runs pytest with the options.
 
 Most foreign clients and peers come from Debian packages (postfix with its smtp-source and
 smtp-sink, swaks, ...) and are installed only if they are missing. Node packages come from npm, Helm
@@ -33,7 +33,7 @@ _POSTFIX_ANSWERS: Final = (
 )
 
 
-# The npm packages for the examples in docs/; no service needs them.
+# The npm packages that the examples in docs/ need; no service needs them.
 NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
 # A mail server that runs on Node; the tests send mail to it.
 HARAKA: Final = paths.ROOT / "tests" / "integration" / "haraka"

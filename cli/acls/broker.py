@@ -49,7 +49,7 @@ _ANY_HOST: Final = "*"
 
 
 class Difference(Struct, frozen=True):
-    """The ACLs that the brokers lack, and the ACLs of these principals that are not in the plan."""
+    """The planned ACLs that the brokers lack, and other ACLs of the same principals."""
 
     missing: list[Any]
     extra: list[Any]
@@ -77,14 +77,14 @@ def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
 
 
 def add(admin: Any, acls: Sequence[Any]) -> None:
-    """Add these ACLs. Raises KafkaError if one is refused."""
+    """Add these ACLs. Raises KafkaError if the brokers refuse one."""
     failed = admin.create_acls(acls)["failed"] if acls else []
     if failed:
         raise KafkaError(f"{len(failed)} ACLs were refused: {failed[0].__name__}")
 
 
 def remove(admin: Any, acls: Iterable[Any]) -> None:
-    """Remove these ACLs. Raises KafkaError if one is refused."""
+    """Remove these ACLs. Raises KafkaError if the brokers refuse one."""
     filters = [
         ACLFilter(
             each.principal,

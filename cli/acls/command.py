@@ -1,4 +1,4 @@
-"""`sluice acls`: print the ACLs that the services and clients need, or apply them."""
+"""`sluice acls`: prints the ACLs that the services and clients need, or applies them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Accounts = dict[str, tuple[Rule, ...]]
 
 
 class Line(Struct, frozen=True):
-    """One ACL, as --json prints it."""
+    """One ACL in the output of --json."""
 
     principal: str
     resource: str

@@ -30,7 +30,7 @@ DESCRIBE_CONFIGS: Final = "DescribeConfigs"
 ALTER_CONFIGS: Final = "AlterConfigs"
 
 OPERATOR: Final = "operator"
-# The names of a client's consumer groups and transactional ids begin with this.
+# The names of a client's consumer groups and transactional ids begin with this text.
 CLIENT_PREFIX: Final = "client."
 _BILLING_PREFIX: Final = "billing."
 _MAIL_PREFIX: Final = "mail."
@@ -107,12 +107,12 @@ def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.QUOTAS, names.HELD)
     yield from _topics(WRITE, names.HELD)
     yield Rule("group", "literal", "sluice.held", READ)
-    # validate chooses the lanes, so it creates their topics.
+    # validate creates the topics of lanes, because it chooses the lanes.
     yield from _topics(CREATE, names.OUTBOUND_PREFIX)
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)
     yield from _events()
-    # The HTTP API for platforms: its keys, and the log of denied uses.
+    # The HTTP API for platforms reads its keys and writes the log of denied requests.
     yield from _topics(READ, names.ACCESS)
     yield from _topics(WRITE, names.ACCESS_LOG)
     yield Rule("group", "literal", "sluice.validate", READ)
@@ -136,7 +136,7 @@ def _billing(group: str) -> Iterator[Rule]:
     yield from _topics(READ, names.QUOTAS)
     yield from _topics(WRITE, names.QUOTAS)
     yield from _events()
-    # The HTTP API: its keys, and the clients that it knows.
+    # The HTTP API reads its keys and the clients, and writes the log of denied requests.
     yield from _topics(READ, names.ACCESS, names.CLIENTS)
     yield from _topics(WRITE, names.ACCESS_LOG)
     yield Rule("group", "literal", group, READ)
@@ -150,7 +150,10 @@ def _operator() -> Iterator[Rule]:
 
 
 def _client(client: Tenant) -> Iterator[Rule]:
-    """Write implies Describe. The dot after the name keeps `shop` from matching `shop-2`."""
+    """The right to write implies Describe.
+
+    Because of the dot after the name, `shop` does not match `shop-2`.
+    """
     yield from _topics(WRITE, names.intake(client.name))
     own = f"{CLIENT_PREFIX}{client.name}."
     yield Rule("transactional-id", "prefixed", own, WRITE)

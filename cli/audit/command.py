@@ -16,7 +16,8 @@ If messages count as waiting but no queue holds any message, those messages are 
 then read again, with the mail ids of the tallies, to name them (shared/audit/conservation.py). If
 the queues cannot be read, the command reports that on standard error and judges only the events.
 
-Exit codes: 0 balanced, 1 not balanced or not settled, 2 wrong usage, 3 Kafka is unavailable.
+Exit codes: 0 the equation holds, 1 it does not hold or messages still wait with --settled, 2 wrong
+usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class _Books(Struct, frozen=True):
 
     report: Report
     unfinished: list[str]  # a few mail ids without a final event; empty unless requested
-    is_open: bool  # a transaction was open on mail.events
+    is_open: bool  # mail.events had an open transaction
 
 
 def audit(

@@ -40,7 +40,7 @@ from shared.submission.rules import MAX_SIZE_BYTES, Submission
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
 _MARGIN: Final = 11  # width of the label before the text of a row: "FAIL R12 "
 _NARROWEST: Final = 40
-_CUT_CHARS: Final = 140  # a longer header line is cut if the terminal's width is not known
+_CUT_CHARS: Final = 140  # if the terminal's width is not known, longer header lines are cut
 _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
 _HELP: Final = """Judge messages by the rules R1 to R12, as the pipeline would.

@@ -29,7 +29,7 @@ from shared.submission.checks import case_of
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # a header may be repeated more often
+_MAX_LINES_SHOWN: Final = 3  # a header may occur more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
@@ -45,9 +45,9 @@ class Verdict(Struct, frozen=True):
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # they need a value that is missing because another rule is broken
-    defect: str  # the reason why it cannot be read as a message; "" if it can
-    notes: tuple[str, ...]  # other problems, which break no rule
+    not_judged: frozenset[str]  # rules that lack a value, because another rule is broken
+    defect: str  # why the bytes are no readable message; "" if they are
+    notes: tuple[str, ...]  # problems that break no rule
 
     @property
     def accepted(self) -> bool:
@@ -61,7 +61,7 @@ class Row(Struct, frozen=True):
     label: str
     text: str
     mark: str  # pass, fail, note or detail
-    cut: bool = False  # shortened to the width instead of wrapped
+    cut: bool = False  # cut to the width instead of wrapped
 
 
 def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
@@ -72,7 +72,7 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
         row = broken[UNREADABLE]
         broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
     lines = header_lines(content[: facts.header_bytes])
-    # The header of bytes that are not a message may end too early.
+    # If the bytes are not a message, their header may end too early, so a Date may be missing.
     dates = () if UNREADABLE in broken else notes_for_date(lines)
     return Verdict(
         message.name,

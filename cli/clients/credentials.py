@@ -1,4 +1,4 @@
-"""`sluice clients credentials`: the passwords with which clients log in to the front door.
+"""`sluice clients credentials`: manages the passwords of clients for the front door.
 
 Owns: the commands. Does not own: how keys are derived from a password
 (shared/registry/credentials.py). A generated password is printed once and not stored. Running

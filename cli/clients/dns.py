@@ -25,7 +25,7 @@ _PAYLOAD_OCTETS: Final = 1232  # passes unfragmented on every path; longer answe
 
 
 class ResolverError(ValueError):
-    """The text names no DNS server."""
+    """No DNS server is configured, or its address is not valid; the text gives the reason."""
 
 
 class DnsLookUps:

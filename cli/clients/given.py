@@ -1,4 +1,4 @@
-"""Reads the clients.yaml of a command, and compares the lanes and pools in it with the settings.
+"""Reads the clients.yaml for a command, and compares its lanes and pools with the settings.
 
 Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
 such mail. If the lane is not configured, validate uses the lane `default`; if the pool is not
@@ -87,7 +87,7 @@ def judge_lane(client: Client) -> list[Finding]:
 
 
 def known_pools() -> frozenset[str]:
-    """Return the pools of deliver's settings; empty if the only pool is `default`.
+    """Return the pools in deliver's settings; the set is empty if the only pool is `default`.
 
     Raises ServiceConfigError.
     """

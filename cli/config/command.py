@@ -1,4 +1,4 @@
-"""`sluice config show`: every setting of every service, its value and its origin.
+"""`sluice config show`: prints every setting of every service, with its value and origin.
 
 Owns: how services are asked for their settings. Because commands import no service, they run
 `python -m services.<name> config --json` for each service.
@@ -64,7 +64,7 @@ def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> lis
 
 
 def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
-    """Return the rows of one service. Raises ServiceConfigError with the output of the service."""
+    """Return the rows of one service. Raises ServiceConfigError with the service's error output."""
     answer = _ask(name, os.environ if environ is None else environ)
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)

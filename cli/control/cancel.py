@@ -5,8 +5,8 @@ next, ends the message with one `cancelled` event. If an attempt has already beg
 and its outcome counts instead. The order is deleted when the event exists, because the event
 contains its author and reason. A second cancellation changes nothing.
 
-Exit codes: 0 cancelled, or recorded and nothing will be sent; 1 the message has ended otherwise;
-2 wrong usage; 3 Kafka is unavailable.
+Exit codes: 0 the message is cancelled, or the order is recorded and the message will not be sent; 1
+the message has ended in another way; 2 wrong usage; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class Answer(StrEnum):
     """The state of the message after the order."""
 
     CANCELLED = "cancelled"
-    # The message has another final event: it ended before the order, or an attempt had begun.
+    # The message has another final event, because it ended before the order or an attempt had
+    # begun.
     ENDED = "ended"
-    # Nothing will be sent; the event comes when the message is read from its queue.
+    # The message will not be sent; its event is written when it is read from its queue.
     RECORDED = "recorded"
 
 
@@ -108,7 +109,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
         else:
             say(f"recorded before: {recorded_line(order)}")
         found = _wait(kafka, order, known, rest["wait_s"])
-    if not looked.is_complete:  # the message may have events that were not read
+    if not looked.is_complete:  # the message may also have events that were not read
         say(f"not all events were read in {READ_S:g} s")
         found = structs.replace(found, has_events=True)
     if as_json:

@@ -38,7 +38,7 @@ DEFAULT_FOR: Final = {
     Verb.REROUTE: "1d",
     Verb.BOUNCE: "1h",
     Verb.EXPIRE: "1h",
-    # Longer than any message waits.
+    # No message waits for longer than this.
     Verb.CANCEL: "49d",
     Verb.RELEASE: "49d",
 }

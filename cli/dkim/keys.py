@@ -26,7 +26,7 @@ class State(StrEnum):
     """The state of a key now."""
 
     SIGNS = "signs"
-    WAITS = "waits"  # its time has not come
+    WAITS = "waits"  # its start time is in the future
     REPLACED = "replaced"  # a newer key of its kind signs
     ENDED = "ended"
 
@@ -77,7 +77,7 @@ class Check(Struct, frozen=True):
 
 
 def states_of(keys: Sequence[Key[PrivateKey]], now_s: float) -> list[KeyState]:
-    """The state of each key, in the order of the table."""
+    """Return the state of each key, in the order of the table."""
     index = KeyIndex(keys)
     return [KeyState(key, _state(key, index, now_s)) for key in keys]
 

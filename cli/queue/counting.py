@@ -23,7 +23,7 @@ class TopicRow(Struct):
     """One topic: its unread offsets, and the counts of the records that were read."""
 
     topic: str
-    records: int  # unread offsets: records, and a few markers of transactions
+    records: int  # unread offsets: those of records and of a few transaction markers
     records_read: int = 0
     messages: int = 0  # the messages in the records that were read
     attempted: int = 0  # the messages that had an attempt before
@@ -33,7 +33,7 @@ class TopicRow(Struct):
 
 
 class Waiting(Struct, frozen=True):
-    """One message that waits, and where."""
+    """One message that waits, and its place in Kafka."""
 
     topic: str
     partition: int

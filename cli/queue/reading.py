@@ -61,7 +61,7 @@ class QueueReading:
             raise self._unavailable(error) from error
 
     def held(self, most: int) -> list[Waiting]:
-        """Return the messages that wait for an operator, at most this many."""
+        """Return the messages that wait for an operator, but at most `most`."""
         try:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))

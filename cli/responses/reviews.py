@@ -49,7 +49,7 @@ class Answers(Struct, frozen=True):
 
 
 def _time_ms(_context: click.Context, _option: click.Parameter, text: str) -> int:
-    """Return the Unix milliseconds of an ISO 8601 time; without a zone it is UTC."""
+    """Return the Unix milliseconds of an ISO 8601 time; a time without a zone is UTC."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

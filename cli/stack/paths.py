@@ -12,7 +12,7 @@ RUNS: Final = STATE / "run"
 KAFKA: Final = STATE / "kafka"
 INSTALL_LOG: Final = STATE / "install.log"
 SERVICES: Final = ("ingest", "validate", "deliver", "billing")
-# A process beside the services: `python -m services.validate api`.
+# A process that runs beside the services: `python -m services.validate api`.
 API: Final = "api"
 PROCESSES: Final = (*SERVICES, API)
 # Parts of services that can also run as separate processes (`up --apart`). Returned mail is

@@ -31,7 +31,10 @@ Environment = Mapping[str, str]
 
 
 class Endpoints(Struct, frozen=True):
-    """The address of each endpoint; None if the pipeline has none. `up --json` prints this."""
+    """The address of each endpoint; None if the pipeline lacks the endpoint.
+
+    `up --json` prints it.
+    """
 
     kafka: str  # host:port of the bootstrap server
     redis: str  # redis://host:port/0
@@ -49,7 +52,7 @@ class Endpoints(Struct, frozen=True):
 class Ended(Struct, frozen=True):
     """The number of restarts of a part that ended by itself, and its last exit code.
 
-    The code is negative for a signal.
+    The exit code is negative if a signal ended the part.
     """
 
     times: int
@@ -64,9 +67,9 @@ class State(Struct, frozen=True):
     started: str  # distinguishes this process from a later one with the same pid
     phase: Phase
     endpoints: Endpoints | None = None
-    parts: dict[str, int] = {}  # process id by part
+    parts: dict[str, int] = {}  # the process id of each part
     error: str = ""
-    ended: dict[str, Ended] = {}  # by part; only parts that ended
+    ended: dict[str, Ended] = {}  # only the parts that have ended, by name
 
 
 def described(endpoints: Endpoints) -> list[str]:

@@ -64,7 +64,7 @@ def _user() -> str:
 
 
 def require_client(kafka: KafkaSettings, name: str) -> Client:
-    """Return the registered client. Raises click.UsageError, Unavailable."""
+    """Return the registered client of this name. Raises click.UsageError, Unavailable."""
     known = load_known(kafka)
     if name not in known:
         raise unregistered(name, known)

@@ -1,4 +1,4 @@
-"""`sluice topics`: compare the topics' configuration on the brokers with the plan, or apply it.
+"""`sluice topics`: compares the topics on the brokers with the plan, or applies the plan.
 
 Owns: the commands. Does not own: the plan (shared/topics/names.py), comparing and altering
 (shared/stream/topic_configs.py).
@@ -64,7 +64,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Row(Struct, frozen=True):
-    """One config that differs. `deletes`: altering it makes Kafka delete records sooner."""
+    """One config that differs.
+
+    If `deletes` is set, altering it makes Kafka delete records sooner.
+    """
 
     config: str
     found: str
@@ -171,7 +174,8 @@ def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
     """Report Kafka's internal topics with fewer copies than the pipeline's topics should have.
 
     If such a topic is lost, committed offsets and open transactions are lost with it. The brokers
-    own these topics, so `apply` does not change them; ACLs may hide them.
+    own these topics, so `apply` does not change them. ACLs may hide them; hidden topics are not
+    reported.
     """
     there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
     reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))

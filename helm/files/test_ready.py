@@ -1,9 +1,9 @@
-"""Asks each address of each URL until all answer 200: `SECONDS URL...`. Exits with 1 otherwise.
+"""Sends requests to each address of each URL until all answer 200; arguments: `SECONDS URL...`.
 
-The host of a URL is a headless Service, which has an address for each process. All addresses are
-asked at the same time. After SECONDS, an answer may still take ten seconds. The pod is ended thirty
-seconds after SECONDS, so the answers are printed in time, even if the name server or a process
-hangs.
+The exit code is 1 if an address does not answer 200 in time. The host of a URL is a headless
+Service, which has an address for each process. All addresses are asked at the same time. After
+SECONDS, an answer may still take ten seconds. The pod is ended thirty seconds after SECONDS, so the
+answers are printed in time, even if the name server or a process hangs.
 """
 
 import os

@@ -33,7 +33,7 @@ DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
 # A delay of one minute between attempts becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
-# Folders of earlier demos (logs, the sink's journal) that are kept.
+# The number of folders of earlier demos (logs, the sink's journal) that are kept.
 _KEPT_RUNS: Final = 3
 
 

@@ -31,7 +31,7 @@ class Account(Struct, frozen=True):
 
 
 class Publication(Struct, frozen=True):
-    """One record for an intake topic. `recipient` is "" if the record is not a message."""
+    """One record for an intake topic. If the record is not a message, `recipient` is ""."""
 
     topic: str
     account: Account

@@ -1,4 +1,4 @@
-"""The demo itself: register the clients, publish, follow, wait, reconcile.
+"""Runs the demo: registers the clients, publishes, reads the events, waits, reconciles.
 
 Owns: the order of these steps on a running pipeline. Does not own: starting and stopping the
 pipeline (__main__.py), the display (display.py).

@@ -30,7 +30,7 @@ _FRENCH: Final = "Bonjour,\n\nles soldes d’été commencent demain à 8 heures
 
 
 class SampleBody(Struct, frozen=True):
-    """A subject as text, the MIME header lines of the body, and the body."""
+    """A body, its MIME header lines, and a subject as text."""
 
     subject: str
     mime: bytes

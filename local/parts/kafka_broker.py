@@ -37,9 +37,9 @@ STOP_TIMEOUT_S: Final = 20.0
 ARCHIVE_TIMEOUT_S: Final = 60.0
 _FORMAT_TIMEOUT_S: Final = 120
 _LOOK_EVERY_S: Final = 0.1
-# Without Java's optimising compiler a broker takes 4 s of CPU to start instead of 7. While a
-# new pipeline is idle, it uses a seventh of a processor instead of a third. Under load it uses more
-# per message.
+# Without Java's optimising compiler, a broker needs 4 s of CPU to start instead of 7 s. While a new
+# pipeline is idle, the broker uses a seventh of a processor instead of a third. Under load, it
+# needs more CPU per message.
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
 # A restarted broker is admitted when the session of its last run has ended. That takes the whole
 # session time-out, because the controller is in the same process and counts from its own start.

@@ -23,8 +23,8 @@ SINK: Final = "sink"
 # The limit is long, because a busy machine needs minutes for several starts. A slow process is no
 # fault.
 READY_TIMEOUT_S: Final = 240.0
-# A service drains on SIGTERM (it finishes transactions and open SMTP dialogs) and gives up by
-# itself after 50 s (runtime.drain_timeout_s and a grace period).
+# On SIGTERM, a service drains: it finishes transactions and open SMTP dialogs. After 50 s
+# (runtime.drain_timeout_s and a grace period) it gives up by itself.
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0

@@ -54,7 +54,7 @@ class Component(Struct, frozen=True):
 
     @property
     def module(self) -> str:
-        """The module that `python -m` runs."""
+        """Return the module that `python -m` runs."""
         return f"services.{self.service}"
 
 

@@ -55,7 +55,7 @@ class Promise(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Promises of one kind."""
+    """A chapter of the page, with promises of one kind."""
 
     title: str
     promise: tuple[Promise, ...]
@@ -72,7 +72,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TableError(ValueError):
-    """The table cannot be used; the text names each fault."""
+    """The table cannot be used; the text gives every fault."""
 
 
 def load(path: Path = TABLE) -> Table:
