@@ -78,7 +78,7 @@ def _data(removed: bool) -> str:
 def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
     """Remove the state of a pipeline; with `forget`, remove its whole folder.
 
-    Returns True if the folder existed, and the reason why a part of it could not be removed, or "".
+    Returns a pair: True if the folder existed, and the reason why a part of it remains, or "".
     """
     folder = paths.run_folder(name)
     had_data = os.path.lexists(folder)

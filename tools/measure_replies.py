@@ -127,7 +127,7 @@ def held_against(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(rows: Sequence[Row], total: int) -> Iterator[str]:
-    """Return the lines to print."""
+    """Yield the lines to print."""
     right = sum(row.is_right for row in rows)
     yield f"{total} samples, {total - len(rows)} left out (their label names no reason)"
     yield f"{right} of {len(rows)} right: {right / max(1, len(rows)):.1%}"

@@ -175,7 +175,7 @@ def slowest_ms(rows: Sequence[Row]) -> float:
 
 
 def report(rows: Sequence[Row], figures: Sequence[Figure], wrong: bool) -> Iterator[str]:
-    """Return the lines to print."""
+    """Yield the lines to print."""
     for one in figures:
         share = one.right / max(1, one.total)
         mark = "" if one.is_reached else f"  below {one.bar:.0%}"

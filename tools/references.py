@@ -204,7 +204,7 @@ def replies_page() -> str:
 
 
 def replies_below(root: ModuleType) -> Iterator[Reply]:
-    """Return every reply that is a constant, or in a constant, of a module of this package."""
+    """Yield every reply that is a constant, or in a constant, of a module of this package."""
     for value in constants_below(root):
         values = value.values() if isinstance(value, dict) else (value,)
         yield from (each for each in values if isinstance(each, Reply))

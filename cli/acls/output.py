@@ -137,7 +137,7 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
 
 
 def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
-    """Return one KafkaUser per principal, with the principal's name without `User:` (and `CN=`)."""
+    """Return one KafkaUser per principal, named like the principal, without `User:` and `CN=`."""
     documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 

@@ -61,7 +61,7 @@ class Tenant(Struct, frozen=True):
 
 
 def _topics(operation: str, *topics: str) -> Iterator[Rule]:
-    """Return the rules for these topics; a name that ends with a dot is a prefix."""
+    """Yield the rules for these topics; a name that ends with a dot is a prefix."""
     for topic in topics:
         yield Rule("topic", "prefixed" if topic.endswith(".") else "literal", topic, operation)
 
@@ -75,8 +75,8 @@ def _everywhere() -> Iterator[Rule]:
     for operation in (DESCRIBE, DESCRIBE_CONFIGS):
         yield from _topics(operation, _MAIL_PREFIX, _BILLING_PREFIX)
     # Each service ends the abandoned transactions of all services
-    # (docs/decisions/0059-abandoned-transactions.md). This right alone does not allow to write to a
-    # topic.
+    # (docs/decisions/0059-abandoned-transactions.md). With this right alone, no service can write
+    # to a topic.
     yield from _transactions("sluice.")
 
 
@@ -143,14 +143,14 @@ def _billing(group: str) -> Iterator[Rule]:
 
 
 def _operator() -> Iterator[Rule]:
-    """Return every right on the pipeline's topics, for `sluice topics`, `clients` and `audit`."""
+    """Yield every right on the pipeline's topics, for `sluice topics`, `clients` and `audit`."""
     yield from _topics(ALL, _MAIL_PREFIX, _BILLING_PREFIX)
     yield Rule("group", "prefixed", "sluice.", DESCRIBE)
     yield from _transactions("sluice.clients.")
 
 
 def _client(client: Tenant) -> Iterator[Rule]:
-    """The right to write implies Describe.
+    """Yield the rights of a client; the right to write implies Describe.
 
     Because of the dot after the name, `shop` does not match `shop-2`.
     """

@@ -75,7 +75,7 @@ _RETURNED: Final = ReturnedTopics()
 
 
 class _Reading:
-    """Adds records to the books, and mail ids to the search for doubles.
+    """Adds records to the books, and their mail ids to the search for second final events.
 
     `with_ids`: the mail ids of the tallies are stored too, because unfinished() needs them.
     """
@@ -114,7 +114,7 @@ class _Reading:
         self.returned.close()
 
     def unfinished(self) -> Iterator[str]:
-        """Yield the mail ids that are neither final nor held, as far as tallies name them."""
+        """Return the mail ids in tallies whose messages are neither final nor held."""
         found = map(ids.from_bytes, self.search.unfinished(self._received))
         return (each for each in found if not self.books.is_held(each))
 

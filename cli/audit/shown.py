@@ -17,7 +17,7 @@ _ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
 def table_lines(report: Report, width: int) -> list[str]:
-    """Return the counts of each mailing as a table, without the columns that hold only zeros."""
+    """Return the counts of each mailing as a table, without columns that contain only zeros."""
     numbers = [
         name
         for name in report.rows[0].__struct_fields__

@@ -2,8 +2,8 @@
 
 Owns: finding and reading the messages, one after the other. Does not own: judging them. A file
 whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or its
-content begins with "From " (RFC 4155). In an mbox, a line that begins with "From " and follows an
-empty line separates two messages. Quoted lines (">From ") stay as they are. Guarantees: memory
+content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that begins
+with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees: memory
 holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
 FileFault, whose text is one line.
 """

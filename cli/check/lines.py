@@ -6,10 +6,10 @@ rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names a
 way as in shared/mail/headers.py, so that an odd spelling is found too. scan() limits the length of
 the header.
 
-There are notes about two things. The first is the Date header: RFC 5322, 3.6 requires it, but no
-rule of Sluice does. A message without a Date is sent unchanged, because adding one could break a
-signature of the client. The second are lines that the SMTP front door refuses. Intake from Kafka
-accepts them, because deliver fixes their line ends.
+There are notes about two faults. The first is a missing or wrong Date header, which RFC 5322, 3.6
+requires but no rule of Sluice does. A message without a Date is sent unchanged, because adding one
+could break a signature of the client. The second fault is lines that the SMTP front door refuses.
+Intake from Kafka accepts them, because deliver fixes their line ends.
 """
 
 from __future__ import annotations

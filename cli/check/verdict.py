@@ -102,7 +102,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
 
 
 def in_full(verdict: Verdict) -> Iterator[Row]:
-    """Return a row for every rule, with pass or fail: the output for a single message."""
+    """Yield a row for every rule, with pass or fail: the output for a single message."""
     yield _head(verdict)
     yield from _unreadable(verdict)
     for rule in RULES:
@@ -116,7 +116,7 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
 
 
 def in_short(verdict: Verdict) -> Iterator[Row]:
-    """Return a row for each rule that fails, and the names of the others."""
+    """Yield a row for each rule that fails, and a row with the names of the others."""
     yield _head(verdict)
     if not verdict.accepted:
         yield from _failures(verdict)

@@ -88,8 +88,8 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
             readers.setdefault(alike, (row, []))[1].append(service)
     order = {section: index for index, section in enumerate(SECTIONS)}
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
-    # If services have different rows for a key, these rows are listed together, where the first row
-    # was.
+    # If services have different rows for a key, all these rows are listed at the place of the
+    # first.
     keys = list(dict.fromkeys(shared.row.key for shared in merged))
     places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
     merged.sort(key=lambda shared: places[shared.row.key])

@@ -4,8 +4,8 @@ After a typing error, such an order would stop no mail, and nobody would notice.
 
 Owns: the source of each check. Clients are looked up in the registry. A lane exists if it has a
 topic in Kafka. Providers are defined in deliver's rules, which a command of deliver lists. If a
-source does not answer, the command says so and accepts the name, because the order may be urgent.
-Domains and sites cannot be checked.
+source does not answer, the command prints a warning and accepts the name, because the order may be
+urgent. Domains and sites cannot be checked.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ T = TypeVar("T")
 DAY_MS: Final = 86_400_000
 # An order stays on record for this long after its end.
 KEPT_MS: Final = 30 * DAY_MS
-# Every order has an end, because its author may forget it. BOUNCE and EXPIRE end sooner, because
-# their effect cannot be undone.
+# By default, every order has an end, because its author may forget it. BOUNCE and EXPIRE end
+# sooner, because their effect cannot be undone.
 DEFAULT_FOR: Final = {
     Verb.SUSPEND: "1d",
     Verb.REROUTE: "1d",

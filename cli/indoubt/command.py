@@ -33,7 +33,7 @@ from shared.runtime.commands import HelpGroup, run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
-# A person does not decide on more messages than this one by one.
+# At most this many messages are shown, because a person decides on them one by one.
 MAX_SHOWN: Final = 10_000
 _SAID: Final = {
     Verb.RELEASE: "released; it is sent when deliver next looks at it, at {due} or before",

@@ -77,7 +77,7 @@ class QueueCounts:
         return [[value or NOTHING, str(count)] for value, count in self.by.most_common(limit)]
 
     def total(self) -> int:
-        """The messages counted."""
+        """Return the number of counted messages."""
         return sum(row.messages for row in self.rows.values())
 
 

@@ -47,7 +47,7 @@ class Question(Struct, frozen=True):
 def find_change(
     kafka: KafkaSettings, question: Question, timeout_s: float, progress: Progress
 ) -> Change:
-    """Return the changes by the review. `progress` gets the number of records of each batch."""
+    """Return what the review changes. `progress` gets the number of records of each batch."""
     clock = SystemClock()
     options = client_options(kafka, f"recount-{os.getpid()}")
     deadline = Deadline(timeout_s, clock)
@@ -77,7 +77,7 @@ def _open(options: ClientOptions, clock: Clock) -> SourceLog:
 
 
 def _window(log: SourceLog, review: Review, deadline: Deadline, progress: Progress) -> list[Step]:
-    """Return the bounces of the window, which is compared with Kafka's append times."""
+    """Return the bounces that Kafka appended within the window."""
     # Because the clocks of brokers differ, records shortly before or after the window are read too;
     # their exact times are compared later.
     begins = log.offsets_at(max(0, review.from_ms - SKEW_MS))

@@ -52,7 +52,7 @@ class Printer:
         self._known: dict[tuple[str, int], tuple[str, ...]] = {}
 
     def lines(self, line: TraceLine) -> Iterator[str]:
-        """Return the lines to print for one line of a trace."""
+        """Yield the lines to print for one line of a trace."""
         who = f"{line.worker}/{line.dialog}" if line.dialog else line.worker
         about = (line.mail_id, line.source, line.server, line.tls)
         key = line.worker, line.dialog

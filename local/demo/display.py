@@ -130,7 +130,7 @@ def in_words(progress: Progress) -> str:
 
 
 def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
-    """The live table."""
+    """Return the lines of the live table."""
     columns = (Column("messages", Kind.COUNT), Column("outcome"), Column("", Kind.TEXT))
     counts = progress.counts
     rows = [

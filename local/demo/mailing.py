@@ -49,7 +49,8 @@ ACCOUNTS: Final = (
 )
 _SHOP_ACCOUNTS: Final = ACCOUNTS[:4]
 
-# The share of each behaviour, in thousandths. The recipient's local part begins with its name.
+# The share of each behaviour, in thousandths. The recipient's local part begins with the name of
+# the behaviour.
 BEHAVIOURS: Final = {
     "bounce-": 12,  # no such mailbox
     "policy-": 4,  # refused as spam

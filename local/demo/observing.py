@@ -95,7 +95,7 @@ class EventFollower:
         self._thread.join(_CLOSE_WAIT_S)
 
     def counts(self) -> Counts:
-        """The present counts."""
+        """Return the counts so far."""
         with self._lock:
             return Counts(
                 dict(self._words),

@@ -157,7 +157,7 @@ class _Act:
 
 
 def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
-    """Send mail to recipients, all of which bounces, until the last message is suppressed."""
+    """Send mail that bounces to the same recipients until validate suppresses the last message."""
     for round_ in range(_ROUNDS):
         if round_ == _ROUNDS - 1:
             act.wait(lambda: _are_suppressed(stack))

@@ -86,7 +86,7 @@ class BrokerPlan(Struct, frozen=True):
 
 
 def properties(plan: BrokerPlan) -> dict[str, str]:
-    """The node's server.properties."""
+    """Return the content of the node's server.properties."""
     loopback = ports.LOOPBACK
     controller = f"{loopback}:{plan.controller_port}"
     addresses = [f"PLAINTEXT://{plan.address}", f"CONTROLLER://{controller}"]

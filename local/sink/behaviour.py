@@ -91,7 +91,7 @@ def dot_delay_s(address: str) -> float:
 
 
 class Behaviour:
-    """Judges messages; its only state are the counts of attempts."""
+    """Judges messages; the counts of attempts are its only state."""
 
     def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
         self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()

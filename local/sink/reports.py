@@ -1,10 +1,10 @@
 """The mail that the sink sends back: delivery reports and complaints.
 
-A report names the recipient and holds the header of the message, as mail servers do (RFC 3464, RFC
-5965). Reports are sent by SMTP to the server that receives mail for the sending domains. Owns:
-composing reports, the queue, and its one task. Sending a report is tried a few times, because the
-server may be starting or may be stopped on purpose. Then the report is dropped, and the sink
-continues.
+Like the reports of mail servers, a report names the recipient and contains the header of the
+message (RFC 3464, RFC 5965). Reports are sent by SMTP to the server that receives mail for the
+sending domains. Owns: composing reports, the queue, and its one task. Sending a report is tried a
+few times, because the server may be starting or may be stopped on purpose. Then the report is
+dropped, and the sink continues.
 """
 
 from __future__ import annotations
