@@ -160,7 +160,7 @@ class StackSettings(Struct, frozen=True):
             chosen["SLUICE_BILLING__HTTP_PORT"] = "0"
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
-        # Anybody on this machine may read the bill of a pipeline that serves for trials. If the
+        # Anybody on this machine may read the bill of this pipeline, which is for trials. If the
         # user opens the API to other machines, a key is needed.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
@@ -231,7 +231,7 @@ def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """Return, as texts with key and origin, the user's settings that replace a choice here.
+    """Return the user's settings that replace a choice of the pipeline, as key and origin.
 
     `kafka` and `redis` are options of the command line, which override the user's settings.
     """

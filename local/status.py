@@ -101,7 +101,7 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Return a line per part; a part that is not ready has more: how often it ended, its log."""
+    """Return a line per part; for a part that is not ready, also its ends and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"

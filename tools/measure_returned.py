@@ -1,7 +1,7 @@
 """`python -m tools.measure_returned FOLDER`: understand foreign samples of returned mail.
 
-Owns: the mapping from the samples' labels to our kinds, and the bars, the minimum shares. FOLDER
-has `returned.jsonl`, one object per line with `file`, `expected`, `is_bounce`, `recipients`,
+Owns: the mapping from the samples' labels to our kinds, and the bars, which are minimum shares.
+FOLDER has `returned.jsonl`, one object per line with `file`, `expected`, `is_bounce`, `recipients`,
 `score_class` and `label_kind`, and the files in `returned/`. The samples do not belong to this
 repository.
 """
@@ -150,7 +150,7 @@ def _names_all(row: Row) -> bool:
 
 
 def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
-    """Return samples wrongly found hard: no bounces, or failures labelled as temporary."""
+    """Return the samples wrongly found hard: not a bounce, or a failure labelled as temporary."""
     return [
         row
         for row in rows

@@ -2,9 +2,9 @@
 
 Most foreign clients and peers come from Debian packages (postfix with its smtp-source and
 smtp-sink, swaks, ...) and are installed only if they are missing. Node packages come from npm, Helm
-is built with Go, and Exim is unpacked without being installed, because Postfix is. All these
-programs and the broker's jars are downloaded before the tests, so that the download does not count
-against a test's time limit.
+is built with Go, and Exim is only unpacked, because Postfix is installed. All these programs and
+the broker's jars are downloaded before the tests, so that the download does not count against a
+test's time limit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`sluice dkim`: operators manage the keys that sign mail.
+"""`sluice dkim`: makes, lists and checks the keys that sign mail.
 
 Owns: the commands and their output. Does not own: the folder of keys (shared/mailauth/dkim_keys),
 the new keys of a rotation (rotation.py), states and records (keys.py). Only `rotate` writes. It

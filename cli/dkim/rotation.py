@@ -45,7 +45,7 @@ class Wanted(Struct, frozen=True):
 def wanted_of(  # noqa: PLR0913 - the options of a command
     now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
 ) -> Wanted:
-    """Return the keys that the options request. Raises RotationError, UsageError."""
+    """Return the description of the keys to make. Raises RotationError, UsageError."""
     if client and not is_client_name(client):
         raise RotationError(f"--client: {client!r} is not the name of a client")
     normal = require_domain(domain) if domain else ""

@@ -57,7 +57,7 @@ class Result(Struct, frozen=True):
 
 
 class Witness(Struct, frozen=True):
-    """The evidence in the sink's journal, such as the answered messages per row of the bill."""
+    """The counts from the sink's journal, such as the answered messages per row of the bill."""
 
     dispatched: Counter[Row]
     sink: SinkCount

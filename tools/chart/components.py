@@ -31,7 +31,10 @@ class Lag(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """A setting that limits the bytes of mail in memory. It counts only if `door` is open."""
+    """A setting that limits the bytes of mail in memory.
+
+    If `door` is set, the setting counts only where that door is open.
+    """
 
     section: str
     key: str

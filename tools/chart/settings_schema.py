@@ -17,8 +17,8 @@ from tools.chart.components import COMPONENTS, model_of
 
 SECTIONS: Final = "settings"
 
-# The chart computes these settings from its own values. If users could also set them here, both
-# could contradict each other.
+# The chart computes these settings from its own values. If users could also set them here, the two
+# values could contradict each other.
 OWNED: Final = frozenset(
     {
         "runtime.instance",
