@@ -1,10 +1,10 @@
-"""The answers and ends of commands: one JSON document or lines for people, exit codes, signals.
+"""How commands answer and end: one JSON document or lines for people, exit codes, signals.
 
 With --json, standard output holds one JSON document and nothing else; all other messages go to
 standard error.
 
-SIGINT, SIGTERM and SIGHUP become one exception in the main thread. Only the first signal
-interrupts the command; later ones are ignored, so that it ends in good order.
+SIGINT, SIGTERM and SIGHUP raise one exception in the main thread. Only the first signal interrupts
+the command. Later signals are ignored, so that the command can finish its clean-up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 
 def print_json(document: object) -> None:
-    """Print the one JSON document."""
+    """Print the JSON document of the command."""
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
     sys.stdout.write(encoded.decode() + "\n")
     sys.stdout.flush()
@@ -50,7 +50,7 @@ def fail(text: str, code: Exit, as_json: bool) -> NoReturn:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """In the block, the first of SIGNALS raises StopAskedError; later signals are ignored."""
+    """Within the block, the first of SIGNALS raises StopAskedError; later signals are ignored."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in SIGNALS:

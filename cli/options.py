@@ -1,10 +1,10 @@
-"""The options and arguments that several commands share, and the Kafka that a command connects to.
+"""The options and arguments that several commands share, and how a command finds its Kafka.
 
-Every command takes and refuses a domain, a duration or an address in the same way.
+Every command parses a domain, a duration or an address in the same way.
 
-Kafka is the first of: --kafka, the pipeline named by --state, the setting kafka.bootstrap
-(environment or TOML file), the running pipeline `main`, the default of the setting if a server
-answers there.
+A command uses the first Kafka that exists in this order: --kafka, the pipeline named by --state,
+the setting kafka.bootstrap (environment or TOML file), the running pipeline `main`, the setting's
+default if a server answers there.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def kafka_options(command: F) -> F:
 
 
 def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
-    """The settings of the Kafka to talk to. Raises NotRunning, SettingsError."""
+    """Return the settings of the Kafka that the command uses. Raises NotRunning, SettingsError."""
     if bootstrap:
-        # The loader checks the option as it checks the setting.
+        # The loader checks the option in the same way as the setting.
         try:
             return load(KafkaOnly, {**os.environ, _VARIABLE: bootstrap}).settings.kafka
         except SettingsError as error:
@@ -68,10 +68,10 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
 
 
 def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoints | None:
-    """The endpoints of the running pipeline `line`, or of `main` if none is named.
+    """Return the endpoints of the running pipeline `line`, or of `main` if `line` is "".
 
-    None if `main` is not running, but the settings are configured or their default `bootstrap`
-    answers. Raises NotRunning otherwise.
+    Return None if `main` is not running, but the user has configured Kafka or a server answers at
+    the default `bootstrap`. Raises NotRunning otherwise.
     """
     name = line or state.MAIN
     running = state.running(name)
@@ -88,7 +88,7 @@ def _named_as_option(fault: Fault) -> Fault:
 
 
 def dns_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options `server` and `timeout_s`."""
+    """Add --resolver and --timeout to a command."""
     timeout = click.option(
         "--timeout",
         "timeout_s",
@@ -105,7 +105,7 @@ def dns_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_domain(text: str) -> str:
-    """Return a domain, or that of an address, in lower-case A-labels. Raises UsageError."""
+    """Return a domain, or an address's domain, in lower-case A-labels. Raises UsageError."""
     found = normalise(text.rpartition("@")[2])
     if not found:
         raise UsageError(f"{text!r} is not a domain such as example.com")
@@ -128,7 +128,7 @@ def common(command: F) -> F:
 
 
 def ago_ms(option: str, text: str, now_ms: int) -> int:
-    """Return the time that is so long ago. Raises click.UsageError."""
+    """Return the time that is this duration before now. Raises click.UsageError."""
     seconds = duration_s(text)
     if seconds is None:
         raise click.UsageError(f"{option}: {text!r} is no duration such as 90s, 30m, 2h or 7d")
@@ -137,7 +137,7 @@ def ago_ms(option: str, text: str, now_ms: int) -> int:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on standard error, at a terminal, how much was read."""
+    """Show how much was read, on standard error, if that is a terminal."""
     with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=max(total, 1))
@@ -149,6 +149,6 @@ def duration_s(text: str) -> int | None:
 
 
 def delay_s(text: str) -> int | None:
-    """Return the same as duration_s(), for a time that may be 0."""
+    """Return the same as duration_s(), but accept 0."""
     match = _DURATION.fullmatch(text)
     return int(match[1]) * _UNIT_S[match[2]] if match else None

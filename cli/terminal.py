@@ -1,12 +1,12 @@
 """The output of commands on a terminal: printable texts, tables, and a progress bar.
 
-Owns: the layout of every table that a command prints. A table has columns if they fit the width of
-the terminal, and otherwise a few lines per row. A count or an identifier is never cut and never
-wrapped; only texts are wrapped. An identifier that is wider than the terminal is printed whole, and
-the terminal wraps it.
+Owns: the layout of every table that a command prints. A table is printed in columns if they fit the
+width of the terminal, otherwise as a few lines per row. Counts and identifiers are never cut and
+never wrapped; only texts are wrapped. An identifier that is wider than the terminal is printed
+whole, and the terminal wraps it.
 
-The progress bar is written to standard error, and only if that is a terminal: a log, a pipe and
-cron get no output from it, not even an empty line.
+The progress bar is written to standard error, and only if that is a terminal. So it writes nothing
+to a log, a pipe or cron, not even an empty line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress
 
-# The width if there is no terminal and COLUMNS is not set.
+# This width is used if there is no terminal and COLUMNS is not set.
 PIPED_WIDTH: Final = 200
 _GAP: Final = "  "
 _MIN_TEXT_WIDTH: Final = 24
@@ -56,7 +56,7 @@ def visible(text: str) -> str:
 
 
 def escape_unwritable(as_json: bool) -> None:
-    """Escape letters that the charset of the output lacks. With `as_json` the output is UTF-8."""
+    """Escape letters that the output's charset does not have. JSON output is always UTF-8."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
@@ -64,13 +64,13 @@ def escape_unwritable(as_json: bool) -> None:
 
 
 def visible_names(names: Iterable[str]) -> str:
-    """Return the names on one line, separated by commas; an empty one as two quotes."""
+    """Return the names on one line, separated by commas; an empty name becomes two quotes."""
     return ", ".join(visible(each) or "''" for each in names)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar that is removed when the block ends."""
+    """Show a progress bar that is removed when the block ends."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         yield bar
@@ -80,18 +80,18 @@ Rows = Sequence[Sequence[str]]
 
 
 def known_width() -> int | None:
-    """Return the columns of the terminal, or of COLUMNS; None in a pipe or file without it."""
+    """Return the width of the terminal or in COLUMNS; None in a pipe or file without COLUMNS."""
     is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return shutil.get_terminal_size().columns if is_known else None
 
 
 def terminal_width() -> int:
-    """Return the columns that a table may take."""
+    """Return the width that a table may have, in characters."""
     return known_width() or PIPED_WIDTH
 
 
 def lay_out(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
-    """The lines of a table, with its headings first; each cell is one line of printable text."""
+    """Return the lines of a table, with its headings first; each cell becomes printable text."""
     rows = [[visible(text) for text in row] for row in rows]
     widths = [
         max(cell_len(text) for text in (column.heading, *(row[place] for row in rows)))
@@ -112,7 +112,7 @@ def lay_out(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
 
 
 def _columns(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str]) -> list[str]:
-    """One row: a line, or several if a text is wrapped."""
+    """Return one row as a line, or as several lines if a text is wrapped."""
     cells = [
         textwrap.wrap(text, size, break_long_words=False) or [""]
         if column.kind is Kind.TEXT
@@ -147,7 +147,7 @@ def _stacked(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
 
 
 def _joined(parts: Sequence[str], separator: str, width: int) -> list[str]:
-    """Join the parts into lines; a line ends between two parts, or between words of a long one."""
+    """Join the parts into lines, broken between parts or between the words of a long part."""
     lines: list[str] = []
     for place, part in enumerate(parts):
         end = separator if place < len(parts) - 1 else ""

@@ -1,6 +1,6 @@
-"""The commands of the launcher: the module of each, and their help.
+"""The commands of the launcher: the module and the help line of each command.
 
-Standard library only, like everything in this folder.
+Like everything in this folder, it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ BYTECODE: Final = ROOT / ".sluice" / "bytecode"
 
 
 class Command(NamedTuple):
-    """A command: the module that is run, its line in the list, and whether it is a Click command.
+    """A command: its module, its help line, and whether it is a Click command.
 
-    Only a Click command may be started for completions: any other module would run.
+    Only a Click command may be started for completions, because any other module would do its work.
     """
 
     module: str
@@ -89,7 +89,7 @@ HELP_OPTIONS: Final = ("-h", "--help")
 
 
 def usage() -> str:
-    """The text of --help."""
+    """Return the text of --help."""
     lines = ["usage: ./sluice COMMAND [OPTIONS]", "", "commands:"]
     widest = max(map(len, COMMANDS))
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
@@ -98,22 +98,22 @@ def usage() -> str:
 
 
 def module_environment() -> dict[str, str]:
-    """The environment in which a command's module runs."""
+    """Return the environment in which a command's module runs."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **with_bytecode(os.environ),
         "PYTHONPATH": os.pathsep.join(paths),
-        # The current folder may hold a package named like one of ours.
+        # The current folder may contain a package with the name of one of ours.
         "PYTHONSAFEPATH": "1",
         "SLUICE_COMMAND": "./sluice",
     }
 
 
 def with_bytecode(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with a separate folder for compiled code if none may be in the tree.
+    """Return the environment; it names a separate folder if no bytecode may be in the tree.
 
-    Without compiled code each process compiles some 900 modules when it starts, which takes longer
-    than the rest of the start.
+    Without stored bytecode, each process compiles some 900 modules when it starts. That takes
+    longer than the rest of the start.
     """
     found = dict(environ)
     if found.get("PYTHONDONTWRITEBYTECODE") and not found.get("PYTHONPYCACHEPREFIX"):

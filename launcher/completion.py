@@ -1,7 +1,7 @@
-"""Completion of the words of a command line: the scripts of the shells, and the candidates.
+"""Completes the words of a command line: the scripts for the shells, and the candidates.
 
-A script asks the launcher for candidates by its command `__complete`, one per line. Standard
-library only.
+A shell's script runs the launcher's command `__complete`, which prints one candidate per line. This
+module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 
 from launcher.commands import COMMANDS, module_environment
 
-# The command that completes the words before the cursor.
+# This command of the launcher completes the words before the cursor.
 COMPLETE: Final = "__complete"
-# The shell waits for the candidates.
+# The shell waits at most this long for the candidates.
 COMPLETE_TIMEOUT_S: Final = 30
 SCRIPTS: Final = {
     "bash": """_sluice() {
@@ -47,12 +47,12 @@ complete -c sluice -f -a '(__sluice_complete)'
 }
 
 
-# Runs a module with this environment and returns its output; "" if it does not end.
+# Runs a module with this environment and returns its output, or "" if it does not end in time.
 Run = Callable[[str, Mapping[str, str]], str]
 
 
 def run_with(python: Path) -> Run:
-    """Run modules with this interpreter."""
+    """Return a function that runs modules with this interpreter."""
 
     def run(module: str, env: Mapping[str, str]) -> str:
         try:
@@ -73,10 +73,10 @@ def run_with(python: Path) -> Run:
 
 
 def completions(words: Sequence[str], python: Path, run: Run | None = None) -> list[str]:
-    """The candidates for the last word; without candidates the shell completes file names.
+    """Return the candidates for the last word; if there are none, the shell completes file names.
 
-    Asks a Click command for its candidates, with `python` or `run`. Starts no other command and
-    installs nothing.
+    If the words name a Click command, `run` starts it with `python`, and the command finds its
+    candidates. No other command is started, and nothing is installed.
     """
     *before, last = words or ("",)
     if not before:
@@ -99,6 +99,6 @@ def completions(words: Sequence[str], python: Path, run: Run | None = None) -> l
         "COMP_CWORD": str(len(before)),
     }
     said = (run or run_with(python))(command.module, {**module_environment(), **request})
-    # Each line is TYPE,VALUE. For a file or a folder Click leaves the search to the shell.
+    # Each line is TYPE,VALUE. For a file or a folder, Click lets the shell find the candidates.
     pairs = (line.partition(",") for line in said.splitlines())
     return [value for kind, _, value in pairs if kind == "plain"]

@@ -1,8 +1,9 @@
-"""The environment `.venv`: made from uv.lock, and the lock made from pyproject.toml.
+"""Makes the environment `.venv` from uv.lock, and uv.lock from pyproject.toml.
 
-Why the lock is installed by way of an export: docs/decisions/0001-lock-without-hosts.md. Owns:
-`.venv` and `.sluice/env`. Guarantees: a folder that cannot be used, such as another user's, raises
-UnavailableError with one line. Standard library only.
+The lock is exported before it is installed; docs/decisions/0001-lock-without-hosts.md gives the
+reason. Owns: `.venv` and `.sluice/env`. Guarantees: if a folder cannot be used, for example because
+it belongs to another user, UnavailableError is raised with one line of text. This module uses only
+the standard library.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from launcher.uv import STATE, UnavailableError, find_uv, run, say
 VENV: Final = ROOT / ".venv"
 PYTHON: Final = VENV / "bin" / "python"
 STAMP: Final = VENV / ".sluice-stamp"
-# The lock names these instead of the index and its file store.
+# The lock contains these names instead of the hosts of the index and of its files.
 INDEX_PLACEHOLDER: Final = "https://index.invalid/simple"
 FILES_PLACEHOLDER: Final = "https://files.invalid/"
 
 
 def neutralise(lock: str) -> str:
-    """A lock without the index's hosts: versions, paths and hashes stay, hosts become names
-    under .invalid. Doing it again changes nothing."""
+    """Return the lock without the hosts of the package index: they become names under .invalid.
+
+    Versions, paths and hashes stay. A second call changes nothing.
+    """
     lock = re.sub(r'\bregistry = "[^"]*"', f'registry = "{INDEX_PLACEHOLDER}"', lock)
     return re.sub(r'\burl = "https?://[^/"]+/', f'url = "{FILES_PLACEHOLDER}', lock)
 
 
 def fingerprint(lock: bytes, pyproject: bytes) -> str:
-    """A hash of all that the environment depends on; the settings of tools are left out."""
+    """Return a hash of all files that determine the environment, without the settings of tools."""
     project = tomllib.loads(pyproject.decode())
     relevant = [project.get("project"), project.get("dependency-groups")]
     relevant.append(project.get("tool", {}).get("uv"))
@@ -49,7 +52,7 @@ def fingerprint(lock: bytes, pyproject: bytes) -> str:
 
 @contextlib.contextmanager
 def usable_folder(fault: str) -> Iterator[None]:
-    """In the block, a file that cannot be read or written raises UnavailableError, with `fault`."""
+    """Within the block, raise UnavailableError with `fault` if a file cannot be read or written."""
     try:
         yield
     except OSError as error:
@@ -62,7 +65,7 @@ def usable_folder(fault: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Lock against a second launcher, which waits until the first one has set up."""
+    """Hold a lock; a second launcher waits until the first one has finished the set-up."""
     STATE.mkdir(exist_ok=True)
     with (STATE / "env.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -70,7 +73,7 @@ def only_one() -> Iterator[None]:
 
 
 def environment_is_current(wanted: str) -> bool:
-    """Whether .venv was made from exactly this lock, and its Python still exists."""
+    """Return True if .venv was made from exactly this lock and its Python still exists."""
     try:
         return STAMP.read_text() == wanted and (VENV / "bin" / "python").exists()
     except OSError:
@@ -79,7 +82,7 @@ def environment_is_current(wanted: str) -> bool:
 
 @usable_folder(f"{VENV} is missing or old, and cannot be made")
 def prepare_environment() -> Path:
-    """Make `.venv` hold exactly what the lock says; returns its Python."""
+    """Install exactly the packages of the lock in `.venv`; returns its Python."""
     python = VENV / "bin" / "python"
     lock, pyproject = ROOT / "uv.lock", ROOT / "pyproject.toml"
     wanted = fingerprint(lock.read_bytes(), pyproject.read_bytes())
@@ -115,7 +118,7 @@ def prepare_environment() -> Path:
 
 @usable_folder("uv.lock cannot be made")
 def relock(arguments: Sequence[str]) -> int:
-    """`./sluice lock`: uv resolves on a copy; only the neutral lock comes back."""
+    """Run `./sluice lock`: uv resolves a copy, from which only the lock without hosts is taken."""
     with only_one():
         uv = find_uv()
         copy = STATE / "env" / "lock"

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""`sluice` in the image: runs a command with the Python and the packages of the image.
+"""`sluice` in the container image: runs a command with the Python and the packages of the image.
 
-The table of commands is in commands.py; commands whose code is not in the image (demo, up, bench,
-test, ...) are not offered. Standard library only. Exit code 2: there is no such command.
+The table of commands is in commands.py. Commands whose code is not in the image (demo, up, bench,
+test, ...) are not offered. This module uses only the standard library. Exit code 2: there is no
+such command.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PROGRAM = "sluice"
 
 
 def offered(root: Path) -> dict[str, Command]:
-    """The commands whose packages are below `root`."""
+    """Return the commands whose packages are below `root`."""
     return {
         name: command
         for name, command in COMMANDS.items()
@@ -27,14 +28,14 @@ def offered(root: Path) -> dict[str, Command]:
 
 
 def usage(commands: dict[str, Command]) -> str:
-    """The text of --help."""
+    """Return the text of --help."""
     widest = max(map(len, commands))
     listed = [f"  {name:<{widest}}  {command.what}" for name, command in commands.items()]
     return "\n".join([f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:", *listed])
 
 
 def main(arguments: Sequence[str], root: Path) -> int:
-    """Become the command; return an exit code if there is no command to become."""
+    """Replace this process by the command; return an exit code if there is no such command."""
     commands = offered(root)
     if not arguments or arguments[0] in HELP_OPTIONS:
         print(usage(commands), file=sys.stdout if arguments else sys.stderr)

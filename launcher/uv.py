@@ -1,7 +1,7 @@
 """Finds uv or installs it, and runs the steps of a set-up.
 
-Owns: `.sluice/boot`, the package manager of the system, the settings that uv and pip take from
-the operator's environment. Standard library only.
+Owns: `.sluice/boot`, the calls of the system's package manager, and the settings that uv and pip
+get from the operator's environment. This module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from typing import Final
 from launcher.commands import ROOT
 
 STATE: Final = ROOT / ".sluice"
-# `uv export` and dependency groups as they are used here came with 0.5.
+# Version 0.5 introduced `uv export` and the dependency groups that are used here.
 UV_MIN_VERSION: Final = (0, 5)
-# Another package manager may be at work (a fresh cloud machine updates itself).
+# Another package manager may be running (a new cloud machine updates itself).
 APT_LOCK_WAIT_S: Final = 180
-# uv (rustls) and pip (OpenSSL) about a certificate that is not trusted.
+# Texts of uv (rustls) and pip (OpenSSL) about a certificate that is not trusted.
 TLS_FAULT: Final = re.compile(
     r"certificate[ _]verify[ _]failed|invalid peer certificate|UnknownIssuer"
     r"|self[- ]signed certificate|unable to get (?:local )?issuer certificate"
     r"|SSLCertVerificationError",
     re.IGNORECASE,
 )
-# How much of a step's output is searched for such a fault.
+# This much of a step's output is searched for such a text.
 TAIL_LINES: Final = 200
-# Variables of an operator's environment that would make uv work outside of .venv.
+# Variables with these names in an operator's environment would make uv work outside of .venv.
 FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
 
 
 class UnavailableError(Exception):
-    """Something the launcher needs is missing and cannot be installed; the text is one line."""
+    """A program or file that the launcher needs is missing and cannot be installed.
+
+    The text is one line.
+    """
 
 
 def say(text: str) -> None:
@@ -47,7 +50,7 @@ def say(text: str) -> None:
 
 
 def tool_environment(environ: dict[str, str]) -> dict[str, str]:
-    """The environment for uv, with the operator's pip mirror and certificates."""
+    """Return the environment for uv, with the operator's pip mirror and certificates."""
     made = {name: value for name, value in environ.items() if name not in FOREIGN_SETTINGS}
     if "PIP_INDEX_URL" in made:
         made.setdefault("UV_DEFAULT_INDEX", made["PIP_INDEX_URL"])
@@ -59,9 +62,9 @@ def tool_environment(environ: dict[str, str]) -> dict[str, str]:
 
 
 def tls_hint(output: str, environ: dict[str, str]) -> str:
-    """The advice if a download failed because a certificate is not trusted; "" otherwise.
+    """Return advice if a download failed because a certificate is not trusted; "" otherwise.
 
-    A company's proxy that inspects TLS has its own CA, which neither uv nor pip knows.
+    A typical reason is a company's proxy that inspects TLS: neither uv nor pip knows its CA.
     """
     if TLS_FAULT.search(output) is None:
         return ""
@@ -77,7 +80,7 @@ def tls_hint(output: str, environ: dict[str, str]) -> str:
 
 
 def run(command: Sequence[str | Path], what: str) -> None:
-    """Run a set-up step, its output on standard error; raises UnavailableError when it fails."""
+    """Run a set-up step with its output on standard error; raises UnavailableError if it fails."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     environ = tool_environment(dict(os.environ))
     with subprocess.Popen(
@@ -111,7 +114,7 @@ def run_quietly(command: Sequence[str], log: Path, what: str) -> None:
 
 
 def root_prefix() -> list[str] | None:
-    """The prefix of a command that needs root: none, or sudo; None if root is not available."""
+    """Return the prefix of a command that needs root: [] or sudo; None if root is not available."""
     if os.geteuid() == 0:
         return []
     sudo = ["sudo", "-n"]
@@ -122,9 +125,9 @@ def root_prefix() -> list[str] | None:
 
 
 def install_venv_module() -> None:
-    """Install ensurepip, which Debian and Ubuntu keep in a separate package."""
+    """Install ensurepip, which Debian and Ubuntu have in a separate package."""
     package = "python3-venv"
-    # A python3.12 beside the system's python3 has its own: python3.12-venv.
+    # A python3.12 beside the system's python3 has its own package: python3.12-venv.
     if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     prefix = root_prefix() if shutil.which("apt-get") else None
@@ -133,7 +136,7 @@ def install_venv_module() -> None:
             f"this Python has no ensurepip: install {package} (or uv), then try again"
         )
     say(f"installing {package} with apt")
-    # sudo clears the environment, so the frontend is set after it.
+    # sudo clears the environment, so the frontend is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
     log = STATE / "apt.log"
@@ -143,7 +146,7 @@ def install_venv_module() -> None:
 
 
 def uv_version(uv: str) -> tuple[int, ...]:
-    """The version of this uv; () when it cannot be run."""
+    """Return the version of this uv; () if it cannot be run."""
     try:
         done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -153,7 +156,7 @@ def uv_version(uv: str) -> tuple[int, ...]:
 
 
 def find_uv() -> str:
-    """Return a uv: the one on the PATH, or our own under .sluice/boot."""
+    """Return the path of a uv: on the PATH, or our own under .sluice/boot."""
     on_path = shutil.which("uv")
     if on_path and uv_version(on_path) >= UV_MIN_VERSION:
         return on_path

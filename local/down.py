@@ -23,18 +23,18 @@ from cli.stack.state import State
 from local.folder import folder_fault
 from shared.runtime.commands import run_command
 
-# The services drain for up to 50 s, then the sink, Redis and Kafka are stopped.
+# The services drain for up to 50 s. Then the sink, Redis and Kafka are stopped.
 _END_TIMEOUT_S: Final = 110.0
 _LOOK_EVERY_S: Final = 0.1
 
 
 def end(found: State) -> bool:
-    """Stop a running pipeline. Returns whether it ended by itself in time."""
+    """Stop a running pipeline. Returns True if it ended by itself in time."""
     os.kill(found.pid, signal.SIGTERM)
     give_up_at = time.monotonic() + _END_TIMEOUT_S
     while state.is_alive(found):
         if time.monotonic() > give_up_at:
-            # The kernel then kills its parts too (parent_death.py).
+            # After this kill, the kernel also kills the parts of the pipeline (parent_death.py).
             os.kill(found.pid, signal.SIGKILL)
             return False
         time.sleep(_LOOK_EVERY_S)
@@ -76,9 +76,9 @@ def _data(removed: bool) -> str:
 
 
 def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
-    """Remove the state or, to forget it, all of a pipeline.
+    """Remove the state of a pipeline; with `forget`, remove its whole folder.
 
-    Returns whether there was anything, and why some of it could not be removed; "" if all was.
+    Returns a pair: True if the folder existed, and the reason why a part of it remains, or "".
     """
     folder = paths.run_folder(name)
     had_data = os.path.lexists(folder)
@@ -98,7 +98,7 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
     except FileNotFoundError:
         pass
-    except OSError as error:  # its path is relative to the folder that was being emptied
+    except OSError as error:  # its path is relative to the folder that rmtree was emptying
         raise OSError(error.errno, error.strerror, str(folder)) from None
 
 

@@ -1,10 +1,10 @@
-"""The files of a pipeline: written whole, and one sentence for a folder that cannot be used.
+"""Writes the files of a pipeline whole, and explains why a folder cannot be used.
 
-A file is written whole or not at all: a start that is killed leaves the earlier file.
+A file is written whole or not at all. If a start is killed, the earlier file remains.
 
 Most often a folder cannot be used because another user, such as root, ran the pipeline before.
-Owns: the sentence that says so, with a remedy. Does not own: errors of files elsewhere, which are
-raised unchanged, and those of a running pipeline (a full disk must not end it: up.py).
+Owns: the sentence about this fault, with a remedy. Does not own: errors with other files, which are
+raised unchanged, and errors while a pipeline runs (up.py), because a full disk must not end it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _FOR_ALL: Final = 0o666  # reduced by the umask of the process
 
 @contextmanager
 def usable_folder() -> Iterator[None]:
-    """In the block, an OSError for a file of a pipeline is raised as PartNotStarted."""
+    """Within the block, an OSError for a file of a pipeline is raised as PartNotStarted."""
     try:
         yield
     except OSError as error:
-        path = Path(str(error.filename or ""))  # a number, if it is of an open file
+        path = Path(str(error.filename or ""))  # a number if the error concerns an open file
         if not path.is_relative_to(paths.STATE):
             raise
         raise PartNotStarted(folder_fault(error, path)) from None
 
 
 def folder_fault(error: OSError, path: Path) -> str:
-    """Say why a file of a pipeline cannot be used, and how to fix that."""
+    """Return why a file of a pipeline cannot be used, and how to fix that."""
     fault = f"{path}: {error.strerror}"
     if error.errno not in _NOT_OURS:
         return fault
@@ -47,7 +47,7 @@ def folder_fault(error: OSError, path: Path) -> str:
 
 
 def _owner(path: Path) -> str:
-    """The owner of the path or, if it does not exist, of the nearest folder above it."""
+    """Return the owner of the path or, if it does not exist, of the nearest folder above it."""
     for each in (path, *path.parents):
         try:
             return each.owner()
@@ -66,7 +66,7 @@ def _me() -> str:
 
 
 def write_whole(path: Path, text: str, mode: int = _FOR_ALL) -> None:
-    """Replace the file, or make it with this mode. Raises OSError."""
+    """Replace the file, or create it, with this mode. Raises OSError."""
     draft = path.with_suffix(".part")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)

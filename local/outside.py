@@ -1,8 +1,8 @@
-"""The settings for a pipeline from the environment and the file that SLUICE_CONFIG names.
+"""Finds the user's settings for a pipeline: in the environment and the file in SLUICE_CONFIG.
 
-`./sluice up` chooses addresses, routes and more for the services that it starts. A setting made by
-the user overrides such a choice, key by key. Owns: finding the user's settings. Does not own:
-validation (each service validates its settings), the choices (settings.py).
+`./sluice up` chooses addresses, routes and other settings for the services that it starts. If the
+user has set a key, the user's value is used instead. Owns: finding the user's settings. Does not
+own: validation (each service validates its settings), the choices (settings.py).
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ class Outside(Struct, frozen=True):
     given: Mapping[tuple[str, str], Given] = {}
 
     def origin(self, section: str, key: str) -> str:
-        """The place that sets a key; "" if it is not set."""
+        """Return where a key is set; "" if it is not set."""
         found = self.given.get((section, key))
         return found.origin if found else ""
 
     def text(self, section: str, key: str) -> str:
-        """The value of a key as text; "" if it is not set."""
+        """Return the value of a key as text; "" if it is not set."""
         found = self.given.get((section, key))
         return "" if found is None else str(found.value)
 
     def port(self, section: str, key: str) -> int:
-        """A port; 0 if it is not set, or set to 0."""
+        """Return a port; 0 if it is not set, or set to 0."""
         text = self.text(section, key).strip()
         return int(text) if text.isascii() and text.isdecimal() else 0
 
     def host(self, section: str, key: str, otherwise: str) -> str:
-        """The address at which a listener with this host is reached."""
+        """Return the address at which clients reach a listener with this host."""
         host = self.text(section, key) or otherwise
         return _ANY_ADDRESS.get(host, host)
 
     def addresses(self, section: str, key: str) -> list[str] | None:
-        """A list of addresses; None if it is not set or not valid."""
+        """Return a list of addresses; None if it is not set or not valid."""
         found = self.given.get((section, key))
         value: Any = None if found is None else found.value
         try:
@@ -57,7 +57,7 @@ class Outside(Struct, frozen=True):
             return None
 
     def require_shareable(self, services: int) -> None:
-        """Raise SettingsError if several processes would get a port that only one can use."""
+        """Raise SettingsError if several processes would get the same port."""
         port = self.port("telemetry", "http_port")
         if port and services > 1:
             expected = f"0 or nothing: the {services} services of a pipeline cannot share a port"
@@ -67,23 +67,23 @@ class Outside(Struct, frozen=True):
             raise SettingsError([fault])
 
     def without_given(self, chosen: Mapping[str, str]) -> dict[str, str]:
-        """The chosen variables whose keys the user has not set."""
+        """Return the chosen variables whose keys the user has not set."""
         given = {variable_of(*path) for path in self.given}
         return {name: value for name, value in chosen.items() if name not in given}
 
 
 class Servers(Struct, frozen=True):
-    """The sections with the addresses of the two servers."""
+    """The sections of the settings with the addresses of Kafka and Redis."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
 
 
 def check_servers(kafka: str, redis: str) -> None:
-    """Check the options --kafka and --redis, "" if absent. Raises SettingsError."""
+    """Check the options --kafka and --redis, which are "" if absent. Raises SettingsError."""
     options = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
     try:
-        # The loader checks the options as it checks the settings.
+        # The loader checks the options in the same way as the settings.
         load(Servers, {name: value for name, value in options.items() if value})
     except SettingsError as error:
         raise SettingsError(
@@ -93,9 +93,9 @@ def check_servers(kafka: str, redis: str) -> None:
 
 
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
-    """The settings of Kafka and Redis; these addresses replace theirs unless they are "".
+    """Return the settings of Kafka and Redis, with these addresses unless they are "".
 
-    `extra`: variables beside those of the environment. Raises SettingsError.
+    `extra` are variables in addition to the environment. Raises SettingsError.
     """
     named = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
     named = {name: value for name, value in named.items() if value}

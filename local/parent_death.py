@@ -1,11 +1,12 @@
 """Starts a program that must not outlive the process that started it.
 
 `python parent_death.py PARENT_PID PROGRAM [ARGUMENTS]` asks the kernel to kill this process when
-its parent ends (PR_SET_PDEATHSIG, kept across exec), then executes the program. So a kill -9 of the
-supervisor leaves no broker behind. The signal is sent when the thread that started the process
-ends: supervisor.py starts everything from one thread that lives as long as the supervisor.
+its parent ends, then executes the program, for which the request (PR_SET_PDEATHSIG) stays valid. So
+a kill -9 of the supervisor leaves no broker running. The kernel already sends the signal when the
+thread that started the process ends. Therefore supervisor.py starts everything from one thread that
+lives as long as the supervisor.
 
-It is run as a file by the plain interpreter (-I -S): this costs 15 ms and imports none of our code.
+The interpreter runs this file with -I -S, which takes 15 ms and imports none of our code.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PARENT_GONE: Final = 143
 
 
 def main() -> None:
-    """Tie this process to its parent, then execute the program."""
+    """Ask the kernel to end this process with its parent, then execute the program."""
     parent, program, *arguments = sys.argv[1:]
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # the parent died before prctl took effect

@@ -1,8 +1,8 @@
 """One process of a pipeline: its specification, and the running process.
 
 Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
-signalling and ending one process. Does not own: when this happens (supervisor.py). Another way to
-start a process can be given: the tests fork one that has imported its modules.
+signalling and ending one process. Does not own: when this happens (supervisor.py). A caller may
+start the process in another way; the tests fork a process that has already imported its modules.
 Guarantees: when `end` returns, the whole process group has ended.
 """
 
@@ -28,11 +28,11 @@ _TAIL_LINES: Final = 12
 
 
 class PartNotStarted(Unavailable):
-    """A part of the pipeline is missing or does not start; the text says which, why and a fix."""
+    """A part of the pipeline is missing or does not start; the text names part, reason and fix."""
 
 
 class ProcessSpec(Struct, frozen=True):
-    """The command of a process, the check that it is ready, and how long to wait for that."""
+    """The command of a process, the check that it is ready, and the time limit for that."""
 
     name: str
     command: tuple[str, ...]
@@ -40,15 +40,18 @@ class ProcessSpec(Struct, frozen=True):
     ready_timeout_s: float
     stop_timeout_s: float
     env: dict[str, str] = field(default_factory=dict)
-    extra_env: dict[str, str] = field(default_factory=dict)  # for one start, by a test
+    extra_env: dict[str, str] = field(default_factory=dict)  # a test sets it for one start
 
     def with_extra_env(self, extra: dict[str, str]) -> ProcessSpec:
-        """The same process with this extra environment, replacing an earlier one."""
+        """Return the same specification with this extra environment instead of an earlier one."""
         return structs.replace(self, extra_env=extra)
 
 
 class Child(Protocol):
-    """A child process, such as a subprocess.Popen. Its process group has its process id."""
+    """A child process, such as a subprocess.Popen.
+
+    Its process id is also that of its process group.
+    """
 
     @property
     def pid(self) -> int:
@@ -56,11 +59,11 @@ class Child(Protocol):
         ...
 
     def poll(self) -> int | None:
-        """None while it runs; then its exit code, or the negative number of a signal."""
+        """Return None while it runs, then its exit code, or the negative number of a signal."""
         ...
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        """Wait until the process ends. Raises subprocess.TimeoutExpired."""
         ...
 
 
@@ -92,23 +95,23 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also the id of its process group."""
+        """Return the process id, which is also the id of the process group."""
         return self._child.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while the process runs; then its exit code, or the negative number of a signal."""
+        """Return None while it runs, then its exit code, or the negative number of a signal."""
         return self._child.poll()
 
     @property
     def runs(self) -> bool:
-        """Whether the process is running."""
+        """Return True while the process runs."""
         return self._child.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process only; does nothing if it has ended.
+        """Send a signal to this process, not to its group; does nothing if it has ended.
 
-        After SIGKILL it returns when the process has ended, so that a new start finds it gone.
+        For SIGKILL, this waits until the process has ended, so that a new start can follow at once.
         """
         if self.runs:
             with contextlib.suppress(ProcessLookupError):
@@ -117,7 +120,7 @@ class Process:
                 self.wait(_KILL_WAIT_S)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the process to end. Returns whether it ended in time."""
+        """Wait until the process ends. Returns True if it ended in time."""
         try:
             self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -131,19 +134,19 @@ class Process:
         self.wait(_KILL_WAIT_S)
 
     def end(self, timeout_s: float) -> bool:
-        """Terminate the process, wait, then kill the group. Returns whether it ended by itself."""
+        """Terminate the process, wait, then kill the group. Returns True if it ended in time."""
         self.signal(signal.SIGTERM)
         in_time = self.wait(timeout_s)
         self.kill()
         return in_time
 
     def log_tail(self) -> str:
-        """The last lines of the process's log."""
+        """Return the last lines of the process's log."""
         return tail(self.log)
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log; "" if there is no log."""
+    """Return the last lines of a log; "" if there is no log."""
     try:
         lines = log.read_text("utf-8", "replace").splitlines()
     except OSError:

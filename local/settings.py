@@ -1,14 +1,14 @@
 """The settings that a pipeline chooses for its services, and their check before the start.
 
-Choosing is pure, except that the doors' certificate and the key of return paths are created. A key
-that the user has set is never overridden (outside.py), except by options of the command line and by
-settings that no two processes can share.
+Choosing is pure, except that it creates the doors' certificate and the key of return paths. A
+setting of the user is never overridden (outside.py), except by options of the command line, or if
+two processes cannot share the setting.
 
-Each process checks its settings again when it starts. Without the check here a wrong setting would
-be reported only after Kafka has started, half a minute later, as a service that has ended. The
-models are loaded here, because asking the services (`config`) would start one process for each. All
-faults are reported at once, each once, whichever services have it. Does not own: checks of a
-service beside its settings, such as the content of certificates.
+Each process checks its settings again when it starts. Without the check here, a wrong setting would
+be reported half a minute later, after Kafka has started, as a service that has ended. The check
+loads the models itself, because asking the services (`config`) would start a process for each. All
+faults are reported at once, and each is reported once, even if several services have it. Does not
+own: checks of a service beside its settings, such as the content of certificates.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from services.validate.settings import Settings as Validate
 from shared.runtime.tcp import in_url
 from shared.settings.loader import Fault, SettingsError, load, variable_of
 
-# All peers of this pipeline have one address: a limit per host would limit all of them together.
+# All peers of this pipeline have the same address, so a limit per host would limit all of them
+# together.
 _DOOR_LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
@@ -59,11 +60,11 @@ _CHOSEN: Final = (
     ("ingest", "smtp_host_name"),
     ("return_path", "keys_file"),
 )
-# The doors, and for each the process that serves only this door (`up --apart`).
+# For each door, the process that serves only doors of this kind (`up --apart`).
 _DOORS: Final = {"smtp": FRONT, "smtps": FRONT, "bounce": BOUNCE}
 _LOOPBACKS: Final = (ports.LOOPBACK, "localhost", "::1")
 _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls_key_file"))
-# By the module that `python -m` runs.
+# The settings model of each module that `python -m` runs.
 _MODELS: Final[dict[str, type[Struct]]] = {
     "services.ingest": Ingest,
     "services.validate": Validate,
@@ -73,7 +74,7 @@ _MODELS: Final[dict[str, type[Struct]]] = {
 
 
 class StackSettings(Struct, frozen=True):
-    """The settings of one pipeline. `kafka` and `redis` are command-line options, "" if absent."""
+    """The settings of one pipeline. The options `kafka` and `redis` are "" if they are absent."""
 
     outside: Outside
     kafka: str
@@ -81,32 +82,32 @@ class StackSettings(Struct, frozen=True):
     folder: Path
     port: Mapping[str, int]
     has_sink: bool
-    copies: int = 1  # of each topic on the embedded brokers
+    copies: int = 1  # copies of each topic on the embedded brokers
 
     @property
     def broker(self) -> str:
-        """The broker that the pipeline uses; "" for an embedded one."""
+        """Return the broker that the pipeline uses; "" for an embedded one."""
         return self.kafka or self.outside.text("kafka", "bootstrap")
 
     @property
     def redis_url(self) -> str:
-        """The Redis that the pipeline uses; "" for an embedded one."""
+        """Return the Redis that the pipeline uses; "" for an embedded one."""
         return self.redis or self.outside.text("redis", "url")
 
     @property
     def sink(self) -> str:
-        """The address on which the sink listens."""
+        """Return the address on which the sink listens."""
         return self._address("sink")
 
     @property
     def billing(self) -> str:
-        """The address of the usage API, as host:port."""
+        """Return the address of the usage API as host:port."""
         host = self.outside.host("billing", "http_host", ports.LOOPBACK)
         return f"{in_url(host)}:{self.outside.port('billing', 'http_port') or self.port['billing']}"
 
     @property
     def api(self) -> str:
-        """The address of the API for platforms, as URL."""
+        """Return the URL of the API for platforms."""
         host = self.outside.host("api", "http_host", ports.LOOPBACK)
         scheme = "https" if self.outside.text("api", "tls_certificate_file") else "http"
         port = self.outside.port("api", "http_port") or self.port["api"]
@@ -114,26 +115,26 @@ class StackSettings(Struct, frozen=True):
 
     @property
     def http_host(self) -> str:
-        """The host on which the services serve /ready and /metrics."""
+        """Return the host on which the services serve /ready and /metrics."""
         return self.outside.host("telemetry", "http_host", ports.LOOPBACK)
 
     @property
     def ca_file(self) -> str | None:
-        """The CA file that SMTP clients have to trust; None if the certificate is not made here."""
+        """Return the CA file that SMTP clients must trust; None if the user sets a certificate."""
         if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
             return None
         return str(credentials.certificate_path(self.folder))
 
     def door(self, name: str) -> str | None:
-        """The first address for `smtp`, `smtps` or `bounce`; None if there is none."""
+        """Return the first address for `smtp`, `smtps` or `bounce`; None if there is none."""
         if not self.outside.origin("ingest", f"{name}_listen"):
             return self._address(name)
         return next(iter(self.outside.addresses("ingest", f"{name}_listen") or ()), None)
 
     def for_service(self, kafka: str, redis: str) -> dict[str, str]:
-        """The environment of every service, with this broker and Redis."""
+        """Return the environment that all services get, with this broker and Redis."""
         chosen = {
-            # The parts keep their names: a restarted part takes over its partitions.
+            # A restarted part has the same name, so it gets its partitions again.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
         }
         if self.copies > 1 and not self.broker:
@@ -150,41 +151,41 @@ class StackSettings(Struct, frozen=True):
         return env
 
     def for_billing(self, *, is_first: bool) -> dict[str, str]:
-        """The HTTP port of a billing process: the pipeline's port for the first, any for others.
+        """Return the HTTP settings of a billing process; only the first one has the fixed port.
 
-        On loopback its API needs no key.
+        If billing listens only on loopback, its API needs no key.
         """
         chosen = {}
         if not is_first:
             chosen["SLUICE_BILLING__HTTP_PORT"] = "0"
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
-        # Anybody on this machine may read the bill of a pipeline for trying out. If it is opened to
-        # other machines, they need a key.
+        # Anybody on this machine may read the bill of this pipeline, which is for trials. If the
+        # user opens the API to other machines, a key is needed.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)
         return chosen
 
     def for_api(self) -> dict[str, str]:
-        """The HTTP port of the API for platforms."""
+        """Return the setting of the HTTP port of the API for platforms."""
         if self.outside.port("api", "http_port"):
             return {}
         return {"SLUICE_API__HTTP_PORT": str(self.port["api"])}
 
     def for_links(self) -> dict[str, str]:
-        """The address at which recipients unsubscribe: the API of this pipeline.
+        """Return the setting of the address at which recipients unsubscribe: this pipeline's API.
 
-        An address outside of this machine must be https; the user sets it.
+        An address that other machines can reach must be https, so the user must set it.
         """
         if not self.api.startswith(f"http://{ports.LOOPBACK}:"):
             return {}
         return self.outside.without_given({"SLUICE_DELIVER__UNSUBSCRIBE_URL": f"{self.api}/u"})
 
     def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
-        """The environment of the ingest process `name`, with the doors that it serves.
+        """Return the environment of the ingest process `name`, with the doors that it serves.
 
-        A door with its own process is served by no other process, also if the user has set its
+        If a door has its own process, no other process serves it, even if the user has set its
         address.
         """
         served = [door for door, owner in _door_owners(processes).items() if owner == name]
@@ -204,9 +205,10 @@ class StackSettings(Struct, frozen=True):
         return self.outside.without_given(chosen) | closed
 
     def is_named(self, name: str) -> bool:
-        """Whether a process gets the instance name that the user has set for all.
+        """Return True if a process gets the instance name that the user has set.
 
-        Further processes of a service (`deliver-2`) do not get it: two must not share a name.
+        Further processes of a service (`deliver-2`) do not get it, because two processes must not
+        have the same name.
         """
         return "-" not in name and bool(self.outside.text("runtime", "instance"))
 
@@ -224,14 +226,14 @@ def _listen(door: str) -> str:
 
 
 def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """The limits of the pipeline's doors, except those that the environment sets."""
+    """Return the limits of the pipeline's doors, except limits that the environment sets."""
     return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
 
 
 def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """The user's settings that replace a choice of the pipeline, as text: key and origin.
+    """Return the user's settings that replace a choice of the pipeline, as key and origin.
 
-    `kafka` and `redis` are options of the command line, which override both.
+    `kafka` and `redis` are options of the command line, which override the user's settings.
     """
     chosen = [*_CHOSEN, *_CERTIFICATE_FILES]
     chosen += [("kafka", "bootstrap")] if not kafka else []
@@ -241,7 +243,7 @@ def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
 
 
 def check_settings(processes: Iterable[tuple[str, Mapping[str, str]]]) -> None:
-    """Raise SettingsError with every fault of these processes: module and environment."""
+    """Raise SettingsError with every fault of these processes (module and environment)."""
     faults: dict[Fault, None] = {}
     for module, environ in processes:
         try:

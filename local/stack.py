@@ -1,12 +1,12 @@
 """The whole pipeline on this machine: Kafka, Redis, the four services and the sink.
 
-Owns: which processes there are, their ports, the environment that connects them, the order of
-start and stop. Does not own: supervising processes (supervisor.py), how each part is run (parts/).
-The state is in one folder: logs/, kafka/, sink.jsonl.
+Owns: the list of processes, their ports, the environment that connects them, the order of start and
+stop. Does not own: supervising processes (supervisor.py), how each part is run (parts/). All state
+is in one folder: logs/, kafka/, sink.jsonl.
 
-Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves nothing
-running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process; `abandon`
-also leaves no process, but loses the mail in flight and all data.
+Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves no process
+running. `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process running.
+`abandon` also leaves no process running, but loses the mail in flight and all data.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ class StackOptions(Struct, frozen=True):
     folder: Path | None = None  # default: .sluice/run/<name>
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
-    outside: Outside = Outside()  # overrides the settings that the pipeline chooses
+    outside: Outside = Outside()  # replaces settings that the pipeline chooses
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     brokers: int = 1  # embedded ones: 1, or kafka_cluster.SIZE, which keep three copies
     is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
-    services: tuple[str, ...] = SERVICES  # with API or some of APART: also these processes
+    services: tuple[str, ...] = SERVICES  # may also contain API and names in APART
     sink: bool = True
     sink_behaviour: str = "demo"
-    base_port: int = 0  # 0: any free ports, else fixed ones from here on
-    restart: bool = True  # restart processes that died; tests that kill switch it off
-    is_lasting: bool = True  # off: ends at once, and its data with it; for tests
+    base_port: int = 0  # 0: any free ports, else the base of the fixed ports
+    restart: bool = True  # restart dead processes; tests that kill set it to False
+    is_lasting: bool = True  # False, for tests: it ends at once and loses its data
     env: dict[str, str] = field(default_factory=dict)  # for every service
-    part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
+    part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one process, by name
     say: Callable[[str], None] = say_on_stderr
-    start: Start = execute  # how a process is started
+    start: Start = execute  # starts a process
 
 
 class Stack:
-    """A pipeline that can be started, watched, damaged and stopped. A context manager."""
+    """A pipeline that can be started, watched, damaged and stopped. It is a context manager."""
 
     def __init__(self, options: StackOptions) -> None:
         self.options = options
@@ -93,7 +93,7 @@ class Stack:
 
     @property
     def endpoints(self) -> Endpoints:
-        """The address of each endpoint."""
+        """Return the address of each endpoint."""
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
         return Endpoints(
@@ -115,30 +115,30 @@ class Stack:
 
     @property
     def kafka(self) -> KafkaSettings:
-        """The settings with which topics are created on the embedded brokers."""
+        """Return the settings with which topics are created on the embedded brokers."""
         return KafkaSettings(bootstrap=self.endpoints.kafka, replication=self.options.brokers)
 
     @property
     def sink_journal(self) -> Path:
-        """The sink's journal: one JSON line per decision."""
+        """Return the path of the sink's journal, which has one JSON line per decision."""
         return self.folder / "sink.jsonl"
 
     @property
     def parts(self) -> list[str]:
-        """The names of all processes, in the order of their start."""
+        """Return the names of all processes, in the order of their start."""
         return self._supervisor.names()
 
     def pids(self) -> dict[str, int]:
-        """The process id of each running part."""
+        """Return the process id of each running part."""
         processes = {name: self.process(name) for name in self.parts}
         return {name: process.pid for name, process in processes.items() if process.runs}
 
     def process(self, name: str) -> Process:
-        """The current or last process of a part. Raises KeyError if there never was one."""
+        """Return the current or last process of a part. Raises KeyError if it never started."""
         return self._supervisor.process(name)
 
     def log(self, name: str) -> Path:
-        """The log file of a part."""
+        """Return the log file of a part."""
         return self._supervisor.log(name)
 
     def restarts(self, name: str) -> int:
@@ -146,11 +146,11 @@ class Stack:
         return self._supervisor.restarts(name)
 
     def ended(self) -> dict[str, Ended]:
-        """The parts that died and were restarted, by name."""
+        """Return, by name, the parts that died and were restarted."""
         return self._supervisor.ended()
 
     def is_ready(self, name: str) -> bool:
-        """Whether a part is running and reports that it is ready."""
+        """Return True if a part is running and reports that it is ready."""
         return self.process(name).runs and self._supervisor.spec(name).is_ready()
 
     # --- start and end --------------------------------------------------------------------
@@ -161,12 +161,12 @@ class Stack:
         check_settings([(plan.module, {**os.environ, **plan.variables}) for plan in plans])
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises PartNotStarted."""
+        """Start everything and wait until all parts are ready. Raises PartNotStarted."""
         try:
             self._supervisor.start(self._foundations())
             if not self.settings.broker:
-                # On an external broker the services create the topics they need, with the
-                # replication in their settings.
+                # On an external broker, the services create topics, with the replication in their
+                # settings.
                 create_topics(self.kafka)
             self._supervisor.start([self._service(name) for name in self.options.services])
         except BaseException:
@@ -181,7 +181,7 @@ class Stack:
         self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
     def abandon(self) -> None:
-        """Kill everything at once and remove the data. Logs and journal stay."""
+        """Kill all processes at once and remove the data. Logs and journal stay."""
         self._supervisor.abandon()
         self.forget_data()
 
@@ -205,22 +205,22 @@ class Stack:
     # --- single parts, for tests ----------------------------------------------------------
 
     def kill(self, name: str, number: int) -> None:
-        """Send a signal to a part; a part that dies is restarted unless options.restart is off."""
+        """Send a signal to a part; a part that dies is restarted if options.restart is set."""
         self.process(name).signal(number)
 
     def hold(self, name: str) -> None:
-        """Do not restart a part when it ends next, until start_part."""
+        """When this part ends, do not restart it until start_part() is called."""
         self._supervisor.hold(name)
 
     def stop_part(self, name: str) -> bool:
-        """Stop a part gracefully and leave it down. Returns whether it drained in time."""
+        """Stop a part gracefully, without a restart. Returns True if it drained in time."""
         return self._supervisor.stop_one(name)
 
     def start_part(self, name: str, extra_env: Mapping[str, str] | None = None) -> None:
-        """Start a part that is down, or a further process of a service (`deliver-2`).
+        """Start a part that is stopped, or a further process of a service (`deliver-2`).
 
-        Returns at once (wait_ready waits). The extra environment applies to this start and its
-        restarts, until the next start_part.
+        Returns at once; wait_ready() waits. The extra environment applies to this start and to
+        restarts after it, until the next call of start_part().
         """
         spec = self._spec(name)
         self._supervisor.spawn(spec.with_extra_env(dict(extra_env or {})))
@@ -270,7 +270,7 @@ class Stack:
             self._http_ports[name] = self._http_port(name)
         endpoints, settings = self.endpoints, self.settings
         env = settings.for_service(endpoints.kafka, endpoints.redis)
-        # A further ingest process only reads the intakes; a further billing process uses any port.
+        # A further ingest process only reads intakes. A further billing process uses any free port.
         if name in ("ingest", FRONT, BOUNCE):
             env |= settings.for_doors(name, self.options.services)
         if name.startswith("validate") and RESPONSES in self.options.services:

@@ -24,7 +24,7 @@ _MARKS: Final = {True: "ready", False: "NOT READY"}
 
 
 class Status(Struct, frozen=True):
-    """The JSON of `status --json`: the endpoints as `up` prints them, and which parts are ready."""
+    """The document of `status --json`: the endpoints as `up` prints them, and the ready parts."""
 
     state: str
     running: bool
@@ -56,7 +56,7 @@ def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
-    """Check several embedded brokers one by one; other brokers count as one part."""
+    """Check each embedded broker if there are several; an external Kafka counts as one part."""
     if endpoints.kafka_copies == 1:
         return {"kafka": kafka_broker.serves(used.kafka)}
     addresses = endpoints.kafka.split(",")
@@ -68,7 +68,7 @@ def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _servers_of(name: str, endpoints: Endpoints) -> Servers:
-    """Return the settings of one service: they say how the pipeline reaches its servers."""
+    """Return one service's settings of Kafka and Redis, with which the pipeline reaches them."""
     try:
         return load(Servers, next(iter(environment_of(name).values()))).settings
     except (Unavailable, SettingsError):
@@ -76,7 +76,7 @@ def _servers_of(name: str, endpoints: Endpoints) -> Servers:
 
 
 def status_of(found: State) -> Status:
-    """The status of a running pipeline."""
+    """Return the status of a running pipeline."""
     endpoints = found.endpoints
     if endpoints is None:
         return Status(state=found.name, running=True, pid=found.pid, ready={})
@@ -101,7 +101,7 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Return a line per part; for a part that is not ready, how often it ended, and its log."""
+    """Return a line per part; for a part that is not ready, also its ends and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"

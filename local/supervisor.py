@@ -1,12 +1,13 @@
 """Keeps the processes of a pipeline running and stops them in order.
 
 Owns: starting, waiting until ready, restarting processes that died (after a growing pause, with a
-message), keeping down a process that a test holds, stopping. Does not own: which processes there
-are (stack.py) and how one is run (process.py).
+message), not restarting a process that a test holds, stopping. Does not own: the list of processes
+(stack.py) and how a process is run (process.py).
 
-Guarantees: after `stop` no process is left, also if a start was interrupted. If this process itself
-is killed, the kernel kills all of them (parent_death.py). The kernel does this when the thread that
-started them ends, so one thread that lives as long as the supervisor starts everything.
+Guarantees: after `stop`, no process is left, also if a start was interrupted. If the supervisor's
+own process is killed, the kernel kills all processes that it started (parent_death.py). The kernel
+already does this when the thread that started them ends. Therefore one thread that lives as long as
+the supervisor starts everything.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
-# After a process has run this long, the next pause is the first one again.
+# If a process has run for this long, the next pause is the first pause again.
 SETTLED_AFTER_S: Final = 30.0
-# A start can take minutes on a busy machine, so the wait is reported this often.
+# A start can take minutes on a busy machine, so the wait is reported at this interval.
 TELL_EVERY_S: Final = 20.0
 
 Say = Callable[[str], None]
@@ -40,7 +41,7 @@ def say_on_stderr(text: str) -> None:
 
 
 def pause_s(deaths: int) -> float:
-    """The pause before the restart after this many deaths in a row (1 is the first)."""
+    """Return the pause before the restart, after this many deaths in a row (1 is the first)."""
     return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths - 1, 10)))
 
 
@@ -51,7 +52,7 @@ class _Kept:
         self.spec = spec
         self.process: Process | None = None
         self.held = False
-        # A process that never was ready is not restarted: its failed start is reported.
+        # A process that was never ready is not restarted; its failed start is reported instead.
         self.was_ready = False
         self.deaths = 0
         self.restarts = 0
@@ -82,21 +83,21 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # of an earlier pipeline in this folder
+        for old in logs.glob("*.log"):  # the logs of an earlier pipeline in this folder
             old.unlink()
         self._watcher.start()
 
     def log(self, name: str) -> Path:
-        """The log file of a process."""
+        """Return the log file of a process."""
         return self._logs / f"{name}.log"
 
     def names(self) -> list[str]:
-        """The names of all supervised processes, in the order of their start."""
+        """Return the names of all supervised processes, in the order of their start."""
         with self._lock:
             return list(self._kept)
 
     def process(self, name: str) -> Process:
-        """The running or last process of a part. Raises KeyError if there never was one."""
+        """Return the running or last process of a part. Raises KeyError if it never started."""
         with self._lock:
             process = self._kept[name].process
         if process is None:
@@ -114,7 +115,7 @@ class Supervisor:
             return self._kept[name].restarts
 
     def ended(self) -> dict[str, Ended]:
-        """The processes that died and were to be restarted, by name."""
+        """Return, by name, the processes that died and whose restart was tried."""
         with self._lock:
             return {
                 name: Ended(kept.restarts, kept.last_exit_code)
@@ -123,7 +124,7 @@ class Supervisor:
             }
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Start these in parallel and wait until all are ready. Raises PartNotStarted."""
+        """Start these processes in parallel; wait until all are ready. Raises PartNotStarted."""
         for spec in specs:
             self.spawn(spec)
         self.wait_ready(*(spec.name for spec in specs))
@@ -141,8 +142,10 @@ class Supervisor:
             kept.process = starting.result()
 
     def wait_ready(self, *names: str) -> None:
-        """Wait until these are ready. Raises PartNotStarted with the last log lines of a process
-        that is not."""
+        """Wait until these processes are ready.
+
+        Raises PartNotStarted with the last log lines of a process that is not ready.
+        """
         waiting, since = list(names), time.monotonic()
         tell_at = since + self._tell_every_s
         while waiting:
@@ -173,18 +176,18 @@ class Supervisor:
         raise PartNotStarted(f"{name} {fault} ({self.log(name)}):\n{process.log_tail()}")
 
     def hold(self, name: str) -> None:
-        """Do not restart this process when it ends, until it is started explicitly."""
+        """When this process ends, do not restart it until it is started explicitly."""
         with self._lock:
             self._kept[name].held = True
 
     def stop_one(self, name: str) -> bool:
-        """Stop one process gracefully and leave it down. Returns whether it ended by itself."""
+        """Stop one process gracefully, without a restart. Returns True if it ended in time."""
         self.hold(name)
         process = self.process(name)
         return process.end(process.spec.stop_timeout_s)
 
     def stop(self, order: Iterable[Sequence[str]]) -> None:
-        """Stop everything, group by group in this order, then all remaining processes."""
+        """Stop these groups of processes in this order, then all remaining processes."""
         with self._lock:
             self._stopping.set()
         for group in order:
@@ -194,7 +197,7 @@ class Supervisor:
         self._spawner.shutdown()
 
     def abandon(self) -> None:
-        """Kill everything at once; no process drains or stores anything."""
+        """Kill all processes at once; no process drains or stores anything."""
         with self._lock:
             self._stopping.set()
             processes = [kept.process for kept in self._kept.values() if kept.process]
@@ -250,5 +253,5 @@ class Supervisor:
             kept.last_exit_code = process.exit_code
             try:
                 self.spawn(kept.spec)
-            except OSError as error:  # no space, no memory: tried again after the next pause
+            except OSError as error:  # such as no space or memory: retried after the next pause
                 self._say(f"{kept.spec.name} cannot be started: {error}")

@@ -29,7 +29,7 @@ from local.stack import Stack, StackOptions
 from shared.runtime.commands import run_command
 from shared.settings.loader import SettingsError
 
-# Jars and packages may have to be downloaded first.
+# The limit is long, because jars and packages may have to be downloaded first.
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
@@ -116,7 +116,7 @@ def main(**options: Any) -> None:
 
 
 def _require_embedded(wanted: Wanted, outside: Outside) -> None:
-    """Refuse a number of brokers if the pipeline uses existing ones."""
+    """Refuse the option --brokers if the pipeline uses existing brokers."""
     used = "--kafka" if wanted.kafka else outside.origin("kafka", "bootstrap")
     if wanted.brokers > 1 and used:
         text = f"--brokers {wanted.brokers} starts own brokers, but {used} names existing ones"
@@ -137,18 +137,18 @@ def announce(endpoints: Endpoints, wanted: Wanted) -> None:
 
 
 def sink_lines() -> list[str]:
-    """How the local sink answers."""
+    """Return lines that describe how the local sink answers."""
     head = "mail goes to the local sink and to nobody else; it answers by the recipient:"
     return [head, *(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES)]
 
 
 def ending_lines(again: str) -> list[str]:
-    """The commands for a running pipeline; `again` is the option that names it."""
+    """Return the commands for a running pipeline; `again` is the option that selects it."""
     return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
 def keep(wanted: Wanted, stack: Stack) -> None:
-    """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
+    """Start the pipeline in this process and run it; a signal then raises StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -190,7 +190,7 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """The names of the processes: one per service, the API, and those that the options add."""
+    """Return the names of the processes: the services, the API, and those that options add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
@@ -202,7 +202,7 @@ def _base_port(wanted: Wanted) -> int:
 
 
 def _refresh(stack: Stack, mine: State) -> None:
-    """Keep the process ids in the state file current while the pipeline runs."""
+    """Update the process ids in the state file while the pipeline runs."""
     fault = ""
     while True:
         time.sleep(_REFRESH_EVERY_S)
@@ -219,7 +219,7 @@ def _refresh(stack: Stack, mine: State) -> None:
 
 
 def write_state(current: State) -> str:
-    """Write the state; return why it cannot be written. A full disk must not end the pipeline."""
+    """Write the state; return the fault, or "": a full disk must not end the pipeline."""
     try:
         state.write(current)
     except OSError as error:
@@ -228,7 +228,7 @@ def write_state(current: State) -> str:
 
 
 def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
+    """Start a separate process that runs the pipeline; return the endpoints when it is ready."""
     folder = paths.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)
@@ -239,7 +239,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
-    # The new process draws the same ports; this process ends, and its reservations with it.
+    # The new process uses the same ports, so this process releases its reservations.
     ports.release()
     log = folder / "up.log"
     with log.open("wb") as out:

@@ -1,4 +1,4 @@
-"""The small JSON schemas of which the AsyncAPI document (asyncapi.py) is made."""
+"""Makes the small JSON schemas of which the AsyncAPI document (asyncapi.py) consists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Tree = dict[str, Any]
 
 
 def draft_07(schema: Any) -> Any:
-    """The schema in AsyncAPI's dialect, in which the items of a tuple are called `items`."""
+    """Return the schema in AsyncAPI's dialect, in which the items of a tuple are called `items`."""
     if isinstance(schema, dict):
         return {
             "items" if key == "prefixItems" else key: draft_07(value)
@@ -20,7 +20,7 @@ def draft_07(schema: Any) -> Any:
 
 
 def message_of(content_type: str, summary: str, payload: Tree, headers: Tree) -> Tree:
-    """A message of a channel."""
+    """Return a message of a channel."""
     return {
         "contentType": content_type,
         "summary": summary,
@@ -30,19 +30,19 @@ def message_of(content_type: str, summary: str, payload: Tree, headers: Tree) ->
 
 
 def object_of(properties: Tree, required: tuple[str, ...] = ()) -> Tree:
-    """A schema of an object."""
+    """Return a schema of an object."""
     made: Tree = {"type": "object", "properties": properties}
     return {**made, "required": list(required)} if required else made
 
 
 def attribute(field: Field) -> Tree:
-    """A schema of an attribute of CloudEvents."""
+    """Return a schema of an attribute of CloudEvents."""
     is_version = field.meaning == SPEC_VERSION_TEXT
     return {"type": "string", "const": field.meaning} if is_version else text_of(field)
 
 
 def text_of(field: Field, const: str = "") -> Tree:
-    """A schema of a field that holds text."""
+    """Return a schema of a field that contains text."""
     made: Tree = {"type": "string"}
     if const:
         return {**made, "const": const}
@@ -50,5 +50,5 @@ def text_of(field: Field, const: str = "") -> Tree:
 
 
 def described(meaning: str) -> Tree:
-    """A schema of any text."""
+    """Return a schema that any text fits."""
     return {"type": "string", "description": meaning}

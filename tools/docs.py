@@ -109,13 +109,13 @@ def write(page: Path, text: str) -> None:
 
 
 def settings_page() -> str:
-    """The text of docs/settings.md; independent of this machine's environment."""
+    """Return the text of docs/settings.md, which does not depend on this machine's environment."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return render(ask_services(dict.fromkeys(SERVICES, environ)))
 
 
 def render(rows: Iterable[SharedRow]) -> str:
-    """Render the page for these rows, which are in the order of their sections."""
+    """Return the page for these rows, which must be in the order of their sections."""
     parts = [_HEAD]
     for section, group in groupby(rows, lambda shared: shared.row.key.partition(".")[0]):
         own = list(group)

@@ -1,4 +1,4 @@
-"""Fetches the foreign programs of the tests that cannot be installed as Debian packages.
+"""Fetches foreign programs for the tests that cannot be installed as Debian packages.
 
 - Helm 3 and Helm 4 are built with Go at pinned versions: `go install` takes them from Go's module
   proxy and checks them against its checksum database.
@@ -11,8 +11,8 @@
   apt checks each package against the signatures of its archive.
 
 Owns: .sluice/tools, .sluice/node. Guarantees: each program is fetched once per version or lock
-file, also by processes side by side; raises PartNotStarted with one line of text if it cannot be
-fetched.
+file, even if several processes run at the same time; raises PartNotStarted with one line of text if
+a program cannot be fetched.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from local.parts import packages
 from local.process import PartNotStarted
 
 FOLDER: Final = paths.STATE / "tools"
-# From here on Go fetches by itself the newer version that a program asks for.
+# From this version on, Go itself fetches a newer version if a program requires it.
 GO_MIN: Final = (1, 21)
-# Minutes on two processors, the first time.
+# The first build takes minutes on two processors.
 _BUILD_TIMEOUT_S: Final = 1_800
 _FILES: Final = ("package.json", "package-lock.json")
 _OPTIONS: Final = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 _FETCH_TIMEOUT_S: Final = 300
 _UNPACK_TIMEOUT_S: Final = 300
-# Exim asks the system for its own user: libnss-wrapper answers from a file.
+# Exim looks up its own user in the system; libnss-wrapper answers from a file instead.
 EXIM: Final = ("exim4-daemon-light", "libnss-wrapper")
 OPENSMTPD: Final = ("opensmtpd",)
 
@@ -55,7 +55,7 @@ class GoProgram(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        """The path of the program once it has been built."""
+        """Return the path at which the built program is."""
         return FOLDER / f"{self.name}-{self.version}"
 
 
@@ -64,7 +64,7 @@ HELM_4: Final = GoProgram("helm", "helm.sh/helm/v4/cmd/helm", "v4.2.4")
 
 
 def fetch_go_program(program: GoProgram) -> Path:
-    """Return the path of the program; `go install` builds it if it is missing."""
+    """Return the path of the program; if it is missing, `go install` builds it."""
     if program.path.exists():
         return program.path
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def find_go() -> str:
 
 
 def go_version(text: str) -> tuple[int, int]:
-    """Return the version in the output of `go version`; (0, 0) if there is none."""
+    """Return the version in the output of `go version`; (0, 0) if the output has none."""
     found = re.search(r"\bgo(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -128,7 +128,7 @@ def find_node() -> str:
 
 
 def fetch_modules(source: Path) -> Path:
-    """Return the node_modules for the lock file in this folder; npm installs them if missing."""
+    """Return the node_modules for the lock file in this folder; if missing, npm installs them."""
     lock = b"\0".join((source / name).read_bytes() for name in _FILES)
     made = paths.STATE / "node" / hashlib.sha256(lock).hexdigest()[:16]
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def fetch_modules(source: Path) -> Path:
 def _run_npm(folder: Path) -> None:
     npm = _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     log = folder.parent / "npm.log"
-    # npm's own scripts call `node` by name.
+    # npm's own scripts call `node` by its name, so it must be on the PATH.
     search = f"{_wheel() / 'bin'}{os.pathsep}{os.environ['PATH']}"
     try:
         with log.open("wb") as out:
@@ -178,7 +178,7 @@ def _wheel() -> Path:
 
 
 def fetch_packages(names: tuple[str, ...]) -> Path:
-    """Return the folder with the files of these packages; apt downloads them if missing."""
+    """Return the folder with the files of these packages; if missing, apt downloads them."""
     made = FOLDER / names[0]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / f"{names[0]}.lock").open("w") as held:
@@ -209,7 +209,7 @@ def _unpack(names: tuple[str, ...], folder: Path) -> None:
 
 
 def _missing_libraries(archives: list[Path]) -> list[str]:
-    """The packages of libraries that these need, without those that are installed."""
+    """Return the packages of libraries that these packages need and that are not installed."""
     needed: set[str] = set()
     for archive in archives:
         said = _output(["dpkg-deb", "-f", str(archive), "Depends"])

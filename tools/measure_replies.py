@@ -2,8 +2,8 @@
 
 Owns: the mapping from the samples' labels to our bounce classes. FOLDER has `replies.jsonl`: one
 object per line with `line` (a reply), `label` and, for ZoneMTA, `category`. The samples do not
-belong to this repository. A label that says something else than the reason of the refusal is left
-out, and counted.
+belong to this repository. Samples whose label does not name the reason of the refusal are left out,
+and their number is printed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ REQUIRED_SHARE: Final = 0.97
 _AUTHENTICATION: Final = "authentication"
 _REFUSES_US: Final = frozenset({POLICY, _AUTHENTICATION})
 
-# KumoMTA's classes. Left out: Uncategorized, Undefined, Other, ProtocolErrors, MessageExpired,
-# TransientFailure, BadConfiguration and the like, which name no reason that we tell apart.
+# KumoMTA's classes. Uncategorized, Undefined, Other, ProtocolErrors, MessageExpired,
+# TransientFailure, BadConfiguration and similar classes are left out, because they name no reason
+# that we distinguish.
 KUMOMTA: Final[dict[str, frozenset[str]]] = {
     "InvalidRecipient": frozenset({HARD}),
     "BadDomain": frozenset({HARD}),
@@ -56,9 +57,10 @@ KUMOMTA: Final[dict[str, frozenset[str]]] = {
     "RoutingErrors": frozenset({NETWORK}),
 }
 
-# ZoneMTA's categories. Left out: "other", which is also its answer to gibberish. Its action (defer,
-# reject) says whether to try again from another host, which is not our class. "capacity" is a full
-# mailbox or a rate; "spam" is our host or the content, and "policy" includes forged senders.
+# ZoneMTA's categories. "other" is left out, because ZoneMTA also uses it for meaningless text.
+# ZoneMTA's action (defer, reject) is not used: it says whether to try again from another host,
+# which is no class of ours. "capacity" means a full mailbox or a rate limit; "spam" means our host
+# or the content; "policy" includes forged senders.
 ZONE_MTA: Final[dict[str, frozenset[str]]] = {
     "blacklist": _REFUSES_US,
     "greylist": frozenset({POLICY}),
@@ -72,7 +74,7 @@ ZONE_MTA: Final[dict[str, frozenset[str]]] = {
 
 
 class Row(Struct, frozen=True):
-    """One sample: the classes that its label allows, and the one it got."""
+    """One sample: the classes that its label allows, and the class that Sluice found."""
 
     line: str
     label: str
@@ -81,7 +83,7 @@ class Row(Struct, frozen=True):
 
     @property
     def is_right(self) -> bool:
-        """Whether the class is one that the label allows."""
+        """Return True if the label allows the class."""
         return self.found in self.expected
 
 
@@ -102,7 +104,7 @@ def main(folder: Path, stage: str) -> None:
 def measure(
     rules: Sequence[ReplyRule], stage: Stage, samples: Sequence[dict[str, Any]]
 ) -> Iterator[Row]:
-    """Classify the samples whose label has a meaning for us."""
+    """Classify the samples whose label is in our mapping."""
     for sample in samples:
         label = sample.get("category") or sample["label"]
         expected = (ZONE_MTA if sample.get("category") else KUMOMTA).get(label)
@@ -114,18 +116,18 @@ def measure(
 
 
 def is_enough(rows: Sequence[Row]) -> bool:
-    """Whether the share is large enough, and no refusal of us counts against a recipient."""
+    """Return True if the share is large enough and no refusal of us counts against a recipient."""
     right = sum(row.is_right for row in rows)
     return bool(rows) and right >= REQUIRED_SHARE * len(rows) and not held_against(rows)
 
 
 def held_against(rows: Sequence[Row]) -> list[Row]:
-    """The refusals of us that came out hard."""
+    """Return the refusals that concern us but were classified as hard."""
     return [row for row in rows if row.found == HARD and row.expected & _REFUSES_US]
 
 
 def report(rows: Sequence[Row], total: int) -> Iterator[str]:
-    """The lines to print."""
+    """Yield the lines to print."""
     right = sum(row.is_right for row in rows)
     yield f"{total} samples, {total - len(rows)} left out (their label names no reason)"
     yield f"{right} of {len(rows)} right: {right / max(1, len(rows)):.1%}"

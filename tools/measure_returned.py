@@ -1,8 +1,9 @@
 """`python -m tools.measure_returned FOLDER`: understand foreign samples of returned mail.
 
-Owns: the mapping from the samples' labels to our kinds, and the bars. FOLDER has `returned.jsonl`,
-one object per line with `file`, `expected`, `is_bounce`, `recipients`, `score_class` and
-`label_kind`, and the files in `returned/`. The samples do not belong to this repository.
+Owns: the mapping from the samples' labels to our kinds, and the bars, which are minimum shares.
+FOLDER has `returned.jsonl`, one object per line with `file`, `expected`, `is_bounce`, `recipients`,
+`score_class` and `label_kind`, and the files in `returned/`. The samples do not belong to this
+repository.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind, Understood
 from shared.runtime.clock import SystemClock
 
-# The kinds that a label allows. Refusals for policy or content are soft in the labels.
+# The kinds that each label allows. The labels call refusals for policy or content soft.
 ALLOWED: Final[dict[str, frozenset[ResponseKind]]] = {
     "hard": frozenset({ResponseKind.HARD}),
     "soft": frozenset({ResponseKind.SOFT, ResponseKind.POLICY, ResponseKind.CONTENT}),
@@ -45,7 +46,7 @@ SLOWEST_MS: Final = 50.0
 
 
 class Row(Struct, frozen=True):
-    """One sample, its label, and what was understood."""
+    """One sample: its label, and the meaning that was found."""
 
     label: dict[str, Any]
     found: Understood | None  # None: an exception
@@ -53,23 +54,23 @@ class Row(Struct, frozen=True):
 
     @property
     def is_right(self) -> bool:
-        """Whether the kind is one that the label allows."""
+        """Return True if the label allows the kind."""
         return self.found is not None and self.found.kind in ALLOWED[self.label["expected"]]
 
     @property
     def named(self) -> set[str]:
-        """The recipients of the label."""
+        """Return the recipients in the label."""
         return {normal_form(row["addr"]).lower() for row in self.label["recipients"] if row["addr"]}
 
     @property
     def read(self) -> set[str]:
-        """The recipients that were found."""
+        """Return the recipients that were found."""
         found = self.found.recipients if self.found else ()
         return {row.address.lower() for row in found if row.address}
 
 
 class Figure(Struct, frozen=True):
-    """A share and the bar that it must reach."""
+    """A share of samples, and the bar that the share must reach."""
 
     name: str
     right: int
@@ -78,7 +79,7 @@ class Figure(Struct, frozen=True):
 
     @property
     def is_reached(self) -> bool:
-        """Whether the share is at least the bar."""
+        """Return True if the share is at least the bar."""
         return self.right >= self.bar * self.total
 
 
@@ -100,7 +101,7 @@ def main(folder: Path, wrong: bool, half: str | None) -> None:
 
 
 def half_of(label: dict[str, Any]) -> str:
-    """The half of a sample; copies with other line ends are in the same one."""
+    """Return the half of a sample; copies with other line ends are in the same half."""
     name = (label.get("dup_of") or label["file"]).replace("-crlf/", "/").replace("-cr/", "/")
     return "a" if hashlib.sha256(name.encode()).digest()[0] % 2 == 0 else "b"
 
@@ -112,18 +113,18 @@ def measure(rules: Rules, folder: Path, labels: Sequence[dict[str, Any]]) -> Ite
         content = (folder / label["file"]).read_bytes()
         found: Understood | None = None
         times_s: list[float] = []
-        for _ in range(2):  # the faster one: the machine has other work too
+        for _ in range(2):  # the faster run counts, because the machine has other work too
             start = clock.monotonic()
             try:
                 found = understand(content, rules)
-            except Exception:  # this is what is counted
+            except Exception:  # a failure is counted
                 found = None
             times_s.append(clock.monotonic() - start)
         yield Row(label, found, min(times_s) * 1000)
 
 
 def figures_of(rows: Sequence[Row]) -> Iterator[Figure]:
-    """The figures with a bar."""
+    """Yield the figures that have a bar."""
     scored = [row for row in rows if row.label["score_class"]]
     yield _figure("class right", scored, lambda row: row.is_right, 0.93)
     called = [row for row in scored if _is_hard(row) and row.label["expected"] != "mixed"]
@@ -149,7 +150,7 @@ def _names_all(row: Row) -> bool:
 
 
 def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
-    """Auto-replies, complaints and ordinary mail called hard, and failures labelled as passing."""
+    """Return the samples wrongly found hard: not a bounce, or a failure labelled as temporary."""
     return [
         row
         for row in rows
@@ -162,19 +163,19 @@ def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
 
 
 def has_no_fault(rows: Sequence[Row]) -> bool:
-    """Whether nothing failed, nothing was called hard wrongly, and nothing was slow."""
+    """Return True if no sample failed, none was wrongly found hard, and none was slow."""
     failed = any(row.found is None for row in rows)
     return not failed and not wrongly_hard(rows) and slowest_ms(rows) <= SLOWEST_MS
 
 
 def slowest_ms(rows: Sequence[Row]) -> float:
-    """The 99th percentile of the time per message."""
+    """Return the 99th percentile of the time per message."""
     times = sorted(row.time_ms for row in rows)
     return times[min(len(times) - 1, len(times) * 99 // 100)] if times else 0.0
 
 
 def report(rows: Sequence[Row], figures: Sequence[Figure], wrong: bool) -> Iterator[str]:
-    """The lines to print."""
+    """Yield the lines to print."""
     for one in figures:
         share = one.right / max(1, one.total)
         mark = "" if one.is_reached else f"  below {one.bar:.0%}"

@@ -1,4 +1,4 @@
-"""The generated pages of metrics, SMTP replies and decisions, from the code and the files."""
+"""Generates the pages of metrics, SMTP replies and decisions from the code and the files."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ _TITLE: Final = re.compile(r"# (\d{4}): (.+)\n")
 
 
 def metrics_page() -> str:
-    """The text of docs/metrics.md."""
+    """Return the text of docs/metrics.md."""
     lines = []
     for exported in METRICS:
         names = [(f"{metric.name}_total", metric) for metric in exported.counters]
@@ -194,7 +194,7 @@ def metrics_page() -> str:
 
 
 def replies_page() -> str:
-    """The text of docs/replies.md."""
+    """Return the text of docs/replies.md."""
     found = {reply for root in (services.ingest, shared.smtp) for reply in replies_below(root)}
     rows = sorted((reply.code, reply.enhanced, reply.text) for reply in found)
     return _REPLIES_HEAD + "".join(
@@ -204,21 +204,21 @@ def replies_page() -> str:
 
 
 def replies_below(root: ModuleType) -> Iterator[Reply]:
-    """Every reply that is a constant of a module of this package, alone or in a table."""
+    """Yield every reply that is a constant, or in a constant, of a module of this package."""
     for value in constants_below(root):
         values = value.values() if isinstance(value, dict) else (value,)
         yield from (each for each in values if isinstance(each, Reply))
 
 
 def constants_below(root: ModuleType) -> Iterator[Any]:
-    """The value of every name in a module of this package."""
+    """Yield the value of every name in the modules of this package."""
     for info in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
         if not info.name.endswith("__main__"):
             yield from vars(importlib.import_module(info.name)).values()
 
 
 def decisions_page() -> str:
-    """The text of docs/decisions/README.md. Raises ValueError for a file without a title."""
+    """Return the text of docs/decisions/README.md. Raises ValueError if a file has no title."""
     rows = []
     for page in sorted(DECISIONS.glob("[0-9]*.md")):
         title = _TITLE.match(page.read_text("utf-8"))

@@ -1,9 +1,10 @@
-"""`./sluice test`: install the programs that the tests need, then run pytest with these options.
+"""`./sluice test`: installs the programs that the tests need, then runs pytest with the options.
 
-The foreign clients and peers come from Debian packages (postfix with its smtp-source and smtp-sink,
-swaks, ...) and are installed only if they are missing; those for Node come from npm, Helm is built
-with Go, and Exim is unpacked beside Postfix. They and the broker's jars are downloaded first, so
-that the download does not count against a test's time limit.
+Most foreign clients and peers come from Debian packages (postfix with its smtp-source and
+smtp-sink, swaks, ...) and are installed only if they are missing. Node packages come from npm, Helm
+is built with Go, and Exim is only unpacked, because Postfix is installed. All these programs and
+the broker's jars are downloaded before the tests, so that the download does not count against a
+test's time limit.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from local.parts import kafka_java, packages
 from local.process import PartNotStarted
 from tools import foreign_programs
 
-# The package of Postfix asks for a configuration; the tests run their own instances without it.
+# The package of Postfix asks for a configuration. The tests do not need one, because they run their
+# own instances.
 _POSTFIX_ANSWERS: Final = (
     "postfix postfix/main_mailer_type select No configuration\n"
     "postfix postfix/mailname string localhost\n"
 )
 
 
-# The npm packages for the examples in docs/; no service needs them.
+# The npm packages that the examples in docs/ need; no service needs them.
 NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
-# A mail server that runs on Node, which the tests send to.
+# A mail server that runs on Node; the tests send mail to it.
 HARAKA: Final = paths.ROOT / "tests" / "integration" / "haraka"
 
 HELP: Final = """Usage: ./sluice test [PYTEST OPTIONS] [PATHS]
@@ -50,7 +52,7 @@ Examples:
   All options of pytest: .venv/bin/pytest --help
 """
 
-# Each may run its own broker and pipeline of services, which take up to 1 GB.
+# Each process may run its own broker and its own pipeline, which need up to 1 GB.
 MAX_PROCESSES: Final = 4
 
 
@@ -66,7 +68,7 @@ class Foreign(Struct, frozen=True):
 
 FOREIGN: Final = (
     Foreign(("smtp-source", "smtp-sink", "postconf"), "postfix", _POSTFIX_ANSWERS),
-    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),  # Postfix logs in with it
+    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),  # Postfix uses it to log in
     Foreign(("swaks",), "swaks"),
     Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),  # swaks's TLS
     Foreign(("curl",), "curl"),
@@ -79,8 +81,8 @@ FOREIGN: Final = (
     Foreign(("unbound",), "unbound"),  # validates signed zones
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
-    Foreign(("chromium",), "chromium"),  # shows the pages
-    # Libraries of Exim, which is not installed (foreign_programs.py).
+    Foreign(("chromium",), "chromium"),  # displays the pages
+    # Libraries that Exim needs; Exim itself is not installed (foreign_programs.py).
     Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
     Foreign((), "libidn12", plug_in="*/libidn.so.12"),
     Foreign((), "libnsl2", plug_in="*/libnsl.so.2"),
@@ -94,12 +96,12 @@ HELM_TESTS: Final = (
 
 
 def missing() -> list[Foreign]:
-    """The foreign software that this machine does not have."""
+    """Return the foreign software that this machine does not have."""
     return [each for each in FOREIGN if not is_there(each)]
 
 
 def is_there(foreign: Foreign) -> bool:
-    """Whether every part is found; a Perl module is loaded, because its file may be unusable."""
+    """Return True if every part is found. A Perl module is loaded, as its file may be unusable."""
     if not all(map(packages.find_program, foreign.programs)):
         return False
     if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
@@ -111,12 +113,12 @@ def is_there(foreign: Foreign) -> bool:
 
 
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The options that spread the tests over processes, unless such an option is given.
+    """Return the options that spread the tests over processes; none if one is given already.
 
-    The tests wait more than they compute, for servers to start and for parts to recover, so there
-    are more processes than processors: one more for these, and one for those that mostly wait
-    (docs/decisions/0215-units-of-tests.md, docs/decisions/0236-tests-that-wait.md).
-    The long ones (`--long`) run one after the other: each loads the machine and reports progress.
+    Tests often wait until servers have started or parts have recovered. So there are two processes
+    more than processors: one for these tests, and one for tests that mostly wait
+    (docs/decisions/0215-units-of-tests.md, docs/decisions/0236-tests-that-wait.md). The long tests
+    (`--long`) run one after the other, because each loads the machine and reports progress.
     """
     alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
     if any(each.startswith(alone) for each in arguments):
@@ -126,9 +128,9 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def needs_helm(arguments: Sequence[str]) -> bool:
-    """Whether tests of the chart may run: no path is given, or one that contains or is in theirs.
+    """Return True if tests of the chart may run: without paths, or if a path overlaps with theirs.
 
-    Helm takes minutes to build, so other tests do not wait for it.
+    Building Helm takes minutes, so it is not built for other tests.
     """
     named = [Path(each.partition("::")[0]) for each in arguments if not each.startswith("-")]
     given = [path.resolve() for path in named if path.exists()]
@@ -140,7 +142,7 @@ def needs_helm(arguments: Sequence[str]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Install what is missing, then execute pytest; --help installs nothing."""
+    """Install the missing software, then execute pytest; with --help, install nothing."""
     if "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
         return Exit.OK

@@ -1,7 +1,7 @@
-"""Compares ACLs with those on the brokers, adds missing ones and removes others.
+"""Compares ACLs with the ACLs on the brokers, adds missing ACLs and removes the others.
 
-Owns: the requests. Only ACLs of the given principals are looked at; those of others stay as they
-are. Denying ACLs are never touched.
+Owns: the requests. Only the ACLs of the given principals are compared; the ACLs of other principals
+stay unchanged. ACLs that deny are never changed.
 """
 
 from __future__ import annotations
@@ -49,21 +49,24 @@ _ANY_HOST: Final = "*"
 
 
 class Difference(Struct, frozen=True):
-    """The ACLs that the brokers lack, and the ACLs of these principals that are not in the plan."""
+    """The planned ACLs that the brokers lack, and other ACLs of the same principals."""
 
     missing: list[Any]
     extra: list[Any]
 
 
 def acl_of(principal: str, rule: Rule) -> Any:
-    """Return the ACL that allows this from any host."""
+    """Return the ACL that allows the operation of this rule from any host."""
     pattern = ResourcePattern(_TYPES[rule.resource], rule.name, _PATTERNS[rule.pattern])
     operation = _OPERATIONS[rule.operation]
     return ACL(principal, _ANY_HOST, operation, ACLPermissionType.ALLOW, pattern)
 
 
 def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
-    """Compare with the brokers. Raises KafkaError, also if they have no authorizer."""
+    """Compare the wanted ACLs with the brokers.
+
+    Raises KafkaError, also if the brokers have no authorizer.
+    """
     missing, extra = [], []
     for principal, rules in accounts.items():
         wanted = {acl_of(principal, rule) for rule in rules}
@@ -74,14 +77,14 @@ def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
 
 
 def add(admin: Any, acls: Sequence[Any]) -> None:
-    """Add these ACLs. Raises KafkaError if one is refused."""
+    """Add these ACLs. Raises KafkaError if the brokers refuse one."""
     failed = admin.create_acls(acls)["failed"] if acls else []
     if failed:
         raise KafkaError(f"{len(failed)} ACLs were refused: {failed[0].__name__}")
 
 
 def remove(admin: Any, acls: Iterable[Any]) -> None:
-    """Remove these ACLs. Raises KafkaError if one is refused."""
+    """Remove these ACLs. Raises KafkaError if the brokers refuse one."""
     filters = [
         ACLFilter(
             each.principal,

@@ -1,4 +1,4 @@
-"""`sluice acls`: print the ACLs that the services and clients need, or apply them."""
+"""`sluice acls`: prints the ACLs that the services and clients need, or applies them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Accounts = dict[str, tuple[Rule, ...]]
 
 
 class Line(Struct, frozen=True):
-    """One ACL, as --json prints it."""
+    """One ACL in the output of --json."""
 
     principal: str
     resource: str
@@ -158,10 +158,10 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """Return the Kafka to query, or to name in the output.
+    """Return the Kafka that the command queries, or only names in the output.
 
-    If the output needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
-    address is that of the settings.
+    If the command needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
+    address comes from the settings.
     """
     try:
         return find_kafka(str(options["bootstrap"]), str(options["line"]))

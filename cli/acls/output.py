@@ -1,8 +1,8 @@
-"""Names the principal of each account, and prints the ACLs. Pure.
+"""Names the principal of each account, and formats the ACLs. Pure.
 
-A principal is named by a template such as `User:sluice-{name}`. A template of services without
-{name} is one login that all services share, with the rights of all; each client always has its own
-principal.
+A principal is named by a template such as `User:sluice-{name}`. If the template of services lacks
+{name}, all services share one login, which has the rights of all services. Each client always has
+its own principal.
 
 ACLs are printed as commands of kafka-acls.sh or as KafkaUser resources of Strimzi.
 """
@@ -52,7 +52,7 @@ class Strimzi(Struct, frozen=True):
 
 
 def check_service_template(template: str) -> None:
-    """Raise TemplateFault if services cannot have such a principal, or such principals."""
+    """Raise TemplateFault if this template cannot name the principal or principals of services."""
     if template.count(PLACE) > 1:
         raise _fault("--service-principal", template, f"give {PLACE} once, or not at all")
     if not template.startswith(_KIND) or template == _KIND:
@@ -87,8 +87,9 @@ def named(
 ) -> dict[str, tuple[Rule, ...]]:
     """Return the rules by principal; with `clients_only`, only the rules of clients.
 
-    Raises TemplateFault if two accounts have the same principal: a client named `ingest` must not
-    become the service ingest, and none the login that services share.
+    Raises TemplateFault if two accounts have the same principal, because a client must not get the
+    rights of services: neither those of the service ingest, if the client is named `ingest`, nor
+    those of the login that services share.
     """
     check_service_template(service_template)
     check_client_template(client_template)
@@ -113,7 +114,7 @@ def _sharing(accounts: Sequence[Account]) -> list[Account]:
 
 
 def _grouped(rules: Sequence[Rule]) -> dict[tuple[str, str, str], list[str]]:
-    """The operations by resource type, pattern and name."""
+    """Return the operations on each resource: the key is its type, its pattern and its name."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for rule in rules:
         found.setdefault((rule.resource, rule.pattern, rule.name), []).append(rule.operation)
@@ -121,7 +122,7 @@ def _grouped(rules: Sequence[Rule]) -> dict[tuple[str, str, str], list[str]]:
 
 
 def as_commands(accounts: Accounts, bootstrap: str) -> str:
-    """One command per principal and resource; `admin.properties` logs in an administrator."""
+    """Return one command per principal and resource; an administrator logs in."""
     lines = []
     for principal, rules in accounts.items():
         lines.append(f"# {principal}")
@@ -136,7 +137,7 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
 
 
 def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
-    """Return one KafkaUser per principal, with the principal's name without `User:` (and `CN=`)."""
+    """Return one KafkaUser per principal, named like the principal, without `User:` and `CN=`."""
     documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 

@@ -1,12 +1,12 @@
 """The ACLs that each service, the operator and each client needs on Kafka. Pure.
 
-Owns: the table, which follows docs/topics.md (who writes and reads each topic). Does not own:
-printing (output.py) and applying ACLs (broker.py).
+Owns: the table, which follows docs/topics.md (who writes and reads each topic). Does not own: how
+ACLs are printed (output.py) and applied (broker.py).
 
 Services may describe every topic of the pipeline, because each service checks at its start that all
-topics exist. Only validate creates topics: those of its lanes. `sluice topics apply` and `sluice
-clients apply`, run by the operator, create the others. A client may write to its intake and read
-its own events, and cannot even see that other topics exist.
+topics exist. Only validate creates topics, namely the topics of its lanes. The operator creates the
+others with `sluice topics apply` and `sluice clients apply`. A client may write to its intake and
+read its own events. It cannot even see that other topics exist.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DESCRIBE_CONFIGS: Final = "DescribeConfigs"
 ALTER_CONFIGS: Final = "AlterConfigs"
 
 OPERATOR: Final = "operator"
-# The names of a client's consumer groups and transactional ids begin with this.
+# The names of a client's consumer groups and transactional ids begin with this text.
 CLIENT_PREFIX: Final = "client."
 _BILLING_PREFIX: Final = "billing."
 _MAIL_PREFIX: Final = "mail."
 
 
 class Rule(Struct, frozen=True, order=True):
-    """One operation on the resources that a name or prefix stands for."""
+    """One allowed operation on the resources that have this name or prefix."""
 
     resource: Resource
     pattern: Pattern
@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, order=True):
 
 
 class Account(Struct, frozen=True):
-    """The rights of one principal. `kind`: service (also for the operator) or client."""
+    """The rights of one principal. `kind` is `service`, also for the operator, or `client`."""
 
     kind: Literal["service", "client"]
     name: str
@@ -54,14 +54,14 @@ class Account(Struct, frozen=True):
 
 
 class Tenant(Struct, frozen=True):
-    """A client, and whether it has its own events topic."""
+    """A client. The record also says whether the client has its own events topic."""
 
     name: str
     own_events: bool = True
 
 
 def _topics(operation: str, *topics: str) -> Iterator[Rule]:
-    """A name that ends with a dot is a prefix."""
+    """Yield the rules for these topics; a name that ends with a dot is a prefix."""
     for topic in topics:
         yield Rule("topic", "prefixed" if topic.endswith(".") else "literal", topic, operation)
 
@@ -74,8 +74,9 @@ def _transactions(prefix: str) -> Iterator[Rule]:
 def _everywhere() -> Iterator[Rule]:
     for operation in (DESCRIBE, DESCRIBE_CONFIGS):
         yield from _topics(operation, _MAIL_PREFIX, _BILLING_PREFIX)
-    # Each service ends the abandoned transactions of all
-    # (docs/decisions/0059-abandoned-transactions.md). This right alone writes to no topic.
+    # Each service ends the abandoned transactions of all services
+    # (docs/decisions/0059-abandoned-transactions.md). With this right alone, no service can write
+    # to a topic.
     yield from _transactions("sluice.")
 
 
@@ -85,7 +86,7 @@ def _events() -> Iterator[Rule]:
 
 def _ingest() -> Iterator[Rule]:
     yield from _topics(READ, names.INTAKE_PREFIX, names.CLIENTS)
-    # ingest corrects a topic that was created with the producer's timestamps, within seconds.
+    # Within seconds, ingest corrects a topic that was created with the producer's timestamps.
     yield from _topics(ALTER_CONFIGS, names.INTAKE_PREFIX)
     yield from _topics(WRITE, names.RECEIVED, names.REFUSED, names.RETURNED)
     yield from _events()
@@ -94,7 +95,7 @@ def _ingest() -> Iterator[Rule]:
 
 def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.RECEIVED, names.CLIENTS, names.SUBMISSIONS)
-    # Counting bounces: the holder of the partition of mail.control counts.
+    # Counting bounces. The process that holds the partition of mail.control counts them.
     yield from _topics(READ, names.EVENTS, names.SUPPRESSIONS, names.CONTROL)
     yield from _topics(WRITE, names.SUPPRESSIONS)
     yield Rule("group", "literal", "sluice.responses", READ)
@@ -102,16 +103,16 @@ def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.RETURNED, names.FORWARDING)
     yield from _topics(WRITE, names.RETURNED, names.FORWARDING)
     yield Rule("group", "literal", "sluice.returns", READ)
-    # Quotas, and the mail that waits for one.
+    # Quotas, and the mail that waits because a quota is used up.
     yield from _topics(READ, names.QUOTAS, names.HELD)
     yield from _topics(WRITE, names.HELD)
     yield Rule("group", "literal", "sluice.held", READ)
-    # validate chooses the lanes, so it creates their topics.
+    # validate creates the topics of lanes, because it chooses the lanes.
     yield from _topics(CREATE, names.OUTBOUND_PREFIX)
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)
     yield from _events()
-    # The HTTP API for platforms: its keys, and the log of denied uses.
+    # The HTTP API for platforms reads its keys and writes the log of denied requests.
     yield from _topics(READ, names.ACCESS)
     yield from _topics(WRITE, names.ACCESS_LOG)
     yield Rule("group", "literal", "sluice.validate", READ)
@@ -120,7 +121,8 @@ def _validate() -> Iterator[Rule]:
 def _deliver() -> Iterator[Rule]:
     own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
     yield from _topics(READ, *own, names.CONTROL)
-    # Counting the reputation of sources and clients; what suspends a client is an order.
+    # Counting the reputation of sources and clients. A client is suspended by an order, so deliver
+    # also writes to mail.control.
     yield from _topics(READ, names.EVENTS, names.REPUTATION)
     yield from _topics(WRITE, names.REPUTATION, names.CONTROL)
     yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED, names.RETURNED)
@@ -134,21 +136,24 @@ def _billing(group: str) -> Iterator[Rule]:
     yield from _topics(READ, names.QUOTAS)
     yield from _topics(WRITE, names.QUOTAS)
     yield from _events()
-    # The HTTP API: its keys, and the clients that it knows.
+    # The HTTP API reads its keys and the clients, and writes the log of denied requests.
     yield from _topics(READ, names.ACCESS, names.CLIENTS)
     yield from _topics(WRITE, names.ACCESS_LOG)
     yield Rule("group", "literal", group, READ)
 
 
 def _operator() -> Iterator[Rule]:
-    """`sluice topics`, `clients`, `audit`: everything about the pipeline's topics, nothing else."""
+    """Yield every right on the pipeline's topics, for `sluice topics`, `clients` and `audit`."""
     yield from _topics(ALL, _MAIL_PREFIX, _BILLING_PREFIX)
     yield Rule("group", "prefixed", "sluice.", DESCRIBE)
     yield from _transactions("sluice.clients.")
 
 
 def _client(client: Tenant) -> Iterator[Rule]:
-    """Write implies Describe. The dot after the name keeps `shop` from matching `shop-2`."""
+    """Yield the rights of a client; the right to write implies Describe.
+
+    Because of the dot after the name, `shop` does not match `shop-2`.
+    """
     yield from _topics(WRITE, names.intake(client.name))
     own = f"{CLIENT_PREFIX}{client.name}."
     yield Rule("transactional-id", "prefixed", own, WRITE)
@@ -158,7 +163,7 @@ def _client(client: Tenant) -> Iterator[Rule]:
 
 
 def service_accounts(billing_group: str = "sluice.billing") -> list[Account]:
-    """Return what the four services and the operator need."""
+    """Return the rights that the four services and the operator need."""
     found = {
         "ingest": (*_everywhere(), *_ingest()),
         "validate": (*_everywhere(), *_validate()),
@@ -170,6 +175,6 @@ def service_accounts(billing_group: str = "sluice.billing") -> list[Account]:
 
 
 def client_accounts(clients: Iterable[Tenant]) -> list[Account]:
-    """Return what these clients need, by name."""
+    """Return the rights that these clients need, ordered by client name."""
     ordered = sorted(clients, key=lambda client: client.name)
     return [Account("client", one.name, tuple(sorted(_client(one)))) for one in ordered]

@@ -1,20 +1,23 @@
 """`sluice audit`: checks that every accepted message and all returned mail has exactly one fate.
 
-Reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). The equation:
-received = refused + suppressed + delivered + bounced + expired + cancelled + held + waiting, per
-client, mailing ID and sub-client; besides, final events and first dispatches that a mail id has
-twice. With `--settled`, a message that still waits is a fault. Messages in flight are another
-number: those that a process has handed out for an attempt (`sluice_stream_in_flight`).
+Reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). The command
+checks this equation per client, mailing ID and sub-client: received = refused + suppressed +
+delivered + bounced + expired + cancelled + held + waiting. It also reports each mail id with two
+final events or two first dispatches. With `--settled`, a message that still waits is a fault.
+Waiting messages are not the same as messages in flight, which a process has handed out for an
+attempt (`sluice_stream_in_flight`).
 
-On a busy pipeline, the end of the committed records is noted first, then the end of the written
-records; final events count up to the first, tallies up to the second. A message's tally is
-committed before any other process sees the message, so no final event counted here lacks its tally.
+Because the pipeline may be busy, the command first notes the end of the committed records, then the
+end of the written records. It counts final events up to the first end, and tallies up to the
+second. A message's tally is committed before any other process sees the message, so no final event
+counted here lacks its tally.
 
-If messages count as waiting and no queue holds any, the events are read again, with the mail ids of
-the tallies: messages in no queue are lost (shared/audit/conservation.py). If the queues cannot be
-read, the command says so on standard error and judges the events alone.
+If messages count as waiting but no queue holds any message, those messages are lost. The events are
+then read again, with the mail ids of the tallies, to name them (shared/audit/conservation.py). If
+the queues cannot be read, the command reports that on standard error and judges only the events.
 
-Exit codes: 0 balanced, 1 not balanced or not settled, 2 wrong usage, 3 Kafka is unavailable.
+Exit codes: 0 the equation holds, 1 it does not hold or messages still wait with --settled, 2 wrong
+usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -72,9 +75,9 @@ _RETURNED: Final = ReturnedTopics()
 
 
 class _Reading:
-    """Feeds records to the books, and mail ids to the search for doubles.
+    """Adds records to the books, and their mail ids to the search for second final events.
 
-    `with_ids`: keep the mail ids of the tallies, too, for unfinished().
+    `with_ids`: the mail ids of the tallies are stored too, because unfinished() needs them.
     """
 
     def __init__(self, final_ends: dict[int, int], with_ids: bool) -> None:
@@ -111,7 +114,7 @@ class _Reading:
         self.returned.close()
 
     def unfinished(self) -> Iterator[str]:
-        """Yield the mail ids that are neither final nor held, as far as tallies name them."""
+        """Return the mail ids in tallies whose messages are neither final nor held."""
         found = map(ids.from_bytes, self.search.unfinished(self._received))
         return (each for each in found if not self.books.is_held(each))
 
@@ -133,8 +136,8 @@ class _Books(Struct, frozen=True):
     """The result of one reading of the events."""
 
     report: Report
-    unfinished: list[str]  # mail ids without an end, a few; empty unless they are asked for
-    is_open: bool  # a transaction was open on mail.events
+    unfinished: list[str]  # a few mail ids without a final event; empty unless requested
+    is_open: bool  # mail.events had an open transaction
 
 
 def audit(
@@ -146,8 +149,9 @@ def audit(
 ) -> Report:
     """Read mail.events and mail.returned up to their present ends and judge them.
 
-    `returned` None: mail.events only. `look` reads the queues; it is called if messages count as
-    waiting, and returns None if the queues cannot be read. Raises PartUnavailable.
+    If `returned` is None, only mail.events is read. `look` reads the queues. It is called if
+    messages count as waiting, and returns None if the queues cannot be read. Raises
+    PartUnavailable.
     """
     with EventLog(options, topic) as log:
         found = _read(log, options, settled, returned).report

@@ -1,4 +1,4 @@
-"""The lines in which `sluice audit` shows a report. Pure."""
+"""Formats a report as the lines that `sluice audit` prints. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
 def table_lines(report: Report, width: int) -> list[str]:
-    """The account of each mailing; a column in which all numbers are 0 is left out."""
+    """Return the counts of each mailing as a table, without columns that contain only zeros."""
     numbers = [
         name
         for name in report.rows[0].__struct_fields__
@@ -44,7 +44,7 @@ def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
 
 
 def verdict_of(report: Report) -> str:
-    """Say whether the books balance, or fail only because messages are still under way."""
+    """Return the verdict; it shows if the only fault is that messages still wait."""
     if report.balanced:
         return "balances"
     if all(fault.kind in _UNDER_WAY for fault in report.faults):
@@ -53,7 +53,7 @@ def verdict_of(report: Report) -> str:
 
 
 def summary_lines(report: Report) -> list[str]:
-    """The verdict with its equation, and a hint if messages are still under way."""
+    """Return the verdict with its equation, and a hint if messages still wait."""
     if not report.rows and report.balanced:
         return ["balances: nothing has been received yet"]
     held = f" + {report.held} held" if report.held else ""

@@ -38,9 +38,9 @@ from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
-_MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
+_MARGIN: Final = 11  # width of the label before the text of a row: "FAIL R12 "
 _NARROWEST: Final = 40
-_CUT_CHARS: Final = 140  # a longer header line is cut if the terminal's width is not known
+_CUT_CHARS: Final = 140  # if the terminal's width is not known, longer header lines are cut
 _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
 _HELP: Final = """Judge messages by the rules R1 to R12, as the pipeline would.
@@ -59,11 +59,11 @@ Exit codes:
 
 
 class WrongChoice(Exception):
-    """The options select no client to judge for; the text is one line."""
+    """The options select no client whose rules apply; the text is one line."""
 
 
 class _Asked(Struct, frozen=True):
-    """The options that the messages are compared with; None if an option is not given."""
+    """The options with which the messages are compared; None for an option that is not set."""
 
     client: str
     clients_file: str
@@ -123,9 +123,10 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """Return the client of this name; without a name, the only client if `alone` allows that.
+    """Return the client with this name or, if no name is given and `alone` is set, the only client.
 
-    Raises WrongChoice, which names the clients that exist."""
+    Raises WrongChoice, whose text names the existing clients.
+    """
     if name in clients:
         return clients[name]
     if not name and alone and len(clients) == 1:
@@ -195,7 +196,7 @@ def _tell_json(verdicts: Iterable[Verdict]) -> Counter[bool]:
 
 
 def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
-    """Print every rule for a single message; for several, the broken rules and the totals."""
+    """Print every rule for a single message, but only the broken rules and totals for several."""
     console = Console(highlight=False)
     counts: Counter[bool] = Counter()
     first, second = next(verdicts, None), next(verdicts, None)
@@ -216,7 +217,7 @@ def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
 
 
 def _show(console: Console, rows: Iterable[Row]) -> None:
-    """Print rows: on a terminal wrapped beside their labels, elsewhere a row a line."""
+    """Print rows: on a terminal wrapped beside their labels, elsewhere one row per line."""
     terminal = console.is_terminal
     width = max(_NARROWEST, console.width - _MARGIN)
     for row in rows:

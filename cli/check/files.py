@@ -1,11 +1,11 @@
 """Reads the messages for `sluice check`: files, folders, mboxes, standard input.
 
-Owns: finding and reading them, one after the other. Does not own: judging them.
-A file whose name ends in .eml is one message. Another file is an mbox when its name ends in
-.mbox or it begins with "From " (RFC 4155); a message of an mbox begins after each line that
-begins with "From " and follows an empty line. Quoted lines (">From ") stay as they are.
-Guarantees: memory holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be
-read raises FileFault, whose text is one line.
+Owns: finding and reading the messages, one after the other. Does not own: judging them. A file
+whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or its
+content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that begins
+with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees: memory
+holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
+FileFault, whose text is one line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # far above any limit of R1; keeps memory bounded
 STANDARD_INPUT: Final = "-"
-_PIECE_BYTES: Final = 1024 * 1024  # lines of any length are read in such pieces
+_PIECE_BYTES: Final = 1024 * 1024  # a line of any length is read in pieces of this size
 _SUFFIX: Final = ".eml"
 _MBOX_SUFFIX: Final = ".mbox"
 _MARK: Final = b"From "
@@ -33,7 +33,7 @@ class FileFault(Exception):
 
 
 class Message(Struct, frozen=True):
-    """One message; `first_line` is where it begins in its file, counted from 1."""
+    """One message; `first_line` is the number of its first line in the file, from 1."""
 
     name: str
     content: bytes
@@ -41,7 +41,10 @@ class Message(Struct, frozen=True):
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
-    """Return the files of these paths; a folder stands for its .eml files. Raises FileFault."""
+    """Return the files of these paths, with each folder replaced by its .eml files.
+
+    Raises FileFault.
+    """
     found: list[str] = []
     for path in paths:
         if path == STANDARD_INPUT:
@@ -56,7 +59,7 @@ def find_files(paths: Sequence[str]) -> list[str]:
 
 
 def read_messages(path: str) -> Iterator[Message]:
-    """The messages of one file, or of standard input. Raises FileFault."""
+    """Yield the messages of one file, or of standard input. Raises FileFault."""
     name = shown(path)
     with _open(path) as file:
         try:
@@ -66,8 +69,11 @@ def read_messages(path: str) -> Iterator[Message]:
 
 
 def split_mbox(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Each message of an mbox and the number of its first line; the pieces are its lines, a long
-    one in several. Raises OverflowError for a message above MAX_MESSAGE_BYTES."""
+    """Yield each message of an mbox with the number of its first line.
+
+    The pieces are the lines of the file; a long line comes in several pieces. Raises OverflowError
+    for a message above MAX_MESSAGE_BYTES.
+    """
     one: _Gathering | None = None
     number, at_start, after_blank, in_mark = 0, True, True, False
     for piece in pieces:
@@ -87,12 +93,12 @@ def split_mbox(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def shown(path: str) -> str:
-    """A path as text that can always be encoded."""
+    """Return a path as text that can be encoded as UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class _Gathering:
-    """A message of an mbox as it is read."""
+    """The part of an mbox message that was read so far."""
 
     def __init__(self, first_line: int) -> None:
         self.first_line = first_line
@@ -110,7 +116,8 @@ class _Gathering:
         self._pieces.append(piece)
 
     def content(self) -> bytes:
-        # The last empty line is the mbox's, unless it is the only one: that ends the header.
+        # The last empty line belongs to the mbox format. If it is the only empty line, it ends the
+        # header instead.
         if self._ends_blank and self._blanks > 1:
             self._pieces.pop()
         return b"".join(self._pieces)
@@ -131,7 +138,7 @@ def _messages(name: str, file: IO[bytes]) -> Iterator[Message]:
 def _of_mbox(name: str, begin: bytes, file: IO[bytes]) -> Iterator[Message]:
     index = 0
     try:
-        # Text before the first message would go unseen.
+        # Without this error, nobody would notice text before the first message.
         if begin and begin not in _BLANK and not begin.startswith(_MARK):
             raise FileFault(f"{name}: {_NO_MBOX}")
         for index, (first_line, content) in enumerate(split_mbox(_pieces(begin, file)), 1):

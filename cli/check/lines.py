@@ -1,15 +1,15 @@
-"""The lines that `sluice check` shows: the header lines of a broken rule, and notes. Pure.
+"""Finds the lines that `sluice check` shows: header lines of a broken rule, and notes. Pure.
 
 Owns: finding the header lines that a rule concerns, with their numbers; making a client's text safe
 to show; notes about faults that break no rule. Does not own: what counts as a header or breaks a
-rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names are read as
-shared/mail/headers.py reads them, so that an odd spelling is found too. scan() bounds the length of
+rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names are read in the same
+way as in shared/mail/headers.py, so that an odd spelling is found too. scan() limits the length of
 the header.
 
-Notes concern the Date header, which RFC 5322, 3.6 requires and no rule of Sluice does (a message
-without it is sent unchanged, because a Date added later may break a signature of the client), and
-lines that the SMTP front door refuses but intake from Kafka accepts (deliver fixes their line
-ends).
+There are notes about two faults. The first is a missing or wrong Date header, which RFC 5322, 3.6
+requires but no rule of Sluice does. A message without a Date is sent unchanged, because adding one
+could break a signature of the client. The second fault is lines that the SMTP front door refuses.
+Intake from Kafka accepts them, because deliver fixes their line ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CRLF_BYTES = 2
 
 
 class HeaderLine(Struct, frozen=True):
-    """One header, unfolded; `number` is that of its first line in the message, from 1."""
+    """One unfolded header; `number` is the number of its first line in the message, from 1."""
 
     number: int
     name: bytes
@@ -64,13 +64,13 @@ def header_lines(head: bytes) -> list[HeaderLine]:
 
 
 def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[HeaderLine]:
-    """The lines that this rule concerns; empty if the header is missing, and for R1."""
+    """Return the lines that this rule concerns: none for R1, or if the header is missing."""
     names = (code_header,) if rule == _CODE_RULE else _HEADERS.get(rule, ())
     return [line for line in lines if line.name in names]
 
 
 def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
-    """The text of the line to fix, the second line of a doubled header; "" without a line."""
+    """Return the text of the line to fix: the second one if a header is doubled, "" if none."""
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED
@@ -105,7 +105,7 @@ def _cut(octets: bytes) -> str:
 
 
 def notes_for_date(lines: Sequence[HeaderLine]) -> Iterator[str]:
-    """The fault of the Date of a message, from the lines of its header."""
+    """Yield a note if the Date of a message is missing or wrong; `lines` are its header lines."""
     found = [line.text.partition(":")[2].strip() for line in lines if line.name == _NAME]
     if not found:
         yield (
@@ -130,9 +130,9 @@ def _is_date(text: str) -> bool:
 
 
 def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
-    """Yield why the front door would refuse these bytes although they break no rule.
+    """Yield the reasons why the front door would refuse these bytes, although they break no rule.
 
-    Lines that all end with LF are no reason: an SMTP client sends them with CRLF.
+    If all lines end with LF, that is no such reason, because an SMTP client sends them with CRLF.
     """
     if b"\r" in content and not has_only_crlf(content):
         yield (
@@ -150,7 +150,7 @@ def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
 
 
 def _longest_line(content: bytes) -> tuple[int, int] | None:
-    """The first line that is too long: its number from 1, and its octets without its end."""
+    """Return the number (from 1) and the octets of the first line that is too long."""
     if not has_longer_line(content, MAX_TEXT_LINE_BYTES - 1):
         return None
     most = MAX_TEXT_LINE_BYTES - _CRLF_BYTES

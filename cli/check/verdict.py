@@ -1,7 +1,7 @@
-"""Judges one message for `sluice check`, and words the verdict. Pure.
+"""Judges one message for `sluice check`, and formats the verdict. Pure.
 
 Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
-reasons and their fixes (shared/submission/rules.py), which are those of validate.
+reasons and their fixes (shared/submission/rules.py), which validate uses too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.submission.checks import case_of
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # a header may be repeated more often
+_MAX_LINES_SHOWN: Final = 3  # a header may occur more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
@@ -45,23 +45,23 @@ class Verdict(Struct, frozen=True):
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # they need a value that is missing because another rule is broken
-    defect: str  # the reason why it cannot be read as a message; "" if it can
-    notes: tuple[str, ...]  # other problems, which break no rule
+    not_judged: frozenset[str]  # rules that lack a value, because another rule is broken
+    defect: str  # why the bytes are no readable message; "" if they are
+    notes: tuple[str, ...]  # problems that break no rule
 
     @property
     def accepted(self) -> bool:
-        """Whether no rule is broken."""
+        """Return True if no rule is broken."""
         return not self.broken
 
 
 class Row(Struct, frozen=True):
-    """A line for people: the label at the margin, the text, and its kind."""
+    """One line for people: the label at the margin, the text, and the kind of the line."""
 
     label: str
     text: str
     mark: str  # pass, fail, note or detail
-    cut: bool = False  # shortened to the width instead of wrapped
+    cut: bool = False  # cut to the width instead of wrapped
 
 
 def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
@@ -72,7 +72,7 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
         row = broken[UNREADABLE]
         broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
     lines = header_lines(content[: facts.header_bytes])
-    # The header of bytes that are not a message may end too early.
+    # If the bytes are not a message, their header may end too early, so a Date may be missing.
     dates = () if UNREADABLE in broken else notes_for_date(lines)
     return Verdict(
         message.name,
@@ -102,7 +102,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
 
 
 def in_full(verdict: Verdict) -> Iterator[Row]:
-    """Every rule with pass or fail, for one message."""
+    """Yield a row for every rule, with pass or fail: the output for a single message."""
     yield _head(verdict)
     yield from _unreadable(verdict)
     for rule in RULES:
@@ -116,7 +116,7 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
 
 
 def in_short(verdict: Verdict) -> Iterator[Row]:
-    """The rules that fail, and the names of the others: for one message of many."""
+    """Yield a row for each rule that fails, and a row with the names of the others."""
     yield _head(verdict)
     if not verdict.accepted:
         yield from _failures(verdict)
@@ -194,7 +194,7 @@ def _failed(verdict: Verdict, rule: Rule) -> Iterator[Row]:
 
 
 def _envelope(submission: Submission, rule: str) -> str:
-    """The part of the envelope that this rule compares with."""
+    """Return the part of the envelope that this rule compares with the message."""
     if rule in _ENVELOPE_RULES and submission.sender:
         return f"MAIL FROM {submission.sender}"
     if rule == "R3" and submission.recipient:

@@ -1,9 +1,9 @@
 """`sluice clients check`: checks that a client's sending domain is delegated correctly.
 
-Owns: the command, the values that the installation expects, and the output. Does not own: the
-judgement (shared/mailauth/delegation.py), the look-ups (dns.py). The command writes nothing.
-Exit codes: 0 no fault (warnings are allowed), 1 a fault, 2 wrong usage or an unknown client, 3 the
-DNS or Kafka is unavailable and no fault is known.
+Owns: the command, the expected values of this installation, and the output. Does not own: the
+judgement (shared/mailauth/delegation.py), the look-ups (dns.py). The command writes nothing. Exit
+codes: 0 no fault (warnings are allowed), 1 a fault, 2 wrong usage or an unknown client, 3 the DNS
+or Kafka is unavailable and no fault is known.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Exit codes:
 
 
 class _Asked(Struct, frozen=True):
-    """The options, as they were given."""
+    """The options, unchanged."""
 
     mail_hosts: tuple[str, ...]
     sources: tuple[str, ...]
@@ -157,7 +157,7 @@ def _find(name: str, asked: _Asked) -> Client:
 
 
 def _expected(asked: _Asked) -> Expected:
-    """The expected values: from the options, otherwise from the settings.
+    """Return the expected values, from the options or otherwise from the settings.
 
     Raises WrongChoice, ServiceConfigError.
     """
@@ -208,14 +208,14 @@ def _selector(given: str) -> str:
 
 
 def _public_key(given: str, of_settings: str) -> tuple[str, str]:
-    """The k= and p= of the installation's key; p= is "" if no key can be read here."""
+    """Return the k= and p= of the installation's DKIM key; p= is "" if no key can be read here."""
     if given:
         return _load_key(given, "--dkim-key")
     if not of_settings:
         return "rsa", ""
     try:
         return _load_key(of_settings, "deliver.dkim_key_file")
-    except WrongChoice as error:  # the file may exist only on the hosts of deliver
+    except WrongChoice as error:  # perhaps only the hosts of deliver have the file
         say(f"{error}; the key in the DNS is not compared")
         return "rsa", ""
 
@@ -229,7 +229,7 @@ def _load_key(path: str, origin: str) -> tuple[str, str]:
     try:
         loaded = _load_pem(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise wanted from None  # the library's text may quote the file
+        raise wanted from None  # the library's text may contain the key
     if isinstance(loaded, RSAPrivateKey | Ed25519PrivateKey):
         loaded = loaded.public_key()
     if not isinstance(loaded, RSAPublicKey | Ed25519PublicKey):
@@ -272,5 +272,5 @@ def _exit_code(findings: Sequence[Finding]) -> Exit:
 
 
 def _printable(text: str) -> str:
-    """Replace characters that could control a terminal: strangers write the DNS."""
+    """Replace characters that could control a terminal, because strangers write the DNS records."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -1,9 +1,9 @@
 """`sluice clients`: shows the registry of clients, compares it with clients.yaml, and changes it.
 
-Owns: the commands except `credentials`, `check` and those of removing.py. Does not own: judging the
-file (shared/registry/file/clients_file.py), planning a change (shared/registry/store/changes.py),
-writing it (shared/registry/store/publish.py). Exit codes: 1 `diff` finds a difference, 2 a faulty
-file or a NAME that is not registered, 3 Kafka is unavailable.
+Owns: the commands except `credentials`, `check` and the commands in removing.py. Does not own:
+judging the file (shared/registry/file/clients_file.py), planning a change
+(shared/registry/store/changes.py), writing it (shared/registry/store/publish.py). Exit codes: 1
+`diff` finds a difference, 2 a faulty file or a NAME that is not registered, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> N
 
 
 def same_as(wanted: Sequence[Client]) -> str:
-    """The sentence for a `diff` without differences."""
+    """Return the sentence that `diff` prints if there are no differences."""
     if not wanted:
         return "the file has no clients"
     verb = "is" if len(wanted) == 1 else "are"
@@ -192,7 +192,7 @@ def _list_removed(clients: Sequence[Client], as_json: bool) -> None:
 
 
 def list_lines(clients: Sequence[Client], width: int) -> list[str]:
-    """The table of the clients."""
+    """Return the lines of the table of clients."""
     columns = (
         *map(Column, ("client", "sending domain", "mailing ID")),
         Column("codes", Kind.COUNT),
@@ -228,7 +228,7 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     shown = _shown(client)
     text = yaml.safe_dump({"clients": [shown]}, sort_keys=False, allow_unicode=True)
     click.echo(text, nl=False)
-    if client.credentials:  # a comment, so that `apply` accepts the output
+    if client.credentials:  # it is a comment, so that `apply` accepts the output
         click.echo(f"# credentials: {credentials.summary(client.credentials)}")
 
 
@@ -239,7 +239,7 @@ def schema() -> None:
 
 
 def _shown(client: Client) -> Any:
-    """Return every field of clients.yaml, including defaults; keys are never shown."""
+    """Return every field of a client in clients.yaml, including defaults, but never its keys."""
     hidden = ("credentials", "removal")
     fields = [field for field in client.__struct_fields__ if field not in hidden]
     return msgspec.to_builtins({field: getattr(client, field) for field in fields})

@@ -1,9 +1,9 @@
-"""`sluice clients credentials`: the passwords with which clients log in to the front door.
+"""`sluice clients credentials`: manages the passwords of clients for the front door.
 
-Owns: the commands. Does not own: how a password becomes keys (shared/registry/credentials.py).
-A generated password is printed once and not stored; running services follow within a second.
-Exit codes: 1 there is no old password to drop, 2 NAME is not registered or the password is not
-valid, 3 Kafka is unavailable.
+Owns: the commands. Does not own: how keys are derived from a password
+(shared/registry/credentials.py). A generated password is printed once and not stored. Running
+services apply a change within a second. Exit codes: 1 there is no old password to drop, 2 NAME is
+not registered or the password is not valid, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
 
 
 def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
-    """Add a verb that gives a client a password; `make` decides which older ones stay valid."""
+    """Add a verb that adds a password of a client; `make` decides which older ones stay valid."""
 
     @main.command(name, help=text)
     @click.argument("name")
@@ -121,8 +121,9 @@ def _day(credential: Credential) -> str:
 
 
 def _read_password(as_json: bool) -> str:
-    """The first line of standard input."""
-    # Bytes, whatever the locale: one more than is allowed, and the line end.
+    """Return the password in the first line of standard input."""
+    # The line is read as bytes, because the locale must not matter. The limit is one octet more
+    # than a password may have, and the line end.
     raw = sys.stdin.buffer.readline(MAX_PASSWORD_OCTETS + 3)
     try:
         text = prepare(raw.removesuffix(b"\n").removesuffix(b"\r").decode(), MAX_PASSWORD_OCTETS)
@@ -147,7 +148,7 @@ def _read_password(as_json: bool) -> str:
 
 
 class _Edited(Struct, frozen=True):
-    """The credentials that a client has now, and how often their writing was tried."""
+    """The credentials that a client has now, and the number of attempts to write them."""
 
     credentials: Credentials
     tries: int
@@ -156,7 +157,7 @@ class _Edited(Struct, frozen=True):
 def _edit(
     kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
 ) -> _Edited:
-    """Change a client's credentials by `edit`; repeat if another command changed them first."""
+    """Change a client's credentials with `edit`; retry if another command changed them first."""
     seen: Credentials | None = None
     made: Credentials = ()
 
@@ -168,7 +169,8 @@ def _edit(
         if client.credentials != seen:
             is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
             seen = client.credentials
-            # An attempt without an answer may have succeeded: its password counts once.
+            # An attempt that got no answer may have succeeded. Its password is then not added
+            # twice.
             made = seen if is_written else edit(seen)
         if made == client.credentials:
             return Changes(unchanged=(name,))

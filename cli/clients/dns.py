@@ -1,9 +1,9 @@
-"""Look-ups for `sluice clients check`: dnspython's answers as the rows that the judges take.
+"""Look-ups for `sluice clients check`: turns dnspython's answers into the rows that are judged.
 
-Owns: which server is asked, the time for all look-ups, each question asked once. Does not own:
-what an answer means (shared/mailauth/delegation.py). Guarantees: a look-up never raises; SERVFAIL,
-a refusal and a time-out are Away; a name that does not exist and a name without such records are
-empty Rows.
+Owns: the choice of the server, and the time for all look-ups. Does not own: what an answer means
+(shared/mailauth/delegation.py). Guarantees: each question is asked once; a look-up never raises;
+SERVFAIL, a refusal and a time-out return Away; a name that does not exist and a name without such
+records return empty Rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from shared.mailauth.spf.evaluation import Away, Rows
 from shared.runtime.clock import Deadline
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
-_EACH_S: Final = 5.0  # one question, including all servers and retries
+_EACH_S: Final = 5.0  # for one question, including all servers and retries
 _PAYLOAD_OCTETS: Final = 1232  # passes unfragmented on every path; longer answers come by TCP
 
 
 class ResolverError(ValueError):
-    """The text names no DNS server."""
+    """No DNS server is configured, or its address is not valid; the text gives the reason."""
 
 
 class DnsLookUps:
-    """Asks one server, or those of the system, with one deadline for all questions."""
+    """Asks one server, or the system's servers, with one deadline for all questions."""
 
     def __init__(self, server: str, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -37,7 +37,7 @@ class DnsLookUps:
         self._resolver = make_resolver(server)
 
     def __call__(self, name: str, kind: str) -> Rows | Away:
-        """The rows of a name, asked for once."""
+        """Return the rows of a name; the same question is asked only once."""
         question = (name.lower().rstrip("."), kind)
         if question not in self._known:
             self._known[question] = self._ask(*question)
@@ -48,10 +48,10 @@ class DnsLookUps:
         if not lifetime_s:
             return Away(f"{kind} of {name} was not asked for: the time is over")
         try:
-            # Absolute, so that no search list of the machine is tried.
+            # The name is absolute, so that the machine's search list is not used.
             asked = dns.name.from_text(name, dns.name.root)
         except dns.exception.DNSException:
-            return Rows((), exists=False)  # an empty label or one too long names nothing
+            return Rows((), exists=False)  # no name has an empty label or one that is too long
         try:
             answer = self._resolver.resolve(asked, kind, lifetime=lifetime_s, search=False)
         except dns.resolver.NXDOMAIN:
@@ -65,7 +65,7 @@ class DnsLookUps:
 
 
 def make_resolver(server: str) -> dns.resolver.Resolver:
-    """The resolver that asks `server` (HOST:PORT or HOST, an address), or "" for the system's.
+    """Return a resolver that asks `server` (HOST:PORT or HOST, an IP address; "": the system's).
 
     Raises ResolverError.
     """

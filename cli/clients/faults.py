@@ -1,9 +1,9 @@
 """Turns the faults of a command into lines, JSON and an exit code, and refuses unknown names.
 
-An unknown client or other name gives one sentence, with the closest name, and exit code 2. A
-removed client that is kept counts as known, because operators ask for its mail and its months.
-Commands about the past (events, billing) also accept a name for which they find anything, however
-long ago the client was forgotten.
+For an unknown name, such as a client's, a command prints one sentence with the closest name and
+exits with code 2. A removed client counts as known until it is forgotten, because operators ask for
+its mail and its bills. Commands about the past (events, billing) also accept a forgotten client if
+they find anything under its name.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 
 P = ParamSpec("P")
-NAMES_SHOWN: Final = 20  # at most so many known clients are listed
+NAMES_SHOWN: Final = 20  # at most this many known clients are listed
 
 
 def answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn faults of a command, which has the option `as_json`, into an answer."""
+    """Turn the faults of a command into its answer; the command has the option `as_json`."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -45,7 +45,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(Exit.USAGE_ERROR)
         except (
             click.UsageError
-        ) as error:  # raised for a value; click's own errors come before the command runs
+        ) as error:  # raised for a value; click's own errors are raised before the command runs
             fail(error.format_message(), Exit.USAGE_ERROR, as_json)
         except UsageError as error:
             fail(str(error), Exit.USAGE_ERROR, as_json)
@@ -56,12 +56,12 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_client(name: str, known: Collection[str]) -> str:
-    """Say that no client of this name is registered, and list the registered ones."""
+    """Return the sentence about an unregistered client; it also lists registered clients."""
     return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
 
 
 def require_known(kafka: KafkaSettings, name: str) -> None:
-    """Refuse a client that is neither registered nor removed and kept.
+    """Refuse a client that is not registered, unless it was removed and can still be restored.
 
     Raises UsageError, Unavailable.
     """
@@ -71,7 +71,7 @@ def require_known(kafka: KafkaSettings, name: str) -> None:
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """Say that nothing of the kind `what`, such as a lane, has this name; list the known names."""
+    """Return the sentence about an unknown name; `what` is its kind, such as a lane."""
     return f"no {what} {shown(name)!r} is known; {_instead(name, known)}"
 
 
@@ -82,7 +82,7 @@ def _instead(name: str, known: Collection[str]) -> str:
 
 
 def listed(known: Collection[str]) -> str:
-    """Return the names in order, but not too many."""
+    """Return at most NAMES_SHOWN names, in order, as text."""
     names = sorted(known)
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return (", ".join(names[:NAMES_SHOWN]) or "none") + more

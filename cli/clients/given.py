@@ -1,11 +1,12 @@
-"""Reads the clients.yaml of a command, and compares the lanes and pools in it with the settings.
+"""Reads the clients.yaml for a command, and compares its lanes and pools with the settings.
 
-Owns: the words about lanes and pools that are not configured. Does not own: what happens to such
-mail: validate sends it by the lane `default`, deliver defers it.
+Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
+such mail. If the lane is not configured, validate uses the lane `default`; if the pool is not
+configured, deliver defers the mail.
 
-The settings are those that this command sees; those of the services may differ. If they have no
-pools, the pool of a client cannot be judged here, which is a warning; if they have pools, an
-unknown name is an error.
+The command reads its own settings; the settings of the services may differ. If the command's
+settings have no pools, it cannot judge the pool of a client, and prints a warning. If they have
+pools, an unknown name is an error.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ DEFAULT_POOL: Final = "default"
 
 
 def read_clients(path: Path, option: str = "-f") -> list[Client]:
-    """Return the clients in a file; - is standard input. Raises RegistryError, click.UsageError."""
+    """Return the clients in a file (- is standard input).
+
+    Raises RegistryError, click.UsageError.
+    """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except OSError as error:
@@ -40,23 +44,23 @@ def read_clients(path: Path, option: str = "-f") -> list[Client]:
 
 
 def known_lanes() -> frozenset[str]:
-    """The lanes of validate's settings. Raises ServiceConfigError."""
+    """Return the lanes in validate's settings. Raises ServiceConfigError."""
     rows = {row.key: row.value for row in ask_service("validate")}
     return frozenset((DEFAULT_LANE, *rows[LANES]))
 
 
 def expected_lane(known: Iterable[str]) -> str:
-    """The lanes that a client may have, for people."""
+    """Return the lanes that a client may have, as text for people."""
     return f"one of {', '.join(sorted(known))} ({LANES})"
 
 
 def found_lane(lane: str) -> str:
-    """The sentence about a lane that is not configured."""
+    """Return the sentence about a lane that is not configured."""
     return f"lane {lane} is not configured; its mail goes by the lane {DEFAULT_LANE}"
 
 
 def lane_warnings(clients: Iterable[Client]) -> list[str]:
-    """One line per client whose lane is not configured; services are asked only if needed."""
+    """Return one line per client whose lane is not configured; validate is asked only if needed."""
     named = [client for client in clients if client.lane]
     if not named:
         return []
@@ -83,7 +87,7 @@ def judge_lane(client: Client) -> list[Finding]:
 
 
 def known_pools() -> frozenset[str]:
-    """Return the pools of deliver's settings; empty if the only pool is `default`.
+    """Return the pools in deliver's settings; the set is empty if the only pool is `default`.
 
     Raises ServiceConfigError.
     """
@@ -93,7 +97,7 @@ def known_pools() -> frozenset[str]:
 
 
 def pool_faults(clients: Iterable[Client]) -> tuple[list[str], list[str]]:
-    """Errors and warnings about the pools of clients, one line each."""
+    """Return errors and warnings about the pools of clients, one line each."""
     named = [client for client in clients if client.pool not in ("", DEFAULT_POOL)]
     if not named:
         return [], []
@@ -106,7 +110,7 @@ def pool_faults(clients: Iterable[Client]) -> tuple[list[str], list[str]]:
 
 
 def found_pool(pool: str, known: Iterable[str]) -> str:
-    """The sentence about a pool that is not configured."""
+    """Return the sentence about a pool that is not configured."""
     names = ", ".join(sorted(known))
     if not names:
         return (

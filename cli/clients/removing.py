@@ -1,9 +1,9 @@
 """`sluice clients remove`, `restore` and `forget`: removes clients, with a choice for their mail.
 
-Owns: the commands, asking for the choice at a terminal, the table of removed clients. Does not own:
-planning the changes (shared/registry/store/removing.py), writing them (publish.py beside it).
-Exit codes: 1 no removed client of this name is kept; 2 wrong usage, an unknown client, or a client
-that cannot be removed or restored now; 3 Kafka is unavailable.
+Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
+the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
+codes: 1 there is no record of a removed client with this name; 2 wrong usage, an unknown client, or
+a client that cannot be removed or restored now; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _DONE: Final = {
     MailChoice.REFUSE: "its mail is refused",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
-# The values, because click would take the names of an enumeration.
+# Click gets the values as a list, because with the enumeration it would use the member names.
 _CHOICE: Final = click.Choice([each.value for each in MailChoice])
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -84,7 +84,7 @@ def make_removal(
 
 
 def _ask(names: Sequence[str]) -> str:
-    """Ask what happens to the mail. Raises click.UsageError if nobody is there to answer."""
+    """Ask what happens to the mail. Raises click.UsageError if standard input is no terminal."""
     whose = ", ".join(names)
     if not sys.stdin.isatty():
         raise click.UsageError(
@@ -99,7 +99,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return the last order on all mail of each client, by its name. Raises Unavailable."""
+    """Return by client name the last order on all mail of the client. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order
@@ -197,7 +197,7 @@ def _day(at_ms: int) -> str:
 
 
 def removed_as_json(client: Client, removal: Removal) -> dict[str, object]:
-    """Return what `list --removed` shows of a client."""
+    """Return the fields of a removed client that `list --removed --json` shows."""
     return {
         "name": client.name,
         "sending_domain": client.sending_domain,

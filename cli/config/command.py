@@ -1,7 +1,7 @@
-"""`sluice config show`: every setting of every service, its value and its origin.
+"""`sluice config show`: prints every setting of every service, with its value and origin.
 
-Owns: asking the services for their settings. Commands import no service, so each service answers
-for itself: `python -m services.<name> config --json` is run.
+Owns: how services are asked for their settings. Because commands import no service, they run
+`python -m services.<name> config --json` for each service.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _TIMEOUT_S: Final = 120.0
 
 
 class SharedRow(Struct, frozen=True):
-    """A row and the services that have it."""
+    """A row of settings, and the services that have the same row."""
 
     row: Row
     services: tuple[str, ...]
 
 
 class ServiceConfigError(RuntimeError):
-    """A service could not show its settings; `lines`: its error output."""
+    """A service could not show its settings; `lines` are its error output."""
 
     def __init__(self, lines: tuple[str, ...], exit_code: int) -> None:
         super().__init__("\n".join(lines))
@@ -46,11 +46,11 @@ class ServiceConfigError(RuntimeError):
 
 
 def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
-    """Return every service's rows, merged and in the order of the sections.
+    """Return the rows of all services, merged and in the order of the sections.
 
-    `environs`: the environment of each service, and of other processes of a pipeline, by name; the
-    default is the environment of this process. Raises ServiceConfigError with the error output of
-    every process that failed.
+    `environs`: the environment of each service and of other processes of a pipeline, by name. By
+    default, every service gets the environment of this process. Raises ServiceConfigError with the
+    error output of every process that failed.
     """
     environs = environs or dict.fromkeys(SERVICES, os.environ)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
@@ -64,7 +64,7 @@ def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> lis
 
 
 def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
-    """Return the rows of one service. Raises ServiceConfigError with the output of the service."""
+    """Return the rows of one service. Raises ServiceConfigError with the service's error output."""
     answer = _ask(name, os.environ if environ is None else environ)
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
@@ -88,7 +88,8 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
             readers.setdefault(alike, (row, []))[1].append(service)
     order = {section: index for index, section in enumerate(SECTIONS)}
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
-    # Rows that differ between services are listed together, in the place of the first service.
+    # If services have different rows for a key, all these rows are listed at the place of the
+    # first.
     keys = list(dict.fromkeys(shared.row.key for shared in merged))
     places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
     merged.sort(key=lambda shared: places[shared.row.key])
@@ -109,7 +110,7 @@ def in_lines_of(rows: Sequence[SharedRow]) -> list[str]:
 
 
 def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
-    """The lines of a service, without the name with which each line of a command begins."""
+    """Return the error output of a service, without the prefix `sluice: ` of each line."""
     return [line.removeprefix("sluice: ") for line in answer.stderr.splitlines()]
 
 
@@ -121,7 +122,7 @@ def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProces
 def _asked(
     command: Sequence[str], environ: Mapping[str, str], late: str
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a module with its arguments. `late`: the error text if the module takes too long."""
+    """Run a module with its arguments. `late` is the error text if the module takes too long."""
     words = [sys.executable, "-m", *command]
     try:
         return _run(words, environ)

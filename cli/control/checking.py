@@ -1,11 +1,11 @@
 """Refuses an order for a client, lane or provider that does not exist.
 
-Such an order, given by a typing error, would stop nothing, and nobody would notice.
+After a typing error, such an order would stop no mail, and nobody would notice.
 
-Owns: the source of each check. Clients are those of the registry; lanes have a topic in Kafka;
-providers are those of deliver's rules, which deliver's own command lists. If a source does not
-answer, the command says so and accepts the name, because the order may be urgent. Domains and sites
-cannot be checked.
+Owns: the source of each check. Clients are looked up in the registry. A lane exists if it has a
+topic in Kafka. Providers are defined in deliver's rules, which a command of deliver lists. If a
+source does not answer, the command prints a warning and accepts the name, because the order may be
+urgent. Domains and sites cannot be checked.
 """
 
 from __future__ import annotations
@@ -34,16 +34,19 @@ PROVIDERS_COMMAND: Final = ("services.deliver.cli.shaping", "providers", "--json
 
 
 class Providers(Struct, frozen=True):
-    """The JSON of `sluice shaping providers`. `origin`: the rules that define the providers."""
+    """The JSON of `sluice shaping providers`.
+
+    `origin` names the rules that define the providers.
+    """
 
     providers: list[str]
     origin: str
 
 
 def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -> None:
-    """Raise click.UsageError for a scope that no message can have, Unavailable without Kafka.
+    """Raise click.UsageError for a scope that no message can have. Raises Unavailable.
 
-    `bootstrap` and `line`: the options by which Kafka was found.
+    `bootstrap` and `line` are the options that selected this Kafka.
     """
     if scope.client:
         check_client(load_known(kafka), scope.client, scope.mailing, scope.sub_client)
@@ -56,7 +59,7 @@ def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -
 def check_client(
     clients: dict[str, Client], name: str, mailing: str = "", sub_client: str = ""
 ) -> None:
-    """Refuse an unknown client, mailing ID or sub-client; mail of removed clients may wait."""
+    """Refuse an unknown client, mailing ID or sub-client; removed clients count as known."""
     found = clients.get(name)
     if found is None:
         raise click.UsageError(unknown_client(name, clients))
@@ -75,7 +78,7 @@ def _check_lane(name: str, known: list[str]) -> None:
 
 
 def _lanes(kafka: KafkaSettings) -> list[str]:
-    """The lanes that have a topic; validate makes it before it writes there."""
+    """Return the lanes that have a topic; validate creates it before it writes to the lane."""
     try:
         topics = topic_names(client_options(kafka, f"lanes-{os.getpid()}"))
     except KafkaError as error:

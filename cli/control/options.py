@@ -1,4 +1,4 @@
-"""The options of the commands that give orders: which mail, who, why, how long."""
+"""The options of the commands that give orders: the mail, the author, the reason, the duration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.settings.addresses import target_fault
 from shared.topics.control import MAX_TEXT_CHARS, Scope
 from shared.topics.names import is_client_name
 
-# A longer time is taken for a typing error; --until-resumed gives an order without an end.
+# A longer time is refused as a typing error; --until-resumed gives an order without an end.
 MAX_FOR_S: Final = 366 * 86_400
 WHY: Final = "The reason; the events name it."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +39,7 @@ def scoped(command: F) -> F:
 
 
 def authored(command: F, why: str = WHY) -> F:
-    """Add --author and --reason; `why`: the help of the reason, which says who sees it."""
+    """Add --author and --reason; `why` is the help text of --reason."""
     command = click.option(
         "--author", default="", help="Who does this.  [default: the name of the user]"
     )(command)
@@ -72,7 +72,7 @@ def scope_of(**given: str) -> Scope:
 
 
 def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
-    """Return when the order ends by itself, 0 for never. Raises click.UsageError."""
+    """Return the time when the order ends by itself, 0 for never. Raises click.UsageError."""
     if is_endless and text:
         raise click.UsageError("--for and --until-resumed exclude each other")
     if is_endless:

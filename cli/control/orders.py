@@ -1,4 +1,4 @@
-"""`sluice orders`: the orders of operators in force; and how all commands print orders."""
+"""`sluice orders`: lists the orders of operators in force. Also how all commands print orders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from shared.runtime.clock import now_ms
 from shared.runtime.commands import run_command
 from shared.topics.control import Order, Verb
 
-# In a narrow terminal each order is its first two cells, with the others named below them.
+# In a narrow terminal, the first two cells of an order are one line, and the other cells follow
+# below with their headings.
 _COLUMNS: Final = (
     *(Column(name) for name in ("order", "scope")),
     *(Column(name, Kind.TEXT) for name in ("to", "since", "until", "author", "reason")),
@@ -25,12 +26,12 @@ _COLUMNS: Final = (
 
 
 def at(time_ms: int) -> str:
-    """Return a time as it is shown: UTC, to the second."""
+    """Return a time as text in UTC, with a precision of one second."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def until(order: Order) -> str:
-    """Return when an order ends."""
+    """Return the time when an order ends, as text."""
     return at(order.expires_at_ms) if order.expires_at_ms else "resumed"
 
 
@@ -43,13 +44,13 @@ def order_line(order: Order) -> str:
 
 
 def in_force_line(order: Order) -> str:
-    """Return what an order in force says: what, on which mail, until when, by whom and why."""
+    """Describe an order in force: its verb, scope, end, author and reason."""
     to = f" to {order.target}" if order.target else ""
     return visible(f"{order.verb}: {order.scope}{to}, until {until(order)}{_by(order)}")
 
 
 def recorded_line(order: Order) -> str:
-    """Return what an order on a message that waits says: what, by whom, why and since when."""
+    """Describe an order on a message that waits: its verb, author, reason and time."""
     to = f" to {order.target}" if order.target else ""
     return visible(f"{order.verb}{to} since {at(order.at_ms)}{_by(order)}")
 

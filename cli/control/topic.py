@@ -1,7 +1,8 @@
 """Reads and writes the orders on mail.control for commands.
 
-Owns: which orders are in force, which concern a message, and which are over for so long that they
-are deleted. The functions that read or write raise Unavailable without Kafka; the others are pure.
+Owns: which orders are in force, which orders concern a message, and which orders ended so long ago
+that they are deleted. The functions that read or write raise Unavailable if Kafka does not answer;
+the other functions are pure.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ READ_S: Final = 60.0
 WRITE_S: Final = 30.0
 T = TypeVar("T")
 DAY_MS: Final = 86_400_000
-# How long an order that is over stays on record.
+# An order stays on record for this long after its end.
 KEPT_MS: Final = 30 * DAY_MS
-# A forgotten order must end some time; an order with a final effect ends sooner, because its
-# effect cannot be undone.
+# By default, every order has an end, because its author may forget it. BOUNCE and EXPIRE end
+# sooner, because their effect cannot be undone.
 DEFAULT_FOR: Final = {
     Verb.SUSPEND: "1d",
     Verb.REROUTE: "1d",
     Verb.BOUNCE: "1h",
     Verb.EXPIRE: "1h",
-    # Longer than any message waits.
+    # No message waits for longer than this.
     Verb.CANCEL: "49d",
     Verb.RELEASE: "49d",
 }
@@ -49,7 +50,7 @@ def read_orders(kafka: KafkaSettings) -> list[Order]:
 
 
 def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list[T]:
-    """Return the last record of each key, in key order; `decode` raises CodecError for others."""
+    """Return the last record of each key, in key order, without those that `decode` cannot read."""
     found: dict[bytes, T] = {}
     options = client_options(kafka, f"control-{os.getpid()}")
     try:
@@ -61,7 +62,7 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
                 if not record.value:
                     found.pop(key, None)
                     continue
-                with suppress(CodecError):  # deliver logs and counts it
+                with suppress(CodecError):  # deliver logs and counts this fault
                     found[key] = decode(key, record.value)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
@@ -71,13 +72,16 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
 def write_orders(
     kafka: KafkaSettings, orders: Iterable[Order], forgotten: Iterable[Order] = ()
 ) -> None:
-    """Write these orders, and delete those that are to be forgotten; return once acknowledged."""
+    """Write `orders` and delete the `forgotten` ones; return when Kafka has acknowledged all."""
     records: list[tuple[bytes, bytes | None]] = [encode_order(order) for order in orders]
     write_records(kafka, records + [(key_of(order.scope), None) for order in forgotten])
 
 
 def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Write these keys and values; None deletes the record of a key. Return once acknowledged."""
+    """Write these keys and values; return when all are acknowledged.
+
+    The value None deletes a key.
+    """
     options = client_options(kafka, f"control-{os.getpid()}")
     try:
         with closing(make_producer(options, None)) as producer:
@@ -90,7 +94,7 @@ def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | N
 
 
 def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:
-    """Return the orders that have been over for so long that they need not be kept."""
+    """Return the orders that ended so long ago that they can be deleted."""
     return [
         order
         for order in orders
@@ -99,7 +103,7 @@ def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:
 
 
 def in_force(orders: Iterable[Order], scope: Scope, now_ms: int) -> Order | None:
-    """Return the order in force on exactly this scope; None without one."""
+    """Return the order in force on exactly this scope; None if there is none."""
     found = next((order for order in orders if order.scope == scope), None)
     return None if found is None or found.is_over(now_ms) else found
 

@@ -1,9 +1,10 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
-Each writes one order to mail.control; every deliver process applies it within 2 s, to mail that
-waits when its turn comes and to mail that arrives later. An order on a scope that no mail can have
-is refused (checking.py), unless an order is in force on that scope. The answer names the order that
-was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3 Kafka is unavailable.
+Each command writes one order to mail.control, which every deliver process applies within 2 s. The
+order concerns waiting mail, when its turn comes, and mail that arrives later. An order on a scope
+that no mail can have is refused (checking.py), unless an order is in force on that scope. The
+answer names the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3
+Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def verb_command(verb: Verb) -> click.Command:
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
         before = read_orders(kafka)
         found = in_force(before, scope, now)
-        if found is None:  # an order in force can be ended whatever its scope names
+        if found is None:  # an order in force can be ended even if its scope no longer exists
             check_scope(kafka, scope, bootstrap, line)
         if verb is Verb.RESUME:
             if found is None:
@@ -114,7 +115,7 @@ def _lasting(command: Any, default: str) -> Any:
 
 
 def _answer(order: Order, replaced: Order | None, as_json: bool) -> None:
-    """Print the order, and the order on the same scope that it has replaced or ended."""
+    """Print the new order, and the order on the same scope that it has replaced or ended."""
     if as_json:
         print_json({**msgspec.to_builtins(order), "replaced": msgspec.to_builtins(replaced)})
         return

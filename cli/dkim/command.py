@@ -1,8 +1,8 @@
-"""`sluice dkim`: the keys that sign mail, for operators.
+"""`sluice dkim`: makes, lists and checks the keys that sign mail.
 
-Owns: the commands and what they print. Does not own: the folder of keys
-(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), states and records (keys.py). Only
-`rotate` writes: key files, then the table in one step. No private key is printed.
+Owns: the commands and their output. Does not own: the folder of keys (shared/mailauth/dkim_keys),
+the new keys of a rotation (rotation.py), states and records (keys.py). Only `rotate` writes. It
+writes the key files first, then replaces the table in one step. No private key is printed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 
 def _answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn faults of the command into one line, and the exit code for wrong usage."""
+    """Turn faults of the command into one line and the exit code for wrong usage."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:

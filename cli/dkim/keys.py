@@ -1,7 +1,7 @@
-"""The state of each DKIM key, its TXT record, and whether the DNS has the record. Pure.
+"""Finds the state of each DKIM key, its TXT record, and whether the DNS has the record. Pure.
 
-Owns: the text of a record and its form in a zone file, the judgement of a published record. Does
-not own: parsing a record (shared/mailauth/dkim_record.py), the look-ups, which the caller makes.
+Owns: the text of a record, its form in a zone file, and the judgement of a published record. Does
+not own: parsing a record (shared/mailauth/dkim_record.py). The caller makes the look-ups.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.mailauth.dkim_record import KeyRecordError, parse_record, public_key
 from shared.mailauth.spf.evaluation import Away, Rows
 
 _MAX_STRING: Final = 255  # RFC 1035, 3.3
-# Stands for the sending domain if the key has none.
+# Stands for the sending domain if the key has no domain.
 ANY_DOMAIN: Final = "<sending domain>"
 
 
@@ -26,7 +26,7 @@ class State(StrEnum):
     """The state of a key now."""
 
     SIGNS = "signs"
-    WAITS = "waits"  # its time has not come
+    WAITS = "waits"  # its start time is in the future
     REPLACED = "replaced"  # a newer key of its kind signs
     ENDED = "ended"
 
@@ -39,7 +39,7 @@ class KeyState(Struct, frozen=True):
 
     @property
     def is_needed(self) -> bool:
-        """Whether its record must be in the DNS: it signs, or will."""
+        """Return True if the record must be in the DNS, because the key signs or will sign."""
         return self.state in {State.SIGNS, State.WAITS}
 
 
@@ -61,7 +61,7 @@ class TxtRecord(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True):
-    """A new key: its entry, its record, and the key that takes over from it, if there is one."""
+    """A new key: its entry, its record, and the key that will replace it, if there is one."""
 
     entry: KeyEntry
     record: TxtRecord
@@ -77,13 +77,13 @@ class Check(Struct, frozen=True):
 
 
 def states_of(keys: Sequence[Key[PrivateKey]], now_s: float) -> list[KeyState]:
-    """The state of each key, in the order of the table."""
+    """Return the state of each key, in the order of the table."""
     index = KeyIndex(keys)
     return [KeyState(key, _state(key, index, now_s)) for key in keys]
 
 
 def successor(entry: KeyEntry, keys: Sequence[Key[PrivateKey]]) -> KeyEntry | None:
-    """Return the entry of the key that takes over from this entry, one of `keys`; or None."""
+    """Return the entry in `keys` that will replace this entry, or None."""
     algorithm = next(key.algorithm for key in keys if key.entry == entry)
     later = [
         key.entry
@@ -105,14 +105,14 @@ def _state(key: Key[PrivateKey], index: KeyIndex[PrivateKey], now_s: float) -> S
 
 
 def record_of(entry: KeyEntry, key: PrivateKey, domain: str = "") -> TxtRecord:
-    """Return the record of a key in a domain; by default in the key's own domain."""
+    """Return the TXT record of a key for a domain, by default for the key's own domain."""
     kind, public = public_key_of(key.public_key())
     where = domain or entry.domain or ANY_DOMAIN
     return TxtRecord(f"{entry.selector}._domainkey.{where}", f"v=DKIM1; k={kind}; p={public}")
 
 
 def zone_line(record: TxtRecord) -> str:
-    """The record as a line of a zone file: strings of at most 255 octets."""
+    """Return the record as a line of a zone file, with strings of at most 255 octets."""
     text = record.text
     strings = [text[at : at + _MAX_STRING] for at in range(0, len(text), _MAX_STRING)]
     quoted = " ".join(f'"{string}"' for string in strings)
@@ -121,7 +121,7 @@ def zone_line(record: TxtRecord) -> str:
 
 
 def check_record(record: TxtRecord, look_up: Callable[[str, str], Rows | Away]) -> Check:
-    """Compare the DNS with a record."""
+    """Compare the record in the DNS with the expected record."""
     if ANY_DOMAIN in record.name:
         return Check(record, Published.UNASKED, "name the sending domain with --domain")
     answer = look_up(record.name, "TXT")

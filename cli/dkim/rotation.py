@@ -1,6 +1,7 @@
-"""The keys that a DKIM rotation adds, and the warning for an unregistered client.
+"""Makes the keys that a DKIM rotation adds, and warns if their client is not registered.
 
-Owns: the names of new keys and their times. Does not own: writing them (shared/mailauth/dkim_keys).
+Owns: the names of new keys and their times. Does not own: writing the keys
+(shared/mailauth/dkim_keys).
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from shared.topics.names import is_client_name
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
 _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
 DEFAULT_AFTER: Final = "24h"
-# A rotation planned further ahead is taken for a typing error.
+# A rotation that is planned for a later time is refused as a typing error.
 MOST_AHEAD: Final = timedelta(days=366)
 
 
 class RotationError(ValueError):
-    """An option of the rotation cannot be used; the text says why."""
+    """An option of the rotation cannot be used; the text gives the reason."""
 
 
 class Wanted(Struct, frozen=True):
-    """Whose keys are made, of which kinds, and from when they sign."""
+    """The owner of the new keys, their kinds, and the time from which they sign."""
 
     client: str
     domain: str
@@ -44,7 +45,7 @@ class Wanted(Struct, frozen=True):
 def wanted_of(  # noqa: PLR0913 - the options of a command
     now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
 ) -> Wanted:
-    """Return what the options of a rotation ask for. Raises RotationError, UsageError."""
+    """Return the description of the keys to make. Raises RotationError, UsageError."""
     if client and not is_client_name(client):
         raise RotationError(f"--client: {client!r} is not the name of a client")
     normal = require_domain(domain) if domain else ""
@@ -52,9 +53,10 @@ def wanted_of(  # noqa: PLR0913 - the options of a command
 
 
 def start_time(after: str, at: str, now: datetime) -> datetime:
-    """When new keys become active: `after` a time such as 24h, or `at` a time of ISO 8601.
+    """Return when new keys become active: `after` a delay such as 24h, or `at` an ISO 8601 time.
 
-    Never before now: the newest key signs, so a key with an earlier time might never sign.
+    Raises RotationError for a time in the past. The key with the latest time signs, so a key with
+    an earlier time might never sign.
     """
     if after and at:
         raise RotationError("--after and --at exclude each other")
@@ -88,7 +90,7 @@ def _at(text: str) -> datetime:
 
 
 def new_keys(wanted: Wanted, taken: Collection[KeyEntry], now: datetime) -> list[NewKey]:
-    """Make the keys, under selectors and in files whose names nothing else has."""
+    """Make the keys, with selectors and file names that no other key has."""
     selectors = {entry.selector.lower() for entry in taken}
     files = {entry.file for entry in taken}
     owner = "-".join(filter(None, (wanted.client, wanted.domain))) or "common"

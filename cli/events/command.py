@@ -1,7 +1,7 @@
-"""`sluice events`: the events of all messages, or of one client, as they come.
+"""`sluice events`: shows the events of all clients or of one client, in the order of their arrival.
 
-Exit codes: 2 wrong usage, or a client that is unknown and has no event in that time; 3 Kafka is
-unavailable. With --follow, a client must be registered, or removed and kept.
+Exit codes: 2 wrong usage, or an unknown client without events in that time; 3 Kafka is unavailable.
+With --follow, the client must be registered, or removed and not yet forgotten.
 """
 
 from __future__ import annotations

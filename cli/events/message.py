@@ -1,7 +1,7 @@
-"""`sluice message`: what became of a message.
+"""`sluice message`: shows the events and the state of a message.
 
-Exit codes: 0 found, 1 no event of such a message was found, 2 wrong usage, or an unknown client for
-which nothing was found, 3 Kafka is unavailable.
+Exit codes: 0 found; 1 no event of such a message was found; 2 wrong usage, or an unknown client for
+which nothing was found; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
 
 
 def nothing_found(what: str) -> str:
-    """Return the message for a text that names no message."""
+    """Return the sentence that is printed if the text names no message."""
     return (
         f"no event of {what!r} was found; give a whole mail id, Message-ID, ce_id or recipient's"
         " address, and a longer --since unless it is a mail id; `sluice queue show` looks for mail"
@@ -85,7 +85,7 @@ def nothing_found(what: str) -> str:
 
 
 def _orders(kafka: KafkaSettings) -> list[Order]:
-    """Return the orders of operators; if they cannot be read, say so and return none."""
+    """Return the orders of operators; if they cannot be read, print a warning and return none."""
     try:
         return read_orders(kafka)
     except Unavailable as error:

@@ -1,7 +1,7 @@
-"""Prints events, and what became of messages.
+"""Prints events, and the state of messages.
 
-At a terminal, a line that is wider than the terminal continues in indented lines. Elsewhere
-(`width` is None) an event is one line, for grep.
+At a terminal, a line that is wider than the terminal continues in indented lines. In a pipe or a
+file (`width` is None) each event is one line, so that grep finds it whole.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from shared.events.stories import WAITING, Story
 from shared.topics.records import Event, EventType
 
 _MARGIN: Final = "    "
-# A reply is not wrapped to less than this, however narrow the terminal is.
+# The minimum width of a wrapped reply, also in a narrower terminal.
 _MIN_WIDTH: Final = 40
 
 
 def at(time_ms: int) -> str:
-    """Return a time as it is shown: UTC, to the millisecond."""
+    """Return a time as text in UTC, with a precision of one millisecond."""
     moment = datetime.fromtimestamp(time_ms / 1000, UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def event_lines(event: Event, width: int | None) -> list[str]:
-    """Return the line of one event, or several lines at a terminal that is narrower."""
+    """Return one event as a line, or as several lines if the terminal is narrower."""
     data = event.data
     named = "  ".join([at(data.at_ms), f"{event.type.value:<10}", event.subject, data.client])
     rest = "  ".join(part for part in (data.recipient, _said(event)) if part)
@@ -36,7 +36,7 @@ def event_lines(event: Event, width: int | None) -> list[str]:
 
 
 def story_lines(story: Story, width: int | None) -> list[str]:
-    """Return the lines of one message: what it is, its state, its events."""
+    """Return the lines of one message: its identity, its state, its events."""
     lines = [f"{story.mail_id}  {_state(story)}"]
     named = (
         ("client", _of(story.client, story.mailing_id, story.sub_client)),
@@ -58,7 +58,7 @@ def story_lines(story: Story, width: int | None) -> list[str]:
 
 
 def _wrapped(text: str, margin: str, width: int) -> list[str]:
-    """Return the text as lines of this width behind a margin; a long word stays whole."""
+    """Return the text as indented lines of this width; a long word stays whole."""
     return textwrap.wrap(
         text,
         max(width, _MIN_WIDTH),
@@ -80,7 +80,7 @@ def _of(client: str, mailing_id: str, sub_client: str) -> str:
 
 
 def _said(event: Event) -> str:
-    """Return an event as one line, without control characters: servers write the replies."""
+    """Return an event as one line, without control characters, which a server's reply may have."""
     data = event.data
     attempt = f"attempt {data.attempt}" if data.attempt else ""
     site = f"at {data.site}" if data.site else ""

@@ -1,12 +1,12 @@
-"""`sluice indoubt`: mail that is held because a server may have it already.
+"""`sluice indoubt`: lists, sends or drops mail that is held because a server may already have it.
 
-`send` writes an order that releases the message. Deliver sends the message when it next looks at
-it: within a minute, or within five minutes if the message has been held for more than an hour. If
-the server had the message, its recipient gets it twice. `drop` cancels the message, which ends with
-a `cancelled` event that names the author. A held message is not sent; when it expires, it ends as
-`expired`.
+`send` writes an order that releases the message. Deliver sends the message at its next check of
+held mail: within a minute, or within five minutes if the message has been held for more than an
+hour. If the server already had the message, the recipient gets it twice. `drop` cancels the
+message: it ends with a `cancelled` event that names the author. Without a command, a held message
+is not sent, and when its time is over, it ends as `expired`.
 
-A release covers only earlier doubts: a message that becomes doubtful again is held again.
+A release applies only to earlier doubts. If the message becomes doubtful again, it is held again.
 
 Exit codes: 0 success, 1 no such message is held, 2 wrong usage, 3 Kafka is unavailable.
 """
@@ -33,7 +33,7 @@ from shared.runtime.commands import HelpGroup, run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
-# More messages than a person decides on one by one.
+# At most this many messages are shown, because a person decides on them one by one.
 MAX_SHOWN: Final = 10_000
 _SAID: Final = {
     Verb.RELEASE: "released; it is sent when deliver next looks at it, at {due} or before",
@@ -112,7 +112,7 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
 
 
 def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:
-    # The time is after the doubt even if this clock is behind deliver's clock.
+    # The order must be later than the doubt, even if this clock is behind deliver's clock.
     now = max(now_ms(), found.envelope.held_since_ms)
     lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
     scope = Scope(mail_id=found.envelope.mail_id)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from shared.topics import names
 from shared.topics.records import Envelope
 
-# How many different values are counted; further values are counted as OTHER.
+# At most this many different values are counted; all further values are counted as OTHER.
 MAX_VALUES: Final = 100_000
 OTHER: Final = "(others)"
 # Shown for mail that has no value, such as mail without a last reply.
@@ -23,17 +23,17 @@ class TopicRow(Struct):
     """One topic: its unread offsets, and the counts of the records that were read."""
 
     topic: str
-    records: int  # unread offsets: records, and a few markers of transactions
+    records: int  # unread offsets: those of records and of a few transaction markers
     records_read: int = 0
-    messages: int = 0  # in the records that were read
-    attempted: int = 0  # of the messages: those with an attempt before
-    oldest_ms: int = 0  # when the oldest message of them was received
-    held: int = 0  # of the messages: those that wait for an operator (`sluice indoubt`)
-    next_due_ms: int = 0  # when the first message of them is due; 0: now
+    messages: int = 0  # the messages in the records that were read
+    attempted: int = 0  # the messages that had an attempt before
+    oldest_ms: int = 0  # when the oldest of the messages was received
+    held: int = 0  # the messages that wait for an operator (`sluice indoubt`)
+    next_due_ms: int = 0  # when the first of the messages is due; 0: now
 
 
 class Waiting(Struct, frozen=True):
-    """One message that waits, and where."""
+    """One message that waits, and its place in Kafka."""
 
     topic: str
     partition: int
@@ -45,7 +45,7 @@ class QueueCounts:
     """The counts of the mail that waits."""
 
     def __init__(self, unread: Iterable[tuple[str, int]], by: str = "client") -> None:
-        """`unread`: the topics, with their unread offsets; a topic may come several times."""
+        """`unread`: topics and their numbers of unread offsets; a topic may occur several times."""
         self.rows: dict[str, TopicRow] = {}
         for topic, records in unread:
             row = self.rows.setdefault(topic, TopicRow(topic, 0))
@@ -73,16 +73,16 @@ class QueueCounts:
         self.by[value] += 1
 
     def top(self, limit: int) -> list[list[str]]:
-        """The values with most messages, and how many, for a table."""
+        """Return the values with most messages, and their counts, for a table."""
         return [[value or NOTHING, str(count)] for value, count in self.by.most_common(limit)]
 
     def total(self) -> int:
-        """The messages counted."""
+        """Return the number of counted messages."""
         return sum(row.messages for row in self.rows.values())
 
 
 def value_of(waiting: Waiting, by: str) -> str:
-    """Return the value of a message by which it is counted."""
+    """Return the value under which a message is counted."""
     envelope = waiting.envelope
     match by:
         case "mailing":
@@ -102,7 +102,7 @@ def value_of(waiting: Waiting, by: str) -> str:
 
 
 def queues_of(topics: Iterable[str]) -> dict[str, list[str]]:
-    """Return the topics in which accepted mail waits, by the group that reads them."""
+    """Return, by consumer group, the topics in which accepted mail waits."""
     prefixes = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     found: dict[str, list[str]] = {"sluice.validate": [], "sluice.held": [], "sluice.deliver": []}
     for topic in sorted(topics):

@@ -1,9 +1,9 @@
 """Reads the mail that waits from Kafka, for `sluice queue` and `sluice audit`.
 
-`sluice audit` looks at the queues only to learn whether any mail waits. It does not read long
-queues: if more than MOST_RECORDS offsets are unread, there is mail, and the look is not certain.
+`sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues:
+if more than MOST_RECORDS offsets are unread, some mail waits, but its amount is not certain.
 
-Raises Unavailable without Kafka.
+Raises Unavailable if Kafka does not answer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, topic_names
 from shared.stream.client import ClientOptions, client_options, make_consumer
 from shared.topics.codec import CodecError, decode_pack
 
-# A queue without mail has a few unread offsets per partition: markers of transactions.
+# A queue without mail may still have a few unread offsets per partition: markers of transactions.
 MOST_RECORDS: Final = 5_000
 READ_TIMEOUT_S: Final = 20.0
 
 
 class QueueReading:
-    """One look at all queues. `is_complete` is False if the timeout ended it."""
+    """One reading of all queues. `is_complete` is False if the timeout ended the reading."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
         self._kafka = kafka
@@ -44,7 +44,7 @@ class QueueReading:
     def counts(self, by: str, most: int | None = None) -> QueueCounts:
         """Count everything that waits.
 
-        `most`: if more offsets than this are unread, nothing is read and the look is not complete.
+        If more than `most` offsets are unread, nothing is read and `is_complete` becomes False.
         """
         try:
             return self._counts(by, most)
@@ -52,7 +52,7 @@ class QueueReading:
             raise self._unavailable(error) from error
 
     def find(self, mail_id: str) -> Waiting | None:
-        """Look for one message."""
+        """Return the message with this mail id, or None if it is in no queue."""
         try:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))
@@ -61,7 +61,7 @@ class QueueReading:
             raise self._unavailable(error) from error
 
     def held(self, most: int) -> list[Waiting]:
-        """Return the messages that wait for an operator, at most this many."""
+        """Return the messages that wait for an operator, but at most `most`."""
         try:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))
@@ -96,7 +96,7 @@ class QueueReading:
         ]
 
     def _waiting(self, backlogs: list[Backlog]) -> Iterator[tuple[Waiting, bool]]:
-        """Yield the messages, and for each True if it is the first message of its record."""
+        """Yield each message, with True if it is the first waiting message of its record."""
         deadline = Deadline(self._timeout_s)
         total = sum(each.records for backlog in backlogs for each in backlog.partitions.values())
         done = 0
@@ -108,7 +108,7 @@ class QueueReading:
                     try:
                         messages = decode_pack(record.value, record.headers)
                     except CodecError:
-                        continue  # the service writes it to mail.refused
+                        continue  # the service writes such a record to mail.refused
                     is_first = True
                     for index, message in enumerate(messages):
                         if not unread.is_settled(record.offset, index):
@@ -139,7 +139,7 @@ def look_at_queues(kafka: KafkaSettings) -> QueueLook:
 
 
 def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict[str, int]:
-    """Return the end of each partition; with `read_committed`, where an open transaction begins."""
+    """Return each partition's end; with `read_committed`, before the first open transaction."""
     reader: Any = make_consumer(options, None, isolation_level=isolation)
     with closing(reader):
         named = [

@@ -1,9 +1,10 @@
 """`sluice responses classify`: shows what returned messages mean. The command writes nothing.
 
-Owns: the command, its output, and the files of a path: the file itself, or every file below a
-folder, in the order of the names; anything else there, such as a FIFO, is left out. Does not own:
-reading messages (cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were
-read, 2 wrong usage or a path that cannot be read; the other paths are read before the command ends.
+Owns: the command, its output, and the choice of the files. A path stands for the file itself or for
+every regular file below a folder, in the order of the names; a FIFO, for example, is left out. Does
+not own: reading messages (cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all
+paths were read, 2 wrong usage or a path that cannot be read. If a path cannot be read, the command
+still reads the other paths.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _COLUMNS: Final = (
 
 
 class Answer(Struct, frozen=True):
-    """A message by the name of its file, and its meaning."""
+    """The file of a message, and the meaning of the message."""
 
     file: str
     understood: Understood
@@ -81,7 +82,7 @@ def classify(paths: tuple[str, ...], as_json: bool) -> None:
 
 
 def answers_of(rules: Rules, paths: Sequence[str], faults: list[str]) -> Iterator[Answer]:
-    """The meaning of each message; a path that cannot be read is reported and appended."""
+    """Yield the meaning of each message; report and append to `faults` what cannot be read."""
     for path in paths:
         for file in files_of(path):
             try:
@@ -99,7 +100,7 @@ def _messages(file: str | FileFault) -> Iterator[Message]:
 
 
 def as_document(answer: Answer) -> dict[str, Any]:
-    """The line of JSON of one message."""
+    """Return the JSON of one message, which becomes one line."""
     understood = answer.understood
     return {
         "file": answer.file,
@@ -113,7 +114,7 @@ def as_document(answer: Answer) -> dict[str, Any]:
 
 
 def table(answers: Sequence[Answer], width: int) -> list[str]:
-    """A row per message, or per recipient if it reports on several."""
+    """Return a table with a row per message, or per recipient if a message names several."""
     rows: list[list[str]] = []
     for answer in answers:
         understood = answer.understood
@@ -126,7 +127,7 @@ def table(answers: Sequence[Answer], width: int) -> list[str]:
 
 
 def files_of(path: str) -> Iterator[str | FileFault]:
-    """The files of a path, in order; a folder that cannot be read is a FileFault."""
+    """Yield the files of a path in order, and a FileFault for a folder that cannot be read."""
     if path == STANDARD_INPUT or not Path(path).is_dir():
         yield path
         return
@@ -134,7 +135,7 @@ def files_of(path: str) -> Iterator[str | FileFault]:
     for folder, folders, names in os.walk(path, onerror=faults.append):
         folders.sort()
         files = (Path(folder, name) for name in sorted(names))
-        # Opening a FIFO or a device could wait for ever.
+        # Opening a FIFO or a device could block for ever.
         yield from (str(file) for file in files if file.is_file())
         while faults:
             yield _fault(faults.pop())

@@ -1,8 +1,8 @@
-"""`sluice responses`: the group of commands, and show, reset and rebuild of the bounce counters.
+"""`sluice responses`: the group, with `show`, `reset` and `rebuild` for bounce counters.
 
-`show` reads the counters in Redis. `reset` writes to Kafka and needs no Redis; it also removes the
-entries that the counters made, so that the recipient gets mail again. Every other command has its
-own file.
+`show` reads the counters in Redis. `reset` writes to Kafka and needs no Redis. It also removes the
+suppressions that the counters have added, so that the recipient gets mail again. Every other
+command has its own file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 
 class CounterRow(Struct, frozen=True):
-    """The bounces of a recipient that count for one client, and its limits."""
+    """The bounces of a recipient that count for one client, and the limits of that client."""
 
     client: str
     hard: int

@@ -1,8 +1,8 @@
-"""Counts the log again for a command, to show what a review of a provider's window would change.
+"""Counts the event log again, to show what a review of a provider's window would change.
 
-Reads mail.events twice: first the window, for the recipients that it concerns, then everything, for
-their counters. Owns: the reading. Does not own: which events count (shared/responses/counting).
-Raises PartUnavailable if Kafka does not answer; changes nothing.
+Reads mail.events twice: first the window, to find the recipients concerned, then the whole topic,
+to count their bounces. Owns: the reading. Does not own: which events count
+(shared/responses/counting). Raises PartUnavailable if Kafka does not answer; writes nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 
 class Question(Struct, frozen=True):
-    """A review, and the rules of counting without it and with it."""
+    """A review, and the counting rules without the review (`before`) and with it (`after`)."""
 
     review: Review
     before: CountingRules
@@ -47,7 +47,7 @@ class Question(Struct, frozen=True):
 def find_change(
     kafka: KafkaSettings, question: Question, timeout_s: float, progress: Progress
 ) -> Change:
-    """Return what the review would change. `progress` gets the number of records of each batch."""
+    """Return what the review changes. `progress` gets the number of records of each batch."""
     clock = SystemClock()
     options = client_options(kafka, f"recount-{os.getpid()}")
     deadline = Deadline(timeout_s, clock)
@@ -77,9 +77,9 @@ def _open(options: ClientOptions, clock: Clock) -> SourceLog:
 
 
 def _window(log: SourceLog, review: Review, deadline: Deadline, progress: Progress) -> list[Step]:
-    """Return the bounces of the window, whose bounds are append times."""
-    # The clocks of brokers differ, so records shortly before or after the window are read too and
-    # compared exactly later.
+    """Return the bounces that Kafka appended within the window."""
+    # Because the clocks of brokers differ, records shortly before or after the window are read too;
+    # their exact times are compared later.
     begins = log.offsets_at(max(0, review.from_ms - SKEW_MS))
     ends = {
         source: max(begins[source], end)

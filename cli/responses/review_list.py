@@ -1,7 +1,8 @@
-"""`sluice responses reviews`: the reviews on mail.control.
+"""`sluice responses reviews`: lists the reviews on mail.control.
 
 Owns: reading, writing and listing reviews, and the check that --undo has a review to take back.
-Does not own: the commands that make reviews (reviews.py). Raises Unavailable without Kafka.
+Does not own: the commands that make reviews (reviews.py). Raises Unavailable if Kafka does not
+answer.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def read_reviews(kafka: KafkaSettings) -> dict[bytes, Review]:
 
 
 def write_review(kafka: KafkaSettings, review: Review) -> None:
-    """Write a review; return once it is acknowledged."""
+    """Write a review; return when Kafka has acknowledged it."""
     key, value = encode_review(review)
     try:
         with closing(make_producer(client_options(kafka, _instance()), None)) as producer:
@@ -85,7 +86,7 @@ def _read(reader: LogReader, found: dict[bytes, Review]) -> None:
             try:
                 review = decode_review(key, record.value or b"")
             except CodecError:
-                found.pop(key, None)  # validate logs it; a record without a value deletes
+                found.pop(key, None)  # validate logs a faulty record; one without value deletes
                 continue
             found[key] = review
 
@@ -110,7 +111,8 @@ def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> N
 def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
     """Raise click.UsageError if --undo has nothing to take back.
 
-    A review that is already taken back is accepted: an earlier command may have died after that.
+    A review that is already taken back is accepted, because an earlier command may have died after
+    it wrote that and before it wrote the entries.
     """
     found = known.get(review_key(asked))
     if found is None:
@@ -123,7 +125,7 @@ def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
 
 
 def time_text(at_ms: int) -> str:
-    """Return a time as the commands take and show it."""
+    """Return a time in the form that the commands accept and print."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,10 +1,11 @@
-"""`sluice responses rewind|accept|incidents`: which bounces of a provider count.
+"""`sluice responses rewind|accept|incidents`: decides which bounces of a provider count.
 
-`rewind` excludes a window of a provider, `accept` counts bounces that an incident holds, and both
-take their review back with --undo. They count the log again, show the recipients that are freed and
-those that get an entry, and ask. Then they write the review to mail.control, so that validate
-counts again, and the entries to mail.suppressions. A command that died in between can be repeated:
-it compares with the log as if there were no review, and finds the missing entries.
+`rewind` excludes the bounces of a provider in a window. `accept` counts bounces that are held
+because of an incident. With --undo, both commands take their review back. They count the log again,
+show which recipients are freed and which are suppressed, and ask for confirmation. Then they write
+the review to mail.control, so that validate counts again, and the entries to mail.suppressions. If
+a command dies between these two writes, it can be repeated: it compares the log with and without
+the review, whatever was already written, and so finds the missing entries.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MAX_SHOWN: Final = 50
 
 
 class Answers(Struct, frozen=True):
-    """The options for asking and answering."""
+    """The options that decide whether the command asks, and how it answers."""
 
     is_dry: bool
     is_sure: bool
@@ -48,7 +49,7 @@ class Answers(Struct, frozen=True):
 
 
 def _time_ms(_context: click.Context, _option: click.Parameter, text: str) -> int:
-    """Return the Unix milliseconds of an ISO 8601 time; without a zone it is UTC."""
+    """Return the Unix milliseconds of an ISO 8601 time; a time without a zone is UTC."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -59,7 +60,7 @@ def _time_ms(_context: click.Context, _option: click.Parameter, text: str) -> in
 
 
 def _reviewing(command: F) -> F:
-    """Add the options of both commands."""
+    """Add the options that `rewind` and `accept` share."""
     for option in (
         click.option("--timeout", "timeout_s", default=3_600.0, show_default=True,
                      type=click.FloatRange(1), help="Seconds for reading the events."),
@@ -190,7 +191,7 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
 
 
 def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
-    """Compare the log with and without this review, whatever is written already."""
+    """Return the question: what this review changes, also if it is already written."""
     others = [each for key, each in reviews.items() if key != review_key(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])
@@ -200,7 +201,7 @@ def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents)
 
 
 def _records(review: Review, change: Change) -> list[Suppression]:
-    """Return the entries to write. Their counters are not reset: validate counts them again."""
+    """Return the entries to write. They do not reset counters, because validate counts again."""
     told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
     freed = [replace(each, active=False, **told) for each in change.freed]
     return [*freed, *(replace(each, **told) for each in change.added)]

@@ -1,10 +1,10 @@
-"""The state file of a running pipeline, .sluice/run/<name>/state.json: how commands find it.
+"""The state file .sluice/run/<name>/state.json, by which commands find a running pipeline.
 
 The process that runs the pipeline (local/up.py) writes the file; the commands read it. A pipeline
-counts as not running if its process is gone, or if its process id belongs to another process now.
+counts as not running if its process has ended, also if another process now has its process id.
 
-Also owns the environment in which the services of a running pipeline were started. It is read from
-the kernel, so it is the environment of the processes, whatever the shell of the command has set.
+This module also reads the environment in which the services of a running pipeline were started. It
+is read from the kernel, so variables in the shell of the command do not change it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ Environment = Mapping[str, str]
 
 
 class Endpoints(Struct, frozen=True):
-    """The address of each endpoint; None if the pipeline has none. `up --json` prints this."""
+    """The address of each endpoint; None if the pipeline lacks the endpoint.
 
-    kafka: str  # host:port, as bootstrap server
+    `up --json` prints it.
+    """
+
+    kafka: str  # host:port of the bootstrap server
     redis: str  # redis://host:port/0
     smtp: str | None = None
     smtps: str | None = None
@@ -42,14 +45,14 @@ class Endpoints(Struct, frozen=True):
     api: str | None = None  # http://host:port, of `validate api`
     metrics: dict[str, str] = {}  # process -> http://host:port/metrics
     sink: str | None = None  # host:port
-    ca_file: str | None = None  # SMTP clients have to trust it
-    kafka_copies: int = 1  # of each topic: as many as there are embedded brokers
+    ca_file: str | None = None  # SMTP clients have to trust this file
+    kafka_copies: int = 1  # copies of each topic: the number of embedded brokers
 
 
 class Ended(Struct, frozen=True):
     """The number of restarts of a part that ended by itself, and its last exit code.
 
-    The code is negative for a signal.
+    The exit code is negative if a signal ended the part.
     """
 
     times: int
@@ -57,20 +60,20 @@ class Ended(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """The state of a pipeline, written by the pipeline itself."""
+    """The state of a pipeline, as the pipeline itself writes it."""
 
     name: str
     pid: int
     started: str  # distinguishes this process from a later one with the same pid
     phase: Phase
     endpoints: Endpoints | None = None
-    parts: dict[str, int] = {}  # process id by part
+    parts: dict[str, int] = {}  # the process id of each part
     error: str = ""
-    ended: dict[str, Ended] = {}  # by part; only parts that ended
+    ended: dict[str, Ended] = {}  # only the parts that have ended, by name
 
 
 def described(endpoints: Endpoints) -> list[str]:
-    """One line per endpoint, for people."""
+    """Return one line per endpoint, for people."""
     single = {
         "kafka": endpoints.kafka,
         "redis": masked("url", endpoints.redis),
@@ -87,7 +90,7 @@ def described(endpoints: Endpoints) -> list[str]:
 
 
 def option(name: str) -> str:
-    """The option that names this pipeline in a command; "" for `main`."""
+    """Return the option that selects this pipeline in a command; "" for `main`."""
     return "" if name == MAIN else f" --state {name}"
 
 
@@ -100,17 +103,17 @@ class NotRunning(Unavailable):
 
 
 def is_name(text: str) -> bool:
-    """Whether a pipeline may have this name, which becomes the name of a folder."""
+    """Return True if a pipeline may have this name, which is also the name of its folder."""
     return _NAME.fullmatch(text) is not None
 
 
 def path_of(name: str) -> Path:
-    """The file with the state of this pipeline."""
+    """Return the path of the file with the state of this pipeline."""
     return paths.run_folder(name) / FILE
 
 
 def write(state: State) -> None:
-    """Write the state in one step: a reader sees the old state or the new one."""
+    """Write the state in one step, so that a reader sees either the old state or the new one."""
     path = path_of(state.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(f".{os.getpid()}")
@@ -123,7 +126,7 @@ def write(state: State) -> None:
 
 
 def read(name: str) -> State | None:
-    """The state of this pipeline; None if there is no file, or it cannot be read."""
+    """Return the state of this pipeline; None if there is no file or it cannot be read."""
     try:
         return msgspec.json.decode(path_of(name).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):
@@ -136,9 +139,9 @@ def remove(name: str) -> None:
 
 
 def start_of(pid: int) -> str:
-    """The start time of this process in clock ticks of the kernel; "" if it has ended."""
+    """Return the start time of this process in kernel clock ticks; "" if the process has ended."""
     try:
-        # Field 2 is the program's name in brackets and may hold anything.
+        # Field 2 is the program's name in brackets and may contain any characters.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
@@ -146,26 +149,26 @@ def start_of(pid: int) -> str:
 
 
 def is_alive(state: State) -> bool:
-    """Whether the process that wrote this state still runs."""
+    """Return True if the process that wrote this state still runs."""
     return state.started != "" and start_of(state.pid) == state.started
 
 
 def running(name: str) -> State | None:
-    """The state of this pipeline if it is running."""
+    """Return the state of this pipeline; None if it is not running."""
     state = read(name)
     return state if state is not None and is_alive(state) else None
 
 
 def names() -> Iterable[str]:
-    """The names of all pipelines that have a state."""
+    """Return the names of all pipelines that have a state file."""
     return sorted(path.parent.name for path in paths.RUNS.glob(f"*/{FILE}"))
 
 
 def environment_of(name: str) -> dict[str, Environment]:
-    """The environment of each service of this pipeline, and of its other processes that run.
+    """Return the environment of each service of this pipeline and of its other running processes.
 
-    The other processes are the API and those of `up --apart`. If a service has several processes,
-    the first one counts. Raises Unavailable.
+    The other processes are the API and the processes of `up --apart`. If a service has several
+    processes, the environment of the first one is returned. Raises Unavailable.
     """
     found = running(name)
     if found is None:

@@ -1,9 +1,9 @@
-"""`sluice suppressions`: who gets no mail from a client.
+"""`sluice suppressions`: shows and changes which recipients get no mail from a client.
 
 Owns: the commands except `import` (importing.py). Does not own: the records
 (shared/topics/suppressions.py), reading and writing them (topic.py), planning a change
 (shared/suppressions/entries.py), the output (options.py). The commands read and write Kafka, so
-they work without Redis; only the confirmation that a change is in force needs it. Reading takes
+they work without Redis. Redis is needed only to confirm that a change is in force. Reading takes
 about a minute for 5 million entries.
 """
 
@@ -208,9 +208,10 @@ def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
 
 
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:
-    """Return the entries of a client, or of all. Raises click.UsageError for an unknown name.
+    """Return the entries of one client or of all. Raises click.UsageError for an unknown name.
 
-    Entries outlive their client: a name with entries is accepted, registered or not.
+    A name with entries is accepted even if it is not registered, because entries remain after their
+    client is removed.
     """
 
     def is_chosen(record: SuppressionRecord) -> bool:

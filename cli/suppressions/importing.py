@@ -1,8 +1,8 @@
-"""`sluice suppressions import`: the recipients of a CSV file, or the entries of an export.
+"""`sluice suppressions import`: imports the recipients of a CSV file, or the entries of an export.
 
-Owns: the command, and the report on lines that are left out. Does not own: reading the lines
+Owns: the command, and the report on the lines that are left out. Does not own: reading the lines
 (shared/suppressions/csv_file.py), writing the entries (topic.py). Memory is bounded, except for the
-faulty lines.
+report on faulty lines.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def import_(  # noqa: PLR0913
 def _imported(
     lines: TextIO, client: str, by: Author, faults: list[FaultyLine], left: Counter[str]
 ) -> Iterator[Suppression]:
-    """Return the entries to write; count in `left` the entries of an export that are left out."""
+    """Yield the entries to write; `left` counts the entries of an export that are left out."""
     for row in parse_rows(lines):
         match row:
             case FaultyLine():

@@ -1,4 +1,4 @@
-"""The options and the answers that the commands about recipients share."""
+"""The options and answers that the commands about recipients share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _user() -> str:
 
 
 def require_client(kafka: KafkaSettings, name: str) -> Client:
-    """Return the registered client. Raises click.UsageError, Unavailable."""
+    """Return the registered client of this name. Raises click.UsageError, Unavailable."""
     known = load_known(kafka)
     if name not in known:
         raise unregistered(name, known)
@@ -77,14 +77,17 @@ def unregistered(name: str, known: Collection[str]) -> click.UsageError:
 
 
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
-    """Return the client of this name, or all without one. Raises as require_client()."""
+    """Return the client of this name, or all clients if it is "".
+
+    Raises as require_client() does.
+    """
     if name:
         return [require_client(kafka, name)]
     return [each for _, each in sorted(load_registry(kafka).items())]
 
 
 def require_recipient(text: str) -> Recipient:
-    """Return the recipient of an argument. Raises click.UsageError."""
+    """Return the recipient that an argument names. Raises click.UsageError."""
     found = parse_recipient(text)
     if found is None:
         raise click.UsageError(f"{text!r} is neither one mail address nor a SHA-256 or MD5")
@@ -92,7 +95,7 @@ def require_recipient(text: str) -> Recipient:
 
 
 def require_address(text: str) -> str:
-    """Return the address of an argument in comparison form. Raises click.UsageError."""
+    """Return the address in an argument, in comparison form. Raises click.UsageError."""
     found = comparable(text)
     if not found:
         raise click.UsageError(f"{text!r} is not one mail address such as anna@example.com")
@@ -100,7 +103,7 @@ def require_address(text: str) -> str:
 
 
 def ending(stores: Stores, end: int) -> str:
-    """Wait until the records before `end` are in force, and return what to say about it."""
+    """Wait until the records before `end` are in force; return the last part of the answer."""
     return IN_FORCE if wait_in_force(stores, end) else LATER
 
 
@@ -139,7 +142,7 @@ def explained_lines(found: Explanation) -> list[str]:
 
 
 def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:
-    """Print the document as JSON, or else the sentence (default: its fields)."""
+    """Print the document as JSON, or else the sentence; the default is the document's fields."""
     if as_json:
         print_json(document)
     else:

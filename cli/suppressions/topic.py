@@ -1,7 +1,7 @@
 """Reads and writes mail.suppressions for commands, and finds the view in Redis.
 
-Owns: finding the last record of each key, waiting for the acknowledgement of a write, and waiting
-until the view in Redis has it. All functions raise Unavailable if Kafka does not answer.
+Owns: finding the last record of each key, waiting until Kafka acknowledges a write, and waiting
+until the view in Redis contains it. All functions raise Unavailable if Kafka does not answer.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ READ_S: Final = 600.0
 IN_FORCE_S: Final = 10.0
 _LOOK_S: Final = 0.1
 _REDIS_PORT: Final = 6379
-# Records in flight to Kafka, which bounds the memory of an import.
+# At most this many records await acknowledgement by Kafka; this bounds the memory of an import.
 MAX_PENDING: Final = 10_000
 Chosen = Callable[[SuppressionRecord], bool]
 Progress = Callable[[int], None]
 
 
 class ServersOnly(Struct, frozen=True):
-    """The settings that find Kafka and Redis, and show whether a local pipeline runs them."""
+    """The settings with the addresses of Kafka and Redis."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
 
 
 class Stores(Struct, frozen=True):
-    """The derived state in Redis."""
+    """The state in Redis that is derived from Kafka: suppressions and bounce counters."""
 
     suppressions: SuppressionStore
     counters: CounterStore
 
 
 def open_stores(line: str) -> Stores:
-    """Connect to the Redis of the settings, or else of the running pipeline."""
+    """Connect to the Redis in the settings or, if none is set, of the running pipeline."""
     redis = find_redis(line)
     client = connect(redis, decode_responses=False)
     return Stores(
@@ -73,9 +73,9 @@ def open_stores(line: str) -> Stores:
 
 
 def find_redis(line: str) -> RedisSettings:
-    """The Redis of the settings, or else of the running pipeline.
+    """Return the Redis in the settings or, if none is set, of the running pipeline.
 
-    Raises NotRunning if there is none, UsageError.
+    Raises NotRunning if there is neither, and UsageError if the settings contradict each other.
     """
     loaded = load(ServersOnly)
     redis = loaded.settings.redis
@@ -85,7 +85,7 @@ def find_redis(line: str) -> RedisSettings:
         return redis
     try:
         return structs.replace(redis, url=endpoints.redis)
-    except ValueError as error:  # such as a CA file, but no TLS
+    except ValueError as error:  # for example, a CA file is set but the URL has no TLS
         raise UsageError(str(error)) from None
 
 
@@ -111,7 +111,7 @@ def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRec
                 try:
                     entry = decode_suppression(record.value)
                 except CodecError:
-                    continue  # validate logs and counts it
+                    continue  # validate logs and counts this fault
                 if is_chosen(entry):
                     found[record.key or b""] = entry
     except KafkaError as error:
@@ -149,7 +149,7 @@ def _acknowledged(pending: list) -> int:  # type: ignore[type-arg]
 
 
 def wait_in_force(stores: Stores, end: int) -> bool:
-    """Wait until the view has everything before `end`; return False if it is not confirmed."""
+    """Wait until the view has all records before `end`; return False if this is not confirmed."""
     deadline = Deadline(IN_FORCE_S)
     while not deadline.is_over():
         try:

@@ -1,6 +1,6 @@
-"""`sluice tls`: the results of TLS, for operators.
+"""`sluice tls`: shows operators the results of TLS in deliveries.
 
-Owns: the command and what it prints. Does not own: the counters (shared/store/tls_counts.py). Exit
+Owns: the command and its output. Does not own: the counters (shared/store/tls_counts.py). Exit
 codes: 2 wrong usage, 3 Redis is unavailable.
 """
 

@@ -1,4 +1,4 @@
-"""`sluice topics`: compare the topics' configuration on the brokers with the plan, or apply it.
+"""`sluice topics`: compares the topics on the brokers with the plan, or applies the plan.
 
 Owns: the commands. Does not own: the plan (shared/topics/names.py), comparing and altering
 (shared/stream/topic_configs.py).
@@ -32,7 +32,8 @@ from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
 _KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
-# Kafka's own topic has too few copies: `apply` does not change it, so it does not fail `plan`.
+# The status of Kafka's own topics with too few copies. `apply` does not change them, so they do not
+# count as a difference.
 _BROKERS: Final = "brokers"
 _BROKERS_NOTE: Final = "the brokers' own; add copies with kafka-reassign-partitions.sh"
 _RIGHT: Final = frozenset({"ok", "created", "altered", _BROKERS})
@@ -63,7 +64,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Row(Struct, frozen=True):
-    """One config that differs. `deletes`: altering it makes Kafka delete records sooner."""
+    """One config that differs.
+
+    If `deletes` is set, altering it makes Kafka delete records sooner.
+    """
 
     config: str
     found: str
@@ -72,9 +76,10 @@ class Row(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """One topic: ok, differs, missing, unreadable, brokers (Kafka's own, with too few copies).
+    """One topic. `status` is ok, differs, missing, unreadable, or brokers.
 
-    After `apply` also created, altered, refused.
+    The status `brokers` marks a topic of Kafka itself with too few copies. After `apply`, it can
+    also be created, altered or refused.
     """
 
     topic: str
@@ -156,7 +161,7 @@ def _admin(kafka: KafkaSettings) -> Iterator[Any]:
 
 
 def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Compare every topic that is planned by name, and our other topics on the brokers."""
+    """Compare every topic in the plan, and the pipeline's other topics on the brokers."""
     wanted = {plan.name: plan.configs for plan in (*names.plans(_LANES), *_of_clients(kafka))}
     for topic in admin.list_topics():
         configs = names.configs_of(topic)
@@ -166,10 +171,11 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
 
 
 def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Report Kafka's internal topics that have fewer copies than ours should have.
+    """Report Kafka's internal topics with fewer copies than the pipeline's topics should have.
 
     If such a topic is lost, committed offsets and open transactions are lost with it. The brokers
-    own these topics, so `apply` does not change them; ACLs may hide them.
+    own these topics, so `apply` does not change them. ACLs may hide them; hidden topics are not
+    reported.
     """
     there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
     reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))
@@ -177,7 +183,7 @@ def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
 
 
 def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
-    """The topics of the registered clients: their intakes, and those of their events."""
+    """Return the topics of the registered clients: their intake topics and their events topics."""
     plans = []
     for client in load_registry(kafka).values():
         plans.append(names.intake_plan(client.name, kafka.intake_partitions))
@@ -187,7 +193,7 @@ def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
 
 
 def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
-    """Begin to add replicas; return the reason if that is not possible, else ""."""
+    """Begin to add replicas; return "", or the reason if that is not possible."""
     try:
         growth = plan_growth(admin, topics, wanted)
         if growth.lacking:
@@ -202,7 +208,7 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
 
 
 def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
-    """Return a topic's answer. `refused`: the result of alter(); None if nothing was altered."""
+    """Return a topic's answer. `refused` is the result of alter(), None without a change."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")
@@ -213,7 +219,7 @@ def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) 
 
 
 def own_row(report: TopicReport, kafka: KafkaSettings) -> Answer:
-    """The answer of one of Kafka's own topics, which has too few copies."""
+    """Return the answer for one of Kafka's own topics, which has too few copies."""
     return structs.replace(_row(report, kafka), status=_BROKERS, reason=_BROKERS_NOTE)
 
 
@@ -234,13 +240,13 @@ def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
 
 
 def table_lines(rows: list[Answer], width: int) -> list[str]:
-    """The topics that are not ok: a row per config that differs."""
+    """Return a table of the topics that are not ok, with a row per config that differs."""
     shown = [row for row in rows if row.status != "ok"]
     return lay_out(_COLUMNS, [line for row in shown for line in _rows(row)], width) if shown else []
 
 
 def _rows(row: Answer) -> list[tuple[str, ...]]:
-    """The rows of one topic; the reason is in the first one."""
+    """Return the rows of one topic; the first row has the reason."""
     if not row.differences:
         return [(row.topic, row.status, "", "", "", row.reason)]
     rows: list[tuple[str, ...]] = []

@@ -1,14 +1,16 @@
 """`sluice trace`: shows SMTP dialogs of deliver as they happen.
 
-It writes a trace to mail.control, which every deliver process follows within 2 s, and reads the
-lines that they write to Redis. The command ends at --for, on Ctrl-C, or after 10 minutes, and
-deletes the trace and its lines. If it is killed, or Kafka is unavailable then, the trace ends at
-its expiry and Redis deletes the lines 15 minutes later.
+The command writes a trace to mail.control, which every deliver process applies within 2 s. It then
+reads the lines that these processes write to Redis. It ends after the time of --for (at most 10
+minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is killed, or Kafka
+is unavailable at its end, the trace ends at its expiry, and Redis deletes the lines 15 minutes
+later.
 
-Owns: the command, and the records that begin and end a trace; writing them raises Unavailable
-without Kafka. Does not own: the content of the lines (services/deliver/core/tracing). If Redis is
-unavailable meanwhile, the command says so and continues; dropped lines are counted. Exit codes: 0
-the trace has ended, 2 wrong usage, 3 Kafka is unavailable, or Redis at the start.
+Owns: the command, and the records that begin and end a trace; writing them raises Unavailable if
+Kafka does not answer. Does not own: the content of the lines (services/deliver/core/tracing). If
+Redis becomes unavailable during the trace, the command reports that and continues; lost lines are
+counted. Exit codes: 0 the trace has ended, 2 wrong usage, 3 Kafka is unavailable, or Redis at the
+start.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ from shared.topics.traces import (
     key_of,
 )
 
-# How long one question to Redis waits for lines; below the time-out of a command.
+# One read from Redis waits this long for lines; it is less than the time-out of a Redis command.
 WAIT_S: Final = 0.5
-# After the trace has ended: its last lines are written within FLUSH_S by each process.
+# The command reads for this long after the trace has ended, because each process writes its last
+# lines within FLUSH_S.
 LAST_S: Final = 1.0
 
 
@@ -86,7 +89,7 @@ def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -
     )
     kafka = find_kafka(rest["bootstrap"], rest["line"])
     reader = TraceReader(connect(find_redis(rest["line"])), trace.trace_id)
-    reader.delete()  # fails here, before the trace begins, if Redis is unavailable
+    reader.delete()  # if Redis is unavailable, this fails before the trace begins
     try:
         with interruptible():
             begin(kafka, trace)
@@ -171,7 +174,7 @@ def _lasts_ms(text: str) -> int:
 
 
 def begin(kafka: KafkaSettings, trace: Trace) -> None:
-    """Ask deliver to show a trace, and delete those that are over. Raises click.UsageError."""
+    """Write the trace, and delete expired traces. Raises click.UsageError, Unavailable."""
     known = read_last(kafka, decode_trace)
     alive = [each for each in known if trace.at_ms < each.expires_at_ms]
     if len(alive) >= MAX_TRACES:

@@ -1,6 +1,6 @@
 """Prints the lines of a trace, and finds out which lines are missing.
 
-The lines in Redis come from other processes, so each line is made printable here again.
+The lines in Redis come from other processes, so control characters are removed here again.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from cli.events.output import at
 from shared.plurals import counted
 from shared.topics.traces import TraceLine
 
-# Dialogs that were introduced and may continue.
+# The number of described dialogs that are remembered, because they may continue.
 MAX_DIALOGS: Final = 10_000
 
 
 class Missing:
-    """Counts the lines that a reader has missed, by the numbers that each process gives them."""
+    """Counts the lines that a reader has missed; each process numbers its lines."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._skipped: dict[str, int] = {}
 
     def new(self, line: TraceLine) -> list[str]:
-        """Return the text to print before this line."""
+        """Return the remarks about missing lines to print before this line."""
         said = []
         before = self._numbers.get(line.worker, 0)
         is_mark = not line.kind
         if line.number < before or (line.number == before and not is_mark):
-            before = 0  # another process of this name
+            before = 0  # another process with this name has started
             self._skipped.pop(line.worker, None)
         self._numbers[line.worker] = line.number
         lost = line.number - before - (not is_mark)
@@ -46,19 +46,19 @@ class Missing:
 
 
 class Printer:
-    """The lines for people: each dialog is introduced once."""
+    """Formats lines for people; the first line of a dialog describes the dialog."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], tuple[str, ...]] = {}
 
     def lines(self, line: TraceLine) -> Iterator[str]:
-        """Return the lines to print for one line of a trace."""
+        """Yield the lines to print for one line of a trace."""
         who = f"{line.worker}/{line.dialog}" if line.dialog else line.worker
         about = (line.mail_id, line.source, line.server, line.tls)
         key = line.worker, line.dialog
         if line.dialog and self._known.get(key) != about:
             if len(self._known) >= MAX_DIALOGS:
-                self._known.clear()  # the dialogs are introduced once more
+                self._known.clear()  # the dialogs are described again
             self._known[key] = about
             yield printable(f"{_at(line)}  {who}  = {_about(line)}")
         yield printable(f"{_at(line)}  {who}  {line.kind} {line.text}")

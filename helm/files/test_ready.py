@@ -1,8 +1,9 @@
-"""Asks each address of each URL until all answer 200: `SECONDS URL...`. Exits with 1 otherwise.
+"""Sends requests to each address of each URL until all answer 200; arguments: `SECONDS URL...`.
 
-The host of a URL is a headless Service, which has an address for each process. All are asked at
-once, and after SECONDS an answer has ten seconds more: the pod is ended thirty seconds after
-SECONDS, also while the name server or a process hangs, and the answers are printed before that.
+The exit code is 1 if an address does not answer 200 in time. The host of a URL is a headless
+Service, which has an address for each process. All addresses are asked at the same time. After
+SECONDS, an answer may still take ten seconds. The pod is ended thirty seconds after SECONDS, so the
+answers are printed in time, even if the name server or a process hangs.
 """
 
 import os
@@ -16,13 +17,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 PAUSE_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
-# After SECONDS: until then addresses are looked up, and until then they are asked.
+# How long after SECONDS look-ups of addresses and requests to them may still run.
 LOOK_UP_S, ASK_S = 5.0, 10.0
 AT_ONCE = 64
 
 
 def addressed(url: str) -> list[str]:
-    """Return the URL with each address of its host; with the host itself if it has none."""
+    """Return the URL once for each address of its host, or unchanged if the host has no address."""
     parts = urlsplit(url)
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
@@ -33,7 +34,7 @@ def addressed(url: str) -> list[str]:
 
 
 def ask(url: str) -> str:
-    """Return "ready" if the process is, otherwise its answer or the fault, in one line."""
+    """Return "ready" if the process is ready, otherwise its answer or the fault, in one line."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:
             return "ready" if answer.status == 200 else f"status {answer.status}"
@@ -44,7 +45,7 @@ def ask(url: str) -> str:
 
 
 def gather(pool, job, urls, until):
-    """Return by URL what the job returns for each; without those that take longer."""
+    """Return the result of the job by URL, without the URLs whose job takes longer than `until`."""
     running = {pool.submit(job, url): url for url in dict.fromkeys(urls)}
     done, late = wait(running, max(0.0, until - time.monotonic()))
     for each in late:
@@ -57,7 +58,7 @@ def main(seconds: float, urls: list[str]) -> int:
     pool = ThreadPoolExecutor(AT_ONCE)
     known = {}
     while True:
-        # Each time, as processes come while others are asked.
+        # Addresses are looked up each time, because processes may start while others are asked.
         found = gather(pool, addressed, urls, ends + LOOK_UP_S)
         places = [(url, each) for url in urls for each in found.get(url, [url])]
         answers = gather(pool, ask, [each for _, each in places], ends + ASK_S)
@@ -75,5 +76,5 @@ def main(seconds: float, urls: list[str]) -> int:
 if __name__ == "__main__":
     status = main(float(sys.argv[1]), sys.argv[2:])
     sys.stdout.flush()
-    # An ordinary exit would wait for the threads, of which one may hang in a look-up.
+    # An ordinary exit would wait for all threads, and one of them may hang in a look-up.
     os._exit(status)

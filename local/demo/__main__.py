@@ -33,7 +33,7 @@ DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
 # A delay of one minute between attempts becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
-# Folders of earlier demos (logs, the sink's journal) that are kept.
+# The number of folders of earlier demos (logs, the sink's journal) that are kept.
 _KEPT_RUNS: Final = 3
 
 
@@ -70,7 +70,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
     env = {
         "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
         "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
-        # Each is forwarded at once, so that the numbers can be compared.
+        # Each returned message is forwarded at once, so that the numbers can be compared.
         "SLUICE_VALIDATE__FORWARDS_PER_WINDOW": "1000000",
     }
     stack = Stack(StackOptions(name=mine.name, env=env, say=say))
@@ -99,7 +99,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
         return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
         stack.stop()
-        if not differ:  # otherwise the data in Kafka may show why
+        if not differ:  # if they differ, the data in Kafka may show why
             stack.forget_data()
 
 
@@ -119,7 +119,7 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 
 def next_steps(folder: str, bill: str) -> list[str]:
-    """Return the hints for after the demo. `bill`: the address of the bill while billing runs."""
+    """Return the hints that are shown after the demo."""
     name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),
@@ -134,7 +134,7 @@ def next_steps(folder: str, bill: str) -> list[str]:
 
 
 def _forget_earlier_runs() -> None:
-    """Remove the folders of all but the latest ended demos."""
+    """Remove the folders of ended demos, except the latest ones."""
     ended = [
         folder
         for folder in paths.RUNS.glob("demo-*")

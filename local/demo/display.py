@@ -19,7 +19,7 @@ from local.demo.observing import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted
 
-# Without a terminal: at most one line in this time, and only if something changed.
+# Without a terminal, at most one line is printed in this time, and only if something changed.
 _LINE_EVERY_S: Final = 2.0
 _REFRESH_PER_S: Final = 8
 _PLAIN_WIDTH: Final = 80
@@ -50,13 +50,15 @@ class Progress(Struct, frozen=True):
 
     @property
     def waiting(self) -> int:
-        """The number of published messages without a final event."""
+        """Return the number of published messages that have no final event."""
         return max(0, self.published - self.counts.ended)
 
 
 class Display:
-    """A context manager: live on a terminal, plain otherwise; on standard error if standard
-    output is for JSON."""
+    """Shows the progress while the demo runs: a live table on a terminal, otherwise plain lines.
+
+    The output goes to standard error if standard output is for JSON. It is a context manager.
+    """
 
     def __init__(self, as_json: bool) -> None:
         stream = sys.stderr if as_json else sys.stdout
@@ -98,7 +100,7 @@ class Display:
             say(text)
 
     def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
-        """Show the bill beside the sink's counts, whether they agree, and where to look next."""
+        """Show the bill beside the sink's counts, say if they agree, and give hints."""
         console = self._console
         for line in bill_lines(reckoning, console.width):
             console.print(line, markup=False, soft_wrap=True)
@@ -128,7 +130,7 @@ def in_words(progress: Progress) -> str:
 
 
 def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
-    """The live table."""
+    """Return the lines of the live table."""
     columns = (Column("messages", Kind.COUNT), Column("outcome"), Column("", Kind.TEXT))
     counts = progress.counts
     rows = [
@@ -145,7 +147,7 @@ def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
 
 
 def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """The bill, beside the counts of the sink."""
+    """Return the table of the bill, beside the counts of the sink."""
     columns = (
         *map(Column, ("client", "mailing ID", "sub-client")),
         Column("billed", Kind.COUNT),
@@ -164,7 +166,7 @@ def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """The reasons for mail that did not arrive, and what the clients got back."""
+    """Return a table: why mail did not arrive, and what the clients got back."""
     columns = (
         Column("reason"),
         Column("messages", Kind.COUNT),
@@ -192,7 +194,7 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def fates(result: Result) -> str:
-    """The equation of all messages, and the number that the sink accepted."""
+    """Return the equation of all messages, and the number of messages that the sink accepted."""
     rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (

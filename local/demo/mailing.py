@@ -1,4 +1,4 @@
-"""The messages of the demo, with their client, mailing and recipient. Pure.
+"""Makes the messages of the demo, with their client, mailing and recipient. Pure.
 
 Each recipient occurs once, so that the sink's journal shows which message it answered. The
 recipient's local part selects how the sink behaves (local/sink); a share of the messages violates
@@ -20,7 +20,7 @@ from shared.topics.names import intake
 
 
 class Account(Struct, frozen=True):
-    """A submitter: its client, the code in its messages ("": none), and the cell that is billed."""
+    """A submitter: its client, the code in its messages, if any, and the cell that is billed."""
 
     client: str
     sender: str
@@ -31,7 +31,7 @@ class Account(Struct, frozen=True):
 
 
 class Publication(Struct, frozen=True):
-    """One record for an intake topic. `recipient` is "" if the record is not a message."""
+    """One record for an intake topic. If the record is not a message, `recipient` is ""."""
 
     topic: str
     account: Account
@@ -49,21 +49,22 @@ ACCOUNTS: Final = (
 )
 _SHOP_ACCOUNTS: Final = ACCOUNTS[:4]
 
-# Share of the messages in thousandths, by the beginning of the recipient's local part.
+# The share of each behaviour, in thousandths. The recipient's local part begins with the name of
+# the behaviour.
 BEHAVIOURS: Final = {
     "bounce-": 12,  # no such mailbox
     "policy-": 4,  # refused as spam
     "defer-1-": 15,  # greylisted once
     "defer-2-": 5,
     "full-": 2,  # mailbox full until the message expires
-    "tarpit-": 2,  # a second per answer
+    "tarpit-": 2,  # every answer takes a second
     "drop-": 1,  # closes the connection instead of answering after DATA
     "unsubscribed-": 10,  # on acme's block list
     "return-": 3,  # accepted, and then a delivery report comes back
     "complain-": 2,  # accepted, and then a complaint comes back
 }
 COMING_BACK: Final = ("return-", "complain-")
-# Recipients who get mail after mail although it bounces, until they are suppressed.
+# The demo sends mail to these recipients, although it bounces, until they are suppressed.
 CLIENT_AGAIN: Final = "acme"
 AGAIN: Final = ("bounce-again-1@mail.example", "bounce-again-2@post.example")
 _BREACHES_PER_THOUSAND: Final = 25
@@ -83,7 +84,10 @@ class Draft(Struct, frozen=True):
 
 
 def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
-    """`count` records in the order of publishing; the same for the same arguments."""
+    """Yield `count` records in the order of publishing.
+
+    The same arguments give the same records.
+    """
     chance = random.Random(seed)  # noqa: S311 - repeatable demo, no secret
     stock = sample_bodies(seed)
     date = formatdate(now_s)
@@ -104,7 +108,7 @@ def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
 
 
 def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publication]:
-    """A message to each recipient of AGAIN; `first`: a number that no other message has."""
+    """Return one more message to each recipient in AGAIN; `first` is the first unused number."""
     stock = sample_bodies(seed)
     return [
         _publication(draft, *_compose(draft))
@@ -116,7 +120,7 @@ def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publicat
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:
-    """The behaviours of the next thousand messages, each according to its share."""
+    """Return the behaviours of the next thousand messages: each occurs according to its share."""
     deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
     deck += [""] * (1000 - len(deck))
     chance.shuffle(deck)
@@ -153,7 +157,7 @@ def _compose(draft: Draft) -> tuple[dict[str, str], bytes]:
 
 
 def _breach(draft: Draft, chance: random.Random) -> Publication:
-    """The message with a typical mistake of a platform."""
+    """Return the message with a mistake that is typical for a platform."""
     headers, body = _compose(draft)
     topic = intake(draft.account.client)
     match chance.randrange(9):

@@ -1,9 +1,9 @@
-"""The results of the demo, read from the pipeline: the events, and the bill.
+"""Reads the results of the demo from the pipeline: the events, and the bill.
 
-A thread follows mail.events: which messages have a final event, and which one. It reads committed
-records only, like billing, but counts separately, by mail id, so that a second final event of a
-message is noticed. The bill is read from billing's API once everything is counted, with an access
-key if the API asks for one.
+A thread reads mail.events and notes which final event each message has. Like billing, it reads only
+committed records. It counts independently of billing and by mail id, so it notices a second final
+event of a message. When billing has counted everything, the bill is read from its API, with an
+access key if the API requires one.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ _KEY_MS: Final = 3_600_000
 
 
 class Counts(Struct, frozen=True):
-    """The counts so far: events by word, ended messages, second final events, first dispatches."""
+    """The counts so far: events by type, ended messages, second final events, first dispatches."""
 
     words: dict[str, int]
     ended: int
     doubled: int
     dispatched: int
-    # Mail to forwarding addresses, by the word of what it forwards.
+    # Mail to forwarding addresses, by the type of the event that caused it.
     forwarded: dict[str, int] = {}
-    # Messages that validate refused or suppressed, or deliver gave up, by client and word of
-    # `returns`.
+    # Messages that validate refused or suppressed, or that deliver gave up. The key is the client
+    # and the word for the outcome in the client's setting `returns`.
     unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
-        """The number of events of this type."""
+        """Return the number of events of this type."""
         return self.words.get(name, 0)
 
     @property
     def finals(self) -> dict[str, int]:
-        """The final events by word."""
+        """Return the number of final events by type."""
         return {word.value: self.word(word.value) for word in FINAL}
 
 
 class EventFollower:
-    """Counts mail.events from the beginning until closed."""
+    """Counts the events in mail.events from the beginning, until close() is called."""
 
     def __init__(self, bootstrap: str) -> None:
         self._options = ClientOptions(bootstrap, "demo")
@@ -79,14 +79,14 @@ class EventFollower:
         self._ended: set[str] = set()
         self._doubled = 0
         self._dispatched = 0
-        self._came_back: dict[str, str] = {}  # the word of each message that may be forwarded
+        self._came_back: dict[str, str] = {}  # the event type of each message that may be forwarded
         self._forwarded: Counter[str] = Counter()
         self._unsent: Counter[tuple[str, str]] = Counter()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
-        """Start following; the topic must exist."""
+        """Start to read the events; the topic must exist."""
         self._thread.start()
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class EventFollower:
         self._thread.join(_CLOSE_WAIT_S)
 
     def counts(self) -> Counts:
-        """The present counts."""
+        """Return the counts so far."""
         with self._lock:
             return Counts(
                 dict(self._words),
@@ -113,7 +113,7 @@ class EventFollower:
                 try:
                     polled = reader.poll(_POLL_MS)
                 except KafkaError:
-                    # Parts of the pipeline may fail meanwhile; the poll is repeated.
+                    # The poll is repeated, because parts of the pipeline may fail for a time.
                     self._closing.wait(1)
                     continue
                 for records in polled.values():
@@ -150,7 +150,7 @@ class EventFollower:
 
 
 def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
-    """Read the counts from billing's API; waits until it has counted everything."""
+    """Read the counts from billing's API; waits until billing has counted everything."""
     billed: dict[Row, int] = {}
     for month in months:
         for row in _usage(stack, month):
@@ -181,7 +181,7 @@ def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
 
 
 def _new_key(stack: Stack) -> str:
-    """Create a key for billing's API, if the user's settings have opened it to other machines."""
+    """Create a key, which billing's API requires if the user has opened it to other machines."""
     created_at_ms = SystemClock().now_ms()
     wanted = AccessKey(
         id="",

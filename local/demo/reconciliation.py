@@ -1,7 +1,7 @@
 """Compares published messages, events, the bill and the sink's journal. Pure.
 
-The sink's journal is independent of the pipeline: a message must be billed if the sink answered its
-RCPT or its content, whatever the answer was.
+The sink's journal is independent of the pipeline. A message must be billed if the sink answered its
+RCPT or its content, even if the answer was a refusal.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Billed(Struct, frozen=True):
 
 
 class SinkCount(Struct, frozen=True):
-    """The counts of the sink: accepted messages, and how many of them were duplicates."""
+    """The counts of the sink: accepted messages, and the number of duplicates among them."""
 
     accepted: int
     duplicates: int
 
 
 class Result(Struct, frozen=True):
-    """The JSON of `demo --json`."""
+    """The document that `demo --json` prints."""
 
     published: int
     refused: int
@@ -46,7 +46,7 @@ class Result(Struct, frozen=True):
     bounced: int
     expired: int
     waiting: int
-    in_flight: int  # the same number; programs that compare demos read it under this name
+    in_flight: int  # the same as `waiting`; programs that compare demos read this name
     returned: int
     complained: int
     forwarded: int
@@ -57,7 +57,7 @@ class Result(Struct, frozen=True):
 
 
 class Witness(Struct, frozen=True):
-    """The evidence of the sink's journal: messages answered by row, and messages accepted."""
+    """The counts from the sink's journal, such as the answered messages per row of the bill."""
 
     dispatched: Counter[Row]
     sink: SinkCount
@@ -66,11 +66,11 @@ class Witness(Struct, frozen=True):
 
 
 class Returns(Struct, frozen=True):
-    """The returned and the forwarded mail, and the expected numbers of both."""
+    """The numbers of returned and of forwarded mail, and the expected numbers of both."""
 
     returned: int = 0
     complained: int = 0
-    forwarded: Mapping[str, int] = {}  # by the word of what was forwarded
+    forwarded: Mapping[str, int] = {}  # by the event type that caused the mail
     reports_sent: int = 0  # by the sink
     wanted: int = 0  # mail to forwarding addresses
 
@@ -91,10 +91,10 @@ def witness(
     published: Mapping[str, Row],
     forwarding: Collection[str] = (),
 ) -> Witness:
-    """Read the sink's journal; `published` gives the row of each recipient.
+    """Count the lines of the sink's journal; `published` maps each recipient to a row of the bill.
 
-    A recipient gets one message. Only a recipient who bounces at once may get more: each bounce is
-    the end of a message.
+    A recipient gets one message. Only a recipient whose mail bounces at once may get several
+    messages; each bounce then stands for one message.
     """
     accepted: Counter[str] = Counter()
     forwarded: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def witness(
 
 
 def row_of(published: Publication) -> Row:
-    """The row that this message is billed to, if it is billed."""
+    """Return the row of the bill in which this message counts, if it is billed."""
     account = published.account
     return (account.client, account.mailing_id, account.sub_client)
 
@@ -135,7 +135,7 @@ def reconcile(
     seen: Witness,
     returns: Returns = Returns(),  # noqa: B008 - frozen
 ) -> Reconciliation:
-    """Compare the counts. `doubled`: messages with a second final event."""
+    """Compare the counts. `doubled` is the number of messages with a second final event."""
     waiting = published - sum(finals.values())
     differences = []
     if waiting:
@@ -172,7 +172,7 @@ def _returns_differences(returns: Returns, arrived: int) -> Iterator[str]:
 
 
 def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
-    """The reconciliation as the demo's JSON."""
+    """Return the reconciliation as the document that `demo --json` prints."""
     finals = reckoning.finals
     return Result(
         published=published,

@@ -1,4 +1,4 @@
-"""The demo itself: register the clients, publish, follow, wait, reconcile.
+"""Runs the demo: registers the clients, publishes, reads the events, waits, reconciles.
 
 Owns: the order of these steps on a running pipeline. Does not own: starting and stopping the
 pipeline (__main__.py), the display (display.py).
@@ -49,17 +49,18 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics.suppressions import field_of
 
 _SEED: Final = 20260701
-_ROUNDS: Final = 4  # three bounces, and a message that is suppressed
+_ROUNDS: Final = 4  # three messages that bounce, and one that is suppressed
 _MANY: Final = 100
 _LOOK_EVERY_S: Final = 0.1
-# Shorter than a clients.yaml may set: mail to a full mailbox expires while the demo runs.
+# This is shorter than clients.yaml allows, so that mail to a full mailbox expires while the demo
+# runs.
 MAX_AGE_S: Final = 20
-# After so long without progress, messages still in flight are stuck, and the demo ends.
+# After this time without progress, the messages that still wait are stuck, and the demo ends.
 STALL_S: Final = 120.0
 _FLUSH_TIMEOUT_S: Final = 120.0
-# Records passed to the producer and not yet acknowledged: about 50 MB of demo mail.
+# At most this many records are unacknowledged in the producer: about 50 MB of demo mail.
 _OUTSTANDING: Final = 2_000
-# Most messages in flight at a time, so that in a large demo none expires while it waits.
+# At most this many messages are in flight, so that none expires while it waits in a large demo.
 _IN_FLIGHT: Final = 4_000
 
 
@@ -77,7 +78,8 @@ def perform(stack: Stack, count: int, display: Display) -> DemoRun:
     clients = register(bootstrap)
     follower = EventFollower(bootstrap)
     follower.start()
-    # A demo of a few messages has no room for recipients who bounce until they are suppressed.
+    # A demo of a few messages is too small for the recipients whose mail bounces until they are
+    # suppressed.
     again = len(AGAIN) * _ROUNDS if count >= _MANY else 0
     act = _Act(bootstrap, follower, display, count)
     try:
@@ -112,7 +114,7 @@ def register(bootstrap: str) -> tuple[Client, ...]:
 
 
 class _Act:
-    """Publishes in parts, and shows the sum; `rows`: the row to which a recipient is billed."""
+    """Publishes in parts, and shows the sum; `rows` maps each recipient to its row of the bill."""
 
     def __init__(
         self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
@@ -125,7 +127,7 @@ class _Act:
         self._wanted = wanted
 
     def play(self, records: Iterable[Publication]) -> None:
-        """Publish these, and wait until all have ended or nothing has changed for STALL_S."""
+        """Publish these messages; wait until all have ended, or nothing has changed for STALL_S."""
         before, follower = self.acknowledged, self.follower
         publisher = Publisher(
             self._bootstrap, records, self._wanted, lambda: follower.counts().ended - before
@@ -155,7 +157,7 @@ class _Act:
 
 
 def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
-    """Send mail to recipients whose every message bounces; the last message is suppressed."""
+    """Send mail that bounces to the same recipients until validate suppresses the last message."""
     for round_ in range(_ROUNDS):
         if round_ == _ROUNDS - 1:
             act.wait(lambda: _are_suppressed(stack))
@@ -163,7 +165,7 @@ def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
 
 
 def _are_suppressed(stack: Stack) -> bool:
-    """Whether validate knows that the recipients get no more mail."""
+    """Return True if validate knows that the recipients are suppressed."""
     with closing(connect(RedisSettings(url=stack.endpoints.redis), decode_responses=False)) as view:
         store = SuppressionStore(view, RedisSettings().suppressions_key)
         fields = b"".join(field_of(CLIENT_AGAIN, each) for each in AGAIN)
@@ -172,7 +174,7 @@ def _are_suppressed(stack: Stack) -> bool:
 
 
 def wait_for_returns(act: _Act, clients: Sequence[Client]) -> None:
-    """Wait until the mail of the sink has come back, and everything is forwarded."""
+    """Wait until all reports of the sink have arrived, and everything is forwarded."""
 
     def is_done() -> bool:
         found = _returns(act, act.follower.counts(), clients)
@@ -197,7 +199,7 @@ def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
 
 
 class Publisher:
-    """Publishes in a thread; counts the records that Kafka acknowledged."""
+    """Publishes in a thread; counts the records that Kafka has acknowledged."""
 
     def __init__(
         self,
@@ -208,7 +210,7 @@ class Publisher:
     ) -> None:
         self.wanted = wanted
         self.acknowledged = 0
-        self.rows: dict[str, Row] = {}  # the row that a message to this recipient is billed to
+        self.rows: dict[str, Row] = {}  # the row of the bill for a message to this recipient
         self.error = ""
         self._records = records
         self._ended = ended
@@ -219,7 +221,7 @@ class Publisher:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything is acknowledged, or publishing failed."""
+        """Return True if Kafka has acknowledged everything, or publishing has failed."""
         return not self._thread.is_alive()
 
     def _publish(self) -> None:

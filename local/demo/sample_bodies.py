@@ -1,4 +1,4 @@
-"""The bodies of the demo's messages, like those of real senders: text, HTML, pictures, scripts.
+"""Makes realistic bodies for the demo's messages: text, HTML, pictures, several writing systems.
 
 Owns: a dozen bodies with their MIME headers, generated once from a seed. Does not own: the
 recipients and the rules that messages violate (mailing.py).
@@ -30,7 +30,7 @@ _FRENCH: Final = "Bonjour,\n\nles soldes d’été commencent demain à 8 heures
 
 
 class SampleBody(Struct, frozen=True):
-    """A subject as text, the MIME header lines of the body, and the body."""
+    """A body, its MIME header lines, and a subject as text."""
 
     subject: str
     mime: bytes
@@ -38,7 +38,7 @@ class SampleBody(Struct, frozen=True):
 
 
 def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
-    """All sample bodies of the demo; the same for the same seed."""
+    """Return all sample bodies of the demo; the same seed gives the same bodies."""
     chance = random.Random(seed)  # noqa: S311 - repeatable content, no secret
     texts = (
         ("Frühjahrsangebote: 20 % auf alles", _GERMAN),
@@ -92,7 +92,7 @@ def _with_picture(subject: str, text: str, noise: bytes) -> SampleBody:
 
 def _letter(subject: str, message: EmailMessage) -> SampleBody:
     if message.is_multipart():
-        # A random boundary would make the messages of every run different.
+        # With a random boundary, the messages of every run would differ.
         message.set_boundary("=_demo_part_=")
     mime, _, body = message.as_bytes().partition(b"\r\n\r\n")
     return SampleBody(subject, mime, body)

@@ -1,9 +1,9 @@
-"""The files that a pipeline creates once: the front door's certificate, the key of return paths.
+"""Creates the front door's certificate and the key of return paths, once per pipeline.
 
 The certificate is self-signed, for this machine only. A publisher on this machine may trust the
-certificate file itself; in production the front door has a certificate of a public authority. The
-key of the return paths is kept, so that bounces of earlier mail are recognised; in production its
-file has several keys, with a rotation (docs/returned-mail.md). Owns: these files.
+certificate file itself; in production, the front door has a certificate of a public authority. The
+key of the return paths stays the same, so that bounces of earlier mail are recognised; in
+production, its file has several keys, which are rotated (docs/returned-mail.md). Owns: these files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from local.parts import ports
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
-# Clocks differ slightly, also between a container and its host.
+# The certificate is valid from this long before now, because clocks differ slightly, also between a
+# container and its host.
 _EARLIER: Final = datetime.timedelta(days=1)
 _SECRET_OCTETS: Final = 32
 
@@ -40,18 +41,18 @@ class CertificateFiles(Struct, frozen=True):
 
 
 def certificate_path(folder: Path) -> Path:
-    """The path of the certificate of this folder, which may not exist yet."""
+    """Return the path of the certificate in this folder; the file may not exist yet."""
     return folder / "smtp-cert.pem"
 
 
 def make_certificate(folder: Path) -> CertificateFiles:
-    """Return the files in this folder; create them if they are missing."""
+    """Return the certificate files in this folder; create them if they are missing."""
     files = CertificateFiles(certificate_path(folder), folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # Created with mode 0600, so the key is never readable by others.
+    # The file is created with mode 0600, so others can never read the key.
     with os.fdopen(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(secret)
     files.certificate.write_bytes(_self_signed(key).public_bytes(Encoding.PEM))
@@ -82,6 +83,6 @@ def make_return_keys(folder: Path) -> Path:
         return path
     today = datetime.datetime.now(datetime.UTC).date()
     text = f"1 {today.isoformat()} {secrets.token_hex(_SECRET_OCTETS)}\n"
-    # Created with this mode, so the secret is never readable by others.
+    # The file is created with this mode, so others can never read the secret.
     write_whole(path, text, mode=0o600)
     return path

@@ -1,9 +1,10 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
-Owns: the node's settings, how it is run, and the topics of the pipeline on it. Does not own: its
+Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own: its
 jars and its Java (kafka_java.py), the formatting of its folder (kafka_folder.py), several nodes
-that replicate (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if these
-are not available; a broker restarted on the same folder has everything it acknowledged.
+that replicate (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if a
+program or file is not available; a broker that is restarted with the same folder has all records
+that it has acknowledged.
 """
 
 from __future__ import annotations
@@ -29,26 +30,27 @@ from shared.stream.admin import TopicError, ensure_topics
 from shared.topics import names
 
 HEAP_MIB: Final = 448
-# The broker is ready when it answers requests, shortly after it starts listening.
+# The broker is ready when it answers requests. That is shortly after it starts to listen.
 READY_TIMEOUT_S: Final = 180.0
 STOP_TIMEOUT_S: Final = 20.0
 # The broker writes the class archive when it exits.
 ARCHIVE_TIMEOUT_S: Final = 60.0
 _FORMAT_TIMEOUT_S: Final = 120
 _LOOK_EVERY_S: Final = 0.1
-# Without Java's optimising compiler a broker takes 4 s of CPU to start instead of 7. While a
-# new pipeline is idle, it uses a seventh of a processor instead of a third. Under load it uses more
-# per message.
+# Without Java's optimising compiler, a broker needs 4 s of CPU to start instead of 7 s. While a new
+# pipeline is idle, the broker uses a seventh of a processor instead of a third. Under load, it
+# needs more CPU per message.
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
-# A restarted broker is admitted when the session of its last run has ended. The controller, in the
-# same process, counts that session from its own start. Kafka's default is 9 s.
+# A restarted broker is admitted when the session of its last run has ended. That takes the whole
+# session time-out, because the controller is in the same process and counts from its own start.
+# Kafka's default is 9 s.
 _ALONE: Final = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
 _TOPICS_TIMEOUT_S: Final = 120.0
 _TOPICS_RETRY_S: Final = 0.5
 
 
 class BrokerListener(Struct, frozen=True):
-    """A further listener: its name (`SSL`), port, protocol, and settings without the prefix."""
+    """A further listener: its name (`SSL`), port, protocol, and settings without their prefix."""
 
     name: str
     port: int
@@ -57,34 +59,34 @@ class BrokerListener(Struct, frozen=True):
 
     @property
     def address(self) -> str:
-        """The address on which the broker listens."""
+        """Return the address on which the broker listens."""
         return f"{ports.LOOPBACK}:{self.port}"
 
 
 class BrokerPlan(Struct, frozen=True):
-    """The folder of the embedded broker and its two ports on 127.0.0.1."""
+    """The plan of an embedded broker, with its folder and its two ports on 127.0.0.1."""
 
     folder: Path
     port: int
     controller_port: int
-    properties: dict[str, str] = {}  # override those below, for tests
+    properties: dict[str, str] = {}  # tests use them to override properties()
     is_optimised: bool = False  # see _QUICK_START
     listeners: tuple[BrokerListener, ...] = ()
     java_options: tuple[str, ...] = ()
     name: str = "kafka"
     node_id: int = 1
     heap_mib: int = HEAP_MIB
-    voters: str = ""  # all nodes of a cluster, as id@host:port; "": this node is alone
-    cluster_id: str = ""  # "": any; the nodes of a cluster share one
+    voters: str = ""  # all nodes of a cluster, as id@host:port; "" for a single node
+    cluster_id: str = ""  # all nodes of a cluster have the same; "" for a new id
 
     @property
     def address(self) -> str:
-        """The bootstrap server for clients."""
+        """Return the bootstrap server for clients."""
         return f"{ports.LOOPBACK}:{self.port}"
 
 
 def properties(plan: BrokerPlan) -> dict[str, str]:
-    """The node's server.properties."""
+    """Return the content of the node's server.properties."""
     loopback = ports.LOOPBACK
     controller = f"{loopback}:{plan.controller_port}"
     addresses = [f"PLAINTEXT://{plan.address}", f"CONTROLLER://{controller}"]
@@ -102,7 +104,8 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(plan.folder / "data"),
         "auto.create.topics.enable": "false",
-        # The broker is a single node: topics with three replicas in production have one here.
+        # The broker is a single node, so topics with three replicas in production have one replica
+        # here.
         "default.replication.factor": "1",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
@@ -112,7 +115,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
-        # The services' sessions are shorter than Kafka's lower bound for them.
+        # The session time-outs of the services are shorter than Kafka's default lower bound.
         "group.min.session.timeout.ms": "1000",
         "transaction.max.timeout.ms": "900000",
         # Transactions that a killed worker left open are aborted soon after their time-out.
@@ -138,7 +141,7 @@ def _of_listeners(plan: BrokerPlan) -> dict[str, str]:
 
 
 def prepare(plan: BrokerPlan) -> ProcessSpec:
-    """Format the node's folder if it is new; returns how to run the broker."""
+    """Format the node's folder if it is new; returns the specification of the broker's process."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
     archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
     if archive is None:
@@ -148,7 +151,7 @@ def prepare(plan: BrokerPlan) -> ProcessSpec:
 
 
 def _make_archive(java: str, jars: Path) -> Path | None:
-    """Start and stop a broker once, so that Java writes the archive of the classes it loaded."""
+    """Start and stop a broker once, so that Java writes an archive of the loaded classes."""
 
     def load_classes(option: str) -> None:
         with tempfile.TemporaryDirectory(prefix="sluice-kafka-") as folder:
@@ -172,7 +175,7 @@ def _node(plan: BrokerPlan, machine: list[str], jars: Path) -> ProcessSpec:
     values, is_new = properties(plan), not kafka_folder.is_formatted(data)
     if not is_new and kafka_folder.keeps_own_quorum(settings):
         values = kafka_folder.with_own_quorum(values)
-    # keeps_own_quorum() reads this file at the next start.
+    # At the next start, keeps_own_quorum() reads this file.
     write_whole(settings, "".join(f"{key}={value}\n" for key, value in values.items()))
     if is_new:
         ids = {"cluster.id": plan.cluster_id or make_id(), "node.id": str(plan.node_id)}
@@ -207,7 +210,7 @@ def _format(machine: list[str], settings: Path, cluster_id: str) -> None:
 
 
 def serves(kafka: KafkaSettings) -> bool:
-    """Whether a broker at this address, or at one of several, answers requests."""
+    """Return True if a broker answers requests at one of these addresses."""
     if not any(map(answers, kafka.bootstrap.split(","))):
         return False
     from kafka.errors import KafkaError
@@ -231,7 +234,8 @@ def serves(kafka: KafkaSettings) -> bool:
 def create_topics(kafka: KafkaSettings) -> None:
     """Create the topics that are missing. Raises PartNotStarted.
 
-    A broker that has just started on a busy machine is fenced for some seconds and refuses.
+    This is repeated, because a broker that has just started on a busy machine is fenced for some
+    seconds and refuses to create topics.
     """
     deadline = Deadline(_TOPICS_TIMEOUT_S)
     while True:

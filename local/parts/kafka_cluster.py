@@ -1,12 +1,13 @@
-"""Three embedded brokers that replicate, as in production: three copies, two of them in sync.
+"""Three embedded brokers that replicate as in production: three copies, two of them in sync.
 
-Owns: which nodes there are, the settings in which they differ from a single node, their common
-id. Does not own: how one node is run (kafka_broker.py).
+Owns: the list of nodes, the settings in which they differ from a single node, their common id. Does
+not own: how a node is started (kafka_broker.py).
 
-Every node is broker and controller, so the cluster works as long as two of three run. With one
-left nothing can be acknowledged; nothing acknowledged is lost. The time until the leaders move from
-a dead broker (broker.session.timeout.ms) is Kafka's default, 9 s. The data is beside that of a
-single broker: a pipeline that changes the number of brokers starts with other topics.
+Every node is broker and controller, so the cluster works while two of the three nodes run. If only
+one node runs, it acknowledges nothing, but no acknowledged record is lost. The leaders move from a
+dead broker after Kafka's default time, 9 s (broker.session.timeout.ms). The data has its own folder
+beside the data of a single broker. So if the number of brokers of a pipeline changes, the pipeline
+starts with other topics.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from local.parts.kafka_folder import make_id
 
 SIZE: Final = 3
 IN_SYNC: Final = 2
-HEAP_MIB: Final = 256  # for each node; under the load of one machine they use about half
+HEAP_MIB: Final = 256  # per node; under the load of one machine, nodes use about half
 FOLDER: Final = "cluster"
 _ID_FILE: Final = "cluster.id"
 _KINDS: Final = ("kafka", "controller")  # the two ports of a node
@@ -38,19 +39,19 @@ _COPIES: Final = {
 
 
 def port_names(brokers: int) -> tuple[str, ...]:
-    """The names of the ports of this many nodes: `kafka`, `controller`, `kafka-2`, ..."""
+    """Return the port names for this many nodes: `kafka`, `controller`, `kafka-2`, ..."""
     return tuple(f"{kind}{_suffix(n)}" for n in range(1, brokers + 1) for kind in _KINDS)
 
 
 def node_names(brokers: int) -> tuple[str, ...]:
-    """The names of the nodes as parts of a pipeline: `kafka`, `kafka-2`, ..."""
+    """Return the names that the nodes have as parts of a pipeline: `kafka`, `kafka-2`, ..."""
     return tuple(f"kafka{_suffix(number)}" for number in range(1, brokers + 1))
 
 
 def members(
     folder: Path, port: Mapping[str, int], properties: Mapping[str, str], *, is_optimised: bool
 ) -> tuple[BrokerPlan, ...]:
-    """Plan the nodes of a cluster whose data is in this folder; creates the id that they share."""
+    """Plan the nodes of a cluster whose data is in this folder; creates the id of the cluster."""
     voters = ",".join(
         f"{n}@{ports.LOOPBACK}:{port[f'controller{_suffix(n)}']}" for n in range(1, SIZE + 1)
     )
@@ -72,8 +73,11 @@ def members(
 
 
 def _shared_id(folder: Path) -> str:
-    """The id of the cluster. Written before the first node is formatted: a start that was
-    interrupted between two nodes continues with the same one."""
+    """Return the id of the cluster; create it if it is missing.
+
+    The id is written before the first node is formatted. So if a start is interrupted between two
+    nodes, the next start continues with the same id.
+    """
     file = folder / _ID_FILE
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,16 @@
-"""The data folder of a node of the embedded broker: how a new one gets its first contents.
+"""Writes the first contents of a new data folder of an embedded broker.
 
-Kafka requires that a folder is formatted before the node starts. Its tool takes a whole start of
-Java for two small files, of which only the ids differ, so the tool formats one folder for each
-version of Kafka and the others are copies of it with their own ids.
+Kafka requires that a folder is formatted before the node starts. Kafka's tool must start Java to
+write two small files, and only the ids in them differ between folders. So the tool formats one
+folder, the model, for each version of Kafka. All other folders are copies of the model with their
+own ids.
 
-Owns: the two files and the formatted folder beside the jars. Does not own: what the node writes
-later, the settings of the node (kafka_broker.py).
+Owns: the two files, and the model, which is beside the jars. Does not own: the files that the node
+writes later, the settings of the node (kafka_broker.py).
 
-On failure: both folders appear whole or not at all, so a start that is interrupted, or two starts
-at once, leave a folder that the next start formats or finds complete. If the formatted folder
-cannot be written, the tool formats each folder; a damaged one is replaced.
+On failure: both folders appear whole or not at all. So after an interrupted start, or two starts at
+the same time, the next start either formats the folder or finds it complete. If the model cannot be
+written, the tool formats each folder. A damaged model is replaced.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pathlib import Path
 from typing import Final
 
 _IDS: Final = "meta.properties"
-# The levels of features with which a new cluster of this version of Kafka starts.
+# This file has the feature levels with which a new cluster of this Kafka version starts.
 _FEATURES: Final = "bootstrap.checkpoint"
-# A node that was formatted with its own quorum has its addresses in its data; this setting replaces
-# controller.quorum.voters for it.
+# A node that was formatted with its own quorum has the addresses of the quorum in its data. In its
+# settings, this key replaces controller.quorum.voters.
 _OWN_QUORUM: Final = "controller.quorum.bootstrap.servers"
 
 # Formats the folder in the settings with Kafka's tool.
@@ -35,7 +36,7 @@ FormatWithTool = Callable[[], None]
 
 
 def make_id() -> str:
-    """A new id for a cluster or a folder."""
+    """Return a new id for a cluster or a folder."""
     made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # The tool would read an id that begins with a hyphen as an option, and Kafka reserves ids that
     # begin with many zeros.
@@ -43,14 +44,14 @@ def make_id() -> str:
 
 
 def is_formatted(data: Path) -> bool:
-    """Whether a node can start with this data folder."""
+    """Return True if a node can start with this data folder."""
     return (data / _IDS).exists()
 
 
 def keeps_own_quorum(settings: Path) -> bool:
-    """Whether the node that had these settings has the addresses of its quorum in its data.
+    """Return True if the node with these settings has the addresses of its quorum in its data.
 
-    They must not be in the settings as well then.
+    The addresses must then not be in the settings as well.
     """
     with suppress(FileNotFoundError):
         return f"{_OWN_QUORUM}=" in settings.read_text()
@@ -58,7 +59,7 @@ def keeps_own_quorum(settings: Path) -> bool:
 
 
 def with_own_quorum(properties: dict[str, str]) -> dict[str, str]:
-    """The settings of a node that has the addresses of its quorum in its data."""
+    """Return the settings for a node that has the addresses of its quorum in its data."""
     addresses = properties["controller.quorum.voters"].split("@")[-1]
     others = {key: value for key, value in properties.items() if key != "controller.quorum.voters"}
     return {**others, _OWN_QUORUM: addresses}
@@ -67,9 +68,9 @@ def with_own_quorum(properties: dict[str, str]) -> dict[str, str]:
 def format_folder(
     data: Path, model: Path, ids: dict[str, str], format_with_tool: FormatWithTool
 ) -> None:
-    """Format a data folder with these ids (`cluster.id`, `node.id`): a copy of the model.
+    """Format a data folder with these ids (`cluster.id`, `node.id`): copy the model.
 
-    Without a model the tool formats the folder, which becomes the model.
+    If there is no model, the tool formats the folder, and a copy of it becomes the model.
     """
     if _is_whole(model):
         _copy(model, data, {**ids, "directory.id": make_id()})
@@ -82,7 +83,7 @@ def format_folder(
 
 
 def _is_whole(model: Path) -> bool:
-    """Whether both files are there with what they need."""
+    """Return True if both files exist and have the required content."""
     try:
         ids, features = (model / _IDS).read_text(), (model / _FEATURES).read_bytes()
     except (OSError, UnicodeDecodeError):
@@ -99,7 +100,7 @@ def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
         draft.mkdir()
         shutil.copyfile(source / _FEATURES, draft / _FEATURES)
         (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
-        if target.exists() and not is_formatted(target):  # left by a tool that was interrupted
+        if target.exists() and not is_formatted(target):  # an interrupted tool left this folder
             shutil.rmtree(target)
         draft.rename(target)
 

@@ -1,7 +1,7 @@
-"""Installs system packages with apt if root or a password-less sudo allows it.
+"""Installs system packages with apt if the user is root or has sudo without a password.
 
-Owns: getting root, the apt calls, their log. Guarantees: raises PartNotStarted with one line of
-text that names the packages if they cannot be installed; prints nothing on standard output.
+Owns: the calls of sudo and apt, and their log. Guarantees: if packages cannot be installed, raises
+PartNotStarted with one line of text that names them; prints nothing on standard output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from cli.stack import paths
 from local.process import PartNotStarted
 
-# Another package manager may be running (a fresh cloud machine updates itself).
+# Another package manager may be running (a new cloud machine updates itself).
 _LOCK_WAIT_S: Final = 180
 
 
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def find_program(name: str) -> str | None:
-    """Find a program on the PATH or in the system folders that are not on an ordinary PATH."""
+    """Find a program on the PATH or in the system folders that are usually not on the PATH."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
 
 
@@ -42,7 +42,7 @@ def program(name: str, package: str, reason: str) -> str:
 
 
 def root_prefix() -> list[str] | None:
-    """The prefix of a command that needs root: nothing or sudo; None if root is not available."""
+    """Return the prefix of a command that needs root: [] or sudo; None if root is not available."""
     if os.geteuid() == 0:
         return []
     sudo = ["sudo", "-n"]
@@ -62,7 +62,7 @@ def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
     log = paths.INSTALL_LOG
     if preseed:
         _logged([*prefix, "debconf-set-selections"], log, preseed)
-    # sudo clears the environment, so the frontend is set after it.
+    # sudo clears the environment, so the frontend is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_WAIT_S}"]
     _logged([*apt, "update"], log)

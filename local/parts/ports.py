@@ -1,10 +1,10 @@
 """Finds free ports on the loopback interface.
 
-They are below the range that the kernel uses for outgoing connections: a part that is stopped and
-restarted must find its port free. A port that was drawn is reserved for this process until it ends,
-so that no other pipeline draws it before its server listens, or while it is restarted. The
-reservation is a lock on one byte of a file that all processes of a user share; the kernel releases
-it if the process is killed.
+The ports are below the range that the kernel uses for outgoing connections, so that a part that is
+stopped and restarted finds its port free. A chosen port is reserved for this process until the
+process ends. So no other pipeline chooses the port before its server listens, or while its server
+is restarted. The reservation is a lock on one byte of a file that all processes of a user share. If
+the process is killed, the kernel releases the lock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port now."""
+    """Return True if a server could listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,13 +40,13 @@ def is_free(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> BinaryIO:
-    # Open until this process ends: closing it would release all its locks.
+    # The file stays open until this process ends, because closing it would release all locks.
     file = Path(tempfile.gettempdir()) / f"sluice-ports-{os.getuid()}"
     return os.fdopen(os.open(file, _FLAGS, 0o600), "r+b", buffering=0)
 
 
 def reserve(port: int) -> bool:
-    """Keep other processes from drawing this port; return False if one of them has drawn it."""
+    """Reserve this port for this process; return False if another process has reserved it."""
     file = _reservations()
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
@@ -56,14 +56,14 @@ def reserve(port: int) -> bool:
 
 
 def release() -> None:
-    """Let other processes draw the ports that this one has reserved."""
+    """Release all ports that this process has reserved."""
     fcntl.lockf(_reservations(), fcntl.LOCK_UN)
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """Find `count` different free ports, at random so that two pipelines do not collide.
+    """Find `count` different free ports at random, so that two pipelines do not collide.
 
-    `taken`: ports found earlier whose owners do not listen yet.
+    `taken` are ports that were found earlier and whose servers do not listen yet.
     """
     draw = random.SystemRandom()
     found: list[int] = []
@@ -76,8 +76,8 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     raise OSError(f"no {count} free ports between {_LOWEST} and {_HIGHEST}")
 
 
-# The offsets of the ports of `./sluice up` from its base port, which stay from one start to the
-# next. The services' HTTP ports follow from _FIRST_HTTP on, ten for each service.
+# The ports of `./sluice up` as offsets from its base port, so that they are the same at each start.
+# The HTTP ports of the services begin at the offset _FIRST_HTTP, with ten ports for each service.
 DEFAULT_BASE: Final = 19_000
 _OFFSETS: Final = {
     "sink": 25,
@@ -99,14 +99,14 @@ _HTTP_PER_SERVICE: Final = 10
 
 
 class PortInUseError(OSError):
-    """A port that must be the same each time belongs to another program."""
+    """Another program uses a port that must be the same at each start."""
 
     def __init__(self, name: str, port: int) -> None:
         super().__init__(f"port {port}, for {name}, is used by another program")
 
 
 def fixed_ports(names: Sequence[str], base: int) -> dict[str, int]:
-    """The port of each name. Raises PortInUseError for the first that is not free."""
+    """Return the port of each name. Raises PortInUseError for the first port that is not free."""
     found = {name: base + _OFFSETS[name] for name in names}
     for name, port in found.items():
         if not is_free(port):
@@ -115,7 +115,7 @@ def fixed_ports(names: Sequence[str], base: int) -> dict[str, int]:
 
 
 def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
-    """The HTTP port of a process: `deliver`, `deliver-2`. Raises PortInUseError."""
+    """Return the HTTP port of a process such as `deliver-2`. Raises PortInUseError."""
     service, _, number = process.partition("-")
     nth = int(number or 1) - 1
     port = base + _FIRST_HTTP + _HTTP_PER_SERVICE * services.index(service) + nth
@@ -125,9 +125,9 @@ def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
 
 
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
-    """A port for each name: the ports in the file if all of them are still free, else new ports.
+    """Return a port for each name: the ports in the file if all are still free, else new ports.
 
-    A pipeline that is restarted in its old folder thus keeps its ports.
+    So a pipeline that is restarted in its old folder has the same ports again.
     """
     try:
         found = json.loads(file.read_text())

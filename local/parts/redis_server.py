@@ -1,7 +1,7 @@
-"""The embedded Redis: Valkey from its wheel, or a valkey-server or redis-server on the PATH.
+"""Runs the embedded Redis: Valkey from its wheel, or a server program on the PATH.
 
-It holds derived state only, so nothing is written to disk. Guarantees: raises PartNotStarted with
-one line of text if no server is found.
+The server is valkey-server or redis-server. It has only derived state, so it writes nothing to
+disk. Guarantees: raises PartNotStarted with one line of text if no server is found.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ STOP_TIMEOUT_S: Final = 10.0
 
 
 class RedisPlan(Struct, frozen=True):
-    """The folder of the embedded Redis and its port on 127.0.0.1."""
+    """The plan of the embedded Redis: its folder and its port on 127.0.0.1."""
 
     folder: Path
     port: int
 
     @property
     def url(self) -> str:
-        """The URL for the services."""
+        """Return the URL that the services use."""
         return f"redis://{ports.LOOPBACK}:{self.port}/0"
 
 
 def server_version(server: str) -> int:
-    """The major version of a Redis or Valkey server program; 0 if it cannot be run."""
+    """Return the major version of a Redis or Valkey server program; 0 if it cannot be run."""
     try:
         asked = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -67,7 +67,7 @@ def find_server() -> str:
 
 
 def answers_ping(host: str, port: int) -> bool:
-    """Whether a server answers in the Redis protocol (it may still require a login)."""
+    """Return True if a server answers in the Redis protocol, even if it requires a login."""
     try:
         with socket.create_connection((host, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
@@ -78,7 +78,7 @@ def answers_ping(host: str, port: int) -> bool:
 
 
 def answers_url(settings: RedisSettings) -> bool:
-    """Whether a server answers at this URL (it may refuse the login)."""
+    """Return True if a server answers at this URL, even if it refuses the login."""
     import redis
 
     from shared.store.client import connect
@@ -95,7 +95,7 @@ def answers_url(settings: RedisSettings) -> bool:
 
 
 def prepare(plan: RedisPlan) -> ProcessSpec:
-    """Return how to run the server."""
+    """Return the specification of the server's process."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     options = {
         "port": str(plan.port),
@@ -117,7 +117,7 @@ def prepare(plan: RedisPlan) -> ProcessSpec:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[RedisPlan, Process]]:
-    """Run a separate server in this folder, for a test or a benchmark; it ends with the block."""
+    """Run a separate server in this folder, for a test or a benchmark, until the block ends."""
     plan = RedisPlan(folder, ports.free_ports(1)[0])
     spec = prepare(plan)
     process = Process(spec, folder / "redis.log")

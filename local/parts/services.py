@@ -1,7 +1,7 @@
-"""Our own processes: the four services and the sink, as `python -m ...`.
+"""Specifies our own processes: the four services and the sink, run as `python -m ...`.
 
-Owns: their command lines, the environment that configures them (SLUICE_<SECTION>__<KEY>, and
-nothing else), the readiness check. Does not depend on their internals.
+Owns: their command lines, the readiness check, and the environment that configures them: only
+SLUICE_<SECTION>__<KEY> variables. Does not depend on the internals of services.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from local.parts import ports
 from local.process import ProcessSpec
 
 SINK: Final = "sink"
-# A process that runs but is slow is no fault: a busy machine needs minutes for several starts.
+# The limit is long, because a busy machine needs minutes for several starts. A slow process is no
+# fault.
 READY_TIMEOUT_S: Final = 240.0
-# A service drains on SIGTERM (it finishes transactions and open SMTP dialogs) and gives up by
-# itself after 50 s (runtime.drain_timeout_s and a grace period).
+# On SIGTERM, a service drains: it finishes transactions and open SMTP dialogs. After 50 s
+# (runtime.drain_timeout_s and a grace period) it gives up by itself.
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
-# The verbs of processes that run a part of a service; the verb of the others is `serve`.
+# The verbs of processes that run a part of a service. All other processes use the verb `serve`.
 _VERBS: Final = {API: "api", RESPONSES: "responses"}
 _GREETING: Final = b"220"
 
@@ -39,35 +40,35 @@ class ServicePlan(Struct, frozen=True):
     http_port: int
     env: dict[str, str]
     http_host: str = ports.LOOPBACK
-    is_named: bool = False  # the environment sets the instance name, and the plan none
+    is_named: bool = False  # the environment sets the instance name, so the plan does not
 
     @property
     def service(self) -> str:
-        """The service that this process belongs to."""
+        """Return the service that this process belongs to."""
         return self.name.partition("-")[0]
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of its process, beside those of this one."""
+        """Return the variables that the process gets beside the environment of this one."""
         name = {} if self.is_named else {"SLUICE_RUNTIME__INSTANCE": self.name}
         port = {"SLUICE_TELEMETRY__HTTP_PORT": str(self.http_port)}
         return {**base_environment(), **self.env, **name, **port}
 
     @property
     def module(self) -> str:
-        """The module that `python -m` runs."""
+        """Return the module that `python -m` runs."""
         return self.command[1]
 
     @property
     def command(self) -> tuple[str, str, str]:
-        """The arguments of `python`."""
+        """Return the arguments of `python`."""
         return ("-m", module_of(self.service), _VERBS.get(self.service, "serve"))
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
-    """Send a GET to a local port, with an access key if there is one.
+    """Send a GET to a local port, with an access key if `key` is set; return status and document.
 
-    Status 0 if nothing answers, None if the body is not JSON.
+    The status is 0 if nothing answers. The document is None if the body is not JSON.
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     connection = http.client.HTTPConnection(host, port, timeout=_ASK_TIMEOUT_S)
@@ -87,12 +88,12 @@ def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") ->
 
 
 def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
-    """Whether the service at this port reports that it is ready."""
+    """Return True if the service at this port reports that it is ready."""
     return get_json(http_port, "/ready", host)[0] == 200
 
 
 def greets(address: str) -> bool:
-    """Whether an SMTP server at host:port greets: a stopped process still accepts connections."""
+    """Return True if an SMTP server at host:port sends its greeting."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ASK_TIMEOUT_S) as connection:
@@ -104,7 +105,7 @@ def greets(address: str) -> bool:
 
 
 def service_process(plan: ServicePlan) -> ProcessSpec:
-    """Return how to run one process of a service."""
+    """Return the specification of one process of a service."""
     return ProcessSpec(
         name=plan.name,
         command=(sys.executable, *plan.command),
@@ -118,9 +119,10 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
 def sink_process(
     address: str, folder: Path, behaviour: str, returns_to: str | None = None
 ) -> ProcessSpec:
-    """Return how to run the sink that plays the recipients' mail servers.
+    """Return the specification of the sink, which plays the recipients' mail servers.
 
-    `returns_to`: the bounce door, to which the sink sends reports; None: it sends no reports.
+    `returns_to` is the bounce door to which the sink sends reports. If it is None, the sink sends
+    no reports.
     """
     journal, state = folder / "sink.jsonl", folder / "sink.json"
     command = (sys.executable, "-m", "local.sink", "--listen", address)

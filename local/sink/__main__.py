@@ -1,7 +1,7 @@
 """`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
 
-Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT; journal lines that
-were written survive, however the process ends.
+Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT. Written journal lines
+survive, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.settings.addresses import listening_fault, split_address
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.dialog import ServerOptions
 
-# Larger than any message of ours, so that the sink does not limit what is sent.
+# This is larger than any message of Sluice, so that the sink does not limit messages.
 MAX_CONTENT_BYTES: Final = 10_485_760
 _BACKLOG: Final = 1_024
 _PART_AWAY: Final = 3
@@ -131,7 +131,7 @@ async def serve(policy: Policy, host: str, port: int, state: Path | None) -> Non
     )
     _tell(server.sockets[0], state)
     sending = loop.create_task(policy.returning.run()) if policy.returning is not None else None
-    gc.freeze()  # objects loaded by now live as long as the process
+    gc.freeze()  # the objects that are loaded here live as long as the process
     await stop.wait()
     server.close()
     if sending is not None:
@@ -147,7 +147,7 @@ def _tell(sock: socket.socket, state: Path | None) -> None:
     if state is None:
         print(told.decode(), flush=True)
         return
-    # Written atomically: other processes wait for this file.
+    # The file is written atomically, because other processes wait for it.
     draft = state.with_name(f"{state.name}.{os.getpid()}")
     draft.write_bytes(told)
     draft.replace(state)

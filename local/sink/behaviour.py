@@ -1,4 +1,4 @@
-"""The answers of the sink, by the recipient's local part. Pure.
+"""Chooses the answers of the sink by the recipient's local part. Pure.
 
 | local part | answer |
 | --- | --- |
@@ -27,7 +27,8 @@ from msgspec import Struct
 from shared.smtp.reply import Reply
 
 TARPIT_S: Final = 1.0
-# Number of recipients and messages whose attempts are counted; the oldest are forgotten first.
+# Attempts are counted for at most this many pairs of recipient and message; the oldest are removed
+# first.
 MAX_REMEMBERED: Final = 1_000_000
 
 # The answers by recipient, as `up` prints them.
@@ -70,7 +71,7 @@ class Decision(Struct, frozen=True):
 
 
 def judge_recipient(address: str) -> Decision | None:
-    """The refusal of a recipient at RCPT; None if it is accepted."""
+    """Return the refusal of a recipient at RCPT; None if it is accepted."""
     if address.startswith("bounce-"):
         return Decision(Verdict.BOUNCED, _UNKNOWN)
     if address.startswith("full-"):
@@ -79,18 +80,18 @@ def judge_recipient(address: str) -> Decision | None:
 
 
 def delay_s(address: str) -> float:
-    """The delay of each answer from RCPT on."""
+    """Return the delay of each answer from RCPT on."""
     return TARPIT_S if address.startswith("tarpit-") else 0.0
 
 
 def dot_delay_s(address: str) -> float:
-    """The delay of the answer after DATA, in addition to `delay_s`."""
+    """Return the delay of the answer after DATA, in addition to delay_s()."""
     slow = _SLOW.match(address)
     return min(int(slow[1]), MAX_SLOW_MS) / 1000 if slow else 0.0
 
 
 class Behaviour:
-    """Judges messages; remembers only attempts."""
+    """Judges messages; the counts of attempts are its only state."""
 
     def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
         self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -98,7 +99,7 @@ class Behaviour:
         self._accepted = 0
 
     def judge_content(self, recipients: Sequence[str], message_id: str) -> Decision:
-        """The answer after DATA; the first recipient that is not accepted decides."""
+        """Return the answer after DATA: the first refusal of a recipient, if there is one."""
         for address in recipients:
             refusal = self._judge(address, message_id)
             if refusal is not None:
@@ -106,7 +107,7 @@ class Behaviour:
         return self.accept()
 
     def accept(self) -> Decision:
-        """The answer to an accepted message."""
+        """Return the answer to an accepted message."""
         self._accepted += 1
         reply = Reply(250, "2.0.0", f"Ok: queued as {self._accepted:X}")
         return Decision(Verdict.ACCEPTED, reply)

@@ -1,7 +1,8 @@
 """One connection of the sink: ServerSession on an asyncio transport.
 
-Owns: bytes, delays, TLS. Does not own: the dialog (shared/smtp/server/session.py), the answers
-(behaviour.py). Guarantees: the journal line of an answer is written before the answer is sent.
+Owns: reading and writing bytes, delays, TLS. Does not own: the dialog
+(shared/smtp/server/session.py), the answers (behaviour.py). Guarantees: the journal line of an
+answer is written before the answer is sent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _HANDSHAKE_S: Final = 30.0
 
 
 class Policy(Struct, frozen=True):
-    """The state that all connections share. `behaviour` decides only if `is_smart`."""
+    """The state that all connections share. `behaviour` is used only if `is_smart` is set."""
 
     options: ServerOptions
     behaviour: Behaviour
@@ -52,7 +53,7 @@ class Policy(Struct, frozen=True):
     is_smart: bool = True
     idle_timeout_s: float = 0.0  # 0: no limit
     tls: ssl.SSLContext | None = None
-    returning: Returning | None = None  # None: nothing comes back
+    returning: Returning | None = None  # None: the sink sends no reports
 
 
 class Connections(Protocol):
@@ -83,7 +84,8 @@ class SinkConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
-        # A stream transport; uvloop's is not of asyncio's class, so isinstance cannot be used.
+        # It is a stream transport, but isinstance cannot check that: uvloop's transports have their
+        # own class.
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         self._session.greet(Reply(220, "", f"{self._policy.options.host} ESMTP sink"))
@@ -102,7 +104,7 @@ class SinkConnection(asyncio.Protocol):
         self._run()
 
     def close(self) -> None:
-        """Close at once; answers already written are still sent."""
+        """Close at once; answers that are already written are still sent."""
         if self._transport is not None:
             self._transport.close()
 
@@ -207,8 +209,8 @@ class SinkConnection(asyncio.Protocol):
             self._policy.journal.add(answered, event.sender, recipient)
 
     def _answer_late(self, reply: Reply, late_s: float) -> None:
-        # The journal line of an acceptance waits at most as long as its answer, and is always
-        # flushed before the answer is sent.
+        # The journal line of an acceptance may wait as long as its answer, but it is always flushed
+        # before the answer is sent.
         def answer() -> None:
             if self._transport is not None:
                 self._session.answer(reply)

@@ -1,7 +1,8 @@
 """The sink's journal: one JSON line per answer to a message and per refusal of a recipient.
 
-Owns: the lines and when they are written to the operating system. Guarantees: after `flush()` they
-are written, so they survive a kill of this process; `flush()` is called before an answer is sent.
+Owns: the lines, and the time at which they are written to the operating system. Guarantees: after
+`flush()`, all lines are written, so they survive a kill of this process; `flush()` is called before
+an answer is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _USUAL: Final = (b"\r\nMessage-ID: ", b"\r\nMessage-Id: ")
 
 
 class Line(Struct, frozen=True):
-    """One line. `t` is Unix seconds; `message_id` is "" before the content was received."""
+    """One line. `t` is in Unix seconds; `message_id` is "" before the content is received."""
 
     t: float
     verdict: str
@@ -67,7 +68,7 @@ class Journal:
 
     @property
     def is_kept(self) -> bool:
-        """Whether there is a file."""
+        """Return True if the journal is written to a file."""
         return self._file is not None
 
     def add(self, answered: Answered, mail_from: str, rcpt: str) -> None:
@@ -92,13 +93,13 @@ class Journal:
             return
         data = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
-        # A write to a regular file is short only if the disk is full; the next write raises.
+        # A write to a regular file is short only if the disk is full; then the next write raises.
         while data:
             data = data[os.write(self._file, data) :]
 
 
 def message_id_of(content: bytes) -> str:
-    """The Message-ID of a message, "" if there is none."""
+    """Return the Message-ID of a message, "" if there is none."""
     end = content.find(b"\r\n\r\n")
     end = len(content) if end < 0 else end + 2
     for usual in _USUAL:

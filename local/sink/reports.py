@@ -1,9 +1,10 @@
 """The mail that the sink sends back: delivery reports and complaints.
 
-A report names the recipient and holds the header of the message, as mail servers do (RFC 3464,
-RFC 5965). Reports go by SMTP to the server that takes mail for the sending domains. Owns: composing
-them, the queue, and its one task. A report is tried a few times, because the server may be starting
-or may be stopped on purpose, and then dropped: the sink continues.
+Like the reports of mail servers, a report names the recipient and contains the header of the
+message (RFC 3464, RFC 5965). Reports are sent by SMTP to the server that receives mail for the
+sending domains. Owns: composing reports, the queue, and its one task. Sending a report is tried a
+few times, because the server may be starting or may be stopped on purpose. Then the report is
+dropped, and the sink continues.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ class Report(StrEnum):
 
 
 class Outgoing(Struct, frozen=True):
-    """A report, and the return path that it goes to."""
+    """A report, and the return path to which it is sent."""
 
     return_path: str
     content: bytes
 
 
 def report_for(recipient: str) -> Report | None:
-    """Return what this recipient sends back; None if nothing."""
+    """Return the kind of report that this recipient sends back; None if it sends none."""
     return next((each for each in Report if recipient.startswith(f"{each.value}-")), None)
 
 
 def compose(report: Report, return_path: str, recipient: str, content: bytes) -> bytes:
-    """Return the mail to the return path of a message to this recipient."""
+    """Return a report about a message (`content`) to this recipient, addressed to `return_path`."""
     header = content.partition(_HEADER_END)[0]
     made = _bounce if report is Report.BOUNCE else _complaint
     kind, subject, parts = made(return_path, recipient)
@@ -104,14 +105,14 @@ def _complaint(return_path: str, recipient: str) -> _Made:
 
 
 class Returning:
-    """Sends reports to one server, one after the other; used on the event loop."""
+    """Sends reports to one server, one after the other. It is used only on the event loop."""
 
     def __init__(self, address: str) -> None:
         self._host, self._port = split_address(address)
         self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(MAX_WAITING)
 
     def add(self, report: Report, return_path: str, recipient: str, content: bytes) -> None:
-        """Send a report soon; without a return path, or with too many waiting, it is dropped."""
+        """Queue a report; drop it if there is no return path or the queue is full."""
         if return_path and not self._waiting.full():
             made = compose(report, return_path, recipient, content)
             self._waiting.put_nowait(Outgoing(return_path, made))

@@ -1,6 +1,6 @@
-"""The generated files of the Helm chart: facts about the services, schema of the settings, README.
+"""Generates files of the Helm chart: facts about services, schema of the settings, README.
 
-A test fails if one of them differs from the code (tests/chart/test_generated.py).
+A test fails if a generated file differs from the code (tests/chart/test_generated.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The components of the chart, as the services' code has them: helm/files/components.json.
+"""Generates helm/files/components.json: the chart's components, from the code of the services.
 
-Owns: which process each component runs, what it reads and which sections of the settings it takes.
-The templates of the chart know nothing else about a service.
+Owns: which process each component runs, which topics it reads, and which sections of the settings
+it uses. The templates of the chart know nothing else about a service.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from services.validate.edge.returns import processor as returns_processor
 from services.validate.settings import DEFAULT_LANES
 from shared.topics import names
 
-# In a list of topics: the outbound topic of each lane.
+# In a list of topics, this stands for the outbound topic of each lane.
 EACH_LANE: Final = "<lane>"
-# In a list of topics: every topic that the group reads.
+# In a list of topics, this stands for every topic that the group reads.
 WHOLE_GROUP: Final = ""
 
 
 class Lag(Struct, frozen=True):
-    """A topic that a component reads in another group than its own."""
+    """A topic that a component reads with a consumer group other than its own."""
 
     group: str
     topic: str
 
 
 class Held(Struct, frozen=True):
-    """A setting that bounds the bytes of mail in memory. `door`: only where this door is open."""
+    """A setting that limits the bytes of mail in memory.
+
+    If `door` is set, the setting counts only where that door is open.
+    """
 
     section: str
     key: str
@@ -43,18 +46,18 @@ class Component(Struct, frozen=True):
 
     service: str
     arguments: tuple[str, ...]
-    group: str  # "": it joins no group
-    # The topics whose lag says how much work waits. Not the retry topics: what waits there is not
-    # due, and no further process could do it.
+    group: str  # "" if it joins no group
+    # The topics whose lag shows how much work waits. Retry topics are not among them, because their
+    # mail is not due, and no further process could send it.
     lag: tuple[str, ...]
     also: tuple[Lag, ...] = ()
     held: tuple[Held, ...] = ()
-    # Sections of the service's settings that this component has no use for.
+    # Sections of the service's settings that this component does not use.
     unused: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
-        """The module that `python -m` runs."""
+        """Return the module that `python -m` runs."""
         return f"services.{self.service}"
 
 
@@ -62,12 +65,13 @@ _DOORS: Final = (
     Held("ingest", "smtp_max_held_bytes", "front"),
     Held("ingest", "bounce_max_held_bytes", "bounce"),
 )
-# The doors of ingest as separate processes: they read nothing from Kafka, and only the front
-# door uses Redis, only the bounce door the keys of return paths.
+# The doors of ingest as separate processes. They read nothing from Kafka. Only the front door uses
+# Redis, and only the bounce door uses the keys of return paths.
 _FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
 _BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))
-# Read by validate while it counts bounces, and by responses: their processes share it. Counting
-# itself is done by one process of all, so no lag of mail.events starts another one.
+# validate, while it counts bounces, and responses read this topic; their processes share its
+# partitions. Only one process of all counts bounces, so a lag on mail.events must not start another
+# process.
 _RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
 
 COMPONENTS: Final = {
@@ -84,7 +88,8 @@ COMPONENTS: Final = {
         (EACH_LANE,),
         held=(Held("deliver", "max_in_flight_bytes"),),
     ),
-    # No lag: its place is in its store, and it commits no offsets, so Kafka's lag is the whole log.
+    # billing has no lag topics. It stores its position in its own store and commits no offsets, so
+    # in Kafka its lag would be the whole log.
     "billing": Component("billing", ("serve",), BillingSettings().group, ()),
 }
 
@@ -95,7 +100,7 @@ def model_of(service: str) -> Any:
 
 
 def components() -> str:
-    """The text of helm/files/components.json."""
+    """Return the text of helm/files/components.json."""
     found = {name: _facts(component) for name, component in COMPONENTS.items()}
     return json.dumps(found, indent=2) + "\n"
 
@@ -112,9 +117,9 @@ def _facts(component: Component) -> dict[str, Any]:
 
 
 def topics() -> str:
-    """The text of helm/files/topics.json: the plan of every topic that needs no client.
+    """Return the text of helm/files/topics.json: the plan of every topic except clients' topics.
 
-    The partitions of most topics are a setting; these have none.
+    The number of partitions of most topics is a setting; the plan of these topics has no number.
     """
     few, many = (
         {plan.name: plan.partitions for plan in names.plans((), count)} for count in (101, 102)

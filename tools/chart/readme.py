@@ -1,6 +1,7 @@
-"""helm/README.md: the table of the chart's values, from the comments in helm/values.yaml.
+"""Generates helm/README.md: the table of the chart's values, from comments in helm/values.yaml.
 
-A comment belongs to the key on the next line. A key without one is described by its parent.
+A comment belongs to the key on the next line. If a key has no comment, the comment of its parent
+describes it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Row(Struct, frozen=True):
 
 
 def page(values_text: str) -> str:
-    """The text of helm/README.md."""
+    """Return the text of helm/README.md."""
     return _HEAD + "".join(map(_line, rows(values_text)))
 
 

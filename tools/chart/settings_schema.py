@@ -1,7 +1,7 @@
-"""The definition `settings` of helm/values.schema.json, from the settings of the services.
+"""Generates the definition `settings` of helm/values.schema.json from the services' settings.
 
 Owns: that definition, and the list of settings that the chart computes itself. The rest of the
-schema is written by hand. A setting of the wrong type or out of range is refused by Helm.
+schema is written by hand. Helm refuses a setting of the wrong type or out of range.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tools.chart.components import COMPONENTS, model_of
 
 SECTIONS: Final = "settings"
 
-# The chart computes these from its own values; given twice, they could contradict each other.
+# The chart computes these settings from its own values. If users could also set them here, the two
+# values could contradict each other.
 OWNED: Final = frozenset(
     {
         "runtime.instance",
@@ -50,14 +51,14 @@ OWNED: Final = frozenset(
 
 
 def with_settings(schema_text: str) -> str:
-    """Return the schema with the definitions of the settings as the code has them now."""
+    """Return the schema with the current definitions of the settings in the code."""
     schema = json.loads(schema_text)
     schema["definitions"][SECTIONS] = settings_definition()
     return json.dumps(schema, indent=2) + "\n"
 
 
 def settings_definition() -> dict[str, Any]:
-    """Return the draft-07 schema of the settings by section, without those that the chart owns."""
+    """Return the draft-07 schema of the settings by section, without settings in OWNED."""
     services = dict.fromkeys(component.service for component in COMPONENTS.values())
     sections: dict[str, Any] = {}
     for service in services:
@@ -76,7 +77,7 @@ def _section(name: str, model: Any) -> dict[str, Any]:
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with the Structs that it refers to in their places."""
+    """Return the schema with each reference to a Struct replaced by the Struct's schema."""
     found = dict(schema)
     definitions = found.pop("$defs", {})
 
@@ -94,7 +95,7 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _portable(node: Any) -> Any:
-    """Return the schema with patterns that Go's RE2 has, and without texts that only repeat."""
+    """Return the schema without patterns that Go's RE2 lacks, and without titles and defaults."""
     if isinstance(node, list):
         return [_portable(each) for each in node]
     if not isinstance(node, dict):
@@ -104,7 +105,8 @@ def _portable(node: Any) -> Any:
         if key in ("title", "default"):
             continue
         if key == "pattern":
-            # Look-around does not exist in RE2; the service itself still checks the value.
+            # RE2 has no look-around, so such a pattern is left out. The service itself still checks
+            # the value.
             if not re.search(r"\(\?[=!<]", value):
                 found[key] = value.replace(r"\Z", "$")
             continue

@@ -1,4 +1,4 @@
-"""The page of promises: what Sluice promises, how each promise is tested, the last result."""
+"""Generates the page of promises: each promise of Sluice, its tests, and its last result."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tools.promises.results import ResultError, Results
 def pages(
     *, record: bool = False, documents: Sequence[str] = (), junit_files: Sequence[Path] = ()
 ) -> dict[Path, str]:
-    """The text of the results and of the page.
+    """Return the text of the file of results and of the page, by path.
 
-    `record`: with what the tests of this checkout last showed. `documents`: `NAME=FILE` of the JSON
-    of benchmarks. `junit_files`: of test runs. Raises ValueError with a text for a person.
+    With `record`, the last results of tests in this checkout are added. `documents` are texts
+    `NAME=FILE`, where FILE is the JSON of the benchmark NAME. `junit_files` are files of test runs.
+    Raises ValueError with a text for a person.
     """
     promised = table.load()
     found = results.load()

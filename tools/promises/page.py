@@ -1,8 +1,7 @@
-"""The page docs/promises.md, from the table and the results.
+"""Generates the page docs/promises.md from the table and the results.
 
 A promise holds only if all of its tests passed in their last runs and its figure is within its
-bound. A test that never ran, or a figure that was never taken, is shown as not measured: nothing is
-taken for granted.
+bound. If a test never ran, or a figure was never measured, the promise is shown as not measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The results: what the last runs of tests and benchmarks showed, docs/promises-results.json.
+"""Stores the last results of tests and benchmarks in docs/promises-results.json.
 
-Job: reduce the documents of test runs and benchmarks to what the table of promises names, and keep
-each with its date and commit. Owns: the file, and how a value is found in the JSON of a benchmark.
+Job: take from the documents of test runs and benchmarks the results that the table of promises
+names, and store each with its date and commit. Owns: the file, and how a value is found in the JSON
+of a benchmark.
 
 Guarantees: a result that was not measured again stays unchanged; a test without cases, or a missing
 value, is never a result. Raises ResultError if a value cannot be found.
@@ -26,7 +27,7 @@ _SEGMENT: Final = re.compile(r"(?P<key>\w+)(?:\[(?P<field>\w+)=(?P<value>[^\]]+)
 
 
 class When(Struct, frozen=True):
-    """The day and the commit of a run; `commit` ends with `+` if files were changed since."""
+    """The day and the commit of a run; `commit` ends with `+` if files differed from the commit."""
 
     date: str
     commit: str
@@ -35,7 +36,7 @@ class When(Struct, frozen=True):
 class TestResult(Struct, frozen=True):
     """The cases of one test function in its last run."""
 
-    __test__ = False  # pytest: not a class of tests
+    __test__ = False  # pytest must not collect this class
 
     passed: int
     failed: int
@@ -43,7 +44,7 @@ class TestResult(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """A value of a benchmark, and the number of processors it was measured on."""
+    """A value of a benchmark, and the number of processors with which it was measured."""
 
     value: float
     processors: int
@@ -58,25 +59,25 @@ class Results(Struct, frozen=True):
 
 
 class ResultError(ValueError):
-    """A document does not have the value that the table names."""
+    """A document does not contain the value that the table names."""
 
 
 def load(path: Path = RESULTS) -> Results:
-    """Read the results; none if there is no file."""
+    """Return the stored results; they are empty if there is no file."""
     if not path.exists():
         return Results()
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 
 def encode(results: Results) -> str:
-    """The text of the file, sorted: two runs with the same results give the same bytes."""
+    """Return the text of the file, sorted, so that the same results always give the same bytes."""
     return (
         msgspec.json.format(msgspec.json.encode(results, order="sorted"), indent=1).decode() + "\n"
     )
 
 
 def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, TestResult]:
-    """The known results of a promise's tests, also of those in the files that it names."""
+    """Return the known results of a promise's tests, including tests in files that it names."""
     return {
         name: result
         for name, result in known.items()
@@ -85,9 +86,9 @@ def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, Tes
 
 
 def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
-    """The results with what test runs have seen, reduced to what the table names.
+    """Return the results with those of test runs added, without results that the table lacks.
 
-    The later result of a test counts, so an old file does not replace a newer result.
+    The later result of a test counts, so an old file does not replace newer results.
     """
     newer = {
         name: result
@@ -106,10 +107,10 @@ def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Result
 def with_document(
     old: Results, table: Table, source: str, document: Any, when: When, processors: int
 ) -> Results:
-    """The results with the values of one benchmark's document.
+    """Return the results with the values of one benchmark's document added.
 
-    A value that is not there stays as it was, as after a long run of some kinds only. Raises
-    ResultError if the document has none of them.
+    If a value is missing in the document, its earlier result stays, for example after a long run of
+    only some kinds. Raises ResultError if the document has no value that the table names.
     """
     wanted = [each.figure for each in table.promises if each.figure]
     found: dict[str, Measured] = {}

@@ -1,14 +1,16 @@
-"""The outcomes of test runs: of this checkout, .sluice/results/tests.json, and of JUnit files.
+"""Stores the outcomes of test runs in .sluice/results/tests.json, and reads JUnit files.
 
-Job: add the outcomes of a test run to those of earlier runs, with its date and commit. The file is
-local; `python -m tools.docs promises --record` takes from it the results that the table names.
+Job: add the outcomes of a test run, with its date and commit, to the outcomes of earlier runs. The
+file belongs to this checkout. `python -m tools.docs promises --record` takes from it the results
+that the table names.
 
-A run whose tests.json is not at hand, such as a run of CI, is read from its JUnit file, as
-`./sluice test --junitxml=FILE` writes it. That file has the date of the run but not its commit:
-read it in the checkout that the tests ran in. Raises ResultError if it cannot be read as such.
+If the tests.json of a run is not available, as for a run of CI, the outcomes are read from the
+JUnit file that `./sluice test --junitxml=FILE` writes. That file contains the date of the run but
+not its commit. So it must be read in the checkout in which the tests ran. Raises ResultError if the
+file is no such JUnit file.
 
-Guarantees: two runs that end at the same time both count (a lock); a run that is aborted counts
-with the tests that it finished. A skipped test is no result.
+Guarantees: two runs that end at the same time both count, because a lock protects the file; an
+aborted run counts with the tests that it has finished. A skipped test is no result.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ _DATE_CHARS: Final = len("2026-01-31")
 
 
 class Outcomes(Struct):
-    """The outcomes of one run, by test function: its cases together."""
+    """The outcomes of one run; all cases of a test function count together."""
 
     passed: Counter[str] = msgspec.field(default_factory=Counter)
     failed: Counter[str] = msgspec.field(default_factory=Counter)
 
     def add(self, node_id: str, phase: str, outcome: str) -> None:
-        """Count one report of pytest; a failed set-up or tear-down is a failure too."""
+        """Count one report of pytest; a failed set-up or tear-down counts as a failure too."""
         # pytest-xdist adds `@group` to the name of a test that belongs to a group.
         name = node_id.partition("[")[0].partition("@")[0]
         if outcome == "failed":
@@ -49,7 +51,7 @@ class Outcomes(Struct):
             self.passed[name] += 1
 
     def results(self, when: When) -> dict[str, TestResult]:
-        """One result for each function that ran."""
+        """Return one result for each function that ran."""
         return {
             name: TestResult(self.passed[name], self.failed[name], when)
             for name in sorted({*self.passed, *self.failed})
@@ -57,7 +59,7 @@ class Outcomes(Struct):
 
 
 def add(results: Mapping[str, TestResult], path: Path = LOG) -> None:
-    """Write the results over earlier ones of the same tests."""
+    """Write the results; they replace earlier results of the same tests."""
     if not results:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def add(results: Mapping[str, TestResult], path: Path = LOG) -> None:
 
 
 def read(path: Path = LOG) -> dict[str, TestResult]:
-    """All results; none if there is no file, or one that cannot be read."""
+    """Return all results; none if there is no file or it cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, TestResult])
     except (OSError, msgspec.DecodeError):
@@ -78,7 +80,7 @@ def read(path: Path = LOG) -> dict[str, TestResult]:
 
 
 def now() -> When:
-    """The date of today and the commit of this checkout; `unknown` outside of one."""
+    """Return today's date and the commit of this checkout; `unknown` if this is no checkout."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -103,7 +105,7 @@ def _git(*arguments: str) -> str:
 def read_junit(file: Path, commit: str, root: Path = paths.ROOT) -> dict[str, TestResult]:
     """Return the result of each test function in the file."""
     try:
-        # A file of our own test run, which the caller names.
+        # The caller names a file of our own test run, so its XML is trusted.
         document = ElementTree.parse(file).getroot()  # noqa: S314
     except OSError as error:
         raise ResultError(f"--junit {file}: {error.strerror}") from None

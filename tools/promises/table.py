@@ -1,6 +1,7 @@
-"""The table of promises, docs/promises.toml: each with its tests, its benchmark and its target.
+"""Reads the table docs/promises.toml: promises with their tests, benchmark and target.
 
-Owns: the form of the table, and its faults. A fault names the promise, the field and what to write.
+Owns: the form of the table, and the texts of its faults. A fault names the promise, the field and
+the expected value.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ TABLE: Final = paths.ROOT / "docs" / "promises.toml"
 
 
 class Figure(Struct, frozen=True, forbid_unknown_fields=True):
-    """A measured value: the source that measures it, its path in that document, its bound.
+    """A measured value: its source, its path in the document of the source, and its bound.
 
-    `source`: a benchmark (`e2e` for `./sluice bench e2e --json`), or `long` for the long test runs
-    (.sluice/long/chaos.json).
+    `source` is a benchmark (`e2e` for `./sluice bench e2e --json`), or `long` for the long test
+    runs (.sluice/long/chaos.json).
     """
 
     source: str
@@ -32,18 +33,21 @@ class Figure(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """The name of the value among the results."""
+        """Return the name of the value in the results."""
         return f"{self.source}:{self.path}"
 
     def holds(self, value: float) -> bool:
-        """Whether the value is within its bound."""
+        """Return True if the value is within its bound."""
         return (self.at_least is None or value >= self.at_least) and (
             self.at_most is None or value <= self.at_most
         )
 
 
 class Promise(Struct, frozen=True, forbid_unknown_fields=True):
-    """One promise. `tests` are node ids of functions, without parameters, or whole files."""
+    """One promise.
+
+    `tests` are node ids of functions without parameters, or paths of whole files.
+    """
 
     promise: str
     tests: tuple[str, ...] = ()
@@ -51,7 +55,7 @@ class Promise(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Promises of one kind."""
+    """A chapter of the page, with promises of one kind."""
 
     title: str
     promise: tuple[Promise, ...]
@@ -68,7 +72,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TableError(ValueError):
-    """The table cannot be used; the text names each fault."""
+    """The table cannot be used; the text gives every fault."""
 
 
 def load(path: Path = TABLE) -> Table:
