@@ -1,7 +1,7 @@
 """The in-memory twin of the stores of cells, for tests of the code that uses them.
 
-tests/contract/test_cells.py checks that it behaves like RedisCells, partial losses included: it
-can lose what Redis can lose.
+tests/contract/test_cells.py checks that it behaves like RedisCells. It can lose data in the same
+ways as Redis, also only a part of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MemoryCells:
     """Cells in this process. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._log: str | None = None  # None: the state is empty
+        self._log: str | None = None  # None if the state is empty
         self._watermarks: dict[int, int] = {}
         self._holes: dict[int, str] = {}
         self._known: dict[str, int] = {}  # how many runs have changed each month

@@ -1,13 +1,13 @@
 """The live cells in PostgreSQL, for installations that want their counts in SQL.
 
-One transaction holds a run's counts and its watermark; the row of the installation in
-sluice_billing_state is locked first, so that processes take turns. Reads are one REPEATABLE READ
-transaction: cells and watermarks of the same moment. Tables are created when they are missing.
-`cells_key` names the installation, as it names the keys in Redis. Does not own: the tables
-and the single statements (postgresql_rows.py).
+One transaction writes a run's counts and its watermark. It first locks the row of the installation
+in sluice_billing_state, so that processes take turns. A read is one REPEATABLE READ transaction, so
+its cells and watermarks are from the same moment. Missing tables are created. The setting
+`cells_key` names the installation. Does not own: the tables and the single statements
+(postgresql_rows.py).
 
-After an error the connection is replaced. A run whose commit was not answered may have been
-applied; the watermark then says so.
+After an error the connection is replaced. If the server did not answer the commit of a run, the run
+may still have been applied. The watermark shows whether it was.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
 _PIECE: Final = 5_000
-# Cells written by one statement, which has STATEMENT_TIMEOUT_MS.
+# The number of cells that one statement writes, so that it ends within STATEMENT_TIMEOUT_MS.
 _COPIED: Final = 20_000
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class PostgresCells:
         self._rows = InstallationRows(installation)
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
-        self._has_tables = False  # as far as this process knows
+        self._has_tables = False  # False until this process has made sure of it
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or do neither."""
@@ -221,7 +221,8 @@ class PostgresCells:
         return before
 
     def _in_transaction(self, act: Callable[[Cursor], T]) -> T:
-        """Run `act` in one transaction. Raises StoreUnavailable; it may then have been applied."""
+        """Run `act` in one transaction. Raises StoreUnavailable, even if the transaction was
+        applied but not answered."""
         with self._lock:
             try:
                 with postgresql_errors():

@@ -1,9 +1,9 @@
 """Reads the mail ids behind a count from mail.events, or from an archive of it.
 
-Owns: where reading begins and ends. Reading ends at the offsets up to which the count was counted,
-so it yields as many ids as the count says. It begins a day before the month by the broker's clock,
-because an event is stored after it happened. Only events whose time was in the future when they
-were stored lie before that; `from_start` reads everything. Memory is bounded, whatever the number
+Owns: where reading begins and ends. Reading ends at the offsets up to which the count was made, so
+the number of ids is the count. Reading begins a day before the month by the broker's clock, because
+an event is stored after it happened. Only events that were dated in the future when they were
+stored can be earlier in the log; `from_start` reads the whole log. Memory is bounded for any number
 of ids.
 """
 
@@ -57,8 +57,8 @@ def list_messages(
 ) -> Iterator[ListedMail]:
     """Yield the mails of a number. `counted`: its log, and the offsets up to which it was counted.
 
-    `unnamed` gets the number of received mails whose tallies do not name them.
-    Raises OtherEvents, and PartUnavailable without Kafka.
+    The number of received mails that the tallies do not name is added to `unnamed`. Raises
+    OtherEvents, and PartUnavailable if Kafka is unavailable.
     """
     log_id, offsets = counted
     if log_id not in ("", log.id()):

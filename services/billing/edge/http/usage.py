@@ -1,7 +1,7 @@
 """/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
 
-/v1/adjustments answers in the same way with the counts that came after the close of their month and
-wait for the next statement.
+In the same formats /v1/adjustments returns the counts that were made after the close of their month
+and wait for the next statement.
 """
 
 from __future__ import annotations
