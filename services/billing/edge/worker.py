@@ -113,9 +113,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            raise KafkaError(
-                f"{parts.topic} was created again"
-            )  # the caller opens another feed for the new log
+            raise KafkaError(f"{parts.topic} was created again")  # a new feed reads the new log
         if runs:
             parts.failpoints.hit("billing.polled")
         try:

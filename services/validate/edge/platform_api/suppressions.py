@@ -238,7 +238,7 @@ class SuppressionRoutes:
         return chosen[:limit]
 
     def _pages(self, client: str, reason: str, recipient: str) -> Iterator[str]:
-        """The lines of the file, as they are read."""
+        """Yield the lines of the file one after another, as the entries are read."""
         after = START
         yield as_csv(())
         while found := self._entries(client, reason, recipient, after, MAX_LIMIT):
