@@ -64,7 +64,7 @@ def stated_usage(closed: Closed, client: str) -> Usage:
 
 
 def require_known(parts: Connections, client: str) -> None:
-    """Raise UsageError for an unknown client; does nothing without a client."""
+    """Raise UsageError for an unknown client. If no client is given, do nothing."""
     if not client:
         return
     try:

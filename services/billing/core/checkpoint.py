@@ -5,8 +5,8 @@ A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cel
 exists is complete unless another process has removed its chunks. In that case the previous manifest
 is used. A month that has not changed keeps its chunks from checkpoint to checkpoint.
 
-`void/<generation>` says that the counts of that generation were dropped. Checkpoints of that
-generation, and all checkpoints before this record, are not used any more.
+A record `void/<generation>` means that the counts of that generation were dropped. Checkpoints of
+that generation, and all checkpoints before this record, are not used any more.
 
 A checkpoint is always a true count up to its offsets. So an older checkpoint only takes more time
 to restore and loses no counts, if mail.events still has all events after it.
@@ -36,7 +36,8 @@ _NOWHERE: Final = -1
 class StoredMonth(Struct, frozen=True):
     """The chunks with the cells of a month.
 
-    `version` and the generation of the manifest say whether the month has changed since.
+    `version` and the generation of the manifest show whether the month has changed after the
+    checkpoint.
     """
 
     version: int

@@ -106,7 +106,7 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """Return the same as day(), also for times that are not counted."""
+        """Return the day of a time, like day(), but also for times that are not counted."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
 
@@ -124,7 +124,7 @@ def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
     """Return the month to close next: the one after the last closed month, or else the first with
     counts.
 
-    "" if that month has not ended. `present`: the month of the present time.
+    Return "" if that month has not ended. `present`: the month of the present time.
     """
     if closed:
         month = next_month(closed)

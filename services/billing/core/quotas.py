@@ -31,7 +31,8 @@ Accepted = Mapping[tuple[str, str], int]
 
 
 class Present(Struct, frozen=True):
-    """The month, the moment, and whether everything committed by then is in the counts."""
+    """The month and the time of the counts, and whether they include everything committed by
+    then."""
 
     month: str
     begins_ms: int

@@ -1,15 +1,15 @@
 """Counts events a second time, in another way, and lists every difference from the live cells.
 
 This module deliberately uses none of the short cuts of usage.py and reads events with its own code,
-so that a mistake there shows here. An event is readable if the fields that billing counts are
+so that it detects mistakes in usage.py. An event is readable if the fields that billing counts are
 readable: an invalid value in another field (`recipient` null) must not matter. The live count does
 not read it, so otherwise the month could never be proved. If a record names its type twice, the
 first one counts, as in the live count. Only events with a type of EventType are counted.
 
-The recount counts distinct mails, whereas the live cells count each event: so a mail with two final
+The recount counts distinct mails, whereas the live cells count each event. So a mail with two final
 events or two first dispatches shows as a difference. These mails are known only after all records
-were added (shared/audit/doubles.py); a second pass with discount() then subtracts all but the first
-event.
+were added (shared/audit/doubles.py); after that, a second pass with discount() subtracts all events
+of such a mail except the first.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def note_unreadable(self, partition: int, offset: int) -> None:
-        """Remember the place of an unreadable record, unless there are many."""
+        """Remember the partition and offset of an unreadable record, but only of the first ones."""
         if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
             self.unreadable_at.append(f"{partition}:{offset}")
 
@@ -239,7 +239,8 @@ class Recount:
 
 
 def _details(event: Event) -> set[str]:
-    """The rules of a refusal, the reason of a suppression, the class of a bounce."""
+    """Return the details of an event: the rules of a refusal, the reason of a suppression, or the
+    class of a bounce."""
     data = event.data
     match event.type:
         case EventType.REFUSED | EventType.SUPPRESSED | EventType.BOUNCED:

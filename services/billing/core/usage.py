@@ -141,7 +141,7 @@ _tally: Final = msgspec.json.Decoder(UsageTally)
 
 
 def count(records: Iterable[EventRecord], months: Months) -> Counted:
-    """Sum up a run of records. Never raises for the content of a record."""
+    """Sum up a run of records. Does not raise for invalid content."""
     sums: dict[Key, list[int]] = {}
     details: dict[tuple[Key, int, str], int] = {}
     unreadable = unknown = 0

@@ -82,7 +82,7 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the count. `at_ms`: the time by which it counts in a day; `size_bytes`: 0 for
+    """One mail of the count. `at_ms`: the time that determines its day; `size_bytes`: 0 for
     received mail."""
 
     mail_id: str

@@ -9,9 +9,9 @@ file is written under another name, stored on disk and then renamed, so a file w
 is complete. If the writer dies, the next writer removes its unfinished file. Only one process
 writes at a time.
 
-On failure: DamagedFile names a file that cannot be read. Beside each file lies its SHA-256, in the
-form of sha256sum, which is compared before its events are read: so bytes that a disk has changed
-cannot change a count. Files of earlier versions have no SHA-256.
+On failure: DamagedFile names a file that cannot be read. Next to each file is a file with its
+SHA-256, in the format of sha256sum. The SHA-256 is compared before the events are read, so bytes
+that a disk has changed cannot change a count. Files of earlier versions have no SHA-256.
 
 pyarrow is imported when a file is read or written: the import takes a tenth of a second and 40 MB,
 and neither billing itself nor most commands need it.
@@ -40,7 +40,7 @@ PARTIAL: Final = ".partial"
 SUM: Final = ".sha256"
 LOG: Final = b"sluice.log"
 UNDECODABLE: Final = b"sluice.undecodable"
-# The attributes of a CloudEvent that are kept, without ce_.
+# The attributes of a CloudEvent that are archived, without the prefix ce_.
 HEADERS: Final = ("id", "type", "source", "subject", "time")
 COLUMNS: Final = ("partition", "offset", "timestamp_ms", *HEADERS, "value")
 
@@ -167,7 +167,7 @@ class Archive:
     ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
         """Yield the records below `ends` in runs, in order within each partition.
 
-        With `starts`, files that end before them are left out.
+        With `starts`, files that end before these offsets are left out.
         """
         for part in self._parts:
             begin = (starts or {}).get(part.partition, 0)

@@ -52,7 +52,7 @@ class _Stored(Struct, frozen=True):
 
 
 class Notes:
-    """The notes of an archive beside its files, `deleted.json`.
+    """The notes of an archive in its file `deleted.json`.
 
     They name the offsets that Kafka deleted before they were archived, and the offset up to which
     each partition was archived. An archive with files and without notes comes from an earlier
@@ -84,7 +84,7 @@ class Notes:
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
         """Return the parts of these gaps that are not noted.
 
-        For an archive of an earlier version, all of them are new, and are noted now.
+        For an archive of an earlier version, return all of these gaps, and note them.
         """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]

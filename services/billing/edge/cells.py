@@ -56,10 +56,10 @@ class Cells(Protocol):
         """Add a run's counts and move its partition's watermark, or do neither of them."""
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells.
+        """Yield a snapshot without cells, and the cells of these months at its moment, in pieces.
 
         Memory is bounded for any number of cells. A month without cells is left out.
         """
@@ -114,11 +114,12 @@ class RedisCells:
         return self._apply.run(run)
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells."""
+        """Yield a snapshot without cells, and the cells of these months at its moment, in
+        pieces."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:

@@ -4,8 +4,8 @@ Owns the consumer and the position of each partition. Does not own the watermark
 partition stays paused until place() sets its first offset; unassign() pauses it again. The group's
 committed offsets are not used.
 
-All calls come from one thread. kafka-python reports rebalances on its I/O thread; it queues them,
-and the next call processes them.
+All calls come from one thread. kafka-python reports rebalances on its I/O thread. They are queued
+there, and the next call processes them.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ class EventFeed:
         return set(self._unplaced)
 
     def place(self, partition: int, offset: int) -> None:
-        """Read this partition from `offset`; does nothing if it is no longer assigned to us."""
+        """Read this partition from `offset`; does nothing if it is not assigned to this member any
+        more."""
         with suppress(ValueError, KeyError, AssertionError):
             self._consumer.seek(self._named(partition), offset)
             self._consumer.resume(self._named(partition))

@@ -42,7 +42,8 @@ class ReadsEvents(Protocol):
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The first offsets of this time or later, by partition, if there are any."""
+        """Return, by partition, the first offset with this time or later. A partition without one
+        is left out."""
         ...
 
 
@@ -55,7 +56,8 @@ def list_messages(
     from_start: bool = False,
     unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
-    """Yield the mails of a number. `counted`: its log, and the offsets up to which it was counted.
+    """Yield the mails of a count. `counted`: the log of the count, and the offsets up to which it
+    was made.
 
     The number of received mails that the tallies do not name is added to `unnamed`. Raises
     OtherEvents, and PartUnavailable if Kafka is unavailable.

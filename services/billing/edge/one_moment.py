@@ -1,4 +1,4 @@
-"""Reads the cells: many months as of one moment, and the accepted mail of a month as it grows.
+"""Reads the cells of many months at one moment, and keeps the accepted mail of a month up to date.
 
 The months are read one after another, because some stores make a copy of what is being read, and so
 the copy is never larger than one month. The store numbers the changes of each month. A month that

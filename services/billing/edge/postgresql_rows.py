@@ -96,7 +96,8 @@ class InstallationRows:
         self._installation = installation
 
     def state(self, cursor: Cursor, lock: bool = True) -> tuple[str, str, bool]:
-        """The log, the generation, and whether the counts were dropped; locks the installation."""
+        """Return the log, the generation, and whether the counts were dropped. Locks the
+        installation's row."""
         if lock:
             cursor.execute(
                 "INSERT INTO sluice_billing_state VALUES (%s, '', '', false)"

@@ -28,7 +28,8 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# The counts are summed when they are more than the cells after the last summing by this number.
+# Counts that may be added to the file before it is summed, in addition to the number of cells after
+# the last summing.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
 _KEY: Final = "month, client, mailing_id, sub_client, day, counter, detail"

@@ -170,7 +170,8 @@ def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
 
 
 def _add_stated(compared: SortedCounts, chain: Chain, month: str) -> None:
-    """Add the lines of the statement; subtract those of earlier statements from the counts."""
+    """Add the lines of the statement, and subtract the lines of earlier statements from the
+    counts."""
     lines = chain.closed[month].lines()
     compared.add_before((line.month, cell_of(line), line.count) for line in lines)
     for each in sorted(chain.stated_months(month)):

@@ -2,9 +2,9 @@
 
 Any process may try to close a month, even a process that was paused and continues a day later. The
 order of the log decides: a header counts only if it names the last header before it that counts
-(`previous`), is of a later month, and all its lines exist. So every reader finds that the same one
-of several attempts to close a month counts. It never changes, because each attempt has its own keys
-and compaction removes none of them.
+(`previous`), is of a later month, and all its lines exist. So if there are several attempts to
+close a month, all readers agree which one counts. It never changes, because each attempt has its
+own keys and compaction removes none of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.billing.core.closing.statement import Statement, decode_statement,
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
-# A record of the topic may have 8 MB, a producer's batch 1 MB.
+# A record of the topic may have 8 MB, but a batch of the producer only 1 MB.
 PART_BYTES: Final = 512 * 1024
 MAX_PARTS: Final = 10_000  # 5 GB
 
@@ -61,7 +61,7 @@ class Closed(Struct, frozen=True):
         return takewhile(lambda line: line.month < own, self.lines())
 
     def stated(self, month: str) -> Iterator[Line]:
-        """The lines about one month. They stand together."""
+        """Yield the lines about one month, which are consecutive."""
         own = self.statement.month
         if month > own or (month < own and not self.statement.adjustments):
             return
@@ -92,7 +92,7 @@ class Chain:
         # Headers that do not count, because they are later attempts or faulty, each with its
         # reason.
         self.void: list[tuple[int, str]] = []
-        # The reason of the last such header of each month; a closed month may have one, too.
+        # By month, the reason of the last such header; a closed month may have one, too.
         self.void_months: dict[str, str] = {}
 
     @property
@@ -106,8 +106,8 @@ class Chain:
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
-        """Return the months that the statements of months before `before` count; without it, all
-        statements."""
+        """Return the months that are counted in the statements of months before `before`; in all
+        statements if it is ""."""
         found = set()
         for closed in self._before(before):
             found.add(closed.statement.month)

@@ -53,10 +53,9 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # Return the differences from the statements instead of the counts.
+    # If True, the answer has the differences from the statements instead of the counts.
     is_pending: bool = False
-    # Return the adjustments in the statement of this month instead of the counts; "" for the
-    # counts.
+    # If this is a month, the answer has the adjustments in its statement instead of the counts.
     statement: str = ""
 
     def digest(self) -> str:
@@ -76,7 +75,7 @@ _cursor: Final = msgspec.json.Decoder(Cursor)
 
 
 def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
-    """The months of a request: one, or a range. Raises QueryFault."""
+    """Return the months of a request: one month, or a range of months. Raises QueryFault."""
     if month and (first or last):
         raise QueryFault("month: give either month, or from and to")
     if not month and not (first and last):

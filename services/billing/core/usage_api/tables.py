@@ -198,7 +198,7 @@ def safe(text: str) -> str:
 
 
 def utc_text(at_ms: int) -> str:
-    """A time as RFC 3339, in UTC and whole seconds."""
+    """Return a time in the form of RFC 3339, in UTC and whole seconds."""
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

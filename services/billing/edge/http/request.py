@@ -100,8 +100,8 @@ Wanted = NamedDependency[UsageParameters]
 
 
 def standing_of(answer: Answer, scope: Scope) -> dict[str, Any]:
-    """`complete`, `reason`, `lag` and `as_of`. Offsets and lag count the events of all clients, so
-    a key for one client does not get them."""
+    """Return `complete`, `reason`, `lag` and `as_of`. Offsets and lag count the events of all
+    clients, so a key for one client does not get them."""
     is_all = scope == EVERYTHING
     lag: dict[int, int] = {}
     for each in answer.standings:

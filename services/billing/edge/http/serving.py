@@ -60,7 +60,7 @@ class Api:
         self.host, self.port = self._server.host, self._server.port
 
     def start(self) -> None:
-        """Begin to read keys, clients and quotas. Their topics must exist."""
+        """Begin to read keys, clients and quotas. Call this only when their topics exist."""
         self._keys.start()
         self._clients.start()
         self.quotas.start()

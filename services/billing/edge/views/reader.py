@@ -40,7 +40,7 @@ _STEP_S: Final = 0.05
 MAX_WAITING: Final = 2
 
 
-# For closed months neither Kafka nor the store is asked: both may be unavailable.
+# For closed months neither Kafka nor the store is queried, so both may be unavailable.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
 _NO_ENDS: Final = LogEnds("", {})
 
@@ -80,8 +80,8 @@ class ReaderParts(Struct, frozen=True):
 
 
 class UsageReader:
-    """Answers queries. Any thread may ask; all methods may raise StoreUnavailable; until the
-    statements are read, also StatementsUnknown."""
+    """Answers queries. Any thread may ask. All methods may raise StoreUnavailable. Until the
+    statements are read, they may also raise StatementsUnknown."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -147,7 +147,7 @@ class UsageReader:
         return dict(sorted(found.items())), closed
 
     def closed(self) -> dict[str, Closed]:
-        """The statements. Does not ask the store."""
+        """Return the statements, without a query to the store."""
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:

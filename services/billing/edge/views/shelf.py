@@ -64,7 +64,7 @@ class Shelved(Struct, frozen=True):
     sorted_at: float = 0.0
     sorting_s: float = 0.0
     cells: int = 0
-    counted: str = ""  # names the counts of the store; "" for a statement
+    counted: str = ""  # the id of the counts in the store; "" for a statement
 
     def is_of(self, state: Snapshot) -> bool:
         """Whether the view has all counts up to this moment. This is always True for a
@@ -97,16 +97,16 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
-        self._asked: dict[str, float] = {}  # by month: when a request came
+        self._asked: dict[str, float] = {}  # by month, the time of the last request
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
     def state(self) -> Snapshot:
-        """Return how far counting is, without cells. Raises StoreUnavailable."""
+        """Return the present progress of counting, without cells. Raises StoreUnavailable."""
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
-        """The view with this id, if it is still there."""
+        """Return the view with this id; None if it is not kept any more."""
         with self._lock:
             found = self._kept.get((month, name))
         # The file may be missing, because other programs may remove temporary files.
@@ -142,7 +142,8 @@ class Shelf:
             turn.release()
 
     def wanted(self) -> list[str]:
-        """Return the months that requests wanted sorted again since the last call."""
+        """Return the months that requests wanted to be sorted again since the last call of
+        wanted()."""
         with self._lock:
             found, self._wanted = sorted(self._wanted), set()
         return found

@@ -1,6 +1,6 @@
 """A view: an SQLite file with the cells of one month at one moment. Pages are read from it.
 
-A million cells are too many to sort for each page, and the stores keep them in no order. So they
+The stores keep the cells unsorted, and a million cells are too many to sort for each page. So they
 are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
 streamed, in the order of the primary key. The file is removed when the view is no longer
 referenced.

@@ -11,9 +11,9 @@ deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsu
 subject of the mailto: address next to the link, or in a field of its own. The token is read
 
 - in the header of the message that a complaint or another feedback report returns, but not in the
-  body, which may quote a message of somebody else; - in the subject of a request to unsubscribe. A
-  mail to the mailto: address unsubscribes the recipient for whom the address was made, no matter
-  who writes it; the same is true for the link.
+  body, which may quote a message of somebody else;
+- in the subject of a request to unsubscribe. A mail to the mailto: address unsubscribes the
+  recipient for whom the address was made, no matter who writes it; the same is true for the link.
 
 Feedback loops are often registered once for an installation: for its IP addresses, or with one
 address for all domains. Their reports arrive at the client that has this address. But our own
