@@ -1,4 +1,4 @@
-"""The composition root of validate: mail.received in, mail.outbound.<lane> out."""
+"""The composition root of validate, which reads mail.received and writes mail.outbound.<lane>."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.topics import names
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop."""
+    """Process messages until asked to stop."""
     lanes = Lanes(settings.validate.lanes)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics(lanes.names):

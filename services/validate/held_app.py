@@ -1,4 +1,4 @@
-"""The composition root of held mail: mail.held in, the topics of validate out.
+"""The composition root of held mail, which reads mail.held and writes the topics of validate.
 
 It runs in a thread of every validate process (edge/held/sweeper.py).
 """

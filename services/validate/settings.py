@@ -25,7 +25,7 @@ _Lane = Annotated[
         extra={"expected": "a lane (1 to 63 of a-z, 0-9 and inner hyphens)"},
     ),
 ]
-# In each of these lanes, one provider receives the mail of all the domains under common limits.
+# The domains of each default lane: one provider receives their mail, under one set of limits.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
     "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com", "hotmail.de", "outlook.de"),

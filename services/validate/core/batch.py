@@ -1,9 +1,9 @@
 """Judges one batch of messages; returns the messages to pass on, the events and the counts. Pure.
 
-Judging has two steps, because the submission keys are looked up in between: judge_all() gives the
-verdicts of the rules, assemble() combines the verdicts with the answers for the keys, and decides
-which records are written. Owns also the record on mail.returned for a message that was refused or
-suppressed and that its client wants back.
+Judging has two steps, because the submission keys are looked up in between: judge_all() returns the
+verdicts of the rules. Then assemble() combines the verdicts with the answers for the keys, and
+decides which records are written. Owns also the record on mail.returned for a message that was
+refused or suppressed and that its client wants back.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _KINDS: Final = {
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """A message and the verdict of the rules on it."""
+    """A message and the rules' verdict on the message."""
 
     message: Message
     verdict: Verdict

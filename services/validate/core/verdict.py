@@ -86,7 +86,7 @@ def judge(
     now_ms: int,
     parents: Sequence[Client] = (),
 ) -> Verdict:
-    """Judge one message of `client` (None: not registered).
+    """Judge one message of `client`, which is None if it is not registered.
 
     A removed client's mail was accepted before the removal, so it is handled as was chosen at the
     removal. `parents`: the clients whose block lists it inherits.

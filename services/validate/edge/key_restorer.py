@@ -9,8 +9,8 @@ The thread also checks the Redis server every LOOK_S. While the server may evict
 restored. While the server refuses writes, fault() gives the reason, even if there is nothing to
 claim.
 
-If the process dies during a restore, its token expires and another process starts again; it
-overwrites keys that are already restored with the same values.
+If the process dies during a restore, its token expires and another process starts again; keys that
+are already restored are overwritten with the same values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# A transaction whose claims were lost with Redis has written its keys after this time.
+# If Redis has lost the claims of an open transaction, the transaction writes its keys within this
+# time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0

@@ -54,7 +54,7 @@ UNREADABLE: Final = Metric(
 # Entries that one script applies: it blocks Redis for about 1 µs per entry.
 MAX_ENTRIES: Final = 5_000
 
-# An entry is applied to every message that is judged later than this after the entry was committed.
+# If a message is judged at least this long after an entry was committed, the entry applies to it.
 FRESH_S: Final = 5.0
 # A script blocks Redis for about 1 µs per field.
 MAX_FIELDS: Final = 4_000
@@ -166,7 +166,7 @@ class SuppressionFollower:
         watermark than expected."""
         entries = self._entries(records)
         # Only the last part moves the watermark, so all parts are applied again if the process dies
-        # before.
+        # before that.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark

@@ -147,7 +147,7 @@ def is_delay(understood: Understood) -> bool:
 
 
 def wants(client: Client, cause: Cause) -> bool:
-    """Whether the client wants mail with this cause; it always gets answers."""
+    """Whether the client wants mail with this cause. A client always gets answers."""
     wanted = _WANTED_BY.get(cause)
     return wanted is None or wanted in client.returns
 
@@ -184,7 +184,8 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
 
 
 def digest_of(window: Window, client: Client, way: Way) -> Message:
-    """Return the digest of the messages held in a window that has ended; there is at least one."""
+    """Return the digest of the messages held in a window that has ended. At least one must be
+    held."""
     number = sum(window.held.values())
     digest_id = ids.derive(
         f"digest/{client.name}", window.partition, window.begun_ms, window.begun_ms

@@ -1,9 +1,9 @@
 """Finds the message that returned mail is about, and checks which address is that message's
 recipient. Pure.
 
-The return path of a message proves that a report is about this message. The report was sent to it,
-or quotes it. The return path is signed and has a hash of the recipient, so a report on any other
-address changes nothing, no matter who wrote it.
+A report proves which message it is about by the message's return path: either the report was sent
+to the return path, or the report quotes it. The return path is signed and has a hash of the
+recipient, so a report on any other address changes nothing, no matter who wrote it.
 """
 
 from __future__ import annotations

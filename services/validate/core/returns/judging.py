@@ -143,8 +143,8 @@ def other_owner(
     by: Verification | None,
     clients: Owners,
 ) -> Client | None:
-    """Return the other client, if the report proves a message of it; None if the addressee keeps
-    the report.
+    """Return the other client if the report proves that this client sent the message; None if the
+    addressee keeps the report.
 
     `tokens` are verified tokens for any client.
     """

@@ -3,8 +3,8 @@
 All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. If mail quotes
 a hop that this installation has signed, it answers mail that this installation forwarded. If mail
 has the field in its own header, another installation forwarded it. That installation's keys are not
-known here, so the field without a check is enough. If somebody forges the field in a report, that
-report is only not forwarded; it is still counted.
+known here, so the field is enough, without a check. If somebody forges the field in a report, the
+only effect is that the report is not forwarded; it is still counted.
 
 Automatic answers are not answered (RFC 3834, 2). Mail from the forwarding address is never
 forwarded to that address.

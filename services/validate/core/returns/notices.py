@@ -100,7 +100,7 @@ def is_cut(original: bytes) -> bool:
 def report_of(
     returned: Returned, header: bytes, sending_domain: str, now_ms: int
 ) -> Sequence[bytes]:
-    """Return the parts of the report; no parts if it was not deliver that gave the message up."""
+    """Return the parts of the report; no parts unless deliver gave the message up."""
     if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
         return ()
     status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))

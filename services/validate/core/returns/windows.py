@@ -3,8 +3,8 @@ Pure.
 
 A window begins with the first message that is forwarded. Up to the limit each message is forwarded
 in its own mail; the other messages of the window are held, and a digest lists them when the window
-has ended. The windows are written in the same transaction as the mail, so neither the limit nor a
-digest depends on which process is alive.
+has ended. The windows are written in the same transaction as the mail, so the limit and the digest
+do not depend on one process.
 
 A client has one window for each partition of mail.returned that has its mail. Normally this is one
 partition, because the client's name is the key of the records.

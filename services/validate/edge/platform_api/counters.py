@@ -1,7 +1,7 @@
 """/v1/responses: the bounce counters of a recipient.
 
-Separate threads read them from Redis, so that an unavailable Redis does not delay other routes. A
-reset is written to Kafka and needs no Redis.
+Separate threads read the counters from Redis, so that an unavailable Redis does not delay other
+routes. A reset is written to Kafka and needs no Redis.
 """
 
 from __future__ import annotations

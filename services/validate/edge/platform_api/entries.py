@@ -6,9 +6,9 @@ Owns: the database, and the check whether it is recent. Does not own: the view i
 validate suppresses; that view is not sorted.
 
 Guarantees: the table has all records of the topic before the offset `end`. While Kafka is
-unavailable, the table does not change, and is_fresh() is False. After a reconnect reading continues
-where it ended; a topic that was created again is read into a new database. Unreadable records are
-skipped (validate counts them).
+unavailable, the table does not change, and is_fresh() is False. After a reconnect, reading
+continues where it ended. If the topic was created again, it is read into a new database. Unreadable
+records are skipped (validate counts them).
 """
 
 from __future__ import annotations

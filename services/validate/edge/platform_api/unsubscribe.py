@@ -2,8 +2,8 @@
 
 GET shows the page and changes nothing, because programs that check mail follow links, too. POST
 with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has
-both. It needs no key, because the token is signed. A forged or expired token costs only one HMAC;
-nothing is written. An existing entry is not written again.
+both. The request needs no key, because the token is signed. A forged or expired token costs only
+one HMAC; nothing is written. An existing entry is not written again.
 
 If Kafka does not answer within WRITE_S, the answer is 503, although the records may still have been
 written. Mail software then tries again; people see the reason on the page.
@@ -46,7 +46,8 @@ from shared.topics.records import EventType
 FOLDER: Final = "/u/"
 SERVICE: Final = "api"
 MAX_BODY_BYTES: Final = 16_384
-# The longest wait for the form of a request, which anybody may send.
+# A request waits at most this long for its form. The limit is needed because anybody may send
+# requests.
 BODY_S: Final = 10.0
 UNSUBSCRIBED: Final = Metric(
     "sluice_api_unsubscribed", "Links to unsubscribe that were used, by client.", ("client",)

@@ -1,5 +1,5 @@
-"""Begins the counting of bounces: opens the topics at the place of the counters, the rules and the
-metrics.
+"""Begins the counting of bounces: opens the topics at the place of the counters, and reads the
+rules.
 
 Owns: the state of a counting process; reading the operators' reviews from mail.control; dropping
 counters that were computed under other rules; the metrics of counting. Does not own: the loop

@@ -75,7 +75,7 @@ RETRY_S: Final = 0.5
 
 
 class CounterMoved(Exception):
-    """Another process has changed the place of the counters."""
+    """The place of the counters is not the one that this process stored last."""
 
 
 class RulesChanged(Exception):
@@ -146,8 +146,8 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             is_full = self._count(session.counting, membership)
             source_log = session.counting.log
-            # When all records are read, the order of further records is known only after the next
-            # look.
+            # When all records are read, the order of further records is known only after the log is
+            # checked again.
             is_behind = is_full or source_log.is_behind()
             session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""

@@ -183,7 +183,8 @@ class ReturnsProcessor:
     def _take(
         self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
     ) -> None:
-        """Process one message. A programming error in this does not stop the other messages."""
+        """Process one message. If a programming error occurs, the other messages are still
+        processed."""
         record = read.record
         try:
             one, fields, client = self._understood(batch, read, client, by)
