@@ -98,7 +98,7 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
 
 @contextmanager
 def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
-    """Read returned mail and count bounces in two threads, as far as the settings enable that."""
+    """If the settings enable it, count bounces and read returned mail in two threads."""
     if not settings.validate.counts_bounces:
         yield
         return

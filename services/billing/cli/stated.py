@@ -39,7 +39,7 @@ live_option = click.option(
 
 @contextmanager
 def statement_of(parts: Connections, month: str, *, live: bool) -> Iterator[Closed | None]:
-    """Return the statement of a month; None if the month is open, if live counts are wanted, or if
+    """Yield the statement of a month; None if the month is open, if live counts are wanted, or if
     Kafka is unavailable."""
     topic = StatementTopic(parts.options)
     try:

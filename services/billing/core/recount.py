@@ -207,7 +207,7 @@ class Recount:
                 pass
 
     def _cells_of(self, event: Event, timestamp: int) -> list[tuple[tuple[str, Cell], int]]:
-        """Yield each month and cell in which an event counts, with the number to add."""
+        """Return each month and cell in which an event counts, with the number to add."""
         data = event.data
         _check(data.client, data.mailing_id, data.sub_client)
         _check_number(data.size_bytes, MAX_BYTES)
@@ -229,7 +229,7 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """Yield the counts since the last call as month, cell and count, and forget them.
+        """Return the counts since the last call as month, cell and count, and forget them.
 
         A later call may yield the same cell again; the caller sums its counts.
         """

@@ -108,9 +108,9 @@ class UsageTally(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run: the counts by key, in the order of COUNTERS, and by key, counter and
-    detail. `unreadable`: records of a known type that could not be decoded. `unknown`: records of
-    other types."""
+    """The sums of a run. `sums`: for each key, its counts in the order of COUNTERS. `details`: the
+    counts by key, index of the counter, and detail. `unreadable`: records of a known type that
+    could not be decoded. `unknown`: records of other types."""
 
     sums: dict[Key, list[int]]
     details: dict[tuple[Key, int, str], int]
@@ -118,7 +118,7 @@ class Counted(Struct, frozen=True):
     unknown: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
-        """Yield (month, cell, count) for every count that is not zero, in the format of the
+        """Return (month, cell, count) for every count that is not zero, in the format of the
         store."""
         totals = [
             (key, COUNTERS[place], "", number)

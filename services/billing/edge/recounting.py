@@ -159,7 +159,7 @@ def recount(
 
 
 def shown(compared: SortedCounts, make: Callable[[Compared], T], most: int) -> tuple[int, list[T]]:
-    """Return the number of differences, and the first SHOWN of them."""
+    """Return the number of differences, and the first `most` of them."""
     found, number = list[T](), 0
     for number, each in enumerate(compared.differences(), 1):
         if number <= most:

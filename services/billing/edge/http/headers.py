@@ -41,7 +41,7 @@ def wanted_format(accept: str) -> Format | None:
     """Return the format with the highest weight; None if the peer accepts none.
 
     Among formats of the same weight, a format named in full comes before one that matches a
-    wildcard. Then the order of the header decides.
+    wildcard. Then the order in the header decides, then the order of FORMATS.
     """
     ranges = list(_ranges(accept))
     if not ranges:
