@@ -5,9 +5,9 @@ counted after the close is in the statement of a later month, so adding up live 
 it twice. If Kafka is unavailable, the commands show the live counts with a note.
 
 Known clients are the registered clients, the removed clients that are still kept, and every name
-that was ever counted, because finance asks for the months of a client long after its removal. The
-name is checked after the counts were read. If Kafka is unavailable, the command reports that the
-name is not checked.
+that was ever counted. The reason: finance asks for the months of a client long after its removal.
+The name is checked after the counts were read. If Kafka is unavailable, the command reports that
+the name is not checked.
 """
 
 from __future__ import annotations

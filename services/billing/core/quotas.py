@@ -2,8 +2,8 @@
 
 The use of a quota is the number of messages accepted for sending in the month: received minus
 refused, suppressed and cancelled. A threshold has one event per quota and month, even if the counts
-or the quota change afterwards, because the state names the published thresholds and is written in
-one transaction with the events.
+or the quota change afterwards. The state names the published thresholds, and is written in one
+transaction with their events.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ not read it, so otherwise the month could never be proved. If a record names its
 first one counts, as in the live count. Only events with a type of EventType are counted.
 
 The recount counts distinct mails, whereas the live cells count each event. So a mail with two final
-events or two first dispatches shows as a difference. These mails are known only after all records
-were added (shared/audit/doubles.py); after that, a second pass with discount() subtracts all events
-of such a mail except the first.
+events or two first dispatches shows as a difference. These mails are known only when all records
+are added (shared/audit/doubles.py). Then a second pass with discount() subtracts all events of such
+a mail except the first.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Recount:
             self._cells[key] -= number
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
-        """Whether the mail id has several such events and was seen before; marks it as seen."""
+        """Whether the mail id is among `doubled` and was seen before. Marks it as seen."""
         if mail_id not in doubled:
             return False
         is_repeat = mail_id in seen

@@ -1,8 +1,8 @@
 """Maps a run of mail.events records to counts by day and mailing.
 
-`billed` counts the event that carries `first_dispatch`, on the day of its `first_dispatched_at_ms`;
-the other counters count on the day of their event; `received` comes from the tallies. Records of
-other types are ignored, and only their number is returned.
+`billed` counts the event that carries `first_dispatch`, on the day of its `first_dispatched_at_ms`.
+The other counters count on the day of their event. `received` is counted from the tallies. Records
+of other types are ignored, and only their number is returned.
 
 This is the hot path (every event of every message): only the needed fields are decoded, and a
 whole run is summed before anything is written.

@@ -13,8 +13,8 @@ On failure: DamagedFile names a file that cannot be read. Next to each file is a
 SHA-256, in the format of sha256sum. The SHA-256 is compared before the events are read, so bytes
 that a disk has changed cannot change a count. Files of earlier versions have no SHA-256.
 
-pyarrow is imported when a file is read or written: the import takes a tenth of a second and 40 MB,
-and neither billing itself nor most commands need it.
+pyarrow is imported only when a file is read or written, because the import takes a tenth of a
+second and 40 MB. Neither billing itself nor most commands need pyarrow.
 """
 
 from __future__ import annotations

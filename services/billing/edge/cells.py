@@ -3,7 +3,7 @@ the store of the settings.
 
 Every store adds a run's counts and moves its watermark together or not at all. The implementations
 are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin MemoryCells
-(cells_memory.py); tests/contract/test_cells.py runs the same tests on all of them. Does not own:
+(cells_memory.py). tests/contract/test_cells.py runs the same tests on all of them. Does not own:
 the counting (core/usage.py), the scripts (shared/store).
 """
 

@@ -1,8 +1,8 @@
 """Reads mail.events as a member of the billing group, from the offsets in the cells.
 
-Owns the consumer and the position of each partition. Does not own the watermarks: a newly assigned
-partition stays paused until place() sets its first offset; unassign() pauses it again. The group's
-committed offsets are not used.
+Owns the consumer and the position of each partition. Does not own the watermarks: these are in the
+cells. A newly assigned partition stays paused until place() sets its first offset; unassign()
+pauses it again. The group's committed offsets are not used.
 
 All calls come from one thread. kafka-python reports rebalances on its I/O thread. They are queued
 there, and the next call processes them.
@@ -113,7 +113,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                # The partition was revoked and assigned again in between.
+                # The partition was revoked and assigned again since the last poll.
                 self.unassign([partition])
             elif target > begin:
                 self._next[partition] = target

@@ -3,7 +3,7 @@
 Owns: where reading begins and ends. Reading ends at the offsets up to which the count was made, so
 the number of ids is the count. Reading begins a day before the month by the broker's clock, because
 an event is stored after it happened. Only events that were dated in the future when they were
-stored can be earlier in the log; `from_start` reads the whole log. Memory is bounded for any number
+stored can be earlier in the log. `from_start` reads the whole log. Memory is bounded for any number
 of ids.
 """
 

@@ -1,13 +1,13 @@
 """Reads the cells of many months at one moment, and keeps the accepted mail of a month up to date.
 
-The months are read one after another, because some stores make a copy of what is being read, and so
-the copy is never larger than one month. The store numbers the changes of each month. A month that
-has not changed after it was read still has its counts at the last moment, whose watermarks are
+Some stores copy the months that are being read. So the months are read one after another, and the
+copy is never larger than one month. The store numbers the changes of each month. A month that has
+not changed after it was read still has its counts at the last moment, whose watermarks are
 returned. Months that have changed are read again, together. This ends, because each round reads
 more months together than the round before. The last month changes most, so it is read last.
 
-For the quotas, all cells of the month are read once, and then only their changes: reading a million
-cells takes seconds of CPU time, and only a few of them change within seconds.
+For the quotas, all cells of the month are read once, and afterwards only the changes. Reading a
+million cells takes seconds of CPU time, but only a few of them change within seconds.
 """
 
 from __future__ import annotations

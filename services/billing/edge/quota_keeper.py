@@ -6,13 +6,14 @@ transaction. Turns begin every `every_s`. After the first BURST_S of reading, th
 SHARE of the time, which is one second per minute. A turn reads nothing if it would exceed this
 share. After MAX_WAIT_S without a reading, the counts are read even if that exceeds the share.
 
-All keepers share one transactional id. Opening it ends and fences the transaction of any other
-keeper; the keeper then reads billing.quotas to its end. If its commit succeeds, no other keeper has
-written in between. So a threshold has one event for any number of processes. As long as the beats
-of another keeper arrive, a keeper does not write; it opens the id only when the beats stop. Each
-turn writes a beat, even if it has counted nothing. A keeper writes no beat while it reads the
-counts, so the others allow for the time that their own last reading took. A keeper that was fenced,
-for example after a pause, waits for the beats of the other keeper to stop.
+All keepers share one transactional id. Opening the id ends and fences the transaction of any other
+keeper. The keeper that opened it then reads billing.quotas to its end. If the commit of this keeper
+succeeds, no other keeper has written after the opening. So a threshold has one event for any number
+of processes. As long as the beats of another keeper arrive, a keeper does not write; it opens the
+id only when the beats stop. Each turn writes a beat, even if it has counted nothing. A keeper
+writes no beat while it reads the counts, so the others allow for the time that their own last
+reading took. A keeper that was fenced, for example after a pause, waits for the beats of the other
+keeper to stop.
 
 On failure nothing is written, and the next turn compares again; a failed reading does not delay
 that turn. If the beats stop, another keeper takes over. If the store hangs, a reading ends after

@@ -102,8 +102,8 @@ class JoinedLog:
 
 
 class RecountReport(Struct, frozen=True):
-    """`agree`: there is no difference and no fault, and the cells include every committed event;
-    otherwise `reason` says which events they lack. `faults`: mails with two final events or first
+    """`agree`: there is no difference and no fault, and the cells include every committed event. If
+    they do not, `reason` gives the cause. `faults`: mails with two final events or first
     dispatches, as in `sluice audit`. `different`: the number of cells that differ; `differences`
     lists at most SHOWN of them."""
 
@@ -203,7 +203,7 @@ def _count(
 ) -> Doubles:
     """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
-    The log is read a second time only if there are such mails.
+    If there are such mails, the log is read a second time.
     """
     counted = into.counted
     search = DoubleSearch()

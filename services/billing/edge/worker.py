@@ -3,17 +3,17 @@
 Job: poll, count (core/usage.py) and apply (cells.py) the records, one run of one partition at a
 time.
 
-On failure: the watermark in the cells is the only source of the position, so a run is counted
-exactly once even if a process dies between reading and applying. The next apply detects a store
-that is empty, that went back to an older state, or that has lost a part. Without events this takes
-at most CHECK_S. The partition is then read again from the watermark in the store. An empty store is
-first restored from the last checkpoint on billing.statements (edge/statements/checkpointing.py);
-without a checkpoint, counting begins at the first record that Kafka still has. While the store is
-unavailable, all partitions are paused, polling and retries continue, and no records are held in
-memory. While Kafka is unavailable, the worker keeps trying. If Kafka deleted records before they
-were counted, the cells mark the hole. If mail.events is not the log that the cells were counted
-from (it was deleted and created again), nothing is applied and nothing is dropped until an operator
-decides between `billing adopt-log` and `billing rebuild`.
+On failure: the position is read only from the watermark in the cells. So a run is counted exactly
+once, even if a process dies between reading and applying. The next apply detects a store that is
+empty, that went back to an older state, or that has lost a part. Without events this takes at most
+CHECK_S. The partition is then read again from the watermark in the store. An empty store is first
+restored from the last checkpoint on billing.statements (edge/statements/checkpointing.py); if there
+is none, counting begins at the first record that Kafka still has. While the store is unavailable,
+all partitions are paused, polling and retries continue, and no records are held in memory. While
+Kafka is unavailable, the worker keeps trying. If Kafka deleted records before they were counted,
+the cells mark the hole. If mail.events was deleted and created again, it is another log than the
+cells were counted from. Then nothing is applied and nothing is dropped, until an operator runs
+`billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations

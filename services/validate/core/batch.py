@@ -1,9 +1,9 @@
 """Judges one batch of messages; returns the messages to pass on, the events and the counts. Pure.
 
-Judging has two steps, because the submission keys are looked up in between: judge_all() returns the
-verdicts of the rules. Then assemble() combines the verdicts with the answers for the keys, and
-decides which records are written. Owns also the record on mail.returned for a message that was
-refused or suppressed and that its client wants back.
+Judging has two steps, because the submission keys are looked up between them. First judge_all()
+returns the verdicts of the rules. Then assemble() combines the verdicts with the answers for the
+keys, and decides which records are written. Owns also the record on mail.returned for a message
+that was refused or suppressed and that its client wants back.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
     """Combine the verdicts with the answers for the keys into the outcome of the batch. `answers`
     is by index of the message.
 
-    Every message ends as passed, held, refused, suppressed, cancelled or duplicate; all except
-    duplicates and held ones are counted as received.
+    Every message ends as passed, held, refused, suppressed, cancelled or duplicate. All messages
+    except duplicates and held messages are counted as received.
     """
     batch = Batch({}, [], [], {}, [], [], {})
     for index, one in enumerate(judged):

@@ -2,7 +2,7 @@
 
 The use of a quota is the count of billing plus the messages that this process let pass and that
 billing may not have counted yet. The beat of billing gives the time up to which everything is
-counted; messages that passed in the SLACK_MS before that time are added as well, because clocks
+counted. Messages that passed in the SLACK_MS before that time are added as well, because clocks
 differ and a transaction takes time. So near the quota some messages may be counted twice, and mail
 may be held too early. It passes when the next beat arrives.
 

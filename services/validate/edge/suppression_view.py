@@ -2,7 +2,7 @@
 up recipients in it.
 
 Every validate process reads the topic in a thread. The view's watermark ensures that only one
-process applies a record; the others find that the watermark has moved and continue from there. The
+process applies a record. The others find that the watermark has moved, and continue from there. The
 next apply detects a view that is missing (FLUSHALL, a new Redis) or older (a failover). The topic
 is then read again from the watermark of that view. There is an apply at least every LOOK_S.
 

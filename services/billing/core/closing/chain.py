@@ -1,8 +1,8 @@
 """The chain of statements on billing.statements: decides which of its records count.
 
 Any process may try to close a month, even a process that was paused and continues a day later. The
-order of the log decides: a header counts only if it names the last header before it that counts
-(`previous`), is of a later month, and all its lines exist. So if there are several attempts to
+order of the log decides. A header counts only if its `previous` names the last header before it
+that counts, if its month is later, and if all its lines exist. So if there are several attempts to
 close a month, all readers agree which one counts. It never changes, because each attempt has its
 own keys and compaction removes none of them.
 """
@@ -106,8 +106,8 @@ class Chain:
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
-        """Return the months that are counted in the statements of months before `before`; in all
-        statements if it is ""."""
+        """Return the months that are counted in the statements of months before `before`. If
+        `before` is "", all statements are included."""
         found = set()
         for closed in self._before(before):
             found.add(closed.statement.month)

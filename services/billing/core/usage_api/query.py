@@ -1,8 +1,8 @@
 """The query of a usage request: months, filters, grouping and the page. Pure.
 
-Rows are sorted by month, client, mailing ID, sub-client and day; a part by which they are not
-grouped is left out. A cursor names the query, the last row of the page, and the views from which
-the page was read, so that all pages show the same moment.
+Rows are sorted by month, client, mailing ID, sub-client and day, or by those of them that are in
+the grouping. A cursor names the query, the last row of the page, and the views from which the page
+was read, so that all pages show the same moment.
 """
 
 from __future__ import annotations

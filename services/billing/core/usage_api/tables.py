@@ -1,9 +1,9 @@
 """The rows of a usage answer, and the tables made of them: CSV, XLSX, Parquet, and FOCUS. Pure.
 
 Rows come from the views of months, and are merged and summed up. Every line of a table gives the
-moment of its counts and whether everything was counted at that moment, because people use tables
-without the answer that they came in. Numbers are integers. Text that a spreadsheet would take for a
-formula begins with an apostrophe.
+moment of its counts, and whether everything was counted at that moment. So a table can be
+understood without the answer that it came in. Numbers are integers. Text that a spreadsheet would
+take for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations

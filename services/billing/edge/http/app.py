@@ -1,7 +1,7 @@
 """The HTTP API of billing: its routes, its errors, its OpenAPI document, and the page for people.
 
 The API is served by its own threads beside the counting loop. A key sees the cells of its scope and
-nothing else; without a key only /health, the files of the page and the description of the API are
+nothing else. Without a key only /health, the files of the page and the description of the API are
 served. These have no data of clients.
 
 The page consists of four files. The browser sends the key that the user enters to the API. The

@@ -1,7 +1,7 @@
 """The HTTP headers: Accept in requests, and the headers for caches in requests and answers.
 
-Accept chooses the format of an answer (RFC 9110, 12.5.1). ETag and Cache-Control: an answer about
-closed months never changes; a cache has to validate every other answer again.
+Accept chooses the format of an answer (RFC 9110, 12.5.1). The rules for ETag and Cache-Control: an
+answer about closed months never changes. A cache has to validate every other answer again.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
 
-# Another process may be writing a checkpoint whose chunks nothing refers to yet, so unused keys are
-# removed only after they were unused for this many checkpoints of this process.
+# Another process may be writing chunks to which no manifest refers yet. So a key is removed only
+# after it was unused for this many checkpoints of this process.
 _ROUNDS: Final = 3
 
 
@@ -130,10 +130,10 @@ def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
     """Restore the cells from the last checkpoint if they were lost; return True if they were
     restored.
 
-    A checkpoint that names a cell twice may lack other cells, so the checkpoint before it is used;
-    if there is none, nothing is restored. The worker then counts the missing events from
-    mail.events again. `topic` must store the chunks of cells. Raises StoreUnavailable,
-    KafkaUnavailable.
+    A checkpoint that names a cell twice may lack other cells, so the previous checkpoint is used
+    instead. If there is no other checkpoint, nothing is restored. The worker then counts the
+    missing events from mail.events again. `topic` must store the chunks of cells. Raises
+    StoreUnavailable, KafkaUnavailable.
     """
     topic.read()
     for found, counts in topic.checkpoints.snapshots():

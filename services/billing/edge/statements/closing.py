@@ -5,8 +5,8 @@ The header, which has the hash of the lines, is written last. Memory is bounded 
 lines.
 
 On failure: nothing is locked, and any step may be repeated, by any process. Only the first header
-in the log that continues the chain is a statement (core/closing/chain.py). So a process that dies,
-is paused or runs at the same time as another may leave records that do not count, but never a
+in the log that continues the chain is a statement (core/closing/chain.py). So if a process dies, is
+paused or runs at the same time as another, it may leave records that do not count, but never a
 second statement. Events that are counted for a closed month afterwards are adjustments in the
 statement of the next month.
 """

@@ -8,9 +8,9 @@ Nothing is written a second time under the same key.
 The lines of statements, and the cells of checkpoints, are stored in temporary files, so memory is
 bounded.
 
-For one thread. All methods may raise KafkaUnavailable; if write() raises it, the records may still
-have been written. read() may raise DiskUnavailable; the next call then reads the topic from its
-beginning.
+For one thread. All methods may raise KafkaUnavailable. If write() raises it, the records may still
+have been written. read() may also raise DiskUnavailable. The next call of read() then begins at the
+beginning of the topic.
 """
 
 from __future__ import annotations

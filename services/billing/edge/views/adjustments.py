@@ -4,11 +4,11 @@ the next statement.
 The adjustments of a statement never change. They are its first lines, so making a view reads only
 these lines. Memory is bounded by one line. The last used views are kept.
 
-Events that were counted for closed months wait for the next statement. Their view has, per cell,
-the present count less the counts in all statements about the month; the next close states these
-differences as adjustments. A month is compared when a request asks for it. It is compared again
-only if its counts or the statements have changed, and comparing may take only a share of the time,
-because a month of a million cells takes about ten seconds. Memory is bounded
+Events that were counted for closed months wait for the next statement. Their view has, for each
+cell, the present count minus the counts in all statements about the month. The next close states
+these differences as adjustments. A month is compared when a request asks for it. It is compared
+again only if its counts or the statements have changed. Comparing may take only a share of the
+time, because a month of a million cells takes about ten seconds. Memory is bounded
 (edge/temporary_files.py).
 
 One month is compared at a time. Meanwhile other requests get the earlier view. If no view was

@@ -58,8 +58,8 @@ class Answer(Struct, frozen=True):
 
     @property
     def at_ms(self) -> int:
-        """The earliest moment of the counts outside of statements; if all are from statements, the
-        last close."""
+        """The earliest moment of those counts that are not from statements. If all counts are from
+        statements, the moment of the last close."""
         live = [each.at_ms for each in self.shelved if each.statement is None]
         return min(live) if live else max(each.at_ms for each in self.shelved)
 

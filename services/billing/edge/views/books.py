@@ -4,8 +4,8 @@ Only one thread reads at a time, and other requests wait for it. After the first
 they wait at most WAIT_S. If Kafka does not answer, the known statements stay valid, because they
 never change. So no request delays another. `fault` says that newer statements may be missing.
 
-Until a reading has succeeded, no statement is known, and a closed month must not be answered as an
-open month: a request waits for the reading, and gets StatementsUnknown if it fails.
+Until a reading has succeeded, no statement is known. A closed month must not be answered as an open
+month, so a request waits for the reading, and gets StatementsUnknown if the reading fails.
 """
 
 from __future__ import annotations

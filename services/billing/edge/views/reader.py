@@ -46,7 +46,7 @@ _NO_ENDS: Final = LogEnds("", {})
 
 
 class UnknownClient(Exception):
-    """No such client is registered or was ever counted."""
+    """The client is not registered and was never counted."""
 
 
 class TooManyWait(Exception):
@@ -54,7 +54,8 @@ class TooManyWait(Exception):
 
 
 class CountsChanged(Exception):
-    """The view of a cursor was dropped, and the counts have changed since."""
+    """The view that a cursor names was dropped, and its counts cannot be read again because they
+    have changed."""
 
 
 class ReadsBooks(Protocol):

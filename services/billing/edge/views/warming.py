@@ -3,11 +3,11 @@
 When the process starts, a thread sorts the present month and the previous month, which finance asks
 for during the present month. `fault` is set until both are sorted, so the process is ready only
 afterwards. If a request asked for an open month within ASKED_S, the thread sorts the month again
-when its view is too old (shelf.py); otherwise every ten minutes. It sorts the previous month once
-more within LOOK_BACK_S of its close, and other months if requests want them renewed. Meanwhile
-requests get the earlier view, which shows its moment. On failure (the store is unavailable, the
-disk is full) the thread tries again. Until it succeeds, a request sorts the month itself, or gets
-the reason why that fails.
+when its view is too old (shelf.py). Without a request, the thread sorts it every ten minutes. It
+sorts the previous month once more within LOOK_BACK_S of its close, and other months if requests
+want them renewed. Meanwhile requests get the earlier view, which shows its moment. On failure (the
+store is unavailable, the disk is full) the thread tries again. Until it succeeds, a request sorts
+the month itself, or gets the reason why that fails.
 """
 
 from __future__ import annotations

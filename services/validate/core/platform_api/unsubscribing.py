@@ -1,11 +1,11 @@
 """Unsubscribing by a link: the event, the suppression entry, and the pages in English and German.
 Pure.
 
-A mail to the return path that asks for no more mail leads to the same event, and the counting of
-bounces makes the same entry from it (shared/responses/counting). For a link, the entry is written
-together with the event, so that it is in force even while no process counts. The counting later
-writes the same entry again, which changes nothing. If the reader unsubscribes again, the event has
-the same id and the entry has the same key.
+A mail to the return path that asks for no more mail leads to the same event. From this event the
+counting of bounces makes the same entry (shared/responses/counting). For a link, the entry is
+written together with the event, so that it is in force even while no process counts. The counting
+later writes the same entry again, which changes nothing. If the reader unsubscribes again, the
+event has the same id and the entry has the same key.
 
 A page is one HTML file without scripts, fonts and images. The policy in its headers allows only the
 style and the form. Names from the link are escaped.

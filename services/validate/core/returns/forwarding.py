@@ -1,8 +1,8 @@
 """Decides which mail goes to a client's forwarding address, and composes the messages for it. Pure.
 
-Mail that did not arrive has one of three causes: it bounced; it was refused, because its header is
-invalid or it belongs to no mailing; or its recipient is suppressed. All other mail that comes back
-is an answer.
+Mail that did not arrive has one of three causes: it bounced, or it was refused (its header is
+invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
+back is an answer.
 
 The composed messages have the null return path, so that nobody gets their bounces. They name the
 message that they forward, so that they are neither billed nor counted as mail of the client.

@@ -2,7 +2,7 @@
 
 Owns: where tokens are searched; which client a complaint concerns; and the order of the steps:
 understand the mail (shared/responses), find the client that it concerns, find the message that it
-is about (identity.py), find the recipient that it counts against (meaning.py). Guarantees: any
+is about (identity.py), and find the recipient that it counts against (meaning.py). Guarantees: any
 bytes are accepted. The work is bounded: at most MAX_TRIED tokens and MAX_QUOTED (identity.py)
 return paths are verified per message. A token that is not signed for the client that it names, or
 has expired, is ignored.

@@ -7,7 +7,8 @@ off.
 
 The report on a message that deliver gave up has two parts of a multipart/report (RFC 3464; RFC 6533
 for addresses): message/delivery-status, and the header of the message (text/rfc822-headers, RFC
-6522), in base64 if a mail server could refuse or change it. The body was not kept.
+6522). The header is in base64 if a mail server could refuse or change it. The body is not in the
+report, because it was not kept.
 
 Guarantees: the returned message or a server's reply cannot forge a field, a line or a part of the
 mail. Each value is one line of printable characters, in reports only of ASCII, and the boundary

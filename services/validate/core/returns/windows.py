@@ -1,8 +1,8 @@
 """Limits how many returned messages a client gets one by one, and collects the others for a digest.
 Pure.
 
-A window begins with the first message that is forwarded. Up to the limit each message is forwarded
-in its own mail; the other messages of the window are held, and a digest lists them when the window
+A window begins with the first message that is forwarded. Up to the limit, each message is forwarded
+in its own mail. The other messages of the window are held, and a digest lists them when the window
 has ended. The windows are written in the same transaction as the mail, so the limit and the digest
 do not depend on one process.
 

@@ -10,7 +10,7 @@ may write all of them again, with the same keys and event ids. If MAX_WAITING re
 requests are refused at once. The records are not written in a transaction, because an open
 transaction of a failed process would stop the readers of mail.events. A producer that failed is
 replaced. If the process dies, its requests get no answer, so the platform asks again. Before the
-failpoint `api.sent` no record is written; after it the records may be written; after
+failpoint `api.sent` no record is written. After `api.sent` the records may be written, and after
 `api.acknowledged` they are written.
 
 If this process is paused, no record of a request is written after the request's time is over,
