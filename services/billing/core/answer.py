@@ -112,8 +112,8 @@ def _row(key: RowKey, counts: dict[str, int], details: dict[str, dict[str, int]]
 
 
 def as_csv(month: str, rows: Iterable[Row]) -> str:
-    """Return CSV (RFC 4180): a header line, then the rows, with CRLF line ends. A spreadsheet takes
-    no name for a formula."""
+    """Return CSV (RFC 4180): a header line, then the rows, with CRLF line ends. Names are written
+    so that a spreadsheet does not take them for formulas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)

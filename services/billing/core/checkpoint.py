@@ -1,4 +1,4 @@
-"""Checkpoints: all cells with the offsets up to which they are counted, on billing.statements.
+"""Checkpoints on billing.statements: all cells, with the offsets up to which they are counted.
 
 A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
 `cells/<month>/<token>/<number>`. The chunks are written before the manifest, so a manifest that

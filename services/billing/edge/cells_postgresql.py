@@ -7,7 +7,7 @@ its cells and watermarks are from the same moment. Missing tables are created. T
 (postgresql_rows.py).
 
 After an error the connection is replaced. If the server did not answer the commit of a run, the run
-may still have been applied. The watermark shows whether it was.
+may still have been applied. The watermark shows whether it was applied.
 """
 
 from __future__ import annotations

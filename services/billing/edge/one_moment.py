@@ -105,7 +105,8 @@ def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
 def by_name(
     months: Sequence[str], counts: Counts
 ) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
-    """Return the same as by_month(), with the stored names of the cells."""
+    """Yield the same as by_month(), but with the stored names of the cells instead of decoded
+    cells."""
     missing = set(months)
     for month, group in groupby(counts, lambda each: each[0]):
         missing.discard(month)

@@ -103,9 +103,9 @@ class JoinedLog:
 
 class RecountReport(Struct, frozen=True):
     """`agree`: there is no difference and no fault, and the cells include every committed event. If
-    they do not, `reason` gives the cause. `faults`: mails with two final events or first
-    dispatches, as in `sluice audit`. `different`: the number of cells that differ; `differences`
-    lists at most SHOWN of them."""
+    they do not, `reason` gives the cause. `faults`: mails with two final events or two first
+    dispatches, as `sluice audit` reports them. `different`: the number of cells that differ;
+    `differences` lists at most SHOWN of them."""
 
     agree: bool
     complete: bool

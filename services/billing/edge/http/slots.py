@@ -56,7 +56,8 @@ class Slots:
     def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
         self._most = most
         self._now = now
-        # Reentrant, because the garbage collector may end a file in a thread that holds the lock.
+        # The lock is reentrant, because the garbage collector may end a file in a thread that holds
+        # the lock.
         self._lock = threading.RLock()
         self._taken: list[Slot] = []
 

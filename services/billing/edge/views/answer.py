@@ -109,7 +109,8 @@ def standing_of(
 ) -> MonthStanding:
     """Return the standing of a view. `state`: the present progress, if the newest view is wanted.
 
-    For an earlier view, the reason gives its moment and also what the present counts lack.
+    For an earlier view, `reason` gives the moment of the view, and also what the present counts
+    lack.
     """
     progress = shelved.progress
     is_earlier = state is not None and _is_earlier(shelved, state)

@@ -1,9 +1,9 @@
 """Keeps the views of months: decides which view answers a request, and how long it is kept.
 
 The view of a closed month has the lines of its statement and never changes. The view of a month
-that is not closed is renewed when its counts have changed. But a view that took long to sort is
-used for SHARE times as long as that, at most MAX_AGE_S, and shows its moment. Earlier views are
-kept for readers that continue with a further page, up to MAX_VIEWS.
+that is not closed is renewed when its counts have changed. But if sorting it took long, the view is
+still used for SHARE times the sorting time, at most MAX_AGE_S, and shows its moment. Earlier views
+are kept for readers that continue with a further page, up to MAX_VIEWS.
 
 Only one thread at a time sorts a month: the thread of a request, or the warming thread
 (warming.py). Meanwhile other requests get the earlier view, or wait if no view is recent enough.
