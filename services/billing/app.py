@@ -40,7 +40,7 @@ _RETRY_S: Final = 1.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Count and answer until asked to stop."""
+    """Count events and answer requests until asked to stop."""
     billing = settings.billing
     kit = StreamKit(settings.kafka, settings.runtime, running)
     ends = EndsAsker(kit.options)

@@ -1,4 +1,4 @@
-"""The composition root of validate: mail.received in, mail.outbound.<lane> out."""
+"""The composition root of validate, which reads mail.received and writes mail.outbound.<lane>."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.topics import names
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop."""
+    """Process messages until asked to stop."""
     lanes = Lanes(settings.validate.lanes)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics(lanes.names):
@@ -75,7 +75,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def _quotas(running: Running, kit: StreamKit) -> QuotaView:
-    """Start to follow the quotas."""
+    """Start to read the topic of the quotas."""
     quotas = QuotaView(kit.options)
     quotas.start()
     running.health.add_ready("quotas", quotas.fault)
@@ -83,7 +83,8 @@ def _quotas(running: Running, kit: StreamKit) -> QuotaView:
 
 
 def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRestorer | None:
-    """Start to keep the submission keys complete; None if duplicates are not detected."""
+    """Start the thread that keeps the submission keys complete; return None if duplicates are not
+    detected."""
     validate, redis = settings.validate, settings.redis
     if not validate.duplicate_window_h:
         return None
@@ -97,7 +98,7 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
 
 @contextmanager
 def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
-    """Read returned mail and count bounces in their own threads, if the settings say so."""
+    """If the settings enable it, count bounces and read returned mail in two threads."""
     if not settings.validate.counts_bounces:
         yield
         return
@@ -109,7 +110,7 @@ def _responses(settings: Settings, running: Running, view: ClientView) -> Iterat
 
 
 def _follower(settings: Settings, running: Running, kit: StreamKit) -> SuppressionFollower:
-    """Start to keep the view of suppressed recipients up to date."""
+    """Start the thread that keeps the view of suppressed recipients up to date."""
     client = store.connect(settings.redis, decode_responses=False)
     kept = SuppressionStore(client, settings.redis.suppressions_key)
     follower = SuppressionFollower(kit.options, kept, running.clock)

@@ -1,4 +1,4 @@
-"""The composition root of held mail: mail.held in, the topics of validate out.
+"""The composition root of held mail, which reads mail.held and writes the topics of validate.
 
 It runs in a thread of every validate process (edge/held/sweeper.py).
 """
@@ -28,7 +28,7 @@ SERVICE: Final = "held"
 
 
 class HeldParts(Struct, frozen=True):
-    """The parts that the thread shares with the reading of mail.received."""
+    """The objects that the thread shares with the part of validate that reads mail.received."""
 
     clients: ClientView
     views: Views
@@ -41,14 +41,15 @@ class HeldParts(Struct, frozen=True):
 def held_mail_in_thread(
     settings: Settings, running: Running, parts: HeldParts
 ) -> AbstractContextManager[None]:
-    """Let held mail pass in a thread while the block runs."""
+    """Run the sweeper of held mail in a thread while the block runs."""
     named = structs.replace(running, service=SERVICE)
     kit = StreamKit(settings.kafka, settings.runtime, named)
 
     def relay(limited: Callable[[Process], Process]) -> Relay:
         producer = kit.producer(SERVICE)
         processor = BatchProcessor(
-            # The keys of these submissions were claimed when they were held.
+            # No keys are claimed, because the keys of these submissions were claimed when they were
+            # held.
             structs.replace(parts.views, keys=None),
             parts.policy,
             producer.partitions_for,

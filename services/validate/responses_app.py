@@ -1,7 +1,8 @@
-"""The composition root of responses: bounces are counted, returned mail is read and forwarded.
+"""The composition root of responses: counts bounces, and reads and forwards returned mail.
 
-Both run in threads of `validate serve`, or alone as `validate responses`. One process counts; all
-of them read returned mail: they share the partitions, and one client's mail is on one partition.
+Both tasks run in threads of `validate serve`, or alone as `validate responses`. Only one process
+counts. All processes read returned mail: they share the partitions, and the mail of one client is
+on one partition.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from shared.topics import names
 
 
 def serve_responses(settings: Settings, running: Running) -> int:
-    """Count until asked to stop."""
+    """Count bounces and read returned mail until asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
         return OK
@@ -64,7 +65,7 @@ def serve_responses(settings: Settings, running: Running) -> int:
 def counting_in_thread(
     settings: Settings, running: Running, view: ClientView
 ) -> AbstractContextManager[None]:
-    """Count in a thread while the block runs."""
+    """Count bounces in a thread while the block runs."""
     worker = _worker(settings, running, view)
     return in_side_thread("responses", "counting bounces", worker.run, running.stop)
 
@@ -130,7 +131,8 @@ def _returns_worker(settings: Settings, running: Running, view: ClientView) -> R
 
 
 def _verification(settings: Settings) -> Callable[[], Verification | None]:
-    """Return a function that returns the current keys and the age for verifying return paths."""
+    """Return a function that returns the present keys and the largest age for verifying return
+    paths."""
     keys_file = load_return_keys(settings.return_path)
     if keys_file is None:
         return lambda: None

@@ -17,7 +17,7 @@ from shared.settings.sections import (
     TelemetrySettings,
 )
 
-# A lane is a part of a topic's name.
+# The pattern is needed because a lane's name is a part of a topic's name.
 _Lane = Annotated[
     str,
     Meta(
@@ -25,7 +25,7 @@ _Lane = Annotated[
         extra={"expected": "a lane (1 to 63 of a-z, 0-9 and inner hyphens)"},
     ),
 ]
-# Domains whose mail one provider receives under one set of limits.
+# The domains of each default lane: one provider receives their mail, under one set of limits.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
     "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com", "hotmail.de", "outlook.de"),

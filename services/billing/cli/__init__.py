@@ -10,7 +10,7 @@ from shared.runtime.service_cli import Running, run_cli, service_cli
 
 
 def _serve(settings: Settings, running: Running) -> int:
-    # Imported only here: the other commands start in half the time without it.
+    # Imported only here, so that the other commands start in half the time.
     from services.billing.app import serve
 
     return serve(settings, running)

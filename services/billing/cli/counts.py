@@ -71,9 +71,7 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
         )
-    if (
-        not found.rows and found.complete
-    ):  # while events are counted again, not all clients are known
+    if not found.rows and found.complete:  # during a new count some clients are not known yet
         require_known(parts, client)
     if as_json:
         print_json(found)
@@ -95,7 +93,8 @@ def _live_usage(parts: Connections, month: str, client: str, wait_s: float) -> U
 
 
 def usage_lines(found: Usage, client: str, width: int) -> list[str]:
-    """The counts of a month as a table, and their sums; a sentence if there are none."""
+    """Return the counts of a month and their sums as a table; one sentence if there are no
+    counts."""
     if not found.rows:
         return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
     counters = [each for each in COUNTERS if _is_shown(each, found)]
@@ -147,7 +146,7 @@ def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
 
 
 def difference_line(found: Difference) -> str:
-    """One difference as a line of printable text: names come from events."""
+    """Return one difference as a line. Unprintable characters in the names are made visible."""
     return visible(
         f"{found.month}{'-' + found.day if found.day else ''}"
         f" {found.client}/{found.mailing_id}/{found.sub_client}"
@@ -203,7 +202,7 @@ def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
 
 
 def _log_of_checkpoint(topic: StatementTopic) -> str:
-    """The log that the last checkpoint counts: lost cells are restored from it."""
+    """Return the log of the last checkpoint, from which lost cells are restored; "" without one."""
     topic.read()
     best = topic.checkpoints.best()
     return best.log if best is not None else ""
@@ -218,7 +217,7 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Return why counting again would lose the counts of other logs; "" without such counts."""
+    """Return why counting again would lose counts of other logs; "" if there are no such counts."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""

@@ -32,7 +32,7 @@ DEFAULT_LINES: Final = 100
 
 
 class ShownKey(Struct, frozen=True):
-    """A key in a list. `key` is set only once, when the key is created."""
+    """A key as the commands show it. Only `create` sets `key`, the secret itself."""
 
     id: str
     state: str
@@ -106,8 +106,8 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
 
 
 def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
-    """Raise UsageError for a client or sub-client that is not registered: a key for a misspelled
-    name would see empty tables without a reason."""
+    """Raise UsageError for a client or sub-client that is not registered. A key for a misspelled
+    name would show empty tables without a reason."""
     if scope.client not in known:
         unknown = unknown_client(scope.client, known)
         raise UsageError(f"{unknown}; --unregistered accepts it")

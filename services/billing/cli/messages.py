@@ -45,7 +45,8 @@ _FOLDER: Final = click.Path(path_type=Path)
 
 
 class _Number(Struct, frozen=True):
-    """The number of mails to list, and the log and offsets up to which they were counted."""
+    """The number of mails to list, their event log, and the offsets up to which they were
+    counted."""
 
     mails: int
     log: str
@@ -140,14 +141,14 @@ def _stated(closed: Closed, wanted: Wanted) -> _Number:
 
 
 def _counted(cells: Cells, wanted: Wanted) -> _Number:
-    cells.read()  # a store that does not answer is noticed here, within seconds
+    cells.read()  # fails within seconds if the store does not answer
     with cells.reading(wanted.month) as (snapshot, counts):
         mails = sum(number for _, name, number in counts if wanted.has(decode_cell(name)))
     return _Number(mails, snapshot.log, snapshot.watermarks)
 
 
 def difference(found: int, expected: int, unnamed: int) -> str:
-    """Return the text for a number of listed mails that differs from the count."""
+    """Return the text for the case that the number of listed mails differs from the count."""
     text = f"{counted(found, 'mail')} found, {expected} counted"
     if not unnamed:
         return text
@@ -155,9 +156,9 @@ def difference(found: int, expected: int, unnamed: int) -> str:
 
 
 def _print(mails: Iterator[ListedMail], as_csv: bool) -> int:
-    """Print the mails; return how many they are."""
+    """Print the mails and return their number."""
     seen = count()
-    # The mails come first: at their end no further number was taken.
+    # zip() reads `mails` first, so it takes no further number from `seen` when they end.
     for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
         click.echo(piece, nl=False)
     return next(seen)

@@ -1,7 +1,8 @@
 """The options, connections and errors that the commands of `sluice billing` share.
 
-The commands query Kafka and the store directly, so they work while no billing process runs. If the
-settings do not name an address, the running pipeline is used (`--state` selects another one).
+The commands query Kafka and the store directly, so they work while no billing process runs. An
+address that the settings do not name is that of the running pipeline; `--state` selects another
+pipeline.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Connections(Struct, frozen=True):
 
 
 def connect_to(line: str) -> Connections:
-    """Connect to what the settings name, or else to the running pipeline."""
+    """Connect to the addresses in the settings, or else to the running pipeline."""
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
     kafka, redis = settings.kafka, settings.redis
@@ -59,7 +60,7 @@ def connect_to(line: str) -> Connections:
     if endpoints is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
         try:
             redis = structs.replace(redis, url=endpoints.redis)
-        except ValueError as error:  # such as a CA file, but no TLS
+        except ValueError as error:  # for example a CA file without TLS
             raise UsageError(str(error)) from None
     return Connections(
         options_of(kafka, settings.runtime),
@@ -96,7 +97,7 @@ def require_month(text: str, option: str = "MONTH") -> str:
 
 
 def confirm(question: str) -> bool:
-    """Ask on standard error. Raises UsageError if nobody is there to answer."""
+    """Ask on standard error. Raises UsageError if standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is there to answer: give --yes")
     return click.confirm(question, err=True)

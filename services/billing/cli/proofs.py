@@ -37,8 +37,8 @@ from shared.plurals import counted
 
 class Archived(Struct, frozen=True):
     """The content of an archive. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
-    offsets that the archive had lost, read again. `damaged`: files whose bytes are not those that
-    were written, if they were compared."""
+    offsets that the archive had lost and that were read again. `damaged`: files whose bytes have
+    changed since they were written; only --check compares them."""
 
     records: int
     offsets: dict[int, int]
@@ -117,7 +117,7 @@ def _proof_lines(proof: Proof) -> list[str]:
         for each in proof.differences
     ]
     lines += [f"fault: {fault}" for fault in proof.faults]
-    # Names come from events.
+    # The names come from events and may have unprintable characters.
     lines = [visible(each) for each in lines]
     if said := unreadable_line(proof.unreadable, proof.unreadable_at):
         lines.append(said)
@@ -158,7 +158,7 @@ def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
         for each in damaged:
             say(each)
         writer = ArchiveWriter(folder, log.id(), parts.months, log.begins)
-        # Also if Kafka fails later, because most gaps are reported only once.
+        # Report the gaps even if Kafka fails later, because most gaps are reported only once.
         closing.callback(_say_gaps, writer)
         found = structs.replace(_add_all(writer, log, topic.chain), damaged=damaged)
     if as_json:

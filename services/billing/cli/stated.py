@@ -1,13 +1,13 @@
 """Looks up the counts of a closed month, and known clients, in the statements.
 
-For a closed month a command shows the counts of its statement, as the API does, not the live
-counts: an event that is counted after the close stands in the statement of a later month, and
-adding up the live counts would invoice it twice. Without Kafka the commands show the live counts
-and say so.
+For a closed month a command shows the counts of its statement, as the API does. An event that is
+counted after the close is in the statement of a later month, so adding up live counts would invoice
+it twice. If Kafka is unavailable, the commands show the live counts with a note.
 
-Known clients are the registered ones, those removed and kept, and every name that was ever
-counted: finance asks for the months of a client long after it was removed. If Kafka is unavailable,
-the name is not checked, and the command says so; the counts were read by then.
+Known clients are the registered clients, the removed clients that are still kept, and every name
+that was ever counted. The reason: finance asks for the months of a client long after its removal.
+The name is checked after the counts were read. If Kafka is unavailable, the command reports that
+the name is not checked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ live_option = click.option(
 
 @contextmanager
 def statement_of(parts: Connections, month: str, *, live: bool) -> Iterator[Closed | None]:
-    """The statement of a month; None if it is open, if live counts are wanted, or without Kafka."""
+    """Yield the statement of a month; None if the month is open, if live counts are wanted, or if
+    Kafka is unavailable."""
     topic = StatementTopic(parts.options)
     try:
         yield None if live else _read(topic, month)
@@ -63,7 +64,7 @@ def stated_usage(closed: Closed, client: str) -> Usage:
 
 
 def require_known(parts: Connections, client: str) -> None:
-    """Raise UsageError for an unknown client; does nothing without a client."""
+    """Raise UsageError for an unknown client. If no client is given, do nothing."""
     if not client:
         return
     try:

@@ -1,4 +1,4 @@
-"""The answer to a usage query: the rows of a month, as CSV too, and whether they are complete.
+"""The answer to a usage query: the rows of a month, also as CSV, and whether they are complete.
 
 Rows are the cells of a month, gathered per mailing, or per mailing and day. The CSV has one line
 per mailing, and always the same columns in the same order.
@@ -44,13 +44,15 @@ class Row(Struct, frozen=True):
     unsubscribed: int = 0
     forwarded: int = 0
     bytes: int = 0
-    # By counter: refused by rule, suppressed by reason, bounced by class.
+    # By counter and detail: the rule for `refused`, the reason for `suppressed`, the class for
+    # `bounced`.
     details: dict[str, dict[str, int]] = field(default_factory=dict)
-    day: str = ""  # "" for the whole month
+    day: str = ""  # "" if the row is for the whole month
 
 
 class CountingProgress(Struct, frozen=True):
-    """The progress of counting: watermarks and holes by partition, and the counted log."""
+    """The progress of counting: the watermarks and the holes by partition, and the log that is
+    counted."""
 
     whole: bool
     log: str
@@ -61,7 +63,7 @@ class CountingProgress(Struct, frozen=True):
 class Usage(Struct, frozen=True):
     """The counts of a month. `complete`: the counts include every event that was committed when the
     query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition.
-    `closed`: the counts are those of the statement, and all fields are as of the close."""
+    `closed`: the counts come from the statement, and all fields show the state at the close."""
 
     month: str
     complete: bool
@@ -72,7 +74,8 @@ class Usage(Struct, frozen=True):
 
 
 def rows(cells: Mapping[str, int], client: str = "") -> list[Row]:
-    """The rows of a month from its cells, in order; only those of `client` if it is given.
+    """Return the ordered rows of a month from its cells. With `client`, return only the rows of
+    this client.
 
     Cells with counters that this version does not know are ignored.
     """
@@ -109,7 +112,8 @@ def _row(key: RowKey, counts: dict[str, int], details: dict[str, dict[str, int]]
 
 
 def as_csv(month: str, rows: Iterable[Row]) -> str:
-    """RFC 4180: a header line, then the rows; lines end in CRLF. No name is a formula."""
+    """Return CSV (RFC 4180): a header line, then the rows, with CRLF line ends. Names are written
+    so that a spreadsheet does not take them for formulas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -128,7 +132,7 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Return why cells of another log than the present mail.events stop the counting."""
+    """Return why counting stops if the cells count another log than the present mail.events."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"

@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-A cell's JSON is its name in the store, so fields are only ever added at its end. Cells that were
-counted before days existed have the day "".
+A cell's JSON is its name in the store, so fields are only ever added at its end. Cells of versions
+without days have the day "".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.topics.records import EventType
 
 BILLED: Final = "billed"
 RECEIVED: Final = "received"
-# The bytes of the billed messages, as they were submitted.
+# The sum of the sizes of the billed messages, as they were submitted.
 BYTES: Final = "bytes"
 # The counters of a row, in the order in which they are shown.
 COUNTERS: Final = (
@@ -41,8 +41,8 @@ class Cell(Struct, frozen=True, array_like=True, order=True):
     """One counter of one mailing on one day; its JSON is the cell's name in the store.
 
     `detail` divides a counter: `refused` by rule, `suppressed` by reason, `bounced` by class. The
-    cell with the detail "" always has the total. A refusal counts under every rule that it breaks,
-    so the details of `refused` may add up to more than the total.
+    cell with the detail "" always has the total. A refused message counts under every rule that it
+    breaks, so the details of `refused` may add up to more than the total.
     """
 
     client: str

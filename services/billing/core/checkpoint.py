@@ -1,15 +1,15 @@
-"""Checkpoints: all cells with the offsets up to which they are counted, on billing.statements.
+"""Checkpoints on billing.statements: all cells, with the offsets up to which they are counted.
 
 A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
-`cells/<month>/<token>/<number>`. The chunks are written first, so a manifest that exists is
-complete, unless another process has removed its chunks; then the manifest before it is used.
-A month that has not changed keeps its chunks from checkpoint to checkpoint.
+`cells/<month>/<token>/<number>`. The chunks are written before the manifest, so a manifest that
+exists is complete unless another process has removed its chunks. In that case the previous manifest
+is used. A month that has not changed keeps its chunks from checkpoint to checkpoint.
 
-`void/<generation>` says that the counts of that generation were dropped: checkpoints of it, and
-all before this record, are not used any more.
+A record `void/<generation>` means that the counts of that generation were dropped. Checkpoints of
+that generation, and all checkpoints before this record, are not used any more.
 
-A checkpoint is always a true count up to its offsets, so an older one costs time, never counts,
-as long as mail.events reaches back to it.
+A checkpoint is always a true count up to its offsets. So an older checkpoint only takes more time
+to restore and loses no counts, if mail.events still has all events after it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _NOWHERE: Final = -1
 class StoredMonth(Struct, frozen=True):
     """The chunks with the cells of a month.
 
-    `version` and the generation of the manifest say whether the month has changed since.
+    `version` and the generation of the manifest show whether the month has changed after the
+    checkpoint.
     """
 
     version: int
@@ -60,7 +61,8 @@ _chunk: Final = msgspec.msgpack.Decoder(dict[str, int])
 
 
 def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
-    """The cells of a month in records of about CHUNK_BYTES at most; one if there are none."""
+    """Yield the cells of a month in records of about CHUNK_BYTES at most. A month without cells has
+    one record."""
     chunk: dict[str, int] = {}
     size, is_first = 0, True
     for name, number in cells:
@@ -74,7 +76,7 @@ def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
 
 
 def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
-    """The months whose cells have to be written; `found` need not have cells."""
+    """Return the months whose cells have to be written. `found` may come without cells."""
     if before is None or before.generation != found.generation:
         return sorted(found.versions)
     return sorted(
@@ -85,7 +87,7 @@ def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
 
 
 def is_due(found: Snapshot, before: Manifest | None) -> bool:
-    """Whether anything was counted since the last checkpoint."""
+    """Whether anything was counted after the last checkpoint."""
     if not found.whole or not found.log:
         return False
     marks = {str(partition): mark for partition, mark in found.watermarks.items()}
@@ -98,8 +100,8 @@ def is_due(found: Snapshot, before: Manifest | None) -> bool:
 
 
 class Checkpoints:
-    """Reads the records in the order of the log. `kept`: the store of the chunks; without `kept`
-    the chunks are not stored."""
+    """Reads the records in the order of the log. `kept` stores the chunks; without `kept` they are
+    not stored."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept
@@ -108,7 +110,8 @@ class Checkpoints:
         self._void: set[str] = set()
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Never raises for its content, only if a chunk cannot be kept."""
+        """Add the next record. Does not raise for invalid content, only if a chunk cannot be
+        stored."""
         name = (key or b"").decode("utf-8", "replace")
         if name.startswith(CELLS):
             if value is None:
@@ -129,7 +132,7 @@ class Checkpoints:
         return None
 
     def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
-        """The checkpoints, each without and with its cells, the last one first.
+        """Yield the checkpoints, the last one first, as pairs: without cells and with cells.
 
         Needs `kept`. The cells are read in pieces.
         """
@@ -166,7 +169,7 @@ class Checkpoints:
             yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
 
     def _is_sound(self, manifest: Manifest) -> bool:
-        """Return True if the chunks are the ones that the manifest names, and can be decoded."""
+        """Whether the chunks have the hash in the manifest and can be decoded."""
         for stored in manifest.months.values():
             if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
                 return False

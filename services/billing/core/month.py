@@ -1,8 +1,8 @@
-"""Invoice months and days: the day of a time, the state of a month, and which one is closed next.
+"""Invoice months and days: the day of a time, the state of a month, and the month to close next.
 
 Days and months are those of the installation's time zone.
 
-A month is written YYYY-MM, a day YYYY-MM-DD; both sort as text.
+A month is written YYYY-MM and a day YYYY-MM-DD, so both can be sorted as text.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 
 # Offsets of time zones in use today are multiples of 15 minutes, so a quarter hour lies in one day.
 _QUARTER_MS: Final = 15 * 60 * 1000
-# 4,096 quarter hours are 42 days: enough for live counting, and a bound for a recount.
+# 4,096 quarter hours are 42 days. That is enough for live counting and bounds a recount.
 _CACHED: Final = 4096
-# The first millisecond of year 10000, which datetime cannot express, less a day.
+# The beginning of the year 10000, which datetime cannot express, minus one day.
 _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
-# The last month that can be, and the last second of it that can be written.
+# The last month that datetime can express, and the last second of that month.
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
-# A month that ended longer ago gets no statement at the first close: its counts are adjustments of
-# the first statement. Otherwise one event dated 1970 would close 700 months.
+# A month that ended longer ago gets no statement at the first close. Its counts become adjustments
+# of the first statement. Otherwise one event dated 1970 would close 700 months.
 FIRST_REACH_MONTHS: Final = 13
 
 
@@ -32,20 +32,21 @@ class MonthState(StrEnum):
     """The state of a month."""
 
     OPEN = "open"  # it has not ended
-    CLOSING = "closing"  # it has ended, and events of it may still come
+    CLOSING = "closing"  # it has ended, but its events may still come
     CLOSED = "closed"  # its statement is on billing.statements
-    # A month before the first statement that was counted after it: its events are old or have a
-    # wrong time. It gets no statement; its counts are adjustments of the next statement.
+    # A month without a statement, before the last closed month. Its events came late or have a
+    # wrong time. It gets no statement; its counts become adjustments of the next statement.
     EARLIER = "earlier"
 
 
 def is_month(text: str) -> bool:
-    """Whether `text` is a month, written YYYY-MM. No time before 1900 is ever counted."""
+    """Whether `text` is a month in the form YYYY-MM. Months before 1900 are not valid."""
     return _MONTH.fullmatch(text) is not None
 
 
 def next_month(month: str, steps: int = 1) -> str:
-    """Return the month that is this number of months later; earlier for a negative number."""
+    """Return the month that is this number of months later, or earlier if the number is
+    negative."""
     year, number = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + steps, 12)
     return f"{year:04d}-{number + 1:02d}"
 
@@ -75,22 +76,22 @@ class Months:
     def begin_ms(self, month: str) -> int:
         """The first millisecond of a month.
 
-        If a change of the clock skips midnight, the month begins when the clock goes on; if it
-        repeats midnight, the month begins at the first of the two.
+        If a clock change skips midnight, the month begins at the first time after the skipped
+        hours. If a clock change repeats midnight, the month begins at the first midnight.
         """
         naive = datetime(int(month[:4]), int(month[5:]), 1)
-        # A skipped time, converted to UTC and back, lies after the change.
+        # If the clock skips this time, the conversion to UTC yields a time after the clock change.
         at_ms = int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
         while self._date(at_ms - 1)[:7] == month:
             at_ms -= _QUARTER_MS
         return at_ms
 
     def end_ms(self, month: str) -> int:
-        """The first millisecond after a month; of 9999-12 its last second."""
+        """The first millisecond after a month; for 9999-12, the last second of the month."""
         return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
-        """The first millisecond of a day (YYYY-MM-DD), and the first after it."""
+        """The first millisecond of a day (YYYY-MM-DD), and the first millisecond after the day."""
         date = datetime.fromisoformat(day)
         is_last = date.date() == datetime.max.date()
         end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))
@@ -105,13 +106,13 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """Return the same as day(), also for times that are not counted."""
+        """Return the day of a time, like day(), but also for times that are not counted."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
 
 
 def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -> MonthState:
-    """The state of a month; `closed` are all months that have a statement."""
+    """Return the state of a month. `closed`: all months that have a statement."""
     if month in closed:
         return MonthState.CLOSED
     if closed and month < max(closed):
@@ -120,9 +121,10 @@ def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -
 
 
 def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
-    """The month that is closed next: after the last closed month, or the first that has counts.
+    """Return the month to close next: the one after the last closed month, or else the first with
+    counts.
 
-    "" if that month has not ended. `present`: the month of the present time.
+    Return "" if that month has not ended. `present`: the month of the present time.
     """
     if closed:
         month = next_month(closed)
@@ -133,6 +135,6 @@ def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
 
 
 def due(counted: Collection[str], closed: str, months: Months, now_ms: int, grace_ms: int) -> str:
-    """The month that is closed now without a command; "" if there is none."""
+    """Return the month that is due to be closed automatically now; "" if there is none."""
     month = next_to_close(counted, closed, months.of(now_ms))
     return month if month and months.end_ms(month) + grace_ms <= now_ms else ""

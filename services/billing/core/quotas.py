@@ -1,9 +1,9 @@
-"""Monthly quotas: what is written about them, how they are shown, how often they are counted. Pure.
+"""Monthly quotas: the records about them, the view for people, the pace of counting. Pure.
 
-The use of a quota is the mail that was accepted in the month to be sent: received, less refused,
-suppressed and cancelled. A threshold has one event per quota and month, whatever the counts or the
-quota do afterwards: the state names the published thresholds, and events and state are written in
-one transaction.
+The use of a quota is the number of messages accepted for sending in the month: received minus
+refused, suppressed and cancelled. A threshold has one event per quota and month, even if the counts
+or the quota change afterwards. The state names the published thresholds, and is written in one
+transaction with their events.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _SIGNS: Final = {
     EventType.SUPPRESSED.value: -1,
     EventType.CANCELLED.value: -1,
 }
-# The counters that quotas need.
+# The counters that the use of a quota is computed from.
 COUNTED: Final = tuple(_SIGNS)
-# By client and sub-client.
+# The accepted messages by client and sub-client.
 Accepted = Mapping[tuple[str, str], int]
 
 
 class Present(Struct, frozen=True):
-    """The month, the moment, and whether everything committed by then is in the counts."""
+    """The month and the time of the counts, and whether they include everything committed by
+    then."""
 
     month: str
     begins_ms: int
@@ -89,9 +90,10 @@ def plan(
     used: Mapping[QuotaScope, int],
     present: Present,
 ) -> Plan:
-    """Compare the present use with the states that were written last.
+    """Compare the present use with the last written states; return the records to write.
 
-    Nothing is written for a month before that of the last beat: its writer's clock is slow.
+    Nothing is written for a month before the month of the last beat, because then the clock of this
+    process is slow.
     """
     if beat is not None and beat.month > present.month:
         return Plan({}, [], None)
@@ -149,7 +151,7 @@ def _events(
 
 
 def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
-    """Return the beat to write; None if the last beat says the same."""
+    """Return the beat to write; None if it would be the same as the last beat."""
     before = last.counted_to_ms if last else 0
     counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
     month = present.month, present.begins_ms, present.ends_ms
@@ -160,8 +162,8 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
 def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
     """Return the records to write if nothing was counted: they show that the writer still works.
 
-    The plan is empty if nothing was ever counted, or if the clock is slow (plan()): another process
-    may write then.
+    The plan is empty if nothing was ever counted, or if the clock is slow (see plan()), so that
+    another process may write.
     """
     if beat is None or beat.month > month:
         return Plan({}, [], None)
@@ -173,7 +175,8 @@ def shown_quotas(
     state_of: Callable[[QuotaScope], QuotaState | None],
     now_ms: int,
 ) -> list[ShownQuota]:
-    """The quotas of these clients, by client; the client's own before those of its sub-clients."""
+    """Return the quotas of these clients, by client. The client's own quota comes before the quotas
+    of its sub-clients."""
     found = []
     limits = all_limits(clients)
     for scope in sorted(limits, key=lambda scope: (scope.client, scope.sub_client or "")):
@@ -197,12 +200,13 @@ def shown_quotas(
 
 
 class Pace:
-    """The time that readings took, less the time that was allowed since, in seconds.
+    """Limits the share of the time that readings take: it computes the wait before the next
+    reading.
 
     If each reading waits for wait_s(), all readings in a time t take at most `burst_s` + `share` x
-    t and the time of the last one. No wait is longer than `most_s`: one reading that took very
-    long, as in a process that was paused, must not delay the others for hours. So readings that
-    take longer than `share` x `most_s` begin every `most_s`.
+    t, plus the time of the last reading. No wait is longer than `most_s`, because one very long
+    reading, for example in a paused process, must not delay the others for hours. So even readings
+    that take longer than `share` x `most_s` begin every `most_s`.
     """
 
     def __init__(self, share: float, burst_s: float, most_s: float) -> None:
@@ -213,7 +217,7 @@ class Pace:
         self._at = 0.0
 
     def took(self, seconds: float, now: float) -> None:
-        """Note a reading that ended now."""
+        """Note that a reading of this many seconds has ended now."""
         self._debt_s = min(self._debt(now) + seconds, self._most_debt_s)
         self._at = now
 

@@ -1,15 +1,15 @@
 """Counts events a second time, in another way, and lists every difference from the live cells.
 
 This module deliberately uses none of the short cuts of usage.py and reads events with its own code,
-so that a mistake there shows here. An event is readable if the fields that billing counts are
-readable: an odd value elsewhere (`recipient` null) must not decide, because the live count does not
-look at it, and the month could never be proved. If a record names its type twice, the first one is
-its type, as in the live count; only a type of EventType is counted.
+so that it detects mistakes in usage.py. An event is readable if the fields that billing counts are
+readable: an invalid value in another field (`recipient` null) must not matter. The live count does
+not read it, so otherwise the month could never be proved. If a record names its type twice, the
+first one counts, as in the live count. Only events with a type of EventType are counted.
 
-The recount counts distinct mails, whereas the live cells count each event: a mail with two final
-events or two first dispatches is a difference. These mails are known only after all records were
-added (shared/audit/doubles.py); a second pass with discount() then subtracts all but the first
-event.
+The recount counts distinct mails, whereas the live cells count each event. So a mail with two final
+events or two first dispatches shows as a difference. These mails are known only when all records
+are added (shared/audit/doubles.py). Then a second pass with discount() subtracts all events of such
+a mail except the first.
 """
 
 from __future__ import annotations
@@ -94,9 +94,10 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
-    """Return the event with its counted values; None for a type that this version does not know.
+    """Return the event with the values that are counted; None if this version does not know its
+    type.
 
-    Raises CodecError if what is counted of a known type cannot be read.
+    Raises CodecError if a counted value of a known type cannot be read.
     """
     return decode_event(headers, value, _COUNTED)
 
@@ -135,17 +136,17 @@ class Recount:
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
-        # Mails with several events for which discount() has seen the first.
+        # Mails with several such events; discount() has already seen the first event.
         self._finals: set[bytes] = set()
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
-        # Partition and offset of the first such record.
+        # Partition and offset of the first unreadable records.
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
-        """Count one record and return its event, or None for any other content. Never raises for
-        the content of a record."""
+        """Count one record and return its event; None if it is not an event. Does not raise for
+        invalid content."""
         self.records += 1
         try:
             found = read_event(record.headers, record.value)
@@ -156,7 +157,7 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def note_unreadable(self, partition: int, offset: int) -> None:
-        """Remember where a record is that cannot be read."""
+        """Remember the partition and offset of an unreadable record, but only of the first ones."""
         if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
             self.unreadable_at.append(f"{partition}:{offset}")
 
@@ -182,7 +183,7 @@ class Recount:
             self._cells[key] -= number
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
-        """Whether this doubled mail id was seen before; also marks it as seen."""
+        """Whether the mail id is among `doubled` and was seen before. Marks it as seen."""
         if mail_id not in doubled:
             return False
         is_repeat = mail_id in seen
@@ -206,7 +207,7 @@ class Recount:
                 pass
 
     def _cells_of(self, event: Event, timestamp: int) -> list[tuple[tuple[str, Cell], int]]:
-        """The month and cell of everything that an event counts, with the number."""
+        """Return each month and cell in which an event counts, with the number to add."""
         data = event.data
         _check(data.client, data.mailing_id, data.sub_client)
         _check_number(data.size_bytes, MAX_BYTES)
@@ -228,9 +229,9 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """Return the counts since the last call, as month, cell and count, and drop them.
+        """Return the counts since the last call as month, cell and count, and forget them.
 
-        A cell may come again later; its counts are to be summed.
+        A later call may yield the same cell again; the caller sums its counts.
         """
         found = [(month, cell, number) for (month, cell), number in self._cells.items() if number]
         self._cells.clear()
@@ -238,7 +239,8 @@ class Recount:
 
 
 def _details(event: Event) -> set[str]:
-    """The rules of a refusal, the reason of a suppression, the class of a bounce."""
+    """Return the details of an event: the rules of a refusal, the reason of a suppression, or the
+    class of a bounce."""
     data = event.data
     match event.type:
         case EventType.REFUSED | EventType.SUPPRESSED | EventType.BOUNCED:

@@ -1,8 +1,8 @@
 """Maps a run of mail.events records to counts by day and mailing.
 
-`billed` counts the event that carries `first_dispatch`, on the day of its
-`first_dispatched_at_ms`; the other counters count on the day of their event; `received` comes
-from the tallies. Records of other types are ignored and their number is returned.
+`billed` counts the event that carries `first_dispatch`, on the day of its `first_dispatched_at_ms`.
+The other counters count on the day of their event. `received` is counted from the tallies. Records
+of other types are ignored, and only their number is returned.
 
 This is the hot path (every event of every message): only the needed fields are decoded, and a
 whole run is summed before anything is written.
@@ -31,28 +31,28 @@ _TALLY: Final = TALLY_TYPE.encode()
 _UNCOUNTED: Final = -1
 _UNKNOWN: Final = -2
 _PREFIX: Final = TYPE_PREFIX.encode()
-# Index of the counter by CloudEvents type.
+# By CloudEvents type, the index of its counter in COUNTERS.
 _PLACES: Final = {
     _PREFIX + kind.value.encode(): (
         COUNTERS.index(kind.value) if kind.value in COUNTERS else _UNCOUNTED
     )
     for kind in EventType
 }
-# Known, but never counted or billed, whatever they have.
+# Known types that are never counted or billed.
 _IGNORED: Final = frozenset({WARNING_TYPE.encode(), USED_UP_TYPE.encode()})
 _REFUSED: Final = COUNTERS.index(EventType.REFUSED.value)
 _SUPPRESSED: Final = COUNTERS.index(EventType.SUPPRESSED.value)
 _BOUNCED: Final = COUNTERS.index(EventType.BOUNCED.value)
 _DETAILED: Final = frozenset({_REFUSED, _SUPPRESSED, _BOUNCED})
 
-# A detail is a word of a known set (a rule, a reason, a class); anything else counts as OTHER, so
-# that free text cannot create cells without number.
+# A detail is one word: a rule, a reason or a class. Other text counts as OTHER, so that free text
+# cannot create an unlimited number of cells.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 OTHER: Final = "other"
 MAX_DETAILS: Final = 16  # of one event
 
-# Values beyond these are faults of a writer. They must not reach the store, whose counters have 64
-# bits and whose keys have a limited length.
+# Larger values are faults of the process that wrote the event. They must not reach the store, whose
+# counters have 64 bits and whose keys have a limited length.
 MAX_NAME_CHARS: Final = 255
 MAX_BYTES: Final = 1 << 32
 MAX_RECEIVED: Final = 1 << 32
@@ -70,7 +70,7 @@ class EventRecord(Protocol):
 
 
 class UsageViolation(Struct, frozen=True, gc=False):
-    """The id of a violated rule, or another word for a refusal."""
+    """The rule of a refusal: the id of a rule of the contract, or another word."""
 
     rule: str
 
@@ -108,9 +108,9 @@ class UsageTally(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run: the counts by key, in the order of COUNTERS, and by key, counter and
-    detail. `unreadable`: records of a known type that could not be decoded. `unknown`: records of
-    other types."""
+    """The sums of a run. `sums`: for each key, its counts in the order of COUNTERS. `details`: the
+    counts by key, index of the counter, and detail. `unreadable`: records of a known type that
+    could not be decoded. `unknown`: records of other types."""
 
     sums: dict[Key, list[int]]
     details: dict[tuple[Key, int, str], int]
@@ -118,7 +118,8 @@ class Counted(Struct, frozen=True):
     unknown: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
-        """(month, cell, count) for every count that is not zero, in the format of the store."""
+        """Return (month, cell, count) for every count that is not zero, in the format of the
+        store."""
         totals = [
             (key, COUNTERS[place], "", number)
             for key, counts in self.sums.items()
@@ -140,7 +141,7 @@ _tally: Final = msgspec.json.Decoder(UsageTally)
 
 
 def count(records: Iterable[EventRecord], months: Months) -> Counted:
-    """Sum up a run of records. Never raises for the content of a record."""
+    """Sum up a run of records. Does not raise for invalid content."""
     sums: dict[Key, list[int]] = {}
     details: dict[tuple[Key, int, str], int] = {}
     unreadable = unknown = 0
@@ -187,7 +188,7 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
 
 
 def details_of(event: UsageEvent) -> Iterable[str]:
-    """The details under which a refused, suppressed or bounced event counts, each once."""
+    """Return the set of details under which a refused, suppressed or bounced event counts."""
     words = (
         [event.bounce_class]
         if event.bounce_class
@@ -197,8 +198,8 @@ def details_of(event: UsageEvent) -> Iterable[str]:
 
 
 def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    # encode_event writes the type as the third header, other producers may write it anywhere. The
-    # first one is the type, if a record names several.
+    # encode_event writes the type as the third header; other producers may write it at any place.
+    # If a record names several types, the first one counts.
     for name, value in headers:
         if name == _TYPE:
             return value or b""

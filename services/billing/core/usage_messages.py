@@ -1,9 +1,9 @@
-"""The mail ids behind a count: which events of mail.events it includes. Pure.
+"""The mail ids behind a count: decides which events of mail.events the count includes. Pure.
 
-An event is listed exactly where core/usage.py counts it, so as many ids are listed as were counted:
-an event that was published twice is listed twice. `received` is counted from tallies, which name
-the mails of a transaction. Tallies of earlier versions have only their number: these mails are not
-listed, and `Unnamed` counts them.
+An event is listed each time that core/usage.py counts it, so the number of listed ids is the count.
+An event that was published twice is listed twice. `received` is counted from tallies, which name
+the mails of a transaction. Tallies of earlier versions have only the number of the mails. These
+mails are not listed; `Unnamed` counts them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KNOWN: Final = frozenset((TYPE_PREFIX + kind.value).encode() for kind in EventT
 
 
 class _Row(Struct, frozen=True, array_like=True, gc=False):
-    """A row of a tally, with the ids that counting leaves out."""
+    """A row of a tally, with the mail ids, which core/usage.py does not decode."""
 
     client: Name
     mailing_id: Name
@@ -58,7 +58,7 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 class Wanted(Struct, frozen=True):
-    """The number whose mail ids are listed. `day`: YYYY-MM-DD, or "" for the month. None stands for
+    """The count whose mail ids are listed. `day`: YYYY-MM-DD, or "" for the month. None stands for
     all clients, mailings or sub-clients. `detail`: a rule, a reason or a class; "" for all."""
 
     month: str
@@ -70,7 +70,7 @@ class Wanted(Struct, frozen=True):
     detail: str = ""
 
     def has(self, cell: Cell) -> bool:
-        """Whether the count of this cell is a part of the number."""
+        """Whether the count of this cell is a part of the wanted count."""
         day = f"{self.month}-{cell.day}" if cell.day else ""
         return (
             (cell.counter, cell.detail) == (self.kind, self.detail)
@@ -82,7 +82,8 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the number. `at_ms`: the moment of its day; `size_bytes`: 0 for received mail."""
+    """One mail of the count. `at_ms`: the time that determines its day; `size_bytes`: 0 for
+    received mail."""
 
     mail_id: str
     at_ms: int
@@ -114,7 +115,7 @@ class Unnamed:
 def listed(
     record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
 ) -> Iterator[ListedMail]:
-    """Yield the mails of this record that the number includes. Never raises for its content.
+    """Yield the mails of this record that the count includes. Does not raise for invalid content.
 
     Mails that the record does not name are added to `unnamed`.
     """
@@ -187,7 +188,7 @@ def _is_of(event: UsageEvent | _Row, day: str, details: Sequence[str], wanted: W
 
 
 def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
-    """The type and the mail id."""
+    """Return the type and the mail id."""
     kind = mail_id = b""
     for name, value in headers:
         if name == "ce_type":
@@ -198,7 +199,7 @@ def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
 
 
 def require_listable(wanted: Wanted) -> None:
-    """Raise QueryFault for a number that does not exist."""
+    """Raise QueryFault if there is no such count."""
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
     if wanted.kind not in KINDS:

@@ -3,17 +3,18 @@
     DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
     DIR/statements/2026-10.json, 2026-10.lines
 
-A file holds the records of one partition from one offset to another, and together the files of a
-partition have no gaps; its folder is the month in which its first record was appended. A file is
-complete when it has its name: it is written under another name, stored on disk and then renamed, so
-a process that dies leaves at most a file that the next one removes. One process writes at a time.
+A file holds the records of one partition from one offset to another. Together the files of a
+partition have no gaps. The folder of a file is the month in which its first record was appended. A
+file is written under another name, stored on disk and then renamed, so a file with its final name
+is complete. If the writer dies, the next writer removes its unfinished file. Only one process
+writes at a time.
 
-On failure: a file that cannot be read is named (DamagedFile). Beside each file lies its SHA-256, in
-the form of sha256sum, which is compared before its events are read: bytes that a disk has changed
-never become another count. Files of earlier versions have no SHA-256.
+On failure: DamagedFile names a file that cannot be read. Next to each file is a file with its
+SHA-256, in the format of sha256sum. The SHA-256 is compared before the events are read, so bytes
+that a disk has changed cannot change a count. Files of earlier versions have no SHA-256.
 
-pyarrow is imported when a file is read or written: it takes a tenth of a second and 40 MB, and most
-commands, and billing itself, do neither.
+pyarrow is imported only when a file is read or written, because the import takes a tenth of a
+second and 40 MB. Neither billing itself nor most commands need pyarrow.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PARTIAL: Final = ".partial"
 SUM: Final = ".sha256"
 LOG: Final = b"sluice.log"
 UNDECODABLE: Final = b"sluice.undecodable"
-# The attributes of a CloudEvent that are kept, without ce_.
+# The attributes of a CloudEvent that are archived, without the prefix ce_.
 HEADERS: Final = ("id", "type", "source", "subject", "time")
 COLUMNS: Final = ("partition", "offset", "timestamp_ms", *HEADERS, "value")
 
@@ -71,7 +72,7 @@ class Part(Struct, frozen=True, order=True):
 
 
 class Gap(Struct, frozen=True, order=True):
-    """Offsets of which the archive has no records."""
+    """A range of offsets whose records the archive does not have."""
 
     partition: int
     begin: int
@@ -79,12 +80,12 @@ class Gap(Struct, frozen=True, order=True):
 
 
 class DamagedFile(Exception):
-    """A file of the archive cannot be read, or has other bytes than were written."""
+    """A file of the archive cannot be read, or its bytes have changed since it was written."""
 
 
 @contextmanager
 def damage_of(path: str | Path) -> Iterator[None]:
-    """Name the file in the errors of reading it."""
+    """Turn errors of reading a file into DamagedFile, which names the file."""
     import pyarrow as pa
 
     try:
@@ -98,7 +99,7 @@ def damage_of(path: str | Path) -> Iterator[None]:
 
 
 class Archive:
-    """An archive that is read. Its methods may raise DamagedFile."""
+    """Reads an archive. Its methods may raise DamagedFile."""
 
     def __init__(self, folder: Path) -> None:
         """Raises UsageError if there is no such folder."""
@@ -154,7 +155,7 @@ class Archive:
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The begin of the first file with a record of this time or later, by partition."""
+        """The first offset of the first file with a record of this time or later, by partition."""
         found: dict[int, int] = {}
         for part in self._parts:
             if part.partition not in found and self._last_ms(part) >= time_ms:
@@ -166,7 +167,7 @@ class Archive:
     ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
         """Yield the records below `ends` in runs, in order within each partition.
 
-        With `starts`, files that end before them are left out.
+        With `starts`, files that end before these offsets are left out.
         """
         for part in self._parts:
             begin = (starts or {}).get(part.partition, 0)
@@ -178,7 +179,8 @@ class Archive:
                     yield part.partition, records
 
     def chain(self) -> Chain:
-        """The archived statements. Their lines are read from a file when they are needed."""
+        """The archived statements. Their lines are read from their files only when they are
+        needed."""
         chain = Chain(PartFile())
         for number, path in enumerate(sorted((self._folder / "statements").glob("*.json"))):
             try:
@@ -192,7 +194,7 @@ class Archive:
         return chain
 
     def _last_ms(self, part: Part) -> int:
-        """The time of the last record; later than any time if the file does not name it."""
+        """The time of the last record; infinitely late if the file does not name it."""
         metadata = _metadata_of(part)
         if not metadata.num_row_groups:
             return 0
@@ -228,7 +230,7 @@ def _batches(path: str) -> Iterator[Any]:
 
 
 def sum_path(path: Path) -> Path:
-    """The file with the SHA-256 of `path`."""
+    """The path of the file with the SHA-256 of `path`."""
     return path.with_name(path.name + SUM)
 
 
@@ -239,10 +241,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _require_same_bytes(path: Path) -> None:
-    """Raise DamagedFile if these are not the bytes that were written."""
+    """Raise DamagedFile if the bytes of the file have changed since it was written."""
     with damage_of(path):
         if not sum_path(path).exists():
-            return  # the file of an earlier version
+            return  # a file of an earlier version
         noted = sum_path(path).read_text("ascii", "replace")[:64]
         if sha256_of_file(path) != noted:
             raise OSError(f"its SHA-256 is not that of {sum_path(path).name}")

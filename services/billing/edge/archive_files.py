@@ -1,7 +1,7 @@
-"""Writes the files of an archive, one process at a time, and notes how far it reaches.
+"""Writes the files of an archive, and notes the offsets up to which it is complete.
 
-A file is written under another name, stored on disk and then renamed. One process writes at a time:
-it locks a file.
+A file is written under another name, stored on disk and then renamed. A lock file ensures that only
+one process writes at a time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from msgspec import Struct, structs
 from services.billing.edge.archive import PARTIAL, SUM, DamagedFile, Gap
 from shared.runtime.errors import UsageError
 
-# Where files are written.
+# The folders in which files are written.
 _PLACES: Final = ("", "events/", "events/*/", "statements/")
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes to this archive. Raises UsageError beside another one."""
+    """Lock this archive for writing. Raises UsageError if another process has locked it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("wb")
@@ -52,10 +52,11 @@ class _Stored(Struct, frozen=True):
 
 
 class Notes:
-    """The notes of an archive beside its files, `deleted.json`.
+    """The notes of an archive in its file `deleted.json`.
 
-    The gaps that were deleted from Kafka before they were archived, and how far each partition was
-    archived. An archive with files and without notes comes from an earlier version.
+    They name the offsets that Kafka deleted before they were archived, and the offset up to which
+    each partition was archived. An archive with files and without notes comes from an earlier
+    version.
     """
 
     def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
@@ -67,10 +68,10 @@ class Notes:
         self._is_earlier = bool(ends) and not is_noted
         known = self._load() if is_noted else {}
         if not self._is_earlier and (not is_noted or self.archived != known):
-            self._store()  # it is new, or a process died between a file and its note
+            self._store()  # a new archive, or a process died before it noted a file
 
     def note_end(self, partition: int, end: int) -> None:
-        """Everything below `end` is archived, or noted as deleted."""
+        """Note that everything below `end` is archived, or noted as deleted."""
         if end > self.archived.get(partition, 0):
             self.archived[partition] = end
             self._store()
@@ -83,7 +84,7 @@ class Notes:
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
         """Return the parts of these gaps that are not noted.
 
-        An archive of an earlier version notes all of them now.
+        For an archive of an earlier version, return all of these gaps, and note them.
         """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]
@@ -102,7 +103,7 @@ class Notes:
         return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
 
     def _load(self) -> dict[int, int]:
-        """Load the notes; return the ends that they have."""
+        """Load the notes; return the archived ends that they name."""
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=list[Gap] | _Stored)
         except (OSError, msgspec.MsgspecError) as error:
@@ -121,7 +122,7 @@ class Notes:
 def remove_leftovers(folder: Path) -> None:
     """Remove the leftovers of a process that died: unfinished files, and sums without a file.
 
-    So `sha256sum -c` does not fail for a missing file. Raises OSError.
+    Sums without a file would make `sha256sum -c` fail. Raises OSError.
     """
     for where in _PLACES:
         for partial in folder.glob(f"{where}*{PARTIAL}"):
@@ -132,7 +133,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def store(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file whole, or not at all."""
+    """Write a file atomically."""
     partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
         file.writelines(pieces)
@@ -140,13 +141,13 @@ def store(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def rename(partial: Path, path: Path) -> None:
-    """Give a file its name when it is stored on disk."""
+    """Store a file on disk, then give it its final name."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file systems do not store folders
+        with suppress(OSError):  # some file systems cannot sync folders
             os.fsync(folder)
     finally:
         os.close(folder)

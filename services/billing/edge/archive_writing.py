@@ -2,16 +2,17 @@
 
 Offsets that no file has are read again, if Kafka still has them. Offsets that Kafka deleted before
 they were archived are reported once and noted in `deleted.json`, with the archived end of each
-partition. So the loss of a file, also of the last one, is reported each time if Kafka has deleted
-its events too. An archive without `deleted.json` comes from an earlier version: the offsets that it
-lacks when it is first continued count as deleted.
+partition. So if a file is lost, even the last one, and Kafka has deleted its events too, each run
+reports the loss. An archive without `deleted.json` comes from an earlier version. The offsets that
+it lacks at the first run of this version are noted as deleted.
 
-Kafka may delete events while they are read. If the first record is not the expected one, Kafka is
-asked again where the partition begins: the offsets that it has deleted by then become a gap, not a
-part of a file. Records must not be skipped later (EventLog with is_strict).
+Kafka may delete events while they are read. If the first record is not the expected one, the writer
+asks Kafka again for the first offset of the partition. The offsets that Kafka has deleted in the
+meantime become a gap, not a part of a file. After the first record no record may be skipped
+(EventLog with is_strict).
 
-A process that dies leaves files that the next one removes. A writer holds the lock (only_writer in
-archive_files.py).
+If a writer dies, the next writer removes its unfinished files. A writer holds the lock (only_writer
+in archive_files.py).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class ArchiveWriter:
         months: Months,
         begins: Callable[[], Mapping[int, int]],
     ) -> None:
-        """`begins`: asks for the first offset that Kafka has, by partition.
+        """`begins` returns the first offset that Kafka has, by partition.
 
         Raises UsageError if the folder cannot be used or holds events of another topic, DamagedFile
         if a file cannot be read.
@@ -101,7 +102,7 @@ class ArchiveWriter:
         return found
 
     def fill(self, gap: Gap, records: Iterable[tuple[int, Iterable[Any]]]) -> None:
-        """Add all records of a gap that lost() has named."""
+        """Add all records of a gap that lost() has returned."""
         after = self._next[gap.partition]
         self._next[gap.partition] = gap.begin
         for partition, run in records:
@@ -110,7 +111,8 @@ class ArchiveWriter:
         self._next[gap.partition] = after
 
     def starts(self) -> dict[int, int]:
-        """The offsets to read from; earlier offsets that Kafka has deleted are added to `gaps`."""
+        """Return the offsets to read from. Offsets before them that Kafka has deleted are added to
+        `gaps`."""
         begins = self._begins()
         for partition, begin in sorted(begins.items()):
             self._leave_out(partition, begin)
@@ -131,7 +133,7 @@ class ArchiveWriter:
             file.add(record)
 
     def finish(self, ends: Mapping[int, int]) -> None:
-        """All records below `ends` were added: complete the files."""
+        """Complete the files. All records below `ends` have been added."""
         for partition, end in ends.items():
             if partition not in self._files:
                 self._leave_out_deleted(partition, end)
@@ -147,7 +149,7 @@ class ArchiveWriter:
         self._files.clear()
 
     def add_statement(self, closed: Closed) -> None:
-        """Add a statement; files of it that exist already are not changed."""
+        """Add the files of a statement. Files that exist already are not changed."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
         if not path.with_suffix(".lines").exists():
             store(path.with_suffix(".lines"), closed.text.pieces())
@@ -155,17 +157,20 @@ class ArchiveWriter:
             store(path, [encode_statement(closed.statement)])
 
     def _leave_out_deleted(self, partition: int, before: int) -> None:
-        """Leave out the offsets before this one that Kafka has deleted by now."""
+        """Leave out the offsets before `before` that Kafka has deleted in the meantime."""
         if before > self._next.get(partition, 0):
             self._leave_out(partition, min(before, self._begins().get(partition, 0)))
 
     def _leave_out(self, partition: int, begin: int) -> None:
-        """Continue at `begin`, if that is later, and report the gap."""
+        """Continue at `begin` if it is later than the next offset, and report the gap between
+        them."""
         due = self._next.get(partition, 0)
         if begin <= due:
             return
         gap = Gap(partition, due, begin)
-        if due < self._notes.archived.get(partition, 0):  # it was archived, and then lost
+        if due < self._notes.archived.get(
+            partition, 0
+        ):  # it was archived before, but the file is lost
             self.gaps += self._notes.unknown([gap])
         else:
             self.gaps.append(gap)
@@ -179,7 +184,8 @@ class ArchiveWriter:
             return "unknown"
 
     def _last_month(self, partition: int) -> str:
-        """The folder for offsets without records: markers and aborted transactions."""
+        """Return the month for a file without records: it has only markers and aborted
+        transactions."""
         parts = [part for part in parts_of(self._folder) if part.partition == partition]
         return Path(max(parts).path).parent.name if parts else "unknown"
 
@@ -199,7 +205,7 @@ class ArchiveWriter:
 
 
 def _lost_ends(ends: Mapping[int, int], archived: Mapping[int, int]) -> list[Gap]:
-    """Return the offsets that are missing after the last file of each partition."""
+    """Return the archived offsets that are missing after the last file of each partition."""
     return [
         Gap(partition, ends.get(partition, 0), end)
         for partition, end in sorted(archived.items())
@@ -249,7 +255,8 @@ class _File:
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
         path = target / f"{self._partition}-{self.begin:020d}-{end:020d}.parquet"
-        # First the sum: a file without a sum counts as a file of an earlier version.
+        # Write the sum before the file, because a file without a sum counts as one of an earlier
+        # version.
         store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
         rename(self._partial, path)
 

@@ -1,8 +1,9 @@
-"""The live cells: the interface of their stores, the store in Redis, opening the chosen store.
+"""The live cells: the interface of their stores, the store in Redis, and the function that opens
+the store of the settings.
 
 Every store adds a run's counts and moves its watermark together or not at all. The implementations
 are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin MemoryCells
-(cells_memory.py); tests/contract/test_cells.py runs the same tests on all of them. Does not own:
+(cells_memory.py). tests/contract/test_cells.py runs the same tests on all of them. Does not own:
 the counting (core/usage.py), the scripts (shared/store).
 """
 
@@ -27,18 +28,19 @@ from shared.store.read_cells import Counts, ReadCells, Snapshot
 from shared.store.read_pieces import Moment, ReadChanges, ReadPieces
 from shared.store.restore_cells import RestoreCells
 
-# The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
+# The braces mark the hash tag of a Redis cluster, so all keys are in one slot.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
-# All cells of an installation at once, a second per million.
+# A read of all cells of an installation takes a second per million.
 BULK_TIMEOUT_S: Final = 60.0
 
 
 class Follower(Protocol):
-    """Reads a month repeatedly, with its changes. For one thread. May raise StoreUnavailable."""
+    """Reads the same month repeatedly; later readings may return only the changes. For one thread.
+    May raise StoreUnavailable."""
 
     def reading(self, month: str) -> AbstractContextManager[Moment]:
-        """The counts of the month at one moment, or their changes since the last reading.
+        """Read the counts of the month at one moment, or their changes since the last reading.
 
         If the block fails, the next reading has all counts.
         """
@@ -51,15 +53,15 @@ class Cells(Protocol):
     """The store of the counts. Every method may raise StoreUnavailable."""
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither."""
+        """Add a run's counts and move its partition's watermark, or do neither of them."""
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells.
+        """Yield a snapshot without cells, and the cells of these months at its moment, in pieces.
 
-        Memory is bounded, whatever their number. A month that has no cells is left out.
+        Memory is bounded for any number of cells. A month without cells is left out.
         """
 
     def follow(self, counters: Sequence[str]) -> Follower:
@@ -69,15 +71,15 @@ class Cells(Protocol):
         """
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Put a snapshot of all months in place if there are no counts; False if there are.
+        """Store a snapshot of all months if the store has no counts; otherwise return False.
 
-        `found`: the snapshot without cells; its versions name the months. Counts that were dropped
-        on purpose are not restored. Memory is bounded, whatever the number of cells. Raises
-        RepeatedCell, and restores nothing, if a cell comes twice.
+        `found`: the snapshot without cells; its versions name the months. Nothing is restored after
+        drop(). Memory is bounded for any number of cells. Raises RepeatedCell, and restores
+        nothing, if the snapshot has a cell twice.
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts and count another log on top of them, from its beginning.
+        """Keep the counts, and add the counts of another log, from its beginning.
 
         Marks the partitions as incomplete up to this month (YYYY-MM). Returns the id of the
         previous log; "" if there are no counts.
@@ -90,7 +92,8 @@ class Cells(Protocol):
 class RedisCells:
     """Cells in Redis or Valkey.
 
-    `bulk` is a client that waits longer, for all cells of a month or of all months at once.
+    `bulk` is a client with a longer time-out. It reads all cells of a month or of all months at
+    once.
     """
 
     def __init__(
@@ -107,15 +110,16 @@ class RedisCells:
         self._restore = RestoreCells(client, state)
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither."""
+        """Add a run's counts and move its partition's watermark, or do neither of them."""
         return self._apply.run(run)
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells."""
+        """Yield a snapshot without cells, and the cells of these months at its moment, in
+        pieces."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:
@@ -123,11 +127,11 @@ class RedisCells:
         return ReadChanges(self._bulk, self._state, self._client)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Put a snapshot of all months in place if there are no counts; False if there are."""
+        """Store a snapshot of all months if the store has no counts; otherwise return False."""
         return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts and count another log on top of them, from its beginning."""
+        """Keep the counts, and add the counts of another log, from its beginning."""
         return self._adopt.run(log, month, partitions)
 
     def drop(self) -> None:
@@ -161,12 +165,13 @@ def open_cells(
 ) -> Cells:
     """Open the store. It connects when it is used. Raises UsageError.
 
-    `is_waited_for`: a person or a request waits for each answer, so a server that does not answer
-    in time is not asked again; only a broken connection is replaced, at most three times.
+    `is_waited_for`: a person or a request waits for each answer. So a query that the server does
+    not answer in time is not repeated. Only a broken connection is replaced, at most three times.
     """
     if billing.store == "redis":
         once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
-        # Sent once: a server that is slow with a million cells is not asked for them again.
+        # This client sends a query only once, so a server that is slow with a million cells does
+        # not get it again.
         bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
         return RedisCells(connect(redis, **once), billing.cells_key, bulk)
     if not billing.postgresql_url:
@@ -174,7 +179,7 @@ def open_cells(
             'billing.postgresql_url: nothing was found; billing.store = "postgresql" needs'
             " postgresql://USER@HOST[:PORT]/DATABASE"
         )
-    # Imported only here: the driver takes a tenth of a second.
+    # Imported only here, because importing the driver takes a tenth of a second.
     from services.billing.edge.cells_postgresql import PostgresCells
 
     password = ""

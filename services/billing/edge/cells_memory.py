@@ -1,7 +1,7 @@
 """The in-memory twin of the stores of cells, for tests of the code that uses them.
 
-tests/contract/test_cells.py checks that it behaves like RedisCells, partial losses included: it
-can lose what Redis can lose.
+tests/contract/test_cells.py checks that it behaves like RedisCells. It can lose all its data, or a
+part of them, as Redis can.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MemoryCells:
     """Cells in this process. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._log: str | None = None  # None: the state is empty
+        self._log: str | None = None  # None if the state is empty
         self._watermarks: dict[int, int] = {}
         self._holes: dict[int, str] = {}
         self._known: dict[str, int] = {}  # how many runs have changed each month
@@ -31,7 +31,7 @@ class MemoryCells:
         self._dropped = False
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither."""
+        """Add a run's counts and move its partition's watermark, or do neither of them."""
         if self._log is not None and self._log != run.log:
             return OtherLog(self._log)
         if self._log is not None and not self._whole():
@@ -57,7 +57,7 @@ class MemoryCells:
         return Applied()
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         wanted = self._known if ALL_MONTHS in months else self._known.keys() & set(months)
         return Snapshot(
             whole=self._whole(),
@@ -72,7 +72,8 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells."""
+        """Yield a snapshot without cells, and the cells of these months at its moment, in
+        pieces."""
         found = self.read(*months)
         cells = (
             (month, name, number)
@@ -86,7 +87,7 @@ class MemoryCells:
         return FollowsWhole(self.reading)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Put a snapshot of all months in place if there are no counts; False if there are."""
+        """Store a snapshot of all months if the store has no counts; otherwise return False."""
         if self._log is not None or self._dropped:
             return False
         months = {month: Counter[str]() for month in found.versions}
@@ -102,7 +103,7 @@ class MemoryCells:
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts and count another log on top of them, from its beginning."""
+        """Keep the counts, and add the counts of another log, from its beginning."""
         before = self._log
         if before is None:
             return ""

@@ -1,13 +1,13 @@
 """The live cells in PostgreSQL, for installations that want their counts in SQL.
 
-One transaction holds a run's counts and its watermark; the row of the installation in
-sluice_billing_state is locked first, so that processes take turns. Reads are one REPEATABLE READ
-transaction: cells and watermarks of the same moment. Tables are created when they are missing.
-`cells_key` names the installation, as it names the keys in Redis. Does not own: the tables
-and the single statements (postgresql_rows.py).
+One transaction writes a run's counts and its watermark. It first locks the row of the installation
+in sluice_billing_state, so that processes take turns. A read is one REPEATABLE READ transaction, so
+its cells and watermarks are from the same moment. Missing tables are created. The setting
+`cells_key` names the installation. Does not own: the tables and the single statements
+(postgresql_rows.py).
 
-After an error the connection is replaced. A run whose commit was not answered may have been
-applied; the watermark then says so.
+After an error the connection is replaced. If the server did not answer the commit of a run, the run
+may still have been applied. The watermark shows whether it was applied.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
 _PIECE: Final = 5_000
-# Cells written by one statement, which has STATEMENT_TIMEOUT_MS.
+# The number of cells that one statement writes, so that it ends within STATEMENT_TIMEOUT_MS.
 _COPIED: Final = 20_000
 
 T = TypeVar("T")
 
 
 class PostgresCells:
-    """Cells in PostgreSQL. Thread-safe: one call at a time."""
+    """Cells in PostgreSQL. Thread-safe: only one call runs at a time."""
 
     def __init__(self, url: str, installation: str, password: str = "") -> None:
         self._url = url
@@ -54,19 +54,19 @@ class PostgresCells:
         self._rows = InstallationRows(installation)
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
-        self._has_tables = False  # as far as this process knows
+        self._has_tables = False  # False until this process has created or found the tables
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither."""
+        """Add a run's counts and move its partition's watermark, or do neither of them."""
         return self._in_transaction(lambda cursor: self._apply(cursor, run))
 
     def read(self, *months: str) -> Snapshot:
-        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return self._in_transaction(lambda cursor: self._read(cursor, months))
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of these months at one moment, in pieces, with a snapshot without cells.
+        """Yield a snapshot without cells, and the cells of these months at its moment, in pieces.
 
         The reader has its own connection, so that no other call waits for it.
         """
@@ -75,7 +75,7 @@ class PostgresCells:
             yield found, self._pieces(connection, wanted)
 
     def follow(self, counters: Sequence[str]) -> FollowsWhole:
-        """Follow the sums over mailings and days: the server adds them up."""
+        """Follow the sums over mailings and days, which the server computes."""
 
         @contextmanager
         def read(month: str) -> Iterator[tuple[Snapshot, Counts]]:
@@ -116,11 +116,11 @@ class PostgresCells:
                 yield from rows
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Put a snapshot of all months in place if there are no counts; False if there are."""
+        """Store a snapshot of all months if the store has no counts; otherwise return False."""
         return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts and count another log on top of them, from its beginning."""
+        """Keep the counts, and add the counts of another log, from its beginning."""
         return self._in_transaction(lambda cursor: self._adopt(cursor, log, month, partitions))
 
     def drop(self) -> None:
@@ -221,7 +221,8 @@ class PostgresCells:
         return before
 
     def _in_transaction(self, act: Callable[[Cursor], T]) -> T:
-        """Run `act` in one transaction. Raises StoreUnavailable; it may then have been applied."""
+        """Run `act` in one transaction. If it raises StoreUnavailable, the transaction may still
+        have been applied."""
         with self._lock:
             try:
                 with postgresql_errors():

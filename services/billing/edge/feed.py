@@ -1,11 +1,11 @@
 """Reads mail.events as a member of the billing group, from the offsets in the cells.
 
-Owns the consumer and the position of each partition. Does not own the watermarks: a newly assigned
-partition stays paused until place() sets its first offset; unassign() pauses it again. The group's
-committed offsets are not used.
+Owns the consumer and the position of each partition. Does not own the watermarks: these are in the
+cells. A newly assigned partition stays paused until place() sets its first offset; unassign()
+pauses it again. The group's committed offsets are not used.
 
-All calls come from one thread. kafka-python reports rebalances on its I/O thread; they are queued
-and processed by the next call.
+All calls come from one thread. kafka-python reports rebalances on its I/O thread. They are queued
+there, and the next call processes them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class EventRun(Struct, frozen=True):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs on the I/O thread: pauses new partitions before anything is fetched."""
+    """Runs on the I/O thread, and pauses new partitions before records are fetched from them."""
 
     def __init__(self, consumer: Any, changes: deque[tuple[int, bool]]) -> None:
         self._consumer = consumer
@@ -61,7 +61,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            # Any position works: without one the consumer would look up a committed offset.
+            # Any position works. Without a position the consumer would look up a committed offset.
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self._changes.append((partition.partition, True))
@@ -83,7 +83,7 @@ class EventFeed:
         self._consumer: Any = make_consumer(
             options,
             group,
-            auto_offset_reset="none",  # a position out of range is an error; nothing is skipped
+            auto_offset_reset="none",  # an offset out of range is an error: no event is skipped
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
@@ -97,7 +97,7 @@ class EventFeed:
         subscribe(self._consumer, _Listener(self._consumer, self._changes), topics=[topic])
 
     def poll(self, timeout_ms: int) -> list[EventRun]:
-        """Poll the placed partitions. Call it often, also while no partition is placed.
+        """Poll the placed partitions. Call it often, even while no partition is placed.
 
         Raises KafkaError if this feed can no longer be used and must be replaced by a new one.
         """
@@ -113,7 +113,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                # The partition was revoked and assigned again in between.
+                # The partition was revoked and assigned again since the last poll.
                 self.unassign([partition])
             elif target > begin:
                 self._next[partition] = target
@@ -128,7 +128,8 @@ class EventFeed:
         return set(self._unplaced)
 
     def place(self, partition: int, offset: int) -> None:
-        """Read this partition from `offset`; does nothing if it is no longer assigned to us."""
+        """Read this partition from `offset`; does nothing if it is not assigned to this member any
+        more."""
         with suppress(ValueError, KeyError, AssertionError):
             self._consumer.seek(self._named(partition), offset)
             self._consumer.resume(self._named(partition))
@@ -165,7 +166,7 @@ class EventFeed:
         return {partition.partition: offset for partition, offset in found.items()}
 
     def log_id(self) -> str:
-        """The topic's id. Another id means another log, with other records at the same offsets."""
+        """The topic's id. If the id changes, the log has other records at the same offsets."""
         return topic_id(self._consumer, self._topic)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Asks Kafka on demand for the present end offsets of mail.events.
 
-Thread-safe: one query at a time, each bounded in time. The client is created on first use and
-recreated after an error.
+Thread-safe. Only one query runs at a time, and each has a time limit. The client is created on
+first use and recreated after an error.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class EndsAsker:
     def _ask(self) -> LogEnds:
         if self._reader is None:
             self._reader = LogReader(self._options, self._topic)
-        # This also finds partitions that were added in the meantime.
+        # Refreshing the metadata also finds partitions that were added after the client was
+        # created.
         partitions = self._reader.partitions()
         if not partitions:
             raise KafkaUnavailable(f"Kafka has no topic {self._topic}")

@@ -1,9 +1,9 @@
 """Reads the mail ids behind a count from mail.events, or from an archive of it.
 
-Owns: where reading begins and ends. Reading ends at the offsets up to which the count was counted,
-so it yields as many ids as the count says. It begins a day before the month by the broker's clock,
-because an event is stored after it happened. Only events whose time was in the future when they
-were stored lie before that; `from_start` reads everything. Memory is bounded, whatever the number
+Owns: where reading begins and ends. Reading ends at the offsets up to which the count was made, so
+the number of ids is the count. Reading begins a day before the month by the broker's clock, because
+an event is stored after it happened. Only events that were dated in the future when they were
+stored can be earlier in the log. `from_start` reads the whole log. Memory is bounded for any number
 of ids.
 """
 
@@ -42,7 +42,8 @@ class ReadsEvents(Protocol):
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The first offsets of this time or later, by partition, if there are any."""
+        """Return, by partition, the first offset with this time or later. A partition without one
+        is left out."""
         ...
 
 
@@ -55,10 +56,11 @@ def list_messages(
     from_start: bool = False,
     unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
-    """Yield the mails of a number. `counted`: its log, and the offsets up to which it was counted.
+    """Yield the mails of a count. `counted`: the log of the count, and the offsets up to which it
+    was made.
 
-    `unnamed` gets the number of received mails whose tallies do not name them.
-    Raises OtherEvents, and PartUnavailable without Kafka.
+    The number of received mails that the tallies do not name is added to `unnamed`. Raises
+    OtherEvents, and PartUnavailable if Kafka is unavailable.
     """
     log_id, offsets = counted
     if log_id not in ("", log.id()):

@@ -1,13 +1,13 @@
-"""Reads the cells: many months as of one moment, and the accepted mail of a month as it grows.
+"""Reads the cells of many months at one moment, and keeps the accepted mail of a month up to date.
 
-The months are read one after another, so the store never holds a copy of more than one month, which
-for some stores is as large as the month. A month that did not change since it was read (the store
-numbers its changes) has the counts of the last moment, whose watermarks are returned; months that
-did change are read again, together. That ends, because each round reads more months at one moment
-than the round before. The last month changes most, so it is read last.
+Some stores copy the months that are being read. So the months are read one after another, and the
+copy is never larger than one month. The store numbers the changes of each month. A month that has
+not changed after it was read still has its counts at the last moment, whose watermarks are
+returned. Months that have changed are read again, together. This ends, because each round reads
+more months together than the round before. The last month changes most, so it is read last.
 
-For the quotas, all cells of the month are read once, and then only their changes: a million cells
-take seconds of CPU time, and change little in a few seconds.
+For the quotas, all cells of the month are read once, and afterwards only the changes. Reading a
+million cells takes seconds of CPU time, but only a few of them change within seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
 class AcceptedMail:
     """The mail accepted to be sent in a month, by client and sub-client; for one thread.
 
-    Memory is that of the sub-clients. After a failure the whole month is read again.
+    The memory needed grows with the number of sub-clients. After a failure the whole month is read
+    again.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -36,7 +37,8 @@ class AcceptedMail:
         self._sums: dict[tuple[str, str], int] = {}
 
     def read(self, month: str) -> tuple[Snapshot, Accepted]:
-        """Return the moment, and the mail accepted in this month; no mail if cells are lost.
+        """Return the snapshot, and the mail accepted in this month. If cells are lost, no mail is
+        returned.
 
         Raises StoreUnavailable.
         """
@@ -59,10 +61,10 @@ def read_at_one_moment(
     months_of: Callable[[Snapshot], Iterable[str]],
     take: Takes,
 ) -> Snapshot:
-    """Read the months that `months_of` names; return their moment, without cells.
+    """Read the months that `months_of` returns; return the snapshot of their moment, without cells.
 
-    `take` gets months, the moment and the cells; what it got for these months before is void. If
-    some cells are lost, `whole` of the result is False. Raises StoreUnavailable.
+    `take` gets months, the moment and the cells. It must discard what it got for these months
+    before. If some cells are lost, `whole` of the result is False. Raises StoreUnavailable.
     """
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()
@@ -83,7 +85,8 @@ def read_at_one_moment(
 
 
 def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
-    """Pass these months to `take`; repeat with copies if the pieces were not of one moment."""
+    """Pass these months to `take`. If the pieces are not from one moment, pass them again, from
+    copies."""
 
     def read() -> Snapshot:
         with cells.reading(*months) as (moment, counts):
@@ -94,7 +97,7 @@ def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
 
 
 def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
-    """The decoded cells of each of these months; months without cells come last."""
+    """Yield each of these months with its decoded cells. Months without cells come last."""
     for month, named in by_name(months, counts):
         yield month, _decoded(month, named)
 
@@ -102,7 +105,8 @@ def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
 def by_name(
     months: Sequence[str], counts: Counts
 ) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
-    """Return the same as by_month(), with the stored names of the cells."""
+    """Yield the same as by_month(), but with the stored names of the cells instead of decoded
+    cells."""
     missing = set(months)
     for month, group in groupby(counts, lambda each: each[0]):
         missing.discard(month)

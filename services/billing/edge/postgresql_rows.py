@@ -17,7 +17,7 @@ import psycopg
 from services.billing.core.cells import decode_cell
 from shared.store.client import StoreUnavailable
 
-# Creating tables from two sessions at once fails otherwise.
+# Two sessions that create tables at the same time take this lock; otherwise one of them fails.
 _SCHEMA_LOCK: Final = 0x51C1CE
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sluice_billing_state (
@@ -73,7 +73,7 @@ Increments = Iterable[tuple[str, str, int]]
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:
-    """Create the missing tables; processes take turns."""
+    """Create the missing tables. A lock makes processes take turns."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         connection.execute(SCHEMA)
@@ -96,7 +96,8 @@ class InstallationRows:
         self._installation = installation
 
     def state(self, cursor: Cursor, lock: bool = True) -> tuple[str, str, bool]:
-        """The log, the generation, and whether the counts were dropped; locks the installation."""
+        """Return the log, the generation, and whether the counts were dropped. Locks the
+        installation's row."""
         if lock:
             cursor.execute(
                 "INSERT INTO sluice_billing_state VALUES (%s, '', '', false)"
@@ -115,7 +116,7 @@ class InstallationRows:
         return dict(cursor.fetchall())
 
     def is_whole(self, cursor: Cursor) -> bool:
-        """Whether every month has cells; rows may have been deleted by hand."""
+        """Whether every month has cells. It may have none if somebody has deleted rows by hand."""
         lost = cursor.execute(
             "SELECT 1 FROM sluice_billing_months AS months WHERE installation = %s AND NOT EXISTS"
             " (SELECT 1 FROM sluice_billing_cells AS cells WHERE cells.installation ="
@@ -145,7 +146,8 @@ class InstallationRows:
         )
 
     def move(self, cursor: Cursor, partition: int, target: int | None, hole: str) -> None:
-        """Move a watermark, unless it is None, and a hole, unless it has a later month."""
+        """Set the watermark, unless it is None. Set the hole, unless the stored hole has a later
+        month."""
         cursor.execute(
             "INSERT INTO sluice_billing_watermarks AS marks VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (installation, partition) DO UPDATE SET"
@@ -155,7 +157,7 @@ class InstallationRows:
         )
 
     def copy(self, cursor: Cursor, counts: Increments) -> None:
-        """Store cells that do not exist yet, each named once."""
+        """Store cells that do not exist yet. Each cell must occur only once."""
         with cursor.copy(COPY) as rows:
             for month, name, number in counts:
                 cell = decode_cell(name)
@@ -190,5 +192,5 @@ def _id_of(name: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """PostgreSQL stores no NUL in text; the name keeps it, escaped."""
+    """PostgreSQL cannot store NUL in text. The cell's name still has the NUL, in escaped form."""
     return text.replace("\x00", "\ufffd")

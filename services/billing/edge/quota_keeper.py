@@ -2,23 +2,25 @@
 
 Every billing process has a keeper, in a thread. A turn brings the counts of accepted mail up to
 date, compares them with billing.quotas (core/quotas.py) and writes states and events in one
-transaction. A turn begins `every_s` after the one before. Reading may take SHARE of the time, a
-second per minute, after BURST_S at first; a turn that comes too early for that reads nothing. After
-MAX_WAIT_S the counts are read whatever that costs.
+transaction. Turns begin every `every_s`. After the first BURST_S of reading, the readings may take
+SHARE of the time, which is one second per minute. A turn reads nothing if it would exceed this
+share. After MAX_WAIT_S without a reading, the counts are read even if that exceeds the share.
 
-All keepers share one transactional id. Opening it ends and fences the transaction of any other
-keeper; a keeper that then reads billing.quotas to its end and commits was the only writer in
-between, so a threshold has one event, whatever the number of processes. A keeper lets another one
-write as long as its beats come, and opens the id itself only when they stop. Each turn writes a
-beat, even if it has counted nothing; there is none while a keeper reads, so a keeper waits longer
-by the time that its own reading took. A keeper that was fenced, as after a pause, waits from then
-on.
+All keepers share one transactional id. Opening the id ends and fences the transaction of any other
+keeper. The keeper that opened it then reads billing.quotas to its end. If the commit of this keeper
+succeeds, no other keeper has written after the opening. So a threshold has one event for any number
+of processes. As long as the beats of another keeper arrive, a keeper does not write; it opens the
+id only when the beats stop. Each turn writes a beat, even if it has counted nothing. A keeper
+writes no beat while it reads the counts, so the others allow for the time that their own last
+reading took. A keeper that was fenced, for example after a pause, waits for the beats of the other
+keeper to stop.
 
-On failure nothing is written, and the next turn compares again; a reading that failed does not
-delay that turn. Without beats another keeper tries. If the store hangs, a reading ends after its
-time-out, and closing the reader after a shorter one. The use comes from the cells, which are
-restored if the store loses them; until they are whole, it does not fall. Without Kafka, store or
-registry no turn takes place, and validate continues with the last known states.
+On failure nothing is written, and the next turn compares again; a failed reading does not delay
+that turn. If the beats stop, another keeper takes over. If the store hangs, a reading ends after
+its time-out, and closing the reader ends after a shorter time-out. The use is computed from the
+cells. If the store loses cells, they are restored, and until then the published use does not fall.
+If Kafka, the store or the registry is unavailable, no turn takes place, and validate continues with
+the last known states.
 """
 
 from __future__ import annotations
@@ -74,9 +76,9 @@ log = logging.getLogger(__name__)
 # A keeper writes if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
-# Enough to read all cells of some big months.
+# The seconds of reading that are allowed at first: enough to read some big months.
 BURST_S: Final = 20.0
-# How old the counts may become because reading them takes long, in seconds.
+# The largest age of the counts, in seconds, that long readings may cause.
 MAX_WAIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
@@ -178,7 +180,7 @@ class QuotaKeeper:
         self.fault = reason
 
     def _ended(self) -> None:
-        # First what others wait for.
+        # Close the producer first, because other processes may wait for it.
         self._producer.close()
         self._accepted.close()
 
@@ -195,29 +197,32 @@ class QuotaKeeper:
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
     ) -> tuple[dict[QuotaScope, int], Present] | None:
-        """Return the use of the quotas and its moment; None while the cells are being restored."""
+        """Return the use of each quota and the moment of the counts; None while the cells are being
+        restored."""
         parts = self._parts
         now_ms = parts.clock.now_ms()
         month = parts.months.of(now_ms)
-        # The ends before the cells: if the counts reach the ends, every event committed by then
-        # counts.
+        # Ask for the ends before the cells are read. If the counts reach these ends, they include
+        # every event that was committed before.
         log_ends = parts.ends.ask()
         began = parts.clock.monotonic()
         snapshot, accepted = self._accepted.read(month)
         now = parts.clock.monotonic()
-        # A pause of this process counts as well, and must not delay a takeover for long.
+        # The difference includes pauses of this process. The limit prevents a long pause from
+        # delaying a takeover.
         self._reading_s = min(now - began, MAX_WAIT_S)
         self._pace.took(now - began, now)
         if not snapshot.whole:
             return None
-        # Events that were deleted before they were counted never come: holes do not matter here.
+        # Holes do not matter here, because events that were deleted before they were counted never
+        # arrive.
         behind = lag(progress_of(snapshot), log_ends.ends)
         is_complete = snapshot.log in ("", log_ends.log) and not any(behind.values())
         begins_ms, ends_ms = parts.months.begin_ms(month), parts.months.end_ms(month)
         return used_of(accepted, limits), Present(month, begins_ms, ends_ms, now_ms, is_complete)
 
     def _read(self) -> Quotas:
-        """Everything that was written, up to the present end."""
+        """Read the whole topic of quotas, up to its present end."""
         found = Quotas()
         with closing(LogReader(self._parts.options, self._parts.topic)) as reader:
             if PARTITION not in reader.partitions():
@@ -243,7 +248,8 @@ class QuotaKeeper:
             log.info("%d %% of a quota are used", event.threshold, extra=fields)
 
     def _records(self, wanted: Plan) -> Iterator[Output]:
-        """The states, then the beat that says that they are complete."""
+        """Return the records of the states, and after them the beat, which shows that they are
+        complete."""
         topic = self._parts.topic
         for scope, state in wanted.states.items():
             value = None if state is None else encode_state(state)

@@ -1,8 +1,8 @@
 """Counts mail.events again from the beginning and compares with the live cells.
 
-The cells are read first; each partition is then read exactly up to the watermark stored with them,
-so the comparison is exact while the pipeline is running. Mails with two final events or two first
-dispatches are reported as `sluice audit` reports them.
+The cells are read first. Each partition is then read exactly up to the watermark that is stored
+with the cells, so the comparison is exact even while the pipeline runs. Mails with two final events
+or two first dispatches are reported as `sluice audit` reports them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.store.read_cells import Counts, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.records import Event
 
-# Cells in memory while events are counted again: about 400 bytes each.
+# The number of cells in memory during a recount; each takes about 400 bytes.
 MAX_IN_MEMORY: Final = 100_000
 # The number of differences that a report lists.
 SHOWN: Final = 10_000
@@ -62,7 +62,7 @@ class JoinedLog:
     """An archive, and Kafka for the events that are not archived yet."""
 
     def __init__(self, archive: Archive, log: EventLog) -> None:
-        """Raises UsageError if they are of different topics."""
+        """Raises UsageError if the archive and Kafka have different topics."""
         if archive.id() not in ("", log.id()):
             raise UsageError(
                 f"the archive has events of the topic {archive.id()}, Kafka of {log.id()}"
@@ -102,9 +102,10 @@ class JoinedLog:
 
 
 class RecountReport(Struct, frozen=True):
-    """`agree`: no difference, no fault, and the cells include everything committed (otherwise see
-    `reason`). `faults`: mails with two final events or first dispatches, as in `sluice audit`.
-    `different`: how many cells differ; `differences` lists SHOWN of them at most."""
+    """`agree`: there is no difference and no fault, and the cells include every committed event. If
+    they do not, `reason` gives the cause. `faults`: mails with two final events or two first
+    dispatches, as `sluice audit` reports them. `different`: the number of cells that differ;
+    `differences` lists at most SHOWN of them."""
 
     agree: bool
     complete: bool
@@ -128,7 +129,7 @@ def recount(
 ) -> RecountReport:
     """Recount and compare. `on_records` gets the number of records of each run.
 
-    Raises PartUnavailable without Kafka, StoreUnavailable without the store.
+    Raises PartUnavailable if Kafka is unavailable, StoreUnavailable if the store is.
     """
     ends, log_id = log.committed_ends(), log.id()
     with closing(SortedCounts()) as compared:
@@ -158,7 +159,7 @@ def recount(
 
 
 def shown(compared: SortedCounts, make: Callable[[Compared], T], most: int) -> tuple[int, list[T]]:
-    """The number of differences, and the first of them."""
+    """Return the number of differences, and the first `most` of them."""
     found, number = list[T](), 0
     for number, each in enumerate(compared.differences(), 1):
         if number <= most:
@@ -178,7 +179,7 @@ def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
 
 
 class Spill:
-    """Writes the counts of a recount to a file from time to time, so that memory is bounded."""
+    """Writes the counts of a recount to a file when they are many, so that memory is bounded."""
 
     def __init__(self, counted: Recount, into: SortedCounts, last_month: str = "") -> None:
         """`last_month`: counts of later months are left out."""
@@ -202,7 +203,7 @@ def _count(
 ) -> Doubles:
     """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
-    The log is read a second time only if there are such mails.
+    If there are such mails, the log is read a second time.
     """
     counted = into.counted
     search = DoubleSearch()
@@ -266,7 +267,7 @@ def _difference(found: Compared) -> Difference:
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:
-    """The watermarks, limited to records that this log holds."""
+    """Return the watermarks, limited to the ends of this log."""
     if live.log != log_id:
         return {}
     return {part: min(mark, ends.get(part, 0)) for part, mark in live.watermarks.items()}

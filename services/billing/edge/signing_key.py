@@ -13,7 +13,7 @@ from shared.runtime.errors import UsageError
 
 
 def load(path: str) -> Ed25519PrivateKey | None:
-    """Load the key; None without a path. Raises UsageError."""
+    """Load the key; return None if the path is empty. Raises UsageError."""
     if not path:
         return None
     try:
@@ -29,7 +29,7 @@ def load(path: str) -> Ed25519PrivateKey | None:
 
 
 def create(path: str) -> Ed25519PrivateKey:
-    """Create a key in a new file. Raises UsageError if there is a file already."""
+    """Create a key in a new file. Raises UsageError if the file exists."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -59,7 +59,7 @@ def load_public(path: str) -> str:
 
 
 def public_pem(key: Ed25519PrivateKey) -> str:
-    """The public half in PEM."""
+    """Return the public half of the key in PEM."""
     return (
         key.public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

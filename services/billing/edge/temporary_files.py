@@ -1,13 +1,14 @@
 """Temporary files of billing: parts of statements, and counts that are sorted and compared.
 
-The files are made in TMPDIR, without a name, and are removed with the process. Memory is bounded:
-SortedCounts sums counts up and sorts them by month and cell in an anonymous database of SQLite.
-Each count has two columns, `now` and `before`, so that two sources can be compared: the cells and
-the statements, or the cells and a recount. A cell may be added any number of times; its counts are
-summed. Counts are written as they come; when they are many, they are summed in the file.
+The files are created in TMPDIR without a name, and the system removes them when the process ends.
+Memory is bounded, because SortedCounts adds counts up and sorts them by month and cell in an
+anonymous SQLite database. Each count has two columns, `now` and `before`, so that two sources can
+be compared: the cells and the statements, or the cells and a recount. A cell may be added any
+number of times; its counts are summed. Counts are first written one by one. When the file has many
+of them, they are summed there.
 
-On failure (the disk is full, the folder cannot be written): DiskUnavailable, which the services
-report and try again, as with every other part that is unavailable.
+On failure (for example, the disk is full): DiskUnavailable. The services report it and try again,
+as for every other unavailable part.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# Counts that may be there unsummed, in addition to as many as there were cells at the last time.
+# Counts that may be added to the file before it is summed, in addition to the number of cells after
+# the last summing.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
 _KEY: Final = "month, client, mailing_id, sub_client, day, counter, detail"
@@ -118,7 +120,7 @@ class SortedCounts:
         self._unsummed = 0
         self._summed = 0
         with disk_errors():
-            # "" is a temporary database on disk.
+            # The name "" means a temporary database on disk.
             self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._file.executescript(_SCHEMA)
 
@@ -141,8 +143,8 @@ class SortedCounts:
             self._file.execute("UPDATE counts SET now = 0 WHERE month = ? AND now <> 0", (month,))
 
     def differences(self) -> Iterator[Compared]:
-        """The cells whose columns differ, in order of month, client, mailing ID, sub-client, day,
-        counter and detail."""
+        """Yield the cells whose columns differ, in order of month, client, mailing ID, sub-client,
+        day, counter and detail."""
         return self._read(f"{_SUM} HAVING sum(now) <> sum(before) ORDER BY {_KEY}")
 
     def months(self) -> list[str]:

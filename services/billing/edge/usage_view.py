@@ -2,7 +2,7 @@
 
 The ends of the log are read first and the cells afterwards, so `complete` means: the answer
 includes every event that was committed when the query came. The cells are read once, in pieces, and
-gathered to rows on the way: memory grows with the mailings, not with the cells.
+each piece is added to the rows at once. So memory grows with the number of mailings, not of cells.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ class UsageView:
         self._ends = ends
 
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
-        """The usage of `month` (YYYY-MM), of one client or of all clients.
+        """Return the usage of `month` (YYYY-MM), for one client or for all clients.
 
         Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and every event committed
-        by then is counted. Raises StoreUnavailable. Without an answer from Kafka the usage is not
-        complete.
+        by then is counted. Raises StoreUnavailable. If Kafka does not answer, the usage is marked
+        as not complete.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
-        # A store that does not answer is noticed here: reading a month waits for much longer.
+        # This short query fails soon if the store does not answer; reading a month has a longer
+        # time-out.
         self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
@@ -62,7 +63,7 @@ class UsageView:
             return found, gather(named, client)
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until everything up to the ends is counted, as far as the deadline allows."""
+        """Wait until everything up to the ends is counted, or until the deadline."""
         while not deadline.is_over():
             standing = progress_of(self._cells.read())
             if not why_incomplete(standing, month, ends.log, ends.ends):

@@ -1,6 +1,6 @@
 """Proves a statement: its hash, its signature, and its counts from the events.
 
-Memory is bounded, whatever the number of events, cells and lines: they are compared in a file.
+The counts are compared in a file, so memory is bounded for any number of events, cells and lines.
 """
 
 from __future__ import annotations
@@ -78,16 +78,16 @@ class LineDifference(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """`proved`: no fault and no difference. `faults`: why it is not proved."""
+    """`proved`: there is no fault and no difference. `faults`: why the statement is not proved."""
 
     month: str
     proved: bool
     signed: bool
-    complete: bool  # the statement itself says so
+    complete: bool  # as the statement declares
     records: int
     faults: list[str]
     differences: list[LineDifference]
-    # How many records could not be counted, and the first such record as partition:offset.
+    # The number of unreadable records, and the first of them as partition:offset.
     unreadable: int = 0
     unreadable_at: list[str] = []
 
@@ -100,7 +100,8 @@ def verify(
     trusted: Sequence[str] = (),
     on_records: Callable[[int], None] = lambda _: None,
 ) -> Proof:
-    """Verify a statement. Raises UsageError if there is none; PartUnavailable without Kafka."""
+    """Verify a statement. Raises UsageError if there is none; PartUnavailable if Kafka is
+    unavailable."""
     closed = chain.closed.get(month)
     if closed is None:
         raise UsageError(_why_not_closed(month, chain))
@@ -146,7 +147,7 @@ def _why_not_closed(month: str, chain: Chain) -> str:
 
 
 def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
-    """Return why these events are not the events that the statement counts."""
+    """Return the reasons why these events are not all the events that the statement counts."""
     if events.id() != log:
         return [f"the events are of another topic ({events.id()}) than the statement's ({log})"]
     begins, last = events.begins(), events.committed_ends()
@@ -169,7 +170,8 @@ def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
 
 
 def _add_stated(compared: SortedCounts, chain: Chain, month: str) -> None:
-    """Add the lines of the statement; subtract those of earlier statements from the counts."""
+    """Add the lines of the statement, and subtract the lines of earlier statements from the
+    counts."""
     lines = chain.closed[month].lines()
     compared.add_before((line.month, cell_of(line), line.count) for line in lines)
     for each in sorted(chain.stated_months(month)):

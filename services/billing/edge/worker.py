@@ -1,18 +1,19 @@
 """The billing loop: reads mail.events, sums the events up, adds the sums to the cells.
 
-Job: poll, count (core/usage.py), apply (cells.py), one partition's run at a time.
+Job: poll, count (core/usage.py) and apply (cells.py) the records, one run of one partition at a
+time.
 
-On failure: the watermark in the cells is the only source of the position, so a run is counted
-exactly once, whatever dies between reading and applying. The next apply notices a store that is
-empty, older or has lost a part (within CHECK_S even without events), and the partition is read
-again from the watermark found. An empty store is first restored from the last checkpoint on
-billing.statements (edge/statements/checkpointing.py); without one, counting begins at the first
-record that Kafka still has. While the store is unavailable, all
-partitions are paused, polling and retries continue, and nothing is held in memory; while Kafka is
-unavailable, the worker keeps trying. Records that Kafka deleted before they were counted leave a
-hole, marked in the cells. If mail.events is not the log that the cells were counted from (it was
-deleted and created again), nothing is applied and nothing is dropped until an operator decides
-between `billing adopt-log` and `billing rebuild`.
+On failure: the position is read only from the watermark in the cells. So a run is counted exactly
+once, even if a process dies between reading and applying. The next apply detects a store that is
+empty, that went back to an older state, or that has lost a part. Without events this takes at most
+CHECK_S. The partition is then read again from the watermark in the store. An empty store is first
+restored from the last checkpoint on billing.statements (edge/statements/checkpointing.py); if there
+is none, counting begins at the first record that Kafka still has. While the store is unavailable,
+all partitions are paused, polling and retries continue, and no records are held in memory. While
+Kafka is unavailable, the worker keeps trying. If Kafka deleted records before they were counted,
+the cells mark the hole. If mail.events was deleted and created again, it is another log than the
+cells were counted from. Then nothing is applied and nothing is dropped, until an operator runs
+`billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
-# How long an emptied store may stay unnoticed while no events arrive.
+# While no events arrive, an emptied store is detected after this time.
 CHECK_S: Final = 1.0
 LAG_S: Final = 2.0
 
@@ -62,19 +63,20 @@ class WorkerParts(Struct, frozen=True):
     failpoints: Failpoints
     metrics: BillingMetrics
     topic: str = EVENTS
-    # Restores lost cells from a checkpoint, and says whether it did. May raise KafkaUnavailable,
+    # Restores lost cells from a checkpoint; returns True if it did. May raise KafkaUnavailable,
     # DiskUnavailable.
     restore: Callable[[], bool] = lambda: False
 
 
 class Worker:
-    """Counts while run() runs. `kafka`, `store` and `log` name what it waits for; "": nothing."""
+    """Counts while run() runs. `kafka`, `store` and `log` give the reasons why it waits; "" if it
+    does not wait for them."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._log_id = ""
         self._watermarks: dict[int, int] = {}
-        self._holes: set[int] = set()  # partitions to be marked with the next run
+        self._holes: set[int] = set()  # the next run of these partitions marks a hole
         self._checked_at: dict[int, float] = {}
         self._lag_at = 0.0
         self._retry_at = 0.0
@@ -111,7 +113,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            raise KafkaError(f"{parts.topic} was created again")  # another feed reads the new log
+            raise KafkaError(f"{parts.topic} was created again")  # a new feed reads the new log
         if runs:
             parts.failpoints.hit("billing.polled")
         try:
@@ -120,7 +122,7 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 is_asked = self._place(feed)
                 self._check(feed)
-                if is_asked:  # placing them has reached the store
+                if is_asked:  # _place() has reached the store
                     self.store = ""
         except (StoreUnavailable, KafkaUnavailable, DiskUnavailable) as error:
             if not self.store:
@@ -191,7 +193,8 @@ class Worker:
         self.log = reason
 
     def _hole_month(self, run: EventRun) -> str:
-        """The last month that may lack records: the month of the first record still there."""
+        """Return the last month that may lack records: the month of the first record that Kafka
+        still has."""
         months = self._parts.months
         try:
             return months.of(run.records[0].timestamp)
@@ -217,7 +220,7 @@ class Worker:
             self._refuse_log(found.log)
             return True
         self.log = ""
-        # Incomplete cells are dropped by the first apply.
+        # If the cells are incomplete, the first apply drops them.
         usable = found.whole
         begins = feed.begins(waiting)
         for partition in sorted(waiting):
@@ -236,9 +239,9 @@ class Worker:
         return True
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply an empty run to each partition without events for a while.
+        """Apply an empty run to each partition that had no events for CHECK_S.
 
-        So a store that was emptied, or accepts no writes, is noticed without events.
+        This detects a store that was emptied or accepts no writes, even without events.
         """
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():

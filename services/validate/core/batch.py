@@ -1,9 +1,9 @@
-"""Judges one batch of messages: the messages to pass on, the events, the counts. Pure.
+"""Judges one batch of messages; returns the messages to pass on, the events and the counts. Pure.
 
-Judging has two steps, because the submission keys are looked up in between: judge_all() gives the
-verdicts of the rules, assemble() combines them with the answers to the keys and decides what is
-written. Owns also the record on mail.returned of a message that was refused or suppressed, for a
-client that wants it back.
+Judging has two steps, because the submission keys are looked up between them. First judge_all()
+returns the verdicts of the rules. Then assemble() combines the verdicts with the answers for the
+keys, and decides which records are written. Owns also the record on mail.returned for a message
+that was refused or suppressed and that its client wants back.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _KINDS: Final = {
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """A message and the verdict of the rules on it."""
+    """A message and the rules' verdict on the message."""
 
     message: Message
     verdict: Verdict
@@ -62,9 +62,9 @@ class Judged(Struct, frozen=True, gc=False):
 class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
 
-    `sent`: the number of messages that are passed on, now or later, by mailing.
-    `waiting`: the messages whose earliest time is in the future, each with its first delay step.
-    `held`: the messages over a quota, as they were submitted; they are not received yet.
+    `sent`: the number of messages that are passed on, now or later, by mailing. `waiting`: the
+    messages that must not be sent before a time in the future, each with its first delay step.
+    `held`: the messages over a quota, as they were submitted; they do not count as received yet.
     `unsent`: the messages that are refused or suppressed, with their events.
     """
 
@@ -89,7 +89,7 @@ def judge_all(
     now_ms: int,
     parents_of: Callable[[str], Sequence[Client]] = lambda _: (),
 ) -> list[Judged]:
-    """The verdict of the rules on each message."""
+    """Return each message with the verdict of the rules."""
     found = []
     for message in messages:
         name = message.envelope.client
@@ -99,20 +99,21 @@ def judge_all(
 
 
 def keeps_key(judged: Judged) -> bool:
-    """Whether this submission takes its key, so that another one with the same key is a duplicate.
+    """Whether this submission claims its key, so that a later one with the same key is a duplicate.
 
-    A refused submission does not, so that the platform can fix it and submit it again. A refused
-    message that came by SMTP does: SMTP accepted it before it was judged here, and its mail id,
-    which a duplicate may have, too, must have one outcome.
+    A refused submission does not claim its key, so that the platform can fix it and submit it
+    again. But a refused message that came by SMTP does: the SMTP server accepted it before it was
+    judged here. A duplicate may have the same mail id, which must have only one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 
 
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
-    """Combine the verdicts with the answers to the keys, by index, into the outcome of the batch.
+    """Combine the verdicts with the answers for the keys into the outcome of the batch. `answers`
+    is by index of the message.
 
-    Every message ends as passed, held, refused, suppressed, cancelled or duplicate; all except
-    duplicates and held ones are counted as received.
+    Every message ends as passed, held, refused, suppressed, cancelled or duplicate. All messages
+    except duplicates and held messages are counted as received.
     """
     batch = Batch({}, [], [], {}, [], [], {})
     for index, one in enumerate(judged):
@@ -138,7 +139,8 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
 def returned_of(
     kind: EventType, message: Message, event: MailEvent, client: Client | None
 ) -> Returned | None:
-    """Return the record of a message that ended with this event; None if it is not wanted."""
+    """Return the record for mail.returned of a message that ended with this event; None if the
+    client does not want it."""
     wanted = _KINDS.get(kind)
     if client is None or wanted is None or wanted[0] not in client.returns:
         return None

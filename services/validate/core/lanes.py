@@ -17,7 +17,8 @@ def domain_of(address: str) -> str:
 
 
 class Lanes:
-    """The lanes of the installation: one name per big mailbox provider, with its domains."""
+    """The lanes of the installation: one for each big mailbox provider, with the provider's
+    domains."""
 
     def __init__(self, domains_by_lane: Mapping[str, Iterable[str]]) -> None:
         self._lane_by_domain = {
@@ -29,9 +30,10 @@ class Lanes:
         return lane in self.names
 
     def lane_of_client(self, lane: str, domain: str) -> str:
-        """Return the lane for a client's mail to `domain`; `lane` is that of its registry entry.
+        """Return the lane for a client's mail to `domain`; `lane` is the lane in the client's
+        registry entry.
 
-        Mail of a lane that is not configured, and so has no topic, uses the lane `default`.
+        If that lane is not configured, and so has no topic, the mail uses the lane `default`.
         """
         if not lane:
             return self.lane_of(domain)
@@ -45,10 +47,10 @@ class Lanes:
 def pack_by_partition(
     messages: Iterable[Message], partitions: int
 ) -> list[tuple[int, list[Message]]]:
-    """Pack the messages of one lane, with the partition of each pack.
+    """Put the messages of one lane into packs; yield each pack with its partition.
 
-    The mail of one domain goes to one partition. A domain with more than one pack in this batch
-    is hot: its packs are spread over all partitions in turn.
+    The mail of one domain goes to one partition. If a domain fills more than one pack in this
+    batch, its packs go to all partitions in turn.
     """
     by_partition: dict[int, list[Message]] = {}
     seen: dict[str, int] = {}

@@ -2,17 +2,18 @@
 
 The use of a quota is the count of billing plus the messages that this process let pass and that
 billing may not have counted yet. The beat of billing gives the time up to which everything is
-counted; messages of the SLACK_MS before that time are added as well, because clocks differ and a
-transaction takes time. So near its quota mail may wait because a part of it is counted twice; it
-passes when the next beat comes.
+counted. Messages that passed in the SLACK_MS before that time are added as well, because clocks
+differ and a transaction takes time. So near the quota some messages may be counted twice, and mail
+may be held too early. It passes when the next beat arrives.
 
-The bound. Let R be the rest of a quota at the last count that was read. Each process lets at most R
-pass after that, so N processes (a restarted one counts as another) send at most (N - 1) x R more
-than the quota, and one batch more per process that was paused for longer than SLACK_MS within a
-transaction. While billing counts, R is the rest of a few seconds ago. If billing is down, nothing
-is stopped before the quota, and the bound still holds.
+The bound. Let R be the number of messages left in a quota at the last count that was read. After
+that, each process lets at most R messages pass. So N processes (a restarted process counts as a
+further one) send at most (N - 1) x R messages more than the quota. A process that was paused for
+longer than SLACK_MS within a transaction adds at most one batch. While billing counts, R is only a
+few seconds old. If billing is down, no mail is held before the quota is used up, and the bound
+still holds.
 
-Without a beat, that is if billing has never counted, the month is not known and nothing is held.
+If there is no beat, because billing has never counted, the month is not known and nothing is held.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from shared.submission.attribution import refused_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, Message, Violation
 
-# Clocks of hosts differ by less, and transactions commit faster, except the excess stated above.
+# The clocks of hosts differ by less than this, and a transaction takes less time; the bound above
+# covers paused processes.
 SLACK_MS: Final = 10_000
-# Passed messages are summed per second; beyond this many seconds the oldest sums are joined.
+# Passed messages are summed per second. If there are more sums than this, the two oldest are
+# joined.
 MAX_SECONDS: Final = 600
 _UNKNOWN: Final = 1 << 62
 OVER_QUOTA: Final = "quota"
@@ -52,12 +55,12 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Return the month, and the time up to which everything is counted."""
+        """Return the beat: the month, and the time up to which everything is counted."""
         ...
 
 
 class QuotaUse:
-    """The use of each quota, as far as one process knows. Any thread may ask."""
+    """The use of each quota, as far as this process knows it. Any thread may ask."""
 
     def __init__(self, known: KnowsQuotas) -> None:
         self._known = known
@@ -79,7 +82,7 @@ class QuotaUse:
             return limit.quota - counted - self._own(scope, _since(beat, now_ms))
 
     def add(self, passed: Mapping[Mailing, int], now_ms: int) -> None:
-        """Note messages that passed, by mailing."""
+        """Add the messages that passed, by mailing."""
         for (client, _, sub_client), number in passed.items():
             for scope in scopes_of(client, sub_client):
                 with self._lock:
@@ -91,8 +94,8 @@ class QuotaUse:
             number += found.pop()[1]
         found.append((now_ms, number))
         if len(found) > MAX_SECONDS:
-            # The later time is kept, so that messages are counted for too long rather than too
-            # short.
+            # The joined sum gets the later time, so that its messages are added for too long rather
+            # than for too short a time.
             first, second = found.popleft(), found.popleft()
             found.appendleft((second[0], first[1] + second[1]))
 
@@ -108,7 +111,8 @@ class QuotaUse:
 
 
 def _since(beat: QuotaBeat, now_ms: int) -> int:
-    """The time up to which passed messages are counted, or belong to another month."""
+    """Return the time before which passed messages are not added: they are counted, or of another
+    month."""
     begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 
@@ -116,7 +120,8 @@ def _since(beat: QuotaBeat, now_ms: int) -> int:
 def enforces(client: Client | None) -> bool:
     """Whether mail of this client may be held or refused for a quota.
 
-    Nobody can raise the quota of a removed client, and billing counts no use of it.
+    Quotas of a removed client are not enforced, because nobody can raise them and billing does not
+    count their use.
     """
     return (
         client is not None
@@ -173,7 +178,8 @@ def _enforced(
 
 
 def released(message: Message, now_ms: int) -> Message:
-    """Return a held message to be judged again: the time for its delivery begins now."""
+    """Return a held message in the form to be judged again. The time limit for its delivery begins
+    now."""
     envelope = message.envelope
     later = replace(envelope, due_at_ms=max(envelope.due_at_ms, now_ms))
     return Message(later, message.content)

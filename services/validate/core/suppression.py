@@ -1,6 +1,6 @@
 """Suppresses the messages whose recipient is in the view of suppressed recipients. Pure.
 
-Owns: which messages are looked up, and their verdicts after that. Does not own: the view
+Owns: which messages are looked up, and their verdicts after the look-up. Does not own: the view
 (edge/suppression_view.py), the block list of the registry (shared/registry/block_list.py), the
 events (verdict.py).
 """
@@ -24,14 +24,15 @@ def _own_list(client: str) -> Sequence[str]:
 
 
 def to_look_up(judged: Sequence[Judged]) -> list[int]:
-    """Return the indexes of the messages that are sent unless their recipient is in the view."""
+    """Return the indexes of the messages whose recipients have to be looked up: those that would be
+    sent."""
     return [index for index, one in enumerate(judged) if isinstance(one.verdict, Passed)]
 
 
 def fields_to_look_up(
     judged: Sequence[Judged], indexes: Sequence[int], lists_of: ListsOf = _own_list
 ) -> bytes:
-    """Return the fields of the view for each of these messages: two for each list."""
+    """Return the fields of the view to look up: for each of these messages, two fields per list."""
     return b"".join(
         [
             fields_of(name, recipient)
@@ -51,8 +52,8 @@ def suppress(
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits`: the reasons found for each field that was looked up. The nearest list with the recipient
-    gives the reason.
+    `bits`: the reasons found for each looked-up field. The reason comes from the first list that
+    has the recipient: the client's own list, then its parents' lists.
     """
     after = list(judged)
     if not any(bits):
@@ -78,7 +79,7 @@ def _suppressed(one: Judged, names: Sequence[str], bits: bytes, now_ms: int) -> 
 
 def _recipient(envelope: Envelope) -> str:
     """Return the recipient in comparison form."""
-    # The address in the header, which R3 compares with the recipient, is already in normal form.
+    # Rule R3 has compared the recipient with the header's address, which is already in normal form.
     if envelope.facts.to_address:
         return envelope.facts.to_address.lower()
     return comparable(envelope.recipient) or envelope.recipient.lower()

@@ -1,7 +1,7 @@
-"""Turns a batch of mail.received records into the records that validate writes.
+"""Turns a batch of records from mail.received into the records that validate writes.
 
-It has no lasting state. Does not own: the verdicts (core/verdict.py). If the view of the registry
-is not known to be complete, nothing is judged and nothing is consumed.
+It keeps no state between batches. Does not own: the verdicts (core/verdict.py). Unless the view of
+the registry is known to be complete, nothing is judged and nothing is consumed.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ UNKNOWN_LANES: Final = Metric(
     " client.",
     ("client", "lane"),
 )
-# Clients and lanes for which a warning was logged; beyond this number the oldest are forgotten
-# and may be logged again.
+# The number of clients and lanes for which a logged warning is remembered. Beyond it the oldest are
+# forgotten, so their warnings may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 HELD_PARTITION: Final = 0
@@ -74,8 +74,8 @@ class Suppressions(Protocol):
 
 
 class Views(Struct, frozen=True):
-    """The data for judging messages. With `keys` None duplicates are not detected; with `quotas`
-    None no quota is enforced.
+    """The data for judging messages. If `keys` is None, duplicates are not detected; if `quotas` is
+    None, no quota is enforced.
     """
 
     clients: Clients
@@ -128,10 +128,10 @@ class BatchProcessor:
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction.
+        """Return the records to write in one transaction.
 
         Raises NotReady while the registry or the view of suppressed recipients is not complete, or
-        necessary quotas have not been read.
+        while quotas that are needed are not read.
         """
         require_whole(self._clients)
         messages, claims, written = self._read(records)
@@ -162,7 +162,8 @@ class BatchProcessor:
         return written
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Message], list[Claim], list[Output]]:
-        """The messages, their claims if duplicates are detected, and the unreadable records."""
+        """Return the messages, their claims (only if duplicates are detected), and the unreadable
+        records."""
         messages: list[Message] = []
         claims: list[Claim] = []
         unreadable: list[Output] = []
@@ -179,7 +180,8 @@ class BatchProcessor:
     def _answers(
         self, judged: Sequence[Judged], claims: Sequence[Claim], records: Sequence[Record]
     ) -> tuple[dict[int, Answer], list[Claim]]:
-        """The answer for each submission key, by index, and the new claims."""
+        """Return the answers for the submission keys, by index of the message, and the new
+        claims."""
         if self._keys is None:
             return {}, []
         chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -189,7 +191,7 @@ class BatchProcessor:
     def _suppress(
         self, judged: list[Judged], families: Mapping[str, Family], now_ms: int
     ) -> list[Judged]:
-        # A message that is looked up has a registered client, and so a family.
+        # Only messages of registered clients are looked up, so each client has a family.
         indexes = to_look_up(judged)
         if not indexes:
             return judged
@@ -245,13 +247,14 @@ class BatchProcessor:
             for partition, pack in pack_by_partition(messages, self._partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
-            # One message per record: a pack on a retry topic waits for its latest message.
+            # Each record has one message, because a pack on a retry topic would wait for its latest
+            # message.
             written.append(outputs.pack(names.deferred(step), [message]))
         for held in packs(batch.held):
             written.append(outputs.pack(names.HELD, held, HELD_PARTITION))
         for kind, mail_id, event in batch.events:
             if kind is EventType.HELD and self._is_release:
-                continue  # it has this event already
+                continue  # the event was written when the message was first held
             client = self._clients.get(event.client)
             has_client_events = client is not None and client.own_events
             written += outputs.event_records(
@@ -264,7 +267,7 @@ class BatchProcessor:
         return written
 
     def _returned(self, batch: Batch) -> Iterator[Output]:
-        """The refused and suppressed messages that their clients want back."""
+        """Yield the records of refused and suppressed messages that their clients want back."""
         for kind, message, event in batch.unsent:
             returned = returned_of(kind, message, event, self._clients.get(event.client))
             if returned is not None:

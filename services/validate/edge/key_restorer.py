@@ -1,16 +1,16 @@
-"""Restores the submission keys from mail.submissions when Redis does not have all of them.
+"""Restores the submission keys from mail.submissions if Redis does not have all of them.
 
-Runs in its own thread: once at the start, and when want() requests it. One process restores
-at a time (the one with the token in Redis); the others wait. The keys count as complete only after
-all records from before the restore have been read, including those of transactions that were still
-open then.
+A thread restores them at its start, and when want() requests it. Only the process whose token is in
+Redis restores; the others wait. The keys count as complete when all records from before the restore
+have been read, including records of transactions that were still open when the restore began.
 
-Also checks the server every LOOK_S: while it may evict keys (shared/store/eviction.py), store()
-returns None, and keys that may have been evicted are restored. While it refuses writes, fault()
-says so even if there is nothing to claim.
+The thread also checks the Redis server every LOOK_S. While the server may evict keys
+(shared/store/eviction.py), store() returns None. Later the keys that may have been evicted are
+restored. While the server refuses writes, fault() gives the reason, even if there is nothing to
+claim.
 
 If the process dies during a restore, its token expires and another process starts again; keys that
-are already restored stay and are overwritten with the same values.
+are already restored are overwritten with the same values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# After this time a transaction whose claims were lost with Redis has written its keys.
+# If Redis has lost the claims of an open transaction, the transaction writes its keys within this
+# time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
@@ -48,7 +49,7 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class _Lost(Exception):
-    """This restore is no longer valid; another process may have taken over."""
+    """This restore is not valid any more, for example because another process has taken over."""
 
 
 class _MayEvict(Exception):
@@ -83,7 +84,8 @@ class KeyRestorer:
         self._thread.start()
 
     def store(self) -> Submissions | None:
-        """The script for the current topic; None if it must not be used: see fault()."""
+        """Return the script for the current topic; None if it must not be used. Then fault() gives
+        the reason."""
         return None if self._may_evict else self._store
 
     def want(self) -> None:
@@ -125,7 +127,7 @@ class KeyRestorer:
                 self._fault = f"submission keys: {error}"
                 log.warning("submission keys cannot be used", extra={"reason": str(error)})
             except Exception:
-                # The thread must survive a fault of the client library.
+                # The thread must go on after an error in the client library.
                 self._fault = "submission keys: see the log"
                 log.exception("restoring the submission keys failed; it is tried again")
             self._closing.wait(RETRY_S)
@@ -141,8 +143,8 @@ class KeyRestorer:
             if self._store.forget_evicted(found):
                 log.error("Redis has evicted keys: restoring the submission keys")
                 self.want()
-        # Reset only after the keys are known to be whole or are marked as incomplete: a claim in
-        # between would not find an evicted key.
+        # This is reset only now, when the keys are known to be complete or are marked as
+        # incomplete. If it were reset earlier, a claim might miss an evicted key.
         self._may_evict = False
 
     def _restore(self) -> bool:
@@ -181,7 +183,7 @@ class KeyRestorer:
         with closing(self._reader()) as reader:
             partitions = _partitions(reader)
             if not store.is_of(reader.topic_id()):
-                self._store = None  # the topic was recreated: it has other keys
+                self._store = None  # the topic was recreated, so it has other keys
                 raise _Lost
             ends = self._written(partitions)
             if any(ends.values()):
@@ -199,7 +201,7 @@ class KeyRestorer:
             return keys
 
     def _written(self, partitions: Sequence[int]) -> dict[int, int]:
-        """The end of each partition, open transactions included."""
+        """Return the end of each partition, including open transactions."""
         with closing(self._reader(is_committed=False)) as reader:
             return reader.ends(partitions)
 

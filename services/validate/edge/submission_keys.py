@@ -4,13 +4,13 @@ Owns: the last claims of this worker and the generation of the keys under which 
 not own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of
 a duplicate (core/batch.py).
 
-On failure: a claim is made before its transaction commits. The worker that reads the record again
-claims again with the same place, so it gets the same answer. While Redis is unavailable, empty or
-only partly restored, NotReady is raised and nothing is consumed. If Redis loses its data between a
-claim and its commit: the restorer waits for transactions in progress and reads their keys with the
-rest; and this worker repeats the claims of its last batch before the next batch. A replica that
-took over without the last writes is detected by the offset up to which the claims of each partition
-were stored.
+On failure: a claim is made before its transaction commits. If the record is read again, the worker
+repeats the claim with the same place, so it gets the same answer. While Redis is unavailable, empty
+or only partly restored, NotReady is raised and nothing is consumed. If Redis loses its data between
+a claim and the commit, the restorer waits for the transactions in progress and reads their keys,
+too. In addition, this worker repeats the claims of its last batch before the next batch. If a
+replica takes over without the last writes, this is detected, because Redis stores for each
+partition the offset up to which claims were stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Restores the keys (key_restorer.py)."""
 
     def store(self) -> Submissions | None:
-        """The script for the current topic; None if it must not be used."""
+        """Return the script for the current topic; None if it must not be used."""
         ...
 
     def want(self) -> None:
@@ -46,7 +46,7 @@ class Reader(Protocol):
 
 
 class Run(Struct, frozen=True):
-    """The claims of one batch, and for each partition the offset after the batch."""
+    """The claims of one batch, and the offset after the batch for each partition."""
 
     claims: Sequence[Claim]
     ends: Mapping[int, int]
@@ -62,7 +62,8 @@ class SubmissionKeys:
         self._last = Run((), {})
 
     def claim(self, run: Run) -> list[Answer]:
-        """Answer each claim. Raises NotReady; the same claims may then be made again."""
+        """Return the answer to each claim. If it raises NotReady, the caller may make the same
+        claims again."""
         store = self._reader.store()
         if store is None:
             raise NotReady(self._reader.fault())
@@ -110,5 +111,5 @@ class SubmissionKeys:
         try:
             self._claim(store, self._last)
         except (StoreUnavailable, NotReady):
-            self._generation = before  # so that the next call gets Renewed again
+            self._generation = before  # so that the next call is answered with Renewed again
             raise

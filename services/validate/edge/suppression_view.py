@@ -1,13 +1,14 @@
-"""The view of suppressed recipients in Redis: follows mail.suppressions, and looks up recipients.
+"""The view of suppressed recipients in Redis: keeps it up to date from mail.suppressions, and looks
+up recipients in it.
 
-Every validate process follows the topic in its own thread. The view's watermark decides which of
-them applies a record: the others find it applied and continue from there. A view that is missing
-(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens at least
-every LOOK_S, and the topic is read again from the watermark of that view.
+Every validate process reads the topic in a thread. The view's watermark ensures that only one
+process applies a record. The others find that the watermark has moved, and continue from there. The
+next apply detects a view that is missing (FLUSHALL, a new Redis) or older (a failover). The topic
+is then read again from the watermark of that view. There is an apply at least every LOOK_S.
 
-Owns: the reader, the proof of how recent the view is (confirmed()), and that a view that is
-incomplete or too old is never used: the answers come from a view with every record that was on
-mail.suppressions FRESH_S before the look-up; otherwise NotReady is raised, and nothing is consumed.
+Owns: the reader; the proof of how recent the view is (confirmed()); the guarantee that a view that
+is incomplete or too old is never used. The view that answers has every record that was on
+mail.suppressions FRESH_S before the look-up. Otherwise NotReady is raised, and nothing is consumed.
 Does not own: the view (shared/store/suppressions.py). Unreadable records are logged and counted in
 `unreadable`; the rest of the topic is applied.
 """
@@ -44,7 +45,7 @@ from shared.topics.suppressions import FIELD_BYTES, PARTITION, Suppression, deco
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 100
-# The interval at which the end of the topic and the view are checked while nothing is written.
+# While nothing is written, the end of the topic and the view are checked at this interval.
 LOOK_S: Final = 0.5
 UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
@@ -53,14 +54,15 @@ UNREADABLE: Final = Metric(
 # Entries that one script applies: it blocks Redis for about 1 µs per entry.
 MAX_ENTRIES: Final = 5_000
 
-# An entry is in force for every message that is judged this long after it was committed.
+# If a message is judged at least this long after an entry was committed, the entry applies to it.
 FRESH_S: Final = 5.0
 # A script blocks Redis for about 1 µs per field.
 MAX_FIELDS: Final = 4_000
 
 
 class Confirmed(Struct, frozen=True):
-    """At this monotonic time `end` was the end of the topic `log`, and the view had reached it."""
+    """A proof: at this monotonic time, `end` was the end of the topic with the id `log`, and the
+    view had all records before `end`."""
 
     log: str
     end: int
@@ -150,7 +152,7 @@ class SuppressionFollower:
                 self._fault = f"{end - watermark} records of {self._topic} are still to be read"
 
     def _begin(self, reader: LogReader, log_id: str) -> int:
-        """Go to the watermark of the view, and return it."""
+        """Continue reading at the watermark of the view; return the watermark."""
         found = self.store.state()
         if found.log not in ("", log_id):
             raise OtherLogFound(other_log(self._topic, found.log, log_id))
@@ -160,9 +162,11 @@ class SuppressionFollower:
     def _apply(
         self, log_id: str, watermark: int, target: int, records: Sequence[Any]
     ) -> int | None:
-        """Apply these records; return the new watermark, or None if the view has another one."""
+        """Apply these records; return the new watermark, or None if the view has a different
+        watermark than expected."""
         entries = self._entries(records)
-        # Only the last part moves the watermark: if the process dies, all parts are applied again.
+        # Only the last part moves the watermark, so all parts are applied again if the process dies
+        # before that.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark
@@ -213,7 +217,7 @@ class Follower(Protocol):
 
 
 class SuppressionView:
-    """The view as one worker sees it."""
+    """The look-up of recipients in the view, for one worker."""
 
     def __init__(self, follower: Follower, clock: Clock) -> None:
         self._follower = follower

@@ -1,10 +1,10 @@
-"""The chain of statements on billing.statements: which of its records count.
+"""The chain of statements on billing.statements: decides which of its records count.
 
-Any process may try to close a month, also one that was paused and continues a day later. The order
-of the log decides: a header counts only if it names the last header before it that counts
-(`previous`), is of a later month, and all its lines exist. So exactly one of several attempts to
-close a month counts, for every reader, and it never changes: each attempt has its own keys, so that
-compaction removes none of them.
+Any process may try to close a month, even a process that was paused and continues a day later. The
+order of the log decides. A header counts only if its `previous` names the last header before it
+that counts, if its month is later, and if all its lines exist. So if there are several attempts to
+close a month, all readers agree which one counts. It never changes, because each attempt has its
+own keys and compaction removes none of them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from services.billing.core.closing.statement import Statement, decode_statement,
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
-# A record of the topic may have 8 MB, a producer's batch 1 MB.
+# A record of the topic may have 8 MB, but a batch of the producer only 1 MB.
 PART_BYTES: Final = 512 * 1024
 MAX_PARTS: Final = 10_000  # 5 GB
 
 
 class KeptText(Struct, frozen=True):
-    """Lines whose parts are kept."""
+    """The text of lines whose parts are stored in a KeepsParts."""
 
     kept: KeepsParts
     numbers: tuple[int, ...]
@@ -56,12 +56,12 @@ class Closed(Struct, frozen=True):
         return decode_lines(self.text)
 
     def adjustments(self) -> Iterator[Line]:
-        """The lines about earlier months, which the canonical form has first."""
+        """Yield the lines about earlier months; they come first in the canonical form."""
         own = self.statement.month
         return takewhile(lambda line: line.month < own, self.lines())
 
     def stated(self, month: str) -> Iterator[Line]:
-        """The lines about one month. They stand together."""
+        """Yield the lines about one month, which are consecutive."""
         own = self.statement.month
         if month > own or (month < own and not self.statement.adjustments):
             return
@@ -78,7 +78,7 @@ def header_key(month: str, token: str) -> bytes:
 
 
 def part_key(month: str, token: str, number: int) -> bytes:
-    """The key of the record with this part of the lines, from 0."""
+    """Return the key of the record with this part of the lines. Parts are numbered from 0."""
     return f"{PREFIX}{month}/{token}/{number}".encode()
 
 
@@ -89,9 +89,10 @@ class Chain:
         self._kept = kept or PartsInMemory()
         self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
-        # Headers that do not count, each with the reason: later attempts, or faults.
+        # Headers that do not count, because they are later attempts or faulty, each with its
+        # reason.
         self.void: list[tuple[int, str]] = []
-        # The last reason by month, also for months that are closed.
+        # By month, the reason of the last such header; a closed month may have one, too.
         self.void_months: dict[str, str] = {}
 
     @property
@@ -105,7 +106,8 @@ class Chain:
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
-        """The months that lines are about, in statements of months before this one, or in all."""
+        """Return the months that are counted in the statements of months before `before`. If
+        `before` is "", all statements are included."""
         found = set()
         for closed in self._before(before):
             found.add(closed.statement.month)
@@ -114,7 +116,8 @@ class Chain:
         return found
 
     def stated(self, month: str, before: str = "") -> Iterator[Line]:
-        """Yield the counts of a month in these statements; a count may be in several of them."""
+        """Yield the counts of a month in these statements. Several statements may count the same
+        cell."""
         for closed in self._before(before):
             yield from closed.stated(month)
 
@@ -122,7 +125,8 @@ class Chain:
         return [self.closed[each] for each in sorted(self.closed) if not month or each < month]
 
     def add(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Never raises for its content, only if a part cannot be kept."""
+        """Add the next record. Does not raise for invalid content, only if a part cannot be
+        stored."""
         name = (key or b"").decode("utf-8", "replace")
         if not name.startswith(PREFIX) or value is None:
             return

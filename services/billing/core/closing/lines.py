@@ -1,6 +1,6 @@
-"""The lines of a statement, their canonical form, which is hashed, and where their parts are kept.
+"""The lines of a statement, the canonical form that is hashed, and the store of their parts.
 
-The functions work on one line, or one part, after another: a month may have more lines than fit
+The functions process one line or one part at a time, because a month may have more lines than fit
 into memory. In production, PartFile (edge/temporary_files.py) keeps the parts of statements and of
 checkpoints. docs/billing.md describes the canonical form.
 """
@@ -30,8 +30,8 @@ class KeepsParts(Protocol):
 
 
 class Line(Struct, frozen=True, array_like=True, order=True):
-    """One count. `month` is the month in which it belongs; if the statement is of another month,
-    the line is an adjustment. After a rebuild an adjustment may be negative."""
+    """One count. `month` is the month of the counted events. If the statement is of another month,
+    the line is an adjustment, which may be negative after a rebuild."""
 
     month: str
     client: str
@@ -92,12 +92,13 @@ def cell_of(line: Line) -> Cell:
 
 
 def encode_line(line: Line) -> bytes:
-    """A JSON array, ended by LF."""
+    """Return the line as a JSON array that ends with LF."""
     return _encoder.encode(line) + b"\n"
 
 
 def raw_lines(text: LinesText) -> Iterator[bytes]:
-    """Each line with its LF; the last one as it is. Raises ValueError for a line without end."""
+    """Yield each line with its LF; the last line may lack it. Raises ValueError for a line that is
+    too long."""
     rest = b""
     for piece in text.pieces():
         *lines, rest = (rest + piece).split(b"\n")
@@ -117,7 +118,7 @@ def decode_lines(text: LinesText) -> Iterator[Line]:
 
 
 def sha256_of(text: LinesText) -> str:
-    """The hash that a header names."""
+    """Return the hash for the header."""
     hashed = hashlib.sha256()
     for piece in text.pieces():
         hashed.update(piece)
@@ -156,7 +157,7 @@ class Sums:
 
 
 def in_parts(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Whole lines in parts of at most `most` bytes, if a line is not longer."""
+    """Yield whole lines in parts of at most `most` bytes. A longer line is a part of its own."""
     part = bytearray()
     for line in lines:
         if part and len(part) + len(line) > most:

@@ -1,7 +1,7 @@
 """Statements: the counts of a closed month, in a form that can be hashed, signed and proved.
 
-A statement is a header and lines (lines.py). docs/billing.md describes the canonical form; a change
-of it needs another FORMAT.
+A statement is a header and lines (lines.py). docs/billing.md describes the canonical form. If the
+form changes, FORMAT must change too.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def signed_form(statement: Statement) -> bytes:
 
 
 def digest(statement: Statement) -> str:
-    """The identity of a header, by which the next one names it."""
+    """Return the digest by which the next header names this header in `previous`."""
     return hashlib.sha256(signed_form(statement)).hexdigest()
 
 
 def sign(statement: Statement, key: Ed25519PrivateKey | None) -> Statement:
-    """Sign a header; without a key it stays as it is."""
+    """Return the header with a signature; without a key, the header unchanged."""
     if key is None:
         return statement
     named = structs.replace(statement, public_key=encode_public(key.public_key()))
@@ -96,7 +96,7 @@ def sign(statement: Statement, key: Ed25519PrivateKey | None) -> Statement:
 
 
 def encode_public(key: Ed25519PublicKey) -> str:
-    """A public key in base64 of its 32 bytes."""
+    """Return the 32 bytes of a public key in base64."""
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return base64.b64encode(raw).decode()
 
@@ -104,8 +104,8 @@ def encode_public(key: Ed25519PublicKey) -> str:
 def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> list[str]:
     """Return the faults of a statement: of its hash, counts, totals and signature.
 
-    `trusted`: the public keys that may have signed it; without any, the key that it names is used,
-    which shows damage but not forgery.
+    `trusted`: the public keys that may have signed the statement. If there are none, the key in the
+    header is used; this detects damage but not forgery.
     """
     if statement.format != FORMAT:
         return [f"its format {statement.format!r} is not {FORMAT!r}"]

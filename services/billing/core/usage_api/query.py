@@ -1,8 +1,8 @@
 """The query of a usage request: months, filters, grouping and the page. Pure.
 
-Rows have one order: by month, client, mailing ID, sub-client and day, as far as they are grouped by
-these. A cursor names the last row of a page, the query, and the views of the months that it was
-read from, so that all pages are of one moment.
+Rows are sorted by month, client, mailing ID, sub-client and day, or by those of them that are in
+the grouping. A cursor names the query, the last row of the page, and the views from which the page
+was read, so that all pages show the same moment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Filters(Struct, frozen=True):
     sub_client: str | None = None
 
     def within(self, scope: Scope) -> Filters:
-        """The same rows, of this scope only. It was checked that the filters do not leave it."""
+        """Return these filters limited to the scope. The caller has checked that they do not exceed
+        it."""
         client = self.client if not scope.client else scope.client
         sub_client = self.sub_client if scope.sub_client is None else scope.sub_client
         return Filters(client, self.mailing_id, sub_client)
@@ -52,21 +53,21 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # The differences from the statements instead of the counts.
+    # If True, the answer has the differences from the statements instead of the counts.
     is_pending: bool = False
-    # The adjustments in the statement of this month instead of the counts.
+    # If this is a month, the answer has the adjustments in its statement instead of the counts.
     statement: str = ""
 
     def digest(self) -> str:
-        """The name of the query in cursors and ETags."""
+        """The digest that identifies the query in cursors and ETags."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 class Cursor(Struct, frozen=True, array_like=True):
     """The place where a page ended."""
 
-    query: str  # its digest
-    views: tuple[str, ...]  # their ids, by month
+    query: str  # the digest of the query
+    views: tuple[str, ...]  # the ids of the views, in the order of their months
     after: tuple[str, ...]  # the key of the last row
 
 
@@ -74,7 +75,7 @@ _cursor: Final = msgspec.json.Decoder(Cursor)
 
 
 def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
-    """The months of a request: one, or a range. Raises QueryFault."""
+    """Return the months of a request: one month, or a range of months. Raises QueryFault."""
     if month and (first or last):
         raise QueryFault("month: give either month, or from and to")
     if not month and not (first and last):
@@ -102,7 +103,8 @@ def require_span(months: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parse_group(text: str) -> tuple[str, ...]:
-    """The grouping, separated by commas, in the order of rows. Raises QueryFault."""
+    """Parse a grouping separated by commas; return its parts in the order of KEYS. Raises
+    QueryFault."""
     if not text:
         return DEFAULT_GROUP
     words = text.split(",")
@@ -133,7 +135,7 @@ def decode_cursor(text: str, query: Query) -> Cursor:
 
 
 def require_known_month(months: Iterable[str], counted: Iterable[str], present: str) -> None:
-    """Raise QueryFault for a month in the future, or before the first that was counted."""
+    """Raise QueryFault for a month in the future, or before the first counted month."""
     first = min(counted, default=present)
     for month in months:
         if month > present:

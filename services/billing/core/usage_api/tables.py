@@ -1,8 +1,9 @@
 """The rows of a usage answer, and the tables made of them: CSV, XLSX, Parquet, and FOCUS. Pure.
 
-Rows come from the views of months, and are merged and summed up. Every line of a table names its
-moment and whether everything was counted then, because tables get separated from their answers.
-Numbers are integers. Text that a spreadsheet would take for a formula begins with an apostrophe.
+Rows come from the views of months, and are merged and summed up. Every line of a table gives the
+moment of its counts, and whether everything was counted at that moment. So a table can be
+understood without the answer that it came in. Numbers are integers. Text that a spreadsheet would
+take for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from services.billing.core.usage_api.query import KEYS
 
 Details = dict[str, dict[str, int]]
 Value = str | int
-# OWASP, CSV injection: what spreadsheets take for the beginning of a formula.
+# OWASP, CSV injection: spreadsheets take these characters for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# A spreadsheet may split a line at another separator than the separator of the file, even
-# within quotes.
+# A spreadsheet may split a line at a character that is not the separator of the file, even within
+# quotes.
 _HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
 
@@ -46,7 +47,8 @@ class UsageRow(Struct, frozen=True, gc=False):
 
 
 class Stamp(Struct, frozen=True):
-    """The values added to every row: its moment (Unix ms), and whether everything was counted."""
+    """The values added to every row: the moment of the counts (Unix ms), and whether they were
+    complete."""
 
     at_ms: int
     complete: bool
@@ -58,12 +60,12 @@ class Stamp(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """Columns and rows; `texts`: how many of the first columns are text."""
+    """Columns and rows. `texts`: the number of columns at the beginning that are text."""
 
     columns: tuple[str, ...]
     texts: int
     rows: Iterable[tuple[Value, ...]]
-    last_texts: int = 0  # of the last columns
+    last_texts: int = 0  # the number of columns at the end that are text
 
 
 NO_COUNTS: Final = (0,) * len(COUNTERS)
@@ -101,7 +103,7 @@ def totals(rows: Iterable[UsageRow]) -> dict[str, Any]:
 
 
 def usage_table(group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp) -> Table:
-    """Keys, counters and the stamp: always all columns, whatever the grouping."""
+    """The keys, the counters and the stamp. The table has all columns for every grouping."""
 
     def line(row: UsageRow) -> tuple[Value, ...]:
         keys = dict(zip(group, row.key, strict=True))
@@ -154,9 +156,9 @@ _FOCUS_FIXED: Final = (
 def focus_table(
     group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp, months: Months
 ) -> Table:
-    """The billed messages under the names of FOCUS, without prices, which the invoice adds.
+    """The billed messages in the columns of FOCUS. It has no prices, because the invoice adds them.
 
-    The group must have the month, and may have the day.
+    `group` must include the month, and may include the day.
     """
     billed = COUNTERS.index(BILLED)
 
@@ -175,8 +177,8 @@ def focus_table(
 
 
 def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
-    """RFC 4180, UTF-8, in pieces; the European form has semicolons and a byte order mark, which
-    spreadsheets there open without asking."""
+    """Yield pieces of CSV (RFC 4180, UTF-8). The European form has semicolons and a byte order
+    mark, so that European spreadsheets open it without a dialog."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";" if is_european else ",", lineterminator="\r\n")
     if is_european:
@@ -196,12 +198,13 @@ def safe(text: str) -> str:
 
 
 def utc_text(at_ms: int) -> str:
-    """A time as RFC 3339, in UTC and whole seconds."""
+    """Return a time in the form of RFC 3339, in UTC and whole seconds."""
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
-    """The name under which a download is saved. `kinds`: words that tell it from others."""
+    """The name under which a download is saved. `kinds`: words that distinguish the file from
+    others."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
     return f"{'-'.join(('usage', span, *kinds))}{suffix}"
 

@@ -1,11 +1,11 @@
 """The HTTP API of billing: its routes, its errors, its OpenAPI document, and the page for people.
 
 The API is served by its own threads beside the counting loop. A key sees the cells of its scope and
-nothing else; without a key only /health, the files of the page and the description of the API are
-served, which have no data.
+nothing else. Without a key only /health, the files of the page and the description of the API are
+served. These have no data of clients.
 
-The page consists of four files. The browser asks the API with the key that is entered. The page
-loads nothing from elsewhere: the policy in its headers forbids it.
+The page consists of four files. The browser sends the key that the user enters to the API. The
+policy in the page's headers forbids it to load anything from another server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Usage as files: CSV is streamed as it is read, XLSX and Parquet are written to a file first.
 
-Memory is bounded, whatever the number of rows; so is the number of exports at a time (slots.py).
-pyarrow, which takes 40 MB, is imported by the first Parquet file.
+Memory is bounded for any number of rows. The number of simultaneous exports is bounded, too
+(slots.py). pyarrow, which takes 40 MB, is imported for the first Parquet file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 from services.billing.core.usage_api.tables import Table, csv_lines
 from services.billing.edge.http.slots import Slots
 
-MAX_SHEET_ROWS: Final = 1_048_000  # a sheet may have 1,048,576
+MAX_SHEET_ROWS: Final = 1_048_000  # the limit of a sheet is 1,048,576
 _PIECE_BYTES: Final = 256 * 1024
 _BATCH_ROWS: Final = 10_000
 
@@ -55,7 +55,8 @@ class Exports:
         is_european: bool,
         owner: str = "",
     ) -> Iterator[bytes]:
-        """The bytes of a file, in pieces. `owner`: the id of the key. Raises NoRoom at once."""
+        """Return the bytes of a file in pieces. `owner`: the id of the key. Raises NoRoom before
+        the first piece."""
         if form is CSV:
             made = csv_lines(table, is_european=is_european)
         else:
@@ -83,7 +84,7 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
         "strings_to_numbers": False,
     }
     with xlsxwriter.Workbook(file, options) as book:
-        # Not the present time, so that the same counts give the same bytes.
+        # The moment of the counts, not the present time: the same counts then have the same bytes.
         book.set_properties({"created": datetime.fromisoformat(about["as_of"])})
         bold = book.add_format({"bold": True})
         rows = iter(table.rows)
@@ -98,7 +99,7 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
                 sheet.write_string(0, column, name, bold)
             _fill(sheet, part, rows)
             number += 1
-        # Last: programs that import a workbook take the first sheet.
+        # This sheet is the last one, because programs that import a workbook read the first sheet.
         sheet = book.add_worksheet("about")
         for place, (name, value) in enumerate(about.items()):
             sheet.write_string(place, 0, name, bold)

@@ -1,7 +1,7 @@
-"""The headers of requests and answers: Accept, and those of caches.
+"""The HTTP headers: Accept in requests, and the headers for caches in requests and answers.
 
-Accept chooses the format of an answer (RFC 9110, 12.5.1). ETag and Cache-Control: a closed month
-never changes; every other answer is validated again.
+Accept chooses the format of an answer (RFC 9110, 12.5.1). The rules for ETag and Cache-Control: an
+answer about closed months never changes. A cache has to validate every other answer again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class _Range(Struct, frozen=True):
 def wanted_format(accept: str) -> Format | None:
     """Return the format with the highest weight; None if the peer accepts none.
 
-    Among formats of the same weight, a named format comes before a wildcard, then the first one.
+    Among formats of the same weight, a format named in full comes before one that matches a
+    wildcard. Then the order in the header decides, then the order of FORMATS.
     """
     ranges = list(_ranges(accept))
     if not ranges:
@@ -51,7 +52,8 @@ def wanted_format(accept: str) -> Format | None:
 
 
 def _rank(media_type: str, ranges: Sequence[_Range]) -> tuple[int, int, int]:
-    """Return the sort key of a type: weight, precision and place of its range; lowest wins."""
+    """Return the sort key of a type: the weight, precision and place of its range. The lowest key
+    is preferred."""
     found = [
         (-each.precision(media_type), place)
         for place, each in enumerate(ranges)
@@ -71,7 +73,7 @@ def _ranges(accept: str) -> Iterator[_Range]:
 
 
 def _weight(parameters: Sequence[str]) -> int:
-    """Return the weight; 1,000 if there is none, or it is no number from 0 to 1."""
+    """Return the weight in thousandths; 1,000 if it is missing or not a number from 0 to 1."""
     for each in parameters:
         name, _, value = each.partition("=")
         if name.strip() == "q":
@@ -84,21 +86,21 @@ def _weight(parameters: Sequence[str]) -> int:
 
 
 def etag_of(*parts: object) -> str:
-    """A strong ETag of everything that determines the bytes of an answer."""
+    """Return a strong ETag of everything that determines the bytes of an answer."""
     return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]}"'
 
 
 def cache_headers(etag: str, *, is_final: bool) -> dict[str, str]:
-    """The headers of an answer with this ETag."""
+    """Return the cache headers of an answer with this ETag."""
     return {"ETag": etag, "Cache-Control": _FINAL if is_final else _LIVE, "Vary": VARY}
 
 
 def is_known(request: Request[Any, Any, Any], etag: str) -> bool:
-    """Whether the peer has these bytes already."""
+    """Whether the peer already has the answer with this ETag."""
     named = request.headers.get("if-none-match", "")
     return etag in (each.strip().removeprefix("W/") for each in named.split(",")) or named == "*"
 
 
 def not_modified(headers: dict[str, str]) -> Response[bytes]:
-    """The answer to a peer that has the bytes already."""
+    """Return the answer to a peer that already has the bytes."""
     return Response(b"", status_code=304, headers=headers)

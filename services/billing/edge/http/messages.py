@@ -1,10 +1,10 @@
 """/v1/usage/messages: the mail ids behind a number, as JSON lines or CSV.
 
-The ids are streamed while mail.events is read, in bounded memory. There are as many as
-`Sluice-Count` says, unless Kafka has deleted events of the month since, or an event was dated in
-the future when it was stored; `sluice billing messages` also reads archives, and the whole log.
-Reading takes some 15 µs per event since the month began, so these requests have their own slots
-(slots.py): two at a time, one per key.
+The ids are streamed while mail.events is read, in bounded memory. The header `Sluice-Count` has
+their number. Fewer ids are listed if Kafka has deleted events of the month, or if an event was
+dated in the future when it was stored. In these cases `sluice billing messages` can read an archive
+or the whole log. Reading takes about 15 µs for each event after the beginning of the month. So
+these requests have their own slots (slots.py): at most two run at a time, and one per key.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class MessageRoutes:
 
 
 def count_of(answer: Answer, wanted: Wanted) -> int:
-    """Return the count of the wanted mails."""
+    """Return the number of the wanted mails."""
     found = 0
     for row in answer.rows():
         named = row.named(("day",))

@@ -107,7 +107,7 @@ class MonthRoutes:
                 detail="a statement has the counts of all clients; the access key reaches"
                 f" {request.auth.scope.described()} only"
             )
-        # The statements come from Kafka: the store is not asked.
+        # The statements come from Kafka, so the store is not queried.
         closed = self._reader.closed()
         if month not in closed:
             states, _ = self._reader.months()
@@ -124,7 +124,8 @@ def _checked(month: str) -> str:
 
 
 def _shown(month: str, state: MonthState, closed: Closed | None, scope: Scope) -> dict[str, Any]:
-    """A month. Sums and lines of the whole statement are for keys that reach everything."""
+    """Return a month as the API shows it. Only a key for everything gets the sums and the number of
+    lines of the statement."""
     found: dict[str, Any] = {"month": month, "status": state.value}
     if closed is None:
         return found

@@ -42,7 +42,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """The last beat, which says up to when everything is counted."""
+        """The last beat, which gives the time up to which everything is counted."""
         ...
 
 

@@ -62,9 +62,10 @@ class UsageParameters(Struct, frozen=True):
     wait_s: float
 
     def query(self, request: ApiRequest, months: tuple[str, ...] = ()) -> Query:
-        """The query within the scope of the key, for `months` unless the request names months.
+        """Return the query within the scope of the key. `months` apply if the request names no
+        months.
 
-        Raises QueryFault; 403 outside of the scope.
+        Raises QueryFault; an error with status 403 if the request is outside the scope.
         """
         require_scope(
             request, self.filters.client or request.auth.scope.client, self.filters.sub_client
@@ -90,7 +91,7 @@ def usage_parameters(  # noqa: PLR0913 - the parameters of an address
     wait_s: _WaitS = 0.0,
 ) -> UsageParameters:
     """A dependency of the routes that answer with usage."""
-    # An empty name stands for all clients: no client has an empty name.
+    # An empty name means all clients, because no client has an empty name.
     filters = Filters(client or None, mailing_id, sub_client)
     return UsageParameters(month, first, to, filters, group, limit, cursor, wait_s)
 
@@ -99,8 +100,8 @@ Wanted = NamedDependency[UsageParameters]
 
 
 def standing_of(answer: Answer, scope: Scope) -> dict[str, Any]:
-    """`complete`, `reason`, `lag` and `as_of`. Offsets and lag count the events of all clients, so
-    a key for one client does not get them."""
+    """Return `complete`, `reason`, `lag` and `as_of`. Offsets and lag count the events of all
+    clients, so a key for one client does not get them."""
     is_all = scope == EVERYTHING
     lag: dict[int, int] = {}
     for each in answer.standings:

@@ -30,7 +30,8 @@ from shared.stream.kit import StreamKit
 
 
 class Api:
-    """Serves from construction; reads keys, clients and quotas from start(), until close()."""
+    """Serves requests from construction to close(); reads keys, clients and quotas from start() to
+    close()."""
 
     def __init__(
         self, settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker
@@ -59,7 +60,7 @@ class Api:
         self.host, self.port = self._server.host, self._server.port
 
     def start(self) -> None:
-        """Begin to read keys, clients and quotas, once their topics are there."""
+        """Begin to read keys, clients and quotas. Call this only when their topics exist."""
         self._keys.start()
         self._clients.start()
         self.quotas.start()

@@ -1,9 +1,10 @@
-"""Limits how many files are made at a time, and keeps slow readers from holding them all.
+"""Limits how many files are made at a time, and prevents slow readers from using all slots.
 
-Every file holds a slot until its last piece is read, it fails, or its reader has gone. One key may
-have half of the slots. When all are taken, a file whose reader takes less than MIN_BYTES_S after
-GRACE_S loses its slot to the next file and breaks off, so keys that read slowly, or not at all,
-block nobody else. The time for making a piece does not count as the reader's.
+Every file holds a slot until its last piece is read, until it fails, or until its reader
+disconnects. One key may use half of the slots. If all slots are taken, a file whose reader still
+reads less than MIN_BYTES_S after GRACE_S loses its slot to the next file, and its transfer is
+aborted. So keys that read slowly, or not at all, do not block other keys. The time for making a
+piece does not count as the reader's time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Slot:
         self._since: float | None = now()  # None while a piece is made
 
     def waited_s(self) -> float:
-        """The seconds for which the reader had not asked for the next piece."""
+        """The seconds in which the reader could have asked for a next piece and did not."""
         since = self._since
         return self._waited_s + (self._now() - since if since is not None else 0.0)
 
@@ -55,12 +56,14 @@ class Slots:
     def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
         self._most = most
         self._now = now
-        # The end of a file may come from the garbage collector, in a thread that has the lock.
+        # The lock is reentrant, because the garbage collector may end a file in a thread that holds
+        # the lock.
         self._lock = threading.RLock()
         self._taken: list[Slot] = []
 
     def stream(self, pieces: Iterator[bytes], owner: str = "") -> Iterator[bytes]:
-        """These pieces, with a slot until they end. `owner`: the id of the key. Raises NoRoom."""
+        """Return these pieces, which hold a slot until they end. `owner`: the id of the key. Raises
+        NoRoom."""
         with self._lock:
             if sum(each.owner == owner for each in self._taken) >= max(1, self._most // 2):
                 raise NoRoom
@@ -87,7 +90,7 @@ class Slots:
 
 
 class _Pieces:
-    """Releases the slot at the end, on an error, or when the reader has gone."""
+    """Releases the slot at the end, on an error, or when the reader disconnects."""
 
     def __init__(self, pieces: Iterator[bytes], slot: Slot, ended: Callable[[Slot], None]) -> None:
         self._pieces = pieces
@@ -101,7 +104,8 @@ class _Pieces:
         slot = self._slot
         slot.asked()
         if slot.is_displaced:
-            # The server breaks the connection: a cut file must not look whole.
+            # The error makes the server break the connection, so that a cut file does not look
+            # complete.
             raise RuntimeError("the file was read too slowly, and others were waiting")
         try:
             piece = next(self._pieces)

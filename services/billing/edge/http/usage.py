@@ -1,7 +1,7 @@
 """/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
 
-/v1/adjustments answers in the same way with the counts that came after the close of their month and
-wait for the next statement.
+In the same formats /v1/adjustments returns the counts that were made after the close of their month
+and wait for the next statement.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class UsageRoutes:
         return adjustments
 
     def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
-        """Answer with the adjustments that wait for the next statement, or those of a statement."""
+        """Answer with the adjustments that wait for the next statement, or with the adjustments in
+        a statement."""
         if not statement:
             return structs.replace(wanted.query(request), is_pending=True)
         months = self._reader.adjusted_months(statement)
@@ -220,7 +221,8 @@ class UsageRoutes:
 
 
 def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
-    """The options of a route with this format, or with the format of Accept."""
+    """Return the options of a route for this format, or for the format that the Accept header
+    names."""
     if form is None:
         own = {"path": f"/v1/{name}", "summary": f"{summary}, in the form that Accept names"}
     else:
@@ -235,7 +237,7 @@ def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
 def page_of(
     answer: Answer, standing: dict[str, Any], after: tuple[str, ...] | None, limit: int
 ) -> dict[str, Any]:
-    """One page of JSON, with the totals of all pages and the cursor of the next one."""
+    """Return one page of JSON, with the totals of all pages and the cursor of the next page."""
     group = answer.query.group
     found = list(islice(answer.rows(after, limit + 1), limit + 1))
     shown = found[:limit]

@@ -1,7 +1,7 @@
 """Writes checkpoints and closes months, in a thread beside the counting loop.
 
-On failure: the step is tried again later; `fault` gives the reason, and the counting is not
-affected. Any number of processes may do the same.
+On failure: the step is tried again later, and `fault` gives the reason. The counting is not
+affected. Any number of processes may run this thread at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.runtime.errors import Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
-# How often the thread looks whether a month is due.
+# How often the thread checks whether a month is due to be closed.
 CLOSE_S: Final = 10.0
 COUNT_WAIT_S: Final = 30.0
 STEP_S: Final = 1.0
@@ -48,7 +48,7 @@ class Bookkeeper:
 
     @property
     def fault(self) -> str:
-        """The reason why the last step failed; "" if it did not."""
+        """The reason why the last step failed; "" if it succeeded."""
         return self._fault
 
     def start(self) -> None:

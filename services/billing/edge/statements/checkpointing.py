@@ -1,8 +1,8 @@
 """Writes checkpoints of the cells, and restores lost cells from the last one.
 
-On failure: chunks without a manifest are never read; a checkpoint that is older than the last one
-costs time, not counts. Several processes may write checkpoints of the same cells. Chunks are
-written while the cells are read, so memory is bounded, whatever the number of cells.
+On failure: chunks without a manifest are never read. To restore from an earlier checkpoint takes
+more time but loses no counts. Several processes may write checkpoints of the same cells. Chunks are
+written while the cells are read, so memory is bounded for any number of cells.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
 
-# Another process may be writing a checkpoint whose chunks nothing refers to yet, so unused keys are
-# removed only after they were unused for this many checkpoints of this process.
+# Another process may be writing chunks to which no manifest refers yet. So a key is removed only
+# after it was unused for this many checkpoints of this process.
 _ROUNDS: Final = 3
 
 
@@ -55,7 +55,8 @@ class Checkpointer:
         self._unused: dict[str, int] = {}
 
     def write(self) -> bool:
-        """Write a checkpoint if anything was counted since the last one; return whether it did.
+        """Write a checkpoint if anything was counted after the last one; return True if one was
+        written.
 
         Raises StoreUnavailable, KafkaUnavailable.
         """
@@ -70,7 +71,7 @@ class Checkpointer:
             for month, cells in by_name(months, counts):
                 stored[month] = self._write_month(month, moment.versions.get(month, 0), cells)
 
-        # Months that change in between are read at the same moment as the watermarks.
+        # Months that change during the reading are read again at the moment of the watermarks.
         found = read_at_one_moment(self._cells, lambda now: changed_months(now, best), take)
         if not found.whole or not found.log:
             return False
@@ -85,7 +86,7 @@ class Checkpointer:
     def _write_month(
         self, month: str, version: int, cells: Iterable[tuple[str, int]]
     ) -> StoredMonth:
-        """Write the chunks of a month, each when it is full."""
+        """Write the chunks of a month; each is written as soon as it is full."""
         token, keys, hashed = secrets.token_hex(8), list[str](), hashlib.sha256()
         for number, chunk in enumerate(encode_chunks(cells)):
             keys.append(f"{CELLS}{month}/{token}/{number}")
@@ -126,11 +127,13 @@ class ReadsCheckpoints(Protocol):
 
 
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
-    """Put the last checkpoint in place if the cells were lost; return True if it did.
+    """Restore the cells from the last checkpoint if they were lost; return True if they were
+    restored.
 
-    A checkpoint that names a cell twice may lack other cells. The checkpoint before it is used
-    then; if there is none, nothing is restored. The counts that are missing are counted from
-    mail.events again. `topic` must keep cells. Raises StoreUnavailable, KafkaUnavailable.
+    A checkpoint that names a cell twice may lack other cells, so the previous checkpoint is used
+    instead. If there is no other checkpoint, nothing is restored. The worker then counts the
+    missing events from mail.events again. `topic` must store the chunks of cells. Raises
+    StoreUnavailable, KafkaUnavailable.
     """
     topic.read()
     for found, counts in topic.checkpoints.snapshots():
@@ -158,6 +161,6 @@ def restore_from(options: ClientOptions, cells: Cells) -> bool:
 
 
 def void(topic: StatementTopic, generation: str) -> None:
-    """Make all checkpoints up to now, and later ones of this generation, unusable."""
+    """Make unusable all checkpoints so far, and later checkpoints of this generation."""
     if generation:
         topic.write([(f"{VOID}{generation}".encode(), b"1", [])])

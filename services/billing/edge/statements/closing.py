@@ -1,13 +1,14 @@
-"""Closes a month: counts at one moment become a statement on billing.statements.
+"""Closes a month: writes its counts at one moment as a statement to billing.statements.
 
-The lines are gathered into a file (gathering.py), then read from it, hashed and written part by
-part; the header, which has their hash, comes last. Memory is bounded, whatever their number.
+The lines are gathered in a file (gathering.py), then read from it, hashed and written part by part.
+The header, which has the hash of the lines, is written last. Memory is bounded for any number of
+lines.
 
-On failure: nothing is locked, and any step may be repeated, by any process. A statement is the
-header that comes first in the log and continues the chain (core/closing/chain.py), so a process
-that dies, is paused or runs beside another leaves records that do not count, never a second
-statement. Events that are counted for a closed month afterwards are adjustments in the statement
-of the next month.
+On failure: nothing is locked, and any step may be repeated, by any process. Only the first header
+in the log that continues the chain is a statement (core/closing/chain.py). So if a process dies, is
+paused or runs at the same time as another, it may leave records that do not count, but never a
+second statement. Events that are counted for a closed month afterwards are adjustments in the
+statement of the next month.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from shared.topics.codec import event_headers
 
 log = logging.getLogger(__name__)
 
-# The event for the program that writes invoices: the record of the header itself.
+# The program that writes invoices reads the record of the header as an event of this type.
 CLOSED_TYPE: Final = b"sluice.billing.month.closed"
 _STEP_S: Final = 0.1
 _SOURCE: Final = b"/sluice/billing"
@@ -93,7 +94,7 @@ class Closer:
         self._parts = parts
 
     def due(self) -> str:
-        """The month that is to be closed without a command now; "" if there is none.
+        """Return the month that is due to be closed automatically now; "" if there is none.
 
         Raises StoreUnavailable, KafkaUnavailable, and UsageError for another time zone.
         """
@@ -108,9 +109,9 @@ class Closer:
     ) -> Statement:
         """Close a month; return its statement, which another process may have written.
 
-        Waits up to `wait_s` until everything committed is counted. Raises NotComplete if the counts
-        are not complete, unless `incomplete`; UsageError if another month is due before;
-        StoreUnavailable, KafkaUnavailable and DiskUnavailable.
+        Waits up to `wait_s` until every committed event is counted. Raises NotComplete if the
+        counts are not complete, unless `incomplete` allows that; UsageError if another month has to
+        be closed first; StoreUnavailable, KafkaUnavailable and DiskUnavailable.
         """
         parts = self._parts
         self._read()
@@ -147,14 +148,14 @@ class Closer:
             raise UsageError(f"{month} cannot be closed: {rest}")
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until the counts are complete, as far as the deadline allows."""
-        # All cells are read only once: that takes some seconds per million.
+        """Wait until the counts are complete, or until the deadline."""
+        # This loop reads no cells, because reading all cells takes some seconds per million.
         while _missing(month, self._parts.cells.read(), ends) and not deadline.is_over():
             time.sleep(_STEP_S)
 
     def _write(self, found: _Closing, gathered: GatheredLines) -> None:
         parts = self._parts
-        # The new statement continues the chain with which the counts were compared.
+        # The new statement continues the chain whose statements the counts were compared with.
         previous = parts.topic.chain.last_digest
         parts.failpoints.hit("billing.closing")
         parts.topic.write(self._entries(found, gathered, previous))

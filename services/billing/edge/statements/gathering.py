@@ -1,10 +1,10 @@
 """Gathers the lines of a statement: counts of one moment, compared with earlier statements.
 
-The lines are the cells of the month, and the differences of earlier months from the statements
-about them. Later months are left for their own statements.
+The lines are the cells of the month, and the differences between the cells of earlier months and
+the statements about these months. Later months have lines in their own statements.
 
-Memory is bounded, whatever the number of cells and months. On failure only temporary files remain,
-which are removed with the process. For one thread.
+Memory is bounded for any number of cells and months. On failure only temporary files remain; the
+system removes them when the process ends. For one thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class GatheredLines:
         self._lines = SortedCounts()
 
     def read(self, cells: Cells) -> Snapshot:
-        """Read the counts; return their moment, without cells. `whole` is False if some are lost.
+        """Read the counts; return the snapshot without cells. Its `whole` is False if cells are
+        lost.
 
         Raises StoreUnavailable, DiskUnavailable.
         """
@@ -60,7 +61,7 @@ class GatheredLines:
             self._lines.add_now(cells)
             self._lines.add_before(stated)
             return
-        # An earlier month has as many cells, but few differences.
+        # An earlier month may have as many cells as this month, but few of them differ.
         with closing(SortedCounts()) as whole:
             whole.add_now(cells)
             whole.add_before(stated)

@@ -1,14 +1,16 @@
 """Reads and writes billing.statements: statements and checkpoints.
 
-The topic has one partition, so its records have one order, which decides between processes that
-close the same month (core/closing/chain.py). Records are written one after another by an
-idempotent producer with acks=all: a record is written when the one before it is stored. Nothing is
-written a second time under the same key.
+The topic has one partition, so all its records have one order. If several processes close the same
+month, the order decides which statement counts (core/closing/chain.py). An idempotent producer with
+acks=all writes one record after another: it sends a record only when the previous record is stored.
+Nothing is written a second time under the same key.
 
-The lines of statements, and cells, are kept in temporary files, so memory is bounded.
+The lines of statements, and the cells of checkpoints, are stored in temporary files, so memory is
+bounded.
 
-For one thread. All methods may raise KafkaUnavailable; a write may then have taken place. read()
-may raise DiskUnavailable: the topic is then read again from its beginning the next time.
+For one thread. All methods may raise KafkaUnavailable. If write() raises it, the records may still
+have been written. read() may also raise DiskUnavailable. The next call of read() then begins at the
+beginning of the topic.
 """
 
 from __future__ import annotations
@@ -55,11 +57,11 @@ class StatementTopic:
         self._reset()
 
     def read(self) -> None:
-        """Read up to the present end."""
+        """Read the new records up to the present end of the topic."""
         self._asking(self._read)
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Write records in order; each is sent when the record before it is stored."""
+        """Write records in order. Each record is sent only when the record before it is stored."""
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:

@@ -1,18 +1,20 @@
-"""Adjustments of earlier months, as views: those of a statement, and those for the next statement.
+"""Views of adjustments of earlier months: the adjustments in a statement, and those that wait for
+the next statement.
 
-The adjustments of a statement never change. They are its first lines, so making a view reads no
-further lines. Memory is bounded by one line; the views that were used last are kept.
+The adjustments of a statement never change. They are its first lines, so making a view reads only
+these lines. Memory is bounded by one line. The last used views are kept.
 
-Events that were counted for closed months wait for the next statement. Their view has, per cell,
-the present count less the counts in all statements about the month; the next close states these
-differences as adjustments. A month is compared when a request asks for it, again only if its counts
-or the statements have changed, and never more often than its share of the time: a month of a
-million cells takes some ten seconds. Memory is bounded (edge/temporary_files.py).
+Events that were counted for closed months wait for the next statement. Their view has, for each
+cell, the present count minus the counts in all statements about the month. The next close states
+these differences as adjustments. A month is compared when a request asks for it. It is compared
+again only if its counts or the statements have changed. Comparing may take only a share of the
+time, because a month of a million cells takes about ten seconds. Memory is bounded
+(edge/temporary_files.py).
 
-One month is compared at a time; meanwhile other requests get the earlier view, or BeingCompared if
-none was compared with the present statements, because adjustments of the newest statement must not
-be shown as waiting. On failure: StoreUnavailable, DiskUnavailable, sqlite3.Error, OSError; the view
-is dropped.
+One month is compared at a time. Meanwhile other requests get the earlier view. If no view was
+compared with the present statements, they get BeingCompared, because adjustments that are already
+in the newest statement must not be shown as waiting. On failure: StoreUnavailable, DiskUnavailable,
+sqlite3.Error, OSError; the view is dropped.
 """
 
 from __future__ import annotations
@@ -46,20 +48,21 @@ MAX_VIEWS: Final = 36
 
 
 class KeptViews:
-    """Keeps at most MAX_VIEWS views. The file of a dropped view is removed with its last reader."""
+    """Keeps at most MAX_VIEWS views. The file of a dropped view is removed when its last reader has
+    finished."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Shelved | None:
-        """The view; None if there is none, or another program has removed its file."""
+        """Return the view; None if there is none or if another program has removed its file."""
         with self._lock:
             found = self._kept.get(name)
         return found if found is not None and found.view.is_there() else None
 
     def keep(self, name: str, shelved: Shelved) -> Shelved:
-        """Keep this view as the last that was used; return it."""
+        """Store this view as the last used one; return it."""
         with self._lock:
             self._kept[name] = shelved
             self._kept.move_to_end(name)
@@ -108,7 +111,8 @@ class PendingAdjustments:
         """Return the adjustments of this closed month that wait for the next statement."""
         stated = digest(closed[max(closed)].statement)[:8]
         found = self._kept.get(month)
-        # Counts that were compared with earlier statements would be adjusted twice.
+        # Do not use a view that was compared with earlier statements: its adjustments may already
+        # be in the newest one.
         if found is not None and not found.id.endswith(f".{stated}"):
             found = None
         if found is not None and self._is_usable(found, state):

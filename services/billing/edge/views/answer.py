@@ -34,7 +34,7 @@ class MonthStanding(Struct, frozen=True):
     log: str
     offsets: dict[int, int]
     lag: dict[int, int]
-    # More was counted, and the month is being sorted again.
+    # The view is not the newest: more was counted, and the month is being sorted again.
     is_earlier: bool = False
 
 
@@ -58,7 +58,8 @@ class Answer(Struct, frozen=True):
 
     @property
     def at_ms(self) -> int:
-        """The moment: the earliest of the counts that are not stated, or the last close."""
+        """The earliest moment of those counts that are not from statements. If all counts are from
+        statements, the moment of the last close."""
         live = [each.at_ms for each in self.shelved if each.statement is None]
         return min(live) if live else max(each.at_ms for each in self.shelved)
 
@@ -82,9 +83,9 @@ class Answer(Struct, frozen=True):
     ) -> Iterator[UsageRow]:
         """The rows after this key, in order: all rows, or at least `limit` of them.
 
-        Memory is that of one page, however many months there are. With the month in the key, the
-        months are read one after another. Otherwise all months are read at once, row by row,
-        because a page of each would be in memory.
+        Memory is that of one page for any number of months. If the key has the month, the months
+        are read one after another. Otherwise all months are read together, row by row, because
+        reading by pages would hold one page of each month in memory.
         """
         query, views = self.query, [each.view for each in self.shelved]
         if "month" in query.group:
@@ -108,7 +109,8 @@ def standing_of(
 ) -> MonthStanding:
     """Return the standing of a view. `state`: the present progress, if the newest view is wanted.
 
-    For an earlier view, the standing says so, and names what the present counts lack.
+    For an earlier view, `reason` gives the moment of the view, and also what the present counts
+    lack.
     """
     progress = shelved.progress
     is_earlier = state is not None and _is_earlier(shelved, state)
@@ -137,7 +139,7 @@ def standing_of(
 
 
 def _is_earlier(shelved: Shelved, state: Snapshot) -> bool:
-    """Whether the month has changed after the view, which may be newer than `state`."""
+    """Whether the month has changed after the view was made. The view may be newer than `state`."""
     marks = shelved.progress.watermarks
     has_more = any(mark > marks.get(part, -1) for part, mark in state.watermarks.items())
     return has_more and not shelved.is_of(state)

@@ -1,11 +1,11 @@
 """The closed months, read from billing.statements on demand.
 
-One thread at a time reads. A request waits for it, but at most WAIT_S once the statements were
-read: while Kafka does not answer, the statements that were read stay valid, since they never
-change, and no request delays another. `fault` says that newer statements may be missing.
+Only one thread reads at a time, and other requests wait for it. After the first successful reading,
+they wait at most WAIT_S. If Kafka does not answer, the known statements stay valid, because they
+never change. So no request delays another. `fault` says that newer statements may be missing.
 
-Until a reading has succeeded, no statement is known, and a closed month must not be answered as an
-open month: a request waits for the reading, and gets StatementsUnknown if it fails.
+Until a reading has succeeded, no statement is known. A closed month must not be answered as an open
+month, so a request waits for the reading, and gets StatementsUnknown if the reading fails.
 """
 
 from __future__ import annotations

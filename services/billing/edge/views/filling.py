@@ -1,9 +1,10 @@
-"""Fills the file of a view: from cells in any order to rows in order.
+"""Fills the file of a view: turns unordered cells into ordered rows.
 
-The cells of a row are added up in memory, for MAX_ROWS rows at a time; these are sorted and added
-to the table of days, whose primary key keeps the order. So no cell is written by itself, and memory
-is bounded. A month with more rows than that is written in several rounds, which takes longer, since
-a row may come in each of them. The sums by mailing are made from the table (decision 0152).
+The cells are added up to rows in memory, for up to MAX_ROWS rows. Then these rows are sorted and
+added to the table of days, whose primary key keeps the order. So no single cell is written, and
+memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
+longer, because each round may have a part of the same row. The sums by mailing are computed from
+the table (decision 0152).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.tables import Details, UsageRow, add_details
 
-# Rows in memory: about 350 bytes each, and twice that while they are written.
+# The number of rows in memory. Each takes about 350 bytes, and twice as much while it is written.
 MAX_ROWS: Final = 250_000
 _WIDTH: Final = len(COUNTERS)
 _ZEROS: Final = (0,) * _WIDTH
@@ -71,7 +72,7 @@ def fill(
 
 
 class _Rows:
-    """Rows in memory. Equal texts are one object, and all counts are one array."""
+    """Rows in memory. Equal texts share one object, and all counts are in one array."""
 
     def __init__(self) -> None:
         self._places: dict[Key, int] = {}
@@ -99,7 +100,8 @@ class _Rows:
             self._counts[at + place] += number
 
     def written_to(self, file: sqlite3.Connection) -> _Rows:
-        """Add the rows to the table, in its order; return an empty object for the next rows."""
+        """Add the rows to the table in the table's order; return an empty _Rows for the next
+        rows."""
         counts, encoded = self._counts, self._details
         file.executemany(
             _ADD_DAY,
@@ -112,7 +114,7 @@ class _Rows:
 
 
 def register_merging(file: sqlite3.Connection) -> None:
-    """Let statements merge details: `merged` many rows, `joined` two."""
+    """Register the SQL functions that merge details: `merged` for many rows, `joined` for two."""
     file.create_aggregate("merged", 1, _Merge)  # type: ignore[arg-type]
     file.create_function("joined", 2, _joined, deterministic=True)
 
@@ -123,7 +125,7 @@ def decode_details(text: str) -> Details:
 
 
 class _Merge:
-    """Merges details, as an aggregate of SQLite."""
+    """An aggregate function of SQLite that merges details."""
 
     def __init__(self) -> None:
         self._found: Details = {}

@@ -2,7 +2,7 @@
 
 For months that are not closed, the ends of the log are read first and the counts afterwards, so
 `complete` means: the answer includes every event that was committed when the request came. Closed
-months are answered from their statements alone; for them `complete` is that of the statement.
+months are answered only from their statements, which also give `complete`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from shared.runtime.clock import Clock, Deadline
 from shared.store.read_cells import Snapshot
 
 _STEP_S: Final = 0.05
-# Requests that wait at a time. Each has one of the few threads that answer all requests.
+# The number of requests that may wait. Each occupies one of the few threads for all requests.
 MAX_WAITING: Final = 2
 
 
-# For closed months neither Kafka nor the store is asked: both may be unavailable.
+# For closed months neither Kafka nor the store is queried, so both may be unavailable.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
 _NO_ENDS: Final = LogEnds("", {})
 
 
 class UnknownClient(Exception):
-    """No such client is registered or was ever counted."""
+    """The client is not registered and was never counted."""
 
 
 class TooManyWait(Exception):
@@ -54,7 +54,8 @@ class TooManyWait(Exception):
 
 
 class CountsChanged(Exception):
-    """The view of a cursor was dropped, and the counts have changed since."""
+    """The view that a cursor names was dropped, and its counts cannot be read again because they
+    have changed."""
 
 
 class ReadsBooks(Protocol):
@@ -63,7 +64,7 @@ class ReadsBooks(Protocol):
     def closed(self) -> tuple[dict[str, Closed], str]:
         """The statements by month, and why newer ones may be missing.
 
-        Raises StatementsUnknown if none were ever read."""
+        Raises StatementsUnknown if the statements were never read."""
         ...
 
 
@@ -80,8 +81,8 @@ class ReaderParts(Struct, frozen=True):
 
 
 class UsageReader:
-    """Answers queries. Any thread may ask; all methods may raise StoreUnavailable, and
-    StatementsUnknown until the statements were read once."""
+    """Answers queries. Any thread may ask. All methods may raise StoreUnavailable. Until the
+    statements are read, they may also raise StatementsUnknown."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -122,7 +123,8 @@ class UsageReader:
         return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
-        """Return the answer that the page of this cursor came from. Raises CountsChanged."""
+        """Return the answer that the page before this cursor was read from. Raises
+        CountsChanged."""
         answer = self.answer(query)
         if answer.ids == cursor.views:
             return answer
@@ -146,11 +148,12 @@ class UsageReader:
         return dict(sorted(found.items())), closed
 
     def closed(self) -> dict[str, Closed]:
-        """The statements. Does not ask the store."""
+        """Return the statements, without a query to the store."""
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:
-        """The months that the statement of this month adjusts; if there are none, the month before.
+        """Return the months that the statement of this month adjusts; if there are none, the month
+        before it.
 
         Raises QueryFault if there is no statement.
         """
@@ -160,7 +163,7 @@ class UsageReader:
         return adjusted_months(found) or (next_month(month, -1),)
 
     def present(self) -> str:
-        """The present month; events with a wrong time may be in later months."""
+        """The month of the present time. Events with a wrong time may count in later months."""
         return self._parts.months.of(self._parts.clock.now_ms())
 
     def _view(
@@ -191,7 +194,7 @@ class UsageReader:
                 raise QueryFault(f"month: {late} is not before the statement of {query.statement}")
             return
         present = self.present()
-        # Events that are dated in the future have later months.
+        # Events that are dated in the future count in later months.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
         last = max(closed, default="")
@@ -225,6 +228,6 @@ class UsageReader:
 
 
 def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
-    """Whether the answer is in the statements alone."""
+    """Whether the answer needs only the statements."""
     are_closed = not query.is_pending and all(month in closed for month in query.months)
     return bool(query.statement) or are_closed

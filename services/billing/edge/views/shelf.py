@@ -1,15 +1,15 @@
-"""Keeps the views of months: which one answers a request, and for how long it is kept.
+"""Keeps the views of months: decides which view answers a request, and how long it is kept.
 
-The view of a closed month has the lines of its statement and never changes. The view of another
-month is renewed when its counts have changed; before that, a view that took long to sort is used
-for a while (SHARE times as long, at most MAX_AGE_S), and names its moment. Earlier views are kept
-for readers in the middle of their pages, up to MAX_VIEWS.
+The view of a closed month has the lines of its statement and never changes. The view of a month
+that is not closed is renewed when its counts have changed. But if sorting it took long, the view is
+still used for SHARE times the sorting time, at most MAX_AGE_S, and shows its moment. Earlier views
+are kept for readers that continue with a further page, up to MAX_VIEWS.
 
-One thread sorts a month: that of a request, or the thread that keeps months sorted (warming.py).
-Other requests get the earlier view, or wait if no view is recent enough. With the second thread
-(`is_renewed`) no request sorts a big month again: it gets the earlier view, up to STALE_S old, and
-the thread sorts meanwhile. The folder of the views is removed at the end; the next process that
-starts removes the folder of a process that was killed.
+Only one thread at a time sorts a month: the thread of a request, or the warming thread
+(warming.py). Meanwhile other requests get the earlier view, or wait if no view is recent enough.
+With a warming thread (`is_renewed`), no request sorts a big month again. The request gets the
+earlier view, which is up to STALE_S old, while the warming thread sorts. A process removes its
+folder of views when it ends. If it is killed, the next process that starts removes the folder.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ from shared.store.read_pieces import as_copy_if_changed
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
-# A request sorts a month itself if sorting took no longer than this, or if the month has no more
-# cells: under load, or at the start of a process, a month of few cells may have taken long once.
+# A request sorts a month itself if the last sorting took no longer than SLOW_S, or if the month has
+# at most FEW_CELLS. The second limit is needed because a month of few cells may take long under
+# load.
 SLOW_S: Final = 0.2
 FEW_CELLS: Final = 10_000
-# The month is sorted this often without a request, so that the next request finds a view.
+# Without requests the month is sorted again at this interval, so that the next request finds a
+# view.
 IDLE_S: Final = 600.0
 STALE_S: Final = 2 * IDLE_S
 MAX_VIEWS: Final = 48
@@ -62,10 +64,11 @@ class Shelved(Struct, frozen=True):
     sorted_at: float = 0.0
     sorting_s: float = 0.0
     cells: int = 0
-    counted: str = ""  # names the counts of the store; "" for a statement
+    counted: str = ""  # the id of the counts in the store; "" for a statement
 
     def is_of(self, state: Snapshot) -> bool:
-        """Return True if the view has all counts up to this moment, as a statement always has."""
+        """Whether the view has all counts up to this moment. This is always True for a
+        statement."""
         return not self.counted or self.counted == id_of(state, self.view.month)
 
 
@@ -94,19 +97,19 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
-        self._asked: dict[str, float] = {}  # by month: when a request came
+        self._asked: dict[str, float] = {}  # by month, the time of the last request
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
     def state(self) -> Snapshot:
-        """Return how far counting is, without cells. Raises StoreUnavailable."""
+        """Return the present progress of counting, without cells. Raises StoreUnavailable."""
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
-        """The view with this id, if it is still there."""
+        """Return the view with this id; None if it is not kept any more."""
         with self._lock:
             found = self._kept.get((month, name))
-        # Another program may clean up the folder of temporary files.
+        # The file may be missing, because other programs may remove temporary files.
         return found if found is not None and found.view.is_there() else None
 
     def closed(self, statement: Closed) -> Shelved:
@@ -124,8 +127,8 @@ class Shelf:
     def live(self, month: str, state: Snapshot) -> Shelved:
         """The view of a month that is not closed. Raises StoreUnavailable.
 
-        `state`: the present progress. The view may be older: a request that waits for all of
-        `state` asks again, so that a month is sorted for a small part of the time only.
+        `state`: the present progress. The view may be older, because sorting must take only a small
+        part of the time. A request that needs all of `state` asks again.
         """
         self._asked[month] = self._clock.monotonic()
         turn = self._turn(month)
@@ -139,7 +142,8 @@ class Shelf:
             turn.release()
 
     def wanted(self) -> list[str]:
-        """The months that requests want sorted again, since the last call."""
+        """Return the months that requests wanted to be sorted again since the last call of
+        wanted()."""
         with self._lock:
             found, self._wanted = sorted(self._wanted), set()
         return found
@@ -171,7 +175,7 @@ class Shelf:
             found = None
         if found is not None and found.id == id_of(state, month):
             current = with_progress(found, state, self._clock.now_ms())
-            # The view is as good as one that was sorted now.
+            # The counts have not changed, so the view counts as sorted now.
             return self._keep(month, structs.replace(current, sorted_at=self._clock.monotonic()))
         if found is not None and self._clock.monotonic() < found.usable_until:
             return self._keep(month, found)
@@ -197,7 +201,7 @@ class Shelf:
         return self._keep(month, made)
 
     def _is_worth_waiting(self, found: Shelved) -> bool:
-        """Whether another thread should sort, and this view is used meanwhile."""
+        """Whether to use this view while another thread sorts the month again."""
         if (
             found.statement is not None
             or found.sorting_s < SLOW_S
@@ -242,13 +246,13 @@ class Shelf:
 
 
 def id_of(state: Snapshot, month: str) -> str:
-    """Names the counts of a month."""
+    """Return an id that changes whenever the counts of the month change."""
     generation = state.generation or "none"
     return f"{generation}.{state.versions.get(month, 0)}" if state.whole else "lost"
 
 
 def stated_view(name: str, view: View, statement: Closed) -> Shelved:
-    """A view of lines of a statement, as of the moment that it covers."""
+    """Return a view of lines of a statement, with the moment of the statement."""
     header = statement.statement
     marks = {int(part): mark for part, mark in header.offsets.items()}
     progress = CountingProgress(True, header.log, marks, {})
@@ -256,20 +260,21 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """Return when a view has to be replaced: later if making it took long."""
+    """Return the time from which a view has to be replaced. It is later if making the view took
+    long."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 
 def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
-    """Return the view as of now: its month has not changed, but other months may have."""
+    """Return the view with the present progress and time, because its month has not changed."""
     if progress_of(state) == found.progress:
         return found
     return structs.replace(found, progress=progress_of(state), at_ms=at_ms)
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove the folders of processes that have ended. In a container all processes may have the
-    same number, so the time of their start is compared as well."""
+    """Remove the folders of processes that have ended. In containers all processes may have the
+    same process id, so the start time is compared as well."""
     for folder in root.glob(f"{_PREFIX}*"):
         pid, _, rest = folder.name.removeprefix(_PREFIX).partition("-")
         if pid.isdecimal() and rest.partition("-")[0] != _start_of(int(pid)):
@@ -277,7 +282,7 @@ def _remove_leftovers(root: Path) -> None:
 
 
 def _start_of(pid: int) -> str:
-    """When a process was started, in the kernel's clock ticks; "" if it does not run."""
+    """Return the start time of a process in clock ticks of the kernel; "" if it does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

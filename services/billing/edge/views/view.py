@@ -1,11 +1,12 @@
-"""A view: the cells of one month at one moment, in an SQLite file that pages are read from.
+"""A view: an SQLite file with the cells of one month at one moment. Pages are read from it.
 
-A million cells are too many to sort for each page, and the stores keep them in no order. So they
+The stores keep the cells unsorted, and a million cells are too many to sort for each page. So they
 are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
-streamed, in the order of the primary key. The file is removed when nobody holds the view any more.
+streamed, in the order of the primary key. The file is removed when the view is no longer
+referenced.
 
-A page is read as one JSON document that SQLite makes: a row that is read by itself releases the
-interpreter and waits for it again, behind whatever else the process computes.
+SQLite returns a page as one JSON document. Reading it row by row would release and acquire Python's
+interpreter lock for each row, and wait for other threads each time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class View:
             file.commit()
 
     def is_there(self) -> bool:
-        """Whether nobody has removed the file."""
+        """Whether the file still exists."""
         return self._path.exists()
 
     def rows(
@@ -69,7 +70,7 @@ class View:
                 return
             after = after[1:] if self.month == after[0] else None
         if not own and after is not None:
-            return  # the only row was on the page before
+            return  # the only row was on the previous page
         if not own and filters == Filters():
             yield UsageRow(prefix, self._totals.counts, self._totals.details)
             return
@@ -86,7 +87,7 @@ class View:
     def _stored(
         self, statement: str, values: list[str | int], limit: int | None, width: int
     ) -> Iterator[Stored]:
-        # The pieces of a file are read one after another, each by whichever thread is free.
+        # One piece of a file is read at a time, but different threads may read different pieces.
         address = f"file:{self._path}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as file:
             register_merging(file)
@@ -97,7 +98,7 @@ class View:
         yield from _page.decode(whole)
 
     def _within(self, own: Sequence[str], after: Sequence[str] | None) -> list[str] | None:
-        """The key with its day as it is stored, without the month."""
+        """Return the key with its day in the stored form, which has no month."""
         if after is None:
             return None
         found = []
@@ -106,7 +107,7 @@ class View:
                 found.append(part)
             elif part[:7] == self.month:
                 found.append(part[8:])
-            else:  # all days of this month are before it, or after it
+            else:  # all days of this month are before the key, or all are after it
                 found.append("" if part[:7] < self.month else _AFTER_ALL_DAYS)
         return found
 
@@ -114,7 +115,8 @@ class View:
 def _select(
     own: Sequence[str], filters: Filters, after: Sequence[str] | None
 ) -> tuple[str, list[str | int]]:
-    """The statement for a grouping. Names of columns come from KEYS, never from a request."""
+    """Return the SQL statement for a grouping. Names of columns come from KEYS, never from a
+    request."""
     table = "days" if "day" in own else "mailings"
     whole = _COLUMNS if table == "days" else _COLUMNS[:3]
     conditions, values = list[str](), list[str | int]()
@@ -136,7 +138,8 @@ def _select(
 
 
 def _as_one(statement: str, width: int) -> str:
-    """The rows of a statement, up to a limit, as one JSON array of arrays."""
+    """Return an SQL statement that yields the rows of `statement`, up to a limit, as one JSON
+    array."""
     columns = ", ".join(f"column{number}" for number in range(width))
     rows = f"WITH page({columns}) AS ({statement} LIMIT ?)"
     return f"{rows} SELECT json_group_array(json_array({columns})) FROM page"  # noqa: S608

@@ -1,12 +1,13 @@
 """Keeps the views of the requested months sorted, so that requests need not wait for sorting.
 
-When the process starts, a thread sorts the present month and the month before it, which finance
-asks for until the present month ends; `fault` is set until then, so the process is ready only
-afterwards. The thread sorts an open month again when its view is too old (shelf.py), if a request
-asked for it within ASKED_S, and every ten minutes otherwise. It sorts a closed month once, within
-LOOK_BACK_S of its close, and other months if requests want them renewed. Meanwhile requests get the
-earlier view, which names its moment. On failure (the store is unavailable, the disk is full) the
-thread tries again; a request then sorts the month itself, or says why it cannot.
+When the process starts, a thread sorts the present month and the previous month, which finance asks
+for during the present month. `fault` is set until both are sorted, so the process is ready only
+afterwards. If a request asked for an open month within ASKED_S, the thread sorts the month again
+when its view is too old (shelf.py). Without a request, the thread sorts it every ten minutes. It
+sorts the previous month once more within LOOK_BACK_S of its close, and other months if requests
+want them renewed. Meanwhile requests get the earlier view, which shows its moment. On failure (the
+store is unavailable, the disk is full) the thread tries again. Until it succeeds, a request sorts
+the month itself, or gets the reason why that fails.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from shared.store.client import StoreUnavailable
 
 LOOK_S: Final = 2.0
 ASKED_S: Final = 900.0
-# How often the thread looks whether the month before the present one is closed.
+# How often the thread checks whether the previous month is closed.
 LOOK_BACK_S: Final = 30.0
 
 
 class Warmer:
-    """Runs from start() until close(). `fault`: why a first request would have to wait, or ""."""
+    """Runs from start() until close(). `fault`: why the first request would have to wait; "" if it
+    would not."""
 
     def __init__(self, shelf: Shelf, months: Months, clock: Clock, books: ReadsBooks) -> None:
         self._shelf = shelf

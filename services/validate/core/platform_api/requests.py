@@ -3,8 +3,8 @@
 The cursor of a list of entries names the entry after which the next page begins. It is opaque to
 platforms and not signed: a page never shows more than the key may see.
 
-The fields of a small form are urlencoded or multipart (RFC 7578). Guarantees: total. An unreadable
-form has no fields; files are skipped. The caller bounds the size of the body.
+The fields of a small form are urlencoded or multipart (RFC 7578). The parser accepts any bytes: an
+unreadable form has no fields, and files are skipped. The caller bounds the size of the body.
 
 Each fault has a sentence for the platform.
 """
@@ -33,11 +33,11 @@ class QueryFault(ValueError):
 
 
 class NotFound(LookupError):
-    """The key reaches no such client, entry or message (404)."""
+    """The client, entry or message does not exist or is outside of the key's scope (404)."""
 
 
 class Conflict(Exception):
-    """The state forbids the change (409)."""
+    """The present state does not allow the change (409)."""
 
 
 class Busy(Exception):
@@ -50,7 +50,7 @@ def encode_cursor(place: Place) -> str:
 
 
 def decode_cursor(text: str) -> Place:
-    """Return the place of a cursor, START for "". Raises QueryFault."""
+    """Decode a cursor; return START for "". Raises QueryFault."""
     if not text:
         return START
     try:
@@ -77,7 +77,8 @@ def form_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
 
 
 def _multipart(content_type: str, body: bytes) -> list[tuple[str, str]]:
-    # A line end in a header's value would begin another header.
+    # Unprintable characters are removed, because a line end in the value would begin another
+    # header.
     named = "".join(char for char in content_type if char.isprintable()).encode("utf-8")
     whole = BytesParser(policy=compat32).parsebytes(b"Content-Type: " + named + b"\r\n\r\n" + body)
     parts = whole.get_payload() if whole.is_multipart() else []

@@ -1,13 +1,14 @@
-"""Unsubscribing by a link: the event, the entry that follows, and the pages, English and German.
+"""Unsubscribing by a link: the event, the suppression entry, and the pages in English and German.
 Pure.
 
-Mail to the return path that asks for no more mail becomes the same event, from which the counting
-of bounces makes the same entry (shared/responses/counting). Here the entry is written together with
-the event, so that it is in force even while no process counts; the counting then writes it once
-more, which changes nothing. A repetition has the same event id and the same key of the entry.
+A mail to the return path that asks for no more mail leads to the same event. From this event the
+counting of bounces makes the same entry (shared/responses/counting). For a link, the entry is
+written together with the event, so that it is in force even while no process counts. The counting
+later writes the same entry again, which changes nothing. If the reader unsubscribes again, the
+event has the same id and the entry has the same key.
 
-A page is one HTML file without a script, a font or an image: the policy of its headers forbids
-everything except the style and the form. Names from the link are escaped.
+A page is one HTML file without scripts, fonts and images. The policy in its headers allows only the
+style and the form. Names from the link are escaped.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def event_of(wish: Unsubscription, client: Client, now_ms: int) -> MailEvent:
 
 
 def entry_of(wish: Unsubscription, now_ms: int) -> Suppression | None:
-    """Return the entry; None for an invalid address, which gets no mail anyway."""
+    """Return the suppression entry; None for an invalid address, to which no mail can be sent."""
     recipient = comparable(wish.recipient)
     if not recipient:
         return None
@@ -151,7 +152,7 @@ def entry_of(wish: Unsubscription, now_ms: int) -> Suppression | None:
 
 
 def is_one_click(fields: list[tuple[str, str]]) -> bool:
-    """Whether the fields of a form are those of RFC 8058, 3.1."""
+    """Whether a form has the fields of a one-click request (RFC 8058, 3.1)."""
     return ("List-Unsubscribe", "One-Click") in fields
 
 
@@ -192,7 +193,7 @@ def _quality(text: str) -> float:
 
 
 def _form(language: str) -> str:
-    # Without an action the form is sent to the address of the page.
+    # A form without an action is sent to the address of the page.
     return (
         '<form method="post"><input type="hidden" name="List-Unsubscribe" value="One-Click">'
         f"<button>{_BUTTON[language]}</button></form>"
@@ -200,5 +201,5 @@ def _form(language: str) -> str:
 
 
 def _name(text: str) -> str:
-    # A name may be written from right to left, or have braces.
+    # A name may have right-to-left text, or braces.
     return f"<strong><bdi>{escape(text)}</bdi></strong>"

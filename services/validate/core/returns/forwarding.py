@@ -1,11 +1,11 @@
 """Decides which mail goes to a client's forwarding address, and composes the messages for it. Pure.
 
-Mail that did not arrive has one of three causes: it bounced; it was refused, because its header is
-invalid or it belongs to no mailing; or its recipient is suppressed. All other mail that comes back
-is an answer.
+Mail that did not arrive has one of three causes: it bounced, or it was refused (its header is
+invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
+back is an answer.
 
-The messages have the null return path, so that a bounce of them goes nowhere, and name the message
-that they forward, so that they are neither billed nor counted as mail of the client.
+The composed messages have the null return path, so that nobody gets their bounces. They name the
+message that they forward, so that they are neither billed nor counted as mail of the client.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ _DELAYED: Final = "This report says that the message is delayed: its delivery is
 
 
 class Returning(Struct, frozen=True):
-    """One returned message, and its event; `subject` is the mail id or else the return id."""
+    """One returned message and its event. `subject` is the mail id; if there is none, the return
+    id."""
 
     returned: Returned
     content: bytes
@@ -92,7 +93,8 @@ class Returning(Struct, frozen=True):
 
 
 class Way(Struct, frozen=True):
-    """The data for sending mail: the lane of a domain, the hop of a return id, the time."""
+    """The data for sending mail: functions for the lane of a domain and the hop of a return id, and
+    the time."""
 
     lane_of: Callable[[str], str]
     hop_of: Callable[[str], str]
@@ -100,12 +102,14 @@ class Way(Struct, frozen=True):
 
 
 def unsent_cause(returned: Returned) -> Cause | None:
-    """Return the cause of a message that a service gave up; None for one that came back."""
+    """Return the cause if a service of Sluice gave the message up; None if the message came
+    back."""
     return _UNSENT.get(returned.address_kind)
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return a message that validate or deliver gave up; its event was written there."""
+    """Return the Returning of a message that validate or deliver gave up. That service has written
+    its event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -123,11 +127,11 @@ def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
 def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
     """Return the cause of mail that came back: bounced, or answered.
 
-    Mail that no rule recognises is a bounce only if it is to a return path and has the null return
-    path: other mail, a person's letter for example, may be about a delivered message.
+    Mail that no rule recognises is a bounce only if it was sent to a return path with a null
+    sender. Other mail, for example a person's letter, may be about a delivered message.
     """
     if rule.startswith(FEEDBACK_RULE):
-        return Cause.ANSWERED  # it is about delivered mail, or about somebody else's
+        return Cause.ANSWERED  # it is about delivered mail, or about mail of somebody else
     if kind is not ResponseKind.UNKNOWN:
         return Cause.BOUNCED if kind in _BOUNCES else Cause.ANSWERED
     is_to_path = returned.address_kind is ReturnAddressKind.RETURN_PATH
@@ -136,13 +140,14 @@ def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
 
 
 def is_delay(understood: Understood) -> bool:
-    """Whether the report names recipients, and delivery to all of them is still being tried."""
+    """Whether the report names recipients and says for all of them that delivery is still being
+    tried."""
     recipients = understood.recipients
     return bool(recipients) and not any(each.is_final for each in recipients)
 
 
 def wants(client: Client, cause: Cause) -> bool:
-    """Whether the client wants mail with this cause; it always gets answers."""
+    """Whether the client wants mail with this cause. A client always gets answers."""
     wanted = _WANTED_BY.get(cause)
     return wanted is None or wanted in client.returns
 
@@ -179,7 +184,8 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
 
 
 def digest_of(window: Window, client: Client, way: Way) -> Message:
-    """Return the digest of the messages held in a window that has ended; there is at least one."""
+    """Return the digest of the messages held in a window that has ended. At least one must be
+    held."""
     number = sum(window.held.values())
     digest_id = ids.derive(
         f"digest/{client.name}", window.partition, window.begun_ms, window.begun_ms

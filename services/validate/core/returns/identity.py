@@ -1,8 +1,9 @@
-"""Finds the message that returned mail is about, and checks which address is its recipient's. Pure.
+"""Finds the message that returned mail is about, and checks which address is that message's
+recipient. Pure.
 
-A report proves which message it is about by the message's return path: the address that it came to,
-or one that it quotes. The return path is signed and carries a hash of the recipient, so a report on
-any other address changes nothing, no matter who wrote it.
+A report proves which message it is about by the message's return path: either the report was sent
+to the return path, or the report quotes it. The return path is signed and has a hash of the
+recipient, so a report on any other address changes nothing, no matter who wrote it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from shared.topics.records import Returned
 SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
-# A return path as it is, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
+# A return path in plain form, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
 _QUOTED: Final = re.compile(
     rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?:@|=40|%40)([0-9a-z.-]{0,253})", re.IGNORECASE
 )
@@ -34,7 +35,7 @@ _SOFT_BREAKS: Final = re.compile(rb"=[ \t]{0,20}\r?\n")
 
 
 class Identity(Struct, frozen=True):
-    """The message that came back. Its recipient is known only by a hash."""
+    """The message that came back. Only a hash of its recipient is known."""
 
     mail_id: str
     mailing_id: str
@@ -43,7 +44,7 @@ class Identity(Struct, frozen=True):
 
 
 class Verification(Struct, frozen=True):
-    """The keys and the age with which a quoted return path is verified."""
+    """The keys and the largest age for verifying a quoted return path."""
 
     keys: Keys
     days_valid: int
@@ -58,7 +59,7 @@ def identify(
 ) -> Identity | None:
     """Return the message that this mail is about; None if nothing proves it.
 
-    `tokens` are the verified tokens of the client that the report quotes (judging.py).
+    `tokens`: the tokens in the report (judging.py), verified and of this client.
     """
     if returned.mail_id:
         return Identity(
@@ -100,7 +101,7 @@ def proved_path(
 
 
 def _quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
-    """Find possible return paths: local part and domain."""
+    """Yield possible return paths as local part and domain."""
     for found in _QUOTED.finditer(_SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])):
         yield verp.PREFIX + found[1].decode("ascii"), found[2].decode("ascii").lower()
 
@@ -126,6 +127,6 @@ def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
 def _is_recipient(identity: Identity, address: str) -> bool:
     try:
         found = verp.recipient_hash(identity.mail_id, address)
-    except ValueError:  # no valid mail id
+    except ValueError:  # the mail id is not valid
         return False
     return hmac.compare_digest(found, identity.recipient_hash)

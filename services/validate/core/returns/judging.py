@@ -1,26 +1,26 @@
 """Judges returned mail, from its bytes to its event. Pure.
 
-Owns: the order of the steps (understanding it in shared/responses, the client that it concerns, the
-message that it is about in identity.py, the recipient that it counts against in meaning.py); where
-tokens are looked for; which client a complaint concerns.
-Guarantees: total for any bytes; bounded work: at most MAX_TRIED tokens and MAX_QUOTED (identity.py)
+Owns: where tokens are searched; which client a complaint concerns; and the order of the steps:
+understand the mail (shared/responses), find the client that it concerns, find the message that it
+is about (identity.py), and find the recipient that it counts against (meaning.py). Guarantees: any
+bytes are accepted. The work is bounded: at most MAX_TRIED tokens and MAX_QUOTED (identity.py)
 return paths are verified per message. A token that is not signed for the client that it names, or
 has expired, is ignored.
 
 deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe link, in the
-subject of the mailto: address beside it, or in its own field. It is read
+subject of the mailto: address next to the link, or in a field of its own. The token is read
 
-- in the header of the message that a complaint or another feedback report returns, not in the body,
-  which may quote another message, of somebody else;
-- in the subject of a request to unsubscribe: whoever writes to the mailto: address unsubscribes the
-  recipient that it was made for, like whoever follows the link.
+- in the header of the message that a complaint or another feedback report returns, but not in the
+  body, which may quote a message of somebody else;
+- in the subject of a request to unsubscribe. A mail to the mailto: address unsubscribes the
+  recipient for whom the address was made, no matter who writes it; the same is true for the link.
 
 Feedback loops are often registered once for an installation: for its IP addresses, or with one
-address for all domains. Their reports arrive at the client with that address, but prove by our own
-signature which client's message they are about. Such a complaint belongs to that client: its event,
-its entry, and the mail that forwards it. The client with the address gets nothing, because the
-recipients of another client are not its business. A report that proves a message of its own
-addressee, or proves nothing, stays with the addressee.
+address for all domains. Their reports arrive at the client that has this address. But our own
+signature in the report proves which client sent the message. Such a complaint belongs to the client
+that sent the message: this client gets the event, the suppression entry and the forwarded mail. The
+client that has the address gets nothing, because it must not see the recipients of another client.
+If a report proves a message of its addressee, or proves no message, it stays with the addressee.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from shared.topics.records import Returned
 
 MAX_TRIED: Final = 8
 _FIELDS: Final = (RECIPIENT_FIELD.lower(), "list-unsubscribe")
-# The rule of shared/responses/rules/unsubscribes.toml.
+# The name of the rule in shared/responses/rules/unsubscribes.toml.
 _MAILTO_RULE: Final = "unsubscribe/token"
 
 
 class Judged(Struct, frozen=True):
-    """The meaning of returned mail.
+    """The result of judging returned mail.
 
-    `returned` and `client` are those of the client that it concerns: that of a complaint may be
-    another one than its addressee. `is_proved`: the message that it is about is proved. `fields` is
-    its own header.
+    `returned` and `client` belong to the client that the mail concerns; for a complaint this may be
+    another client than the addressee. `is_proved`: it is proved which message the mail is about.
+    `fields`: the header of the returned mail itself.
     """
 
     returned: Returned
@@ -69,7 +69,7 @@ class Judged(Struct, frozen=True):
 
 
 class Owners(Protocol):
-    """The part of the registry that is needed here."""
+    """The part of the registry that judging needs."""
 
     def get(self, name: str) -> Client | None:
         """Return the client of this name."""
@@ -89,7 +89,7 @@ def judge_returned(
     rules: Rules,
     clients: Owners,
 ) -> Judged:
-    """Judge a message to an address of `client`; with `by` None nothing can be proved."""
+    """Judge a message to an address of `client`. If `by` is None, nothing can be proved."""
     message = read_message(content)
     understood = understand_message(message, rules, not returned.sender)
     header = quoted_header(message, understood, rules)
@@ -143,7 +143,8 @@ def other_owner(
     by: Verification | None,
     clients: Owners,
 ) -> Client | None:
-    """Return the other client whose message is proved; None if the addressee keeps the report.
+    """Return the other client if the report proves that this client sent the message; None if the
+    addressee keeps the report.
 
     `tokens` are verified tokens for any client.
     """

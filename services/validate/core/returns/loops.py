@@ -1,12 +1,13 @@
 """Recognises mail that must not be forwarded, because that could begin an endless loop. Pure.
 
-All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. Mail that
-quotes a hop with a signature of this installation answers mail that this installation forwarded.
-Mail with the field in its own header was forwarded by another installation; its keys are not known
-here, so the field is enough. Forging the field in a report only keeps that report from being
-forwarded; it is counted all the same.
+All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. If mail quotes
+a hop that this installation has signed, it answers mail that this installation forwarded. If mail
+has the field in its own header, another installation forwarded it. That installation's keys are not
+known here, so the field is enough, without a check. If somebody forges the field in a report, the
+only effect is that the report is not forwarded; it is still counted.
 
-RFC 3834, 2: no answer to an answer. Mail from the forwarding address is never forwarded to it.
+Automatic answers are not answered (RFC 3834, 2). Mail from the forwarding address is never
+forwarded to that address.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Loop(StrEnum):
 
 
 def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
-    """Return the hop of a message: a word that fits into a Message-ID; not signed without keys."""
+    """Return the hop of a message, a word that fits into a Message-ID. Without keys the hop is not
+    signed."""
     if keys is None:
         return f"{_PREFIX}{return_id}"
     key = keys.signing(day)
@@ -49,7 +51,7 @@ def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
 def loop_of(
     content: bytes, fields: Fields, senders: list[str], client: Client, keys: Keys | None
 ) -> Loop | None:
-    """Return the reason why this mail is not forwarded to the client; None if it is.
+    """Return the reason why this mail must not be forwarded to the client; None if it may be.
 
     `fields` is the header of `content`; `senders` are its envelope sender and its From addresses.
     """

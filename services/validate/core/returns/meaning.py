@@ -1,10 +1,10 @@
-"""Builds the event of returned mail: its kind, its message, and the recipient it counts against.
-Pure.
+"""Builds the event of returned mail: the kind, the message, and the recipient that it counts
+against. Pure.
 
-The event names a recipient only if it is proved to be that of the message that came back
-(identity.py), and the report either names it, or hides it (shared/responses/reports/feedback.py)
-and quotes the message's own token (judging.py). Without a recipient the event counts against
-nobody.
+The event names a recipient only under two conditions. First, the recipient is proved to be the
+recipient of the message that came back (identity.py). Second, the report names this recipient, or
+it hides the recipient (shared/responses/reports/feedback.py) and quotes the message's token
+(judging.py). Without a recipient the event counts against nobody.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _TYPES: Final = {
 
 
 class Meaning(Struct, frozen=True):
-    """The event of one returned message. `subject` is its mail id, or else its return id."""
+    """The event of one returned message. `subject` is its mail id; if there is none, its return
+    id."""
 
     type: EventType
     subject: str
@@ -39,7 +40,7 @@ class Meaning(Struct, frozen=True):
 
 
 class Quoted(Struct, frozen=True):
-    """The header and the tokens that a report quotes from the message that it is about."""
+    """The header and the tokens of the reported message, as the report quotes them."""
 
     header: Fields = NO_FIELDS
     tokens: Sequence[Unsubscription] = ()
@@ -50,13 +51,13 @@ def meaning_of(
     content: bytes,
     understood: Understood,
     identity: Identity | None,
-    quoted: Quoted = Quoted(),  # noqa: B008 - never changed
+    quoted: Quoted = Quoted(),  # noqa: B008 - the default is never changed
 ) -> Meaning:
     """Return the event of this returned mail."""
     found = _reported(returned, content, understood, identity)
     if found is None and identity is not None:
         found = _hidden(understood, identity, quoted)
-    # A report that is not final, or is on somebody else, counts against nobody.
+    # A report that is not final, or is about somebody else, counts against nobody.
     counts = found is not None and found.is_final
     shown = found or next(iter(understood.recipients), _NOBODY)
     kind = found.kind if found is not None else understood.kind
@@ -91,18 +92,19 @@ def _reported(
     addresses = (each for one in recipients for each in (one.address, *one.aliases))
     if address := recipient_among(identity, addresses):
         named = [one for one in recipients if address in (one.address, *one.aliases)]
-        # An alias may stand for several mailboxes: it exists as long as one of them does.
+        # An alias may stand for several mailboxes. It exists as long as one of these mailboxes
+        # exists.
         one = next((each for each in named if each.kind is not ResponseKind.HARD), named[0])
         return replace(one, address=address)
     if understood.kind is ResponseKind.UNSUBSCRIBE:
-        # It names nobody, so it is its author who wants no more mail.
+        # The request names nobody, so its author is the recipient who wants no more mail.
         sender = recipient_among(identity, senders(returned, header_of(content)))
         return ReportedRecipient(sender, understood.kind) if sender else None
     return None
 
 
 def _hidden(understood: Understood, identity: Identity, quoted: Quoted) -> ReportedRecipient | None:
-    """Return the recipient of a report that hides it, or of a request that carries its token."""
+    """Return the recipient if the report hides it, or if a request to unsubscribe has its token."""
     if understood.kind not in _TYPES:
         return None
     named = [one.address for one in understood.recipients if one.address]

@@ -2,15 +2,17 @@
 
 A returned message is attached unchanged (message/rfc822). If a mail server could refuse or change
 it (characters beyond ASCII in the header, NUL, lines that are too long), it is attached as a file
-(application/octet-stream, base64). Bytes beyond MAX_ORIGINAL_BYTES are cut off.
+(application/octet-stream, base64). The attachment has at most MAX_ORIGINAL_BYTES; the rest is cut
+off.
 
 The report on a message that deliver gave up has two parts of a multipart/report (RFC 3464; RFC 6533
 for addresses): message/delivery-status, and the header of the message (text/rfc822-headers, RFC
-6522), in base64 if a mail server could refuse or change it. The body was not kept.
+6522). The header is in base64 if a mail server could refuse or change it. The body is not in the
+report, because it was not kept.
 
-Guarantees: the contents of the returned message or of a server's reply can forge no field, no line
-and no part of the mail: values are one line of printable characters, in reports of ASCII, and the
-boundary does not occur in the parts.
+Guarantees: the returned message or a server's reply cannot forge a field, a line or a part of the
+mail. Each value is one line of printable characters, in reports only of ASCII, and the boundary
+does not occur in the parts.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from msgspec import Struct
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.topics.records import ReturnAddressKind, Returned
 
-# mail.outbound takes records of 2 MiB, and base64 adds a third.
+# A record of mail.outbound may have 2 MiB, and base64 makes the original a third longer.
 MAX_ORIGINAL_BYTES: Final = 1024 * 1024
 MAX_VALUE_CHARS: Final = 500
 _LINE_CHARS: Final = 76
@@ -99,7 +101,7 @@ def is_cut(original: bytes) -> bool:
 def report_of(
     returned: Returned, header: bytes, sending_domain: str, now_ms: int
 ) -> Sequence[bytes]:
-    """Return the parts of the report; none if deliver did not give the message up."""
+    """Return the parts of the report; no parts unless deliver gave the message up."""
     if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
         return ()
     status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))
@@ -109,7 +111,7 @@ def report_of(
     )
 
 
-@lru_cache(maxsize=8)  # the messages of a batch have the same dates
+@lru_cache(maxsize=8)  # messages of one batch mostly have the same dates
 def _date(at_s: int) -> str:
     return format_datetime(datetime.fromtimestamp(at_s, UTC))
 
@@ -118,7 +120,8 @@ def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
     """Return the content type of the mail and the parts after its text."""
     if notice.report:
         return "multipart/report; report-type=delivery-status", notice.report
-    # Cut again: with doubled line ends the record might not fit into its topic.
+    # Cut it again, because CRLF line ends make it longer and the record might not fit into its
+    # topic.
     original = with_crlf((notice.original or b"")[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
     return "multipart/mixed", [b"".join(_original_part(original))]
 
@@ -176,7 +179,7 @@ def _folded(line: str, used: int) -> str:
 
 
 def _one_line(value: str) -> str:
-    # Most texts are printable, and in those only spaces can change.
+    # Fast path: most texts are printable and have no two spaces in a row.
     if value.isprintable() and "  " not in value:
         return value.strip(" ")[:MAX_VALUE_CHARS]
     return " ".join(_UNPRINTABLE.sub(" ", value).split())[:MAX_VALUE_CHARS]
@@ -198,7 +201,7 @@ def _status_lines(returned: Returned, sending_domain: str, now_ms: int) -> Itera
 
 
 def _status(returned: Returned) -> str:
-    """Return the status code, which a report must have."""
+    """Return the status code. A report must have one, so there is a default."""
     if _STATUS.fullmatch(returned.status):
         return returned.status
     return "4.4.7" if returned.kind == EXPIRED else "5.0.0"  # RFC 3463: delivery time expired
@@ -207,7 +210,7 @@ def _status(returned: Returned) -> str:
 def _recipient(address: str) -> str:
     if address.isascii():
         return f"rfc822; {_ascii_line(address)}"
-    # RFC 6533, 3: the form for reports that are not message/global-delivery-status.
+    # RFC 6533, 3: this form is for reports that are not message/global-delivery-status.
     written = "".join(
         each if "!" <= each <= "~" and each not in "+=\\" else f"\\x{{{ord(each):X}}}"
         for each in address

@@ -1,13 +1,13 @@
-"""Limits the returned mail that a client gets one by one, and collects the digest of the rest.
+"""Limits how many returned messages a client gets one by one, and collects the others for a digest.
 Pure.
 
-A window begins with the first message that is forwarded. Up to the limit each message is forwarded
-in its own mail; the other messages of the window are held, and a digest lists them when it has
-ended. The windows are written in the same transaction as the mail, so neither the limit nor a
-digest depends on which process is alive.
+A window begins with the first message that is forwarded. Up to the limit, each message is forwarded
+in its own mail. The other messages of the window are held, and a digest lists them when the window
+has ended. The windows are written in the same transaction as the mail, so the limit and the digest
+do not depend on one process.
 
-A client has a window for each partition of mail.returned with its mail; that is one partition,
-because the client is the key.
+A client has one window for each partition of mail.returned that has its mail. Normally this is one
+partition, because the client's name is the key of the records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ PREFIX: Final = "returns/"
 
 
 class Policy(Struct, frozen=True):
-    """Messages that a client gets one by one in a window, and the length of a window."""
+    """The number of messages that a client gets one by one in a window, and the length of the
+    window."""
 
     most: int
     length_ms: int
@@ -65,7 +66,7 @@ def encode_window(window: Window) -> bytes:
 
 
 def decode_window(key: bytes, value: bytes) -> Window:
-    """Decode a record. Raises ValueError, also if its key is not that of the window."""
+    """Decode a record. Raises ValueError, also if the key does not belong to the window."""
     try:
         window = _decoder.decode(value)
     except RecursionError as error:  # raised by msgspec
@@ -81,7 +82,7 @@ def begin(client: str, partition: int, now_ms: int) -> Window:
 
 
 def has_ended(window: Window, policy: Policy, now_ms: int) -> bool:
-    """Whether the window is over; a clock that was set back ends it, too."""
+    """Whether the window has ended. It also ends if the clock was set back."""
     return not 0 <= now_ms - window.begun_ms < policy.length_ms
 
 

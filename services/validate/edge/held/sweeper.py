@@ -1,18 +1,19 @@
-"""Lets the mail on mail.held pass when its quota is available again.
+"""Releases the mail on mail.held when its quota is available again.
 
 A sweep reads the topic from the committed offset to the end that it had when the sweep began. Each
-message is judged again, as if it had just come: it passes, ends, or is written to the end of the
-topic, in the transaction that commits its old place. A sweep begins when a used-up quota becomes
-available (a new month, a raised quota, a late beat), when a process starts, and every hour, for
-mail that expires meanwhile; never twice within AGAIN_S. Between sweeps nothing is read, and the
-process is not a member of the group.
+message is judged again, as if it had just arrived. It passes, ends, or is written to the end of the
+topic again. The same transaction commits the message's old offset. A sweep begins when a used-up
+quota becomes available (a new month, a raised quota, a late beat), when a process starts, and every
+hour, because mail may have expired. Two sweeps begin at least AGAIN_S apart. Between sweeps nothing
+is read, and the process is not a member of the group.
 
-On failure: uncommitted messages stay on the topic for the next sweep. A process that is paused
-within a sweep is replaced by another one, and its commit is refused. Several processes share one
-partition: one of them sweeps, and one that waits for the partition reads at most the messages that
-the first one wrote back. While Redis or Kafka is unavailable, the sweep waits. A sweep that takes
-longer than MAX_SWEEP_S ends, and another one continues. One client's held mail delays that of
-another by the time for reading it (some 100 µs per message).
+On failure: uncommitted messages stay on the topic for the next sweep. If a process is paused during
+a sweep, another process takes over, and the commit of the paused process is refused. The topic has
+one partition, so only one process sweeps at a time. Another process that waits for the partition
+then reads at most the messages that the first process wrote back. While Redis or Kafka is
+unavailable, the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep
+continues. The held mail of one client delays the held mail of other clients by the time for reading
+it (about 100 µs per message).
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ class SweeperParts(Struct, frozen=True):
     options: ClientOptions
     group: str
     clients: Callable[[], Iterable[Client]]
-    is_ready: Callable[[], bool]  # the registry and the quotas are known
+    is_ready: Callable[[], bool]  # whether the registry and the quotas are known
     use: QuotaUse
     clock: Clock
-    # Makes the relay of one sweep, around the function that limits the sweep.
+    # Makes the relay for one sweep. The argument wraps the relay's `process`, so that the sweep
+    # ends.
     relay: Callable[[Callable[[Process], Process]], Relay]
     topic: str = HELD
     again_s: float = AGAIN_S
@@ -71,7 +73,7 @@ class HeldSweeper:
         self._current = Stop()
 
     def run(self, stop: Stop) -> None:
-        """Sweep when there is a reason, until `stop`."""
+        """Check until `stop` whether a sweep is due, and sweep if it is."""
         stop.call(self._end_current)
         while not stop.wait(LOOK_S):
             if not self.is_due():
@@ -79,13 +81,13 @@ class HeldSweeper:
             try:
                 end = self._end()
             except KafkaError:
-                continue  # the loops that read Kafka log it
+                continue  # other loops log the error
             self._is_due, self._last_at = False, self._parts.clock.monotonic()
             if end:
                 self._sweep(end, stop)
 
     def is_due(self) -> bool:
-        """Whether a quota became free, or an hour has passed."""
+        """Whether a used-up quota became available, or an hour has passed."""
         parts = self._parts
         if not parts.is_ready():
             return False
@@ -99,7 +101,7 @@ class HeldSweeper:
         return since_s >= EXPIRES_S or (self._is_due and since_s >= parts.again_s)
 
     def _end(self) -> int:
-        """The end of the topic; 0 if no record is left to read. Raises KafkaError."""
+        """Return the end of the topic; 0 if no record is left to read. Raises KafkaError."""
         parts, place = self._parts, TopicPartition(self._parts.topic, PARTITION)
         with closing(LogReader(parts.options, parts.topic)) as reader:
             if PARTITION not in reader.partitions():
@@ -110,8 +112,8 @@ class HeldSweeper:
                 committed = asking.committed(place) or 0
             finally:
                 asking.close(autocommit=False)
-            # The end of a transaction has an offset, too, so only reading shows whether records are
-            # left.
+            # The marker that ends a transaction has an offset, too. So only reading shows whether
+            # records are left.
             reader.read_from({PARTITION: max(committed, reader.begins([PARTITION])[PARTITION])})
             while not reader.has_reached(ends):
                 if reader.poll(_POLL_MS).get(PARTITION):
@@ -141,7 +143,7 @@ def _until(end: int, process: Process, current: Stop) -> Process:
 
     def limited(records: Sequence[Record]) -> Sequence[object]:
         outputs = process(records)
-        # A transaction's marker takes an offset too: the last record is before the end.
+        # The marker of the last transaction has an offset, too, so the last record is at `end` - 2.
         if records[-1].offset >= end - 2:
             current.set("the sweep is finished")
         return outputs

@@ -3,11 +3,11 @@
 A key reaches the data of its client and nothing else. Without a key only /health, the description
 of the API and the pages behind links to unsubscribe are served.
 
-Addresses in paths reach the routes percent-encoded, as the request line has them. The ASGI server
-decodes a path before it is divided, and then the `/` of `a%2Fb@example.com` divides it, too; an
-X.400 gateway writes such addresses. Below two folders the path is therefore divided first, and
-recipient_of_path() (request.py) decodes the address. Nothing else of a request changes, and access
-is judged by the folder.
+Routes get the address in a path percent-encoded, as it is in the request line. The reason: the ASGI
+server decodes a path before it is split, so the `/` of `a%2Fb@example.com` would split the address.
+X.400 gateways write such addresses. So under two path prefixes the path is split first, and
+recipient_of_path() (request.py) decodes the address. Nothing else in a request changes; access is
+checked by the prefix.
 """
 
 from __future__ import annotations

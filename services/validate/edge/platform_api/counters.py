@@ -1,7 +1,7 @@
 """/v1/responses: the bounce counters of a recipient.
 
-They are read from Redis in their own threads, so that an unavailable Redis delays no other route. A
-reset is written to Kafka and needs no Redis.
+Separate threads read the counters from Redis, so that an unavailable Redis does not delay other
+routes. A reset is written to Kafka and needs no Redis.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.responses.counting.counting import decode_counter
 from shared.suppressions.entries import names_of, removal, reset
 from shared.topics.suppressions import BY_COUNTER, Suppression, SuppressionRecord, field_of
 
-# A query to Redis may take 10 s (shared/store/client.py); a request does not wait that long.
+# A query to Redis may take 10 s (shared/store/client.py). A request waits only this long.
 REDIS_S: Final = 5.0
 
 
@@ -110,7 +110,7 @@ class CounterRoutes:
     async def _records(
         self, request: ApiRequest, client: str, address: str, note: str
     ) -> list[SuppressionRecord]:
-        """Return the reset, and the records that remove the entries that the counters made."""
+        """Return the reset, and the records that remove the entries to which the counters led."""
         if fault := self._parts.entries.fault():
             raise Busy(f"the suppressions are not known: {fault}")
         table, names = self._parts.entries.table, names_of(address).values()

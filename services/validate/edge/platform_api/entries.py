@@ -1,14 +1,14 @@
-"""Keeps all entries of mail.suppressions in an order, so that they can be read in pages.
+"""Keeps all entries of mail.suppressions sorted, so that they can be read in pages.
 
-A thread follows the topic and keeps the last record of each key in a temporary SQLite database,
-which the system removes with the process; except for a small cache it is on disk.
-Owns: the database and how recent it is. Does not own: the view by which validate suppresses, which
-is in Redis and has no order.
+A thread reads the topic and keeps the last record of each key in a temporary SQLite database. The
+database is on disk, except for a small cache, and the system removes it when the process ends.
+Owns: the database, and the check whether it is recent. Does not own: the view in Redis by which
+validate suppresses; that view is not sorted.
 
-Guarantees: the table has the records of the topic before `end`. While Kafka is unavailable it does
-not change, and is_fresh() is False. After a reconnect reading continues where it ended; a topic
-that was created again is read into a new database. Unreadable records are skipped (validate counts
-them).
+Guarantees: the table has all records of the topic before the offset `end`. While Kafka is
+unavailable, the table does not change, and is_fresh() is False. After a reconnect, reading
+continues where it ended. If the topic was created again, it is read into a new database. Unreadable
+records are skipped (validate counts them).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.topics.suppressions import PARTITION, Suppression, decode_suppressio
 log = logging.getLogger(__name__)
 
 FRESH_S: Final = 3.0
-# The loop of the server waits at most this long for the table.
+# The server's event loop waits at most this long for the table.
 QUICK_S: Final = 0.005
 POLL_MS: Final = 100
 MAX_RECORDS: Final = 2_000
@@ -67,7 +67,8 @@ class EntryTable:
             self._database.executemany(_PUT, rows)
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
-        """Return active entries of a client in order; all reasons match a `reason` of ""."""
+        """Return active entries of a client in order, only those with this reason. A `reason` of ""
+        means all."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
         if reason:
@@ -138,7 +139,7 @@ class EntryFollower:
         return "" if self._is_whole else self._fault
 
     def is_fresh(self) -> bool:
-        """Whether the table had all records of Kafka within the last FRESH_S."""
+        """Whether, at some time in the last FRESH_S, the table had all records that Kafka had."""
         return self._clock.monotonic() - self._fresh_at < FRESH_S
 
     def close(self) -> None:
@@ -193,8 +194,8 @@ def _key_of(entry: Suppression) -> tuple[str, str, str, str]:
 
 
 def _new_database() -> sqlite3.Connection:
-    # The name "" means a temporary database: in memory while it is small, else in a file that is
-    # removed when it is closed or the process dies.
+    # The name "" means a temporary database. A small one is in memory; a larger one is in a file
+    # that is removed when the database is closed or the process dies.
     database = sqlite3.connect("", check_same_thread=False)
     database.executescript(_SCHEMA)
     return database

@@ -1,8 +1,8 @@
 """/v1/messages: the outcome of messages, from their events.
 
-A look-up reads mail.events from a given time on, in its own thread; its cost grows with the number
-of events since then. Look-ups are bounded in time and in number, so that they delay no other route;
-one that ended early sets `is_complete` to False.
+A look-up reads mail.events from a given time to the end, in its own thread. Its cost grows with the
+number of events after that time. The duration and the number of look-ups are bounded, so that they
+do not delay other routes. A look-up that ended early sets `is_complete` to False.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from shared.settings.sections import KafkaSettings
 HOUR_MS: Final = 3_600_000
 DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
-# Messages of one answer; beyond this number the oldest are left out.
+# The number of messages in one answer. If more are found, the oldest are left out.
 MAX_SHOWN: Final = 100
-# Events kept in each of the two passes, because an address may have very many.
+# The number of events that each of the two passes keeps, because an address may have very many.
 MAX_EVENTS: Final = 20_000
 _MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
 _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
@@ -153,7 +153,8 @@ class MessageRoutes:
 
 
 def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
-    """The only name that is given. Raises QueryFault for none or several."""
+    """Return the only name in the request. Raises QueryFault if there is no name or more than
+    one."""
     given = {
         NamedBy.SUBMISSION: submission,
         NamedBy.MESSAGE_ID: message_id,

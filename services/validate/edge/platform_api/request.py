@@ -1,8 +1,8 @@
-"""The common parts of the routes: the client of a request, parameters, known answers, slow tasks.
+"""The common parts of the routes: the client of a request, parameters, error answers, slow tasks.
 
-Slow tasks (a look-up in Kafka, a query to Redis) run in their own threads.
-Guarantees: no more tasks run or wait than the bounds allow, so slow tasks never take the threads of
-other routes, and one key never takes all threads of its kind.
+Slow tasks (a look-up in Kafka, a query to Redis) run in their own threads. Guarantees: the number
+of tasks that run or wait is bounded. So slow tasks never use the threads of other routes, and one
+key never uses all threads for its kind of task.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from shared.topics.suppressions import PARTITION, SuppressionRecord, encode_supp
 ApiRequest = Request[Any, Grant, Any]
 
 MAX_TEXT: Final = 1_000
-# A change waits at most this long until this process has read it back.
+# The answer to a change waits at most this long for this process to read the change back.
 SEEN_S: Final = 1.0
 _LOOK_S: Final = 0.01
 _MAX_NAME: Final = 255
@@ -80,7 +80,7 @@ class Parts(Struct, frozen=True):
     def client(self, request: ApiRequest, name: str, *, is_shared: bool = False) -> Client:
         """Return the client of a request, within the scope of the key.
 
-        `is_shared`: the data belong to the whole client, so a key for one sub-client does not reach
+        `is_shared`: the data belong to the whole client, so a key for one sub-client may not use
         them. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
         """
         scope = request.auth.scope
@@ -110,7 +110,7 @@ class Parts(Struct, frozen=True):
         end = 1 + await self.writer.write([output_of(each) for each in records])
         loop = asyncio.get_running_loop()
         until = loop.time() + SEEN_S
-        # The follower is another thread, which knows nothing of this loop.
+        # The follower is another thread and cannot notify this event loop.
         while self.entries.end < end and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
 
@@ -124,7 +124,8 @@ class Parts(Struct, frozen=True):
 class Workers:
     """Threads for one kind of slow task. run() belongs to one event loop.
 
-    A caller waits no longer than `timeout_s`; the thread ends by its task's own time limit.
+    A caller waits at most `timeout_s`. The thread continues until its task ends by the task's own
+    time limit.
     """
 
     def __init__(self, name: str, most: int, timeout_s: float) -> None:
@@ -151,7 +152,7 @@ class Workers:
             raise Busy(f"{self._name}: no answer in {self._timeout_s:g} s") from None
 
     def close(self) -> None:
-        """Begin no further task; running tasks end by their own time limit."""
+        """Begin no further tasks. Running tasks end by their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, owner: str) -> None:
@@ -179,7 +180,7 @@ def refuse_body(request: ApiRequest) -> None:
 def recipient_of(text: str, name: str = "address") -> str:
     """Return an address in comparison form. Raises QueryFault."""
     found = comparable(text)
-    # The framework decodes bytes that are not UTF-8 to U+FFFD.
+    # The framework decodes invalid UTF-8 to U+FFFD.
     if not found or "\ufffd" in text:
         raise QueryFault(f"{name}: {text[:100]!r} is not one mail address such as anna@example.com")
     return found
@@ -197,6 +198,7 @@ def output_of(record: SuppressionRecord) -> Output:
 
 
 def _forget(running: asyncio.Future[Any]) -> None:
-    # Nobody waits for it any more, so the loop must not report its exception.
+    # Nobody waits for the task any more. Reading its exception keeps the event loop from reporting
+    # it.
     if not running.cancelled():
         running.exception()

@@ -1,4 +1,4 @@
-"""/v1/suppressions: the recipients who get no mail from a client, and changes.
+"""/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
 
 Lists and explanations are read from the entries that this process follows. A change is answered
 when Kafka has it and, if possible, this process has read it back, so that the next request sees it.
@@ -238,7 +238,7 @@ class SuppressionRoutes:
         return chosen[:limit]
 
     def _pages(self, client: str, reason: str, recipient: str) -> Iterator[str]:
-        """The lines of the file, as they are read."""
+        """Yield the lines of the file one after another, as the entries are read."""
         after = START
         yield as_csv(())
         while found := self._entries(client, reason, recipient, after, MAX_LIMIT):

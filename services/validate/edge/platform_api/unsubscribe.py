@@ -2,11 +2,11 @@
 
 GET shows the page and changes nothing, because programs that check mail follow links, too. POST
 with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has
-both. It needs no key, because the token is signed. A forged or expired token costs an HMAC, and
-nothing is written. An existing entry is not written again.
+both. The request needs no key, because the token is signed. A forged or expired token costs only
+one HMAC; nothing is written. An existing entry is not written again.
 
-If Kafka does not answer within WRITE_S the answer is 503, even if the records were written after
-all; mail software tries again, and people see the reason.
+If Kafka does not answer within WRITE_S, the answer is 503, although the records may still have been
+written. Mail software then tries again; people see the reason on the page.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ from shared.topics.records import EventType
 FOLDER: Final = "/u/"
 SERVICE: Final = "api"
 MAX_BODY_BYTES: Final = 16_384
-# A request does not wait longer for its form: anybody may send one.
+# A request waits at most this long for its form. The limit is needed because anybody may send
+# requests.
 BODY_S: Final = 10.0
 UNSUBSCRIBED: Final = Metric(
     "sluice_api_unsubscribed", "Links to unsubscribe that were used, by client.", ("client",)
@@ -80,7 +81,8 @@ _POST_ANSWERS: Final = _ANSWERS | {
 
 
 class Links(Struct, frozen=True):
-    """The current keys for verifying links (None without a file), and how long links are valid."""
+    """The current keys for verifying links (None if no file is set), and how long links are
+    valid."""
 
     keys: Callable[[], Keys | None]
     days_valid: int
@@ -172,11 +174,11 @@ class UnsubscribeRoutes:
         if not self._parts.clients.ready():
             return 503, Page.LATER
         client = self._parts.clients.get(wish.client)
-        # A client that no longer exists sends no mail.
+        # The client does not exist any more, so it sends no mail.
         return _Verified(wish, client) if client is not None else (410, Page.EXPIRED)
 
     def _is_listed(self, found: _Verified) -> bool:
-        """Whether Kafka certainly has the entry already."""
+        """Whether it is certain that Kafka already has the entry."""
         entry = entry_of(found.wish, 0)
         if entry is None or not self._parts.entries.is_fresh():
             return False
@@ -199,7 +201,7 @@ class UnsubscribeRoutes:
 def _shown(
     request: AnyRequest, status: int, page: Page, found: _Verified | None = None
 ) -> Response[bytes]:
-    """The page in the language that the reader prefers."""
+    """Return the page in the language that the reader prefers."""
     language = language_of(request.headers.get("accept-language", ""))
     recipient = found.wish.recipient if found else ""
     sender = found.client.sending_domain if found else ""

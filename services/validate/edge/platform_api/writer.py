@@ -1,23 +1,25 @@
-"""Writes records to Kafka for requests, and answers each when its records are acknowledged.
+"""Writes the records of requests to Kafka, and answers a request when its records are acknowledged.
 
-One thread takes all waiting requests and writes them together, so a slow broker makes the answers
-slower but not fewer. Owns: the queue, its bound, the producer, noticing that the process was
-paused. Does not own: the records.
+One thread takes all waiting requests and writes them together. So a slow broker delays the answers,
+but does not reduce their number. Owns: the queue, its bound, the producer, the detection that the
+process was paused. Does not own: the records.
 
-Guarantees: write() returns only after Kafka has every record, else it raises NotWritten within
-WRITE_S + ANSWER_S. Then it is not known whether the records were written: all of them may be
-written again (the keys and the ids of events stay the same). Above MAX_WAITING requests further
-ones are refused at once. The records are not one transaction, so that no failure of this process
-can stop the readers of mail.events. A producer that failed is replaced. If the process dies, its
-requests get no answer, so the platform asks again: before `api.sent` no record is written, after it
-they may be, and after `api.acknowledged` they are.
+Guarantees: write() returns only after Kafka has every record. Otherwise it raises NotWritten within
+WRITE_S + ANSWER_S. In this case it is not known whether the records were written, and the caller
+may write all of them again, with the same keys and event ids. If MAX_WAITING requests wait, further
+requests are refused at once. The records are not written in a transaction, because an open
+transaction of a failed process would stop the readers of mail.events. A producer that failed is
+replaced. If the process dies, its requests get no answer, so the platform asks again. Before the
+failpoint `api.sent` no record is written. After `api.sent` the records may be written, and after
+`api.acknowledged` they are written.
 
-If this process is paused, no record of a request is written after its time, because the platform
-may have been answered by another process since. The clock is read before each record is handed to
-the producer, when the producer knows the topic and so does not wait. The producer gives up unsent
-records after that time once more (PRODUCER_MS), or at once if a request was handed over in part.
-Requests that may have waited in the system during the pause are refused (PauseWatch). What remains
-is a pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
+If this process is paused, no record of a request is written after the request's time is over,
+because meanwhile another process may have answered the platform. The clock is read immediately
+before each record is handed to the producer. At this point the producer knows the topic, so it does
+not wait. The producer drops records that it could not send within its own time limit (PRODUCER_MS),
+or at once if only a part of the request was handed over. Requests that may have waited in the
+operating system during the pause are refused (PauseWatch). One case is not covered: a pause between
+reading the clock and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -40,18 +42,18 @@ from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 
 WRITE_S: Final = 4.0
-# The producer's limits that follow: that of a request is shorter than that of a record.
+# The limits of the producer. The time limit of a network request is shorter than that of a record.
 PRODUCER_MS: Final = {
     "linger_ms": 0,
     "max_block_ms": 4_000,
     "request_timeout_ms": 3_000,
     "delivery_timeout_ms": 4_000,
 }
-# Requests with records that are not acknowledged yet, of some kilobytes each.
+# The number of requests whose records are not acknowledged yet. Each takes some kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
 _NEVER: Final = Failpoints.none()
-# Time for the answer on top of the time for Kafka.
+# Time for the answer in addition to the time for Kafka.
 ANSWER_S: Final = 0.5
 
 TICK_S: Final = 0.25
@@ -70,11 +72,11 @@ class _Job(Struct, frozen=True):
 
 
 class _HandedOver(Struct, frozen=True):
-    """The records of a job that the producer has."""
+    """The records of a job that were handed to the producer."""
 
     job: _Job
     futures: Sequence[Any]
-    is_whole: bool  # False: the time of the job was over before the last record
+    is_whole: bool  # False if the time of the job ended before the last record
 
 
 class KafkaWriter:
@@ -88,8 +90,8 @@ class KafkaWriter:
         failpoints: Failpoints = _NEVER,
         is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`missing` returns those of the given topics whose records are left out; `is_suspect`,
-        whether a request that is read now may be an old one."""
+        """`missing` returns the topics, out of the given ones, whose records are not to be written.
+        `is_suspect` returns whether a request that is read now may be an old one."""
         self._is_suspect = is_suspect
         self._failpoints = failpoints
         self._make_producer = make_producer
@@ -120,7 +122,7 @@ class KafkaWriter:
         answer: asyncio.Future[int] = loop.create_future()
 
         def done(result: int | Exception) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended with its server
+            with contextlib.suppress(RuntimeError):  # the event loop has ended with its server
                 loop.call_soon_threadsafe(_settle, answer, result)
 
         with self._lock:
@@ -152,7 +154,7 @@ class KafkaWriter:
                 raise
 
     def _take(self) -> list[_Job]:
-        """Wait for a job; return all waiting jobs whose time is not over."""
+        """Wait for a job, then return all waiting jobs whose time is not over."""
         found: list[_Job] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._jobs.get(timeout=_LOOK_S))
@@ -180,14 +182,14 @@ class KafkaWriter:
             hit("api.acknowledged")
             job.done(offset)
         if any(each.futures and not each.is_whole for each in sent):
-            self._drop()  # with the unsent records of these jobs
+            self._drop()  # also drops the unsent records of these jobs
 
     def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
         """Hand the records of a job to the producer until its time is over."""
         futures: list[Any] = []
         for output in job.outputs:
             is_missing = output.topic in missing
-            # send() would wait for the topic after the clock was read.
+            # Wait for the topic now; otherwise send() would wait for it after the clock was read.
             is_ready = is_missing or self._is_known(output.topic, job.until)
             if not is_ready or self._clock.monotonic() >= job.until:
                 return _HandedOver(job, futures, is_whole=False)
@@ -216,14 +218,14 @@ class KafkaWriter:
 
 
 class PauseWatch:
-    """Notices that this process was paused, so that nobody acts on requests from before the pause.
+    """Detects that this process was paused, so that requests from before the pause are refused.
 
-    A request that waits in the system while the process is paused looks new, but its sender has
-    given up and may have been answered by another process since. A thread reads the clock every
-    TICK_S. If it could not for longer than PAUSE_S, requests count as old for SUSPECT_S, in which
-    all waiting ones have been read. A pause shorter than PAUSE_S is not noticed: a request is then
-    older by that much. On a machine so busy that no thread runs for PAUSE_S, requests are refused
-    and have to be repeated.
+    A request that waited in the operating system while the process was paused looks new. But its
+    sender has given up, and another process may have answered the sender in the meantime. A thread
+    reads the clock every TICK_S. If it could not read the clock for longer than PAUSE_S, requests
+    count as old for the next SUSPECT_S. In this time all waiting requests are read. A pause shorter
+    than PAUSE_S is not detected, so a request may be older than it seems by that time. On a machine
+    so busy that no thread runs for PAUSE_S, requests are refused and have to be repeated.
 
     Runs from start() until close(); is_suspect() may be called from any thread.
     """
@@ -237,7 +239,7 @@ class PauseWatch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._seen_at = self._clock.monotonic()  # the time until the start is no pause
+        self._seen_at = self._clock.monotonic()  # the time before start() is no pause
         self._thread.start()
 
     def close(self) -> None:
@@ -250,7 +252,7 @@ class PauseWatch:
         """Read the clock, as the thread does."""
         now = self._clock.monotonic()
         if now - self._seen_at > PAUSE_S:
-            self._until = now + SUSPECT_S  # before the next line: is_suspect() reads both
+            self._until = now + SUSPECT_S  # set it before _seen_at: is_suspect() reads both
         self._seen_at = now
 
     def is_suspect(self) -> bool:
@@ -271,7 +273,7 @@ def _late() -> NotWritten:
 def _send(producer: Any, output: Output) -> Any:
     partition = output.partition
     if partition is None and output.key is not None:
-        # As the transactional producer does: all events of a message are on one partition.
+        # The transactional producer does the same, so all events of a message are on one partition.
         partition = zlib.crc32(output.key) % len(producer.partitions_for(output.topic))
     return producer.send(output.topic, output.value, output.key, list(output.headers), partition)
 

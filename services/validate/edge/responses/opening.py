@@ -1,7 +1,8 @@
-"""Opens the counting of bounces: the topics at the place of the counters, the rules, the metrics.
+"""Begins the counting of bounces: opens the topics at the place of the counters, and reads the
+rules.
 
 Owns: the state of a counting process; reading the operators' reviews from mail.control; dropping
-counters that were counted under other rules; the metrics of counting. Does not own: the loop
+counters that were computed under other rules; the metrics of counting. Does not own: the loop
 (worker.py).
 """
 
@@ -64,7 +65,7 @@ LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
 
 POLL_MS: Final = 100
 READ_S: Final = 30.0
-# Each bounce is compared with all reviews.
+# The limit is needed because each bounce is compared with all reviews.
 MAX_REVIEWS: Final = 1_000
 _AT_ONCE_MS: Final = 0
 
@@ -87,7 +88,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Counting(Struct):
-    """The state of the process that counts."""
+    """The state of the counting in the process that counts."""
 
     log: SourceLog
     reviews: ReviewLog
@@ -115,10 +116,9 @@ class ResponseMetrics(Struct, frozen=True):
 
 
 class ReviewLog:
-    """Reads the reviews on a topic, to its end and then new ones; for one thread.
+    """Reads the reviews on a topic: first to the end of the topic, then new ones. For one thread.
 
-    Raises KafkaError. Unreadable records are logged and left out, as are reviews beyond
-    MAX_REVIEWS.
+    Raises KafkaError. Unreadable records, and reviews beyond MAX_REVIEWS, are logged and left out.
     """
 
     def __init__(self, options: ClientOptions, clock: Clock, topic: str = names.CONTROL) -> None:
@@ -172,7 +172,7 @@ class ReviewLog:
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
     """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
     require_whole(parts.clients)
-    parts.producer.open()  # ends a transaction that holds back the committed offsets
+    parts.producer.open()  # ends a predecessor's transaction, which may hide its offsets
     topics = (parts.events, parts.suppressions)
     opened = SourceLog(parts.options, topics, parts.clock, last_header=LAST_HEADER)
     reviews: ReviewLog | None = None
@@ -214,18 +214,18 @@ def register_metrics(counters: Counters) -> ResponseMetrics:
 def _stored(
     store: CounterStore, log_id: str, rules: CountingRules
 ) -> tuple[CounterPlace, Incidents]:
-    """Return the place of the counters and the incidents at that place.
+    """Return the place in the log up to which the counters count, and the incidents at that place.
 
-    Counters that were counted under other rules are dropped. Raises NotReady if the counters belong
-    to other topics.
+    Counters that were computed under other rules are dropped. Raises NotReady if the counters
+    belong to other topics.
     """
     found, (digest, known) = store.read([RULES_FIELD, INCIDENTS_FIELD])
     if found.log not in ("", log_id):
         raise NotReady(_other_log(found.log, log_id))
     if found.place and digest != rules.digest():
         log.warning("the rules of counting have changed: everything is counted again")
-        # A process that was paused here may drop the counters of its successor, which notices it
-        # and counts again.
+        # If this process is paused here, it may later drop the counters of its successor. The
+        # successor notices this and counts again.
         store.drop()
         return CounterPlace("", ""), decode_incidents(b"")
     return found, decode_incidents(known)

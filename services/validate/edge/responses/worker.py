@@ -1,27 +1,29 @@
-"""Counts bounces from mail.events, and writes the entries that follow to mail.suppressions.
+"""Counts bounces from mail.events, and writes the resulting entries to mail.suppressions.
 
-One process counts at a time, so that there is one order of all records: the member of the group
-that holds the only partition of mail.control. The others stand by.
+Only one process counts at a time, so that all records are counted in one order. It is the member of
+the group that has the only partition of mail.control. The other processes stand by.
 
-A batch is counted in three steps: the counters are read from Redis, together with the place in the
-log that they correspond to; the entries and the consumed offsets are written in one transaction,
-under the membership of the group; the counters and the new place are stored in one script, which
-compares the old place. If the process
+A batch is counted in three steps. (1) The counters are read from Redis, together with the place in
+the log up to which they count. (2) The entries and the consumed offsets are written in one
+transaction, under the membership of the group. (3) One script stores the counters and the new
+place, if the old place in Redis is unchanged. If the process
 
-- dies before the transaction, nothing happened, and its successor counts the same records;
-- dies after it, the successor counts them again without writing entries: their offsets are
-  committed;
+- dies before the transaction, nothing was written, and its successor counts the same records;
+- dies after the transaction, its successor counts the records again, but writes no entries, because
+  their offsets are committed;
 - is paused at any step, its transaction or its script is refused;
-- finds Redis empty, everything is counted again from the beginning, without entries, with the same
-  result: the order of counting is that of the log.
+- finds Redis empty, everything is counted again from the beginning, without writing entries. The
+  result is the same, because records are counted in the order of the log.
 
-Which bounces count also depends on the operators' reviews on mail.control and on the settings of
-incidents: the rules (shared/responses/counting/batch.py). The digest of the rules is stored with
-the counters; if it is not that of the present rules, the counters are dropped and counted again,
-also without entries: the command that writes a review writes the entries that follow from it.
+Which bounces count also depends on the rules, which consist of the operators' reviews on
+mail.control and the settings of incidents (shared/responses/counting/batch.py). The digest of the
+rules is stored with the counters. If it differs from the digest of the present rules, the counters
+are dropped and counted again. This writes no entries either, because the command that writes a
+review also writes the resulting entries.
 
-Owns: the place. Does not own: which bounces count (shared/responses/counting), the view of
-suppressed recipients, which does not depend on the counters.
+Owns: the place up to which the counters count. Does not own: which bounces count
+(shared/responses/counting), the view of suppressed recipients, which does not depend on the
+counters.
 """
 
 from __future__ import annotations
@@ -67,13 +69,13 @@ ELECTION_TOPIC: Final = names.CONTROL
 MAX_BATCH: Final = 5_000
 STAND_BY_MS: Final = 200
 COUNTING_POLL_MS: Final = 10
-# The longest wait for the next turn, should the clock have been changed.
+# The longest wait for the next turn, in case the clock was changed.
 MAX_POLL_MS: Final = 500
 RETRY_S: Final = 0.5
 
 
 class CounterMoved(Exception):
-    """The counters are at another place than this process left them."""
+    """The place of the counters is not the one that this process stored last."""
 
 
 class RulesChanged(Exception):
@@ -100,7 +102,7 @@ class _Session:
 
 
 class ResponsesWorker:
-    """Counts during run(). `status.waiting_for` and `fault` give the reason if it cannot."""
+    """Counts during run(). If it cannot count, `status.waiting_for` or `fault` gives the reason."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -144,7 +146,8 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             is_full = self._count(session.counting, membership)
             source_log = session.counting.log
-            # Once all is read, the order of more records is certain only after the next look.
+            # When all records are read, the order of further records is known only after the log is
+            # checked again.
             is_behind = is_full or source_log.is_behind()
             session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""
@@ -156,11 +159,12 @@ class ResponsesWorker:
             consumer.idle(RETRY_S)
 
     def _poll_ms(self, session: _Session) -> int:
-        """How long to poll for the membership: until the next turn of counting is due."""
+        """Return how long to poll for the membership: until the next turn of counting is due."""
         if not session.consumer.assignment():
             return STAND_BY_MS
         left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
-        # Rounded up, because a turn that is a fraction of a millisecond early would find nothing.
+        # The time is rounded up, because a turn that begins a fraction of a millisecond early finds
+        # nothing.
         return math.ceil(min(max(left_ms, COUNTING_POLL_MS), MAX_POLL_MS))
 
     def _begin(self, consumer: StreamConsumer) -> Counting:
@@ -171,7 +175,7 @@ class ResponsesWorker:
         return counting
 
     def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> bool:
-        """Count the next records; return whether there were as many as one turn takes."""
+        """Count the next records; return True if there were as many as one turn can count."""
         parts = self._parts
         counting.log.poll()
         reviews = counting.reviews
@@ -202,7 +206,7 @@ class ResponsesWorker:
         return len(batch) == MAX_BATCH
 
     def _check(self, counting: Counting) -> None:
-        """Notice an emptied Redis even while there is nothing to count."""
+        """Detect an emptied Redis even while there is nothing to count."""
         found, _ = self._parts.store.read([])
         if found.place != counting.place.place:
             raise CounterMoved("the counters are at another place: they are read again")
@@ -239,7 +243,8 @@ class ResponsesWorker:
         offsets: Mapping[Source, int],
         membership: ConsumerGroupMetadata,
     ) -> None:
-        """Write the entries with the offsets that are new; nothing while counting again."""
+        """Write the entries together with the new offsets. While records are counted again, write
+        nothing."""
         new = {each: offset for each, offset in offsets.items() if offset > counting.done[each]}
         if not new:
             return

@@ -1,8 +1,10 @@
-"""Processes mail.returned: each message becomes an event, and goes to the forwarding address.
+"""Processes mail.returned: writes an event for each message, and forwards the message to the
+client's forwarding address.
 
-Events, forwarded mail, the windows of the clients and the consumed offsets are one transaction, so
-each returned message leads to one event and is forwarded once, whichever process dies. Suppressions
-follow from counting these events (edge/responses/worker.py), where each message counts once.
+Events, forwarded mail, the windows of the clients and the consumed offsets are written in one
+transaction. So each returned message has one event and is forwarded once, even if a process dies.
+Suppressions result from counting these events (edge/responses/worker.py), where each message counts
+once.
 
 Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
 of returned mail (shared/responses, core/returns).
@@ -60,7 +62,7 @@ FORWARDING_PARTITION: Final = 0
 
 
 class Read(Struct, frozen=True):
-    """One returned message, and the record that it was in."""
+    """One returned message, and the record that had it."""
 
     returned: Returned
     content: bytes
@@ -68,7 +70,7 @@ class Read(Struct, frozen=True):
 
 
 class OwnedClients(Clients, Owners, Protocol):
-    """The registry, with the removed clients."""
+    """The view of the registry, including removed clients."""
 
 
 class Tools(Struct, frozen=True):
@@ -82,7 +84,7 @@ class Tools(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The records to write, and the windows that are in force once they are written."""
+    """The records to write, and the windows that are valid after they are written."""
 
     outputs: list[Output]
     windows: Windows
@@ -151,7 +153,7 @@ class ReturnsProcessor:
         return batch.answer(self._tools.lanes, self._tools.partitions_of)
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int]) -> Answer | None:
-        """Return the digests that are due on these partitions; None without any.
+        """Return the digests that are due on these partitions; None if there are none.
 
         Raises NotReady while clients are not known.
         """
@@ -181,7 +183,8 @@ class ReturnsProcessor:
     def _take(
         self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
     ) -> None:
-        """Process one message. A programming error with one message stops no other."""
+        """Process one message. If a programming error occurs, the other messages are still
+        processed."""
         record = read.record
         try:
             one, fields, client = self._understood(batch, read, client, by)
@@ -203,7 +206,8 @@ class ReturnsProcessor:
     ) -> tuple[Returning, Fields, Client | None]:
         """Write the event of a message that came back.
 
-        Return it, the fields of its header, and the client that it concerns.
+        Return the message with its event, the fields of its header, and the client that it
+        concerns.
         """
         returned, content = read.returned, read.content
         if (cause := unsent_cause(returned)) is not None:

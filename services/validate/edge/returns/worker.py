@@ -1,18 +1,21 @@
-"""Reads mail.returned as a member of a group, and writes the results exactly once.
+"""Reads mail.returned as a member of a consumer group, and writes the results exactly once.
 
-It works like the relay (shared/stream/relay.py), but with state: the windows of the clients
-(core/returns/windows.py), which are written to mail.forwarding in the same transaction, and digests
-that become due while no mail comes. If the process
+It works like the relay (shared/stream/relay.py), but it has state: the windows of the clients
+(core/returns/windows.py), which are written to mail.forwarding in the same transaction. It also
+writes digests that become due while no mail arrives. If the process
 
-- dies before the commit is finished, its successor reads the same records and the windows from
-  before them; if it dies after it, both are done;
-- is paused beyond its session, its commit is refused, because it names the membership under which
-  the records were read, and so is that of a digest, which commits the offset once more;
+- dies before the commit is finished, its successor reads the same records again, and the windows
+  from before these records;
+- dies after the commit, the records are processed and the windows are written;
+- is paused beyond its session, its commit is refused, because the commit names the membership under
+  which the records were read. This is also true for a digest, because its transaction commits the
+  same offset again;
 - gets or loses partitions, it reads the windows again before it uses them.
 
-The windows were written in the transactions that committed the offsets of mail.returned. So when a
-process has got partitions and has read their committed offsets, no transaction on them is open, and
-all windows of these partitions are before the end of mail.forwarding that it then asks for.
+The windows were written in the transactions that committed the offsets of mail.returned. A process
+that gets partitions first reads their committed offsets. When it has them, no transaction on these
+partitions is open. Then it asks for the end of mail.forwarding. So all windows of these partitions
+are before that end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
@@ -46,14 +49,14 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# Some messages take 50 ms to understand; BatchSize limits a batch to a few seconds.
+# Parsing a message may take 50 ms, so BatchSize limits a batch to a few seconds.
 MAX_RECORDS: Final = 200
 
 _Offsets = Mapping[TopicPartition, OffsetAndMetadata]
 
 PARTITION: Final = 0
 WINDOWS_POLL_MS: Final = 100
-# An open transaction of another service's process is ended after 20 seconds.
+# Kafka ends an open transaction of another process after 20 seconds.
 READ_TIMEOUT_S: Final = 30.0
 
 
@@ -65,7 +68,7 @@ class Processor(Protocol):
         ...
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int], /) -> Answer | None:
-        """Return the digests that are due on these partitions; None without any."""
+        """Return the digests that are due on these partitions; None if there are none."""
         ...
 
 
@@ -92,7 +95,7 @@ class _Session:
 
 
 class ReturnsWorker:
-    """Works during run(). `status.waiting_for` gives the reason if nothing is read."""
+    """Works during run(). If nothing is read, `status.waiting_for` gives the reason."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -111,7 +114,7 @@ class ReturnsWorker:
             loop.close()
 
     def _open(self) -> _Session:
-        # This ends the transaction that a predecessor left open, which holds the offsets back.
+        # This ends an open transaction of a predecessor, which would hide its committed offsets.
         self._parts.producer.open()
         return _Session(self._parts.make_consumer())
 
@@ -142,10 +145,11 @@ class ReturnsWorker:
             raise
 
     def _read_windows(self, session: _Session, membership: ConsumerGroupMetadata) -> bool:
-        """Return whether the windows are those of this membership; otherwise read them.
+        """Return True if the windows were read under this membership; otherwise read them and
+        return False.
 
-        Then the records of this turn are read again, from the committed offsets that the windows
-        belong to; no open transaction holds them back any more.
+        After this the consumer reads the records of this turn again, from the committed offsets to
+        which the windows belong. No open transaction hides these offsets any more.
         """
         assigned = frozenset(session.consumer.assignment())
         under = (membership.generation_id, assigned)
@@ -190,7 +194,7 @@ class ReturnsWorker:
             return
         offsets = {each: self._committed(session, each) for each in session.consumer.assignment()}
         known: dict[TopicPartition, Any] = {each: at for each, at in offsets.items() if at}
-        if known:  # a commit without offsets would not be refused after a pause
+        if known:  # Kafka would not refuse a commit without offsets after a pause
             self._commit(session, answer, known, membership)
 
     def _committed(self, session: _Session, partition: TopicPartition) -> OffsetAndMetadata | None:
