@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from kafka.structs import TopicPartition
 
+from cli.stack.paths import SERVICES
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.producing import discard
 from shared.topics.names import TopicPlan
-from tests.support.chaos.stage import Stage
+from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
 from tests.support.patience import PATIENCE_S
+from tests.support.pausing import paused
 from tests.support.smtp_peers import wait_until
 
 MESSAGES = 5_000
@@ -23,6 +25,8 @@ RATE_PER_S = 1_000
 AWAY_S = 31.0
 # The client gives up a record that it could not write for two minutes.
 LONG_AWAY_S = 150.0
+# A step that waits for Kafka may take 90 s.
+STILL_S = 110.0
 ACROSS = "test.across"
 STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
@@ -44,6 +48,25 @@ def test_a_broker_away_for_longer_than_records_are_kept_loses_nothing(
     stage: Stage, seed: int
 ) -> None:
     take_the_broker_away(stage, f"broker-long-{seed}", seed, LONG_AWAY_S)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_a_broker_that_stands_still_for_longer_than_a_step_may_take_ends_no_process(
+    stage: Stage, seed: int
+) -> None:
+    # It takes connections meanwhile, so the watchdog counts the time. When it goes on, the sessions
+    # of all members have expired: what was in flight belongs to the next members.
+    run = stage.open_run(f"broker-still-{seed}", seed)
+    run.copies_bound = MAX_IN_FLIGHT
+    injector = run.inject(MESSAGES, RATE_PER_S)
+    injector.wait_for(MESSAGES // 3, timeout_s=120)
+    before = {name: stage.stack.process(name).pid for name in SERVICES}
+    with paused(stage.stack.process("kafka").pid):
+        time.sleep(STILL_S)  # the fault itself, not a wait for a condition
+    stage.stack.wait_ready("kafka")
+    stage.finish(run, injector)
+    assert {name: stage.stack.process(name).pid for name in SERVICES} == before
 
 
 def take_the_broker_away(stage: Stage, name: str, seed: int, away_s: float) -> None:
