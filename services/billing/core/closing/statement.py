@@ -36,8 +36,8 @@ POLICY: Final = "1"
 class Statement(Struct, frozen=True):
     """The header of a statement; its lines are hashed in `sha256`, and all of it is signed.
 
-    `previous` is the `sha256` of the header before it, "" for the first. `offsets` are the next
-    offsets of mail.events, by partition: everything before them is included.
+    `previous` is the SHA-256 of what is signed of the header before it, "" for the first. `offsets`
+    are the next offsets of mail.events, by partition: everything before them is included.
     """
 
     month: str
