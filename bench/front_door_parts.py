@@ -83,9 +83,9 @@ class Run(Struct, frozen=True):
 
 @contextmanager
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
-    """Start everything, Kafka and Redis only if no address is given.
+    """Start everything; Kafka and Redis are started only if no address is given.
 
-    `doors`: the number of processes that share a port in the rows with several. Raises
+    `doors`: the number of front doors that share a port, in the rows with several doors. Raises
     PartNotStarted or PeerError if a part does not start.
     """
     options = StackOptions(
@@ -128,7 +128,7 @@ def register(bootstrap: str) -> None:
 
 
 def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
-    """The load on this server; with a login it uses TLS."""
+    """Return the plan of the load on this server; a plan with a login uses TLS."""
     secret = (CLIENT, _PASSWORD) if login else ("", "")
     return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
 
@@ -225,7 +225,7 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """One processor for each of several processes; a single process may run on any."""
+    """Return the processor for process `number`; [] means any, for a single process."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))

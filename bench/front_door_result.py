@@ -139,7 +139,7 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 
 
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
-    """The requirements; memory only if as many connections were held as its requirement names."""
+    """The requirements. Memory is included only if the required number of connections was held."""
     wanted = (
         ("doors to aiosmtpd", ratios.to_aiosmtpd_smtp_source, LEAST_TO_AIOSMTPD),
         ("doors to smtp-sink", ratios.to_smtp_sink_smtp_source, LEAST_TO_SMTP_SINK),
