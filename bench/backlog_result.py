@@ -79,8 +79,7 @@ class Memory(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The measurements. `bodies_written`: how many messages had their body written how many
-    times."""
+    """The measurements. `bodies_written`: number of writes of a body -> number of messages."""
 
     messages: int
     rate_per_s: int

@@ -54,7 +54,7 @@ async def _dropping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def _slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await _to_content(reader, writer)
-    while await reader.read(1):  # noqa: ASYNC110 - nothing is waited for but the second
+    while await reader.read(1):  # noqa: ASYNC110 - it waits for a time, not for an event
         await asyncio.sleep(1.0)
 
 

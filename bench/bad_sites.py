@@ -4,8 +4,8 @@ A deliver process with its broker gets mail for 20 good domains at a steady rate
 validate publishes it. In the first phase there is only this mail. In the second phase a tenth of
 all messages is for one bad site (bad_servers.py); half of these have 300 KB. The latency of a
 message is the time from publishing it to reading its event. Exit code 1: the 99th percentile of the
-latency of good mail is more than 1.3 times as high in the second phase, a good message was not
-delivered, or deliver uses more than 512 MB.
+latency of good mail in the second phase is more than 1.3 times that of the first, a good message
+was not delivered, or deliver uses more than 512 MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """

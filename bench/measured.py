@@ -77,7 +77,7 @@ async def _until_asked(work: Coroutine[Any, Any, T]) -> T:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies; `values` must be sorted."""
+    """Return the value below which this share of the values lies; `ordered` must be ascending."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
