@@ -1,4 +1,4 @@
-"""`python -m bench.bad_servers`: four servers that take mail badly; prints their addresses.
+"""`python -m bench.bad_servers`: runs four slow or faulty servers and prints their addresses.
 
 `tarpit` answers each command after 60 s. `busy` answers every connection with 421. `dropping`
 closes each connection in the middle of the content. `slow` reads one byte of the content per

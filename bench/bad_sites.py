@@ -1,4 +1,4 @@
-"""`./sluice bench bad-sites SITE`: how long good mail takes beside a site that takes mail badly.
+"""`./sluice bench bad-sites SITE`: how long good mail takes beside a slow or faulty site.
 
 A deliver process with its broker gets mail for 20 good domains at a steady rate, published as
 validate publishes it. In the first phase there is only this mail. In the second phase a tenth of

@@ -162,7 +162,7 @@ def _event(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 
 
 def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
-    """The CPU time of reading all events, and the records."""
+    """Return the CPU time of reading all events, and the records."""
     records: list[Any] = []
     with _feed(bootstrap, topic) as feed:
         started = time.process_time()
@@ -173,7 +173,7 @@ def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
 
 
 def _count_all(bootstrap: str, redis_url: str, topic: str, events: int) -> tuple[float, int]:
-    """The CPU time of reading, counting and applying, and the number of cells."""
+    """Return the CPU time of reading, counting and applying, and the number of cells."""
     client = connect(RedisSettings(url=redis_url))
     cells = RedisCells(client, "{bench}:cells")
     marks = dict.fromkeys(range(PARTITIONS), NO_WATERMARK)
@@ -221,7 +221,7 @@ def _runs(feed: EventFeed, events: int) -> Iterator[Sequence[EventRun]]:
 
 
 def described(result: Result) -> str:
-    """The result for people."""
+    """Return the result as text for people."""
     lines = [
         f"{result.events} events of {result.bytes_per_event} bytes into {result.cells} cells;"
         " CPU time of one core, without the broker and the store",

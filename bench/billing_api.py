@@ -87,7 +87,7 @@ class _NoQuotas:
 
 
 def measure(cells: int, postgresql: str = "") -> Result:
-    """Measure with this number of cells. Raises PartNotStarted without Redis."""
+    """Measure with this number of cells. Raises PartNotStarted if Redis cannot be started."""
     calm_collector()  # as a service does at its start
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())

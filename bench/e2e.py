@@ -116,7 +116,7 @@ def _reachable(folder: Path) -> Path:
 
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    # Always set: the caller's environment must not decide whether mail is signed.
+    # This is always set, so that the caller's environment does not decide whether mail is signed.
     key = str(opendkim.write_key(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 

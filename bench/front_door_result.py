@@ -71,15 +71,15 @@ class Row(Struct, frozen=True):
 class Ratios(Struct, frozen=True):
     """Rates of the front doors, relative to a peer in the same run."""
 
-    to_aiosmtpd_smtp_source: float  # open doors in plain, smtp-source for both: the bar
-    to_aiosmtpd: float  # front doors with TLS and login, own client for both
-    one_to_aiosmtpd: float  # one front door alone
+    to_aiosmtpd_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
+    to_aiosmtpd: float  # front doors with TLS and login, load by the own client
+    one_to_aiosmtpd: float  # a single front door with TLS and login
     to_aiosmtpd_uvloop: float
-    to_aiosmtpd_tls: float  # aiosmtpd with TLS and login, too
-    to_smtp_sink: float  # the same against smtp-sink under smtp-source
-    to_smtp_sink_own_client: float  # the same, own client for both
-    to_smtp_sink_smtp_source: float  # open doors in plain, smtp-source for both: the bar
-    tls_to_plain: float  # the open doors with TLS and login, to itself in plain
+    to_aiosmtpd_tls: float  # aiosmtpd also with TLS and login
+    to_smtp_sink: float  # doors: TLS, login, own client; smtp-sink: smtp-source
+    to_smtp_sink_own_client: float  # doors: TLS, login; load by the own client
+    to_smtp_sink_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
+    tls_to_plain: float  # open doors with TLS and login, to the same doors in plain text
 
 
 class Latency(Struct, frozen=True):

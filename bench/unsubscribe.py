@@ -78,7 +78,7 @@ def measure(requests: int, connections: int) -> Result:
 
 
 def described(result: Result) -> str:
-    """The figures for people."""
+    """Return the figures as text for people."""
     return (
         f"{result.requests:,} clicks over {result.connections} connections:"
         f" {result.per_second:g} per second; median {result.median_ms:g} ms, 99th percentile"

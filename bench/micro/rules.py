@@ -122,7 +122,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def _messages(sample: Sample) -> list[bytes]:
-    """The sample to many recipients, each with its own Message-ID."""
+    """The sample, addressed to many recipients; each copy has a different Message-ID."""
     facts = scan(sample.content)
     address, message_id = facts.to_address.encode(), facts.message_id.encode()
     made = []
