@@ -7,8 +7,8 @@ another destination, and measures how long their delivery takes. All messages sh
 how often each body was written to Kafka between validate and the sink, and measures the memory of
 each service.
 
-Exit code 1: the delivery of the others took more than 5 s, a body was written more than twice, or
-the memory of a service was too large or grew too much (backlog_result.py).
+Exit code 1: the delivery of the other messages took more than 5 s, a body was written more than
+twice, or the memory of a service was too large or grew too much (backlog_result.py).
 
     ./sluice bench backlog --messages 20000 --stand 90     about three minutes
 """

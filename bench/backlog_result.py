@@ -25,7 +25,8 @@ MOST_OTHERS_S: Final = 5.0
 MOST_WRITTEN: Final = 2
 MOST_DELIVER_MB: Final = 512.0
 # Memory counts as flat if its peak in the second half of `standing` exceeds the peak before it by
-# at most this. In the first half the first deferred messages become due.
+# at most this. In the first half memory may still grow, because the first deferred messages become
+# due.
 MOST_GROWTH_MB: Final = 32.0
 
 

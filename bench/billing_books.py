@@ -244,7 +244,7 @@ def _archive(parts: Parts) -> bool:
 
 
 def _restore(parts: Parts) -> bool:
-    # This store is another one, which is empty.
+    # Restore into another store, which is empty.
     cells = _open(structs.replace(parts, cells_key=f"{parts.cells_key}:restored"))
     with _topic(parts, keeps_cells=True) as topic:
         return restore(cells, topic) and cells.read().watermarks == {0: parts.events}

@@ -148,7 +148,7 @@ def _plan(options: Options, run: str, share: float = 1.0) -> Plan:
         sessions=options.sessions,
         messages=max(options.sessions, int(options.messages * share)),
         size_bytes=options.size_bytes,
-        # Message-IDs of another run would be duplicates.
+        # Message-IDs that another run has used would be duplicates.
         run=f"{run}.{time.time_ns():x}",
         talk=Talk.GROUP,
     )

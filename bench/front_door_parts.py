@@ -39,7 +39,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 _PASSWORD: Final = "a-password-for-the-bench"
-# One client on one machine represents many.
+# One client on one machine represents many clients.
 _LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_CLIENT": "10000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
@@ -72,7 +72,8 @@ class Servers(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One measurement. Latency: from the end of DATA to its 250; not available for smtp-source."""
+    """One measurement. The latency from the end of the content to the 250 is None for
+    smtp-source."""
 
     messages_per_s: float
     cpu_us: dict[str, float]

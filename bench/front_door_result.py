@@ -83,7 +83,7 @@ class Ratios(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Milliseconds from the end of DATA to its 250 at half the rate."""
+    """Milliseconds from the end of the content to the 250, at half the rate."""
 
     at_per_s: float
     p50: float
@@ -91,7 +91,7 @@ class Latency(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """Resident memory of ingest before and with idle connections, logged in over TLS."""
+    """Resident memory of ingest without and with idle connections that are logged in over TLS."""
 
     connections: int
     before_mb: float

@@ -19,11 +19,11 @@ from tests.support.bounce_door import DOMAIN, local_part
 from tests.support.bounce_session import TODAY, BounceDialog, BounceDoor
 
 MAX_FORGED_US: Final = 40.0
-# Commands per read of the socket: a few KB, as a peer sends that does not wait for replies.
+# Commands per read of the socket: a few KB, as from a peer that does not wait for replies.
 _AT_ONCE: Final = 50
 _SEED: Final = 1
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuv"
-_OF_FORGED: Final = 10  # of the other kinds a tenth as many are measured
+_OF_FORGED: Final = 10  # a tenth as many of the other kinds are measured
 
 
 class Row(Struct, frozen=True):
