@@ -1,13 +1,14 @@
 """`./sluice bench backlog`: a large backlog for one provider with a limit, then mail for others.
 
-Publishes --messages of the given --sizes for one provider that is limited to --rate messages
-per second. As soon as deliver has taken them all, publishes --others for another destination, and
-measures how long they take. Both share the lane `default`. Then the backlog stands for --stand
-seconds, or until it has been delivered (--drain). Counts how often each body was written to Kafka
-between validate and the sink, and looks at the memory of each service.
+Publishes --messages of the given --sizes for one provider that is limited to --rate messages per
+second. As soon as deliver has delivered or deferred all of them, publishes --others messages for
+another destination, and measures how long their delivery takes. All messages share the lane
+`default`. Then waits for --stand seconds, or until the backlog has been delivered (--drain). Counts
+how often each body was written to Kafka between validate and the sink, and measures the memory of
+each service.
 
-Exit code 1: the others took more than 5 s, a body was written more than twice, or memory grew
-(backlog_result.py).
+Exit code 1: the delivery of the other messages took more than 5 s, a body was written more than
+twice, or the memory of a service was too large or grew too much (backlog_result.py).
 
     ./sluice bench backlog --messages 20000 --stand 90     about three minutes
 """
@@ -60,7 +61,7 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 _POLL_S: Final = 0.05
 _MEMORY_EACH_S: Final = 1.0
 _SIZE: Final = click.IntRange(600, 307_200)
-# Beyond the time that the limit itself takes.
+# The run may take this much longer than the limit itself makes it.
 _SPARE_S: Final = 600.0
 _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\} ([0-9.e+]+)', re.M)
 
@@ -144,7 +145,7 @@ def measure(load: Load) -> Result:
 
 
 class _Looks:
-    """The observations of a run, one after the other."""
+    """The observations of a run, in order of time."""
 
     def __init__(self, run: _Run, longest_s: float) -> None:
         self._run = run
@@ -153,7 +154,8 @@ class _Looks:
         self.memory: list[dict[str, float]] = []
 
     def look(self) -> None:
-        """Look once, and wait a moment. Raises PeerError if it takes too long."""
+        """Record the counts and the memory, then wait a moment. Raises PeerError if the run is too
+        long."""
         now = time.monotonic()
         if not self.seen or now - self.seen[0][0] >= len(self.memory) * _MEMORY_EACH_S:
             self.memory.append(self._run.rss_mb())

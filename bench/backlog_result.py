@@ -19,13 +19,14 @@ from shared.topics.records import Event, EventType
 from shared.topics.retry_topics import RETRY_TOPICS_S
 
 _READ_S: Final = 300.0
-# The seconds in which the mail of others arrives.
+# The mail of others has to arrive within this many seconds.
 MOST_OTHERS_S: Final = 5.0
-# Once by validate, and once more while it waits for its turn.
+# validate writes the body once, and deliver once more when the message has to wait for its turn.
 MOST_WRITTEN: Final = 2
 MOST_DELIVER_MB: Final = 512.0
-# Memory is flat if its peak in the second half of the time in which the backlog stands is at most
-# so much above the one before. In the first half the first mail comes back.
+# Memory counts as flat if its peak in the second half of `standing` exceeds the peak before it by
+# at most this. In the first half memory may still grow, because the first deferred messages become
+# due.
 MOST_GROWTH_MB: Final = 32.0
 
 
@@ -39,7 +40,7 @@ def bodies_written(bootstrap: str) -> Counter[str]:
 
 
 def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
-    """The reasons of the last deferral of these messages, each with their number."""
+    """Return why these messages were last deferred: each reason, with the number of messages."""
     reasons: dict[str, str] = {}
     for record in _read(bootstrap, [EVENTS]):
         event = decode_event(record.headers, record.value)
@@ -59,39 +60,39 @@ def _read(bootstrap: str, topics: Sequence[str]) -> Iterator[Record]:
 
 
 class Memory(Struct, frozen=True):
-    """Peaks of the resident memory of a service, in MB: in each quarter of the time in which the
-    backlog came, and of that in which it stood."""
+    """The peak resident memory of a service, in MB, for each quarter of two periods: while deliver
+    read the backlog (`coming`), and after that (`standing`)."""
 
     coming: tuple[float, ...]
     standing: tuple[float, ...]
 
     @property
     def peak(self) -> float:
-        """The peak of both times."""
+        """The peak of both periods."""
         return max((*self.coming, *self.standing), default=0.0)
 
     @property
     def growth(self) -> float:
-        """The growth of the peak in the second half of the time in which the backlog stood."""
+        """By how much the peak in the second half of `standing` exceeds the peak before it."""
         half = len(self.standing) // 2
         before = (*self.coming, *self.standing[:half])
         return max(0.0, max(self.standing[half:], default=0.0) - max(before, default=0.0))
 
 
 class Result(Struct, frozen=True):
-    """The measurements. `bodies_written`: messages by the number of times a body was written."""
+    """The measurements. `bodies_written`: number of writes of a body -> number of messages."""
 
     messages: int
     rate_per_s: int
     others: int
     others_s: float
-    # From the first message until deliver had taken them all; how long the backlog stood then.
+    # The time until deliver had delivered or deferred all messages, and the time after that.
     taken_s: float
     stood_s: float
     delivered: int
     fullest_10_s: int
     bodies_written: dict[int, int]
-    # Why the bodies of the rest were written more than twice: the reasons of their last deferral.
+    # For the messages whose body was written more than twice: the reasons of their last deferral.
     deferred_again: dict[str, int]
     memory: dict[str, Memory]
 
@@ -113,14 +114,14 @@ class Result(Struct, frozen=True):
 
 
 def quarters(values: Sequence[float]) -> tuple[float, ...]:
-    """The peak of each quarter of these values; fewer if there are fewer than four."""
+    """The peak of each quarter of these values; fewer than four values give fewer peaks."""
     parts = min(4, len(values))
     ends = [len(values) * each // parts for each in range(parts + 1)] if parts else []
     return tuple(max(values[low:high]) for low, high in pairwise(ends))
 
 
 def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str, Memory]:
-    """The memory of each service in these looks; from `stood_from` on the backlog stood."""
+    """The memory of each service in these looks; `standing` begins at index `stood_from`."""
     services = dict.fromkeys(name for look in looks for name in look)
     return {
         name: Memory(
@@ -132,7 +133,7 @@ def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str
 
 
 def fullest(seen: Sequence[tuple[float, int]], window_s: float) -> int:
-    """The most messages between two looks that are at most this far apart."""
+    """The largest number of messages that arrived within `window_s`."""
     most = first = 0
     for at, count in seen:
         while seen[first][0] < at - window_s:

@@ -1,7 +1,8 @@
-"""`python -m bench.bad_servers`: four servers that take mail badly; prints their addresses.
+"""`python -m bench.bad_servers`: runs four slow or faulty servers and prints their addresses.
 
-`tarpit` answers each command after 60 s, `busy` answers every connection with 421, `dropping`
-closes each connection within the content, `slow` reads one byte of the content per second.
+`tarpit` answers each command after 60 s. `busy` answers every connection with 421. `dropping`
+closes each connection in the middle of the content. `slow` reads one byte of the content per
+second.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from contextlib import suppress
 from typing import Final
 
 _TARPIT_S: Final = 60.0
-# The buffers of the kernel and the reader per connection: larger ones would take much of the
-# content.
+# Buffers per connection, of the kernel and of the reader. Larger buffers would receive much of the
+# content before the server reads it.
 _KERNEL_BYTES: Final = 4_096
 _READER_BYTES: Final = 1_024
 _READ_BEFORE_DROPPING_BYTES: Final = 100
@@ -53,7 +54,7 @@ async def _dropping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def _slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await _to_content(reader, writer)
-    while await reader.read(1):  # noqa: ASYNC110 - nothing is waited for but the second
+    while await reader.read(1):  # noqa: ASYNC110 - it waits for a time, not for an event
         await asyncio.sleep(1.0)
 
 

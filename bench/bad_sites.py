@@ -1,10 +1,11 @@
-"""`./sluice bench bad-sites SITE`: how long good mail takes beside a site that takes mail badly.
+"""`./sluice bench bad-sites SITE`: how long good mail takes beside a slow or faulty site.
 
 A deliver process with its broker gets mail for 20 good domains at a steady rate, published as
-validate publishes it: first alone, then with one bad site (bad_servers.py) that gets a tenth of all
-messages, half of them of 300 KB. The latency of a message is the time from publishing it to reading
-its event. Exit code 1: the 99th percentile beside the bad site is more than 1.3 times that of the
-mail alone, a good message was not delivered, or deliver takes more than 512 MB.
+validate publishes it. In the first phase there is only this mail. In the second phase a tenth of
+all messages is for one bad site (bad_servers.py); half of these have 300 KB. The latency of a
+message is the time from publishing it to reading its event. Exit code 1: the 99th percentile of the
+latency of good mail in the second phase is more than 1.3 times that of the first, a good message
+was not delivered, or deliver uses more than 512 MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
@@ -54,7 +55,7 @@ _LOOK_S: Final = 0.1
 
 
 class Phase(Struct, frozen=True):
-    """The good mail of one phase: how many, how many were delivered, its latency."""
+    """The good mail of one phase: published messages, delivered messages, latency."""
 
     messages: int
     delivered: int
@@ -157,7 +158,7 @@ class _Load:
         self._producer.close()
 
     def run(self, seconds: float, bad_domain: str = "") -> Phase:
-        """Publish for so long, and wait for the good mail."""
+        """Publish for this long, and wait until the good mail is delivered."""
         published: dict[str, float] = {}
         began = time.monotonic()
         for number in range(int(self._rate_per_s * seconds)):

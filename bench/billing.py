@@ -1,10 +1,11 @@
-"""Measures billing: from Kafka to the cells, and what each part of it costs.
+"""Measures billing, from Kafka to the cells, and the cost of each part.
 
-One process, one thread: the figures are CPU time per event of this process, without the broker and
-the store, which run beside it. The events are those of a real flow: every third message is deferred
-once, every tenth bounces, with replies, in transactions of 1,000.
+One process with one thread does the work. The figures are the CPU time of this process per event;
+the broker and the store run in other processes, which are not counted. The events resemble a real
+flow: one message in three is deferred once, one event in ten is a bounce, events have replies, and
+a transaction has 1,000 events.
 
-- counting: services/billing/core/usage.py alone, over records in memory;
+- counting: only services/billing/core/usage.py, over records in memory;
 - reading: kafka-python with the feed of billing, without counting;
 - all: the feed, counting and the store, up to the last event.
 """
@@ -55,7 +56,7 @@ class Figure(Struct, frozen=True):
     name: str
     us_per_event: float
     events_per_s: int
-    bar: int = 0  # events per second; 0: none
+    bar: int = 0  # required events per second; 0: no requirement
 
 
 class Result(Struct, frozen=True):
@@ -126,7 +127,7 @@ def _publish(bootstrap: str, topic: str, events: int) -> int:
 
 
 def _event(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    message, again = divmod(number, 4)  # of three messages, one has two events
+    message, again = divmod(number, 4)  # one message in three has two events
     is_deferred = again == 0
     is_bounced = not is_deferred and number % 10 == 1
     kind = (
@@ -161,7 +162,7 @@ def _event(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 
 
 def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
-    """The CPU time of reading all events, and the records."""
+    """Return the CPU time of reading all events, and the records."""
     records: list[Any] = []
     with _feed(bootstrap, topic) as feed:
         started = time.process_time()
@@ -172,7 +173,7 @@ def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
 
 
 def _count_all(bootstrap: str, redis_url: str, topic: str, events: int) -> tuple[float, int]:
-    """The CPU time of reading, counting and applying, and the number of cells."""
+    """Return the CPU time of reading, counting and applying, and the number of cells."""
     client = connect(RedisSettings(url=redis_url))
     cells = RedisCells(client, "{bench}:cells")
     marks = dict.fromkeys(range(PARTITIONS), NO_WATERMARK)
@@ -194,7 +195,7 @@ def _count_all(bootstrap: str, redis_url: str, topic: str, events: int) -> tuple
 
 @contextmanager
 def _feed(bootstrap: str, topic: str) -> Iterator[EventFeed]:
-    """A feed whose partitions are all placed at their beginning."""
+    """Return a feed that reads each partition from its beginning."""
     options = ClientOptions(bootstrap, f"bench-{uuid.uuid4().hex[:6]}")
     feed = EventFeed(options, f"g.{uuid.uuid4().hex[:8]}", POLL_RECORDS, topic)
     until = time.monotonic() + _TIMEOUT_S
@@ -220,7 +221,7 @@ def _runs(feed: EventFeed, events: int) -> Iterator[Sequence[EventRun]]:
 
 
 def described(result: Result) -> str:
-    """The result for people."""
+    """Return the result as text for people."""
     lines = [
         f"{result.events} events of {result.bytes_per_event} bytes into {result.cells} cells;"
         " CPU time of one core, without the broker and the store",

@@ -1,9 +1,10 @@
 """Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
 
-One process has the API, as billing does, and asks it over HTTP: how long it takes until the month
-is sorted, which is when billing becomes ready; how long page 1 takes then, at first and later; how
-fast the whole CSV comes, and how much memory it needs. Beside each page, `/health` is asked, which
-does nothing: what it takes is due to the machine and its other load. Kafka is not asked.
+One process runs the API, as billing does, and sends HTTP requests to it. It measures the time until
+the month is sorted, because billing is ready only then. It then measures how long page 1 takes, in
+the first request and in later ones, how long the whole CSV takes, and how much memory is used. With
+each page it requests `/health`, which does nothing: the time of that request shows the load of the
+machine. Kafka is not used.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class _NoQuotas:
 
 
 def measure(cells: int, postgresql: str = "") -> Result:
-    """Measure with this number of cells. Raises PartNotStarted without Redis."""
+    """Measure with this number of cells. Raises PartNotStarted if Redis cannot be started."""
     calm_collector()  # as a service does at its start
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())
@@ -163,7 +164,7 @@ def _asked_ms(port: int, path: str) -> float:
 
 @contextmanager
 def _counting(store: Cells, month: str) -> Iterator[None]:
-    """Add to a hundred cells ten times a second, in this process, as billing does."""
+    """Add to a hundred cells ten times per second, in this process, as billing does."""
     ended, names = threading.Event(), list(islice(_names(100), 100))
 
     def run() -> None:
@@ -220,7 +221,7 @@ def _fill(store: Cells, month: str, cells: int) -> None:
         if not increments:
             break
         run = Run(LOG, 0, mark, 1 if mark < 0 else mark + 1, increments)
-        # A command whose answer was late is sent again, and has been applied by then.
+        # A command whose answer was late is sent again. Stale means that the first one was applied.
         if store.apply(run) not in (Applied(), Stale(run.target)):
             raise RuntimeError("the store has other counts")
         mark = run.target

@@ -29,7 +29,7 @@ class Result(Struct, frozen=True):
     cells: int
     ready_s: float
     first_page_ms: float
-    page_cpu_ms: float  # of this process, for a page, its reader and a /health beside it
+    page_cpu_ms: float  # CPU of this process for one page, its client and one /health
     page: Times
     page_health: Times
     counting: Times  # while cells are added and the month is sorted again

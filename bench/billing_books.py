@@ -1,9 +1,9 @@
-"""Measures the books of billing over a month of many cells: how long, and how much memory.
+"""Measures the time and memory of billing's books for a month with many cells.
 
-Each step runs in a separate process, beside a real Kafka and the store: a checkpoint is written,
-the month is closed, the statement is verified and the cells are recounted from events, the
-statement is archived and verified from there, and lost cells are restored. Events are made on the
-way, not read from Kafka, so verifying and recounting are without the cost of reading.
+Each step runs in a separate process, with a real Kafka and the store. The steps are: write a
+checkpoint, close the month, verify the statement and recount the cells from events, archive the
+statement and verify it in the archive, restore lost cells. The events are generated during the step
+and not read from Kafka, so verifying and recounting do not include the cost of reading.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _MONTHS: Final = Months(UTC)
 
 
 class Step(Struct, frozen=True):
-    """One step: its time, and the memory in MiB before it and the most that it added."""
+    """One step: its time in seconds, the memory before it, the most memory it added (MiB)."""
 
     name: str
     seconds: float
@@ -102,7 +102,7 @@ class _Record(Struct):
 
 
 class _Events:
-    """The events that the cells need; each is made when it is read."""
+    """The events that result in the cells; each is generated when it is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -244,7 +244,7 @@ def _archive(parts: Parts) -> bool:
 
 
 def _restore(parts: Parts) -> bool:
-    # Another store, which is empty.
+    # Restore into another store, which is empty.
     cells = _open(structs.replace(parts, cells_key=f"{parts.cells_key}:restored"))
     with _topic(parts, keeps_cells=True) as topic:
         return restore(cells, topic) and cells.read().watermarks == {0: parts.events}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Final
 
-# Bodies in rotation, with different texts: a repeated line would be compressed to almost nothing,
-# and so would a record with ten equal bodies.
+# The number of different bodies, which are used in turn. Compression would reduce repeated lines,
+# or ten equal bodies in one record, to almost nothing.
 _BODIES: Final = 16
 _LINE_OCTETS: Final = 74
 _HEAD_OCTETS: Final = 480  # the size of a head by make_head, rounded up
@@ -14,7 +14,7 @@ _LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
 
 
 def make_bodies(size_bytes: int) -> list[bytes]:
-    """Return different texts, with which a message has at most `size_bytes`, and hardly less."""
+    """Return different texts; with each, a message is just below or at `size_bytes`."""
     chance = random.Random(0)
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
     room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)

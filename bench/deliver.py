@@ -1,8 +1,8 @@
-"""Measures deliver's engine: its pools with messages from memory, and its peers in the same run.
+"""Measures deliver's engine (its pools, with messages from memory) and its peers in one run.
 
-Every sender sends the same number of messages over the same number of connections to one sink, in
-turn; `bench e2e` measures the whole pipeline. The CPU time is that of the sending process, which
-has the settings of memory that each service makes at its start.
+The senders run in turn. Each sends the same number of messages over the same number of connections
+to one sink. The CPU time is that of the sending process, which uses the memory settings that each
+service makes at its start. `bench e2e` measures the whole pipeline.
 """
 
 from __future__ import annotations
@@ -63,15 +63,17 @@ from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20
 LARGE_BYTES: Final = 102_400
-# Of the number of messages: a large one takes ten times as long; Postfix writes to its queue.
+# The share of messages in the runs with large messages and with Postfix, which are slower: a large
+# message takes ten times as long, and Postfix writes to its queue.
 LARGE_SHARE: Final = 0.2
-# Limits cost less than the speed of a shared machine changes from one run to the next.
+# More pairs are measured because limits cost little: the speed of a shared machine varies more from
+# one run to the next.
 PAIRS_PER_REPEAT: Final = 3
 _RUN_TIMEOUT_S: Final = 900.0
 
 
 class Options(Struct, frozen=True):
-    """The extent of the measurements."""
+    """How much is measured."""
 
     messages: int
     size_bytes: int

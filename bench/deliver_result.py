@@ -80,7 +80,7 @@ def row_of(name: str, figures: Sequence[Figure]) -> Row:
 
 
 def _ratio(rows: Mapping[str, Row], one: str, other: str) -> float:
-    """The median of the ratios of rates, run by run: what disturbs one run disturbs its pair."""
+    """The median of the ratios of each pair of runs; a disturbance affects both runs of a pair."""
     pairs = zip(rows[one].rates, rows[other].rates, strict=True)
     return round(median(a / b for a, b in pairs), 2)
 

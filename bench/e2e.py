@@ -1,8 +1,8 @@
 """`./sluice bench e2e`: the whole pipeline on this machine, compared with Postfix.
 
-Measures the time from the first message published until the last one is at the sink and counted
-by billing; then, at half that rate, the time of a message from publishing to the sink's
-acceptance; then Postfix with the same number and size of messages (postfix.py).
+First measures the time from publishing the first message until the last one is at the sink and
+counted by billing. Then, at half that rate, measures the time from publishing a message until the
+sink accepts it. Then measures Postfix with the same number and size of messages (postfix.py).
 
 Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same.
 Only the latency phase uses Sluice's sink, which records when it accepted each message.
@@ -46,7 +46,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 LATENCY_DOMAIN: Final = "latency.example.net"
-# The broker's JVM compiles hot code, connections are opened, views are filled.
+# During the warm-up the broker's JVM compiles hot code, connections are opened, views are filled.
 WARM_UP: Final = 10_000
 LATENCY_S: Final = 10.0
 RUN_TIMEOUT_S: Final = 1_800.0
@@ -116,7 +116,7 @@ def _reachable(folder: Path) -> Path:
 
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    # Always set: the caller's environment must not decide whether mail is signed.
+    # This is always set, so that the caller's environment does not decide whether mail is signed.
     key = str(opendkim.write_key(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 

@@ -42,7 +42,7 @@ class Result(Struct, frozen=True):
 
     messages: int
     size_bytes: int
-    dkim: bool  # whether the pipeline signed; the peer never does
+    dkim: bool  # whether the pipeline signed; the peer never signs
     seconds: float
     messages_per_s: float
     cpu_us_per_message: dict[str, float]
@@ -72,7 +72,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def process_lines(result: Result, width: int) -> list[str]:
-    """The table of the processes: CPU time and memory of each, and of all."""
+    """The table of the processes: CPU time and memory of each process, and of all together."""
     rows = [
         (name, f"{cpu_us:,.0f}", f"{result.rss_mb[name]:,.0f}" if name in result.rss_mb else "")
         for name, cpu_us in result.cpu_us_per_message.items()

@@ -1,11 +1,11 @@
 """`./sluice bench front-door`: the throughput of the SMTP front door, compared with its peers.
 
-One load client (smtp_load.py) against every server: ingest's front door with TLS and login, the
-same door without them (front_door_open.py), aiosmtpd with a handler that does nothing, Postfix's
-smtp-sink. In addition, Postfix's smtp-source against the servers in plain SMTP; the requirements
-for plain SMTP use only these rows. A message counts once its 250 has arrived; the front door's 250
-means that Kafka has acknowledged the message. All rows are measured in turn, `repeats` times;
-the medians are reported. The reasons: docs/decisions/0024-front-door-bench.md.
+One load client (smtp_load.py) sends mail to each server: ingest's front door with TLS and login,
+the same door without them (front_door_open.py), aiosmtpd with a handler that does nothing, and
+Postfix's smtp-sink. In addition, Postfix's smtp-source sends mail to the servers in plain SMTP; the
+requirements for plain SMTP use only these rows. A message counts once its 250 has arrived. The
+front door's 250 means that Kafka has acknowledged the message. All rows are measured in turn,
+`repeats` times; the medians are reported. The reasons: docs/decisions/0024-front-door-bench.md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from shared.runtime.machine import allow_open_files
 _PEER_SHARE: Final = 0.25
 # Sockets of the idle connections on both sides, plus a reserve for everything else.
 _OPEN_FILES: Final = 20_000
-# TLS handshakes leave garbage, which is freed within one or two sweeps.
+# Wait this long, because garbage of TLS handshakes is freed only by the next one or two sweeps.
 _SETTLE_S: Final = 1.0
 
 _SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
@@ -58,9 +58,9 @@ _WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
-    """The measurements, the number of `idle` connections, and the parts to use ("": start them).
+    """What is measured, how many connections are `idle`, which parts are used ("": start them).
 
-    Each row first sends a share of the messages uncounted, while the JVM compiles.
+    Each row first sends a share of the messages that is not counted, while the JVM compiles.
     """
 
     messages: int
@@ -148,7 +148,7 @@ def _plan(options: Options, run: str, share: float = 1.0) -> Plan:
         sessions=options.sessions,
         messages=max(options.sessions, int(options.messages * share)),
         size_bytes=options.size_bytes,
-        # Message-IDs of another run would be duplicates.
+        # Message-IDs that another run has used would be duplicates.
         run=f"{run}.{time.time_ns():x}",
         talk=Talk.GROUP,
     )

@@ -1,9 +1,9 @@
 """A front door for comparisons only, which also accepts mail without TLS and AUTH.
 
 The cost of TLS can only be measured against the same server without TLS, and smtp-source supports
-neither TLS nor AUTH. Anybody may submit here as the client of the benchmark, which is why this
-is a program of the benchmark and not a setting. It is configured like ingest and reads no intake;
-everything from the session to Kafka is the code of ingest.
+neither TLS nor AUTH. Here anybody may submit mail as the client of the benchmark. For this reason
+it is a program of the benchmark and not a setting of ingest. It is configured like ingest and reads
+no intake. It uses the code of ingest from the session to Kafka.
 
     python -m bench.front_door_open
 """
@@ -25,7 +25,7 @@ from shared.runtime.service_cli import Running, run_service
 from shared.stream.kit import StreamKit
 from shared.topics import names
 
-# Names the registered client that all mail is submitted as.
+# The variable that names the registered client; all mail is submitted as this client.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 
 

@@ -39,7 +39,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 _PASSWORD: Final = "a-password-for-the-bench"
-# One client on one machine represents many.
+# One client on one machine represents many clients.
 _LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_CLIENT": "10000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
@@ -72,7 +72,8 @@ class Servers(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One measurement. Latency: from the end of DATA to its 250; not available for smtp-source."""
+    """One measurement. The latency from the end of the content to the 250 is None for
+    smtp-source."""
 
     messages_per_s: float
     cpu_us: dict[str, float]
@@ -83,9 +84,9 @@ class Run(Struct, frozen=True):
 
 @contextmanager
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
-    """Start everything, Kafka and Redis only if no address is given.
+    """Start everything; Kafka and Redis are started only if no address is given.
 
-    `doors`: the number of processes that share a port in the rows with several. Raises
+    `doors`: the number of front doors that share a port, in the rows with several doors. Raises
     PartNotStarted or PeerError if a part does not start.
     """
     options = StackOptions(
@@ -128,7 +129,7 @@ def register(bootstrap: str) -> None:
 
 
 def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
-    """The load on this server; with a login it uses TLS."""
+    """Return the plan of the load on this server; a plan with a login uses TLS."""
     secret = (CLIENT, _PASSWORD) if login else ("", "")
     return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
 
@@ -225,7 +226,7 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """One processor for each of several processes; a single process may run on any."""
+    """Return the processor for process `number`; [] means any, for a single process."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))

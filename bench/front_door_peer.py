@@ -1,7 +1,8 @@
 """The peer of the front door's benchmark: aiosmtpd with a handler that discards the mail.
 
-It runs on its default loop or on uvloop, which is faster; in plain text without a login, or
-like the front door with STARTTLS, then AUTH before any MAIL. Every password is accepted.
+It runs on asyncio's default loop or on uvloop, which is faster. It works in plain text without a
+login, or it requires STARTTLS and then AUTH before MAIL, as the front door does. It accepts every
+password.
 
     python -m bench.front_door_peer 127.0.0.1:2525   prints `ready`, serves until SIGTERM
 """

@@ -71,19 +71,19 @@ class Row(Struct, frozen=True):
 class Ratios(Struct, frozen=True):
     """Rates of the front doors, relative to a peer in the same run."""
 
-    to_aiosmtpd_smtp_source: float  # open doors in plain, smtp-source for both: the bar
-    to_aiosmtpd: float  # front doors with TLS and login, own client for both
-    one_to_aiosmtpd: float  # one front door alone
+    to_aiosmtpd_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
+    to_aiosmtpd: float  # front doors with TLS and login, load by the own client
+    one_to_aiosmtpd: float  # a single front door with TLS and login
     to_aiosmtpd_uvloop: float
-    to_aiosmtpd_tls: float  # aiosmtpd with TLS and login, too
-    to_smtp_sink: float  # the same against smtp-sink under smtp-source
-    to_smtp_sink_own_client: float  # the same, own client for both
-    to_smtp_sink_smtp_source: float  # open doors in plain, smtp-source for both: the bar
-    tls_to_plain: float  # the open doors with TLS and login, to itself in plain
+    to_aiosmtpd_tls: float  # aiosmtpd also with TLS and login
+    to_smtp_sink: float  # doors: TLS, login, own client; smtp-sink: smtp-source
+    to_smtp_sink_own_client: float  # doors: TLS, login; load by the own client
+    to_smtp_sink_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
+    tls_to_plain: float  # open doors with TLS and login, to the same doors in plain text
 
 
 class Latency(Struct, frozen=True):
-    """Milliseconds from the end of DATA to its 250 at half the rate."""
+    """Milliseconds from the end of the content to the 250, at half the rate."""
 
     at_per_s: float
     p50: float
@@ -91,7 +91,7 @@ class Latency(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """Resident memory of ingest before and with idle connections, logged in over TLS."""
+    """Resident memory of ingest without and with idle connections that are logged in over TLS."""
 
     connections: int
     before_mb: float
@@ -139,7 +139,7 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 
 
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
-    """The requirements; memory only if as many connections were held as its requirement names."""
+    """The requirements. Memory is included only if the required number of connections was held."""
     wanted = (
         ("doors to aiosmtpd", ratios.to_aiosmtpd_smtp_source, LEAST_TO_AIOSMTPD),
         ("doors to smtp-sink", ratios.to_smtp_sink_smtp_source, LEAST_TO_SMTP_SINK),

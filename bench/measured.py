@@ -1,4 +1,4 @@
-"""Runs a measurement so that it ends in good order, and shows its figures.
+"""Runs a measurement, ends what it started, and shows its figures.
 
 Without measured(), `timeout` and a closed terminal would end the benchmark at once and leave its
 sinks and brokers running, which slow down the next measurement.
@@ -39,8 +39,8 @@ class Figure(Struct, frozen=True):
 
 
 def measured(measure: Callable[[], T]) -> T:
-    """Measure; end the process if a part or a peer cannot be started, or on SIGINT, SIGTERM or
-    SIGHUP after what was started has been ended."""
+    """Measure. End the process if a part or a peer cannot be started. On SIGINT, SIGTERM or SIGHUP,
+    first end everything that was started, then the process."""
     try:
         with interruptible():
             return measure()
@@ -55,8 +55,8 @@ def measured(measure: Callable[[], T]) -> T:
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a new event loop, within measured().
 
-    A loop takes an exception of a signal handler for a fault of the interrupted callback, so here
-    the signals cancel the coroutine. Raises StopAskedError when the coroutine has ended.
+    The signals cancel the coroutine, because an event loop would attribute an exception of a signal
+    handler to the interrupted callback. Raises StopAskedError when the coroutine has ended.
     """
     return uvloop.run(_until_asked(work))
 
@@ -77,12 +77,12 @@ async def _until_asked(work: Coroutine[Any, Any, T]) -> T:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies; they are in ascending order."""
+    """Return the value below which this share of the values lies; `ordered` must be ascending."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def row(name: str, figure: Figure, note: str, *, at_us: float, digits: int) -> tuple[str, ...]:
-    """A row of COLUMNS; the messages per second are those at `at_us`."""
+    """A row with the columns of COLUMNS; messages per second are computed from `at_us`."""
     times = (f"{each:.{digits}f}" for each in (figure.min_us, figure.median_us))
     return (name, *times, str(per_second(at_us)), note)
 

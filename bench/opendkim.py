@@ -47,7 +47,7 @@ def is_there() -> bool:
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Run OpenDKIM with a new RSA-2048 key; the milter's address for Postfix."""
+    """Run OpenDKIM with a new RSA-2048 key; yields the milter's address for Postfix."""
     program = shutil.which("opendkim")
     if program is None:
         raise PeerError("opendkim is missing: apt-get install --no-install-recommends opendkim")

@@ -1,8 +1,8 @@
-"""The peer of the end-to-end figure: smtp-source | postfix | smtp-sink.
+"""The peer that the end-to-end figure is compared with: smtp-source | postfix | smtp-sink.
 
-Job: run a separate Postfix (with its own configuration, ports and queue folder; the system's
-Postfix is not changed) and measure how long N messages of one size take from the first
-submission to the last message at the sink, with the queue on disk and with the queue in RAM.
+It runs a separate Postfix with its own configuration, ports and queue folder; the system's Postfix
+is not changed. It measures the time from the first submission to the last message at the sink, for
+N messages of one size, with the queue on disk and with the queue in RAM.
 
 The settings are chosen to be fair to Postfix: no chroot, no DNS, 50 deliveries at once to
 the one relay (20 from the start), up to 100 processes per service, no client limits, and no
@@ -60,7 +60,7 @@ in_flow_delay = 0
 
 
 class PeerRun(Struct, frozen=True):
-    """One measured run: where the queue is, and the rate from first submission to last at sink."""
+    """One measured run: where the queue is, and the rate from the first to the last message."""
 
     queue: str
     messages: int

@@ -25,7 +25,7 @@ class Usage(Struct, frozen=True):
 
 
 def read_usage(pid: int) -> Usage | None:
-    """The usage of process `pid` and the children it has waited for; None if it has ended."""
+    """Return the usage of process `pid` and its ended children; None if the process has ended."""
     try:
         # The name (2nd field) may contain spaces and brackets: count the fields after it.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -67,7 +67,7 @@ def read_own_rss_mb() -> float:
 
 
 class Watch:
-    """The memory in MiB: at first, and the most so far."""
+    """The memory in MiB: the first value, and the largest so far."""
 
     def __init__(self) -> None:
         self.first = self.most = memory()

@@ -1,8 +1,9 @@
 """The publisher of the benchmarks: a separate process that fills one intake topic.
 
-It publishes as fast as Kafka accepts the messages, or at a steady rate and then can record when
-each message was published. It is tuned like a platform: batches of 1 MB, lz4, idempotent. Message
-bodies are generated once; only the headers differ, so that its own cost is small.
+It publishes as fast as Kafka accepts the messages, or at a steady rate. At a steady rate it can
+record when each message was published. Its producer is tuned like that of a platform: batches of 1
+MB, lz4, idempotent. To keep its own cost small, it generates message bodies once and varies only
+the headers.
 
     python -m bench.publisher '{"bootstrap": ..., see Plan}'   prints a Report as JSON
 """
@@ -24,7 +25,8 @@ from bench.processes import read_own_rss_mb
 
 _LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
 _BATCH_BYTES: Final = 1024 * 1024
-# kafka-python's producer has no bound on its memory: this many bytes may be outstanding.
+# At most this many bytes may be outstanding, because kafka-python's producer does not limit its
+# memory.
 _OUTSTANDING_BYTES: Final = 64 * 1024 * 1024
 _FLUSH_TIMEOUT_S: Final = 120.0
 _SLICE_S: Final = 0.01
@@ -51,7 +53,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """When the first message was sent and when all were acknowledged (Unix s), and the cost."""
+    """The times of the first send and of the last acknowledgement (Unix s), and the cost."""
 
     first_at: float
     acknowledged_at: float
@@ -60,7 +62,7 @@ class Report(Struct, frozen=True):
 
 
 def make_body(size_bytes: int) -> bytes:
-    """A body with which the whole message has at most `size_bytes`, and hardly less."""
+    """Return a body with which the whole message is just below or at `size_bytes`."""
     longest = Plan("", "", "news.bench.example", "latency.example.net", 1, 0, run="latency")
     head = len(make_head(longest, 99_999_999))
     room = max(size_bytes - head, len(_LINE))
@@ -68,7 +70,7 @@ def make_body(size_bytes: int) -> bytes:
 
 
 def make_bodies(plan: Plan) -> list[bytes]:
-    """The bodies of the messages, in turn: their sizes are spread evenly."""
+    """The bodies that the messages use in turn; their sizes are spread evenly."""
     if not plan.least_bytes:
         return [make_body(plan.size_bytes)]
     step = (plan.size_bytes - plan.least_bytes) / (_SIZES - 1)
@@ -108,7 +110,7 @@ class _Publisher:
             linger_ms=20,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._plan.topic)  # otherwise the first send would wait for it
+        producer.partitions_for(self._plan.topic)  # or the first send waits for it
         first_at = time.time()
         times = self._send_all(producer)
         producer.flush(timeout=_FLUSH_TIMEOUT_S)

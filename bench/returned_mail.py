@@ -19,7 +19,7 @@ SHOP: Final = Client(
     "standard",
     codes={"c1": Code("spring", "north")},
 )
-# The ids of what returned are not those of the messages.
+# The ids of returned mail differ from those of the messages.
 _RETURNS: Final = 1_000_000
 
 

@@ -1,12 +1,12 @@
 """The SMTP load of the front door's benchmark: a separate process, the same for every server.
 
-It sends messages that keep the rules of submission, each with its own Message-ID and recipient,
-over many sessions at once, with TLS and AUTH if the plan requests it; a message counts once its
-250 has arrived. It uses blocking sockets with one epoll and generates bodies once: it must cost
-little, since the server shares its cores; the report contains its cost.
+It sends messages that comply with the submission rules, each with its own Message-ID and recipient,
+over many sessions at once, with TLS and AUTH if the plan requests them. A message counts once its
+250 has arrived. It uses blocking sockets with one epoll and generates bodies once, because it has
+to be cheap: it shares the processors with the server. The report contains its cost.
 
 It prints `ready` when all sessions are logged in, and starts when it reads a line from standard
-input, so that the CPU time of the parts can be read just before.
+input. In between, the CPU time of the parts can be read.
 
     python -m bench.smtp_load '{"address": ..., see Plan}'   prints a Report as JSON
 """
@@ -37,7 +37,7 @@ _CONNECT_TIMEOUT_S: Final = 60.0
 _SILENCE_S: Final = 60.0
 _READ_BYTES: Final = 65_536
 _CONNECTORS: Final = 32
-# Connections use this many addresses of 127/8 in turn: a server may limit each address.
+# Connections use this many addresses of 127/8 in turn, because a server may limit each address.
 _SOURCES: Final = 8
 
 
@@ -46,7 +46,7 @@ class Talk(StrEnum):
 
     SINGLE = "single"  # each command waits for its reply, as in smtp-source
     GROUP = "group"  # MAIL, RCPT and DATA together, then the content
-    AHEAD = "ahead"  # and the commands of the next message directly after the end of DATA
+    AHEAD = "ahead"  # GROUP, and the next message's commands directly after the content
 
 
 class Plan(Struct, frozen=True):
@@ -69,7 +69,8 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """Times of a run, from the first byte to the last 250; latency begins at the end of DATA."""
+    """Times of a run, from the first byte to the last 250; latencies begin at the end of the
+    content."""
 
     seconds: float
     cpu_s: float
@@ -105,7 +106,7 @@ def connect_all(plan: Plan, count: int) -> list[socket.socket]:
 
 
 def _context() -> ssl.SSLContext:
-    # The certificate is self-signed by the pipeline: this measures, it does not protect.
+    # The pipeline's certificate is self-signed. Verifying it is not needed for a measurement.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -151,7 +152,8 @@ class _Session:
         self.sent_at = time.perf_counter()
 
     def take_replies(self) -> bool:
-        """Read; return True once all awaited replies are there; LoadError for another code."""
+        """Read; return True once all awaited replies are there. Raises LoadError for another
+        code."""
         data = self.sock.recv(_READ_BYTES)
         if not data:
             raise LoadError(f"the server disconnected; before that it sent {self.got!r}")

@@ -1,7 +1,7 @@
 """Postfix's smtp-sink as the destination of both sides of a comparison.
 
-It is written in C and uses the same small share of the machine for both sides, so the figures
-compare the senders and not the receivers. Its `-c` counter shows the end of a run.
+It is written in C and uses the same small share of the machine for both sides. So the figures
+compare the senders and not the receivers. Its `-c` counter shows when a run is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _REPORT_BYTES: Final = 200
 
 
 class PeerError(RuntimeError):
-    """A program of the peer is missing or did not start; the text names it and the reason."""
+    """A program of the peer is missing or did not start; the text names the program and the
+    reason."""
 
 
 def free_port() -> int:
@@ -62,12 +63,14 @@ class SmtpSink:
         """Return the number of messages accepted since the start."""
         with self._output.open("rb") as file:
             file.seek(max(0, self._output.stat().st_size - _REPORT_BYTES))
-            # The last report may be incomplete: the one before its end mark is complete.
+            # The last report may be incomplete. A report that is followed by its end mark is
+            # complete.
             reports = _REPORT.findall(file.read())
         return int(reports[-1]) if reports else 0
 
     def wait_for(self, count: int, timeout_s: float) -> float:
-        """Wait until it has accepted `count`; return the time of the observation (Unix seconds)."""
+        """Wait until `count` messages are accepted; return the time of the observation (Unix
+        seconds)."""
         deadline = time.monotonic() + timeout_s
         while self.count() < count:
             if time.monotonic() > deadline:
@@ -81,7 +84,7 @@ def running(folder: Path) -> Iterator[SmtpSink]:
     """Run an smtp-sink on a free port; its counter is written to a file in `folder`."""
     port = free_port()
     output = folder / f"smtp-sink-{port}.count"
-    # As root it requires a user to switch to.
+    # If smtp-sink runs as root, it requires a user to switch to.
     user = ["-u", "postfix"] if os.geteuid() == 0 else []
     address = f"127.0.0.1:{port}"
     with output.open("wb") as file:

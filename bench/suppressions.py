@@ -1,9 +1,9 @@
 """Measures the view of suppressed recipients in a separate Redis, and counting bounces.
 
 The view is filled with random recipients. `look_up_us` is the time per message that the look-up
-adds to a batch, waiting included (`look_up_cpu_us`, `look_up_redis_us`: processor time of it in
-this process and in Redis); `start_s` is the time
-from a new connection to the first answer of the full view.
+adds to a batch, including waiting. `look_up_cpu_us` and `look_up_redis_us` are its processor time
+in this process and in Redis. `start_s` is the time from a new connection to the first answer of the
+full view.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _cpu_s(client: Any) -> float:
 
 
 def _look_up(store: SuppressionStore, recipients: int, rounds: int) -> tuple[float, float]:
-    """Return the microseconds per message: passed, and of this process's processor."""
+    """Return the microseconds per message: elapsed time, and processor time of this process."""
     batches = [_batch(start, recipients) for start in range(rounds)]
     wall, cpu = perf_counter(), process_time()
     for judged in batches:

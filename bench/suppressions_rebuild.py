@@ -1,8 +1,8 @@
-"""Measures how long an emptied Redis takes to have the view of suppressed recipients again.
+"""Measures how long rebuilding the view of suppressed recipients takes in an emptied Redis.
 
 Starts Kafka and Redis, fills mail.suppressions as `sluice suppressions import` does, and lets the
-follower of validate build the view; then FLUSHALL, and the time until the view can be used again.
-validate judges no mail in that time, so it is the pause that an operator sees.
+follower of validate build the view. Then it runs FLUSHALL and measures the time until the view can
+be used again. During that time validate judges no mail, so an operator sees a pause of this length.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 _KEY: Final = "{bench}:suppressions"
 _CPU: Final = ("used_cpu_user", "used_cpu_sys")
 _POLL_S: Final = 0.05
-# A rebuild that takes longer is given up; it is ten times what 5 million recipients may take.
+# A rebuild that takes longer is aborted. 5 million recipients may take a tenth of this time.
 _LIMIT_S: Final = 600.0
 
 

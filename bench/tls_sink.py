@@ -1,8 +1,8 @@
 """`python -m bench.tls_sink [CERT KEY]`: accepts all mail, over TLS or in clear text, on uvloop.
 
-It offers STARTTLS if it has a certificate; Postfix's smtp-sink has no TLS. This sink looks at
-nothing but the beginning of a command and the end of a content, so that the figures compare the
-senders. It prints its port.
+It offers STARTTLS if it has a certificate. (Postfix's smtp-sink has no TLS.) It reads only the
+beginning of each command and the end of each content, so that the figures compare the senders. It
+prints its port.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Sink(asyncio.Protocol):
                 self._transport.write(b"".join(replies))
                 self._task = asyncio.ensure_future(self._start_tls())
                 return
-        # Of a content only what may be the beginning of its end is kept.
+        # Of the content only the last bytes are kept: they may be the beginning of the end mark.
         self._held = held[-(len(_END) - 1) :] if self._is_content else held
         if replies:
             self._transport.write(b"".join(replies))
@@ -90,7 +90,8 @@ async def _serve(*files: str) -> None:
 
 @contextmanager
 def running(*files: Path) -> Iterator[str]:
-    """Run a sink as a process, with a certificate and its key or without TLS; its address."""
+    """Run a sink as a process, with a certificate and its key or without TLS; yields its
+    address."""
     command = [sys.executable, "-m", "bench.tls_sink", *map(str, files)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:

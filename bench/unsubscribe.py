@@ -1,8 +1,8 @@
 """Measures one-click unsubscribing: how long a POST takes until Kafka has the event and the entry.
 
-Starts Kafka, Redis and one process of `validate api`. Each of the connections sends one POST after
-another, every one with the link of another recipient, so that every one is written. The time is
-from the request to the whole answer.
+Starts Kafka, Redis and one process of `validate api`. Each connection sends one POST after another.
+Each POST has the link of another recipient, so that each results in a write. The time is measured
+from the request to the complete answer.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def measure(requests: int, connections: int) -> Result:
 
 
 def described(result: Result) -> str:
-    """The figures for people."""
+    """Return the figures as text for people."""
     return (
         f"{result.requests:,} clicks over {result.connections} connections:"
         f" {result.per_second:g} per second; median {result.median_ms:g} ms, 99th percentile"

@@ -1,8 +1,8 @@
-"""`python -m bench.micro.limits`: time per message of what shaping adds to a message, without I/O.
+"""`python -m bench.micro.limits`: the time that shaping adds to each message, without I/O.
 
-The calls that a pool makes for each message, in its order, under the 15 limits of
-bench/micro/shaping.py with leases that do not end. It varies far less than a run with sockets, so
-small changes of the path show; the fastest of many runs is printed.
+It makes the calls that a pool makes for each message, in the same order, under the 15 limits of
+bench/micro/shaping.py, with leases that do not end. Its figures vary far less than those of a run
+with sockets, so they show small changes. It prints the fastest of many runs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _grant_much(throttle: Throttle, now: float) -> None:
 def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
     """Take each message through the limits, from its arrival to the end of its transaction.
 
-    `now` stands still; otherwise the leases would end when this process is interrupted.
+    `now` does not advance; otherwise the leases would end when this process is interrupted.
     """
     mail, message = envelope(1), _Message()
     to = shaper.destination(_DOMAIN, Site(_DOMAIN, ()))
@@ -70,7 +70,7 @@ def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
 
 
 def _pass_no_limits(now: float, count: int) -> None:
-    """The same for a pool without shaping."""
+    """Make the calls of a pool without shaping."""
     message = _Message()
     waiting: Waiting[_Message] = Waiting()
     for _ in range(count):
@@ -92,10 +92,10 @@ async def measure(rules: str, count: int) -> tuple[float, float]:
     """Microseconds per message with and without limits."""
     throttle = Throttle(load_rules(rules), Workers(1, 0.0))
     counters, now = Counters("bench"), asyncio.get_running_loop().time()
-    client = connect_async(RedisSettings())  # it never connects: nothing is asked
+    client = connect_async(RedisSettings())  # it never connects: no request is sent
     stores = Stores(LeaseStore(client, _TAG), SuspensionStore(client, _TAG))
     shaper = Shaper(throttle, stores, "bench", SystemClock(), counters)
-    # The limits are made with the first message.
+    # The first message creates the limits.
     shaper.group(envelope(1), shaper.destination(_DOMAIN, Site(_DOMAIN, ())))
     limited = _fastest_us(
         lambda each: _pass_limits(shaper, now, each), lambda: _grant_much(throttle, now), count

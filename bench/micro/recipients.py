@@ -1,8 +1,8 @@
-"""The time of a recipient at the bounce door: `./sluice bench recipients [--json]`.
+"""The time the bounce door takes per recipient: `./sluice bench recipients [--json]`.
 
-The bytes of RCPT commands go through the session and the policy of the bounce door to the bytes of
-the replies, without sockets and without the limit on errors. The keys, the clients' look-up and the
-counting are those of ingest; the outbox only keeps what it is given.
+The session and the policy of the bounce door turn the bytes of RCPT commands into the bytes of the
+replies, without sockets and without the limit on errors. The keys, the look-up of clients and the
+counting are those of ingest; the outbox only stores the messages.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from tests.support.bounce_door import DOMAIN, local_part
 from tests.support.bounce_session import TODAY, BounceDialog, BounceDoor
 
 MAX_FORGED_US: Final = 40.0
-# Commands per read of the socket: a few KB, as from a peer that does not wait.
+# Commands per read of the socket: a few KB, as from a peer that does not wait for replies.
 _AT_ONCE: Final = 50
 _SEED: Final = 1
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuv"
-_OF_FORGED: Final = 10  # the other kinds are measured over a tenth as many
+_OF_FORGED: Final = 10  # a tenth as many of the other kinds are measured
 
 
 class Row(Struct, frozen=True):
-    """One kind of recipient: how many, microseconds of CPU for each, accepted, given to Kafka."""
+    """One kind of recipient: number, CPU microseconds for each, number accepted, records for
+    Kafka."""
 
     kind: str
     count: int
@@ -37,7 +38,7 @@ class Row(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """All rows; the bar is that of the forged ones."""
+    """All rows; `meets_bar` uses the rows of forged recipients."""
 
     rows: tuple[Row, ...]
     meets_bar: bool
@@ -86,7 +87,7 @@ def _measured(kind: str, make: Callable[[], str], count: int) -> Row:
     door.context = replace(door.context, server=replace(door.context.server, options=options))
     taken_ns, accepted = 0, 0
     for some in _slices(count):
-        # A connection for each slice, so that no list of accepted recipients grows.
+        # Each slice has a new connection, so that no list of accepted recipients grows.
         dialog = BounceDialog(door)
         dialog.codes("MAIL FROM:<>")
         data = "".join(f"RCPT TO:<{make()}>\r\n" for _ in range(some)).encode()

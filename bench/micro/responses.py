@@ -1,13 +1,13 @@
-"""The time of returned mail in validate: `./sluice bench responses [FOLDER] [--json]`.
+"""The time validate takes for returned mail: `./sluice bench responses [FOLDER] [--json]`.
 
-The input is a folder of messages (`*.eml` at any depth): without one the samples of the tests, each
-with the header fields that two relays add. Three steps are measured in turn: understanding alone;
-all that a record of mail.returned leads to (understanding, event, mail to the forwarding address);
-counting the events. The bar is on the sum of the second and the third (returned_path.py says what
-they are); reading from Kafka and writing to Kafka and Redis are no part of it. In the same run,
-round by round, Python's `email` package parses the same messages and decodes their texts: it finds
-no meaning, so it does less. The figures are the fastest and the median round: the machine may be
-busy.
+The input is a folder of messages (`*.eml` at any depth). Without a folder it is the samples of the
+tests, each with the header fields that two relays add. Three steps are measured in turn:
+understanding a message; processing a record of mail.returned (understanding, event, mail to the
+forwarding address); counting the events. The bar applies to the sum of processing and counting
+(described in returned_path.py), without reading from Kafka and writing to Kafka and Redis. In the
+same run, round by round, Python's `email` package parses the same messages and decodes their texts;
+it does less, because it determines no meaning. The figures are those of the fastest and the median
+round, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _each(read: Callable[[bytes], object], messages: Sequence[bytes]) -> None:
 
 
 def _read_by_email(content: bytes) -> None:
-    """Parse a message and decode what understanding looks at, with the standard library."""
+    """Parse a message and decode the parts that understanding reads, with the standard library."""
     message = email.message_from_bytes(content, policy=email.policy.compat32)
     for name in ("from", "subject"):
         str(message.get(name, ""))

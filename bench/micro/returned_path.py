@@ -1,13 +1,14 @@
-"""The way of a returned message through validate, measured step by step without Kafka and Redis.
+"""The steps of validate for returned messages, as functions without Kafka and Redis.
 
-A message is a record of mail.returned. What is measured is all that validate's worker does with the
-bytes between reading and committing: the record is decoded, the message proved and understood, its
-event encoded, the mail to the forwarding address composed and packed (ReturnsProcessor); then the
-event is decoded and counted, and the counter encoded as Redis keeps it (read_batch, count_batch).
-Every message is forwarded one by one, which costs most: beyond the limit only a line is kept.
+A message is a record of mail.returned. The steps are everything that validate's worker does with
+the bytes between reading and committing. ReturnsProcessor decodes the record, verifies and
+understands the message, encodes its event, composes the mail to the forwarding address and packs
+it. Then read_batch and count_batch decode and count the event, and encode the counter as Redis
+stores it. Every message is forwarded one by one, which is the most expensive case: above the limit
+only one line per message is kept.
 
-Each message has its own mail id, and names its recipient by a hash, as if it had come to its return
-path; so what is hard or soft counts.
+Each message has its own mail id and names its recipient by a hash, as if it had come to its return
+path. So hard and soft bounces are counted.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _UNLIMITED: Final = 1 << 40
 
 
 class Record(Struct, frozen=True, gc=False):
-    """A record of mail.returned or mail.events, as far as it is read."""
+    """A record of mail.returned or mail.events, with the fields that the workers read."""
 
     topic: str
     partition: int
@@ -109,7 +110,7 @@ def process(processor: ReturnsProcessor, records: Sequence[Any]) -> list[Output]
 
 
 def events_of(written: Sequence[Output]) -> list[Merged]:
-    """Return the events among what was written, as the counting reads them."""
+    """Return the events among the written records, as the counting reads them."""
     source = Source(names.EVENTS, 0)
     found = [each for each in written if each.topic == names.EVENTS]
     return [
@@ -123,7 +124,7 @@ def events_of(written: Sequence[Output]) -> list[Merged]:
 
 
 def count(events: Sequence[Merged]) -> dict[bytes, bytes]:
-    """Count the events in batches on a store that is empty first, and return the counters."""
+    """Count the events in batches in a new, empty store, and return the counters."""
     stored: dict[bytes, bytes] = {}
     judging = Judging(CountingRules(IncidentPolicy(500, 50, 600_000)))
     for start in range(0, len(events), BATCH):

@@ -1,9 +1,9 @@
-"""The time of the header scan and the rules: `./sluice bench rules [--json]`.
+"""The time for the header scan and the rules: `./sluice bench rules [--json]`.
 
-The input is the 10 KB newsletter of the message set with some 15 headers, addressed to 500
-recipients of 50 domains, so that no cache holds all of it. In the same run two peers read the
-same headers and addresses: Python's `email` package and Rust's mailparse (fast-mail-parser).
-The figures are the fastest and the median of many short rounds: the machine may be busy.
+The input is the 10 KB newsletter of the message set with about 15 headers. It is addressed to 500
+recipients of 50 domains, so that no cache holds all of them. In the same run two peers read the
+same headers and addresses: Python's `email` package and Rust's mailparse (fast-mail-parser). The
+figures are the fastest and the median of many short rounds, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECIPIENTS: Final = 500
 DOMAINS: Final = 50
 MIN_MESSAGES_PER_S: Final = 25_000  # scan and judge, on one core
 MAX_SCAN_US: Final = 20.0
-_PEER_MESSAGES: Final = 25  # messages per round; lower, as the peers are slow
+_PEER_MESSAGES: Final = 25  # messages per round; few, because the peers are slow
 _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
@@ -122,7 +122,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def _messages(sample: Sample) -> list[bytes]:
-    """The sample to many recipients, each with its own Message-ID."""
+    """The sample, addressed to many recipients; each copy has a different Message-ID."""
     facts = scan(sample.content)
     address, message_id = facts.to_address.encode(), facts.message_id.encode()
     made = []

@@ -86,8 +86,8 @@ async def _shaped(run: Run) -> Figure:
     pools = make_pools(run.address, 20, shaper)
     shaper.start()
     pools.start()
-    # As in a process that works: the limits are shared.
-    while throttle.workers.local_until:  # noqa: ASYNC110 - no event tells it
+    # Wait until the limits are shared, as they are in a process at work.
+    while throttle.workers.local_until:  # noqa: ASYNC110 - no event reports it
         await asyncio.sleep(_LOOK_S)
     try:
         return await measure("shaped", through(pools), run.messages, run.content)
