@@ -17,7 +17,7 @@ class Sender(Protocol):
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Call `begin`; if it returns true, attempt once, otherwise return None."""
+        """Call `begin`. If it returns true, attempt the delivery once, otherwise return None."""
         ...
 
 

@@ -144,14 +144,14 @@ class ReturnPathSender:
 
 
 def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
-    """The DKIM keys that the settings name; None if they name no keys. Raises UsageError."""
+    """Load the DKIM keys that the settings name; None if they name no keys. Raises UsageError."""
     if not deliver.dkim_key_file and not deliver.dkim_keys:
         return None
     return KeyFollower(deliver.dkim_keys, deliver.dkim_key_file, deliver.dkim_selector)
 
 
 def make_signer(deliver: DeliverSettings, keys: KeyFollower | None, clock: Clock) -> Signer | None:
-    """The signer with these keys; None if mail is not signed."""
+    """Return the signer with these keys, or None if mail is not signed."""
     return Signer(keys, clock, BodyForm(deliver.dkim_body)) if keys is not None else None
 
 

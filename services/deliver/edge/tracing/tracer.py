@@ -42,7 +42,7 @@ class TraceSource(Protocol):
 
 
 class NoSource:
-    """Nothing is traced."""
+    """A source without traces."""
 
     traces = NO_TRACES
 
@@ -61,16 +61,16 @@ class Tracer:
         self._worker = worker
         self._channels: dict[str, Channel] = {}
         self._dialogs = 0
-        # Whether anything is traced. Set by flush().
+        # Whether anything is traced. flush() sets this.
         self.is_active = False
 
     def transaction(self, delivery: Delivery, connection: SmtpConnection) -> Dialog | None:
-        """The dialog of a transaction; None if it is not traced."""
+        """Return the dialog of a transaction, or None if it is not traced."""
         found = self._source.traces.find(delivery.mail_id, delivery.recipient, self._clock.now_ms())
         return self._dialog(found, delivery.mail_id, connection) if found else None
 
     def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
-        """The dialog of a connection that is opened for these messages.
+        """Return the dialog of a connection that is opened for these messages.
 
         The result is None if no message is traced.
         """

@@ -64,7 +64,7 @@ Header = tuple[str, bytes | None]
 
 
 def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
-    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking its times."""
+    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking the times in it."""
     content = value or b""
     if not headers:
         return Reading(content)
@@ -89,7 +89,7 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """The reading of a batch that could not be decoded. `value` is the beginning of the batch."""
+    """Return the reading of an undecodable batch. `value` is the beginning of the batch."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"

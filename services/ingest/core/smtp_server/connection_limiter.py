@@ -66,7 +66,7 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection whose address is not known yet; None if all are taken."""
+        """Return a slot for a connection of unknown address, or None if all slots are taken."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1
@@ -146,7 +146,7 @@ class ConnectionSlot:
         return excess
 
     def has_erred_too_often(self, client: str, now: float) -> bool:
-        """Whether a client has reached its limit of errors per minute."""
+        """Return whether a client has reached its limit of errors per minute."""
         limiter = self._limiter
         return limiter.client_errors.is_spent(client, limiter.limits.client_errors, now)
 
@@ -160,7 +160,10 @@ class ConnectionSlot:
         return True
 
     def is_within(self, most: int) -> bool:
-        """Whether the client has at most `most` connections; this limit may have been lowered."""
+        """Return whether the client has at most `most` connections.
+
+        The limit `most` may have been lowered after the login.
+        """
         return self._limiter.by_client[self.client] <= most
 
     def release(self) -> None:

@@ -100,8 +100,8 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # Returns a removed client that is still kept. The reply to its login with the right password
-    # names the removal.
+    # Returns a removed client that the registry still knows. If such a client logs in with the
+    # right password, the reply names the removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 
@@ -167,7 +167,7 @@ def time_limits(settings: IngestSettings) -> TimeLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates:
-    """Load the certificate of the settings. Raises UsageError naming the setting."""
+    """Load the certificate that the settings name. Raises UsageError naming the setting."""
     found = load_pair(settings, "tls_certificate_file", "tls_key_file")
     if found is None:
         raise UsageError(

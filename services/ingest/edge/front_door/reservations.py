@@ -92,9 +92,9 @@ class Withdrawals:
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
-        """Return the outcomes:
+        """Return one outcome per message.
 
-        Unknown leads to a 451. Written means that the message is sent nevertheless.
+        Unknown leads to a 451. Written means that the message will be sent nevertheless.
         """
         # If a message has no mail id, its writing was not begun, and it will not be written.
         begun = [pending for pending in batch if pending.mail_id]

@@ -77,7 +77,7 @@ class Service(Protocol):
 
     @property
     def context(self) -> ServerContext:
-        """The values that the connections share."""
+        """Return the values that the connections share."""
         ...
 
     def new_policy(self, conversation: Conversation) -> Policy:
@@ -210,7 +210,7 @@ class SmtpServer:
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
-    """Load the files that these two settings name; None if neither is set. Raises UsageError."""
+    """Load the files that these settings name, or return None without them. Raises UsageError."""
     paths = getattr(settings, certificate), getattr(settings, key)
     if not any(paths):
         return None

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Send(Struct, Generic[T]):
-    """One record, the items that wait for its acknowledgement, and their outcomes after it."""
+    """One record, the items that wait for its acknowledgement, and their outcomes afterwards."""
 
     output: Output
     result: BatchResult[T]
