@@ -34,7 +34,8 @@ class Answer(Struct, frozen=True):
     # first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
-    # Why the shares, the orders and the step of the source are not known; "" if they are known.
+    # The reason why the shares, the orders and the step of the source are not known; "" if they are
+    # known.
     kafka_fault: str = ""
 
 

@@ -47,7 +47,7 @@ SITE_EVENTS: Final = Metric(
 # Combined with the events and the classes, this many site labels make fewer label sets than
 # telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
-# A site gets its own label after this many events. Before, its events count as OTHER.
+# A site gets its own label after this many events. Its earlier events count as OTHER.
 BUSY_EVENTS: Final = 100
 # The largest number of sites that are counted and have no label yet, about 150 bytes each. The site
 # whose last event is the oldest is forgotten first.

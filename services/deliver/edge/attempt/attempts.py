@@ -4,7 +4,7 @@ Owns: the tasks. Does not own: connections (pool/pools.py), the steps that follo
 (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
 anything is sent; a job that cannot be claimed is skipped. Some messages must be held when they are
 in doubt. Such a message first gets a connection. Then Kafka records that the message is about to be
-offered, and only after that the message is sent. While Kafka cannot record this, the message waits.
+offered. The message is sent only after this. While Kafka cannot record this, the message waits.
 
 A fault of our own code in one attempt affects only that message: the message is deferred, or it
 keeps the outcome that was already known. The fault is counted and logged with its traceback; the
@@ -250,7 +250,7 @@ class Attempts:
     ) -> list[Output]:
         """Return the records after a fault.
 
-        `is_open`: the message was offered and its outcome is unknown.
+        `is_open`: whether the message was offered and its outcome is unknown.
         """
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}

@@ -1,13 +1,13 @@
-"""The claim on a message, which decides just before the first byte whether the message may be sent.
+"""A claim decides, just before the first byte, whether its message may be sent.
 
 Guarantees: a message begins at most once. It does not begin if it has expired, or if an order
 stopped or rerouted it while it waited for a connection. A refused claim stays refused for every
 holder, because the message may already have its final event.
 
 A message that is held when in doubt begins only after Kafka has recorded that the message is about
-to be offered (Worker.name()). The record is written when there is a connection for the message, and
-the connection is reserved until then. So after a crash, the number of messages in doubt is at most
-the number of connections.
+to be offered (Worker.name()). The record is written when there is a connection for the message. The
+connection stays reserved until Kafka has the record. So after a crash, the number of messages in
+doubt is at most the number of connections.
 """
 
 from __future__ import annotations

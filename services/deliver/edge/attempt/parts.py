@@ -22,7 +22,7 @@ class Sender(Protocol):
 
 
 class Settling(Protocol):
-    """Accepts the outcomes; implemented by the worker."""
+    """Accepts the outcomes of attempts. The worker implements this."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Settle a job with the records to write."""

@@ -1,7 +1,7 @@
 """Finds the operators' order that counts for a message, and the target of the order.
 
 Owns: the remembered destination of each domain. An order by site or provider applies only after the
-domain was resolved. Does not own: the orders (follower.py), which of them counts
+domain was resolved. Does not own: the orders (follower.py), which order counts
 (core/control/orders.py), what an order does (core/control/effects.py).
 """
 

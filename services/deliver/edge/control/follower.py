@@ -1,4 +1,4 @@
-"""Follows mail.control: the orders and traces of operators in force.
+"""Follows mail.control, and holds the orders and traces of operators that are in force.
 
 The follower's thread reads the topic without a consumer group. After each change it replaces the
 orders and the traces, so a look-up on the event loop never waits. If the topic cannot be read,

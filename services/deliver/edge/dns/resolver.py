@@ -80,7 +80,7 @@ class Resolver:
         self._addresses: AnswerCache[Lookup] = AnswerCache(monotonic, self._look_up_addresses)
 
     def cached(self, domain: str) -> Resolution | None:
-        """Return the answer if a fresh one is in the cache, otherwise None."""
+        """Return the cached answer if it is fresh, otherwise None."""
         return self._exchangers.fresh(domain)
 
     async def resolve(self, domain: str) -> Resolution:
@@ -188,7 +188,7 @@ class AnswerCache(Generic[T]):
         self._asking: dict[str, asyncio.Task[T | Unresolved]] = {}
 
     def fresh(self, name: str) -> T | None:
-        """Return the answer if a fresh one is in the cache, otherwise None."""
+        """Return the cached answer if it is fresh, otherwise None."""
         found = self._answers.get(name)
         return found[1] if found is not None and found[0] > self._monotonic() else None
 

@@ -107,10 +107,12 @@ class Delivery:
         # Whether another source may send the message if this source warms up and may send no more
         # today.
         self.may_overflow = False
-        # Set if nothing was sent because of the source; another source may send the message.
+        # The fault of the source, if nothing was sent because of it. Another source may then send
+        # the message.
         self.source_fault: NoSource | None = None
-        # Called once, when the message has an outcome or needs none. It is not a callback of the
-        # future, because such a callback would take a turn of the event loop for each message.
+        # A function that is called once, when the message has an outcome or needs none. It is not a
+        # callback of the future, because such a callback would take a turn of the event loop for
+        # each message.
         self.on_left: Callable[[Delivery], None] | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False

@@ -132,7 +132,7 @@ class Pools:
         If `seven_bit` is None, such a server does not get the message.
 
         `begin` is called just before the message is sent, or just before it gets an outcome without
-        being sent. If it returns false, nothing is sent and the result is None.
+        being sent. If `begin` returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         known = self._rerouted(envelope) or self._routing.routes.site_of(domain)

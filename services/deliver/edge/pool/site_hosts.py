@@ -1,8 +1,9 @@
 """The hosts of one site. Opens a connection to the first address that works.
 
 After every failure before the first transaction, the next address is tried, and after the last
-address the next host. A failure is one of these: the connect is refused or fails, the server
-refuses in the greeting or after EHLO, the server does not answer, or the connection breaks.
+address of a host, the next host is tried. A failure is one of these: the connect is refused or
+fails, the server refuses in the greeting or after EHLO, the server does not answer, or the
+connection breaks.
 
 Owns: the openings that are in progress, and which results are reported to the history. Does not
 own: the addresses (dns/site_addresses.py), their order (core/routing/candidates.py), how many
@@ -38,8 +39,8 @@ from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
 
-# The time after which an opening tries no further address. A message waits equally long for a
-# connection. The next opening knows which addresses have failed.
+# The time after which an opening tries no further address. A message waits for a connection for the
+# same time. The next opening knows which addresses have failed.
 OPENING_S: Final = 120.0
 # The number of servers that may refuse one opening. A large provider that is busy refuses at every
 # address.
@@ -54,7 +55,7 @@ class Opener(Protocol):
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to the first of at most two addresses that accepts."""
+        """Connect to one of at most two addresses: the first that accepts."""
         ...
 
     async def open(

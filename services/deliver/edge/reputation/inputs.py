@@ -1,8 +1,8 @@
 """The input of a keeper: the events added to mail.events, and the provider of a complaint.
 
 Owns: the position in all partitions, and the look-ups of MX records for complaints. The event of a
-complaint names no provider. The look-ups find it by the same records by which deliver chose the
-provider. Does not own: the meaning of an event (core/reputation/facts.py).
+complaint names no provider. The look-ups find the provider by the same records by which deliver
+chose it. Does not own: the meaning of an event (core/reputation/facts.py).
 
 Guarantees: no record before the place of the last transaction is read again. No record after that
 place is skipped, unless Kafka has deleted the record or the topic was recreated. A turn waits at
@@ -45,7 +45,7 @@ class EventLog:
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
         """If `place` is None, reading begins at the present end."""
         self._topic = topic
-        # Headers after this one are not used (core/reputation/facts.py).
+        # Headers after this header are not used (core/reputation/facts.py).
         self._reader = LogReader(
             options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
         )

@@ -1,4 +1,4 @@
-"""Counts the results in mail.events, advances the steps of sources, suspends clients at providers.
+"""Counts results in mail.events, advances the steps of sources, and suspends clients at providers.
 
 Every deliver process has a keeper, which runs in a thread, but only one keeper counts. A turn reads
 the records that were added to mail.events and counts them (core/reputation/book.py). Then it writes

@@ -90,7 +90,7 @@ class LeaseClient:
         self._epoch = ""
         self._was_away = False
         self._late_answers = 0  # The number of late answers in a row.
-        # Why the store cannot be used; "" if it can.
+        # The reason why the store cannot be used; "" if it can be used.
         self.fault = "not asked yet"
 
     def want(self) -> None:
@@ -188,15 +188,14 @@ class LeaseClient:
         await self._restore()
 
     def _found(self, answer: Answer, now: float) -> None:
-        """Note the state of the store and the number of workers from the answer."""
+        """Update the state of the store and the number of workers from the answer."""
         workers = self._throttle.workers
         if self.fault:
             log.info("the limits are shared again by %d workers", answer.workers)
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
-        # While other workers may not have called again yet, the previous number is safer if it is
-        # higher.
+        # As long as some workers may not have called again yet, the higher number is safer.
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:

@@ -125,7 +125,7 @@ class Shaper:
         return Destination(domain, site.name, provider, site.is_override)
 
     def pool_limits(self, to: Destination, base: PoolLimits) -> PoolLimits:
-        """Return the limits of this worker's pool. Its share is at least one connection."""
+        """Return the limits of this worker's pool, with a share of at least one connection."""
         found = {key: each.value for key, each in self._throttle.rules.settings(to).items()}
         connections = found.get("connections", base.max_connections)
         assert isinstance(connections, int)
@@ -230,9 +230,8 @@ class Shaper:
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """Note that a transaction ended, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # By the key of the destination.
-        # This test equals Reply.is_positive. It saves a call, because nearly every reply is
-        # positive.
+            self._sources[group.keys[0]] = source  # Keyed by the destination.
+        # This test equals Reply.is_positive, but saves the call for nearly every reply.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 

@@ -55,7 +55,7 @@ _Attempts = dict["asyncio.Task[socket.socket]", Candidate]
 async def connect(
     candidates: Sequence[Candidate], timeout_s: float, source: Source = SYSTEM
 ) -> Connected:
-    """Connect to one of at most two addresses from a source; each may take `timeout_s`."""
+    """Connect from a source to one of at most two addresses. Each connect may take `timeout_s`."""
     loop = asyncio.get_running_loop()
     attempts: _Attempts = {}
     winner: asyncio.Task[socket.socket] | None = None

@@ -89,7 +89,7 @@ class SmtpConnection(asyncio.Protocol):
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
         self.is_resumed = False  # Whether an earlier TLS session was resumed.
-        # Why the server's TLS was not used, or did not satisfy the policy.
+        # The reason why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""

@@ -1,4 +1,4 @@
-"""Logs in at smart hosts: the file of their logins, AUTH, and the consequences of a refusal.
+"""Logs in at smart hosts: loads their logins from a file, uses AUTH, and pauses refused logins.
 
 Owns: the file, which is reloaded on change; which logins were refused. Does not own: the dialog of
 AUTH (authentication.py), the form of the file and the TLS that a login requires
@@ -53,8 +53,8 @@ REFUSED: Final = Metric(
     "Smart hosts that do not let this process log in (`deliver.logins_file`); their mail is"
     " deferred, and the login is tried again at the latest after an hour.",
 )
-# The pause after a permanent refusal; each further refusal doubles it, up to LONGEST_PAUSE_S. Any
-# other fault has its own pause.
+# The pause after a permanent refusal; each further refusal doubles it, up to LONGEST_PAUSE_S. The
+# pause after any other fault is FAULT_PAUSE_S.
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0

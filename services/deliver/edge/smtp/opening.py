@@ -110,7 +110,7 @@ class Opener:
         return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to the first of at most two addresses that accepts, within both time limits."""
+        """Connect to the first address that accepts, of at most two, within both time limits."""
         limit_s = min(self._timeouts.connect_s, within_s)
         return await connect(candidates, limit_s, self._source)
 

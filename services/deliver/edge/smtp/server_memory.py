@@ -1,4 +1,4 @@
-"""Remembers the features of servers that do not work, and TLS sessions.
+"""Remembers features that do not work at a server, and TLS sessions.
 
 A feature that a server offers but that does not work is not tried on each connection. With a TLS
 session, the next connection to a server has a shorter handshake.

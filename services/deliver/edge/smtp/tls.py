@@ -93,7 +93,7 @@ class TlsFault(ssl.SSLError):
 
 
 class TlsPolicy(Struct, frozen=True):
-    """How a connection uses TLS: with `context` if TLS is offered, or not at all if it is None.
+    """How a connection uses TLS: with `context` if TLS is offered; never if `context` is None.
 
     `fault`: why TLS is not used. `is_required`: no mail is sent without TLS. `is_trial`: a failure
     is only reported. `check`: the records that the certificate must match.

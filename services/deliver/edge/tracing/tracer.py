@@ -1,13 +1,13 @@
-"""Shows SMTP dialogs to operators: chooses what is traced, and writes its lines to Redis.
+"""Shows SMTP dialogs to operators: chooses the dialogs, and writes their lines to Redis.
 
 Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
 (edge/control/follower.py), the streams (shared/store/traces.py).
 
 Guarantees: sending never waits for a trace. The event loop adds lines to a bounded queue, and a
 separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped, and
-the next line gives their number. After a pause, a process shows the lines that were queued before
-the pause, but nothing that happens after the trace has expired. While nothing is traced, tracing
-costs one test of `is_active` per message.
+the next line contains their number. After a pause, a process shows the lines that were queued
+before the pause, but nothing that happens after the trace has expired. While nothing is traced,
+tracing costs one test of `is_active` per message.
 """
 
 from __future__ import annotations

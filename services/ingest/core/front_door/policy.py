@@ -70,10 +70,10 @@ class HeldBytes:
     """The bytes held by all connections of the front door.
 
     From DATA on, the size of the largest message is held, so that no message is refused while it
-    arrives, no matter how slowly. One client holds at most half of the memory and at most twice the
-    memory that stays free. So neither one client nor two together can keep all others from sending:
-    each further slow client gets less, and some memory always stays free. A client may always hold
-    one message if there is room, even if that exceeds its share.
+    arrives, no matter how slowly it arrives. One client holds at most half of the memory and at
+    most twice the memory that stays free. So neither one client nor two together can keep all
+    others from sending: each further slow client gets less, and some memory always stays free. A
+    client may always hold one message if there is room, even if that exceeds its share.
     """
 
     def __init__(self, most_bytes: int) -> None:

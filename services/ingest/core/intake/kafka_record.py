@@ -121,7 +121,7 @@ def _in_headers(headers: Sequence[Header]) -> RecordValues:
 
 
 def _note_unknown(found: RecordValues, name: str, octets: bytes | None) -> None:
-    """Refuse a header whose name is a misspelling of a known one."""
+    """Refuse a header whose name is a misspelling of a known name."""
     right = meant_header(name)
     if right:
         found.meant.add(meant_attribute(name))

@@ -51,7 +51,8 @@ class RecordValues(Struct):
     faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
-    # The attributes that were given under a misspelt name. They are not reported as missing, too.
+    # The attributes that were given under a misspelt name. They are reported as misspelt, and not
+    # as missing.
     meant: set[str] = msgspec.field(default_factory=set)
 
 

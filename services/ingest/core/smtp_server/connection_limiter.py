@@ -36,9 +36,9 @@ class ConnectionLimits(Struct, frozen=True):
     """The limits of one server.
 
     `connections` and `per_address` limit the open connections, in all and from one address. The
-    next three are limits per minute (0: no limit): new connections from one address, errors of one
-    address, errors of one logged-in client. The last two limit the open connections that have not
-    logged in, in all and from one address.
+    next three are limits per minute (0 means no limit): new connections from one address, errors of
+    one address, errors of one logged-in client. The last two limit the open connections that have
+    not logged in, in all and from one address.
     """
 
     connections: int
@@ -111,7 +111,8 @@ class ConnectionSlot:
         self.address = ""
         self.client = ""
         self.errors = 0
-        # Closes the connection to free its slot. Set by the code that serves the connection.
+        # A function that closes the connection to free its slot. The code that serves the
+        # connection sets it.
         self.evict: Callable[[], object] = _nothing
 
     def try_assign(self, address: str, now: float) -> LimitExceeded | None:

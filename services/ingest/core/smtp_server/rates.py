@@ -130,11 +130,11 @@ class Rate:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
-        """Return whether one more would exceed the rate, and count nothing. 0 means no limit."""
+        """Return whether one more event would exceed the rate. Count nothing. 0 means no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def try_take(self, key: str, per_minute: int, now: float) -> bool:
-        """Count one more. Returns False if that would exceed the rate. 0 means no limit.
+        """Count one more event. Returns False if that would exceed the rate. 0 means no limit.
 
         `per_minute` may differ from one call to the next; the new value applies at once.
         """

@@ -104,7 +104,7 @@ def register_metrics(counters: Counters) -> BounceDoorMetrics:
 
 
 def server_plan(settings: IngestSettings) -> ServerPlan:
-    """Return the addresses of the bounce door and its limits of connections."""
+    """Return the addresses and the connection limits of the bounce door."""
     return ServerPlan(
         name="bounce door",
         listen=tuple(
@@ -123,7 +123,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def time_limits(settings: IngestSettings) -> TimeLimits:
-    """Return the time limits of a connection. The limit of a login is not used."""
+    """Return the time limits of a connection. The time limit for a login is not used."""
     return TimeLimits(
         settings.smtp_greeting_delay_s,
         settings.smtp_idle_timeout_s,

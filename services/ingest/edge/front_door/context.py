@@ -117,7 +117,7 @@ def register_metrics(counters: Counters) -> FrontDoorMetrics:
 
 
 def server_plan(settings: IngestSettings) -> ServerPlan:
-    """Return the addresses of the front door and its limits of connections."""
+    """Return the addresses and the connection limits of the front door."""
     return ServerPlan(
         name="front door",
         listen=(
@@ -135,7 +135,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def connection_limits(settings: IngestSettings) -> ConnectionLimits:
-    """Return the limits of connections."""
+    """Return the connection limits."""
     return ConnectionLimits(
         settings.smtp_max_connections,
         settings.smtp_max_connections_per_address,

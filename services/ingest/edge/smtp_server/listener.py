@@ -1,13 +1,13 @@
 """Accepts connections, and determines the address of each peer before it is served.
 
-Owns: the listening sockets, the PROXY header before a connection, the limits on connections, the
-handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
+Owns: the listening sockets, the PROXY header at the beginning of a connection, the limits on
+connections, the handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
 (core/smtp_server/connection_limiter.py), the syntax of the header
 (core/smtp_server/proxy_header.py).
 
 The listener accepts connections itself and does not use loop.create_server, because nothing after a
 PROXY header may be read. The next bytes in the same segment may begin a TLS handshake, and a
-transport would read them, too. In this way a connection also counts from its beginning, and not
+transport would read them, too. As a further effect, a connection counts from its beginning, and not
 only from the end of its handshake. On a port with implicit TLS, a connection that is refused before
 TLS is just closed; on other ports it gets a 421.
 
@@ -81,7 +81,7 @@ class Listener:
         proxies: Sequence[str],
         serve: Serve,
     ) -> None:
-        """`serve` creates the protocol of a connection; its connection_lost releases the slot."""
+        """`serve` creates a connection's protocol, whose connection_lost() releases the slot."""
         self._context = context
         self._limiter = limiter
         self._proxies = tuple(proxies)
