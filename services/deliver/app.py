@@ -89,7 +89,7 @@ CLOSING_S: Final = 3.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop."""
+    """Run until the process is asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if "*" not in settings.deliver.routes and not settings.deliver.reach_internet:
         log.warning(TO_THE_INTERNET)
@@ -212,7 +212,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions by which the Kafka thread hands out messages and gets waiting times."""
+    """Return the functions that the Kafka thread calls for messages and for waiting times."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

@@ -125,7 +125,7 @@ def make_opener(
 
 
 def load_shaping(deliver: DeliverSettings) -> Rules:
-    """The shaping rules; the operator's file overrides the shipped files. Raises UsageError."""
+    """Load the shaping rules. The operator's file overrides shipped files. Raises UsageError."""
     try:
         return load_rules(deliver.shaping_file)
     except ShapingFaults as error:
@@ -133,7 +133,7 @@ def load_shaping(deliver: DeliverSettings) -> Rules:
 
 
 def load_sources(deliver: DeliverSettings) -> SourceTable:
-    """The sources and pools of the settings; raises UsageError."""
+    """Return the sources and pools that the settings define. Raises UsageError."""
     by_class = {key.value: name for key, name in deliver.pool_by_class.items()}
     try:
         return read_sources(deliver.sources, deliver.pools, by_class)
@@ -155,9 +155,9 @@ def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolve
 
 
 def load_outcome_rules() -> OutcomeRules:
-    """The outcome rules with the classes of replies.toml.
+    """Return the outcome rules with the classes of replies.toml.
 
-    Raises ValueError, which names the bad row.
+    Raises a ValueError that names the bad row.
     """
     return OutcomeRules(load_reply_rules())
 
@@ -213,7 +213,7 @@ def make_reputation(
 def make_pools(
     settings: Settings, sending: Sending, clock: Clock, shaper: Shaper, counter: TlsCounter
 ) -> Pools:
-    """The connection pools; they send from `sending.sources`."""
+    """Return the connection pools, which send from `sending.sources`."""
     deliver = settings.deliver
     resolver = Resolver(clock.monotonic)
     client = connect_async(settings.redis)

@@ -1,10 +1,11 @@
 """The composition root of ingest.
 
-It reads intakes and SMTP, and writes mail.received and mail.returned. By default a process reads
-the intakes and serves the doors. If `ingest.reads_intakes` is off, the process only serves the
-doors for which it has addresses, and it joins no consumer group. So any number of such processes
-may run beside processes that read the intakes or serve the same doors. A message belongs to the
-process to which its client is connected; processes do not pass messages to one another.
+It takes messages from the intakes and by SMTP, and writes mail.received and mail.returned. By
+default a process reads the intakes and serves the doors. If `ingest.reads_intakes` is off, the
+process only serves the doors for which it has addresses, and it joins no consumer group. So any
+number of such processes may run beside processes that read the intakes or serve the same doors. A
+message belongs to the process to which its client is connected; processes do not pass messages to
+one another.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop. Raises UsageError if the settings enable no work."""
+    """Run until the process is asked to stop. Raises UsageError if the settings enable no work."""
     require_work(settings.ingest)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
@@ -80,12 +81,12 @@ def require_work(ingest: IngestSettings) -> None:
 
 
 def has_front_door(ingest: IngestSettings) -> bool:
-    """Whether the process serves the front door."""
+    """Return whether the process serves the front door."""
     return bool(ingest.smtp_listen or ingest.smtps_listen)
 
 
 def has_door(ingest: IngestSettings) -> bool:
-    """Whether the process serves any door."""
+    """Return whether the process serves any door."""
     return has_front_door(ingest) or bool(ingest.bounce_listen)
 
 
@@ -133,7 +134,7 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
 def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
 ) -> list[SmtpServer]:
-    """The doors for which the settings name an address."""
+    """Return the doors for which the settings name an address."""
     ingest, doors = settings.ingest, []
     if has_front_door(ingest):
         given = front.Dependencies(

@@ -9,13 +9,13 @@ from msgspec import Meta, Struct
 from shared.settings.addresses import PATH, ListenAddress, Network, own_name_fault
 from shared.topics.names import INTAKE_MAX_RECORD_BYTES
 
-# The record of mail.returned exceeds the size of its message by less than this.
+# A record of mail.returned is larger than its message by less than this.
 _RECORD_ROOM_BYTES: Final = 65_536
 MOST_MESSAGE_BYTES: Final = INTAKE_MAX_RECORD_BYTES - _RECORD_ROOM_BYTES
 
 
 class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Taking returned mail by SMTP."""
+    """The settings for receiving returned mail by SMTP."""
 
     bounce_listen: Annotated[
         tuple[ListenAddress, ...],

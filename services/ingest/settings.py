@@ -19,7 +19,7 @@ from shared.settings.sections import (
 
 
 class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True):
-    """Reading the intakes, the SMTP front door and the bounce door."""
+    """The settings for reading the intakes, for the front door and for the bounce door."""
 
     code_header: Annotated[
         str,

@@ -1,7 +1,7 @@
-"""The answer of `sluice shaping explain`, and its output.
+"""Defines the answer of `sluice shaping explain`, and prints it.
 
-Owns: the sentences for parts that are unavailable. Guarantees: if the suspensions or the orders are
-not known, the output does not say that nothing is suspended or that no order applies.
+Owns: the sentences about parts that are unavailable. Guarantees: if the suspensions or the orders
+are not known, the output does not say that nothing is suspended or that no order applies.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from shared.topics.control import Order
 
 
 class Answer(Struct, frozen=True):
-    """The JSON of `explain`.
+    """The JSON output of `explain`.
 
-    `fault`: why the suspensions are not known; "" if they are known. `is_routed`: a setting names
-    the server.
+    `fault`: why the suspensions are not known; "" if they are known. `is_routed`: whether a setting
+    names the server.
     """
 
     found: Explained
@@ -34,7 +34,8 @@ class Answer(Struct, frozen=True):
     # first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
-    # Why the shares, the orders and the step of the source are not known; "" if they are known.
+    # The reason why the shares, the orders and the step of the source are not known; "" if they are
+    # known.
     kafka_fault: str = ""
 
 

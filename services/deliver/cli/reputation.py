@@ -1,6 +1,6 @@
-"""Reads mail.reputation and the orders for commands.
+"""Reads mail.reputation and the operators' orders, for commands of the CLI.
 
-Owns: one reading of both topics. Does not own: the output (sources.py, shaping.py). Guarantees: if
+Owns: reading both topics once. Does not own: the output (sources.py, shaping.py). Guarantees: if
 Kafka is unavailable, a command still answers and names the values that are not known.
 """
 
@@ -63,7 +63,7 @@ class Known(Struct, frozen=True):
 
 
 def read_known(bootstrap: str, line: str) -> Known:
-    """Read both topics of the chosen Kafka. If Kafka fails, nothing is raised."""
+    """Read both topics of the chosen Kafka. If Kafka fails, return the fault and raise nothing."""
     try:
         kafka = find_kafka(bootstrap, line)
         return Known(tuple(_read_states(kafka)), tuple(read_orders(kafka)))
@@ -85,7 +85,7 @@ def _read_states(kafka: KafkaSettings) -> list[State]:
 
 
 def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
-    """The step of each source at each provider to which the source has sent mail."""
+    """Return a row for each source and each provider to which the source has sent mail."""
     rows = []
     for state in known.states:
         if isinstance(state, WarmupState):
@@ -106,7 +106,7 @@ def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
 
 
 def step_of(known: Known, source: str, provider: str) -> int:
-    """The step of a source at a provider; 0 if the source has sent nothing yet."""
+    """Return the step of a source at a provider, or 0 if the source has sent nothing yet."""
     pair = source, place_of(provider)
     steps = (each for each in known.states if isinstance(each, WarmupState))
     return next((each.step for each in steps if (each.source, each.provider) == pair), 0)
@@ -115,7 +115,7 @@ def step_of(known: Known, source: str, provider: str) -> int:
 def share_rows(
     known: Known, rules: Rules, client: str, provider: str, now_ms: int
 ) -> list[ShareRow]:
-    """The present shares of a client at a provider."""
+    """Return the present shares of a client at a provider."""
     if not client or not provider:
         return []
     clients = (each for each in known.states if isinstance(each, ClientState))

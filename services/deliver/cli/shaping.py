@@ -1,8 +1,8 @@
-"""`sluice shaping`: explain shows all limits in force for a destination, check checks a file.
+"""The commands of `sluice shaping`: `explain`, `check` and `providers`.
 
-The rules are read in the same way as deliver reads them. The suspensions are read from the Redis of
-the settings or of the running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong
-usage.
+`explain` shows all limits in force for a destination, and `check` checks a shaping file. The
+commands read the rules in the same way as deliver. The suspensions are read from the Redis of the
+settings or of the running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
     endpoints = find_endpoints(line, settings.kafka.bootstrap, is_configured=not line)
     if endpoints is None:
         return settings, settings.redis
-    # The environment that deliver was started with, because deliver's routes decide which limits
-    # apply.
+    # Use the environment with which deliver was started, because deliver's routes decide which
+    # limits apply.
     running = load(Settings, environment_of(line or state.MAIN)[SERVICE]).settings
     return running, structs.replace(running.redis, url=endpoints.redis)
 
@@ -188,7 +188,7 @@ async def _explain(
 
 
 async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
-    """The suspensions by replies, and why they are not known ("" if they are known)."""
+    """Return the suspensions by replies, and why they are not known ("" if they are known)."""
     known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:
@@ -202,7 +202,7 @@ async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, st
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
-    """The destination of mail for a domain, and the names by which orders find it."""
+    """Return the destination of mail for a domain, and the names by which orders find it."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)

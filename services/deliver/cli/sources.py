@@ -1,4 +1,4 @@
-"""`sluice sources`: check the source addresses of deliver's settings, list their warm-up.
+"""The commands of `sluice sources`: check deliver's source addresses, and list their warm-up.
 
 Run this command on a host where deliver runs, because the check asks this host whether it has the
 address. Exit codes: 0 no error, 1 an error was found, 2 wrong settings.

@@ -8,9 +8,9 @@ records are written (shared/stream/worker.py).
 A process counts an event before Kafka has committed the event. So the metrics are too high after a
 crash or a refused commit; the events themselves are exact (`sluice audit`).
 
-Guarantees: a process uses at most MAX_NAMED labels, no matter how many domains mail is sent to, and
-memory for at most MAX_COUNTED sites. A site keeps its label, because a site whose events were
-counted under `other` again would look like a site without mail.
+Guarantees: a process uses at most MAX_NAMED labels, no matter to how many domains it sends mail. It
+remembers at most MAX_COUNTED sites without a label. A site keeps its label, because a site whose
+events were counted under `other` again would look like a site without mail.
 """
 
 from __future__ import annotations
@@ -44,21 +44,22 @@ SITE_EVENTS: Final = Metric(
     " have their names, `other` are all others, and `none` is for messages that had no site.",
     ("event", "site", "mail_class"),
 )
-# Together with the events and the classes, this many labels stay below telemetry.MAX_LABEL_SETS.
+# Combined with the events and the classes, this many site labels make fewer label sets than
+# telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
-# A site gets its own label after this many events. Before, its events count as OTHER.
+# A site gets its own label after this many events. Its earlier events count as OTHER.
 BUSY_EVENTS: Final = 100
 # The largest number of sites that are counted and have no label yet, about 150 bytes each. The site
 # whose last event is the oldest is forgotten first.
 MAX_COUNTED: Final = 5_000
 OTHER: Final = "other"
-# There was no connection or no site: the message was not attempted, or its domain has no mail
-# server.
+# The label if there was no connection or no site, because the message was not attempted or its
+# domain has no mail server.
 NONE: Final = "none"
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
-    """The records of a plan: its events, and the message if it is deferred or given up."""
+    """Return the records of a plan: its events, and the message if it is deferred or given up."""
     mail_id = subject_of(envelope)
     written = [
         outputs.event(SERVICE, each.kind, mail_id, replace(each.data, provider=provider))
@@ -78,18 +79,18 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
 
 
 def lane_of(topic: str) -> str:
-    """The lane of an outbound topic; "" for any other topic."""
+    """Return the lane of an outbound topic, or "" for any other topic."""
     prefix = names.OUTBOUND_PREFIX
     return topic[len(prefix) :] if topic.startswith(prefix) else ""
 
 
 def due_at_ms(messages: Sequence[Message]) -> int:
-    """The time when the last message of a pack is due, in Unix milliseconds; 0 means now."""
+    """Return the time when the last message of a pack is due, in Unix milliseconds; 0 means now."""
     return max(message.envelope.due_at_ms for message in messages)
 
 
 def unreadable(record: Record, reason: str) -> list[Output]:
-    """The output for a record that is not a valid pack."""
+    """Return the output for a record that is not a valid pack."""
     return [outputs.refused_record(record, UNREADABLE, reason)]
 
 
@@ -115,14 +116,14 @@ class EventCounter:
 
 
 class SiteNames:
-    """The labels of sites."""
+    """Chooses the labels of sites."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
         self._events: OrderedDict[str, int] = OrderedDict()
 
     def count_event(self, site: str) -> str:
-        """Count an event of this site, and return the label for it."""
+        """Count an event of this site, and return the site's label."""
         if not site:
             return NONE
         if site in self._named:

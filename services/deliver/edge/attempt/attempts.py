@@ -1,10 +1,10 @@
-"""Turns jobs into attempts on the asyncio loop, and their outcomes into records.
+"""Turns jobs into attempts on the asyncio loop, and the outcomes of attempts into records.
 
 Owns: the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
 (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
 anything is sent; a job that cannot be claimed is skipped. Some messages must be held when they are
 in doubt. Such a message first gets a connection. Then Kafka records that the message is about to be
-offered, and only after that the message is sent. While Kafka cannot record this, the message waits.
+offered. The message is sent only after this. While Kafka cannot record this, the message waits.
 
 A fault of our own code in one attempt affects only that message: the message is deferred, or it
 keeps the outcome that was already known. The fault is counted and logged with its traceback; the
@@ -130,8 +130,8 @@ class Attempts:
             if not self.crashed.done():
                 self.crashed.set_exception(error)
         finally:
-            # This is not a callback of the task, because that would cost another turn of the loop
-            # per message.
+            # The task is discarded here, because a callback of the task would cost another turn of
+            # the loop.
             self._tasks.discard(asyncio.current_task())
             self._begun(job)
 
@@ -207,7 +207,10 @@ class Attempts:
         return Timing(self._clock.now_ms(), self._retries)
 
     def _name(self, job: Job, ready: Callable[[bool], None]) -> None:
-        """Record that the job is about to be offered; `ready` gets whether it is still ours."""
+        """Record that the job is about to be offered.
+
+        `ready` is called with True if the job still belongs to this process, otherwise with False.
+        """
 
         def named(is_ours: bool) -> None:
             self._loop.call_soon_threadsafe(ready, is_ours)
@@ -215,14 +218,14 @@ class Attempts:
         self._worker.name(job, named)
 
     def _completed(self, job: Job, steps: Plan) -> Plan:
-        """Add the doubt of an earlier attempt and the versions in force to the plan."""
+        """Add to the plan the doubt of an earlier attempt and the versions in force."""
         envelope = job.message.envelope
         if job.in_doubt:
             steps = with_doubt(envelope, steps, self._clock.now_ms())
         return with_versions(envelope, steps, self._shaping)
 
     def _without_attempt(self, job: Job) -> Plan | None:
-        """The plan if the message is not attempted now; None if it is to be attempted."""
+        """Return the plan for a message that is not attempted now, or None to attempt it."""
         envelope = job.message.envelope
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
@@ -247,7 +250,7 @@ class Attempts:
     ) -> list[Output]:
         """Return the records after a fault.
 
-        `is_open`: the message was offered and its outcome is unknown.
+        `is_open`: whether the message was offered and its outcome is unknown.
         """
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}

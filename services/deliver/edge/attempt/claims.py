@@ -1,13 +1,13 @@
-"""The claim on a message, which decides just before the first byte whether the message may be sent.
+"""A claim decides, just before the first byte, whether its message may be sent.
 
 Guarantees: a message begins at most once. It does not begin if it has expired, or if an order
 stopped or rerouted it while it waited for a connection. A refused claim stays refused for every
 holder, because the message may already have its final event.
 
 A message that is held when in doubt begins only after Kafka has recorded that the message is about
-to be offered (Worker.name()). The record is written when there is a connection for the message, and
-the connection is reserved until then. So after a crash, the number of messages in doubt is at most
-the number of connections.
+to be offered (Worker.name()). The record is written when there is a connection for the message. The
+connection stays reserved until Kafka has the record. So after a crash, the number of messages in
+doubt is at most the number of connections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.stream.jobs import Job
 
 
 class Claim(Permission):
-    """Claims one job. Call it just before its message goes out."""
+    """Claims one job. Call the claim just before the message is sent."""
 
     __slots__ = (
         "_clock",
@@ -43,7 +43,7 @@ class Claim(Permission):
         notice: Callable[[Job], None],
         name: Callable[[Job, Callable[[bool], None]], None],
     ) -> None:
-        """`notice` is called when the message no longer waits, whether it begins or not.
+        """`notice` is called when the message stops waiting, no matter whether the message begins.
 
         `name` records that a message is about to be offered, and calls back in the event loop. The
         argument of the callback is True, or False if the message no longer belongs to this process.
@@ -54,9 +54,10 @@ class Claim(Permission):
         self._notice = notice
         self._name = name
         self._route = control.target(job.message.envelope)
-        # The message is not attempted, because it has expired or an order applies to it.
+        # Whether the message ends without an attempt, because it has expired or an order applies to
+        # it.
         self.is_ended = False
-        # Nothing more may be sent with this claim.
+        # Whether nothing more may be sent with this claim.
         self.is_withdrawn = False
 
     def __call__(self) -> bool:
@@ -70,9 +71,9 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """If this must be recorded, record that the message is about to be offered.
+        """Record that the message is about to be offered, if this must be recorded.
 
-        Return False if nothing must be recorded or the message may not be sent.
+        Return False if nothing must be recorded, or if the message must not be sent.
         """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):
@@ -83,7 +84,7 @@ class Claim(Permission):
         return True
 
     def is_ordered_otherwise(self) -> bool:
-        """Whether an order stops the message or changes its destination."""
+        """Return whether an order stops the message or changes its destination."""
         order = self._control.of(self.job.message.envelope)
         return (order.target if order else "") != self._route or (
             order is not None and not order.target

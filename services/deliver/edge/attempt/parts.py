@@ -17,12 +17,12 @@ class Sender(Protocol):
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Call `begin`; if it returns true, attempt once, otherwise return None."""
+        """Call `begin`. If it returns true, attempt the delivery once, otherwise return None."""
         ...
 
 
 class Settling(Protocol):
-    """Accepts the outcomes; implemented by the worker."""
+    """Accepts the outcomes of attempts. The worker implements this."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Settle a job with the records to write."""

@@ -1,7 +1,7 @@
-"""The operators' orders on the event loop: which order counts for a message, and its target.
+"""Finds the operators' order that counts for a message, and the target of the order.
 
 Owns: the remembered destination of each domain. An order by site or provider applies only after the
-domain was resolved. Does not own: the orders (follower.py), which of them counts
+domain was resolved. Does not own: the orders (follower.py), which order counts
 (core/control/orders.py), what an order does (core/control/effects.py).
 """
 
@@ -15,8 +15,8 @@ from shared.runtime.clock import Clock
 from shared.topics.control import Order, Verb
 from shared.topics.records import Envelope
 
-# This is more than the domains to which a process sends during the life of a pool. A forgotten
-# domain is resolved again.
+# The largest number of remembered domains. During the life of a pool, a process sends to fewer
+# domains than this. A forgotten domain is resolved again.
 MAX_DOMAINS: Final = 50_000
 
 
@@ -26,7 +26,7 @@ class OrderSource(Protocol):
     orders: Orders
 
     def is_current(self) -> bool:
-        """Whether the orders are recent enough for a message to begin."""
+        """Return whether the orders are recent enough for a message to begin."""
         ...
 
 
@@ -36,7 +36,7 @@ class NoOrders:
     orders = Orders()
 
     def is_current(self) -> bool:
-        """Whether the orders are recent enough for a message to begin."""
+        """Return whether the orders are recent enough for a message to begin."""
         return True
 
 
@@ -50,7 +50,7 @@ class Control:
         self._rerouted: dict[str, Site] = {}
 
     def of(self, envelope: Envelope) -> Order | None:
-        """The order that counts for this message; None if the message is sent as usual."""
+        """Return the order that counts for this message, or None if no order does."""
         orders = self._source.orders
         if not orders.is_any:
             return None
@@ -59,23 +59,23 @@ class Control:
 
     @property
     def has_orders(self) -> bool:
-        """Whether there is any order that may apply to a message."""
+        """Return whether there is any order that may apply to a message."""
         return self._source.orders.is_any
 
     def is_held(self, envelope: Envelope) -> bool:
-        """Whether the message is held for an operator and was not released after that."""
+        """Return whether the message is held for an operator and was not released after that."""
         since = envelope.held_since_ms
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """The host:port to which an order sends this message; "" if no order does."""
+        """Return the host:port to which an order sends this message, or "" if no order does."""
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """The site to which an order sends this message; None if no order does."""
+        """Return the site to which an order sends this message, or None if no order does."""
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)
@@ -98,16 +98,19 @@ class Control:
         self._places[domain] = Place((site.name, *(host.name for host in site.hosts)), provider)
 
     def provider_of(self, envelope: Envelope) -> str:
-        """The provider of a message's destination; "" if it has none or is not resolved yet."""
+        """Return the provider of a message's destination.
+
+        The result is "" if the destination has no provider or is not resolved yet.
+        """
         return self._places.get(domain_of(envelope), NOWHERE).provider
 
     def suspends_lane(self, lane: str) -> bool:
-        """Whether the whole lane is suspended, so that the lane need not be read."""
+        """Return whether the whole lane is suspended, so that the lane need not be read."""
         return self._source.orders.suspends_lane(lane, self._clock.now_ms())
 
 
 def domain_of(envelope: Envelope) -> str:
-    """The domain by which the destination of a message is remembered."""
+    """Return the domain by which the destination of a message is remembered."""
     return envelope.recipient.rpartition("@")[2].lower()
 
 

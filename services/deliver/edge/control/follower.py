@@ -1,12 +1,12 @@
-"""Follows mail.control: the orders and traces of operators in force.
+"""Follows mail.control, and holds the orders and traces of operators that are in force.
 
 The follower's thread reads the topic without a consumer group. After each change it replaces the
 orders and the traces, so a look-up on the event loop never waits. If the topic cannot be read,
-/ready, a metric and the log report this; core/control/orders.py decides when mail is sent
-nevertheless.
+/ready, a metric and the log report this; core/control/orders.py decides when mail may still be
+sent.
 
 An order takes effect within 2 s. This also holds while another transaction is open on the topic,
-even if its writer has died, because an open transaction hides only its own orders
+even if the writer of that transaction has died, because a transaction hides only its own orders
 (shared/stream/prompt_reader.py).
 
 Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
@@ -50,7 +50,7 @@ STALE: Final = Metric(
 POLL_MS: Final = 200
 # The interval at which the end of the topic is queried.
 LOOK_S: Final = 0.5
-# Traces that have ended also count until the command deletes them.
+# The largest number of known traces. Ended traces also count, until the command deletes them.
 MAX_KNOWN_TRACES: Final = 1_000
 T = TypeVar("T")
 
@@ -90,15 +90,15 @@ class ControlFollower:
         self._thread.start()
 
     def is_current(self) -> bool:
-        """Whether the known orders are recent enough for a message to begin."""
+        """Return whether the known orders are recent enough for a message to begin."""
         return self._freshness.is_current(self._clock.monotonic())
 
     def why_waiting(self) -> str:
-        """For /ready: why nothing is sent; "" after the orders have been read."""
+        """Return a note for /ready on why nothing is sent, or "" after the orders were read."""
         return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
-        """For /ready, as information: why the orders may be out of date; "" if they are not."""
+        """Return a note for /ready on why the orders may be out of date, or "" if they are not."""
         return self._fault
 
     def watch(self, counters: Counters) -> None:
@@ -162,7 +162,7 @@ class ControlFollower:
         """Apply these records to the known orders."""
         for record in records:
             if isinstance(record, UndecodableRecord):
-                self.unreadable += 1  # the fetcher has logged it
+                self.unreadable += 1  # the fetcher has logged the record
                 continue
             key = record.key or b""
             if is_review(key):
@@ -196,4 +196,4 @@ def _apply(
 
 
 def _nothing() -> None:
-    """The callback before start()."""
+    """Do nothing. This is the callback before start()."""

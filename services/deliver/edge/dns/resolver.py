@@ -1,11 +1,11 @@
 """MX and address look-ups, each with a cache.
 
-Guarantees: never raises; if the DNS fails, the result is Unresolved, for which no message bounces.
+Guarantees: never raises; if the DNS fails, the result is Unresolved, which makes no message bounce.
 Only NXDOMAIN and an answer without the record mean that there is no record. A referral does not
-mean this. Neither does an answer that contradicts itself: an answer with records of the kind under
-another name, or with such records and NXDOMAIN. If one address family is known, the look-up waits
-at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1 (implicit MX), RFC 7505 (null MX),
-RFC 2308 (negative answers).
+mean this, and an answer that contradicts itself does not mean it either. Such an answer has records
+of the requested type under another name, or together with NXDOMAIN. If one address family is known,
+the look-up waits at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1 (implicit MX),
+RFC 7505 (null MX), RFC 2308 (negative answers).
 
 An answer is fresh for its TTL, within bounds. After that it stays in the cache and is used while
 the DNS fails. There is at most one look-up of a name at a time, and at most MAX_CACHED names are
@@ -45,14 +45,15 @@ MAX_CACHED: Final = 50_000
 MIN_TTL_S: Final = 30.0
 MAX_TTL_S: Final = 3_600.0
 NEGATIVE_TTL_S: Final = 60.0
-# Time for one query, over all servers and attempts.
+# The time limit of one query, including all servers and attempts.
 LIFETIME_S: Final = 10.0
-# Some servers and firewalls drop every query for AAAA (RFC 4074, 4.1).
+# The time to wait for the second address family. Some servers and firewalls drop every query for
+# AAAA (RFC 4074, 4.1).
 FAMILY_GRACE_S: Final = 2.0
 
 T = TypeVar("T")
 
-# A function that looks up a name and returns the answer and its TTL in seconds. Raises nothing.
+# A function that looks up a name and returns the answer and its TTL in seconds. It raises nothing.
 LookUp = Callable[[str], Coroutine[Any, Any, tuple[T | Unresolved, float]]]
 
 
@@ -62,13 +63,14 @@ class _Records(Struct, frozen=True):
 
 
 class _NoRecord(Struct, frozen=True):
-    has_name: bool  # False: NXDOMAIN
+    has_name: bool  # False means NXDOMAIN
 
 
 class Resolver:
     """Resolves domains to mail exchangers, and mail exchangers to addresses.
 
-    `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
+    `nameservers` are IP addresses, with `:port` if the port is not 53. If there are none, the
+    system's servers are used.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
@@ -78,7 +80,7 @@ class Resolver:
         self._addresses: AnswerCache[Lookup] = AnswerCache(monotonic, self._look_up_addresses)
 
     def cached(self, domain: str) -> Resolution | None:
-        """The answer if a fresh one is in the cache, otherwise None."""
+        """Return the cached answer if it is fresh, otherwise None."""
         return self._exchangers.fresh(domain)
 
     async def resolve(self, domain: str) -> Resolution:
@@ -86,7 +88,7 @@ class Resolver:
         return await self._exchangers.get(domain)
 
     async def addresses(self, name: str) -> Lookup:
-        """The addresses of a host, from the cache or the DNS."""
+        """Return the addresses of a host, from the cache or the DNS."""
         return await self._addresses.get(name)
 
     async def texts(self, name: str) -> tuple[str, ...] | Unresolved:
@@ -139,7 +141,7 @@ class Resolver:
         failures = [answer for answer in found if isinstance(answer, Unresolved)]
         if records:
             ips = tuple(sorted(str(row.address) for answer in records for row in answer.rows))
-            # If the look-up of one family failed, it is repeated soon.
+            # If the look-up of one family failed, both look-ups are repeated soon.
             ttl_s = MIN_TTL_S if failures else min(answer.ttl_s for answer in records)
             return Addresses(ips), ttl_s
         # Some servers deny that a name exists if they do not know AAAA (RFC 4074, 4.2).
@@ -186,12 +188,12 @@ class AnswerCache(Generic[T]):
         self._asking: dict[str, asyncio.Task[T | Unresolved]] = {}
 
     def fresh(self, name: str) -> T | None:
-        """The answer if a fresh one is in the cache, otherwise None."""
+        """Return the cached answer if it is fresh, otherwise None."""
         found = self._answers.get(name)
         return found[1] if found is not None and found[0] > self._monotonic() else None
 
     async def get(self, name: str) -> T | Unresolved:
-        """The answer from the cache or the DNS."""
+        """Return the answer from the cache or the DNS."""
         found = self.fresh(name)
         if found is not None:
             return found
@@ -203,7 +205,7 @@ class AnswerCache(Generic[T]):
         return await asyncio.shield(task)
 
     async def _ask(self, name: str) -> T | Unresolved:
-        asked_at = self._monotonic()  # the TTL begins here, no matter how long the answer takes
+        asked_at = self._monotonic()  # the TTL begins here, even if the answer takes long
         answer, ttl_s = await self._look_up(name)
         if isinstance(answer, Unresolved):
             stale = self._answers.get(name)
@@ -219,7 +221,7 @@ class AnswerCache(Generic[T]):
 async def _in_time(
     families: list[asyncio.Task[_Records | _NoRecord | Unresolved]],
 ) -> list[_Records | _NoRecord | Unresolved]:
-    """Return the results; once one family has addresses, wait only briefly for the other."""
+    """Return the results. When one family has addresses, wait only briefly for the other family."""
     try:
         done, _ = await asyncio.wait(families, return_when=asyncio.FIRST_COMPLETED)
         is_known = any(isinstance(task.result(), _Records) for task in done)
@@ -236,6 +238,9 @@ def _has(response: dns.message.Message, kind: dns.rdatatype.RdataType) -> bool:
 
 
 def _is_referral(response: dns.message.Message) -> bool:
-    """Whether an answer without records is a referral: it has NS but no SOA (RFC 2308, 2.2)."""
+    """Return whether an answer without records is a referral.
+
+    A referral has NS records but no SOA record (RFC 2308, 2.2).
+    """
     kinds = {rrset.rdtype for rrset in response.authority}
     return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds

@@ -30,8 +30,8 @@ from services.deliver.core.routing.candidates import Candidate, Shuffle, arrange
 from services.deliver.core.routing.sites import Host, Site, Unresolved
 from shared.smtp.remote_text import clean_text
 
-# How long an opening waits for the addresses of all hosts. After that it uses the hosts whose
-# addresses are known.
+# The time that an opening waits for the addresses of all hosts. After this time, the opening uses
+# the hosts whose addresses are known.
 LOOK_UP_GRACE_S: Final = 3.0
 
 
@@ -39,12 +39,12 @@ class AddressSource(Protocol):
     """Looks up the addresses of a host."""
 
     def addresses(self, name: str) -> Awaitable[Lookup]:
-        """The addresses; raises nothing."""
+        """Return the addresses. Raises nothing."""
         ...
 
 
 class AddressPolicy(Struct, frozen=True):
-    """Whether private addresses may be used, and how addresses of equal rank are shuffled."""
+    """Defines whether private addresses may be used, and how addresses of one rank are shuffled."""
 
     shuffle: Shuffle
     allow_private: bool = False
@@ -58,7 +58,7 @@ class SiteAddresses:
         self._policy = policy
 
     async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
-        """The addresses in the order of the RFCs, or the reason why there is none; never raises."""
+        """Return the addresses in the order of the RFCs, or why there is none. Raises nothing."""
         if site.is_override:
             return await _named_candidates(site.hosts)
         match judge_hosts(await self._look_up(site.hosts), self._policy.allow_private):
@@ -91,7 +91,7 @@ class SiteAddresses:
 
 
 async def _named_candidates(hosts: Sequence[Host]) -> list[Candidate] | ConnectFault:
-    """The system's addresses for the hosts that an operator has named, in the system's order."""
+    """Return the system's addresses for hosts that an operator has named, in the system's order."""
     found: dict[tuple[str, int], Candidate] = {}
     fault = "the site has no host"
     for host in hosts:

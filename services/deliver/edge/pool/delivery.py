@@ -1,6 +1,7 @@
-"""One message in a pool: its future, the form that a connection needs, and that it begins once.
+"""Represents a message in a pool. Makes its content for a connection, and begins it at most once.
 
-Also defines what a pool asks its user: may the message be sent, and what does its end mean?
+Also defines the questions that a pool asks its user: whether the message may be sent, and what the
+end of its transaction means.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.topics.records import Envelope
 
 
 class Permission(ABC):
-    """The permission for one message. Any callable that returns a bool may be used instead."""
+    """The permission to send one message. Any callable that returns a bool may be used instead."""
 
     @abstractmethod
     def __call__(self) -> bool:
@@ -34,9 +35,9 @@ class Permission(ABC):
     def prepare(self, ready: Callable[[bool], None]) -> bool:
         """Begin the steps that are needed before the claim; return False if none are needed.
 
-        `ready` is called when the steps are done: in the event loop, after this method has
-        returned, and with False if the message must not be sent. Meanwhile a connection is reserved
-        for the message.
+        When the steps are done, `ready` is called in the event loop, but not before this method has
+        returned. Its argument is False if the message must not be sent. Until then, a connection is
+        reserved for the message.
         """
 
 
@@ -46,11 +47,11 @@ class OutcomeRules(Protocol):
     def transaction(
         self, result: TransactionResult, was_answered: bool, where: ConnectionInfo
     ) -> Outcome:
-        """The outcome of a transaction."""
+        """Return the outcome of a transaction."""
         ...
 
     def no_connection(self, fault: ConnectFault, was_answered: bool, site: str) -> Outcome:
-        """The outcome of a message that got no connection."""
+        """Return the outcome of a message that got no connection."""
         ...
 
 
@@ -58,7 +59,10 @@ class SevenBit(Protocol):
     """Makes the content for a server that does not offer both 8BITMIME and SMTPUTF8."""
 
     def __call__(self, *, keeps_body: bool = False) -> bytes | Unsendable:
-        """Return the content, or only its header, in ASCII; or why this is not possible."""
+        """Return the content in ASCII, or the reason why this is not possible.
+
+        If `keeps_body` is set, only the header is converted.
+        """
         ...
 
 
@@ -90,7 +94,7 @@ class Delivery:
         seven_bit: SevenBit | None,
         group: Group | None = None,
     ) -> None:
-        """`group`: the limits that the message waits for."""
+        """`group` contains the limits for which the message waits."""
         self.group = group
         self.mail_id = envelope.mail_id
         self.sender = envelope.sender
@@ -103,10 +107,12 @@ class Delivery:
         # Whether another source may send the message if this source warms up and may send no more
         # today.
         self.may_overflow = False
-        # Set if nothing was sent because of the source; another source may send the message.
+        # The fault of the source, if nothing was sent because of it. Another source may then send
+        # the message.
         self.source_fault: NoSource | None = None
-        # Called once, when the message has an outcome or needs none. This is not a callback of the
-        # future, because that would take a turn of the event loop for each message.
+        # A function that is called once, when the message has an outcome or needs none. It is not a
+        # callback of the future, because such a callback would take a turn of the event loop for
+        # each message.
         self.on_left: Callable[[Delivery], None] | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False
@@ -126,7 +132,7 @@ class Delivery:
             return False
 
     def try_begin(self) -> bool:
-        """Return True if this worker still owns the message; otherwise the message has no outcome.
+        """Return True if the message may be sent. Otherwise finish it without an outcome.
 
         If `begin` raises, the waiter gets the exception.
         """
@@ -145,7 +151,7 @@ class Delivery:
         return self.has_begun
 
     def content_for(self, connection: SmtpConnection) -> bytes | Unsendable:
-        """The content in a form that the server accepts, or why there is no such form."""
+        """Return the content in a form that the server accepts, or why there is no such form."""
         if self.seven_bit is None or connection.takes(self.content):
             return self.content
         return self.seven_bit(keeps_body=connection.takes_eight_bit)
@@ -172,7 +178,7 @@ class Delivery:
             self.future.set_result(None)
 
     def leave_source(self, fault: NoSource) -> None:
-        """Finish without an outcome, to be sent from another source."""
+        """Finish without an outcome, so that another source can send the message."""
         self._leave()
         if not self.future.done():
             self.source_fault = fault

@@ -7,11 +7,11 @@ history of the sites' addresses, the check of the pools' time limits. Does not o
 sources there are (sources/).
 
 Guarantees: send() never raises for a remote fault. For an unreachable site, there is one attempt to
-connect per pause and not one per message; the site's mail is deferred. A slow site cannot use up
-the messages in flight that other sites need. A message that cannot be sent from one source is sent
-from the next source of its pool; if there is no other source, it is deferred with the reason. If a
-reused connection turns out to be closed, the message is sent over a new connection within the same
-attempt.
+connect per pause and not one per message; the site's mail is deferred. The messages of a slow site
+cannot fill the room for messages in flight, which other sites need. A message that cannot be sent
+from one source is sent from the next source of its pool; if there is no other source, it is
+deferred with the reason. If a reused connection turns out to be closed, the message is sent over a
+new connection within the same attempt.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class Routing(Struct, frozen=True):
 
 
 def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
-    """The sources in order, and whether each leaves mail to other sources while it warms up."""
+    """Return the sources in order.
+
+    Each source has a flag: whether it leaves mail to other sources while it warms up.
+    """
     return [(source, len(sources) > 1) for source in sources]
 
 
@@ -112,7 +115,7 @@ class Pools:
 
     @property
     def connections(self) -> int:
-        """Open connections, over all sites."""
+        """Return the number of open connections to all sites."""
         return sum(pool.connections for pool in self._pools.values())
 
     async def send(
@@ -129,7 +132,7 @@ class Pools:
         If `seven_bit` is None, such a server does not get the message.
 
         `begin` is called just before the message is sent, or just before it gets an outcome without
-        being sent. If it returns false, nothing is sent and the result is None.
+        being sent. If `begin` returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         known = self._rerouted(envelope) or self._routing.routes.site_of(domain)
@@ -148,8 +151,8 @@ class Pools:
             if not isinstance(outcome, NoSource):
                 return outcome
             if outcome.is_warming:
-                # After all other sources were tried, the message may wait for this source, as for
-                # any other limit.
+                # After all other sources were tried, the message may wait for this source, in the
+                # same way as for any other limit.
                 tries.append((source, False))
                 continue
             fault = outcome
@@ -159,7 +162,7 @@ class Pools:
         return self._rules.no_connection(fault, False, site.name)
 
     async def _resolved(self, domain: str) -> Site | NoServers:
-        """The site of a domain according to its MX records, or why there is no site."""
+        """Return the site of a domain according to its MX records, or why there is no site."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -203,7 +206,7 @@ class Pools:
         return self._control.site_of(envelope) if self._control is not None else None
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
-        """Note where mail for a domain goes; return the site, which an order may have replaced."""
+        """Note where mail for a domain is sent. Return the site, which an order may replace."""
         control = self._control
         if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site
@@ -230,7 +233,8 @@ class Pools:
         return pool
 
     def _make_pool(self, key: str, site: Site, domain: str, source: Source) -> SitePool:
-        # A server may refuse one of our addresses and accept another one.
+        # Each source has its own history, because a server may refuse one of our addresses and
+        # accept another.
         history = self._histories.of(key)
         opener = self._opener_of(source)
         hosts = SiteHosts(site, opener, self._finder, history, self._tls, source=source)

@@ -1,8 +1,9 @@
 """The hosts of one site. Opens a connection to the first address that works.
 
 After every failure before the first transaction, the next address is tried, and after the last
-address the next host. Failures are a refused or failed connect, a refusal in the greeting or to
-EHLO, silence, and a drop.
+address of a host, the next host is tried. A failure is one of these: the connect is refused or
+fails, the server refuses in the greeting or after EHLO, the server does not answer, or the
+connection breaks.
 
 Owns: the openings that are in progress, and which results are reported to the history. Does not
 own: the addresses (dns/site_addresses.py), their order (core/routing/candidates.py), how many
@@ -38,8 +39,8 @@ from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
 
-# This long after the opening began, no further address is tried. A message waits equally long for a
-# connection. The next opening knows which addresses have failed.
+# The time after which an opening tries no further address. A message waits for a connection for the
+# same time. The next opening knows which addresses have failed.
 OPENING_S: Final = 120.0
 # The number of servers that may refuse one opening. A large provider that is busy refuses at every
 # address.
@@ -50,11 +51,11 @@ class Opener(Protocol):
     """Opens connections; a remote fault is a value, never an exception."""
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Why no connection to this host should be opened now; None if one may be opened."""
+        """Return why no connection to this host should be opened now, or None if one may be."""
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to the first of at most two addresses that accepts."""
+        """Connect to one of at most two addresses: the first that accepts."""
         ...
 
     async def open(
@@ -68,7 +69,7 @@ class Opener(Protocol):
         ...
 
     def from_source(self, source: Source) -> Opener:
-        """An opener of connections from this source."""
+        """Return an opener of connections from this source."""
         ...
 
 
@@ -76,23 +77,23 @@ class Finder(Protocol):
     """Finds the addresses of a site."""
 
     async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
-        """The addresses in the order of the RFCs, or why there is no address; raises nothing."""
+        """Return the addresses in the order of the RFCs, or why there is none. Raises nothing."""
         ...
 
 
 class HostPolicies(Protocol):
-    """Says how connections to a server use TLS."""
+    """Decides how connections to a server use TLS."""
 
     async def host_tls(self, site: Site, host: Host) -> HostTls:
-        """The policy of one server of a site; raises nothing."""
+        """Return the policy of one server of a site. Raises nothing."""
         ...
 
 
 class AnyTls:
-    """Opportunistic TLS for all servers for which nothing more is required, without look-ups."""
+    """Uses opportunistic TLS wherever nothing more is required, without look-ups."""
 
     async def host_tls(self, site: Site, host: Host) -> HostTls:
-        """The policy of one server of a site."""
+        """Return the policy of one server of a site."""
         return host_tls(site.tls, host.name, NoDane())
 
 
@@ -150,7 +151,7 @@ class SiteHosts:
             opened = await self._try(chosen, found, within_s, dialog)
             if isinstance(opened, SmtpConnection):
                 return opened
-            # Another address of a smart host would refuse the login, too.
+            # Any other address of a smart host would refuse the login, too.
             if isinstance(opened, NoSource | NoLogin):
                 return opened
             faults.append(opened)

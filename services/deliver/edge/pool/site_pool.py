@@ -39,12 +39,13 @@ from shared.smtp.extensions import Unsendable
 
 log = logging.getLogger(__name__)
 
-# Without this, a limit of 200 per second would wake the pool 200 times per second.
+# The shortest wait for a limit. Without it, a limit of 200 per second would wake the pool 200 times
+# per second.
 SHORTEST_WAIT_S: Final = 0.01
 
 
 class SitePool:
-    """The connections to one site and the messages waiting for one."""
+    """The connections to one site, and the messages that wait for a connection."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class SitePool:
         if shaper is not None:
             self._turning_away = TurningAway(shaper, self._planner, self._give_up, self.add)
         self._opening: set[asyncio.Task[None]] = set()
-        # Reserved for messages that are not ready yet.
+        # The connections that are reserved for messages that are not ready yet.
         self._preparing: dict[SmtpConnection, Delivery] = {}
         self._will_plan = False
         self._bytes = 0
@@ -77,20 +78,20 @@ class SitePool:
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
+        """Return the number of open connections."""
         return len(self._planner.connections)
 
     def load(self, now: float) -> SiteLoad:
-        """The number and size of the messages in this pool, and how long they will take."""
+        """Return the number and size of the messages in this pool, and how long they will take."""
         planner = self._planner
         return SiteLoad(planner.messages, self._bytes, planner.wait_s(now), self._last_added_at)
 
     def restrict(self, most: int | None) -> None:
-        """Limit the messages in this pool to this many; None removes the limit."""
+        """Limit the number of messages in this pool to `most`; None removes the limit."""
         self._planner.restrict(most)
 
     def is_forgettable(self, now: float) -> bool:
-        """Whether the pool is empty and knows nothing about its site that must be remembered."""
+        """Return whether the pool is empty and its knowledge of the site need not be kept."""
         return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
@@ -157,7 +158,7 @@ class SitePool:
         self._wakeup.ask(max(until, self._loop.time() + SHORTEST_WAIT_S))
 
     def _plan_soon(self) -> None:
-        """Plan after the current callback, because a reader may hold further replies."""
+        """Plan after the current callback, because the reader may have more replies to process."""
         if not self._will_plan and self._planner.needs_plan:
             self._will_plan = True
             self._loop.call_soon(self._plan)
@@ -214,7 +215,8 @@ class SitePool:
         has_result = self._planner.ended(
             connection, delivery, result, now, is_usable=connection.is_usable
         )
-        # A break that may be due to the message does not mean that the server is busy.
+        # If the message may have caused the break of the connection, the break does not mean that
+        # the server is busy.
         if has_result and self._planner.is_paused(now) and is_push_back(result):
             self._hosts.pushed_back(connection)
         if has_result and self._shaper is not None and delivery.group is not None:

@@ -1,4 +1,4 @@
-"""Turns away mail that waits in a pool and must not be sent now. The mail returns for its turn.
+"""Turns away mail that waits in a pool and must not be sent now. It is offered again later.
 
 Owns: which waiting messages must not be sent any more, because their destination or sender was
 suspended, or because their source warms up and has reached its limit for today. Does not own: the
@@ -50,7 +50,7 @@ class TurningAway:
                 self._overflow(group)
 
     def is_due(self, delivery: Delivery) -> bool:
-        """Turn a message away if its group was suspended meanwhile; otherwise return False."""
+        """If the message's group was suspended meanwhile, turn the message away and return True."""
         group = delivery.group
         if group is None or not self._shaper.suspended(group):
             return False

@@ -1,7 +1,7 @@
 """Calls a function once, at the earliest of the requested times.
 
-The time is stored here and not read from the loop's handle: uvloop's call_at() returns a handle
-without when() if the time has already passed, for example after a pause of the process.
+The time is stored here and not read from the loop's handle, because uvloop's call_at() returns a
+handle without when() if the time has already passed, for example after a pause of the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Wakeup:
         self._handle: asyncio.Handle | None = None
 
     def ask(self, at: float) -> None:
-        """Call at this time of the loop's clock, or earlier if an earlier call was requested."""
+        """Call the function at this time of the loop's clock, or at an earlier requested time."""
         if self._loop.time() < self._at <= at:
             return
         self.cancel()

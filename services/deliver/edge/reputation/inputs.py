@@ -1,14 +1,14 @@
 """The input of a keeper: the events added to mail.events, and the provider of a complaint.
 
 Owns: the position in all partitions, and the look-ups of MX records for complaints. The event of a
-complaint names no provider, and deliver chose the provider by the same records. Does not own: the
-meaning of an event (core/reputation/facts.py).
+complaint names no provider. The look-ups find the provider by the same records by which deliver
+chose it. Does not own: the meaning of an event (core/reputation/facts.py).
 
 Guarantees: no record before the place of the last transaction is read again. No record after that
 place is skipped, unless Kafka has deleted the record or the topic was recreated. A turn waits at
 most LOOK_UP_S for the DNS; a complaint for which the DNS has not answered in this time is not
-counted. Bounds: one call returns at most MOST records or takes at most LONGEST_READ_S; at most
-MAX_DOMAINS answers are remembered.
+counted. Bounds: one call ends after MOST records or after LONGEST_READ_S; at most MAX_DOMAINS
+answers are remembered.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EventLog:
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
         """If `place` is None, reading begins at the present end."""
         self._topic = topic
-        # Headers after this one are not used (core/reputation/facts.py).
+        # Headers after this header are not used (core/reputation/facts.py).
         self._reader = LogReader(
             options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
         )
@@ -75,7 +75,7 @@ class EventLog:
         return found
 
     def place(self, now_ms: int) -> Place:
-        """The place up to which records were returned."""
+        """Return the place up to which records were returned."""
         offsets = {str(partition): offset for partition, offset in self._offsets.items()}
         return Place(self._id, offsets, now_ms)
 
@@ -116,7 +116,7 @@ class ProviderLookup:
         return Deadline(LOOK_UP_S, self._clock)
 
     def of(self, recipient: str, deadline: Deadline) -> str:
-        """The provider of this recipient; "" if there is none, or if none was found in time."""
+        """Return the provider of this recipient, or "" if none exists or none was found in time."""
         domain = recipient.rpartition("@")[2].lower()
         found = self._known.get(domain) or self._rules.provider_of(domain, ())
         if domain in self._known or found or deadline.is_over():

@@ -1,14 +1,15 @@
-"""Counts the results in mail.events, advances the steps of sources, suspends clients at providers.
+"""Counts results in mail.events, advances the steps of sources, and suspends clients at providers.
 
-Every deliver process has a keeper, which runs in a thread; only one keeper counts. A turn reads the
-records that were added to mail.events and counts them (core/reputation/book.py). Then it writes in
-one transaction: the states that changed, the orders that suspend clients, and the place in
+Every deliver process has a keeper, which runs in a thread, but only one keeper counts. A turn reads
+the records that were added to mail.events and counts them (core/reputation/book.py). Then it writes
+in one transaction: the states that changed, the orders that suspend clients, and the place in
 mail.events up to which everything is counted.
 
-All keepers share one transactional id. A keeper that opens the id ends and fences the transaction
-of any other keeper. If it then reads mail.reputation to its end and commits, it was the only writer
-in between. So each event is counted once, no matter how many processes there are. A keeper does not
-open the id as long as another keeper writes new places (shared/topics/reputation.py).
+All keepers share one transactional id. When a keeper opens the id, Kafka ends the transaction of
+any other keeper and fences that keeper. If the new keeper then reads mail.reputation to its end and
+commits, no other keeper has written in between. So each event is counted once, no matter how many
+processes there are. A keeper does not open the id as long as another keeper writes new places
+(shared/topics/reputation.py).
 
 If the process dies or is paused at any step, nothing of the turn is written, and another keeper
 counts the same events within SILENT_TURNS turns. If the process leaves a transaction open on
@@ -17,9 +18,9 @@ is unavailable, no turn takes place, and the present steps and suspensions stay 
 not used. Events that Kafka has deleted meanwhile are not counted. The first keeper of an
 installation begins at the present end of mail.events.
 
-A person's order on the same scope is not replaced while it is in force, with one exception: an
-order that a person gives between the keeper's reading of orders and its writing, at most one
-second, is replaced.
+The keeper does not replace a person's order on the same scope while that order is in force. There
+is one exception: the keeper replaces an order that a person gives after the keeper has read the
+orders and before it writes. This time is at most one second.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class ReputationKeeper:
         self.fault = ""
 
     def start(self) -> None:
-        """Begin; return at once."""
+        """Start the thread, and return at once."""
         self._thread.start()
 
     def close(self) -> None:
@@ -151,7 +152,7 @@ class ReputationKeeper:
         self._thread.close()
 
     def turn(self) -> None:
-        """Count and write once. May raise KafkaError, TransactionLost."""
+        """Count and write once. May raise KafkaError or TransactionLost."""
         if not self._parts.view.ready():
             return
         if self._own is None:

@@ -60,7 +60,7 @@ class States:
     def add(self, record: Any) -> None:
         """Apply one record; log it if it cannot be read."""
         if isinstance(record, UndecodableRecord):
-            return  # the fetcher has logged it
+            return  # the fetcher has logged the record
         key = record.key or b""
         if record.value is None:
             self._states.pop(key, None)
@@ -75,12 +75,12 @@ class States:
             self._states[key] = state
 
     def all(self) -> list[State]:
-        """All states."""
+        """Return all states."""
         return list(self._states.values())
 
     @property
     def place(self) -> Place | None:
-        """The place up to which events are counted; None if none was ever counted."""
+        """Return the place up to which events are counted, or None if no event was counted."""
         found = self._states.get(PLACE_KEY)
         return found if isinstance(found, Place) else None
 
@@ -100,26 +100,26 @@ class ReputationView:
         self._follower.start()
 
     def ready(self) -> bool:
-        """Whether the topic has been read to its end once."""
+        """Return whether the topic has been read to its end once."""
         return self._follower.is_whole()
 
     def fault(self) -> str:
-        """Why the view is not up to date; "" if it is."""
+        """Return why the view is not up to date, or "" if it is."""
         return self._follower.fault()
 
     def place(self) -> Place | None:
-        """The place up to which events are counted, and its time.
+        """Return the place up to which events are counted, and its time.
 
         The result is None if no event was ever counted.
         """
         return self._place
 
     def sources(self) -> list[WarmupState]:
-        """The steps of all sources."""
+        """Return the steps of all sources."""
         return [state for state in self._found if isinstance(state, WarmupState)]
 
     def clients(self) -> list[ClientState]:
-        """The counts of all clients."""
+        """Return the counts of all clients."""
         return [state for state in self._found if isinstance(state, ClientState)]
 
     def close(self) -> None:

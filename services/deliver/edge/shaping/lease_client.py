@@ -4,7 +4,7 @@ A separate task asks, so no caller waits for the store. Owns: the calls, and whe
 counts as available. Does not own: what a worker does without the store (core/shaping/allowance.py).
 Guarantees: there is one call at a time, and it takes at most half a second. A worker that could not
 reach the store keeps to its share until all other workers know of this worker again. An answer that
-comes too late is not used: a pause of the process costs one call, and a worker whose answers all
+comes too late is not used. So a pause of the process costs one call, and a worker whose answers all
 come too late keeps to its share.
 """
 
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 1.0
 # An answer that took longer is not used, because the process was paused.
 LONGEST_CALL_S: Final = 0.5
-# This many late answers in a row are not due to a pause: the store or this process is too slow to
-# share limits.
+# This many late answers in a row are not due to a pause. They mean that the store or this process
+# is too slow to share limits.
 LATE_ANSWERS: Final = 3
 # One call contains at most this many limits.
 MAX_LIMITS: Final = 500
@@ -78,7 +78,7 @@ class LeaseClient:
         clock: Clock,
         on_grant: Callable[[], None],
     ) -> None:
-        """`on_grant` is called after each answer, because waiting messages may then continue."""
+        """`on_grant` is called after each answer, because then waiting messages may continue."""
         self._throttle = throttle
         self._stores = stores
         self._worker = worker
@@ -90,7 +90,7 @@ class LeaseClient:
         self._epoch = ""
         self._was_away = False
         self._late_answers = 0  # The number of late answers in a row.
-        # Why the store cannot be used; "" if it can.
+        # The reason why the store cannot be used; "" if it can be used.
         self.fault = "not asked yet"
 
     def want(self) -> None:
@@ -188,15 +188,14 @@ class LeaseClient:
         await self._restore()
 
     def _found(self, answer: Answer, now: float) -> None:
-        """Note the state of the store and the number of workers from the answer."""
+        """Update the state of the store and the number of workers from the answer."""
         workers = self._throttle.workers
         if self.fault:
             log.info("the limits are shared again by %d workers", answer.workers)
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
-        # While other workers may not have called again yet, the previous number is safer if it is
-        # higher.
+        # As long as some workers may not have called again yet, the higher number is safer.
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:
@@ -225,7 +224,7 @@ class LeaseClient:
 
 
 def _read_state(text: str) -> Suspension | None:
-    """The state that another worker wrote.
+    """Return the state that another worker wrote.
 
     The result is None if the state cannot be read, so that the calls continue.
     """
@@ -265,7 +264,7 @@ class _InFull(Struct):
 
 
 def _in_full(state: Suspension) -> _InFull:
-    """All fields of the state, because the script also reads `until` if it has its default."""
+    """Return all fields, because the script reads `until` even if it has its default value."""
     return _InFull(*(getattr(state, name) for name in _InFull.__struct_fields__))
 
 

@@ -1,4 +1,4 @@
-"""Loads the shaping rules: the shipped files, then the operator's."""
+"""Loads the shaping rules: first the shipped files, then the operator's file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_BYTES: Final = 1_000_000
 
 
 def load_rules(path: str = "") -> Rules:
-    """The rules of the shipped files and of the operator's file. Without such a file, `path` is "".
+    """Return the rules of the shipped files and of the operator's file.
 
-    Raises ShapingFaults, with a line per fault.
+    If `path` is "", there is no operator's file. Raises ShapingFaults, with a line per fault.
     """
     files = [_shipped(name) for name in SHIPPED]
     if path:

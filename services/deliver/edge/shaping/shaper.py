@@ -1,4 +1,4 @@
-"""Shaping in one process: what each pool may send, and how replies change this.
+"""Shapes the mail of one process: decides what each pool may send, and how replies change this.
 
 Owns: the connection of the pure parts (core/shaping) with the loop, the store and the metrics. Does
 not own: the pools. Guarantees: no call of a pool waits for the store. While the store fails, each
@@ -70,7 +70,7 @@ class Waiter(Protocol):
     """A pool in which mail waits for a limit."""
 
     def go_on(self) -> None:
-        """Something was granted."""
+        """Check the waiting mail again, because a limit was granted."""
         ...
 
 
@@ -115,17 +115,17 @@ class Shaper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def status(self) -> str:
-        """For /ready, as information: whether the limits are shared."""
+        """Return a note for /ready on why the limits are not shared, or "" if they are."""
         return self.client.fault and f"each worker keeps to its share: {self.client.fault}"
 
     def destination(self, domain: str, site: Site) -> Destination:
-        """The destination of mail for a domain, with its provider."""
+        """Return the destination of mail for a domain, with its provider."""
         names = (host.name for host in site.hosts)
         provider = self._throttle.rules.provider_of(domain, names)
         return Destination(domain, site.name, provider, site.is_override)
 
     def pool_limits(self, to: Destination, base: PoolLimits) -> PoolLimits:
-        """The limits of this worker's pool. Its share of the connections is at least one."""
+        """Return the limits of this worker's pool, with a share of at least one connection."""
         found = {key: each.value for key, each in self._throttle.rules.settings(to).items()}
         connections = found.get("connections", base.max_connections)
         assert isinstance(connections, int)
@@ -145,12 +145,12 @@ class Shaper:
         )
 
     def retry_steps(self, to: Destination) -> tuple[str, ...]:
-        """The steps between attempts that the rules set for a destination; () if none."""
+        """Return the steps between attempts that the rules set for a destination, or () if none."""
         found = self._throttle.rules.settings(to).get("retry")
         return tuple(map(str, found.value)) if found and isinstance(found.value, tuple) else ()
 
     def group(self, envelope: Envelope, to: Destination, source: str = "") -> Group:
-        """The group of a message that is sent from the source with this name."""
+        """Return the group of a message that is sent from the source with this name."""
         domain = envelope.sender.rpartition("@")[2]
         key = (to, envelope.client, envelope.mailing_id, domain, source)
         found = self._throttle.groups.get(key)
@@ -161,7 +161,7 @@ class Shaper:
         return found
 
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
-        """Why a message of this group is not offered now; None if it may wait in its pool.
+        """Return why a message of the group is not offered now, or None if it may wait in its pool.
 
         `is_back`: the message was deferred before, and its turn has come. `lane`: the lane from
         which the message was read, if any. If a limit applies to all mail of a lane, the lane is
@@ -184,24 +184,27 @@ class Shaper:
         return found
 
     def _is_lane_of(self, lane: str, group: Group) -> bool:
-        """Whether all mail of this lane goes to the destination of this group."""
+        """Return whether all mail of this lane goes to the destination of this group."""
         return self.lanes.is_of_one(lane, group.keys[0], group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:
-        """The local address if the source has no name; a name is already a key of the group."""
+        """Return the local address if the source has no name.
+
+        If the source has a name, return "", because the name is already a key of the group.
+        """
         return "" if group.sender.source else self._sources.get(group.to.key, "")
 
     def suspended(self, group: Group) -> bool:
-        """Whether this group is suspended now."""
+        """Return whether this group is suspended now."""
         source = self._source_of(group)
         return self._throttle.suspension(group, self._at(), source) is not None
 
     def is_warmed_out(self, group: Group) -> bool:
-        """Whether the source of this group warms up and may send no more today."""
+        """Return whether the source of this group warms up and may send no more today."""
         return group.is_warmed_out(self._loop.time())
 
     def overflows(self, group: Group) -> bool:
-        """Whether a new message is left to another source because this source warms up."""
+        """Return whether a new message is left to another source because this source warms up."""
         found = group.overflows(self._loop.time())
         if found:
             self._counts.overflows.add(1, group.sender.source)
@@ -227,8 +230,8 @@ class Shaper:
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """Note that a transaction ended, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # By the key of the destination.
-        # The same as Reply.is_positive, but without a call, because nearly every reply is positive.
+            self._sources[group.keys[0]] = source  # Keyed by the destination.
+        # This test equals Reply.is_positive, but saves the call for nearly every reply.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 

@@ -65,7 +65,7 @@ class FormSender(Protocol):
         *,
         seven_bit: SevenBit | None = None,
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Attempt once; see Sender."""
+        """Attempt the delivery once; see Sender."""
         ...
 
 
@@ -96,7 +96,7 @@ class PreparingSender:
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Attempt once; see Sender."""
+        """Attempt the delivery once; see Sender."""
         domain = domain_of(envelope.sender)
         if envelope.forwards:
             domain = domain or from_domain(content)
@@ -123,7 +123,7 @@ class ReturnPathSender:
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Attempt once; see Sender. A message that violates R11 is not attempted."""
+        """Attempt the delivery once; see Sender. A message that violates R11 is not attempted."""
         keys = self._keys.keys if self._keys is not None else None
         sender = return_path(envelope, keys)
         fault = misalignment(sender, content)
@@ -144,14 +144,14 @@ class ReturnPathSender:
 
 
 def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
-    """The DKIM keys that the settings name; None if they name no keys. Raises UsageError."""
+    """Load the DKIM keys of the settings, or return None if they name none. Raises UsageError."""
     if not deliver.dkim_key_file and not deliver.dkim_keys:
         return None
     return KeyFollower(deliver.dkim_keys, deliver.dkim_key_file, deliver.dkim_selector)
 
 
 def make_signer(deliver: DeliverSettings, keys: KeyFollower | None, clock: Clock) -> Signer | None:
-    """The signer with these keys; None if mail is not signed."""
+    """Return the signer with these keys, or None if mail is not signed."""
     return Signer(keys, clock, BodyForm(deliver.dkim_body)) if keys is not None else None
 
 

@@ -45,7 +45,7 @@ class KeySource(Protocol):
 
     @property
     def index(self) -> KeyIndex[PrivateKey]:
-        """The keys. When they change, the whole index is replaced."""
+        """Return the keys. When they change, the whole index is replaced."""
         ...
 
 

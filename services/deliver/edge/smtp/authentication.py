@@ -78,7 +78,7 @@ async def _talk(
         first = [b"AUTH", b"PLAIN", plain]
         if len(b" ".join(first)) > _MAX_COMMAND_BYTES:
             first.pop()
-        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has already sent it
+        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has sent this answer
     else:
         first = [b"AUTH", b"LOGIN"]
         answers = [base64.b64encode(each) for each in (user, password)]

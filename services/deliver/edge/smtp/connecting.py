@@ -21,8 +21,8 @@ from msgspec import Struct
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.sources.table import SYSTEM, Source
 
-# RFC 8305, 5: the connect over the second family starts this long after the first, or when the
-# first has failed.
+# RFC 8305, 5: the connect over the second family starts this long after the first connect, or as
+# soon as the first connect has failed.
 ATTEMPT_DELAY_S: Final = 0.25
 # From linux/in.h. The socket module defines this name from Python 3.12 on.
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
@@ -55,7 +55,7 @@ _Attempts = dict["asyncio.Task[socket.socket]", Candidate]
 async def connect(
     candidates: Sequence[Candidate], timeout_s: float, source: Source = SYSTEM
 ) -> Connected:
-    """Connect to one of at most two addresses from a source; each may take `timeout_s`."""
+    """Connect from a source to one of at most two addresses. Each connect may take `timeout_s`."""
     loop = asyncio.get_running_loop()
     attempts: _Attempts = {}
     winner: asyncio.Task[socket.socket] | None = None
@@ -73,7 +73,7 @@ async def connect(
 
 
 def bind(sock: socket.socket, local_ip: str) -> None:
-    """Bind a socket to a local address; the system chooses the port when it connects.
+    """Bind a socket to a local address; the system chooses the port when the socket connects.
 
     Raises SourceUnavailable.
     """
@@ -90,7 +90,7 @@ def bind(sock: socket.socket, local_ip: str) -> None:
 
 
 def bind_fault(local_ip: str) -> str:
-    """Why no socket can be bound to this address; "" if one can."""
+    """Return why no socket can be bound to this address, or "" if one can."""
     family = socket.AF_INET6 if ":" in local_ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -107,7 +107,7 @@ def bind_fault(local_ip: str) -> str:
 async def connect_one(
     candidate: Candidate, timeout_s: float, source: Source = SYSTEM
 ) -> socket.socket:
-    """Connect a socket to an address. Raises OSError; SourceUnavailable if the source failed."""
+    """Connect a socket to an address. Raises OSError, or SourceUnavailable if the source failed."""
     family = socket.AF_INET6 if candidate.is_ipv6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -125,7 +125,7 @@ async def connect_one(
 async def _first_success(
     attempts: _Attempts, limit_s: float | None
 ) -> asyncio.Task[socket.socket] | None:
-    """The first attempt that succeeds; None if all fail or none succeeds within the limit."""
+    """Return the first attempt that succeeds, or None if none succeeds within the limit."""
     loop = asyncio.get_running_loop()
     until = None if limit_s is None else loop.time() + limit_s
     while True:
@@ -149,7 +149,7 @@ def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> 
             slower = candidate
         elif isinstance(error, SourceUnavailable):
             source_fault = str(error.strerror)
-        elif isinstance(error, OSError):  # TimeoutError is one
+        elif isinstance(error, OSError):  # TimeoutError is an OSError
             faults.append((candidate, str(error) or "no answer to the connect in time"))
         else:
             raise error

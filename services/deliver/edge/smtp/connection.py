@@ -8,10 +8,10 @@ Guarantees: for every message passed to start(), `done` is called exactly once, 
 connection breaks or the deadline passes. If the server had already refused the message, the refusal
 is the result. The time limit of a reply begins with the previous complete reply (RFC 5321,
 4.5.3.2); a part of a reply does not extend it. A message is in doubt only in two cases: its last
-byte has left this process, or the server claims to have accepted the message before it had received
-all of it (send_queue.py), which does not count as a delivery. A connection carries no further
-message if the server required a new login within a transaction, or refused a message because of a
-limit per connection. After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+byte has left this process, or the server accepts the message before it has received all of it
+(send_queue.py). Such a reply does not count as a delivery. A connection carries no further message
+if the server required a new login within a transaction, or refused a message because of a limit per
+connection. After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class SmtpConnection(asyncio.Protocol):
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
         self.is_resumed = False  # Whether an earlier TLS session was resumed.
-        # Why the server's TLS was not used, or did not satisfy the policy.
+        # The reason why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
@@ -103,24 +103,24 @@ class SmtpConnection(asyncio.Protocol):
         self.closed = self._has_quit = False
         self._has_worked = False  # whether a transaction has been answered
         self._is_writing_paused = False
-        # When the server's next answer is overdue; check_deadline() acts on it.
+        # The time after which the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
         # While aiosmtplib's object is referenced, that object does the clean-up of the transport.
         self.opener: Any = None
 
     @property
     def is_usable(self) -> bool:
-        """Whether another transaction may be started."""
+        """Return whether another transaction may be started."""
         has_ended = self.closed or self._has_quit or self._session.is_closing
         return self._done is None and not has_ended
 
     @property
     def takes_eight_bit(self) -> bool:
-        """Whether the server accepts content with 8-bit bytes."""
+        """Return whether the server accepts content with 8-bit bytes."""
         return self._session.takes_eight_bit
 
     def takes(self, content: bytes) -> bool:
-        """Whether the server accepts this content without a conversion to 7-bit text."""
+        """Return whether the server accepts this content without a conversion to 7-bit text."""
         return self._session.takes(content)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -131,7 +131,7 @@ class SmtpConnection(asyncio.Protocol):
         self.source = str(name[0]) if name else ""
 
     def start(self, sender: str, recipient: str, content: bytes, done: Done) -> None:
-        """Start a transaction; `done` is called once, possibly before this returns."""
+        """Start a transaction; `done` is called once, possibly before start() returns."""
         data = self._session.send_transaction(sender, recipient, content)
         if isinstance(data, Unsendable):
             done(data)
@@ -241,7 +241,7 @@ class SmtpConnection(asyncio.Protocol):
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
-        """Whether this connection can carry no more mail, although a new connection may."""
+        """Return whether this connection can carry no more mail, although a new connection may."""
         is_logged_out = wants_login(ending.reply) and self.has_login()
         is_full = is_about_connection(ending.stage, ending.reply)
         return self.is_usable and (is_logged_out or is_full)

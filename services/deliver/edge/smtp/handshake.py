@@ -1,4 +1,4 @@
-"""The steps that aiosmtplib does on a new connection: EHLO or HELO, STARTTLS, an early QUIT.
+"""The steps that aiosmtplib performs on a new connection: EHLO or HELO, STARTTLS, an early QUIT.
 
 Owns: a variant of aiosmtplib's client that does not send QUIT and whose dialog can be traced. Does
 not own: the order of the steps, and what follows when a step fails (opening.py).
@@ -38,7 +38,7 @@ class TracedClient(aiosmtplib.SMTP):
     dialog: Dialog | None = None
 
     async def greet(self, timeout_s: float) -> None:
-        """Read the greeting. If this raises, the caller must close()."""
+        """Read the greeting. If greet() raises, the caller must call close()."""
         try:
             response = await self.connect(timeout=timeout_s)
             self._show(response.code, response.message)
@@ -119,7 +119,7 @@ async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:
 async def start_tls(
     smtp: aiosmtplib.SMTP, context: ssl.SSLContext, timeouts: Timeouts
 ) -> tuple[str, str]:
-    """Start TLS and return the TLS version and "", or "" and the reply if STARTTLS is refused.
+    """Start TLS. Return (version, ""), or ("", reply) if the server refuses STARTTLS.
 
     Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
     may wait for a handshake). Raises SMTPResponseException for a 421 or a refusal of EHLO over TLS,
@@ -178,4 +178,4 @@ async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
-            raise refused from None  # the refusal of EHLO gives more information
+            raise refused from None  # the refusal of EHLO says more than the refusal of HELO

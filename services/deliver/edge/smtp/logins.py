@@ -1,4 +1,4 @@
-"""Logs in at smart hosts: the file of their logins, AUTH, and the consequences of a refusal.
+"""Logs in at smart hosts: loads their logins from a file, uses AUTH, and pauses refused logins.
 
 Owns: the file, which is reloaded on change; which logins were refused. Does not own: the dialog of
 AUTH (authentication.py), the form of the file and the TLS that a login requires
@@ -53,13 +53,13 @@ REFUSED: Final = Metric(
     "Smart hosts that do not let this process log in (`deliver.logins_file`); their mail is"
     " deferred, and the login is tried again at the latest after an hour.",
 )
-# The pause after a permanent refusal; each further refusal doubles it, up to LONGEST_PAUSE_S. Any
-# other fault has its own pause.
+# The pause after a permanent refusal; each further refusal doubles it, up to LONGEST_PAUSE_S. The
+# pause after any other fault is FAULT_PAUSE_S.
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0
-# A smaller number of connections may fail because of one sender, or because a login ended
-# meanwhile.
+# A login is paused after this many connections in a row without mail. Fewer connections may fail
+# because of one sender, or because a login ended meanwhile.
 MOST_IN_VAIN: Final = 3
 # RFC 4954, 6. The server keeps the connection open, so we end it with QUIT.
 LOGIN_REFUSED: Final = 535
@@ -83,7 +83,7 @@ class _Refusal(Struct, frozen=True):
     fault: NoLogin
     pause_s: float
     until: float
-    is_after_login: bool = False  # the server accepted the login and required one nevertheless
+    is_after_login: bool = False  # the server accepted the login but still required a login
 
 
 class Logins:
@@ -98,15 +98,15 @@ class Logins:
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
         self._turns: dict[Host, asyncio.Lock] = {}
-        # Connections in a row that logged in with this login and carried no mail.
+        # The number of connections in a row that logged in with this login and carried no mail.
         self._in_vain: dict[Host, tuple[Login, int]] = {}
 
     def of(self, host: Host) -> Login | None:
-        """The login at this host; None if there is none."""
+        """Return the login at this host, or None if there is none."""
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
-        """Why no connection to this host should be opened now; None if one may be."""
+        """Return why no connection to this host should be opened now, or None if one may be."""
         return self._pause(host, self.of(host), now)
 
     def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
@@ -117,11 +117,11 @@ class Logins:
 
     @property
     def refused(self) -> int:
-        """How many hosts refuse their login."""
+        """Return how many hosts refuse their login."""
         return len(self._refused())
 
     def status(self) -> str:
-        """For /ready, as information: the hosts that refuse their login."""
+        """Return a note for /ready on the hosts that refuse their login."""
         return "; ".join(found.fault.reason for found in self._refused())
 
     def _refused(self) -> list[_Refusal]:
@@ -131,7 +131,7 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login for which the connection was opened; None if it needs no login.
+        """Log in with the login for which the connection was opened. None means no login is needed.
 
         The connection has the TLS that this login requires, so no other login is sent over it.
         Raises LoginRefused. Raises TimeoutError if other connections try the login for too long,
@@ -158,7 +158,7 @@ class Logins:
             raise LoginRefused(known)
         try:
             reply = await authenticate(smtp, login, limit_s)
-        except OSError as error:  # TimeoutError is one
+        except OSError as error:  # TimeoutError is an OSError
             reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if login != self.of(host):
             # The file changed while the server answered, so the answer is about the earlier login.
@@ -175,7 +175,7 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def watch(self, host: Host, login: Login | None) -> Callable[[TransactionResult], None] | None:
-        """Return the callback for the end of each transaction; None without a login."""
+        """Return the callback for the end of each transaction, or None without a login."""
         return None if login is None else LoginWatch(self, host, login).ended
 
     def took_mail(self, host: Host, login: Login) -> None:

@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 
 class _Target(Struct, frozen=True):
-    """The server and our login there. The login is read once, because the TLS depends on it."""
+    """The server and our login there. The login is read once, because TLS depends on it."""
 
     candidate: Candidate
     login: Login | None
@@ -94,7 +94,7 @@ class Opener:
         self._servers = servers or ServerMemory()
 
     def from_source(self, source: Source) -> Opener:
-        """An opener for this source; all openers share the memory of the servers."""
+        """Return an opener for this source. All openers share the memory of the servers."""
         name = source.ehlo_name or self._ehlo_name
         return Opener(
             name,
@@ -106,11 +106,11 @@ class Opener:
         )
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Why no connection to this host should be opened now; None if one may be."""
+        """Return why no connection to this host should be opened now, or None if one may be."""
         return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to the first of at most two addresses that accepts, within both time limits."""
+        """Connect to the first address that accepts, of at most two, within both time limits."""
         limit_s = min(self._timeouts.connect_s, within_s)
         return await connect(candidates, limit_s, self._source)
 
@@ -139,13 +139,13 @@ class Opener:
             return error.fault
         except ssl.SSLError as error:
             return no_tls(candidate, policy, named_fault(error))
-        except OSError as error:  # TimeoutError is one
+        except OSError as error:  # TimeoutError is an OSError
             return NoConnection(clean_text(f"{candidate}: {error or type(error).__name__}"))
 
     async def _open_as_known(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Open a connection. Opportunistic TLS: if TLS fails, mail goes in clear text."""
+        """Open a connection. If opportunistic TLS fails, connect again without TLS."""
         if tls.is_required:
             return await self._open(target, sock, tls)
         if tls.is_trial:
@@ -161,14 +161,14 @@ class Opener:
             target.dialog.said(f"TLS has failed, connecting again without it: {fault}")
         again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(target, again, in_clear(fault))
-        # This comes last: if clear text fails, too, the cause may be the network.
+        # The fault is remembered only now: if clear text fails, too, the network may be the cause.
         self._servers.tls.remember(target.candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Report the fault of the policy, and continue with opportunistic TLS."""
+        """Try the policy. If it fails, report its fault and continue with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
@@ -254,7 +254,7 @@ class Opener:
     def _greeted(
         self, smtp: TracedClient, target: _Target, tls: TlsPolicy, version: str, fault: str
     ) -> SmtpConnection:
-        """Return the connection; its faults and logins are remembered for later connections."""
+        """Return the connection. Its faults and logins are remembered for later connections."""
         candidate = target.candidate
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)

@@ -2,8 +2,8 @@
 
 A server that has read all data has also acknowledged it, at the latest together with its reply. So
 if a reply arrives while some data is still unacknowledged, the reply was sent before the server had
-all data. If a proxy ends the TCP connection for the server, this only shows what the proxy had:
-data that the proxy holds back is not detected.
+all data. If a proxy ends the TCP connection for the server, the number only shows what the proxy
+has not acknowledged. Data that the proxy holds back is not detected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The memory of servers: their features that do not work, and TLS sessions.
+"""Remembers features that do not work at a server, and TLS sessions.
 
-If a server offers a feature that does not work, the feature is not tried with each connection. With
-a session, the next connection to a server has a shorter handshake.
+A feature that a server offers but that does not work is not tried on each connection. With a TLS
+session, the next connection to a server has a shorter handshake.
 
 A session is used only for the same server (name, port and address), from the same source, under the
 same policy, and with the context that created it. So a session with an unverified certificate is
@@ -28,18 +28,20 @@ from shared.smtp.extensions import Extensions
 
 # The largest number of remembered servers, about 200 bytes each. The oldest is forgotten first.
 MAX_FAULTS: Final = 10_000
-# For this long, a server whose TLS has failed gets its mail in clear text, without another try. An
+# A server whose TLS has failed gets its mail in clear text for this long, without another try. An
 # attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
 BROKEN_TLS_S: Final = 3 * 3600.0
-# For this long, DATA is used at a server that offers CHUNKING but has refused BDAT.
+# DATA is used for this long at a server that offers CHUNKING but has refused BDAT.
 BROKEN_CHUNKING_S: Final = 86_400.0
-# For this long, a server gets one command at a time if it offers PIPELINING but answered only a
-# part of the first group of commands of a connection. If the server was only slow, this costs round
+# A server gets one command at a time for this long if it offers PIPELINING but answered only a part
+# of the first group of commands of a connection. If the server was only slow, this costs round
 # trips.
 BROKEN_PIPELINING_S: Final = 3_600.0
-# If a certificate is replaced or expires, this is noticed after at most this time.
+# The largest age of a session. A replaced or expired certificate is noticed after at most this
+# time.
 MAX_AGE_S: Final = 3_600.0
-# A session takes about 8 KB, with the server's certificates. The oldest session is forgotten first.
+# A session takes about 8 KB, including the server's certificates. The oldest session is forgotten
+# first.
 MAX_SESSIONS: Final = 2_000
 
 
@@ -61,7 +63,7 @@ class TlsSessions:
         self._kept = OrderedDict()
 
     def find(self, key: SessionKey, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
-        """The session to offer; None if there is none."""
+        """Return the session to offer, or None if there is none."""
         found = self._kept.get(key)
         if found is None or found[0] is not context or now >= found[2]:
             return None
@@ -98,7 +100,7 @@ class FaultMemory:
         self._faults: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
 
     def fault(self, host: Host, now: float) -> str:
-        """Why the feature failed at this server; "" if it may be tried."""
+        """Return why the feature failed at this server, or "" if it may be tried."""
         until, fault = self._faults.get((host.name, host.port), (now, ""))
         return fault if now < until else ""
 

@@ -32,8 +32,8 @@ from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
 from shared.runtime.clock import now_ms
 from shared.smtp.remote_text import clean_text
 
-# Allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits, but no cipher that does not
-# encrypt or authenticate. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
+# This list allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits, but no cipher
+# that does not encrypt or authenticate. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
 # SSL_OP_LEGACY_SERVER_CONNECT, for servers older than RFC 5746. The ssl module has this name from
 # Python 3.12 on.
@@ -58,7 +58,7 @@ class OrderlyObject(ssl.SSLObject):
     _held_back: ssl.SSLError | None = None
 
     def read(self, *args: Any) -> Any:
-        """Read as SSLObject does."""
+        """Read as SSLObject does, but return all data before an error is raised."""
         if self._held_back is not None:
             raise self._held_back
         try:
@@ -93,10 +93,10 @@ class TlsFault(ssl.SSLError):
 
 
 class TlsPolicy(Struct, frozen=True):
-    """How a connection uses TLS: with `context` if TLS is offered, or never if `context` is None.
+    """How a connection uses TLS: with `context` if TLS is offered; never if `context` is None.
 
-    `fault`: why TLS is not used. `is_required`: no connection without TLS. `is_trial`: a failure is
-    only reported. `check`: the records that the certificate must match.
+    `fault`: why TLS is not used. `is_required`: no mail is sent without TLS. `is_trial`: a failure
+    is only reported. `check`: the records that the certificate must match.
     """
 
     context: ssl.SSLContext | None
@@ -108,20 +108,20 @@ class TlsPolicy(Struct, frozen=True):
 
     @property
     def resumes(self) -> bool:
-        """Whether a session may be resumed.
+        """Return whether a session may be resumed.
 
-        With TLSA records it may not, because they need the certificate.
+        With TLSA records, no session may be resumed, because the records need the certificate.
         """
         return self.context is not None and self.check is None
 
     @property
     def must_encrypt(self) -> bool:
-        """Whether a connection in clear text is a failure."""
+        """Return whether a connection in clear text is a failure."""
         return self.is_required or self.is_trial
 
 
 def in_clear(fault: str) -> TlsPolicy:
-    """The policy for a server whose TLS has failed."""
+    """Return the policy for a server whose TLS has failed."""
     return TlsPolicy(None, fault)
 
 
@@ -142,7 +142,7 @@ OPPORTUNISTIC: Final = TlsPolicy(_opportunistic())
 
 
 def _encrypting() -> ssl.SSLContext:
-    """The defaults of the ssl module, but any certificate is accepted."""
+    """Return a context with the defaults of the ssl module that accepts any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -165,7 +165,7 @@ class TlsContexts:
             self.verifying.load_verify_locations(ca_file)
 
     def policy_of(self, tls: HostTls) -> TlsPolicy:
-        """The policy with its context."""
+        """Return the policy for these requirements, with its context."""
         if not (tls.is_required or tls.is_trial):
             return self.opportunistic
         is_verified = tls.is_verified and tls.dane is None
@@ -182,7 +182,8 @@ class TlsContexts:
 def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
     """Check that there is TLS if it is required, and that the certificate matches the TLSA records.
 
-    `peer` is the ssl object; None if there is no TLS, for the reason in `fault`. Raises TlsFault.
+    `peer` is the ssl object. It is None if there is no TLS; `fault` is then the reason. Raises
+    TlsFault.
     """
     if peer is None:
         if policy.must_encrypt:
@@ -190,8 +191,8 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
         return
     if policy.check is None:
         return
-    # Only from Python 3.13 on, the ssl module has a public method for the certificates that a
-    # server sent.
+    # The ssl module has a public method for the certificates that a server sent, but only from
+    # Python 3.13 on.
     sent = peer._sslobj.get_unverified_chain() or ()
     chain = [certificate.public_bytes(_DER) for certificate in sent]
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
@@ -200,7 +201,7 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
 
 
 def named_fault(error: ssl.SSLError) -> str:
-    """The fault of a handshake, with the result type of RFC 8460, 4.3."""
+    """Return the fault of a handshake, with the result type of RFC 8460, 4.3."""
     if isinstance(error, TlsFault):
         return str(error.args[0])
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
@@ -212,7 +213,7 @@ def named_fault(error: ssl.SSLError) -> str:
 
 
 def no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
-    """The result of an attempt to connect to a server whose TLS violates its policy."""
+    """Return the result of an attempt to connect to a server whose TLS violates its policy."""
     fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
     reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
     return NoConnection(reason, policy.name, fault)

@@ -6,11 +6,11 @@ look-ups for the checks at the start. Does not own: the table and the order of s
 
 Guarantees: if a client names a pool that does not exist, the mail of this client is deferred with a
 reason, and other mail is not affected. An unavailable source is left out as long as the pool has
-another source. If an address disappears, the connection that needs it notices this, or look()
-within LOOK_S; look() also notices when the address is back. Nothing is sent from an address that is
-not the source's. look() is first called before any mail is sent. The checks end within CHECK_S; a
-look-up without an answer in this time is only a warning, so that a slow DNS does not keep mail from
-being sent.
+another source. If an address disappears, a connection that needs the address notices this, or
+look() notices it within LOOK_S. look() also notices when the address is back. Nothing is sent from
+an address that is not the source's. look() is first called before any mail is sent. The checks end
+within CHECK_S; a look-up without an answer in this time is only a warning, so that a slow DNS does
+not keep mail from being sent.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class SourceHealth:
     """The sources that cannot be used. Use it in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` returns why no socket can be bound to a local address; "" if one can."""
+        """`probe` returns why no socket can be bound to a local address, or "" if one can."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}
 
     @property
     def unavailable(self) -> int:
-        """How many sources cannot be used now."""
+        """Return how many sources cannot be used now."""
         return len(self._faults)
 
     def fault(self, source: Source) -> str:
-        """Why this source cannot be used now; "" if it can."""
+        """Return why this source cannot be used now, or "" if it can."""
         return self._faults.get(source.name, "") if self._faults else ""
 
     def failed(self, source: Source, reason: str) -> None:
@@ -74,7 +74,7 @@ class SourceHealth:
             log.error("source %s is unavailable: %s", source.name, reason)
 
     def look(self) -> None:
-        """Try all sources."""
+        """Check whether sockets can be bound to the addresses of all sources."""
         for one in self._sources:
             tried = ((ip, self._probe(ip)) for ip in one.addresses)
             reason = "; ".join(f"{ip}: {fault}" for ip, fault in tried if fault)
@@ -84,7 +84,7 @@ class SourceHealth:
                 log.info("source %s is available again", one.name)
 
     def status(self) -> str:
-        """For /ready, as information: the sources that cannot be used."""
+        """Return a note for /ready on the sources that cannot be used."""
         return "; ".join(f"source {name}: {reason}" for name, reason in self._faults.items())
 
 
@@ -100,7 +100,7 @@ class Sources:
         self._warned: set[tuple[str, str]] = set()
 
     def of(self, envelope: Envelope) -> list[Source] | NoSource:
-        """The sources that can be used now, in the order in which the message tries them."""
+        """Return the sources that can be used now, in the order in which the message tries them."""
         if self._is_unconfigured and not envelope.pool:
             return _ONLY_SYSTEM
         pool = self.table.pool_of(envelope.pool, envelope.mail_class)
@@ -135,11 +135,11 @@ class Names(Protocol):
     """The DNS look-ups, as in edge/dns/resolver.py."""
 
     def pointers(self, ip: str) -> Awaitable[tuple[str, ...] | Unresolved]:
-        """The PTR names of an address; raises nothing."""
+        """Return the PTR names of an address. Raises nothing."""
         ...
 
     def addresses(self, name: str) -> Awaitable[Lookup]:
-        """The addresses of a host; raises nothing."""
+        """Return the addresses of a host. Raises nothing."""
         ...
 
 

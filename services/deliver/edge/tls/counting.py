@@ -62,7 +62,7 @@ class TlsCounter:
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        # The key is the day since 1970 and the kind of count.
+        # The key is the number of days since 1970, and the kind of count.
         self._counts: Counter[tuple[int, TlsCount]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
@@ -71,7 +71,7 @@ class TlsCounter:
             self._count(TlsCount(domain, *found))
 
     def policy_fault(self, domain: str, fault: str) -> None:
-        """Count that a policy could not be fetched or used."""
+        """Count a policy that could not be fetched or used."""
         self._count(TlsCount(domain, STS, result_type(fault)))
 
     def _count(self, count: TlsCount) -> None:
@@ -92,7 +92,7 @@ class TlsCounter:
 
 
 def counted_as(outcome: Outcome) -> tuple[str, str] | None:
-    """The policy type and the result of an attempt; None if there was no connection to judge.
+    """Return the policy type and the result of an attempt, or None if there was no connection.
 
     Without a policy, a connection in clear text also counts as a failure, because a report shows
     how mail would be delivered under a policy.
@@ -106,6 +106,6 @@ def counted_as(outcome: Outcome) -> tuple[str, str] | None:
 
 
 def result_type(fault: str) -> str:
-    """The result type at the beginning of a fault; `validation-failure` if there is none."""
+    """Return the result type at the beginning of a fault, else `validation-failure`."""
     found = fault.partition(":")[0]
     return found if found in RESULT_TYPES else "validation-failure"

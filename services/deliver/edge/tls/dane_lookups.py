@@ -37,14 +37,15 @@ _PAYLOAD_OCTETS: Final = 1232
 class _Answer(Struct, frozen=True):
     rows: list[Any]
     is_secure: bool
-    name: str  # after CNAMEs
+    name: str  # the name after all CNAMEs
     ttl_s: float
 
 
 class DaneLookups:
     """TLSA records of servers. Use it in one event loop.
 
-    `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
+    `nameservers` are IP addresses, with `:port` if the port is not 53. If there are none, the
+    system's servers are used.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
@@ -54,7 +55,7 @@ class DaneLookups:
         self._hosts: AnswerCache[Dane] = AnswerCache(monotonic, self._look_up_host)
 
     async def is_secure(self, domain: str) -> bool:
-        """Whether the MX records of a domain, or their absence, are signed.
+        """Return whether the MX records of a domain, or their absence, are signed.
 
         If they are not signed, an attacker could name their own servers, with their own records. If
         the look-up fails, the records of the servers decide.
@@ -62,7 +63,7 @@ class DaneLookups:
         return await self._domains.get(domain) is not False
 
     async def dane_of(self, host: Host) -> Dane:
-        """The records of a server. Raises nothing."""
+        """Return the records of a server. Raises nothing."""
         found = await self._hosts.get(f"{host.port} {host.name}")
         return DaneFault(found.reason) if isinstance(found, Unresolved) else found
 

@@ -1,4 +1,4 @@
-"""The MTA-STS policies of recipient domains: cached in memory and Redis, refreshed in time.
+"""Finds MTA-STS policies of recipient domains, caches them in memory and Redis, and refreshes them.
 
 A known policy that is valid is returned at once, and it is checked again in the background. For an
 unknown domain, the first messages wait at most WAIT_S and are then sent as if there were no policy
@@ -6,8 +6,8 @@ unknown domain, the first messages wait at most WAIT_S and are then sent as if t
 (policy_sources.py), the meaning of a policy (core/tls/sts.py).
 
 Guarantees: policy_of() raises nothing. A policy is used until its max_age is over, even if its
-record or its server no longer exists. Redis only saves fetches: without Redis, each process fetches
-each policy itself.
+record or its server no longer exists. Redis only saves fetches, because without Redis each process
+fetches each policy itself.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PolicyStore(Protocol):
     """Shares policies with other processes; raises nothing."""
 
     async def load(self, domain: str) -> KnownPolicy | None:
-        """The policy that another process has fetched."""
+        """Return the policy that another process has fetched."""
         ...
 
     async def save(self, domain: str, known: KnownPolicy) -> None:
@@ -84,7 +84,7 @@ class MtaSts:
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
-        """The valid policy of a domain; None if there is none."""
+        """Return the valid policy of a domain, or None if there is none."""
         entry = self._entry(domain)
         if self._clock.monotonic() >= entry.check_at and entry.task is None:
             entry.task = asyncio.create_task(self._look(domain, entry))

@@ -1,4 +1,4 @@
-"""The TLS policies of domains and servers, as the operator requires and as they themselves publish.
+"""Combines the TLS policies that operators require with those that domains and servers publish.
 
 Owns: the queries to the sources, and the creation of the sources and the TLS contexts from the
 settings. Does not own: the precedence (core/tls/policy.py), the sources (mta_sts.py,
@@ -45,7 +45,7 @@ class StsSource(Protocol):
     """Finds the MTA-STS policy of a domain."""
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
-        """The policy; None if there is none. Raises nothing."""
+        """Return the policy, or None if there is none. Raises nothing."""
         ...
 
 
@@ -53,11 +53,11 @@ class DaneSource(Protocol):
     """Finds the TLSA records of a server."""
 
     async def is_secure(self, domain: str) -> bool:
-        """Whether the MX records of a domain are signed. Raises nothing."""
+        """Return whether the MX records of a domain are signed. Raises nothing."""
         ...
 
     async def dane_of(self, host: Host) -> Dane:
-        """The records. Raises nothing."""
+        """Return the records. Raises nothing."""
         ...
 
 
@@ -76,7 +76,7 @@ class Levels(Struct, frozen=True):
     clients: Mapping[str, Level] = {}
 
     def of(self, domain: str, client: str) -> Level | None:
-        """The level that applies; None if the operator sets no level."""
+        """Return the level that applies, or None if the operator sets no level."""
         if not (self.domains or self.clients):
             return None
         by_domain = self.domains.get(domain) or self.domains.get(ANY)
@@ -99,21 +99,21 @@ class TlsPolicies:
         self._counter = counter
 
     def count(self, domain: str, outcome: Outcome | None) -> None:
-        """Count the outcome of an attempt; None if there was no attempt."""
+        """Count the outcome of an attempt. None means that there was no attempt."""
         if self._counter is not None and outcome is not None:
             self._counter.attempt(domain, outcome)
 
     def may_ask(self, site: Site) -> bool:
-        """Whether secured() may add requirements for the connections to this site."""
+        """Return whether secured() may add requirements for the connections to this site."""
         if self._levels.domains or self._levels.clients:
             return True
         return not site.is_override and (self._sts is not None or self._dane is not None)
 
     async def secured(self, site: Site, domain: str, client: str) -> Site:
-        """The site with the TLS requirements for this client's mail to this domain."""
+        """Return the site with the TLS requirements for this client's mail to this domain."""
         level = self._levels.of(domain, client)
         sts, is_signed = None, False
-        # For a host that the operator has named, the domain publishes nothing.
+        # The domain publishes no policy for a host that the operator has named.
         if level is not Level.OPPORTUNISTIC and not site.is_override:
             if self._sts is not None:
                 sts = await self._sts.policy_of(domain)
@@ -125,7 +125,7 @@ class TlsPolicies:
         return replace(site, tls=wanted) if wanted.key else site
 
     async def host_tls(self, site: Site, host: Host) -> HostTls:
-        """How connections to a server of a site use TLS."""
+        """Return how connections to a server of a site use TLS."""
         dane: Dane = NoDane()
         if self._dane is not None and site.tls.is_signed:
             dane = await self._dane.dane_of(host)
@@ -133,7 +133,7 @@ class TlsPolicies:
 
 
 def make_contexts(deliver: DeliverSettings) -> TlsContexts:
-    """The contexts of connections; raises UsageError."""
+    """Return the contexts of connections. Raises UsageError."""
     try:
         return TlsContexts(deliver.tls_ca_file)
     except (OSError, ssl.SSLError) as error:
@@ -153,7 +153,7 @@ def make_policies(
     clock: Clock,
     counter: TlsCounter,
 ) -> TlsPolicies:
-    """The TLS policies of domains and servers. Call it in the event loop in which they are used."""
+    """Return the TLS policies. Call this in the event loop in which the policies are used."""
     by_domain = {domain.lower(): level for domain, level in deliver.tls_domains.items()}
     levels = Levels(by_domain, deliver.tls_clients)
     dane = DaneLookups(clock.monotonic) if deliver.dane else None

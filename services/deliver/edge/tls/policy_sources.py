@@ -1,4 +1,4 @@
-"""The sources of MTA-STS policies: the web server of the domain, and Redis, which shares them.
+"""The sources of MTA-STS policies: the domain's web server, and the shared copies in Redis.
 
 Owns: the HTTPS request (RFC 8461, 3.3) and its limits; the key and the form of the value in Redis.
 Does not own: what the response means (core/tls/sts.py), when a policy is fetched (mta_sts.py).
@@ -33,15 +33,15 @@ FETCH_S: Final = 30.0
 PORT: Final = 443
 _MAX_ADDRESSES: Final = 4
 _MAX_RESPONSE_BYTES: Final = MAX_POLICY_BYTES + 16 * 1024
-# The policies that domains publish are the same for all installations.
+# All installations share these keys, because the published policies are the same for all.
 PREFIX: Final = "{sluice:mta-sts}:"
 _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 
 
 class PolicyFetcher:
-    """Fetches from web servers.
+    """Fetches policies from web servers.
 
-    With `allow_any`, loopback and private addresses are allowed, too (tests).
+    With `allow_any`, loopback and private addresses are allowed, too; tests use this.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PolicyFetcher:
         self._allow_any = allow_any
 
     async def fetch(self, domain: str) -> bytes:
-        """The text of the policy of a domain. Raises StsFault."""
+        """Return the text of the policy of a domain. Raises StsFault."""
         host = f"mta-sts.{domain}"
         try:
             async with asyncio.timeout(FETCH_S):
@@ -122,7 +122,7 @@ class RedisPolicies:
         self._client = client
 
     async def load(self, domain: str) -> KnownPolicy | None:
-        """The policy that another process has fetched."""
+        """Return the policy that another process has fetched."""
         try:
             with store_errors():
                 value = await self._client.get(PREFIX + domain)

@@ -1,13 +1,13 @@
-"""Shows SMTP dialogs to operators: chooses what is traced, and writes its lines to Redis.
+"""Shows SMTP dialogs to operators: chooses the dialogs, and writes their lines to Redis.
 
 Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
 (edge/control/follower.py), the streams (shared/store/traces.py).
 
 Guarantees: sending never waits for a trace. The event loop adds lines to a bounded queue, and a
 separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped, and
-the next line gives their number. After a pause, a process shows the lines that were queued before
-the pause, but nothing that happens after the trace has expired. While nothing is traced, tracing
-costs one test of `is_active` per message.
+the next line contains their number. After a pause, a process shows the lines that were queued
+before the pause, but nothing that happens after the trace has expired. While nothing is traced,
+tracing costs one test of `is_active` per message.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TraceSource(Protocol):
 
 
 class NoSource:
-    """Nothing is traced."""
+    """A source without traces."""
 
     traces = NO_TRACES
 
@@ -61,16 +61,16 @@ class Tracer:
         self._worker = worker
         self._channels: dict[str, Channel] = {}
         self._dialogs = 0
-        # Whether anything is traced. Set by flush().
+        # Whether anything is traced. flush() sets this.
         self.is_active = False
 
     def transaction(self, delivery: Delivery, connection: SmtpConnection) -> Dialog | None:
-        """The dialog of a transaction; None if it is not traced."""
+        """Return the dialog of a transaction, or None if it is not traced."""
         found = self._source.traces.find(delivery.mail_id, delivery.recipient, self._clock.now_ms())
         return self._dialog(found, delivery.mail_id, connection) if found else None
 
     def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
-        """The dialog of a connection that is opened for these messages.
+        """Return the dialog of a connection that is opened for these messages.
 
         The result is None if no message is traced.
         """

@@ -65,7 +65,7 @@ class Hold:
         return False
 
     def try_resize(self, size_bytes: int) -> bool:
-        """Hold this much of the message instead.
+        """Hold `size_bytes` for the message instead of the present number of bytes.
 
         If that is too much, change nothing and return False.
         """
@@ -77,7 +77,7 @@ class Hold:
         return True
 
     def release(self) -> None:
-        """Hold nothing."""
+        """Release all held bytes."""
         self._add(-self.size_bytes)
         self.size_bytes = 0
         self._clients = Counter()
@@ -110,5 +110,5 @@ def _change(counts: Counter[str], key: str, more: int) -> None:
 
 
 def steps_of(size_bytes: int) -> int:
-    """Round up to whole steps."""
+    """Round a number of bytes up to whole steps."""
     return -(-size_bytes // STEP_BYTES) * STEP_BYTES

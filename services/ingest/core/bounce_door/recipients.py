@@ -100,7 +100,7 @@ def judge_recipient(address: str, known: Known) -> Accepted | Refusal:
     parsed = parse_path(address)
     if not isinstance(parsed, ParsedAddress):
         return Refusal.SYNTAX
-    if verp.is_return_path(parsed.local):  # it was quoted
+    if verp.is_return_path(parsed.local):  # the local part was quoted
         return _return_path(client, parsed.local, domain, known)
     kind = _ROLES.get(parsed.local.lower(), ReturnAddressKind.FROM)
     return Accepted(client, parsed.address, kind)
@@ -151,5 +151,5 @@ def _own_postmaster(local: str, known: Known) -> Accepted | Refusal:
 
 
 def accepted_reply(return_id: str) -> Reply:
-    """The reply to a message that Kafka has acknowledged."""
+    """Return the reply to a message that Kafka has acknowledged."""
     return Reply(250, "2.0.0", f"Ok: queued as {return_id}")

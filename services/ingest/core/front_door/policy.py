@@ -43,7 +43,8 @@ _REASONS: Final = {rule.id: rule for rule in RULES}
 _REFUSED: Final = 550
 
 _SHARES_OF_CLIENT: Final = 2
-# Even if several clients use their whole shares, there is room for others (decision 0284).
+# A client holds at most this many times the memory that stays free. So there is room for others
+# even if several clients use their whole shares (decision 0284).
 _PARTS_OF_WHAT_IS_LEFT: Final = 2
 
 
@@ -69,10 +70,10 @@ class HeldBytes:
     """The bytes held by all connections of the front door.
 
     From DATA on, the size of the largest message is held, so that no message is refused while it
-    arrives, no matter how slowly. One client holds at most half of the memory and at most twice the
-    memory that stays free. So neither one client nor two together can keep all others from sending:
-    each further slow client gets less, and some memory always stays free. A client may always hold
-    one message if there is room, even if that exceeds its share.
+    arrives, no matter how slowly it arrives. One client holds at most half of the memory and at
+    most twice the memory that stays free. So neither one client nor two together can keep all
+    others from sending: each further slow client gets less, and some memory always stays free. A
+    client may always hold one message if there is room, even if that exceeds its share.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -81,7 +82,7 @@ class HeldBytes:
         self._by_client: Counter[str] = Counter()
 
     def has_room(self, client: str, size_bytes: int) -> bool:
-        """Whether this client may hold this much more."""
+        """Return whether this client may hold `size_bytes` more."""
         before_bytes = self._by_client[client]
         left_bytes = self._most_bytes - self._total_bytes - size_bytes
         share_bytes = min(
@@ -132,7 +133,7 @@ def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
 
 
 def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
-    """The event for content that is refused because of its size (R1) or its invalid line ends."""
+    """Return the event for content that is refused for its size (R1) or its invalid line ends."""
     is_too_large = arrival.facts.size_bytes > peer.max_size_bytes
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
@@ -143,7 +144,7 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 
 def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """The event for a message with the key of an earlier message.
+    """Return the event for a message with the key of an earlier message.
 
     The reply lists its violations.
     """
@@ -152,13 +153,13 @@ def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
 
 
 def refusal_reply(broken: Sequence[Violation]) -> Reply:
-    """The 550 that lists all violated rules, one per line, with code and reason."""
+    """Return the 550 that lists all violated rules, one per line, with code and reason."""
     lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
     return Reply(_REFUSED, broken[0].status, "\n".join(lines))
 
 
 def accepted_reply(mail_id: str) -> Reply:
-    """The 250 that carries the mail id."""
+    """Return the 250 that carries the mail id."""
     return Reply(250, "2.0.0", f"Ok: queued as {mail_id}")
 
 
@@ -176,7 +177,7 @@ def _one_line(text: str) -> str:
 
 
 def _envelope(peer: Peer, arrival: Arrival) -> Envelope:
-    """The envelope as the peer sent it."""
+    """Return the envelope as the peer sent it."""
     return Envelope(
         mail_id=arrival.mail_id,
         client=peer.client.name,

@@ -41,7 +41,8 @@ MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
-# A value of ten digits is in seconds, or it is a time in 1970. Both are mistakes.
+# The earliest accepted time. A value of ten digits is in seconds, or it is a time in 1970. Both are
+# mistakes.
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -87,13 +88,13 @@ Texts = Mapping[str, Text]
 
 
 def fault(name: str, found: str, cause: str) -> Violation:
-    """The violation for the value `name`; `cause` says what is wrong and how to fix it."""
+    """Return the violation for the value `name`; `cause` says what is wrong and how to fix it."""
     shown = visible(found[:MAX_FOUND_CHARS])[:MAX_FOUND_CHARS]
     return Violation(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 
 def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
-    """The text of a value without surrounding white space; the fault if the value is not valid."""
+    """Return the text of a value without surrounding white space, or the fault of the value."""
     if octets is None or not (octets := octets.strip(b" \t")):
         return fault(name, "", "is empty: give it a value or leave it out")
     shown = octets[: 4 * MAX_FOUND_CHARS].decode("utf-8", "backslashreplace")
@@ -166,7 +167,7 @@ def unix_ms(text: str) -> int | None:
 
 
 def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[Violation]:
-    """The faults of well-formed times that are too early or too late."""
+    """Yield the faults of well-formed times that are too early or too late."""
     if not_before > now_ms + _MAX_AHEAD_MS:
         value = texts[NOT_BEFORE.attribute]
         cause = f"is more than {MAX_AHEAD_DAYS} days ahead: publish the message later"
@@ -187,7 +188,7 @@ def _of(texts: Texts, field: Field) -> str:
 
 
 def parse_metadata(value: Text) -> dict[str, str] | Violation:
-    """Return the entries of the object; the fault if it is not an object or exceeds the bounds."""
+    """Return the entries of the object, or the fault if it is no object or exceeds the bounds."""
     try:
         pairs = json.loads(value.text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

@@ -64,7 +64,7 @@ Header = tuple[str, bytes | None]
 
 
 def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
-    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking its times."""
+    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking the times in it."""
     content = value or b""
     if not headers:
         return Reading(content)
@@ -89,7 +89,7 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """The reading of a batch that could not be decoded. `value` is the beginning of the batch."""
+    """Return the reading of an undecodable batch. `value` is the beginning of the batch."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"
@@ -121,7 +121,7 @@ def _in_headers(headers: Sequence[Header]) -> RecordValues:
 
 
 def _note_unknown(found: RecordValues, name: str, octets: bytes | None) -> None:
-    """Refuse a header whose name is a misspelling of a known one."""
+    """Refuse a header whose name is a misspelling of a known name."""
     right = meant_header(name)
     if right:
         found.meant.add(meant_attribute(name))

@@ -25,7 +25,7 @@ from shared.topics.intake_fields import (
     REQUIRED,
 )
 
-# A name may be as long as a record; only this many characters of it are compared and shown.
+# A name may be as long as a record, so only this many characters of it are compared and shown.
 MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
@@ -37,7 +37,7 @@ _PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")
 
 
 def meant_header(name: str) -> str:
-    """The header that an unknown name was meant to be; "" if no name is similar."""
+    """Return the header that an unknown name was meant to be, or "" if no name is similar."""
     bare = _bare(name)
     attribute, found = _without_prefixes(bare)
     field = _FIELDS.get(attribute)
@@ -47,29 +47,29 @@ def meant_header(name: str) -> str:
 
 
 def meant_attribute(name: str) -> str:
-    """The attribute that an unknown name was meant to be; "" if no name is similar."""
+    """Return the attribute that an unknown name was meant to be, or "" if no name is similar."""
     attribute, _ = _without_prefixes(_bare(name))
     return attribute if attribute in _FIELDS and attribute != name else ""
 
 
 def is_data(name: str) -> bool:
-    """Whether a header was meant to hold the data of a CloudEvent, such as `ce_data`."""
+    """Return whether a header was meant to hold the data of a CloudEvent, such as `ce_data`."""
     rest, found = _without_prefixes(_bare(name))
     return rest in _DATA and bool(found - {"x"})
 
 
 def is_own(name: str) -> bool:
-    """Whether a header name begins with `sluice-`, in any spelling."""
+    """Return whether a header name begins with `sluice-`, in any spelling."""
     return _OWN_FAMILY.match(_plain(name)) is not None
 
 
 def is_content_type(name: str) -> bool:
-    """Whether a header is `content-type` in another spelling."""
+    """Return whether a header is `content-type` in another spelling."""
     return _bare(name) == _bare(CONTENT_TYPE.header)
 
 
 def shown_name(name: str) -> str:
-    """The name as ASCII text, in which each character differs visibly from its look-alikes."""
+    """Return the name as ASCII text in which look-alike characters differ visibly."""
     return ascii(name[:MAX_CHARS])[1:-1]
 
 
@@ -82,7 +82,7 @@ def _bare(name: str) -> str:
 
 
 def _without_prefixes(bare: str) -> tuple[str, set[str]]:
-    """The name without the prefixes in _PREFIXES, and the prefixes that were removed."""
+    """Return the name without the prefixes in _PREFIXES, and the prefixes that were removed."""
     found: set[str] = set()
     while bare not in _FIELDS:
         prefix = next((one for one in _PREFIXES if bare.startswith(one)), "")

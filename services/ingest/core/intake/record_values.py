@@ -51,7 +51,8 @@ class RecordValues(Struct):
     faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
-    # Attributes given under a misspelt name. They are not also reported as missing.
+    # The attributes that were given under a misspelt name. They are reported as misspelt, and not
+    # as missing.
     meant: set[str] = msgspec.field(default_factory=set)
 
 
@@ -77,7 +78,7 @@ def take(found: RecordValues, text: Text | Violation, field: Field, name: str) -
 
 
 def event_faults(found: RecordValues, prefix: str) -> list[Violation]:
-    """The reasons why these values are not a CloudEvent 1.0 that contains a message."""
+    """Return the reasons why these values are not a CloudEvent 1.0 that contains a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)

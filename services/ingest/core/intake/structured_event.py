@@ -72,9 +72,10 @@ def read_structured(value: bytes, outside: RecordValues, now_ms: int) -> Reading
 
 
 def _repeated_keys(value: bytes) -> Iterator[Violation]:
-    """The faults of keys that occur twice in a JSON object; a decoder keeps only the last value.
+    """Yield the faults of keys that occur twice in a JSON object.
 
-    `value` must be a JSON object. Numbers are not converted, because they may be very large.
+    A decoder would keep only the last value of such a key. `value` must be a JSON object. Numbers
+    are not converted, because they may be very large.
     """
     pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     counts = Counter(key for key, _ in pairs)
@@ -85,7 +86,7 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: RecordValues, event: RecordValues) -> Iterator[Violation]:
-    """The faults of the headers of a structured event.
+    """Yield the faults of the headers of a structured event.
 
     Without this check, such headers would be ignored. The binding allows attributes to be repeated
     as headers, with the same values.

@@ -69,7 +69,7 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """The mail id of an intake record, which is the same each time the record is read.
+    """Return the mail id of an intake record. It is the same each time the record is read.
 
     Without an append time, the mail id also depends on the content. So if a topic was deleted and
     recreated, its records have other mail ids at the same offsets.
@@ -144,7 +144,7 @@ def _envelope(
 
 
 def _normal(sender: str) -> str:
-    """The address in the normal form; unchanged if it does not parse."""
+    """Return the address in normal form, or unchanged if it does not parse."""
     parsed = parse_path(sender)
     return parsed.address if isinstance(parsed, ParsedAddress) else sender
 
@@ -175,7 +175,7 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
-    """The mail ids, per mailing, of the records that were received and then refused here."""
+    """Return the mail ids, per mailing, of the records that were received and then refused here."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

@@ -36,9 +36,9 @@ class ConnectionLimits(Struct, frozen=True):
     """The limits of one server.
 
     `connections` and `per_address` limit the open connections, in all and from one address. The
-    next three are limits per minute (0: no limit): new connections from one address, errors of one
-    address, errors of one logged-in client. The last two limit the open connections that have not
-    logged in, in all and from one address.
+    next three are limits per minute (0 means no limit): new connections from one address, errors of
+    one address, errors of one logged-in client. The last two limit the open connections that have
+    not logged in, in all and from one address.
     """
 
     connections: int
@@ -66,7 +66,7 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection whose address is not known yet; None if all are taken."""
+        """Return a slot for a connection of unknown address, or None if all slots are taken."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1
@@ -111,7 +111,8 @@ class ConnectionSlot:
         self.address = ""
         self.client = ""
         self.errors = 0
-        # Closes the connection to free its slot. Set by the code that serves the connection.
+        # A function that closes the connection to free its slot. The code that serves the
+        # connection sets it.
         self.evict: Callable[[], object] = _nothing
 
     def try_assign(self, address: str, now: float) -> LimitExceeded | None:
@@ -146,7 +147,7 @@ class ConnectionSlot:
         return excess
 
     def has_erred_too_often(self, client: str, now: float) -> bool:
-        """Whether a client has reached its limit of errors per minute."""
+        """Return whether a client has reached its limit of errors per minute."""
         limiter = self._limiter
         return limiter.client_errors.is_spent(client, limiter.limits.client_errors, now)
 
@@ -160,7 +161,10 @@ class ConnectionSlot:
         return True
 
     def is_within(self, most: int) -> bool:
-        """Whether the client has at most `most` connections; this limit may have been lowered."""
+        """Return whether the client has at most `most` connections.
+
+        The limit `most` may have been lowered after the login.
+        """
         return self._limiter.by_client[self.client] <= most
 
     def release(self) -> None:

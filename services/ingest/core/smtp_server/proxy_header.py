@@ -8,8 +8,8 @@ Then the data after the header (a ClientHello, possibly in the same segment) sta
 its reader.
 
 Version 1 is refused. It is a line of text whose end must be searched for, so it can only be read
-byte by byte, and every proxy that supports it today also supports version 2. TLVs are ignored,
-because they are not used here. Never raises for the data of a peer. The protocol:
+byte by byte, and every proxy that supports version 1 today also supports version 2. TLVs are
+ignored, because they are not used here. Never raises for the data of a peer. The protocol:
 https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
@@ -57,7 +57,7 @@ class Proxied(Struct, frozen=True):
 
 
 class Local(Struct, frozen=True):
-    """The proxy connects on its own behalf, as for a health check."""
+    """The proxy connects on its own behalf, for example for a health check."""
 
 
 class Fault(Struct, frozen=True):

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
-# This is longer than any client's name.
+# Only this many characters of a name are used. No client has a longer name.
 MAX_NAME_CHARS: Final = 80
 # Each IPv6 host has a network of this size, so a limit per single address would limit no host.
 _IPV6_HOST_BITS: Final = 64
@@ -27,7 +27,10 @@ def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def plain_address(text: str) -> str:
-    """The form in which addresses are compared: without a zone, and IPv4-mapped IPv6 as IPv4."""
+    """Return the form in which addresses are compared.
+
+    It has no zone, and an IPv4-mapped IPv6 address becomes an IPv4 address.
+    """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -37,7 +40,7 @@ def plain_address(text: str) -> str:
 
 
 def may_come_from(ips: Sequence[str], address: str) -> bool:
-    """Whether a client with this list of addresses and networks may submit from `address`.
+    """Return whether a client with this list of addresses and networks may submit from `address`.
 
     An empty list means no restriction.
     """
@@ -45,7 +48,7 @@ def may_come_from(ips: Sequence[str], address: str) -> bool:
 
 
 def is_listed(ips: Sequence[str], address: str) -> bool:
-    """Whether `address` is one of these addresses or in one of these networks."""
+    """Return whether `address` is one of these addresses or in one of these networks."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -86,11 +89,11 @@ class FailedLogins:
         self._by_address.count(counted_as(address), now)
 
     def is_name_locked(self, address: str, name: str, now: float) -> bool:
-        """Whether logins from this address under this name have failed too often."""
+        """Return whether logins from this address under this name have failed too often."""
         return self._by_name.is_full(_named(address, name), now)
 
     def is_address_locked(self, address: str, now: float) -> bool:
-        """Whether logins from this address have failed too often, under any names."""
+        """Return whether logins from this address have failed too often, under any names."""
         return self._by_address.is_full(counted_as(address), now)
 
 
@@ -127,11 +130,11 @@ class Rate:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
-        """Whether one more would exceed the rate; this counts nothing. 0 means no limit."""
+        """Return whether one more event would exceed the rate. Count nothing. 0 means no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def try_take(self, key: str, per_minute: int, now: float) -> bool:
-        """Count one more. Returns False if that would exceed the rate. 0 means no limit.
+        """Count one more event. Returns False if that would exceed the rate. 0 means no limit.
 
         `per_minute` may differ from one call to the next; the new value applies at once.
         """

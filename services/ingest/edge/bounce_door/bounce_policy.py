@@ -6,8 +6,8 @@ meanwhile. Does not own: the dialog (smtp_server/connection.py), which recipient
 
 Guarantees: 250 is sent after Kafka has acknowledged the record of every recipient. If one record
 was not acknowledged, the reply is 451, and the peer sends the whole message again. Then the other
-recipients have a second record. A refused recipient causes no write and no look-up outside this
-process.
+recipients have a second record of the message. A refused recipient causes no write and no look-up
+outside this process.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class BouncePolicy:
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event; None if the reply follows later."""
+        """Return the reply to an event; None means that the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:

@@ -56,7 +56,7 @@ CONNECTIONS: Final = Metric("sluice_ingest_bounce_door_connections", "Open SMTP 
 
 
 class MessageLimits(Struct, frozen=True):
-    """Messages per minute from one address, and for one client; 0: no limit."""
+    """Messages per minute from one address, and for one client; 0 means no limit."""
 
     per_address: int
     per_client: int
@@ -104,7 +104,7 @@ def register_metrics(counters: Counters) -> BounceDoorMetrics:
 
 
 def server_plan(settings: IngestSettings) -> ServerPlan:
-    """Return the addresses of the bounce door and its limits of connections."""
+    """Return the addresses and the connection limits of the bounce door."""
     return ServerPlan(
         name="bounce door",
         listen=tuple(
@@ -123,7 +123,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def time_limits(settings: IngestSettings) -> TimeLimits:
-    """Return the time limits of a connection. The limit of a login is not used."""
+    """Return the time limits of a connection. The time limit for a login is not used."""
     return TimeLimits(
         settings.smtp_greeting_delay_s,
         settings.smtp_idle_timeout_s,
@@ -142,9 +142,9 @@ def message_limits(settings: IngestSettings) -> MessageLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates | None:
-    """Load the bounce door's certificate, else the front door's; None if neither is set.
+    """Load the bounce door's certificate or, if there is none, the front door's.
 
-    Raises UsageError naming the setting.
+    Returns None if the settings name neither. Raises UsageError naming the setting.
     """
     return load_pair(settings, "bounce_tls_certificate_file", "bounce_tls_key_file") or load_pair(
         settings, "tls_certificate_file", "tls_key_file"

@@ -75,7 +75,7 @@ class Registry(Protocol):
 
 
 class Dependencies(Struct, frozen=True):
-    """The collaborators of the bounce door; `brokers` checks the brokers of its topics."""
+    """The collaborators of the bounce door; `brokers` checks the brokers of the door's topics."""
 
     settings: IngestSettings
     return_path: ReturnPathSettings
@@ -86,7 +86,7 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files that are reloaded when they change; None if the settings do not name the file."""
+    """The files that are reloaded on change. None means that the settings do not name the file."""
 
     certificates: Certificates | None
     keys: KeysFile | None
@@ -126,7 +126,7 @@ class BounceDoorService:
 
     @property
     def context(self) -> ServerContext:
-        """The values that the connections share."""
+        """Return the values that the connections share."""
         return self._context.server
 
     def new_policy(self, conversation: Conversation) -> Policy:

@@ -100,8 +100,8 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # Returns a removed client that is still kept. The reply to its login with the right password
-    # names the removal.
+    # Returns a removed client that the registry still knows. If such a client logs in with the
+    # right password, the reply names the removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 
@@ -117,7 +117,7 @@ def register_metrics(counters: Counters) -> FrontDoorMetrics:
 
 
 def server_plan(settings: IngestSettings) -> ServerPlan:
-    """Return the addresses of the front door and its limits of connections."""
+    """Return the addresses and the connection limits of the front door."""
     return ServerPlan(
         name="front door",
         listen=(
@@ -135,7 +135,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def connection_limits(settings: IngestSettings) -> ConnectionLimits:
-    """Return the limits of connections."""
+    """Return the connection limits."""
     return ConnectionLimits(
         settings.smtp_max_connections,
         settings.smtp_max_connections_per_address,
@@ -167,7 +167,7 @@ def time_limits(settings: IngestSettings) -> TimeLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates:
-    """Load the certificate of the settings. Raises UsageError naming the setting."""
+    """Load the certificate that the settings name. Raises UsageError naming the setting."""
     found = load_pair(settings, "tls_certificate_file", "tls_key_file")
     if found is None:
         raise UsageError(

@@ -1,9 +1,9 @@
 """Decides which logins on one connection of the front door are accepted.
 
 Owns: whether a login is accepted (password, address, lock-out, connections of the client), and
-whether the client may continue. Whether it may continue is checked for each message, so that a
-change of the registry takes effect on open connections. Does not own: the exchange (shared/smtp),
-checking passwords (password_verifier.py), the counts (core/smtp_server).
+whether the client may continue. The second check is repeated for each message, so that a change of
+the registry takes effect on open connections. Does not own: the exchange (shared/smtp), checking
+passwords (password_verifier.py), the counts (core/smtp_server).
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def plan_writes(
 
 
 def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record the mail id under which the message may be written; False if it was given up."""
+    """Record the mail id for writing the message. Return False if the message was given up."""
     match answer:
         case New():
             return pending.try_begin(pending.item.envelope.mail_id)

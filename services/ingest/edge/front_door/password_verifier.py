@@ -46,7 +46,7 @@ class PasswordVerifier:
         self._waiting = 0
 
     async def is_right(self, name: str, client: Client | None, password: str) -> bool:
-        """Whether this is a password of the client. Raises Busy."""
+        """Return whether this is a password of the client. Raises Busy."""
         if client is not None and self.is_known(client, password):
             return True
         credentials = client.credentials if client is not None else ()
@@ -67,13 +67,13 @@ class PasswordVerifier:
         return is_right
 
     def is_known(self, client: Client, password: str) -> bool:
-        """Whether this password of the client is in the cache."""
+        """Return whether this password of the client is in the cache."""
         found = self._cache.get(self._mark(client.name, password))
         now = asyncio.get_running_loop().time()
         return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
-        """The parameters of a SCRAM exchange. For an unknown name, no proof matches them."""
+        """Return the parameters of a SCRAM exchange. For an unknown name, no proof matches them."""
         credentials = client.credentials if client is not None else ()
         if not credentials:
             return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
@@ -89,7 +89,7 @@ class PasswordVerifier:
         return hmac.digest(self._secret, text, hashlib.sha256)
 
     def _fake_salt(self, name: str) -> bytes:
-        # The salt of a name is the same each time, like a real salt.
+        # An unknown name gets the same salt each time, as a known name does.
         text = name.encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
 

@@ -5,10 +5,10 @@ second submission gets the mail id of the first, whether the first was written o
 reads both in the order in which they were written, and decides which of the two is sent.
 
 A message whose client is about to get 451 is withdrawn, so that it is not sent. It is unknown
-whether it was written, because Kafka may have it and acknowledge too late. Therefore its key is
-marked in Redis before the 451. Validate finds the mark when it reads the message, and cancels the
-message. If validate has already read the message, it is sent and the client gets 250. A duplicate
-submission removes the mark.
+whether the message was written, because Kafka may have it and acknowledge too late. Therefore its
+key is marked in Redis before the 451. Validate finds the mark when it reads the message, and
+cancels the message. If validate has already read the message, it is sent and the client gets 250. A
+duplicate submission removes the mark.
 
 While Redis is unavailable, slow or empty, every message counts as new here. Once per PAUSE_S, a
 reply is delayed by at most TIMEOUT_S. Validate still finds the duplicates, but the second 250 has a
@@ -92,9 +92,9 @@ class Withdrawals:
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
-        """Return the outcomes:
+        """Return one outcome per message.
 
-        Unknown leads to a 451. Written means that the message is sent nevertheless.
+        Unknown leads to a 451. Written means that the message will be sent nevertheless.
         """
         # If a message has no mail id, its writing was not begun, and it will not be written.
         begun = [pending for pending in batch if pending.mail_id]

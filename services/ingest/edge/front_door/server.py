@@ -60,7 +60,7 @@ DUPLICATES: Final = "ingest-door-repeats"
 
 
 class Dependencies(Struct, frozen=True):
-    """The collaborators of the front door; `brokers` checks the brokers of its topics."""
+    """The collaborators of the front door; `brokers` checks the brokers of the door's topics."""
 
     settings: IngestSettings
     kit: StreamKit
@@ -109,7 +109,7 @@ class FrontDoorService:
 
     @property
     def context(self) -> ServerContext:
-        """The values that the connections share."""
+        """Return the values that the connections share."""
         return self._context.server
 
     def new_policy(self, conversation: Conversation) -> Policy:

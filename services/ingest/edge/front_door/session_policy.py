@@ -49,7 +49,7 @@ class SessionPolicy:
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event; None if the reply follows later."""
+        """Return the reply to an event; None means that the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:

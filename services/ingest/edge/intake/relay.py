@@ -27,7 +27,7 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
-# Kafka's `timestamp_type` of a record whose time stamp was set by the broker.
+# The value of Kafka's `timestamp_type` if the broker has set the time stamp of the record.
 LOG_APPEND_TIME: Final = 1
 
 
@@ -40,7 +40,7 @@ class Intake:
         self._clock = clock
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction. Raises NotReady until the registry is loaded."""
+        """Return the output of one transaction. Raises NotReady until the registry is loaded."""
         require_whole(self._clients)
         now_ms = self._clock.now_ms()
         known = find_clients(
@@ -99,7 +99,7 @@ def _refusal_records(
 
 
 def _kept(record: Record, refusal: Refusal) -> Output:
-    """The output that writes the refused record to mail.refused."""
+    """Return the output that writes the refused record to mail.refused."""
     code, reason = refusal.event.rules[0].rule, refusal.event.reason
     if isinstance(record, UndecodableRecord):
         return outputs.refused_record(record, code, reason, refusal.mail_id)

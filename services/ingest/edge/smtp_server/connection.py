@@ -59,7 +59,7 @@ class SmtpConnection(asyncio.Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether the reply to a whole message is pending."""
+        """Return whether the reply to a whole message is pending."""
         return self._policy.is_storing
 
     # -- asyncio's side
@@ -193,8 +193,8 @@ class SmtpConnection(asyncio.Protocol):
         return reply
 
     def _write(self) -> None:
-        # There is output, so a command or a message was complete. This does not extend the login
-        # deadline.
+        # There is output, so a command or a message was complete. The login deadline is not
+        # extended.
         session = self.session
         has_written = self._transport.write()
         if has_written and self._is_identified() and session.state is not CONTENT:

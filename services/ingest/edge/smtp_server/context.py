@@ -23,7 +23,7 @@ from shared.smtp.server.session import ServerSession
 
 
 class TimeLimits(Struct, frozen=True):
-    """Seconds: before the greeting, until a login, between commands, for a message, for TLS."""
+    """Seconds before the greeting, for a login, between commands, for a message and for TLS."""
 
     greeting_delay_s: float
     login_timeout_s: float
@@ -37,7 +37,7 @@ class Connection(Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether the reply to a whole message is pending."""
+        """Return whether the reply to a whole message is pending."""
         ...
 
     def sweep(self, now: float) -> None:
@@ -54,7 +54,7 @@ class Connections(Protocol):
 
     @property
     def is_draining(self) -> bool:
-        """Whether the server is stopping."""
+        """Return whether the server is stopping."""
         ...
 
     def add(self, connection: Connection, /) -> None:
@@ -85,15 +85,15 @@ class Policy(Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether a whole message has been received and its reply is pending."""
+        """Return whether a whole message has been received and its reply is pending."""
         ...
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event; None if `Conversation.answer` is called later."""
+        """Return the reply to an event. None means that `Conversation.answer` is called later."""
         ...
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Judge a message of which this much has arrived.
+        """Judge a message of which `size_bytes` have arrived.
 
         If a reply is returned, it ends the connection.
         """
@@ -109,12 +109,12 @@ class Conversation(Protocol):
 
     @property
     def session(self) -> ServerSession:
-        """The protocol state, with the name under which the peer is logged in."""
+        """Return the protocol state, with the name under which the peer is logged in."""
         ...
 
     @property
     def slot(self) -> ConnectionSlot:
-        """The peer's address and its slot among all connections."""
+        """Return the peer's address and its slot among all connections."""
         ...
 
     def answer(self, reply: Reply) -> None:

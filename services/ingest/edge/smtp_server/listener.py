@@ -1,13 +1,13 @@
 """Accepts connections, and determines the address of each peer before it is served.
 
-Owns: the listening sockets, the PROXY header before a connection, the limits on connections, the
-handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
+Owns: the listening sockets, the PROXY header at the beginning of a connection, the limits on
+connections, the handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
 (core/smtp_server/connection_limiter.py), the syntax of the header
 (core/smtp_server/proxy_header.py).
 
 The listener accepts connections itself and does not use loop.create_server, because nothing after a
 PROXY header may be read. The next bytes in the same segment may begin a TLS handshake, and a
-transport would read them, too. In this way a connection also counts from its beginning, and not
+transport would read them, too. As a further effect, a connection counts from its beginning, and not
 only from the end of its handshake. On a port with implicit TLS, a connection that is refused before
 TLS is just closed; on other ports it gets a 421.
 
@@ -45,14 +45,15 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 1_024
 # The number of connections that are accepted at a time, before open connections are served again.
 ACCEPTS_PER_TURN: Final = 64
-# The pause after the system had no descriptor or memory for a connection.
+# The pause after the system had no free descriptor or no memory for a connection.
 _REST_S: Final = 1.0
 # The size of the kernel's buffer for replies that a peer has not read. Replies are short.
 _SEND_BUFFER_BYTES: Final = 65_536
 _TLS_CLOSE_S: Final = 10.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# "Every address" includes IPv6 addresses, also on a machine without IPv6.
+# These errors mean that this machine does not have the address. "Every address" includes IPv6
+# addresses, even on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 # The reasons to turn a connection away, apart from the limits.
@@ -80,7 +81,7 @@ class Listener:
         proxies: Sequence[str],
         serve: Serve,
     ) -> None:
-        """`serve` creates the protocol of a connection; its connection_lost releases the slot."""
+        """`serve` creates a connection's protocol, whose connection_lost() releases the slot."""
         self._context = context
         self._limiter = limiter
         self._proxies = tuple(proxies)
@@ -90,10 +91,11 @@ class Listener:
         self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
-        """Listen on every existing address of `host`; return them as address:port. "" means all.
+        """Listen on every existing address of `host`, and return these addresses as address:port.
 
-        `is_shared`: other processes may listen on the same address beside this one. For port 0, the
-        system chooses a free port for each address. Raises OSError.
+        If `host` is "", listen on all addresses. `is_shared`: other processes may listen on the
+        same address beside this one. For port 0, the system chooses a free port for each address.
+        Raises OSError.
         """
         missing, bound = None, []
         found = socket.getaddrinfo(
@@ -134,7 +136,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
-                    continue  # the peer closed it before it was accepted
+                    continue  # the peer closed the connection too early
                 log.error("SMTP server: cannot accept", extra={"reason": str(error)})
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_REST_S, self._accept_again, listening, is_implicit)
@@ -198,7 +200,7 @@ class Listener:
         return True
 
     async def _address_behind(self, arrived: Arrived) -> str:
-        """Return the address that a proxy names, or the proxy's for a LOCAL header.
+        """Return the address that a proxy names, or the proxy's own address for a LOCAL header.
 
         The result is "" if the connection is refused.
         """

@@ -5,9 +5,9 @@ connections and the writers to Kafka. A server runs on a uvloop event loop in it
 the thread that reads the intakes. The server also owns the loading of the certificate that the
 settings of a door name.
 
-Guarantees: start() returns when the server listens, or raises. After a stop no new connection is
-accepted; pending messages are completed and answered, all other connections get a 421. If the
-server crashes, the process stops, and close() raises the error.
+Guarantees: start() returns when the server listens; otherwise it raises. After a stop no new
+connection is accepted; pending messages are completed and answered, all other connections get a
+421. If the server crashes, the process stops, and close() raises the error.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ListenAt(Struct, frozen=True):
 
 
 class ServerPlan(Struct, frozen=True):
-    """The addresses of a server and its limits of connections.
+    """The addresses and the connection limits of a server.
 
     `name` ("front door") appears in errors and the log. `is_shared`: other processes may listen on
     the same addresses. `connections` is the gauge of open connections.
@@ -77,7 +77,7 @@ class Service(Protocol):
 
     @property
     def context(self) -> ServerContext:
-        """The values that the connections share."""
+        """Return the values that the connections share."""
         ...
 
     def new_policy(self, conversation: Conversation) -> Policy:
@@ -210,7 +210,7 @@ class SmtpServer:
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
-    """Load the files that these two settings name; None if neither is set. Raises UsageError."""
+    """Load the files that these settings name, or return None without them. Raises UsageError."""
     paths = getattr(settings, certificate), getattr(settings, key)
     if not any(paths):
         return None

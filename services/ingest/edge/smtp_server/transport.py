@@ -40,7 +40,7 @@ class SmtpTransport:
 
     @property
     def is_open(self) -> bool:
-        """Whether a reply can still be sent."""
+        """Return whether a reply can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -115,10 +115,11 @@ class SmtpTransport:
             self._run()
 
     def close(self, reply: Reply | None = None) -> None:
-        """Close after the unsent replies and, as the last one, `reply` are sent.
+        """Send the unsent replies and then `reply`, and close the connection.
 
-        No reply can be sent during a handshake or to a peer that does not read. With TLS, closing
-        would wait for such a peer and buffer all its bytes meanwhile.
+        No reply can be sent during a handshake or to a peer that does not read. Then `reply` is
+        dropped and the connection is aborted, because with TLS an orderly close would wait for such
+        a peer and buffer all its bytes meanwhile.
         """
         transport = self._transport
         if transport is None or transport.is_closing():

@@ -3,10 +3,10 @@
 The front door has two outboxes, for accepted messages and for refusals; the bounce door has one.
 Each has its own thread, because kafka-python blocks while it has no metadata.
 
-Guarantees: `done` is called exactly once, on the loop. It gets Written only after Kafka has
-acknowledged the record (acks=all) or validate has read it. It gets Unknown after TIMEOUT_S plus the
-time that the withdrawal takes. After Unknown it is not known whether the record was written, so the
-client gets 451 and sends the message again. If the process dies before the acknowledgement, the
+Guarantees: `done` is called exactly once, on the loop. `done` gets Written only after Kafka has
+acknowledged the record (acks=all) or validate has read it. `done` gets Unknown after TIMEOUT_S plus
+the time that the withdrawal takes. After Unknown it is not known whether the record was written, so
+the client gets 451 and sends the message again. If the process dies before the acknowledgement, the
 client has not received a 250.
 """
 
@@ -91,13 +91,13 @@ class PendingWrite(Generic[T]):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the loop no longer waits for the item."""
+        """Return whether the loop no longer waits for the item."""
         return self._is_given_up
 
     def try_begin(self, mail_id: str) -> bool:
-        """Record that the item will be written under this mail id; False if it was given up."""
+        """Record the mail id for writing the item. Return False if the item was given up."""
         with self._lock:
-            # Recorded in both cases, because the key is reserved under this id and can be
+            # The id is recorded in both cases, because the key is reserved under it and can be
             # withdrawn.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
@@ -109,7 +109,7 @@ class PendingWrite(Generic[T]):
 
     @property
     def mail_id(self) -> str:
-        """The mail id under which the item may have been written; "" if it was not begun."""
+        """Return the mail id under which the item may be written, or "" if no writer began it."""
         with self._lock:
             return self._mail_id
 
@@ -172,7 +172,7 @@ class Outbox(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """The number of items that wait for Kafka."""
+        """Return the number of items that wait for Kafka."""
         return len(self._open)
 
     def put(self, item: T, done: Done) -> None:
@@ -245,7 +245,7 @@ class Outbox(Generic[T]):
                 self._settled(late, _all_unknown(late))
 
     def _on_linger(self) -> None:
-        """Flush, because the oldest item has waited LINGER_S, or wait for batches being written."""
+        """The oldest item has waited LINGER_S: flush, or first wait for batches being written."""
         self._timer = self._loop.call_later(GATHER_S, self._flush)
         self._is_due = True
         self._flush_if_due()

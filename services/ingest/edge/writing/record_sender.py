@@ -3,9 +3,9 @@
 Each writer of the doors has its own sender and uses it from one thread. A producer that failed once
 is discarded, so that none of its records can be written much later.
 
-Guarantees: the outcome of every record that was passed to send() is set once. It is Written or
-another known outcome only if Kafka has acknowledged the record, otherwise Unknown. While Kafka is
-unavailable, send() blocks at most TIMEOUT_S; the next call connects again.
+Guarantees: the outcome of every record that was passed to send() is set once. The outcome is
+Written or another known outcome only if Kafka has acknowledged the record, otherwise Unknown. While
+Kafka is unavailable, send() blocks at most TIMEOUT_S; the next call connects again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Send(Struct, Generic[T]):
-    """One record, the items that wait for its acknowledgement, and their outcomes after it."""
+    """One record, the items that wait for its acknowledgement, and their outcomes afterwards."""
 
     output: Output
     result: BatchResult[T]
