@@ -1,7 +1,7 @@
-"""Reads the records that a consumer group has not processed; never joins the group or commits.
+"""Reads the records that a group has not processed. It never joins the group or commits.
 
 Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
-at the committed offset. It omits the messages that the commit's metadata list as settled. The
+at the committed offset and omits the messages that the commit's metadata list as settled. The
 system keeps running, so a message that moves during the reading may be seen twice or not at all.
 All calls may raise kafka.errors.KafkaError.
 """
@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The unprocessed offsets of a partition, and the messages there that are already settled."""
+    """The unprocessed offsets of a partition, and which of their messages are settled."""
 
     begin: int
     end: int
@@ -35,7 +35,7 @@ class Unread(Struct, frozen=True):
 
     @property
     def records(self) -> int:
-        """The number of offsets; some of them may belong to transaction markers."""
+        """Return the number of offsets; some offsets may belong to transaction markers."""
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:

@@ -21,7 +21,7 @@ IDLE_SLEEP_MS: Final = 50
 
 
 class PatientFetcher(FetcherById):
-    """A fetcher that waits longer while no records arrive, if its consumer fetches in batches."""
+    """A fetcher that waits longer while no records arrive; its consumer must fetch in batches."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
