@@ -44,7 +44,7 @@ class Progress:
         limit_s: float = LOOP_STUCK_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`turns` returns 0 until the loop begins; `excuse` returns why it may pause, or ""."""
+        """`turns` returns 0 before the loop begins. `excuse` returns why it may pause, or ""."""
         self._loop = loop
         self._turns = turns
         self._excuse = excuse

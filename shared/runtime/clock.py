@@ -26,7 +26,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# Returns the seconds since an arbitrary point in time; the value never decreases.
+# monotonic() returns the seconds since an arbitrary point in time; the value never decreases.
 monotonic: Final = time.monotonic
 
 

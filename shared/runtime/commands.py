@@ -117,7 +117,7 @@ class HelpGroup(click.Group):
                 formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words before the command. Raises UsageError."""
+        """Parse the options before the command. Raises UsageError."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)

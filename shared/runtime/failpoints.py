@@ -48,8 +48,8 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The failpoints before and after a commit that marks messages as offered before their offer. The
-# process reaches them only for messages that are held when in doubt.
+# The failpoints before and after a commit that marks messages as offered, before their offer to a
+# server. The process reaches these failpoints only for messages that are held if they are in doubt.
 HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
 # The failpoints of the front door. Only submissions over SMTP reach them.
 DOOR_NAMES: Final = (

@@ -1,4 +1,4 @@
-"""The HTTP server of a process for its supervisor: /live, /ready and /metrics.
+"""Serves /live, /ready and /metrics over HTTP to the supervisor of a process.
 
 The server has its own threads, so that it answers while the worker is busy or blocked. /live
 answers 503 when a live check returns a reason to restart the process. /ready answers 503 while a

@@ -56,11 +56,11 @@ class Stop:
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until a stop is requested or the time is over; return True if it is requested."""
+        """Wait for the stop, at most `timeout_s`; return whether the stop was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when a stop is requested, or at once if it was requested before.
+        """Call `callback` when a stop is requested, or at once if a stop was requested before.
 
         The callback must be fast.
         """
@@ -86,8 +86,8 @@ class Stop:
 def stop_on_signals(stop: Stop) -> None:
     """Set `stop` on SIGTERM and SIGINT. Call this function in the main thread.
 
-    Repeated signals have no effect. They are normal: Ctrl-C in a terminal reaches the whole process
-    group, and then the supervisor sends another signal.
+    Repeated signals have no effect. Repeated signals are normal, because Ctrl-C in a terminal
+    reaches the whole process group, and then the supervisor sends another signal.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:

@@ -143,7 +143,7 @@ class Certificates:
             log.info("certificate reloaded", extra={"file": str(self._paths[0])})
 
     def expires_at_s(self) -> float:
-        """Return the Unix time at which the certificate expires; any thread may call it."""
+        """Return the Unix time at which the certificate expires. Any thread may call this."""
         self.refresh()
         return self._expires_at_s
 
@@ -154,7 +154,7 @@ class Certificates:
             self.refresh()
             handshake.context = self.context
 
-        context.sni_callback = choose  # OpenSSL calls this even without a server name
+        context.sni_callback = choose  # OpenSSL calls `choose` even without a server name
 
     def _report(self, fault: str) -> None:
         if fault != self._fault:

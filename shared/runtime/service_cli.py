@@ -65,7 +65,7 @@ class Running(Struct, frozen=True):
 
 
 def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
-    """Return a click group with the verbs `serve` and `config`; it prints help without a verb.
+    """Return a click group with the verbs `serve` and `config`.
 
     `serve` works until `running.stop` is set, then drains within
     `settings.runtime.drain_timeout_s` and returns the exit code.

@@ -1,7 +1,7 @@
 """Listens on a TCP address, tests whether a server answers, explains why a connection failed.
 
-Owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no connection.
-The sentence is one line and never contains a password or a token.
+This module owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no
+connection. The sentence is one line and never contains a password or a token.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Unread(Struct, frozen=True):
 
 
 class Backlog:
-    """The records of these topics that a group has not processed yet. The caller must close it."""
+    """The records of these topics that a group has not processed yet. Call close() at the end."""
 
     def __init__(self, options: ClientOptions, group: str, topics: Iterable[str]) -> None:
         self._reader: Any = make_consumer(
@@ -94,7 +94,7 @@ class Backlog:
         return unread
 
     def records(self, deadline: Deadline) -> Iterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the records by partition; set `is_complete` to False if the time ends too early."""
+        """Yield the records by partition; set `is_complete` to False if the deadline ends first."""
         todo = {each: unread for each, unread in self.partitions.items() if unread.records}
         self._reader.assign(list(todo))
         for each, unread in todo.items():

@@ -2,8 +2,8 @@
 
 The values were chosen by measurement: batches of 1 MB, metrics off, a small retry back-off, fetches
 of 1 MB or 100 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
-with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly because
-kafka-python otherwise falls back silently.
+with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
+kafka-python otherwise silently uses weaker values.
 
 Owns: the check at the start of a process that the files of TLS and SASL can be read (an unusable
 file stops the process with a one-line message); the warnings about settings that are allowed but
@@ -49,7 +49,7 @@ PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
-# A rebalance also waits this long for a slow member.
+# A member must poll within this time. A rebalance waits this long for a slow member.
 MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000

@@ -149,10 +149,10 @@ class StreamConsumer:
         """Remove records that were returned before.
 
         When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
-        the broker whether the consumer's position is still valid. It interprets the answer "unknown
-        epoch" as a truncated log, and silently continues from the beginning (KIP-320). But records
-        that all replicas acknowledged are never truncated. So all records below the old position
-        were already returned.
+        the broker whether the consumer's position is still valid. The library interprets the answer
+        "unknown epoch" as a truncated log, and silently continues from the beginning (KIP-320). But
+        records that all replicas acknowledged are never truncated. So all records below the old
+        position were already returned.
         """
         unseen: dict[TopicPartition, list[Record]] = {}
         for partition, records in found.items():
@@ -176,11 +176,11 @@ class StreamConsumer:
     def _join_again(self) -> None:
         """Join once more after a static member's first join.
 
-        The broker gives a restarted static member its old assignment without a rebalance. This is
-        wrong if topics were created meanwhile, or if the member handed some partitions over. The
-        broker also does not report that the member is the leader of the group, and a leader that
-        does not know its role never assigns partitions again. A second join with different metadata
-        causes a rebalance. In this rebalance, the member gets its new assignment and its role.
+        The broker gives a restarted static member its old assignment without a rebalance. The old
+        assignment is wrong if topics were created or the member handed partitions over meanwhile.
+        The broker also does not report that the member is the leader of the group, and a leader
+        that does not know its role never assigns partitions again. A second join with different
+        metadata causes a rebalance, which gives the member its new assignment and its role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False

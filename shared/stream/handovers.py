@@ -55,7 +55,7 @@ class Handovers:
         self._draining: dict[TopicPartition, _Handover] = {}
         # Partitions that were assigned again while draining; read them from the committed offset.
         self._returned: set[TopicPartition] = set()
-        # The last used shelf. This member keeps it until no more messages have to be moved.
+        # The last used shelf. This member keeps the shelf until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
         # For each crowded partition: when it became crowded, and the next offset to read at that
@@ -170,7 +170,7 @@ class Handovers:
         self._has_left = True
 
     def _move_if_slow(self) -> None:
-        """Move messages in flight out of draining partitions, so that others can read these."""
+        """Empty the draining partitions by moving their messages in flight to a shelf."""
         slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
         if slow:
             jobs = self._holdings.in_flight

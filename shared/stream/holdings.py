@@ -69,7 +69,7 @@ class Holdings:
         self._status = status
         # The partitions being read. A partition is removed as soon as its handover begins.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
-        # The time at which each job was added. The oldest job is the first.
+        # The jobs in flight, and the time at which each job was added. The oldest job is the first.
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:

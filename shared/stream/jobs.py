@@ -119,9 +119,9 @@ class Job:
     def begin(self, *, is_offer: bool = True) -> bool:
         """Claim the message for an attempt; return False if the message must not be sent.
 
-        False means that the message belongs to another member, or may belong to one after a pause
-        of this process. If this worker still owns the message, it hands the message out again. Pass
-        `is_offer=False` if the message is settled without being offered to a server.
+        False means that the message belongs to another member, or possibly does because this
+        process was paused. If this worker still owns the message, it hands the message out again.
+        Pass `is_offer=False` if the message is settled without being offered to a server.
         """
         return self.assigned.try_begin(self, is_offer=is_offer)
 

@@ -2,9 +2,9 @@
 
 A pool finishes messages out of order, and one record contains a pack of messages. The ledger
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
-mark) and, in the commit's metadata, the settled messages at and above it. After a crash, the next
-process reads from the low-water mark and skips the messages that the metadata list as settled. So
-only messages that were in flight are handed out again. The metadata also list the messages in
+mark) and, in the commit's metadata, the settled messages from this offset on. After a crash, the
+next process reads from the low-water mark and skips the messages that the metadata list as settled.
+So only messages that were in flight are handed out again. The metadata also list the messages in
 flight that were offered to a server, because their outcome is in doubt (decision 0158).
 
 The metadata are these bytes in base85: the version byte; the number of bits in the dense part, as a
@@ -32,7 +32,7 @@ from typing import Final
 from msgspec import Struct
 
 # 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. Offered messages
-# double this to less than 3,215 bytes, or 4,020 characters of base85.
+# double this size to less than 3,215 bytes, or 4,020 characters of base85.
 MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
@@ -78,7 +78,7 @@ def _put_partial(out: bytearray, distance: int, count: int, bits: int) -> None:
 
 
 class _Input:
-    """Reads bytes of metadata in order; methods raise MetadataError if it ends early."""
+    """Reads bytes in order. Every method raises MetadataError if the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

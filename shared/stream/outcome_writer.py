@@ -94,7 +94,7 @@ class OutcomeWriter:
         self._settled.append((job, outputs))
 
     def name(self, job: Job, named: Named) -> None:
-        """Name the message as offered in a commit, then call `named` in the Kafka thread."""
+        """Commit a mark that the message is offered, then call `named` in the Kafka thread."""
         self._to_name.append((job, named))
 
     def renew(self, assigned: AssignedPartition) -> None:
@@ -104,7 +104,7 @@ class OutcomeWriter:
 
     @property
     def waiting(self) -> int:
-        """Return the number of outcomes, named messages and moves without a certain commit."""
+        """Return the number of outcomes, messages to name and moves without a certain commit."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
@@ -114,7 +114,7 @@ class OutcomeWriter:
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Let the next write() move those of these jobs that are still in flight (holdings.py)."""
+        """Let the next write() move these jobs (holdings.py). Finished jobs are not moved."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:

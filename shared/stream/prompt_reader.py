@@ -1,10 +1,10 @@
 """Reads a small compacted topic so that an open transaction hides only its own records.
 
 A reader of committed records stops where the first open transaction begins. The later records of
-other writers stay hidden until that transaction ends. If its writer has died, this takes about 20 s
-(open_transactions.py), which is too long on a topic to which operators write. So the records ahead,
-which follow the committed records, are also read. They are returned unless a header marks them as
-written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
+other writers stay hidden until that transaction ends. If the writer of that transaction has died,
+this takes about 20 s (open_transactions.py), which is too long on a topic to which operators write.
+So the records ahead, which follow the committed records, are also read. They are returned unless a
+header marks them as written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 
 Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
 Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The

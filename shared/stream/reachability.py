@@ -2,8 +2,8 @@
 
 A consumer that receives nothing cannot distinguish an idle topic from brokers that do not answer,
 and a producer that failed does not know when the brokers are available again. The check requests
-the metadata of the topics that the process uses. Each partition must have a leader. If the process
-writes to the partition, it must also have enough replicas in sync.
+the metadata of the topics that the process uses. Each partition must have a leader. Each partition
+that the process writes to must also have enough replicas in sync.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Owns: the readers, and the time up to which the order is certain. If the end of a partition was
 requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
 left. The end includes records of open transactions. Records after an open transaction cannot be
-read before the transaction ends; if its writer is dead, the broker ends it. Does not own: the order
-(shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a partition that
-is far ahead of the others is paused.
+read before the transaction ends; if the writer is dead, the broker ends the transaction. Does not
+own: the order (shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a
+partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ records that it cannot read).
 
 Silence is for topics that several processes can write, although only one process writes at a time.
 The writer writes a mark with each turn. The other processes watch the marks, and one of them takes
-over when no new mark appears. Two processes may safely take over at once, and the writer may only
-have been paused, because all processes share one transactional id. Opening this id fences the
+over when no new mark appears. A takeover is safe even if two processes take over at once or the
+writer was only paused, because all processes share one transactional id. Opening this id fences the
 former owner (transactions.py).
 """
 

@@ -55,7 +55,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable. It is used if a step is slow."""
+        """`is_away` returns whether the brokers are unavailable. Only slow steps need it."""
         self._limit_s = limit_s
         self._end = end
         self.is_away = is_away

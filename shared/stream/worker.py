@@ -71,7 +71,7 @@ class Worker:
         self._outcomes.settle(job, outputs)
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Name a message in a commit as offered, before its offer to a server. Thread-safe.
+        """Commit a mark that the message is offered, before its offer to a server. Thread-safe.
 
         `named` is called in the Kafka thread: with True when the commit is certain, with False if
         this worker no longer owns the message. After the commit, the message counts as in doubt for

@@ -65,7 +65,7 @@ def varint(number: int) -> bytes:
 
 
 def encode_record(record: Record, offset: int, delta_ms: int) -> bytes:
-    """Encode a record of a batch; `offset` and `delta_ms` count from its first record."""
+    """Encode a record of a batch; `offset` and `delta_ms` are relative to the first record."""
     value, key, headers = record
     parts = [b"\x00", varint(delta_ms), varint(offset)]
     for octets in (key, value):

@@ -31,7 +31,7 @@ from shared.stream.kafka_python.spreading import Member, spread
 
 
 class _Phase(StrEnum):
-    """The phase of a member. The member sends it as the user data of its subscription."""
+    """The phase of a member. The member sends the phase as user data."""
 
     JOINING = ""
     MEMBER = "member"

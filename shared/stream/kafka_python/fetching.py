@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 POLL_BYTES: Final = 16 * 1024 * 1024
 PARKED_BYTES: Final = 64 * 1024 * 1024
 REFETCHES: Final = 2
-# The maximum size of the part of an undecodable batch that its record contains.
+# An UndecodableRecord contains at most this many bytes of its batch.
 KEPT_BYTES: Final = 64 * 1024
 # The approximate memory cost of a record in addition to its key, value and headers.
 _RECORD_BYTES: Final = 512

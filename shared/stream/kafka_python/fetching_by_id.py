@@ -5,9 +5,9 @@ deleted and created again, the library continues in the new topic at its positio
 So the library silently skips the records of the new topic before that position. If a fetch contains
 the old id instead of the name, the broker refuses the fetch (KIP-516, version 13).
 
-The consumer stores the id of a topic at its first fetch from the topic, and keeps it while a
+The consumer stores the id of a topic at its first fetch from the topic, and keeps the id while a
 partition of the topic is assigned. If the id of any topic in a fetch is not known, the fetch uses
-names. Consumers for which fetch_by_id() was not called fetch by names as before. This module can be
+names. A consumer still fetches by names if fetch_by_id() was not called for it. This module can be
 removed when kafka-python fetches by ids; tests/integration/test_relay.py must then still pass.
 """
 

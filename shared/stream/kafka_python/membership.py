@@ -1,7 +1,7 @@
 """Detects every way in which a consumer stops being a member of its group.
 
 Written for kafka-python 3.0.12, which reports a lost membership in only one case: if the heartbeat
-is refused and the next poll rejoins, it calls `on_partitions_lost`. It reports nothing in
+is refused and the next poll rejoins, it calls `on_partitions_lost`. The library reports nothing in
 four other cases:
 
 - The answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin.
@@ -66,7 +66,7 @@ class Membership:
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:
-        """Return for how long there has been no lease. New consumers start with a lease."""
+        """Return the seconds without a lease. A new consumer starts as if it had a lease."""
         since = max(self._confirmed_at, self._created_at) + self._session_timeout_s
         return max(0.0, self._clock() - since)
 
