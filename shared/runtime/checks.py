@@ -1,14 +1,14 @@
-"""The checks that a process reports on /live and /ready.
+"""Provides the checks that a process reports on /live and /ready.
 
-Progress, for /live: checks whether a loop still makes progress. The loop counts its turns, and each
-call of the check compares the count with the previous one. If the process was paused, or the check
-was not called for a while, the whole time limit begins again before the loop counts as stuck. Does
-not own: the counting (shared/stream/loop.py for the loop that polls Kafka, EventLoopBeat for an
-event loop).
+Progress is a check for /live: it reports a loop that makes no progress. The loop counts its turns,
+and each call of the check compares the count with the count at the previous call. If the process
+was paused, or the check was not called for a while, the whole time limit begins again before the
+loop counts as stuck. Does not own: the counting (shared/stream/loop.py for the loop that polls
+Kafka, EventLoopBeat for an event loop).
 
-Probe, for /ready: runs a check of another part (such as Kafka) repeatedly in its own thread and
-keeps the last result. So readiness follows the state of that part even without traffic. A check
-that has not returned after PROBE_STUCK_S is reported as a fault.
+Probe is a check for /ready: it repeatedly checks another part (such as Kafka) in its own thread and
+keeps the last result. So /ready shows the state of that part even without traffic. A check that has
+not returned after PROBE_STUCK_S is reported as a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from shared.runtime.clock import monotonic
 
 log = logging.getLogger(__name__)
 
-# Longer than the watchdog waits for a transaction, and longer than any turn on a busy machine.
+# A loop without a turn for this long is stuck. The time is longer than the watchdog waits for a
+# transaction, and longer than any turn on a busy machine.
 LOOP_STUCK_S: Final = 180.0
 BEAT_S: Final = 1.0
 EVERY_S: Final = 1.0
@@ -32,7 +33,7 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Progress:
-    """The check whether a loop makes progress, for HealthServer.add_live."""
+    """Reports a loop that makes no progress. Pass an instance to HealthServer.add_live."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Progress:
         limit_s: float = LOOP_STUCK_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`turns` returns 0 until the loop begins; `excuse` returns why it may pause, or ""."""
+        """`turns` returns 0 before the loop begins. `excuse` returns why it may pause, or ""."""
         self._loop = loop
         self._turns = turns
         self._excuse = excuse
@@ -64,7 +65,7 @@ class Progress:
 
 
 class Timers(Protocol):
-    """The only method of an event loop that this module uses."""
+    """Declares the only method of an event loop that this module calls."""
 
     def call_later(self, delay: float, callback: Callable[[], Any], /) -> Any:
         """Call `callback` after `delay` seconds."""
@@ -80,7 +81,7 @@ class EventLoopBeat:
         self._beat()
 
     def count(self) -> int:
-        """Return the number of beats so far; may be called in any thread."""
+        """Return the number of beats so far. Any thread may call this."""
         return self._count
 
     def _beat(self) -> None:
@@ -89,9 +90,9 @@ class EventLoopBeat:
 
 
 class Probe:
-    """One repeated check. `look` returns "" on success, otherwise the fault; it may block.
+    """Repeats one check. `look` returns "" on success, otherwise the fault. `look` may block.
 
-    As a context manager, it repeats the check from entry to exit.
+    As a context manager, a Probe repeats the check from entry to exit.
     """
 
     def __init__(self, name: str, look: Callable[[], str], every_s: float = EVERY_S) -> None:
@@ -121,7 +122,7 @@ class Probe:
         self._thread.start()
 
     def fault(self) -> str:
-        """Return the last result; never blocks."""
+        """Return the last result. This method never blocks."""
         waited_s = monotonic() - self._asked_at
         if self._is_asking and waited_s > PROBE_STUCK_S:
             return f"no answer for {waited_s:.0f} s"

@@ -1,4 +1,4 @@
-"""The time, and the deadline that a chain of waits shares.
+"""Provides the time, and a deadline that a chain of waits can share.
 
 Cores get the time or a Clock as an argument. Only this module reads the machine's clock.
 """
@@ -10,23 +10,23 @@ from typing import Final, Protocol
 
 
 class Clock(Protocol):
-    """Wall-clock time for records, monotonic time for waiting."""
+    """Provides wall-clock time for records and monotonic time for waiting."""
 
     def now_ms(self) -> int:
-        """Unix time in milliseconds."""
+        """Return the Unix time in milliseconds."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary point in time; the value never decreases."""
+        """Return the seconds since an arbitrary point in time; the value never decreases."""
         ...
 
 
 def now_ms() -> int:
-    """Unix time in milliseconds."""
+    """Return the Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
-# Seconds since an arbitrary point in time; the value never decreases.
+# monotonic() returns the seconds since an arbitrary point in time; the value never decreases.
 monotonic: Final = time.monotonic
 
 
@@ -63,7 +63,7 @@ _SYSTEM: Final = SystemClock()
 
 
 class Deadline:
-    """The time at which waiting ends. Chained waits share it instead of a time-out per step."""
+    """The time at which waiting ends. Chained waits share one deadline."""
 
     __slots__ = ("_at", "_clock")
 
@@ -79,5 +79,5 @@ class Deadline:
         return self._clock.monotonic() >= self._at
 
     def at_most(self, timeout_s: float) -> float:
-        """Return the time-out for one step: `timeout_s`, or the remaining time if it is shorter."""
+        """Return the time-out for one step: `timeout_s`, or the time left if that is shorter."""
         return min(timeout_s, self.left_s())

@@ -1,12 +1,12 @@
 """The parts that all commands share: their group, their names, and the handling of lost output.
 
 Click's list of commands cuts the first sentence of each command's help at the width of the
-terminal. The help of a group here wraps that sentence instead. If an option stands before its
-command's name, the command line is refused, and the error shows the right order.
+terminal. HelpGroup wraps that sentence instead. If an option stands before its command's name, the
+command line is refused, and the error shows the right order.
 
 If standard output cannot be written, a command reports this in one sentence. A full disk causes an
 error in a write or in the flush at the end; both errors are caught here. If the reader of a pipe
-(`| head`) has ended, this is not an error, and the command ends without a message.
+(`| head`) has ended, the command ends without a message, because this is not an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.runtime.errors import Exit
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 # The launcher sets this variable to the name by which it was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
-# Longer than any first sentence, because Click requires a limit.
+# Click requires a limit for the first sentence; this limit is longer than any first sentence.
 _WHOLE: Final = 10_000
 
 
@@ -35,7 +35,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.FileIO):
-    """Standard output. The type OutputLost separates its errors from the errors of files."""
+    """Standard output. It raises OutputLost, so that its errors differ from errors of files."""
 
     def write(self, content: Any, /) -> int:
         try:
@@ -49,7 +49,7 @@ class _Output(io.FileIO):
 def guard_output() -> None:
     """Make standard output raise OutputLost. Call this once per process, before any output."""
     out = sys.stdout
-    if out is not None:  # the shell may have closed it (>&-)
+    if out is not None:  # the shell may have closed standard output (>&-)
         raw = _Output(out.fileno(), "wb", closefd=False)
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(raw), out.encoding, out.errors, line_buffering=raw.isatty()
@@ -70,7 +70,7 @@ def run_command(command: click.Command, name: str) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
-        code = Exit.CHECK_FAILED  # the exit code of Click if nobody reads the output
+        code = Exit.CHECK_FAILED  # Click also uses this exit code if nobody reads the output
     except OutputLost as error:
         code = give_up_output(error)
     sys.exit(code)
@@ -89,7 +89,7 @@ def give_up_output(error: OutputLost) -> int:
 
 
 def _drop_output() -> None:
-    # Otherwise the interpreter would fail again at its end, when it flushes the buffer.
+    # Without this, the interpreter would fail again at its end, when it flushes the buffer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -117,7 +117,7 @@ class HelpGroup(click.Group):
                 formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words before the command. Raises UsageError."""
+        """Parse the options before the command. Raises UsageError."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -141,7 +141,7 @@ class HelpGroup(click.Group):
             raise click.UsageError(f"no command is named {args[0]!r}.{hint}", ctx) from None
 
     def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
-        """Return a command with this option: one from the command line, or else the first."""
+        """Return a command that has this option, preferably a command from the command line."""
         found = [
             name
             for name in self.list_commands(ctx)

@@ -30,6 +30,6 @@ class Exit(IntEnum):
     CHECK_FAILED = 1
     USAGE_ERROR = 2
     PART_UNAVAILABLE = 3
-    RESTART = 75  # EX_TEMPFAIL: the supervisor restarts the process
-    INTERRUPTED = 130  # 128 plus the number of SIGINT
-    KILLED = 137  # 128 plus the number of SIGKILL, because a failpoint imitates this signal
+    RESTART = 75  # EX_TEMPFAIL. The supervisor restarts the process.
+    INTERRUPTED = 130  # 128 plus the number of SIGINT.
+    KILLED = 137  # 128 plus the number of SIGKILL. A failpoint imitates this signal.

@@ -1,8 +1,9 @@
 """Failpoints: named points at which a test can end the process as kill -9 would.
 
-`SLUICE_FAILPOINT=name:n` ends the process with `os._exit(137)` when it reaches this failpoint for
-the n-th time. Commas separate several failpoints. Deliberately, nothing is flushed, closed or
-committed. In production no failpoint is armed, and hit() costs one check of an empty dict.
+`SLUICE_FAILPOINT=name:n` ends the process with `os._exit(137)` when the process reaches this
+failpoint for the n-th time. Commas separate several failpoints. Deliberately, nothing is flushed,
+closed or committed. In production no failpoint is armed, and hit() costs one check of an empty
+dict.
 """
 
 from __future__ import annotations
@@ -47,16 +48,17 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The failpoints before and after the commit that names messages that are held when in doubt.
+# The failpoints before and after a commit that marks messages as offered, before their offer to a
+# server. The process reaches these failpoints only for messages that are held if they are in doubt.
 HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
-# The failpoints of the front door, reached only by submissions over SMTP.
+# The failpoints of the front door. Only submissions over SMTP reach them.
 DOOR_NAMES: Final = (
     "ingest.door_taken",
     "ingest.door_reserved",
     "ingest.door_sent",
     "ingest.door_acknowledged",
 )
-# The failpoints of the bounce door, reached only by returned mail.
+# The failpoints of the bounce door. Only returned mail reaches them.
 BOUNCE_DOOR_NAMES: Final = (
     "ingest.bounce_taken",
     "ingest.bounce_sent",
@@ -70,7 +72,7 @@ BOOKS_NAMES: Final = (
     "billing.checkpointing",
     "billing.checkpointed",
 )
-# The failpoints of counting bounces, reached only if validate.counts_bounces is on.
+# The failpoints of counting bounces. They are reached only if validate.counts_bounces is on.
 RESPONSES_NAMES: Final = (
     "responses.polled",
     "responses.counted",
@@ -80,7 +82,7 @@ RESPONSES_NAMES: Final = (
     "responses.committed",
     "responses.applied",
 )
-# The failpoints of reading returned mail, reached only if mail is returned.
+# The failpoints of reading returned mail. Only returned mail reaches them.
 RETURNS_NAMES: Final = (
     "returns.polled",
     "returns.processed",
@@ -90,14 +92,14 @@ RETURNS_NAMES: Final = (
     "returns.committed",
 )
 # The failpoints of counting the reputation of sources and clients. Only one deliver process counts
-# it, so only that process reaches them.
+# the reputation, so only that process reaches them.
 REPUTATION_NAMES: Final = (
     "reputation.begun",
     "reputation.produced",
     "reputation.offsets_sent",
     "reputation.committed",
 )
-# The failpoints of the API for platforms, reached only by API requests that write.
+# The failpoints of the API for platforms. Only API requests that write reach them.
 API_NAMES: Final = (
     "api.taken",
     "api.sent",
@@ -123,7 +125,7 @@ EXIT_CODE: Final = Exit.KILLED
 
 
 class FailpointError(ValueError):
-    """SLUICE_FAILPOINT cannot be parsed; the text says why."""
+    """SLUICE_FAILPOINT cannot be parsed; the text gives the reason."""
 
 
 def _end_process(name: str) -> NoReturn:
@@ -143,12 +145,12 @@ class Failpoints:
 
     @classmethod
     def none(cls) -> Failpoints:
-        """Return Failpoints of which none is armed."""
+        """Return Failpoints without an armed failpoint."""
         return cls()
 
     @classmethod
     def parse(cls, text: str, end: Callable[[str], None] = _end_process) -> Failpoints:
-        """Parse `name:n[,name:n...]`; raises FailpointError."""
+        """Parse `name:n[,name:n...]`. Raises FailpointError."""
         armed: dict[str, int] = {}
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             name, _, count = part.partition(":")
@@ -160,7 +162,7 @@ class Failpoints:
         return cls(armed, end)
 
     def hit(self, name: str) -> None:
-        """Reach the failpoint `name`; end the process if it is armed and its count is reached."""
+        """Count a pass of the failpoint `name`; end the process at the configured count."""
         if not self._left or name not in self._left:
             return
         self._left[name] -= 1

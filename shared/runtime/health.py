@@ -1,9 +1,9 @@
-"""The HTTP server of a process for its supervisor: /live, /ready and /metrics.
+"""Serves /live, /ready and /metrics over HTTP to the supervisor of a process.
 
 The server has its own threads, so that it answers while the worker is busy or blocked. /live
-answers 503 when a live check returns a reason; the process should then be restarted. /ready answers
-503 while a ready check returns a reason, and before the first check is added; the process then
-works, but cannot serve. Both responses contain the result of every check as JSON.
+answers 503 when a live check returns a reason to restart the process. /ready answers 503 while a
+ready check returns a reason, and before the first check is added; the process then runs, but cannot
+serve. Both responses contain the result of every check as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ READY: Final = Metric("sluice_ready", "1 while /ready answers 200, otherwise 0."
 # A client that sends nothing for this long is disconnected.
 _IDLE_TIMEOUT_S: Final = 10.0
 
-# Returns "" when healthy, otherwise the reason. Called in the server's threads; must be fast.
+# A check returns "" when healthy, otherwise the reason. The server calls checks in its own threads,
+# so they must be fast.
 Check = Callable[[], str]
 
 
@@ -46,7 +47,7 @@ def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
 
 
 class HealthServer:
-    """Serves /live, /ready and /metrics from construction on, until close()."""
+    """Serves /live, /ready and /metrics from its construction until close()."""
 
     def __init__(self, settings: TelemetrySettings, counters: Counters) -> None:
         self._counters = counters
@@ -67,19 +68,19 @@ class HealthServer:
         self._thread.start()
 
     def add_ready(self, name: str, check: Check) -> None:
-        """Add a check to /ready; it returns "" when healthy, otherwise the reason."""
+        """Add a check to /ready; the check returns "" when healthy, otherwise the reason."""
         self._ready[name] = check
 
     def add_live(self, name: str, check: Check) -> None:
-        """Add a check to /live; it returns "" when healthy, otherwise the reason to restart."""
+        """Add a check to /live; the check returns "" or the reason to restart the process."""
         self._live[name] = check
 
     def add_note(self, name: str, note: Check) -> None:
-        """Show a note on /ready as information; it does not make the process unready."""
+        """Show a note on /ready as information; a note never makes the process unready."""
         self._notes[name] = note
 
     def respond(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Return status, content type and body of the response to GET `path`."""
+        """Return the status, content type and body of the response to GET `path`."""
         match path.partition("?")[0]:
             case "/live":
                 return self._verdict("live", *judge(self._live))
@@ -92,7 +93,7 @@ class HealthServer:
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", body
 
     def _readiness(self) -> tuple[bool, dict[str, str]]:
-        # The service is still starting: it has added no check yet.
+        # A service that has added no check yet is still starting.
         return judge(self._ready or {"start": lambda: "starting"})
 
     def _verdict(

@@ -1,4 +1,4 @@
-"""Start and end of a process: signals become a Stop, faults become an exit code.
+"""Starts and ends a process: turns signals into a Stop, and faults into an exit code.
 
 The exit codes are in errors.py. If a drain exceeds its time-out, the process ends with RESTART.
 This is safe because the next process reads all unfinished records from Kafka again.
@@ -23,14 +23,14 @@ from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
-# The time for closing after the drain time-out; then the process is ended.
+# A process may take this long to close after the drain time-out. Then it is ended.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class Stop:
-    """A request to stop the process, set once. Threads wait for it; event loops get a callback."""
+    """A request to stop the process. Threads wait for it; event loops get a callback."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -56,11 +56,11 @@ class Stop:
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until a stop is requested or the time is over; return whether it was requested."""
+        """Wait for the stop, at most `timeout_s`; return whether the stop was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Register a callback for the stop; it is called at once if a stop was already requested.
+        """Call `callback` when a stop is requested, or at once if a stop was requested before.
 
         The callback must be fast.
         """
@@ -84,10 +84,10 @@ class Stop:
 
 
 def stop_on_signals(stop: Stop) -> None:
-    """Set `stop` on SIGTERM and SIGINT. Call it in the main thread.
+    """Set `stop` on SIGTERM and SIGINT. Call this function in the main thread.
 
-    Repeated signals have no effect. They are normal: Ctrl-C in a terminal reaches the whole process
-    group, and then the supervisor sends another signal.
+    Repeated signals have no effect. Repeated signals are normal, because Ctrl-C in a terminal
+    reaches the whole process group, and then the supervisor sends another signal.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -129,7 +129,7 @@ def run_main(main: Callable[[], int]) -> int:
         return Exit.PART_UNAVAILABLE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+    except BrokenPipeError:  # the process that reads the output, such as `head`, has ended
         sys.stderr.close()
         return 128 + signal.SIGPIPE
     except OutputLost as error:

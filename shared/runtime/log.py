@@ -1,4 +1,4 @@
-"""Structured log lines on standard error, one per record.
+"""Writes structured log lines to standard error, one per record.
 
 `log.info("settled", extra={"lane": "gmail", "count": 3})` becomes
 `2026-01-31T12:00:00.000Z info deliver settled lane=gmail count=3 logger=...`, or one JSON
@@ -42,7 +42,7 @@ def _fields(record: logging.LogRecord, service: str) -> dict[str, Any]:
 class Sparing(logging.Filter):
     """Passes at most one record per QUIET_S for each logging statement of a verbose library.
 
-    Its memory is bounded by the number of logging statements in the code.
+    The memory of this filter is bounded by the number of logging statements in the code.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -111,5 +111,5 @@ def set_up(service: str, settings: RuntimeSettings, stream: TextIO | None = None
     root.setLevel(settings.log_level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
-    # This logger warns about every task that waits for a busy processor.
+    # The selector logs a warning about every task that waits for a busy processor.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)

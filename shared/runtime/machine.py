@@ -1,4 +1,4 @@
-"""Sets, once at its start, how a process uses the machine: processors, open files, memory.
+"""Sets how a process uses processors, open files and memory, once when the process starts.
 
 Processors (sched_setaffinity): Python runs only one thread of a process at a time. If the threads
 run on several processors, each switch wakes a thread on another processor. That thread often wakes
@@ -12,9 +12,10 @@ causes a page fault: the front door has 4 page faults per message, and building 
 times as long. keep_freed_memory() makes the C library keep such blocks for the next allocations
 (mallopt).
 
-A service creates some hundred objects per message, nearly all without cycles. With Python's default
-threshold (700 objects), the cyclic collector takes a tenth of the service's time. calm_collector()
-makes the collector run less often, and excludes the objects that were loaded at the start.
+Garbage collection: a service creates some hundred objects per message, nearly all without cycles.
+With Python's default threshold (700 objects), the cyclic collector takes a tenth of the service's
+time. calm_collector() makes the collector run less often, and excludes the objects that were loaded
+at the start.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from shared.runtime.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-# Files held open by Kafka, Redis, logs, the health server and Python itself.
+# The number of files that Kafka, Redis, logs, the health server and Python itself keep open.
 OTHER_FILES: Final = 256
 # malloc.h of glibc
 _M_TRIM_THRESHOLD: Final = -1
@@ -47,9 +48,9 @@ _OLD_RUNS: Final = 20
 
 
 def bind_processors(processors: Sequence[int]) -> None:
-    """Run this process and its later threads only on these processors; if empty, on all.
+    """Run this process and its later threads only on these processors; [] means all.
 
-    Call this before other threads are started. Raises UsageError if the system cannot do it.
+    Call this before other threads are started. Raises UsageError if the system does not allow this.
     """
     if not processors:
         return
@@ -64,9 +65,10 @@ def bind_processors(processors: Sequence[int]) -> None:
 
 
 def allow_open_files(count: int) -> int:
-    """Allow OTHER_FILES plus `count` open files; return the part of `count` that is possible.
+    """Allow OTHER_FILES plus `count` open files; return how much of `count` is possible.
 
-    On many systems the soft limit is 1,024; any process may raise it up to the hard limit.
+    On many systems the soft limit is 1,024; any process may raise the soft limit up to the hard
+    limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + OTHER_FILES

@@ -1,10 +1,10 @@
-"""An operator's files that are reloaded when they change: texts, and a server's certificate.
+"""Reloads an operator's files when they change: texts, and a server's certificate.
 
 Guarantees: changed content takes effect at the next refresh(), without a restart. A new certificate
 is used for every handshake that begins after the change. While files are missing or unusable, the
 last usable content stays in use, and each fault is logged once. The same applies while a
-certificate and its key do not match, because they are replaced one after the other. Owns: the
-files. Does not own: the form of a text, and the decision when to look for a change.
+certificate does not match its key, because an operator replaces the two files one after the other.
+Owns: the files. Does not own: the form of a text, the decision when to look for a change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FileForm(Struct, Generic[T], frozen=True):
 
 
 class ReloadedFile(Generic[T]):
-    """One file; `value` is its last usable content."""
+    """One reloaded file; `value` is the last usable content of the file."""
 
     def __init__(self, path: str, form: FileForm[T]) -> None:
         """Raises UsageError if the file cannot be used."""
@@ -59,7 +59,7 @@ class ReloadedFile(Generic[T]):
     def refresh(self) -> bool:
         """Load the file if it has changed; return whether it was loaded.
 
-        An unchanged file costs one stat(). May be called in another thread.
+        An unchanged file costs one stat(). Another thread may call this method.
         """
         try:
             stamp = self._look()
@@ -109,7 +109,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 class Certificates:
-    """The TLS context of a certificate file and its key file, both PEM."""
+    """The TLS context of a certificate file and its key file. Both files are PEM."""
 
     def __init__(self, certificate: str, key: str, settings: str) -> None:
         """`settings` names the settings of both files. Raises UsageError if a file is unusable."""
@@ -143,7 +143,7 @@ class Certificates:
             log.info("certificate reloaded", extra={"file": str(self._paths[0])})
 
     def expires_at_s(self) -> float:
-        """Return the Unix time at which the certificate expires; any thread may call it."""
+        """Return the Unix time at which the certificate expires. Any thread may call this."""
         self.refresh()
         return self._expires_at_s
 
@@ -154,7 +154,7 @@ class Certificates:
             self.refresh()
             handshake.context = self.context
 
-        context.sni_callback = choose  # OpenSSL calls it even without a server name
+        context.sni_callback = choose  # OpenSSL calls `choose` even without a server name
 
     def _report(self, fault: str) -> None:
         if fault != self._fault:

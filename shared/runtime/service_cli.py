@@ -65,7 +65,7 @@ class Running(Struct, frozen=True):
 
 
 def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
-    """Return a click group with the verbs `serve` and `config`; without a verb it prints help.
+    """Return a click group with the verbs `serve` and `config`.
 
     `serve` works until `running.stop` is set, then drains within
     `settings.runtime.drain_timeout_s` and returns the exit code.
@@ -126,7 +126,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """Run a service that has no further verbs; its `__main__` needs nothing else."""
+    """Run a service that has no further verbs. Its `__main__` needs no other call."""
     run_cli(service_cli(service, model, serve))
 
 

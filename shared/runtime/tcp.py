@@ -1,7 +1,7 @@
-"""TCP: listen on an address, test whether a server answers, explain why a connection failed.
+"""Listens on a TCP address, tests whether a server answers, explains why a connection failed.
 
-Owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no connection.
-The sentence is one line and never contains a password or a token.
+This module owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no
+connection. The sentence is one line and never contains a password or a token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NOT_YET_VALID: Final = 9
 _WRONG_NAME: Final = (62, 64)  # host name, IP address
 _UNTRUSTED: Final = (7, 18, 19, 20, 21)
 
-# The meaning of a TLS alert from the other side (RFC 8446, 6.2), by OpenSSL's reason.
+# Maps OpenSSL's reason to the meaning of a TLS alert from the other side (RFC 8446, 6.2).
 _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses the TLS handshake (a client certificate missing?)",
@@ -33,8 +33,8 @@ _TLS: Final = "TLS: "
 # Prefixes that kafka-python adds to the broker's error text.
 _PREFIXES: Final = re.compile(r"^(?:\[Error \d+\] |\w+Error: )+")
 _LOGIN: Final = ("it refuses the login: ", "cannot log in: ")
-# A TLS alert (RFC 8446, 5.1: type 21, version 3.x) when its first bytes are read as the length of a
-# plaintext Kafka response.
+# If a broker answers a client without TLS by a TLS alert, kafka-python reads the first bytes of the
+# alert (RFC 8446, 5.1: type 21, version 3.x) as the length of a Kafka response.
 _ALERT_AS_LENGTH: Final = re.compile(r"Invalid frame length: (\d+)")
 _ALERT_TOP: Final = 0x1503
 

@@ -1,4 +1,4 @@
-"""Threads that a process runs beside its main work.
+"""Runs threads beside the main work of a process.
 
 EnduringThread runs a task for the whole life of the process, for example to follow a topic. After
 every fault the task starts again. Each fault is reported, and an unexpected fault is logged with
@@ -80,7 +80,7 @@ class EnduringThread:
 def in_side_thread(
     name: str, what: str, work: Callable[[Stop], None], process: Stop
 ) -> Iterator[None]:
-    """Run `work` while the block runs. If `work` raises, stop `process`: "`what` failed"."""
+    """Run `work` while the block runs. If `work` raises an error, stop `process`."""
     stop = Stop()
 
     def run() -> None:

@@ -39,9 +39,9 @@ def ensure_topics(
 ) -> list[str]:
     """Create missing topics and wait until they have leaders; align the existing topics.
 
-    `options` are the client options of the process; None: they are built from `kafka`. Returns the
-    names of the created topics. Several processes may call this at the same time. Raises
-    TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
+    `options` are the client options of the process; if None, the options are built from `kafka`.
+    Returns the names of the created topics. Several processes may call this at the same time.
+    Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(
@@ -72,7 +72,7 @@ def ensure_topics_until(
 ) -> bool:
     """Retry ensure_topics() until Kafka answers; return False if `stop` was set first.
 
-    `report` is called with the reason of each failed attempt.
+    After each failed attempt, `report` is called with the reason.
     """
     wanted = list(plans)
     while not stop.is_set():
@@ -92,7 +92,8 @@ def ensure_topics_until(
 def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
     """Create all topics that can be created. Raises TopicError for the first of the other topics.
 
-    One request contains all topics, because it takes as long for all topics as for one.
+    One request contains all topics, because a request for all topics takes only as long as a
+    request for one topic.
     """
     wanted = Wanted.of(kafka)
     topics = [
@@ -107,7 +108,7 @@ def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSet
     try:
         answer = admin.create_topics(topics, raise_errors=False)
     except (KafkaError, RuntimeError) as error:
-        # RuntimeError: two brokers, one after the other, answered that they are not the controller.
+        # A RuntimeError means that two brokers in turn answered that they are not the controller.
         raise TopicError(f"topics could not be created: {error}") from error
     for topic in answer["topics"]:
         fault = for_code(topic["error_code"])

@@ -1,7 +1,7 @@
-"""Reads the records that a consumer group has not processed; never joins the group or commits.
+"""Reads the records that a group has not processed. It never joins the group or commits.
 
 Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
-at the committed offset. It omits the messages that the commit's metadata list as settled. The
+at the committed offset and omits the messages that the commit's metadata list as settled. The
 system keeps running, so a message that moves during the reading may be seen twice or not at all.
 All calls may raise kafka.errors.KafkaError.
 """
@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The unprocessed offsets of a partition, and the messages there that are already settled."""
+    """The unprocessed offsets of a partition, and which of their messages are settled."""
 
     begin: int
     end: int
@@ -35,7 +35,7 @@ class Unread(Struct, frozen=True):
 
     @property
     def records(self) -> int:
-        """The number of offsets; some of them may belong to transaction markers."""
+        """Return the number of offsets; some offsets may belong to transaction markers."""
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:
@@ -47,7 +47,7 @@ class Unread(Struct, frozen=True):
 
 
 class Backlog:
-    """The records of these topics that a group has not processed yet. The caller must close it."""
+    """The records of these topics that a group has not processed yet. Call close() at the end."""
 
     def __init__(self, options: ClientOptions, group: str, topics: Iterable[str]) -> None:
         self._reader: Any = make_consumer(
@@ -94,7 +94,7 @@ class Backlog:
         return unread
 
     def records(self, deadline: Deadline) -> Iterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the records by partition; set `is_complete` to False if the time ends too early."""
+        """Yield the records by partition; set `is_complete` to False if the deadline ends first."""
         todo = {each: unread for each, unread in self.partitions.items() if unread.records}
         self._reader.assign(list(todo))
         for each, unread in todo.items():

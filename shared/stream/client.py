@@ -2,12 +2,12 @@
 
 The values were chosen by measurement: batches of 1 MB, metrics off, a small retry back-off, fetches
 of 1 MB or 100 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
-with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly because
-kafka-python otherwise falls back silently.
+with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
+kafka-python otherwise silently uses weaker values.
 
-Owns: the check, when a process starts, that the files of TLS and SASL can be read (an unusable file
-stops the process with a one-line message); the warnings about settings that are allowed but weak.
-Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
+Owns: the check at the start of a process that the files of TLS and SASL can be read (an unusable
+file stops the process with a one-line message); the warnings about settings that are allowed but
+weak. Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
 Certificates, keys and passwords are read again and tokens are fetched again for each new
 connection, so a rotation needs no restart. Open connections keep their old credentials.
 """
@@ -44,12 +44,12 @@ FETCH_MIN_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 50
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
-# Smaller than PARTITION_FETCH_BYTES, because a worker pauses a partition until its next record is
-# due, and records that were already fetched stay in memory.
+# A worker pauses a partition until its next record is due, and records that were already fetched
+# stay in memory. So this size is smaller than PARTITION_FETCH_BYTES.
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
-# This is also how long a rebalance waits for a slow member.
+# A member must poll within this time. A rebalance waits this long for a slow member.
 MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
@@ -67,13 +67,13 @@ _PASSWORD_KEYS: Final = ("sasl_password_file", "oauth_client_secret_file")
 class ClientOptions(Struct, frozen=True):
     """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
-    `static` makes the consumer a static member (KIP-345). A new process with the same instance name
-    then takes over at once; after a dynamic member dies, the group waits for the session time-out.
-    `security` is kafka-python's configuration of TLS and SASL. `in_sync` is the setting
+    `static` makes the consumer a static member (KIP-345). Then a new process with the same instance
+    name takes over at once. When a dynamic member dies, the group waits for the session time-out
+    instead. `security` is kafka-python's configuration of TLS and SASL. `in_sync` is the setting
     `kafka.min_insync_replicas`. `heartbeat_ms` is shorter in tests that change groups, because a
-    member detects a change of its group at its next heartbeat. `partition_fetch_bytes` is how much
-    a consumer fetches from one partition at a time, and keeps in memory while the partition is
-    paused.
+    member detects a change of its group at its next heartbeat. `partition_fetch_bytes` limits the
+    bytes that a consumer fetches from one partition at a time, and keeps in memory while the
+    partition is paused.
     """
 
     bootstrap: str
@@ -94,8 +94,8 @@ def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
 def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
     """Build the options of a client that is not a static member. Raises SettingsError.
 
-    Call this once and keep the result. Each call reads the files again, and the clients of each
-    result fetch their own access token.
+    Call this once and keep the result, because each call reads the files again. Only clients that
+    are created from the same result share an access token.
     """
     return ClientOptions(
         bootstrap=kafka.bootstrap,
@@ -188,7 +188,7 @@ def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:
-    """Return the offset of the next record; -1 if it is not known yet. Raises KafkaError."""
+    """Return the offset of the next record; -1 if unknown. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
 
@@ -227,7 +227,7 @@ def warnings_of(kafka: KafkaSettings) -> list[str]:
 
 
 def log_warnings(kafka: KafkaSettings) -> None:
-    """Log the warnings about weak settings; a service calls it when it starts."""
+    """Log the warnings about weak settings. A service calls this when it starts."""
     for text in warnings_of(kafka):
         log.warning(text)
 

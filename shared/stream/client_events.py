@@ -9,11 +9,11 @@ an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; th
 mail.events are still written. If a transaction is lost because a topic was deleted meanwhile, the
 transaction is repeated with a new producer. The new producer knows no topics yet, so the topic is
 created again, and no copy is missing. After three lost transactions in a row, copies are omitted.
-This does not apply to losses that have nothing to do with topics: when a paused process loses its
-membership or is fenced as a producer, another process writes the lost records again.
+Losses without a relation to topics do not count: when a paused process loses its membership or is
+fenced as a producer, another process writes the lost records again.
 
-Owns: the list of omitted topics, and until when each is omitted. Each producer needs its own
-ClientEvents, which is not thread-safe.
+Owns: the list of omitted topics, and the time until which each topic is omitted. Each producer
+needs its own ClientEvents, which is not thread-safe.
 """
 
 from __future__ import annotations

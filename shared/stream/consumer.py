@@ -44,12 +44,12 @@ COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets are not known after this time, an open transaction blocks them.
 POSITION_LATE_S: Final = 3.0
-# A rebalance may take this much longer than the session time-out: it waits for the slowest member.
+# A rebalance waits for the slowest member, so it may exceed the session time-out by this time.
 ABSENT_S: Final = 30.0
 
 
 class MembershipLost(Exception):
-    """This process lost its group membership, and with it the assigned partitions."""
+    """This process lost its group membership and its assigned partitions."""
 
 
 class Record(Protocol):
@@ -59,7 +59,7 @@ class Record(Protocol):
     partition: int
     offset: int
     timestamp: int
-    timestamp_type: int  # 0 CreateTime: the producer's clock; 1 LogAppendTime: the broker's
+    timestamp_type: int  # 0: time of the producer's clock; 1: time of the broker's clock
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
@@ -87,20 +87,20 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(options, group, **own)
         fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # Per partition: how often it was lost, and the offset below which no record is returned.
+        # For each partition: its number of losses, and the offset below which nothing is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
-        # When this consumer first found a partition without its committed offset.
+        # The time at which this consumer first found a partition without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
         # See _join_again().
         self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Return records by partition, in order; return nothing on a retriable broker error.
+        """Return records by partition, in order; return {} on a retriable broker error.
 
-        Raises MembershipLost, FencedInstanceIdError when another process uses this instance name,
-        and any other KafkaError that cannot be retried.
+        Raises MembershipLost. Raises FencedInstanceIdError when another process uses this instance
+        name, and other KafkaErrors that cannot be retried.
         """
         if self._has_old_assignment:
             self._join_again()
@@ -149,10 +149,10 @@ class StreamConsumer:
         """Remove records that were returned before.
 
         When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
-        the broker whether the consumer's position is still valid. It interprets the answer "unknown
-        epoch" as a truncated log, and silently continues from the beginning (KIP-320). But records
-        that all replicas acknowledged are never truncated. So all records below the old position
-        were already returned.
+        the broker whether the consumer's position is still valid. The library interprets the answer
+        "unknown epoch" as a truncated log, and silently continues from the beginning (KIP-320). But
+        records that all replicas acknowledged are never truncated. So all records below the old
+        position were already returned.
         """
         unseen: dict[TopicPartition, list[Record]] = {}
         for partition, records in found.items():
@@ -176,11 +176,11 @@ class StreamConsumer:
     def _join_again(self) -> None:
         """Join once more after a static member's first join.
 
-        The broker gives a restarted static member its old assignment without a rebalance. This is
-        wrong if topics were created meanwhile, or if the member handed some partitions over. The
-        broker also does not report that the member is the leader of the group, and a leader that
-        does not know its role never assigns partitions again. A second join with different metadata
-        causes a rebalance. In it, the member gets its new assignment and its role.
+        The broker gives a restarted static member its old assignment without a rebalance. The old
+        assignment is wrong if topics were created or the member handed partitions over meanwhile.
+        The broker also does not report that the member is the leader of the group, and a leader
+        that does not know its role never assigns partitions again. A second join with different
+        metadata causes a rebalance, which gives the member its new assignment and its role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False
@@ -231,11 +231,11 @@ class StreamConsumer:
         self._given[partition] = (self._listener.losses.get(partition, 0), offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading those of these partitions that are still assigned."""
+        """Stop reading these partitions; ignore those that are no longer assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Continue reading those of these partitions that are still assigned."""
+        """Continue reading these partitions; ignore those that are no longer assigned."""
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
@@ -261,7 +261,7 @@ class StreamConsumer:
         return self._membership.has_lease()
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """Return this member's generation; it fences the transactions of stale members (KIP-447).
+        """Return this member's generation, by which the broker fences stale members (KIP-447).
 
         Call this when records are read, not when they are committed. The result is None before the
         first join of the group. During a rebalance it is still the old generation, which the broker
@@ -274,7 +274,7 @@ class StreamConsumer:
         return found if found.generation_id >= 0 and found.member_id else None
 
     def require_same_topics(self) -> None:
-        """Raise TopicRecreated if the offsets of records already read must not be committed."""
+        """Raise TopicRecreated if the offsets of the records read so far must not be committed."""
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
@@ -293,7 +293,7 @@ class StreamConsumer:
         return f"committed offsets of {names_of(sorted(late))} (an open transaction holds them)"
 
     def close(self) -> None:
-        """Leave the group. A static member stays registered for the next process with its name."""
+        """Leave the group. A static member stays registered for a process of the same name."""
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:

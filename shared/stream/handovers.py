@@ -55,10 +55,11 @@ class Handovers:
         self._draining: dict[TopicPartition, _Handover] = {}
         # Partitions that were assigned again while draining; read them from the committed offset.
         self._returned: set[TopicPartition] = set()
-        # The last used shelf. This member keeps it until no more messages have to be moved.
+        # The last used shelf. This member keeps the shelf until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
-        # Per crowded partition: when it became crowded, and its next offset to read at that time.
+        # For each crowded partition: when it became crowded, and the next offset to read at that
+        # time.
         self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
@@ -66,7 +67,7 @@ class Handovers:
         """Return the partitions that must not be read, even if they are assigned."""
         unreadable = self._draining.keys() | self._returned
         if self._shelf is not None and self._outcomes.is_moving:
-            # The copies may already be on the shelf, even while the result of the move is unknown.
+            # While the result of a move is unknown, the copies may already be on the shelf.
             unreadable.add(self._shelf.partition)
         return unreadable
 
@@ -80,7 +81,7 @@ class Handovers:
 
     @property
     def is_stopping(self) -> bool:
-        """True after a call of stop()."""
+        """Return whether stop() was called."""
         return self._stopping_since is not None
 
     def stop(self) -> None:
@@ -90,7 +91,7 @@ class Handovers:
             self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
-        """Begin to drain the partitions revoked since the last call; return them."""
+        """Begin to drain the partitions that were revoked since the last call; return them."""
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)
@@ -110,7 +111,7 @@ class Handovers:
         self._move_if_crowded()
 
     def finish(self) -> None:
-        """Release partitions that are drained or have run out of time. Raises TransactionLost."""
+        """Release partitions that are drained or whose time is over. Raises TransactionLost."""
         if self._returned:
             self._reread_returned()
         if not self._draining or self._outcomes.is_moving:
@@ -130,7 +131,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop the partitions being drained; from now on, other members process them."""
+        """Drop the partitions that are being drained; other members process them from now on."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -169,7 +170,7 @@ class Handovers:
         self._has_left = True
 
     def _move_if_slow(self) -> None:
-        """Move messages in flight out of draining partitions, which others can then read."""
+        """Empty the draining partitions by moving their messages in flight to a shelf."""
         slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
         if slow:
             jobs = self._holdings.in_flight
@@ -209,7 +210,7 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """Yield the begun jobs of a partition. Only these are moved; close() drops the others."""
+        """Yield the jobs of a partition that have begun. Only begun jobs are moved."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job

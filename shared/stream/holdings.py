@@ -9,8 +9,8 @@ shelf. If the process dies, the next owner of the shelf sends these messages aga
 move, the next owner of the old partition would do so. Only messages whose attempt has begun are
 moved, so each copy is marked as offered to a server.
 
-Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when to hand a
-partition over and which jobs to move (handovers.py), the transactions (outcome_writer.py).
+Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when a partition is
+handed over and which jobs are moved (handovers.py), the transactions (outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class Holdings:
         self._status = status
         # The partitions being read. A partition is removed as soon as its handover begins.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
-        # Each job and the time at which it was added, the oldest job first.
+        # The jobs in flight, and the time at which each job was added. The oldest job is the first.
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """Return a partition. A new one begins at the committed offset. Raises KafkaError."""
+        """Return this partition; if new, it begins at its committed offset. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -111,13 +111,13 @@ class Holdings:
             self._status.in_flight = len(self.in_flight)
 
     def note_oldest(self) -> None:
-        """Store in the status when the oldest job in flight was added."""
+        """Store, in the status, the time at which the oldest job in flight was added."""
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
         """Begin no further message of this partition, and drop its jobs that have not begun.
 
-        If the ledger names a dropped job as offered, that mark is removed, and another commit is
+        If the ledger marks a dropped job as offered, the mark is removed, and another commit is
         due.
         """
         with assigned.lock:
@@ -144,12 +144,12 @@ def to_commit(ledger: PartitionLedger) -> OffsetAndMetadata:
 
 
 class Move:
-    """Moves these jobs to a shelf. The jobs keep their old partitions until finish()."""
+    """Moves jobs to a shelf. The jobs keep their old partitions until finish()."""
 
     def __init__(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
         self.jobs = jobs
         self.shelf = shelf
-        # The offsets of the copies; empty until they are known.
+        # The offsets of the copies; empty until the offsets are known.
         self.placed: list[int] = []
         self._ledgers: dict[AssignedPartition, PartitionLedger] = {}
         for job in jobs:

@@ -21,10 +21,11 @@ class Limits(Struct, frozen=True):
     """Limits of a worker: messages and bytes in flight, size and age of a transaction.
 
     `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
-    a revoked partition stays with this member until its messages are finished; no other member
-    reads it meanwhile. `handover_grace_s`: after this time, the unfinished messages of a revoked
-    partition are moved to `handover_topic` (holdings.py), so that others can read the partition. If
-    `handover_topic` is "", messages are not moved; otherwise the worker must read that topic.
+    a revoked partition may stay with this member until its messages are finished; no other member
+    reads the partition meanwhile. `handover_grace_s`: after this time, the unfinished messages of a
+    revoked partition are moved to `handover_topic` (holdings.py), so that others can read the
+    partition. If `handover_topic` is "", messages are not moved; otherwise the worker must read
+    that topic.
     """
 
     max_in_flight: int = 2_000
@@ -80,8 +81,8 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
-            # The next commit names the message as offered (ledger.py). No outcome is committed
-            # before.
+            # The next commit marks the message as offered (ledger.py). No commit before it can
+            # contain the outcome of the message.
             if is_offer:
                 self.ledger.offer(job.offset, job.index)
             return True
@@ -118,9 +119,9 @@ class Job:
     def begin(self, *, is_offer: bool = True) -> bool:
         """Claim the message for an attempt; return False if the message must not be sent.
 
-        False means that the message belongs to another member, or perhaps does so after a pause of
-        this process. If this worker still owns the message, it hands the message out again. Pass
-        `is_offer=False` if the message is settled without being offered to a server.
+        False means that the message belongs to another member, or possibly does because this
+        process was paused. If this worker still owns the message, it hands the message out again.
+        Pass `is_offer=False` if the message is settled without being offered to a server.
         """
         return self.assigned.try_begin(self, is_offer=is_offer)
 
@@ -139,26 +140,27 @@ class WorkerStatus(LoopStatus):
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """How long the oldest job has been in flight. This grows even if the Kafka thread hangs."""
+        """Return the age of the oldest job in flight. It grows even if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
 
-# Placeholder for the message of a record that could not be decoded.
+# Stands for the message of a record that could not be decoded.
 UNREADABLE: Final = Message(Envelope("", "", "", "", "", 0, Origin(), Facts()), b"")
 
 
 class Handler(Struct, frozen=True):
-    """The service's side of a worker.
+    """The functions of a service that a worker calls.
 
     `hand_out` accepts jobs and must return at once. If a record is not a pack, `unreadable` gets
-    the record and the reason, and returns the records to write for it. `due_at_ms` returns the Unix
-    milliseconds at which the messages of a pack must be handed out; 0: now. `hold_s` gets a topic
-    and the number of its messages that are ready to be handed out. It returns for how long the
-    topic must not be read; 0.0: it is read. While `may_begin` returns False, no message begins;
-    declined messages are handed out again later. `wait_s` gets the next pack of a topic and the
-    seconds until it is due (negative: it is late). It returns how long the pack stays unread in the
-    topic.
+    the record and the reason, and returns the records to write as its outcome. `due_at_ms` returns
+    the Unix milliseconds at which the messages of a pack must be handed out; 0 means now. `hold_s`
+    gets a topic and the number of its messages that are ready to be handed out. It returns for how
+    many seconds the topic must not be read; 0.0 means that the topic is read. While `may_begin`
+    returns False, no message begins; declined messages are handed out again later. `wait_s` gets a
+    topic, its next pack, the number of its messages that are ready, and the seconds until the pack
+    is due (negative if the pack is late). It returns for how many seconds the pack stays unread in
+    the topic.
     """
 
     hand_out: Callable[[list[Job]], None]

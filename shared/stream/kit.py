@@ -1,8 +1,8 @@
-"""The Kafka parts of every service, built from the service's settings in the same way.
+"""Builds the Kafka parts of a service from its settings, in the same way for all services.
 
 Owns: how the service's settings configure its Kafka clients, topics, failpoints and broker checks;
 the metrics and readiness checks of a relay and a worker. Does not own: the choice of the topics
-that the service reads and writes, and the processing of their records (the service's app.py).
+that the service reads and writes, the processing of their records (the service's app.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
 from shared.topics.names import plans
 
-# The metrics of relays and workers. Each name ends with the name of an attribute of the status.
+# The metrics of relays and workers. A metric name ends with the name of a status attribute.
 _BOTH: Final = (
     Metric("sluice_stream_transactions", "Transactions committed."),
     Metric(
@@ -107,7 +107,7 @@ def _reader(status: RelayStatus | WorkerStatus, name: str) -> Callable[[], float
 
 
 class StreamKit:
-    """The parts of one service process."""
+    """The Kafka parts of one service process."""
 
     def __init__(self, kafka: KafkaSettings, runtime: RuntimeSettings, running: Running) -> None:
         """Raises FailpointError if the environment names an unknown failpoint."""
@@ -125,7 +125,7 @@ class StreamKit:
         False if the process was stopped before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
-        # Later the probe of watching() replaces this check.
+        # The probe of watching() replaces this check later.
         self._running.health.add_ready(BROKERS, lambda: self._start_fault)
         return ensure_topics_until(
             self._running.stop, self._kafka, topics, self.options, self._note
@@ -148,8 +148,8 @@ class StreamKit:
     ) -> TransactionalProducer:
         """Create a producer. The producer connects when it is opened.
 
-        `name` becomes part of the transactional id. By default it is the name of the service, and
-        the failpoints of the service are used. `writes`: the topics that the producer may write to.
+        `name` becomes part of the transactional id. By default, the name and the failpoints of the
+        service are used. `writes`: the topics that the producer may write to.
         """
         return TransactionalProducer(
             self.options,
@@ -199,7 +199,7 @@ class StreamKit:
     def watching(
         self, reads: Iterable[str], writes: Iterable[str], status: LoopStatus | None = None
     ) -> Iterator[Probe]:
-        """Show on /ready whether these topics can be used; also end abandoned transactions.
+        """Show on /ready whether these topics can be used, and end abandoned transactions.
 
         `status` is the status of the loop that polls Kafka. While the brokers can be used, /live
         shows whether this loop makes progress.

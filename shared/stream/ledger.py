@@ -1,10 +1,10 @@
-"""The ledger of one partition: which messages were handed out and which are settled.
+"""The ledger of one partition lists which messages were handed out and which are settled.
 
 A pool finishes messages out of order, and one record contains a pack of messages. The ledger
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
-mark) and, in the commit's metadata, the settled messages at and above it. After a crash, the next
-process reads from the low-water mark and skips the messages that the metadata list as settled. So
-only messages that were in flight are handed out again. The metadata also list the messages in
+mark) and, in the commit's metadata, the settled messages from this offset on. After a crash, the
+next process reads from the low-water mark and skips the messages that the metadata list as settled.
+So only messages that were in flight are handed out again. The metadata also list the messages in
 flight that were offered to a server, because their outcome is in doubt (decision 0158).
 
 The metadata are these bytes in base85: the version byte; the number of bits in the dense part, as a
@@ -13,9 +13,10 @@ set bit means that the offset is completely settled or has no record (a transact
 partly settled record consists of its distance from the low-water mark and its message count, both
 as varints, and its bits. Version 2 is written while messages are offered: it adds the number of
 partly settled records before these records, and the offered messages after them, in the same form.
-Their dense part marks the records of which only the first message is offered. The broker accepts at
-most 4,096 characters (`offset.metadata.max.bytes`). So MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit
-the messages in flight, and the reader pauses when full() is true.
+For the offered messages, a set bit in the dense part means that only the first message of the
+record is offered. The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`). So
+MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit the messages in flight, and the reader pauses when
+full() is true.
 
 offer() only sets a bit, so any thread may call it; one thread must call all other methods. The
 ledger contains only numbers: it uses no Kafka, no clock and no thread.
@@ -31,7 +32,7 @@ from typing import Final
 from msgspec import Struct
 
 # 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. Offered messages
-# double this to less than 3,215 bytes, or 4,020 characters of base85.
+# double this size to less than 3,215 bytes, or 4,020 characters of base85.
 MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
@@ -77,7 +78,7 @@ def _put_partial(out: bytearray, distance: int, count: int, bits: int) -> None:
 
 
 class _Input:
-    """Reads bytes of metadata in order; every method raises MetadataError if they end too early."""
+    """Reads bytes in order. Every method raises MetadataError if the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -147,7 +148,7 @@ def decode_metadata(text: str, low_water: int) -> Settled:
 
 
 class _Open(Struct):
-    """A record that is not completely settled: its message count, its settled and offered bits."""
+    """A record that is not completely settled. `bits` and `offered` have one bit per message."""
 
     count: int
     bits: int
@@ -168,7 +169,7 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int:
-        """The offset after the last added record; reading continues there."""
+        """Return the offset after the last added record. Reading continues there."""
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
@@ -191,7 +192,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Mark a message as settled; return False if it was not in flight (settled before)."""
+        """Mark a message as settled; return False if it was not in flight."""
         if not self.is_open(offset, index):
             return False
         entry = self._open[offset]
@@ -209,7 +210,7 @@ class PartitionLedger:
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
     def offer(self, offset: int, index: int) -> None:
-        """Mark a message as offered before its offer to a server. Any thread may call this."""
+        """Mark a message as offered. Call this before the offer. Any thread may call this."""
         entry = self._open.get(offset)
         if entry is not None:
             entry.offered |= 1 << index
@@ -223,7 +224,7 @@ class PartitionLedger:
         return True
 
     def is_offered(self, offset: int, index: int) -> bool:
-        """Return whether this message in flight was offered, by this process or an earlier one."""
+        """Return whether this message is in flight and was offered, even by an earlier process."""
         entry = self._open.get(offset)
         return entry is not None and bool(entry.offered >> index & 1)
 
@@ -246,7 +247,7 @@ class PartitionLedger:
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
-        """Return the metadata to commit with low_water(); "" if there is nothing to name."""
+        """Return the metadata to commit with low_water(); "" if there is nothing to list."""
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()
@@ -256,7 +257,7 @@ class PartitionLedger:
             if entry.bits:
                 partials += 1
                 _put_partial(partial, offset - low, entry.count, entry.bits)
-        # Messages settled by an earlier process stay settled, even before this ledger reads them.
+        # Messages that an earlier process settled stay settled, even before this ledger reads them.
         for offset in self._known.whole:
             if offset >= self._next:
                 bits |= 1 << (offset - low)

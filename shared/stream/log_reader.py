@@ -1,4 +1,4 @@
-"""Reads one topic without a consumer group, from any offset on; it never commits.
+"""Reads one topic from any offset on, without a consumer group and without commits.
 
 Owns: a connection for reading, a second connection for requests about offsets, the position in each
 partition. Does not own: the decision when to read, the meaning of a record. All calls come from one
@@ -24,10 +24,11 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# How long a fetch waits at the broker while nothing is written; the first new record ends the wait.
-# A change to another offset has to wait until the previous fetch ends.
+# While nothing is written, a fetch waits this long at the broker; the first new record ends the
+# wait. A change to another offset has to wait until the previous fetch ends.
 FETCH_WAIT_MS: Final = 1_000
-# The same wait for a following reader. Its topic metadata are also renewed at this interval.
+# A fetch of a following reader waits this long. Such a reader also renews its topic metadata at
+# this interval.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
@@ -77,11 +78,12 @@ class LogReader:
         """Return the topic's id from the latest metadata.
 
         If the id changes, the topic has a new log, whose offsets belong to other records. Raises
-        KafkaError if the topic is not known at present; this does not mean that the log is new.
+        KafkaError if the topic is not known at present; such an error does not mean that the log is
+        new.
         """
         found = topic_id(self._consumer, self._topic)
         if not found:
-            self._consumer.topics()  # requests the metadata of all topics
+            self._consumer.topics()  # this call requests the metadata of all topics
             found = topic_id(self._consumer, self._topic)
         if not found:
             raise KafkaError(f"Kafka does not know the topic {self._topic} now")
@@ -92,15 +94,15 @@ class LogReader:
         return sorted(self._consumer.partitions_for_topic(self._topic) or ())
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the first offset that Kafka still stores."""
+        """Return, for each of these partitions, the first offset that Kafka still stores."""
         return self._ask(self._questions().beginning_offsets, partitions)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset after the last record."""
+        """Return, for each of these partitions, the offset after its last record."""
         return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record at or after this time, if such a record exists."""
+        """Return, by partition, the offset of the first record at or after this time, if any."""
         times = {self._named(partition): time_ms for partition in partitions}
         found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
@@ -159,7 +161,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for requests about offsets: a second consumer after read_from()."""
+        """Return the consumer for requests about offsets (after read_from(), a second consumer)."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

@@ -1,8 +1,9 @@
-"""The loop of every service that reads from Kafka: open a session, run its turns, replace it.
+"""Opens a session, runs its turns and replaces it, for every service that reads from Kafka.
 
-A session reads as a member of a consumer group. After the loss of its membership or its client, the
-session is replaced; after a lost transaction, it continues. Owns: the session. Does not own: the
-end of the loop, and the waiting time while Kafka is unavailable (the caller decides both).
+A session reads as a member of a consumer group. The loop replaces a session that lost its
+membership or its client. After a lost transaction, the session continues. Owns: the session. Does
+not own: the end of the loop, and the waiting time while Kafka is unavailable (the caller decides
+both).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Session(Protocol):
 
 
 class LoopStatus(Struct):
-    """The state of the loop: why it waits, how many memberships it lost and turns it began."""
+    """The state of the loop: why it waits, the number of lost memberships, the number of turns."""
 
     waiting_for: str = "start"
     lost_memberships: int = 0

@@ -1,4 +1,4 @@
-"""Fetches access tokens for Kafka's OAUTHBEARER (RFC 7628) by the client credentials grant.
+"""Fetches access tokens for OAUTHBEARER (RFC 7628) by the OAuth client credentials grant.
 
 All Kafka clients that are created with the same ClientOptions share one provider. Owns: the token,
 which is fetched again after half of its lifetime. If the endpoint does not answer, the old token is
@@ -57,7 +57,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """An access token, and its lifetime in seconds after the answer."""
+    """An access token, and its lifetime in seconds, counted from the answer."""
 
     text: str
     life_s: float
@@ -103,7 +103,7 @@ def refusal_of(status: int, body: bytes) -> str:
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Stores one token. The I/O threads of all clients call it."""
+    """Stores one token. The I/O threads of all clients call token()."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._ends_at = self._now() + found.life_s
 
     def _fetched(self) -> Token:
-        """Fetch a token in another thread, and abandon the thread if it takes too long."""
+        """Fetch a token in another thread; abandon the thread if the request takes too long."""
         if self._fetching is not None and self._fetching.is_alive():
             raise TokenFault("it has not answered an earlier request yet")
         results: list[Token | TokenFault] = []

@@ -10,9 +10,9 @@ Therefore every service watches the open transactions of all services. A transac
 open for ABANDONED_S is fenced: its producer can no longer write, and the whole transaction is
 aborted. Every owner must handle this case anyway. Time counts only while the brokers answer and
 this process runs. So after an outage of the brokers or a pause of this process, the owner first has
-the chance to finish its transaction. The time of a look is taken before its request is sent. Before
-a transaction is ended, it is looked up once more, because this process may have been paused
-meanwhile and the owner may have continued.
+the chance to finish its transaction. The time of each look is taken before the look sends its
+request. Before a transaction is ended, it is looked up once more, because this process may have
+been paused meanwhile and the owner may have continued.
 
 Owns: a thread and a connection. The thread never blocks its service and never makes the service
 fail.
@@ -40,8 +40,8 @@ LOOK_S: Final = 4.0
 # The maximum time that counts between two looks. If more time has passed, this process was paused,
 # or the brokers answered late.
 MOST_COUNTED_S: Final = 2.5 * LOOK_S
-# Longer than a transaction takes on a slow machine. It is twice the session time-out; after one
-# session time-out, another member may already wait for the offsets.
+# This limit is longer than a transaction takes on a slow machine. It is only twice the session
+# time-out, because after one session time-out another member may already wait for the offsets.
 ABANDONED_S: Final = 20.0
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -61,14 +61,15 @@ class Abandoned:
 
     def __init__(self, after_s: float = ABANDONED_S) -> None:
         self._after_s = after_s
-        # The seconds for which each transaction was seen open.
+        # The number of seconds for which each transaction was seen open.
         self._seen: dict[Transaction, float] = {}
         self._looked_at = float("-inf")
 
     def look(self, open_now: Iterable[Transaction], asked_at: float) -> list[Transaction]:
-        """Return the transactions to end; `open_now` are those that were open after `asked_at`.
+        """Return the transactions to end.
 
-        `asked_at` is in monotonic seconds.
+        `open_now`: the transactions that this look found open. `asked_at`: the time before the
+        look, in monotonic seconds.
         """
         passed_s = min(asked_at - self._looked_at, MOST_COUNTED_S)
         self._looked_at = asked_at
@@ -77,7 +78,7 @@ class Abandoned:
         return [one for one, open_s in self._seen.items() if open_s >= self._after_s]
 
     def forget(self) -> None:
-        """Start to count again for all transactions, because the brokers did not answer."""
+        """Count again from 0 s for all transactions, because the brokers did not answer."""
         self._seen.clear()
 
 
@@ -133,7 +134,7 @@ class OpenTransactions:
 
 def open_transactions(admin: Any) -> list[Transaction]:
     """Return the open transactions of Sluice's processes. Raises KafkaError."""
-    # Pass the value: kafka-python 3.0.12 sends the name of an enum member, which matches no state.
+    # Pass the value: for an enum member, kafka-python 3.0.12 sends a name that matches no state.
     listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
     ids = [
         one.transactional_id

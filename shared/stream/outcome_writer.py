@@ -9,8 +9,8 @@ are written again. So an outage of the brokers causes no second copy of a messag
 lives.
 
 The same commits also name the messages that were offered to a server (ledger.py). name() requests
-this before the offer, and reports when the commit is certain. A name whose commit is not certain is
-written again, even if Kafka is unavailable for long.
+such a commit before the offer, and reports when the commit is certain. Until the commit is certain,
+the message is named again, even if Kafka is unavailable for long.
 
 A rebalance does not delay outcomes, even if another member takes long to join. If the rebalance
 ends during a commit, the broker refuses the commit, and the commit is repeated.
@@ -34,8 +34,8 @@ from shared.stream.transactions import Output, TransactionLost
 log = logging.getLogger(__name__)
 
 Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
-# Called once, with True if the name is committed, or False if this worker no longer owns the
-# message.
+# The writer calls this function once: with True if a commit names the message as offered, or with
+# False if this worker no longer owns the message.
 Named = Callable[[bool], None]
 
 
@@ -76,23 +76,25 @@ class OutcomeWriter:
         # The outcomes of the current transaction, until its commit is certain.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
-        # Messages to name as offered: those that wait, and those in the current transaction.
+        # `_to_name`: messages that wait to be named as offered. `_naming`: the messages that the
+        # current transaction names.
         self._to_name: deque[tuple[Job, Named]] = deque()
         self._naming: list[tuple[Job, Named]] = []
         # Partitions whose last commit names messages that were not offered.
         self._stale: set[AssignedPartition] = set()
-        # Jobs to move and their shelf; then the move whose transaction has no known result yet.
+        # `_to_move`: the jobs to move and their shelf. `_moving`: the move whose transaction has no
+        # known result yet.
         self._to_move: tuple[Sequence[Job], AssignedPartition] | None = None
         self._moving: Move | None = None
         # The offsets of a transaction with an unknown result, by partition.
         self._doubt: Offsets = {}
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Accept the outcome of a job, as the records to write. Thread-safe."""
+        """Accept the records to write as the outcome of a job. Thread-safe."""
         self._settled.append((job, outputs))
 
     def name(self, job: Job, named: Named) -> None:
-        """Commit that a message will be offered, then call `named` in the Kafka thread."""
+        """Commit a mark that the message is offered, then call `named` in the Kafka thread."""
         self._to_name.append((job, named))
 
     def renew(self, assigned: AssignedPartition) -> None:
@@ -102,17 +104,17 @@ class OutcomeWriter:
 
     @property
     def waiting(self) -> int:
-        """The number of outcomes, names and moves whose commit is not certain yet."""
+        """Return the number of outcomes, messages to name and moves without a certain commit."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
     @property
     def is_moving(self) -> bool:
-        """True while a move waits, or while its result is not known."""
+        """Return whether a move waits or its result is not known."""
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Let the next write() move those of these jobs that are still in flight (holdings.py)."""
+        """Let the next write() move these jobs (holdings.py). Finished jobs are not moved."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:
@@ -127,14 +129,15 @@ class OutcomeWriter:
             self._to_move = None
 
     def take_finished(self) -> list[Job]:
-        """Return the jobs finished since the last call: their outcome is written or not needed."""
+        """Return the jobs that finished since the last call, even if no outcome was written."""
         finished, self._finished = self._finished, []
         return finished
 
     def write(self, member: GroupMember) -> None:
         """Write the settled outcomes, then carry out the move.
 
-        Raises MembershipLost. Raises TransactionLost; the outcomes are then written again later.
+        Raises MembershipLost or TransactionLost. After TransactionLost, the outcomes are written
+        again later.
         """
         if member.membership() is None:
             return
@@ -156,8 +159,8 @@ class OutcomeWriter:
             if self._naming:
                 self._failpoints.hit(f"{self._service}.named")
             self._written()
-            # Do not do this after a resolved doubt, because a name may have been removed since that
-            # transaction.
+            # Clear `is_stale` only here, not after a resolved doubt, because a mark may have been
+            # removed since the transaction in doubt.
             for assigned in self._stale:
                 assigned.is_stale = False
             self._stale.clear()
@@ -207,7 +210,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """Report False for messages that this worker will not offer."""
+        """Call `named` with False for the messages that this worker will not offer."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned
@@ -218,7 +221,7 @@ class OutcomeWriter:
         self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
-        """Check whether the lost transaction was committed; if so, its outcomes are written."""
+        """Find out whether the lost transaction was committed. If so, its outcomes are written."""
         if not self._doubt:
             return
         assigned, wanted = next(iter(self._doubt.items()))

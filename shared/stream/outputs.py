@@ -1,4 +1,4 @@
-"""The output records that every service writes: events, tallies, packs."""
+"""Builds the output records that every service writes: events, tallies, packs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# How much of a record mail.refused stores; the length and hash of the whole record are in headers.
+# mail.refused stores at most this part of a record; headers contain the length and hash of the
+# whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
 # The maximum size of the rows of one tally. mail.events accepts records of up to 1 MB.
@@ -42,12 +43,12 @@ def event_records(
 
 
 def client_copy(original: Output, client: str) -> Output:
-    """Build the copy for the client's own topic. Write both records in one transaction."""
+    """Build the copy for the client's topic. Write it in the same transaction as the original."""
     return original._replace(topic=names.own_events(client))
 
 
 def pack(topic: str, messages: Sequence[Message], partition: int | None = None) -> Output:
-    """Build the record that contains these messages, for the next topic."""
+    """Build the record for `topic` that contains these messages."""
     value, headers = encode_pack(messages)
     return Output(topic, value, None, headers, partition)
 
@@ -57,10 +58,10 @@ def tallies(
 ) -> Iterator[Output]:
     """Build the records on mail.events that count, per mailing, the messages of a transaction.
 
-    `received` contains their mail ids per mailing. The result is one record, unless its rows exceed
-    MAX_TALLY_BYTES. This size is reached by about 10,000 messages of few mailings, or by 1,200
-    messages of 1,200 mailings with the longest names. `tally_id` must be unique to the transaction,
-    and stay the same when the transaction is repeated.
+    `received` contains the mail ids of the messages per mailing. The result is one record, unless
+    its rows exceed MAX_TALLY_BYTES. This size is reached by about 10,000 messages of few mailings,
+    or by 1,200 messages of 1,200 mailings with the longest names. `tally_id` must be unique to the
+    transaction, and stay the same when the transaction is repeated.
     """
     for number, rows in enumerate(_rows(received)):
         name = f"{tally_id}.{number}" if number else tally_id

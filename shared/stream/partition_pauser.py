@@ -1,16 +1,17 @@
 """Pauses partitions while too much is in flight or while their next record is not due.
 
-If a partition has to wait, its polled records stay in memory and are read first later. If there is
-no room in memory, they are fetched again. The records of a shelf are always fetched again, because
-all records that the consumer of a shelf has read must have been handed out (handovers.py).
+If a partition has to wait, its polled records stay in memory and are the first to be read later. If
+there is no room in memory, the records are fetched again. The records of a shelf are always fetched
+again, because all records that the consumer of a shelf has read must have been handed out
+(handovers.py).
 
 Owns: the pauses; each pause ends when its reason ends. Does not own: the limits (jobs.py), the time
 when a record is due (the service), the messages in flight (worker.py).
 
 After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
-this would cause one fetch per message. Instead the rest of a poll stays in memory. The records of a
-partition are returned once and in order. When another member reads a partition, its kept records
+seeks would cause one fetch per message. Instead the rest of a poll stays in memory. The records of
+a partition are returned once and in order. When another member reads a partition, its kept records
 are dropped. A kept record has not been handed out, so if the process dies, the next reader of the
 partition reads the record from Kafka.
 """
@@ -25,7 +26,7 @@ from kafka.structs import TopicPartition
 from shared.runtime.clock import monotonic
 from shared.stream.consumer import Record, StreamConsumer
 
-# The maximum size of all kept records; a poll returns about as much at most.
+# The maximum size of all kept records. A poll returns at most about this size.
 MOST_BYTES: Final = 16 * 1024 * 1024
 # Reading resumes below this share of the limit, so that pauses and resumptions do not alternate
 # quickly.
@@ -42,7 +43,7 @@ class KeptRecords:
 
     @property
     def partitions(self) -> Set[TopicPartition]:
-        """The partitions that have kept records."""
+        """Return the partitions that have kept records."""
         return self._kept.keys()
 
     def keep(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
@@ -68,14 +69,14 @@ class PartitionPauser:
         self._kept = KeptRecords()
         self._due_at: dict[TopicPartition, float] = {}
         self._is_throttled = False
-        # Partitions whose next record does not fit into the limit.
+        # The partitions whose next record does not fit into the limit.
         self._without_room: set[TopicPartition] = set()
         # The partitions that must not be read at present, from the consumer or from kept records.
         self._waiting: Set[TopicPartition] = frozenset()
 
     @property
     def has_ready(self) -> bool:
-        """True if take_ready() would return records."""
+        """Return whether take_ready() would return records."""
         return bool(self._kept.partitions - self._waiting)
 
     def take_ready(self) -> dict[TopicPartition, Sequence[Record]]:
@@ -97,7 +98,7 @@ class PartitionPauser:
     def wait_for_room(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Continue this partition with these records when fewer messages are in flight."""
+        """Continue this partition with these records once fewer messages are in flight."""
         self.keep(consumer, partition, records)
         self._without_room.add(partition)
         self._is_throttled = True
@@ -105,7 +106,7 @@ class PartitionPauser:
     def keep(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Continue this partition with these records, which are from the last poll."""
+        """Continue this partition with these records of the last poll."""
         is_shelf = partition.topic == self._shelf_topic
         if records and (is_shelf or not self._kept.keep(partition, records)):
             consumer.seek(partition, records[0].offset)
@@ -125,8 +126,8 @@ class PartitionPauser:
     ) -> None:
         """Pause and resume partitions; `fill` is the used share of the limit in flight.
 
-        `full`: partitions whose ledgers are full. `first` returns partitions that are still read
-        when the limit is reached, until their next record does not fit.
+        `full`: partitions whose ledgers are full. `first` returns the partitions that are still
+        read after the limit is reached, until their next record does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

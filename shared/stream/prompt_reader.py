@@ -1,15 +1,15 @@
 """Reads a small compacted topic so that an open transaction hides only its own records.
 
 A reader of committed records stops where the first open transaction begins. The later records of
-other writers stay hidden until that transaction ends. If its writer has died, this takes about 20 s
-(open_transactions.py), which is too long on a topic to which operators write. So the records ahead,
-which follow the committed records, are also read. They are returned unless a header marks them as
-written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
+other writers stay hidden until that transaction ends. If the writer of that transaction has died,
+this takes about 20 s (open_transactions.py), which is too long on a topic to which operators write.
+So the records ahead, which follow the committed records, are also read. They are returned unless a
+header marks them as written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
 
 Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
 Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
 records of ahead() are acknowledged and belong to no transaction. Together with the records ahead,
-the last returned record of a key is the last record of that key in the log. This does not include
+the last returned record of a key is the last record of that key in the log. This guarantee excludes
 records of transactions that are open or began after an open transaction. Bounded: the last record
 of at most MAX_AHEAD keys is stored; records of further keys are returned after the transaction has
 ended. All calls come from one thread and may raise kafka.errors.KafkaError.
@@ -44,7 +44,7 @@ class PromptReader:
         except BaseException:
             self._committed.close()
             raise
-        # The last record ahead of each key, the oldest record first.
+        # The records ahead: for each key, only its last record. The oldest record is the first.
         self._ahead: dict[bytes, Record] = {}
         self._topic = topic
         self._topic_id = ""
@@ -60,7 +60,7 @@ class PromptReader:
         return True
 
     def is_same_topic(self) -> bool:
-        """Return whether the topic is still the one that begin() opened, not a recreated topic."""
+        """Return False if the topic was recreated after begin(), otherwise True."""
         return self._committed.topic_id() == self._topic_id
 
     def ends(self) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class PromptReader:
         return settled, bool(settled) or is_new
 
     def ahead(self) -> list[Record]:
-        """Return, for each key, its last record after the beginning of an open transaction."""
+        """Return the records ahead: for each key, only its last record."""
         return list(self._ahead.values())
 
     def read_whole(self, within_s: float) -> Iterator[Record]:
@@ -113,7 +113,7 @@ class PromptReader:
     def _add(self, records: Sequence[Record]) -> bool:
         is_new = False
         for record in records:
-            # The fetcher has already logged a record that cannot be decoded.
+            # Skip a record that cannot be decoded; the fetcher has already logged it.
             if isinstance(record, UndecodableRecord) or is_in_transaction(record.headers):
                 continue
             key = record.key or b""

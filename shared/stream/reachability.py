@@ -2,8 +2,8 @@
 
 A consumer that receives nothing cannot distinguish an idle topic from brokers that do not answer,
 and a producer that failed does not know when the brokers are available again. The check requests
-the metadata of the topics that the process uses. Each partition must have a leader. If the process
-writes to the partition, it must also have enough replicas in sync.
+the metadata of the topics that the process uses. Each partition must have a leader. Each partition
+that the process writes to must also have enough replicas in sync.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from shared.topics.configs import min_in_sync
 ASK_TIMEOUT_MS: Final = 2_000
 HELD_S: Final = 3.0
 _MAX_SHOWN: Final = 3
-BROKERS: Final = "brokers"  # the check on /ready
+BROKERS: Final = "brokers"  # the name of the check on /ready
 
 
 def probe_brokers(
     options: ClientOptions, reads: Iterable[str], writes: Iterable[str], health: HealthServer
 ) -> Probe:
-    """Create a probe of these topics, a context manager. /ready shows its result as `brokers`.
+    """Create a probe (a context manager) of these topics. /ready shows its result as `brokers`.
 
     Call this when the service adds its other checks, because /ready no longer reports "starting"
     after the first check is added.
@@ -40,7 +40,7 @@ def probe_brokers(
 
 
 class Brokers:
-    """Queries the brokers from one thread. After a failure, it creates a new client."""
+    """Queries the brokers from one thread. After a failure, a new client is created."""
 
     def __init__(self, options: ClientOptions, reads: Sequence[str], writes: Sequence[str]) -> None:
         self._options = options
@@ -105,10 +105,11 @@ def _faults(topic: Mapping[str, Any], is_written: bool, wanted: int) -> list[str
 
 
 def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
-    """Build a check for a fault and the time at which it was noted (clock.monotonic).
+    """Build a check that reports a fault until a later success of the probe clears the fault.
 
-    The fault ends when the probe succeeds at least HELD_S after that time. So a fault that recurs
-    more often is shown without a break.
+    `fault` returns the reason and the monotonic time at which the fault was noted. The fault is
+    cleared when the probe succeeds at least HELD_S after that time. So a fault that recurs within
+    HELD_S is shown without a break.
     """
 
     def check() -> str:

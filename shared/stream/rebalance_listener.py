@@ -41,7 +41,8 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         log.info("partitions revoked: %s", names_of(partitions))
         if self._keeps_claims:
-            # Claim them before the next join is sent; otherwise another member may get them.
+            # Claim the partitions before the next join is sent; otherwise another member may get
+            # them.
             self._assignor.claim(partitions)
             with self._lock:
                 self._revoked += partitions

@@ -51,7 +51,7 @@ def require_same_topics(consumer: Any) -> None:
 
 
 def require_same_for_reading(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic was recreated. For readers that do not commit offsets."""
+    """Raise TopicRecreated if a topic was recreated. Use this in readers that never commit."""
     _refuse(other_topics(consumer, are_refused=True))
 
 

@@ -1,9 +1,9 @@
-"""The loop of a service that processes records in the order of reading, each exactly once.
+"""The loop of a service that processes each record exactly once, in the order of reading.
 
-If the process - dies before the commit is finished, no output is visible and the next process reads
-the same records again; if it dies after the commit, the records are not read again;
-- is paused for longer than its session time-out, the broker refuses the commit, because the commit
-  names the membership under which the records were read. Then a new consumer joins.
+If the process dies before the commit is finished, no output is visible, and the next process reads
+the same records again. If the process dies after the commit, the records are not read again. If the
+process is paused for longer than its session time-out, the broker refuses the commit, because the
+commit names the membership under which the records were read. Then a new consumer joins.
 
 When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
 raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# The maximum duration of a batch: less than a tenth of the poll interval, because a rebalance waits
-# for the batch.
+# The maximum duration of a batch. It is less than a tenth of the poll interval, because a rebalance
+# waits for the batch.
 TARGET_S: Final = 5.0
 MAX_RECORDS: Final = 2_000
 
 
 class BatchSize:
-    """Adapts the number of records of the next batch to the duration of the last batches."""
+    """Adapts the number of records in the next batch to the duration of the previous batches."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,7 +56,7 @@ class BatchSize:
 
 
 class NotReady(Exception):
-    """`process` needs data that are not available yet; the text names them."""
+    """`process` needs data that are not available yet; the text names these data."""
 
 
 class RelayStatus(LoopStatus):
@@ -67,7 +67,7 @@ class RelayStatus(LoopStatus):
     transactions: int = 0
     unreadable: int = 0
     lost_transactions: int = 0
-    # The last reason that `process` gave for not being ready.
+    # The last reason why `process` was not ready.
     dependency: str = ""
 
     def waiting_by_check(self) -> dict[str, str]:
@@ -118,7 +118,8 @@ class Relay:
 
     def _open(self) -> StreamConsumer:
         # Open the producer first, because it ends the transaction that an earlier process left
-        # open. Until then the broker does not return the committed offsets.
+        # open. Before the end of this transaction, the broker does not return the committed
+        # offsets.
         self._producer.open()
         return self._make_consumer()
 
@@ -150,7 +151,8 @@ class Relay:
             consumer.idle(NOT_READY_S)
             return
         except TransactionLost:
-            # `process` may raise this, too, because it may ask the producer for a partition count.
+            # `process` may also raise this error, because it may ask the producer for a partition
+            # count.
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise

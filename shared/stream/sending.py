@@ -3,7 +3,7 @@
 Owns: the choice of each record's partition (all writers choose the same partition for a key), and
 the order of records within a partition. Does not own: the transaction (transactions.py), partitions
 that a service chooses itself (Output.partition), the structure of batches
-(kafka_python/bulk_sending.py). A record is certain only after the transaction is committed.
+(kafka_python/bulk_sending.py). A record counts as written only after the transaction is committed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shared.topics.names import RETURNED
 
 # After flush(), each record already has an offset or an error, so this wait is short.
 PLACED_TIMEOUT_S: Final = 1.0
-# The fields of an Output (transactions.py).
+# Outgoing has the fields of an Output (transactions.py).
 Outgoing = tuple[str, bytes | None, bytes | None, Sequence[tuple[str, bytes]], int | None]
 
 
 def partition_of(topic: str, key: bytes, partitions: int) -> int:
     """Return the partition of a record of this topic with this key."""
     if topic == RETURNED:
-        # The bounce door also writes this topic, without a transaction, by the client's default.
+        # The bounce door also writes to this topic, and lets the client choose the partition.
         return partition_of_key(key, partitions)
     # The library's own hash is written in Python and takes 11 us per record.
     return zlib.crc32(key) % partitions

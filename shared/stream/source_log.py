@@ -2,10 +2,10 @@
 
 Owns: the readers, and the time up to which the order is certain. If the end of a partition was
 requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
-left. That end includes open transactions. Records after an open transaction cannot be read before
-the transaction ends; if its writer is dead, the broker ends it. Does not own: the order
-(shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a partition that
-is far ahead of the others is paused.
+left. The end includes records of open transactions. Records after an open transaction cannot be
+read before the transaction ends; if the writer is dead, the broker ends the transaction. Does not
+own: the order (shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a
+partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SourceLog:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All partitions, sorted."""
+        """Return all partitions, sorted."""
         return self._sources
 
     def log_id(self) -> str:
@@ -73,7 +73,7 @@ class SourceLog:
         return ":".join(reader.topic_id() for reader in self._readers.values())
 
     def begins(self) -> dict[Source, int]:
-        """Return the first offset that Kafka still stores, by partition."""
+        """Return, by partition, the first offset that Kafka still stores."""
         return {
             Source(topic, partition): offset
             for topic, reader in self._readers.items()
@@ -81,11 +81,11 @@ class SourceLog:
         }
 
     def ends(self) -> dict[Source, int]:
-        """Return the offset after the last record, by partition."""
+        """Return, by partition, the offset after the last record."""
         return self._ends_by(self._ends_of)
 
     def offsets_at(self, time_ms: int) -> dict[Source, int]:
-        """Return the offset of the first record at or after this time, or else the end."""
+        """Return, by partition, the first offset at or after this time, or else the end."""
         found = self.ends()
         for topic, reader in self._readers.items():
             for partition, offset in reader.offsets_at(self._partitions(topic), time_ms).items():
@@ -123,11 +123,11 @@ class SourceLog:
         self._pause()
 
     def take(self, most: int) -> list[Merged]:
-        """Return the next records whose order is certain, at most `most`."""
+        """Return at most `most` of the next records whose order is certain."""
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Return whether records are unread that were readable at the last request of the ends."""
+        """Return whether records were readable at the last request of the ends but are unread."""
         return any(
             self._readers[source.topic].position(source.partition) < end
             for source, end in self._readable_ends.items()
@@ -138,7 +138,7 @@ class SourceLog:
         return self._asked_at + ASK_S
 
     def lag(self) -> int:
-        """Return how many records are not yet returned, as of the last request of the ends."""
+        """Return the number of records before the last requested ends that are not returned yet."""
         unread = sum(
             max(0, end - self._readers[source.topic].position(source.partition))
             for source, end in self._ends.items()

@@ -3,14 +3,14 @@
 Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
 topics (admin.py).
 
-At its start, a service corrects only differences whose correction deletes no records. If an
+When a service starts, it corrects only differences whose correction deletes no records. If an
 operator keeps records longer than planned, the service does not change this; the log and `./sluice
 topics plan` show the difference. If an ACL forbids altering or reading configs, one line is logged
 and the service continues.
 
-Partitions with fewer replicas than in the settings get more replicas (KIP-455). For this the client
-needs the permission Alter on the cluster. The brokers copy the data in the background; until the
-copy is complete, a partition keeps its old replicas.
+Partitions with fewer replicas than in the settings get more replicas (KIP-455). To add replicas,
+the client needs the permission Alter on the cluster. The brokers copy the data in the background;
+until the copy is complete, a partition keeps its old replicas.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class Wanted(Struct, frozen=True):
-    """The settings for topics: overrides of configs, replicas in sync, replication.
+    """The settings for topics: overrides of configs, number of replicas in sync, replication.
 
     If `replication` is 0, it is not compared. More replicas than wanted are not a difference.
     """
@@ -83,7 +83,7 @@ class TopicReport(Struct, frozen=True):
 def compare(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Compare each of these topics with its plan; return them by name. Raises KafkaError."""
+    """Compare each of these topics with its plan; return sorted reports. Raises KafkaError."""
     if not planned:
         return []
     described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}
@@ -96,7 +96,7 @@ def compare(
 
 
 def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
-    """Alter these configs. Return, per topic, why this failed; "" if the topic was altered."""
+    """Alter these configs. Return, by topic, the reason of a failure; "" after success."""
     by_topic: dict[str, Configs] = {}
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted
@@ -115,7 +115,7 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 def align(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Log differences, and correct those whose correction deletes no records; return all."""
+    """Log all differences, and correct those whose correction deletes no records."""
     reports = compare(admin, planned, wanted)
     differing = [each for report in reports for each in report.differences]
     results = alter(admin, [each for each in differing if not each.deletes])
@@ -177,10 +177,10 @@ def _report(
 
 
 class Growth(Struct, frozen=True):
-    """The replicas to add, by topic and partition, and how many brokers are missing for them."""
+    """The replicas to add, by topic and partition, and the number of missing brokers."""
 
     assignments: Assignments
-    lacking: int  # how many more brokers the wanted replication needs
+    lacking: int  # the number of brokers missing for the wanted replication
 
 
 def plan_growth(admin: Any, topics: list[str], wanted: int) -> Growth:

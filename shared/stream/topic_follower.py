@@ -1,15 +1,16 @@
 """Follows a small topic of one partition, and detects when its writing process has stopped.
 
-TopicFollower reads the topic from its beginning, and then each added record within a second. Its
+TopicFollower reads the topic from its beginning, and later each new record within a second. Its
 thread uses no consumer group. While Kafka is unavailable, the shown state does not change. After a
 fault or a recreation of the topic, the topic is read into a new state, which replaces the old state
-when it is complete. Does not own: the meaning of a record (the state's add(), which logs records
-that it cannot read).
+when the new state is complete. Does not own: the meaning of a record (the state's add(), which logs
+records that it cannot read).
 
-Silence is for topics that several processes can write, but only one of them does at a time. The
-writer writes a mark with each turn. The other processes watch the marks, and one takes over when no
-new mark appears. It does no harm if two processes take over at once, or if the writer was only
-paused: all share one transactional id, and opening it fences the former owner (transactions.py).
+Silence is for topics that several processes can write, although only one process writes at a time.
+The writer writes a mark with each turn. The other processes watch the marks, and one of them takes
+over when no new mark appears. A takeover is safe even if two processes take over at once or the
+writer was only paused, because all processes share one transactional id. Opening this id fences the
+former owner (transactions.py).
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class TopicFollower(Generic[S]):
 
 
 class Silence:
-    """Stores the last mark and when it was first seen. Use it in one thread only."""
+    """Stores the last mark and when that mark was first seen. Use it in one thread only."""
 
     def __init__(self, clock: Clock, after_s: float) -> None:
         """If no new mark appears for `after_s`, the writer counts as stopped."""
@@ -127,7 +128,7 @@ class Silence:
         self._seen: tuple[object, float] | None = None
 
     def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
-        """Return whether the writer has stopped. `mark` is its last mark; None: no mark exists.
+        """Return whether the writer has stopped. `mark` is its last mark, if any.
 
         If no mark exists at the first call, the result is True at once. `longer_s` is added to
         `after_s`, for a writer whose turn takes long.

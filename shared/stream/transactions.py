@@ -3,13 +3,13 @@
 commit() returns when the broker has committed. It raises TransactionLost if the broker has not
 committed, or if the result is unknown. After most errors, kafka-python's producer cannot be used
 again, so it is discarded. The next commit() creates a new producer. The epoch of the new producer
-fences the old producer, and its start aborts or completes the old transaction. Then the caller
-reads its committed offsets to find out whether the old transaction was committed.
+fences the old producer, and the start of the new producer aborts or completes the old transaction.
+Then the caller reads its committed offsets to find out whether the old transaction was committed.
 
-The transaction is also lost if the brokers answer but a partition cannot be written, for example
+A transaction is also lost if the brokers answer but a partition cannot be written, for example
 because it has too few replicas in sync. Then the records are written again until the partition can
-be written. kafka-python's commit waits without a limit. If it hangs, the Watchdog ends the process;
-docs/decisions/0003-lost-transactions.md explains why it does not do so earlier.
+be written. kafka-python's commit waits without a limit. If the commit hangs, the Watchdog ends the
+process; docs/decisions/0003-lost-transactions.md explains why the Watchdog waits so long.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-# The records of a transaction may take MAX_FLUSHES times FLUSH_S while the brokers answer. Nobody
-# polls meanwhile, so this must be less than the poll interval and the watchdog's limit.
+# Writing the records of a transaction may take MAX_FLUSHES times FLUSH_S while the brokers answer.
+# Nobody polls meanwhile, so this time must be less than the poll interval and the watchdog's limit.
 FLUSH_S: Final = 10.0
 MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, it follows from the key or is random."""
+    """One record to write. If `partition` is None, the key determines it, or it is random."""
 
     topic: str
     value: bytes | None
@@ -81,7 +81,7 @@ class TransactionalProducer:
         own_events: ClientEvents | None = None,
         writes: Collection[str] = (),
     ) -> None:
-        """`own_events` removes copies for missing client topics; None: there are no copies.
+        """`own_events` removes copies for missing client topics. If None, there are no copies.
 
         `writes`: the topics that the producer may write to. The first record for any other topic
         delays its transaction until the topic's metadata arrive.
@@ -98,7 +98,7 @@ class TransactionalProducer:
     def open(self) -> None:
         """Create the producer, and end the transaction that an earlier process left open.
 
-        Raises TransactionLost when no broker answers; call open() again then.
+        Raises TransactionLost when no broker answers. Then the caller must call open() again.
         """
         if self._producer is not None:
             return
@@ -134,7 +134,7 @@ class TransactionalProducer:
 
         `offsets` and `group` are None if the records are not the result of consumed records. The
         offsets of the written records are appended to `placed` before the commit begins, so that
-        they are known even if the result of the transaction is unknown.
+        the caller knows them even if the result of the transaction is unknown.
         """
         self.open()
         producer = self._producer
@@ -188,7 +188,7 @@ class TransactionalProducer:
     def _flush(self, producer: KafkaProducer) -> None:
         """Wait until all records are written or have failed. Raises KafkaTimeoutError.
 
-        While no broker answers, it continues to wait, because the transaction may still commit.
+        While no broker answers, the wait continues, because the transaction may still commit.
         """
         missed = 0
         while missed < MAX_FLUSHES:
@@ -201,7 +201,7 @@ class TransactionalProducer:
         raise KafkaTimeoutError(f"not written within {MAX_FLUSHES * FLUSH_S:g} s: {waiting}")
 
     def close(self) -> None:
-        """Close the producer; the next producer of this id ends a transaction that is left open."""
+        """Close the producer. The next producer with this id ends a transaction left open."""
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)

@@ -2,8 +2,8 @@
 
 The watchdog is for kafka-python's calls that wait without a limit. It is safe to end the process
 during a guarded step, because the next process reads all unfinished records from Kafka again. Time
-without a reachable broker does not count, because a new process could do nothing either. Also, the
-front door answers 451 during such an outage; after a restart, it would not answer at all until
+without a reachable broker does not count, because a new process could not work either. Also, the
+front door answers 451 during such an outage, but after a restart it would not answer at all until
 Kafka is available.
 """
 
@@ -55,7 +55,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable. It is called if a step is slow."""
+        """`is_away` returns whether the brokers are unavailable. Only slow steps need it."""
         self._limit_s = limit_s
         self._end = end
         self.is_away = is_away

@@ -3,23 +3,21 @@
 One Kafka thread polls, hands out messages and runs the transactions; the event loop calls settle().
 Each transaction contains the outputs of the messages that were settled since the last transaction
 and, for each partition, the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
-worker_session.py contains the work of one member of the group; here a new member replaces a lost
-member.
+worker_session.py does the work of one member of the group; this module replaces a lost member by a
+new member.
 
-If the process
-
-- dies, settled and committed messages are finished. Messages that were handed out but not committed
-  are handed out again by another process, at most `max_in_flight` of them;
-- is paused for longer than its session time-out, its lease has expired when it continues. So no
-  message begins and no record is handed out before the broker confirms the membership. If the
-  membership is lost, all partitions and messages are dropped, and a new consumer joins. Another
-  member processes the dropped messages, and at most the messages that had begun here are sent
-  twice;
-- must give up partitions in a rebalance, messages that have not begun are dropped. Messages that
-  have begun are finished and committed while polling and heartbeats continue. Until then the
-  partition stays with this member, unless these messages are moved to its shelf after
-  `handover_grace_s` (holdings.py);
-- must stop, the same happens with all partitions, within `drain_timeout_s`.
+- If the process dies, settled and committed messages are finished. Another process hands out the
+  messages that were handed out but not committed; these are at most `max_in_flight`.
+- If the process is paused for longer than its session time-out, its lease has expired when it
+  continues. So no message begins and no record is handed out before the broker confirms the
+  membership. If the membership is lost, all partitions and messages are dropped, and a new consumer
+  joins. Another member processes the dropped messages, and at most the messages that had begun here
+  are sent twice.
+- If the process must give up partitions in a rebalance, it drops messages that have not begun. It
+  finishes and commits messages that have begun, while polling and heartbeats continue. Until then
+  the partition stays with this member, unless these messages are moved to a shelf of this member
+  after `handover_grace_s` (holdings.py).
+- If the process must stop, it does the same with all partitions, within `drain_timeout_s`.
 
 So a rebalance or a graceful stop sends no message twice.
 """
@@ -63,17 +61,17 @@ class Worker:
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
-        # After a lost transaction, the next one may contain the outcomes of two transactions.
+        # After a lost transaction, the next transaction may contain the outcomes of both.
         self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
         self._stop_until: float | None = None
         self.status = WorkerStatus()
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Accept the outcome of a job, as the records to write. Thread-safe."""
+        """Accept the records to write as the outcome of a job. Thread-safe."""
         self._outcomes.settle(job, outputs)
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Commit that a message is about to be offered to a server. Thread-safe.
+        """Commit a mark that the message is offered, before its offer to a server. Thread-safe.
 
         `named` is called in the Kafka thread: with True when the commit is certain, with False if
         this worker no longer owns the message. After the commit, the message counts as in doubt for
@@ -96,7 +94,8 @@ class Worker:
 
     def _open(self, handler: Handler) -> WorkerSession:
         # Open the producer first, because it ends the transaction that an earlier process left
-        # open. Until then the broker does not return the committed offsets.
+        # open. Before the end of this transaction, the broker does not return the committed
+        # offsets.
         self._producer.open()
         return WorkerSession(
             self._make_consumer(),
@@ -108,7 +107,7 @@ class Worker:
         )
 
     def _has_drained(self, session: WorkerSession | None) -> bool:
-        """Return whether no message is in flight any more, or the drain time-out is over."""
+        """Return True if no message is in flight or the drain time-out is over."""
         if self._stop_until is None:
             self._stop_until = monotonic() + self._limits.drain_timeout_s
             if session is not None:

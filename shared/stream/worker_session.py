@@ -1,8 +1,8 @@
-"""The work of one member of the group: from joining until the membership or the client is lost.
+"""Does the work of one group member, from joining until the membership or the client is lost.
 
-Owns: the decisions what to read, when to read it, and when to commit outcomes. Does not own: the
-jobs in flight (holdings.py), the handover of partitions to other members (handovers.py),
-uncommitted outcomes (outcome_writer.py), joining again (worker.py).
+Owns: the decisions what to read, when to read, and when to commit outcomes. Does not own: the jobs
+in flight (holdings.py), the handover of partitions to other members (handovers.py), uncommitted
+outcomes (outcome_writer.py), joining again (worker.py).
 
 close() drops all partitions and messages at once, because another member will process them.
 """
@@ -68,7 +68,7 @@ class WorkerSession:
 
     @property
     def in_flight(self) -> int:
-        """The number of messages that are handed out but not yet committed."""
+        """Return the number of messages that are handed out but not yet committed."""
         return len(self._holdings.in_flight)
 
     def stop_reading(self) -> None:
@@ -76,7 +76,7 @@ class WorkerSession:
         self._handovers.stop()
 
     def turn(self) -> None:
-        """Poll, hand out, commit. Raises MembershipLost, TransactionLost, KafkaError."""
+        """Poll, hand out, and commit. Raises MembershipLost, TransactionLost, KafkaError."""
         self._pause()
         found = self._poll()
         if self._handovers.is_stopping or self._bytes_fill() >= 1:
@@ -114,8 +114,8 @@ class WorkerSession:
         """Return the next records: kept records that may be read now, and new records."""
         busy = bool(self._outcomes.waiting or self._holdings.in_flight)
         wait_ms = POLL_MS if busy else IDLE_POLL_MS
-        # Without a lease, no record may be handed out, because the partitions may belong to another
-        # member.
+        # Without a lease, the partitions may belong to another member, so no record may be handed
+        # out.
         if self._pauser.has_ready and self._consumer.has_lease():
             wait_ms = 0
         found: dict[TopicPartition, Sequence[Record]] = dict(
@@ -177,8 +177,8 @@ class WorkerSession:
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
                 # After a crash, at most this many messages are sent twice, so the limit must be
-                # exact. Only a single pack that is larger than the limit may exceed it, while no
-                # other message is in flight.
+                # exact. Only a single pack may exceed the limit, while no other message is in
+                # flight.
                 self._pauser.wait_for_room(self._consumer, partition, records[at:])
                 break
             for index in assigned.ledger.add(record.offset, len(messages)):
@@ -189,7 +189,7 @@ class WorkerSession:
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
-        """Return how long the next pack of a partition waits; 0.0 or less: it is handed out."""
+        """Return how long the next pack of a partition waits; 0.0 or less means not at all."""
         due_ms = self._handler.due_at_ms(messages)
         if not due_ms:
             return 0.0
@@ -197,7 +197,7 @@ class WorkerSession:
         return self._handler.wait_s(partition.topic, messages, more, due_in_s)
 
     def _know(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        """Create a ledger for each partition; if that fails, the records are read again."""
+        """Create a ledger for each partition. If this fails, the records are read again later."""
         try:
             for partition in found:
                 self._holdings.partition(partition)

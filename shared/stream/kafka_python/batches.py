@@ -1,13 +1,14 @@
 """Reads the records of a batch with limited memory and time: a workaround for kafka-python 3.0.12.
 
-Any client that may write to an intake topic determines how much work the decoder has. kafka-python
-3.0.12
+Any client that may write to an intake topic determines how much work the decoder has. This
+module removes three faults of kafka-python 3.0.12:
 
-- decompresses without a limit, and supports snappy and zstd only with further packages. Here
-  decompress.py decompresses;
-- creates a tuple for each header, so that every received byte can take 32 bytes of memory: the
-  headers of one record may take gigabytes. Here a record keeps only its first MAX_HEADERS headers;
-- raises an error at every poll if a header name is not UTF-8, so that one record stops its
+- The library decompresses without a limit, and needs further packages for snappy and zstd. Here
+  decompress.py decompresses.
+- The library creates a tuple for each header, so every received byte can take 32 bytes of memory,
+  and the headers of one record may take gigabytes. Here a record keeps only its first MAX_HEADERS
+  headers.
+- If a header name is not UTF-8, the library raises an error at every poll, so one record stops its
   partition forever. Java clients do not send such names, but the protocol allows any bytes. Here
   each byte that is not UTF-8 becomes "?".
 
@@ -29,11 +30,12 @@ from shared.stream.kafka_python.decompress import decompress
 
 # A normal producer's decompressed batch is about 1 MB; one uncompressed record may be 8 MB.
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
-# More than an intake accepts (200), so that the intake can detect too many headers.
+# An intake accepts 200 headers. This limit is higher, so that the intake can detect a record with
+# too many headers.
 MAX_HEADERS: Final = 256
 
 Headers = list[tuple[str, bytes | None]]
-# A record's size in bytes, its offset, its time in Unix milliseconds, its key, value and headers.
+# The fields are size in bytes, offset, time in Unix milliseconds, key, value and headers.
 Fields = tuple[int, int, int, bytes | None, bytes | None, Headers]
 
 
@@ -46,17 +48,17 @@ def masked(name: bytes) -> str:
 def require_order(due: int, offset: int, last: int) -> None:
     """Raise CorruptRecordError unless the record's offset is between `due` and `last`.
 
-    Each record contains its distance from the batch's first offset, which the broker does not
-    check.
+    Each record contains its distance from the batch's first offset. The broker does not check this
+    distance.
     """
     if not due <= offset <= last:
         raise CorruptRecordError(f"offset {offset} is not between {due} and {last}")
 
 
 class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
-    """A batch of format version 2. Iterating raises DecompressError or CorruptRecordError."""
+    """A batch of format version 2. Iteration may raise DecompressError or CorruptRecordError."""
 
-    # Headers after the first one of this name are not read; None: all are read.
+    # Headers after the first header with this name are not read. If None, all headers are read.
     last_header: str | None = None
 
     _buffer: Any
@@ -65,12 +67,12 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
     @property
     def held_bytes(self) -> int:
-        """The number of bytes that the batch holds in memory."""
+        """Return the number of bytes that the batch holds in memory."""
         return len(self._buffer)
 
     @property
     def last_believable_offset(self) -> int:
-        """The last offset of a batch with a wrong checksum.
+        """Return the last offset of a batch with a wrong checksum.
 
         The header of such a batch cannot be trusted, so its two record counts must agree. If they
         differ, only one offset is skipped, and the broker returns the same batch again for the next
@@ -119,7 +121,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # The attributes come first. No attribute is defined, so clients write one byte.
+                # A record begins with its attributes: one byte, because none is defined.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)
@@ -153,8 +155,9 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
     def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
         """Read the first MAX_HEADERS headers, up to `last_header`; also return the next position.
 
-        This is most of the work of reading an event. So lengths of one byte (below 64) are decoded
-        here, without a further call, and the usual names are looked up instead of decoded.
+        Reading headers is most of the work of reading an event. So lengths of one byte (below 64)
+        are decoded here, without a further call, and the usual names are looked up instead of
+        decoded.
         """
         count, pos = _varint(buffer, pos)
         if count == 0:
@@ -189,7 +192,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
 
 def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
-    """Like decode_varint(), but three times as fast for the usual numbers of one or two bytes."""
+    """Decode a number. For one or two bytes, this is three times as fast as decode_varint()."""
     low = buffer[pos]
     if low < 0x80:
         return (low >> 1) ^ -(low & 1), pos + 1

@@ -5,7 +5,7 @@ are enough. send() measures the record twice before it encodes it, encodes it by
 formats a line of the debug log. It also creates a future with two callbacks, which the I/O thread
 completes. The caller of a transaction needs only one fact about each record after the commit:
 whether the record failed. Here a record is encoded in one piece and appended to the batch that
-send() would choose. Its result is read from the batch on request.
+send() would choose. The result of the record is read from the batch on request.
 
 Owns: encoding, and the choice of the batch. The choice is made under the accumulator's lock and by
 its rule: the last batch of the partition if the record fits into it, otherwise a new batch. Does
@@ -14,11 +14,11 @@ does these as before.
 
 Guarantees:
 
-- the bytes of a batch are the same as with send() (test_bulk_sending.py compares them), except that
-  all records that are appended together have the same time;
-- like a future of send(), a SentRecord reports that the broker refused the record or that its batch
-  was aborted. It stays correct when a split moves the record to another batch;
-- a record larger than `max_request_size` raises MessageSizeTooLargeError before it is appended.
+- The bytes of a batch are the same as with send() (test_bulk_sending.py compares them), except that
+  all records that are appended together have the same time.
+- Like a future of send(), a SentRecord reports that the broker refused the record or that its batch
+  was aborted. It stays correct when a split moves the record to another batch.
+- A record larger than `max_request_size` raises MessageSizeTooLargeError before it is appended.
 
 send() is still used while the producer does not have the metadata of the topic, and for records
 whose partition the producer chooses. This module can be removed when send() is about as fast.
@@ -41,7 +41,8 @@ from shared.runtime.clock import monotonic, now_ms
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]  # value, key, headers
 
-# Smaller numbers are looked up: the lengths of keys, of header values and of most events.
+# Smaller numbers (the lengths of keys, of header values and of most events) are looked up in a
+# table.
 _TABLE_SIZE: Final = 4_096
 # The maximum number of header names that are encoded only once; a service writes about twenty.
 _MAX_NAMES: Final = 256
@@ -64,7 +65,7 @@ def varint(number: int) -> bytes:
 
 
 def encode_record(record: Record, offset: int, delta_ms: int) -> bytes:
-    """Encode a record of a batch; `offset` and `delta_ms` are distances from its first record."""
+    """Encode a record of a batch; `offset` and `delta_ms` are relative to the first record."""
     value, key, headers = record
     parts = [b"\x00", varint(delta_ms), varint(offset)]
     for octets in (key, value):
@@ -96,15 +97,15 @@ class SentRecord:
 
     def rebind(self, result: Any, index: int) -> None:
         """Record that a split moved the record to another batch."""
-        # The library never completes the old result, so end the wait of flush() for it. flush()
-        # then waits for the new results.
+        # The library never completes the old result. So end the wait of flush() for the old result;
+        # flush() then waits for the new results.
         self._result._latch.set()
         self._result = result
         self._index = index
 
     @property
     def exception(self) -> Any:
-        """Why the record was not written; None if it was written or the result is not known yet."""
+        """Return why the record was not written; None if it was written or has no result yet."""
         result = self._result
         if not result.is_done:
             return None
@@ -119,7 +120,7 @@ class SentRecord:
 
     @property
     def offset(self) -> int:
-        """The offset of a written record; -1 if it is not known, or not known yet."""
+        """Return the offset of a written record; -1 if the offset is not known (yet)."""
         if not self._result.is_done or self._result.value is None:
             return -1
         first: int = self._result.value[0]
@@ -129,7 +130,7 @@ class SentRecord:
 def append_all(
     producer: KafkaProducer, partition: TopicPartition, records: Sequence[Record]
 ) -> list[SentRecord]:
-    """Append these records to one partition, in this order; wake the sender if it has work.
+    """Append these records to one partition, in this order; wake the sender if necessary.
 
     The producer must know the topic and have an open transaction. Raises KafkaError.
     """
@@ -182,10 +183,10 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
 def _fill(
     producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
 ) -> int:
-    """Write the waiting records from index `begin`, as many as fit; return their number.
+    """Write as many waiting records as fit, from index `begin` on; return their number.
 
-    An empty batch accepts at least one record, if the producer may send it. A closed batch accepts
-    no record.
+    An empty batch accepts at least one record, unless the producer may not send this record. A
+    closed batch accepts no record.
     """
     records = batch.records
     if records._closed:

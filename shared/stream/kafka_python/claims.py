@@ -1,10 +1,10 @@
 """Assigns the partitions of a group, and lets members keep partitions while they drain them.
 
-A cooperative rebalance has two rounds. The first round informs a member which partitions it must
-give up. The member joins again without them, and the second round assigns them to their new owner.
-Between the two rounds the member can finish its messages in flight. kafka-python 3.0.12 allows this
-only inside the listener, on the thread that also sends the heartbeats. So a drain of some seconds
-there ends the membership.
+A cooperative rebalance has two rounds. The first round informs a member about the partitions that
+it must give up. The member joins again without them, and the second round assigns them to their new
+owner. Between the two rounds the member can finish its messages in flight. kafka-python 3.0.12
+allows this only inside the listener, on the thread that also sends the heartbeats. So a drain of
+some seconds in the listener ends the membership.
 
 In every further join, ClaimingAssignor names the partitions in `claims` as owned. So the leader
 assigns them to no other member, even if there are several rounds meanwhile. When a partition is
@@ -31,7 +31,7 @@ from shared.stream.kafka_python.spreading import Member, spread
 
 
 class _Phase(StrEnum):
-    """The phase of a member. The member sends it as the user data of its subscription."""
+    """The phase of a member. The member sends the phase as user data."""
 
     JOINING = ""
     MEMBER = "member"
@@ -41,8 +41,8 @@ class _Phase(StrEnum):
 class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
     """The cooperative-sticky assignor of one consumer, with claims and an even spread. Thread-safe.
 
-    It has the name and the messages of the library's assignor, so that one group can contain
-    members with either assignor.
+    ClaimingAssignor has the name and the messages of the library's assignor, so that one group can
+    contain members with either assignor.
     """
 
     member_assignment: Any
@@ -57,30 +57,30 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
 
     @property
     def is_outdated(self) -> bool:
-        """True if the claims or the phase have changed since the last join."""
+        """Return whether the claims or the phase have changed since the last join."""
         with self._lock:
             return self._sent != (frozenset(self._claims), self._phase)
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
-        """The partitions named as owned in addition to the assigned ones."""
+        """Return the partitions that are named as owned in addition to the assigned partitions."""
         with self._lock:
             return frozenset(self._claims)
 
     def has_joined(self) -> None:
-        """Request a second join with different metadata; consumer.py gives the reason."""
+        """Request a second join with different metadata. The reason is in consumer.py."""
         with self._lock:
             if self._phase is _Phase.JOINING:
                 self._phase = _Phase.MEMBER
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these partitions as owned from the next join on. No effect after leave()."""
+        """Name these partitions as owned from the next join on. Has no effect after leave()."""
         with self._lock:
             if self._phase is not _Phase.LEAVING:
                 self._claims.update(partitions)
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name only these partitions from the next join on, and request no others."""
+        """From the next join on, name only these partitions as owned, and request no others."""
         with self._lock:
             self._phase = _Phase.LEAVING
             self._claims = set(partitions)
@@ -132,8 +132,8 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
 def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
     """Request another join if the group knows outdated claims. Call this before each poll.
 
-    During a join it does nothing: the end of that join would discard the request, and the released
-    partitions would then belong to no member.
+    During a join this function does nothing, because the end of the join would discard the request.
+    Then the released partitions would belong to no member.
     """
     if assignor.is_outdated and not consumer._coordinator.rejoining:
         request_rejoin(consumer)

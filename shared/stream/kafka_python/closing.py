@@ -7,7 +7,7 @@ I/O thread does all other work on a connection, closing on that thread avoids th
 
 If a consumer or an admin client finds no broker, its constructor raises an error, but its I/O
 thread runs forever. So a process that waits for Kafka would collect hundreds of threads.
-make_client() ends the thread.
+make_client() ends this thread.
 
 Both workarounds can be removed when tests/integration/test_kafka_client_closing.py shows that
 KafkaNetClient itself closes on the I/O thread and ends that thread.
@@ -40,13 +40,13 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
         self.faults = ConnectFaults(self._manager)
 
     def close(self, node_id: Any = None) -> None:
-        """Close one connection, or all connections and then the I/O thread. May be called twice."""
+        """Close one connection, or all connections and the I/O thread. May be called twice."""
         thread = self._net._io_thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             try:
                 self._net.run(self._manager.close, node_id)
             except Exception:
-                # The I/O thread has ended meanwhile, so no other thread uses the connections now.
+                # The I/O thread has just ended, so no other thread uses the connections now.
                 self._manager.close(node_id)
         else:
             self._manager.close(node_id)

@@ -1,8 +1,8 @@
 """Stores why a client's connections fail, and slows down its connection attempts.
 
-Written for kafka-python 3.0.12. There, a client that cannot connect always raises "Unable to
-bootstrap". The true reason (a wrong CA, an expired certificate, a refused password) is in the log
-or nowhere. Also, a connection that fails after the TCP connect (in TLS or SASL) resets the
+Written for kafka-python 3.0.12. In this version, a client that cannot connect always raises "Unable
+to bootstrap". The true reason (a wrong CA, an expired certificate, a refused password) is only in
+the log, or is lost. Also, a connection that fails after the TCP connect (in TLS or SASL) resets the
 back-off, so the client tries again without a pause, 2,000 times per second.
 
 This module can be removed when KafkaConnectionManager itself stores the reason and keeps the
@@ -19,14 +19,14 @@ from shared.runtime.tcp import is_refusal, words_of
 
 
 class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
-    """No broker can be used; the text is the reason."""
+    """No broker can be used; the text gives the reason."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class ConnectFaults:
-    """Why the connections of one client fail; the reason is "" after a successful connection.
+    """Stores why the connections of one client fail; "" after a successful connection.
 
     A refusal (by TLS or login) stays the reason, even if a later attempt ends with a time-out.
     """

@@ -3,7 +3,7 @@
 Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure. Guarantees:
 decompress() allocates at most `limit` bytes of output, even if the input announces more, and raises
 only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip
-become 12 MB, 400 KB become 400 MB. And it supports snappy and zstd only with further packages.
+become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy and zstd.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import cramjam
 import lz4.frame
 import zstandard
 
-# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Then follow the version and the
-# compatible version, four bytes each. They are not read, because some producers write them in the
-# wrong byte order.
+# The magic of a block stream, from org.xerial.snappy.SnappyCodec. After the magic follow two
+# version numbers of four bytes each. The version numbers are not read, because some producers write
+# them in the wrong byte order.
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
-_GZIP_WINDOW_BITS: Final = 31  # the largest window, with a gzip header
-# The default of zstd. A frame that requires a larger window is refused.
+_GZIP_WINDOW_BITS: Final = 31  # 31 is the largest window, with a gzip header.
+# This is the default of zstd. A frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
 # An lz4 frame begins with the magic number, the byte FLG and the byte BD. If bit 3 of FLG is set, a
@@ -99,7 +99,7 @@ def _gzip(data: bytes, limit: int) -> bytes:
 
 
 class _Lz4Stream:
-    """Reads one frame in steps, because the library allocates the whole output limit of a step."""
+    """Reads one frame in steps, because the library allocates all memory that a step may need."""
 
     def __init__(self) -> None:
         self._frame: Any = lz4.frame.LZ4FrameDecompressor()
@@ -115,7 +115,7 @@ class _Lz4Stream:
     def decompress(self, data: bytes, most: int) -> bytes:
         """Return at most `most` bytes."""
         step = _lz4_content_bytes(data) or max(_LZ4_STEP_BYTES, _LZ4_RATIO * len(data))
-        # Ask for one byte more than announced, so that the end of the frame is also read.
+        # Ask for one byte more than announced, so that the library also reads the end of the frame.
         parts: list[bytes] = [self._frame.decompress(data, min(most, step + 1))]
         left = most - len(parts[0])
         while left and not (self._frame.eof or self._frame.needs_input):

@@ -6,15 +6,14 @@ partition forever, and also the other partitions of the consumer. The fetcher al
 decompressed records are very large.
 
 Here a batch that cannot be decoded becomes one record, an UndecodableRecord, at the same position
-in the stream. The reader reports it and continues after it; commits, seeks and rewinds work as with
-any other record. Partitions take turns, and the size of a poll in bytes is limited.
+in the stream. The reader reports this record and continues after it; commits, seeks and rewinds
+work as with any other record. Partitions take turns, and the size of a poll in bytes is limited.
 
 Guarantees:
 
-- a poll returns at most POLL_BYTES plus the record that exceeds this limit, which is at most
-  MAX_BATCH_BYTES;
-- at most PARKED_BYTES of decompressed records plus one batch wait for their turn;
-- a batch with a wrong checksum is fetched REFETCHES more times before it is skipped, because data
+- A poll returns at most POLL_BYTES plus one record, which has at most MAX_BATCH_BYTES.
+- At most PARKED_BYTES of decompressed records plus one batch wait for their turn.
+- A batch with a wrong checksum is fetched REFETCHES more times before it is skipped, because data
   that were damaged in transit then arrive intact.
 
 The handling of undecodable batches can be removed when test_fetching.py shows that the library
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 POLL_BYTES: Final = 16 * 1024 * 1024
 PARKED_BYTES: Final = 64 * 1024 * 1024
 REFETCHES: Final = 2
-# How many bytes of an undecodable batch its record contains.
+# An UndecodableRecord contains at most this many bytes of its batch.
 KEPT_BYTES: Final = 64 * 1024
 # The approximate memory cost of a record in addition to its key, value and headers.
 _RECORD_BYTES: Final = 512
@@ -52,7 +51,7 @@ _VERSION: Final = 2  # the record format's version; Kafka 4 writes no other vers
 
 
 class UndecodableRecord(NamedTuple):
-    """A batch, or the rest of one, that cannot be decoded. `offset` is its last offset.
+    """A batch, or the rest of a batch, that cannot be decoded. `offset` is its last offset.
 
     `value` is the beginning of the batch as received; `length` and `sha256` describe the whole
     batch. The record has no key and no headers, so no reader mistakes it for a pack, event or
@@ -70,14 +69,14 @@ class UndecodableRecord(NamedTuple):
     sha256: str
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp_type: int = 0  # CreateTime: the producer's clock
+    timestamp_type: int = 0  # 0: time of the producer's clock
 
 
 class _Budget:
     """The limits of one fetcher and their state.
 
-    The bytes left for the present poll, how often each batch arrived with a wrong checksum, and the
-    name of the last header that is read from a record.
+    `left`: the bytes left for the present poll. `last_header`: the last header that is read from a
+    record. `damaged`: how often each batch arrived with a wrong checksum.
     """
 
     def __init__(self) -> None:
@@ -99,7 +98,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     @property
     def held_bytes(self) -> int:
-        """The number of bytes in memory: the fetched data and the current decompressed batch."""
+        """Return the bytes in memory: the fetched data and the current decompressed batch."""
         return int(self._fetched_bytes) + self._batch_bytes
 
     def take(self, n: int) -> list[Any]:
@@ -112,7 +111,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 if len(taken) >= n or self._budget.left <= 0:
                     break
         except Exception:
-            # The iterator has ended; without drain(), the fetcher would call it forever.
+            # The iterator has ended. Without drain(), the fetcher would call the iterator forever.
             self.drain()
             raise
         return taken
@@ -150,7 +149,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return False
 
     def _is_hidden(self, batch: Any) -> bool:
-        """Return whether no reader gets the batch: it is a marker, or its transaction aborted."""
+        """Return True for batches that no reader gets: markers, and aborted transactions."""
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
             self._consume_aborted_transactions_up_to(batch.last_offset)
             if self._contains_abort_marker(batch):
@@ -167,7 +166,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 offset = fields[1]
                 if not due <= offset <= last:
                     require_order(due, offset, last)
-                if not self._batch_bytes:  # the batch is decompressed with its first record
+                if not self._batch_bytes:  # the first record causes the decompression
                     self._batch_bytes = batch.held_bytes
                 self.records_read += 1
                 self.bytes_read += fields[0]
@@ -252,7 +251,7 @@ class BoundedFetcher(PatientFetcher):
         return max_records if self._budget.left <= 0 else int(count)
 
     def _take_turns(self) -> None:
-        """Make another partition the next to read; the rest of the last one waits."""
+        """Select another partition to read next; the rest of the previous partition waits."""
         current = self._next_partition_records
         if not current:
             # If the current partition is exhausted, the base class does not read waiting
@@ -290,7 +289,7 @@ def bound_fetches(consumer: Any) -> None:
 
 
 def skip_headers_after(consumer: Any, name: str) -> None:
-    """Read no headers of a record after the first one with this name.
+    """Read no headers of a record after the first header with this name.
 
     This halves the reading time of consumers that need no further headers.
     """

@@ -2,12 +2,12 @@
 
 Written for kafka-python 3.0.12, which fetches by name (version 12 of the request). If a topic is
 deleted and created again, the library continues in the new topic at its position in the old topic.
-So it silently skips the records before that position. If a fetch contains the old id instead of the
-name, the broker refuses the fetch (KIP-516, version 13).
+So the library silently skips the records of the new topic before that position. If a fetch contains
+the old id instead of the name, the broker refuses the fetch (KIP-516, version 13).
 
-The consumer stores the id of a topic at its first fetch from the topic, and keeps it while a
+The consumer stores the id of a topic at its first fetch from the topic, and keeps the id while a
 partition of the topic is assigned. If the id of any topic in a fetch is not known, the fetch uses
-names. Consumers for which fetch_by_id() was not called fetch by names as before. This module can be
+names. A consumer still fetches by names if fetch_by_id() was not called for it. This module can be
 removed when kafka-python fetches by ids; tests/integration/test_relay.py must then still pass.
 """
 
@@ -31,9 +31,10 @@ class FetcherById(SparingFetcher):
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
         self.is_by_id = False
-        # Per topic name, the id to which the positions belong. Written on the I/O thread.
+        # For each topic name, the id to which the positions belong. The I/O thread writes it.
         self.ids: dict[str, UUID] = {}
-        # Per id, the topic name. Unassigned topics stay, because a late answer may name their ids.
+        # The topic name of each id. Unassigned topics stay, because a late answer may name their
+        # ids.
         self._topics: dict[UUID, str] = {}
         # The topics whose stored id the broker does not know.
         self.refused: set[str] = set()
@@ -53,7 +54,7 @@ class FetcherById(SparingFetcher):
             self.refused.discard(topic)
 
     def _name_by_id(self, request: Any) -> None:
-        """Put the topic ids into a request, if all of them are known."""
+        """Put the topic ids into a request if all ids are known."""
         named = [*request.topics, *request.forgotten_topics_data]
         for each in named:
             found = self.ids.get(each.topic) or self._manager.cluster.topic_id(each.topic)
@@ -80,11 +81,11 @@ def fetch_by_id(consumer: Any) -> None:
 
 
 def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
-    """Return the topics whose id differs from the id that this consumer has read from.
+    """Return the topics whose id is not the id that this consumer has read from.
 
-    With `are_refused`, return only topics whose old id a broker has refused. Without it, the result
-    may contain a topic whose id has not changed, because a broker has outdated metadata that show a
-    former id.
+    With `are_refused`, return only topics whose old id a broker has refused. Without `are_refused`,
+    the result may contain a topic whose id has not changed, because a broker has outdated metadata
+    that show a former id.
     """
     fetcher, cluster = consumer._fetcher, consumer._cluster
     if are_refused and not fetcher.refused:

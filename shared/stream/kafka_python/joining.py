@@ -1,8 +1,8 @@
 """Prevents endless joins of a member whose polls are short.
 
-Written for kafka-python 3.0.12. There, a task on the I/O thread carries out a join, and the next
-poll of the caller processes the result. On a busy machine, or if polls are short or rare, this
-fails in four ways:
+Written for kafka-python 3.0.12. In this version, a task on the I/O thread carries out a join, and
+the next poll of the caller processes the result. On a busy machine, or if polls are short or rare,
+joins fail in four ways:
 
 - The leader may assign partitions before its metadata have arrived. Then no member gets a
   partition, and nothing makes the leader assign again (load_metadata).
@@ -26,7 +26,7 @@ from kafka.coordinator.base import MemberState
 
 from shared.stream.client import BOOTSTRAP_MS
 
-# How long a poll waits for a join; meanwhile its caller does nothing else.
+# How long a poll waits for a join. The caller of the poll does nothing else meanwhile.
 JOIN_POLL_MS: Final = 500
 
 
@@ -39,7 +39,7 @@ def load_metadata(consumer: KafkaConsumer) -> None:
 
 
 class _FinishedJoin:
-    """A finished join that looks unfinished, so that the client awaits it instead of a new join."""
+    """A finished join that looks unfinished, so that the client awaits it."""
 
     is_done = False
     exception = None
@@ -64,8 +64,8 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets a join after it has awaited its end. A failed join is not awaited
-        # again; the client sends a new join instead.
+        # The client forgets a join that it has awaited. A failed join is not awaited again; the
+        # client sends a new join instead.
         has_joined = task is not None and task.is_done and task.exception is None
         if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)
@@ -82,13 +82,14 @@ def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
 
 
 def before_poll(consumer: KafkaConsumer) -> None:
-    """Prepare a poll of a group member; call it before each poll.
+    """Prepare a poll of a group member. Call this before each poll.
 
-    If a join is under way, it requests the join again, so that the next poll waits for the join.
+    If a join is under way, this function requests the join again, so that the next poll waits for
+    it.
 
-    It also removes the fetcher's current batch if the batch is exhausted. When a paused partition
-    is resumed, the library returns its parked records only if there is no current batch. Otherwise
-    the records stay parked forever, and their partition is not fetched.
+    The function also removes the fetcher's current batch if the batch is exhausted. When a paused
+    partition is resumed, the library returns its parked records only if there is no current batch.
+    Otherwise the records stay parked forever, and their partition is not fetched.
     """
     coordinator = consumer._coordinator
     if coordinator is not None and coordinator.rejoining:

@@ -1,4 +1,4 @@
-"""Delivers the last answer of a broker that closes the connection right after it.
+"""Delivers the last answer of a broker that closes the connection right after the answer.
 
 Written for kafka-python 3.0.12. If this library reads an answer together with the end of the
 connection, it discards the answer. A broker closes the connection right after it has refused a

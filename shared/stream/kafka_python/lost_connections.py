@@ -1,7 +1,7 @@
 """Logs a lost or refused connection to a broker as a one-line warning.
 
 kafka-python 3.0.12 logs such a connection as an error, in up to ten places, and with a traceback if
-the socket was reset. So a broker restart looks like a fault of the program. But the client
+the socket was reset. So a broker restart looks like a fault of the program. In fact the client
 reconnects by itself, and the broker probe (shared/stream/reachability.py) reports a long outage.
 
 Owns: the decision which log records report a lost connection. A log record is changed only if its
@@ -51,12 +51,12 @@ _LOST: Final = frozenset(
         *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH),
     }
 )
-# Cancelled: a request was waiting on a connection when the connection was closed.
+# Errors of waiting requests. Cancelled means that the connection was closed meanwhile.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
-# The only such log line without an exception; the broker has closed the connection.
+# The broker has closed the connection. This is the only log line of its kind without an exception.
 _CLOSED: Final = "%s: socket disconnected"
-# A log record with this word always reports a crash, whatever exception it contains.
+# A log record with this word always reports a crash, even if its exception is a lost connection.
 _CRASH: Final = "Uncaught"
 
 
@@ -91,7 +91,7 @@ def soften_lost_connections() -> None:
 def is_lost_connection(error: BaseException) -> bool:
     """Return whether the cause is an unreachable or restarting broker, or a refused login."""
     if isinstance(error, KafkaConnectionError):
-        # This error can wrap any exception of the socket.
+        # KafkaConnectionError can wrap any exception of the socket.
         inner = error.args[0] if error.args else None
         return not isinstance(inner, BaseException) or is_lost_connection(inner)
     if isinstance(error, ssl.SSLError):

@@ -1,23 +1,24 @@
 """Detects every way in which a consumer stops being a member of its group.
 
 Written for kafka-python 3.0.12, which reports a lost membership in only one case: if the heartbeat
-is refused and the next poll rejoins, it calls `on_partitions_lost`. It reports nothing when
+is refused and the next poll rejoins, it calls `on_partitions_lost`. The library reports nothing in
+four other cases:
 
-- the answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin:
-  the consumer joins as a new member and keeps its old assignment and positions;
-- the poll interval has passed: the heartbeat loop leaves the group by itself;
-- another process uses the same `group.instance.id`: heartbeats stop, but everything else continues;
-- an assignment names a topic that has just been deleted: the old assignment stays in place
+- The answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin.
+  Then the consumer joins as a new member and keeps its old assignment and positions.
+- The poll interval has passed. Then the heartbeat loop leaves the group by itself.
+- Another process uses the same `group.instance.id`. Then only the heartbeats stop.
+- An assignment names a topic that has just been deleted. Then the old assignment stays in place
   under the new generation.
 
-After a loss, the consumer's group metadata are (-1, ""). With them a transactional offset commit
-names no member, and the broker accepts such a commit from any process. At the next join, the
-assignor also claims partitions of the lost membership, and the leader accepts the claim. So a
+After a loss, the consumer's group metadata are (-1, ""). A transactional offset commit with these
+metadata names no member, and the broker accepts such a commit from any process. At the next join,
+the assignor also claims partitions of the lost membership, and the leader accepts the claim. So a
 consumer that lost its membership is never used again: StreamConsumer raises MembershipLost, and its
 owner creates a new StreamConsumer.
 
-The lease: after a successful heartbeat or SyncGroup, the broker keeps this member at least until
-the time of sending the request plus the session time-out. So a process that was suspended for long
+The lease: after a successful heartbeat or SyncGroup, the broker keeps this member at least for the
+session time-out, counted from the sending of the request. So a process that was suspended for long
 finds its lease expired as soon as it continues, before it contacts any broker.
 """
 
@@ -49,7 +50,7 @@ class Membership:
         self._created_at = clock()
         # The reason why the membership was lost; "" if it was not lost or has not begun.
         self.lost = ""
-        # Whether another process uses this instance name.
+        # True if another process uses this instance name.
         self.is_fenced = False
         self._reset = coordinator.reset_generation
         self._heartbeat = coordinator._handle_heartbeat_response
@@ -65,12 +66,12 @@ class Membership:
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:
-        """Return for how long there has been no lease. A new consumer starts as if it had one."""
+        """Return the seconds without a lease. A new consumer starts as if it had a lease."""
         since = max(self._confirmed_at, self._created_at) + self._session_timeout_s
         return max(0.0, self._clock() - since)
 
     def _on_reset(self, member_id: str = _UNKNOWN_MEMBER) -> None:
-        # With a generation below 0, the consumer has not joined yet, so no membership is lost.
+        # If the generation is below 0, the consumer has not joined yet, so no membership is lost.
         if self._coordinator._generation.generation_id >= 0:
             self.lost = self.lost or "the group coordinator no longer knows this member"
         self._reset(member_id)

@@ -2,7 +2,7 @@
 
 Written for kafka-python 3.0.12. If a topic does not exist, this library retries forever, because
 the topic may have just been created. A commit that has begun then waits until its records time out,
-and the watchdog ends the process before that. This module can be removed when
+but the watchdog ends the process earlier. This module can be removed when
 tests/integration/test_own_events_topics.py passes without it.
 """
 
@@ -34,7 +34,7 @@ def fail_where_a_topic_is_missing(prefix: str) -> None:
             _add(handler, response)
         manager = handler.transaction_manager
         if manager.has_abortable_error():
-            for _, _, request in manager._pending_requests:  # these include the commit
+            for _, _, request in manager._pending_requests:  # one of these requests is the commit
                 request.fail(manager.last_error)
             manager._pending_requests.clear()
 

@@ -15,13 +15,14 @@ from shared.runtime.clock import monotonic
 from shared.stream.kafka_python.fetching_by_id import FetcherById
 
 IDLE_AFTER_S: Final = 1.0
-# If a partition is resumed or assigned while a fetch waits, it is fetched after this wait.
+# If a partition is resumed or assigned while a fetch waits, the partition is fetched after this
+# wait.
 IDLE_WAIT_MS: Final = 500
 IDLE_SLEEP_MS: Final = 50
 
 
 class PatientFetcher(FetcherById):
-    """A fetcher that waits longer while no records arrive, if its consumer fetches in batches."""
+    """Waits longer while no records arrive. This affects only consumers that fetch in batches."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)

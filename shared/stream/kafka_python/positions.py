@@ -20,7 +20,8 @@ def known_positions(consumer: Any) -> dict[TopicPartition, int]:
 def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
     """Return whether all records of a partition were read, according to the last fetch.
 
-    Records of open transactions count as not read. False if the partition is not assigned.
+    Records of open transactions count as not read. The result is False if the partition is not
+    assigned.
     """
     try:
         end = consumer.highwater(partition)
@@ -32,7 +33,7 @@ def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
 def without_position(consumer: Any) -> set[TopicPartition]:
     """Return the assigned partitions whose committed offset is not known yet.
 
-    The broker does not return the offset while a transaction that commits an offset of the
-    partition is open.
+    While an open transaction commits an offset of a partition, the broker does not return the
+    committed offset.
     """
     return set(consumer._subscription.missing_fetch_positions())

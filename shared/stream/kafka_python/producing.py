@@ -7,7 +7,7 @@ Written for kafka-python 3.0.12:
   forever. keep_requests() makes await_ready() return False instead, and then the sender puts the
   request back into its queue. This function can be removed when tests/chaos/test_broker_stop.py
   passes without it.
-- close() first flushes, so it waits for an unavailable broker; discard() does not.
+- close() first flushes, so it waits for an unavailable broker; discard() does not wait.
 - A producer has no method that returns whether it knows a topic (knows, known_partitions,
   wait_for_topic), or for which partitions records still wait (unwritten).
 - A producer requests the metadata of a topic only when the first record for the topic is sent. That
@@ -25,7 +25,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-# One of these answers may belong to an earlier request, which did not name the topic.
+# A topic is missing if two answers do not contain it. The first answer may belong to an earlier
+# request, which did not name the topic.
 _MOST_MISSED: Final = 2
 
 
@@ -59,13 +60,13 @@ def knows(producer: Any, topic: str) -> bool:
 
 
 def known_partitions(producer: Any, topic: str) -> Collection[int]:
-    """Return the partitions of a topic; none if the producer does not know it (see knows)."""
+    """Return the partitions of a topic; empty if the producer does not know the topic."""
     found: Collection[int] = producer._metadata.partitions_for_topic(topic) or ()
     return found
 
 
 def unwritten(producer: Any) -> list[TopicPartition]:
-    """Return the partitions for which records still wait, sorted."""
+    """Return, sorted, the partitions for which records still wait."""
     return sorted({batch.topic_partition for batch in producer._accumulator._incomplete.all()})
 
 
@@ -74,7 +75,7 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
 
     The producer must be new and must not have requested topics before. A missing topic is not an
     error here; the first record for the topic waits as usual. Until then the topic is not requested
-    again: the library would request it ten times per second and log an error each time.
+    again, because the library would request it ten times per second and log an error each time.
     """
     missed: Counter[str] = Counter()
 

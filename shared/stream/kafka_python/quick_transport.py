@@ -1,17 +1,18 @@
 """Reduces the work of the client's I/O loop per request: waits, system calls, look-ups.
 
 Written for kafka-python 3.0.12. Each request and each answer passes through the I/O loop of the
-client, which
+client. This loop does unnecessary work:
 
-- waits before each write, although a socket can almost always be written to: the loop registers the
-  socket, selects, and unregisters it. Here writing is tried first, without a wait;
-- registers and unregisters a socket for each read. Here the socket stays registered while it is
-  read;
-- reads 4 KB at a time, and once more to find that nothing is left, so a fetch of 1 MB takes 257
-  system calls. Here a connection without TLS is read 64 KB at a time, until fewer bytes arrive;
-- determines the kind of a callback by four look-ups, each of which unwraps the callback, and sends
-  seven log lines to a level that is not in use. Here the flags of the function are read once, and
-  the log lines are formatted only if that level is in use.
+- The loop waits before each write, although a socket can almost always be written to: it registers
+  the socket, selects, and unregisters the socket. Here writing is tried first, without a wait.
+- The loop registers and unregisters a socket for each read. Here the socket stays registered while
+  it is read.
+- The loop reads 4 KB at a time, and once more to find that nothing is left, so a fetch of 1 MB
+  takes 257 system calls. Here a connection without TLS is read 64 KB at a time, until fewer bytes
+  arrive.
+- The loop determines the kind of a callback by four look-ups, each of which unwraps the callback,
+  and sends seven log lines to a level that is not in use. Here the flags of the function are read
+  once, and the log lines are formatted only if that level is in use.
 
 Guarantees: the bytes, their order, the states of tasks and the errors are the same as in the
 library. A cancelled task leaves no socket registered. A TLS connection is read as in the library,
@@ -42,14 +43,14 @@ READ_BYTES: Final = 65_536
 _TRACE_LEVEL: Final = 5
 _RUNS_LATER: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE
 
-# These are the library's loggers, because lost_connections.py filters by their names.
+# The names must be those of the library's loggers, because lost_connections.py filters by name.
 _transport_log: Final = logging.getLogger("kafka.net.transport")
 _selector_log: Final = logging.getLogger("kafka.net.selector")
 _initialize: Final = selector._initialize_coro
 
 
 class _TryingFirst(KafkaTCPTransport):  # type: ignore[misc]
-    """A transport that writes before it waits, and stays registered while it reads."""
+    """A transport that writes before it waits. Its socket stays registered while it reads."""
 
     async def _read_from_sock(self) -> None:
         sock, is_first = self._sock, True
@@ -122,7 +123,7 @@ def _wait_to_read(self: NetworkSelector, sock: Any, is_first: bool) -> None:
 
 
 def _initialize_quickly(callback: Any) -> Any:
-    """Return the coroutine or call that a task runs; the library needs four look-ups for this."""
+    """Return the coroutine or call that a task runs. The library uses four look-ups for this."""
     kind = type(callback)
     if kind is CoroutineType or kind is GeneratorType:
         return callback

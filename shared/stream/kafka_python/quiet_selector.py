@@ -1,4 +1,4 @@
-"""A selector whose error for an unregistered socket costs little time.
+"""A selector that raises the error for an unregistered socket in little time.
 
 kafka-python 3.0.12 looks up each socket twice per wait, and relies on the KeyError for unregistered
 sockets. The standard library puts the socket's description into this error four times, each time
@@ -15,7 +15,7 @@ class QuietSelector(selectors.DefaultSelector):
     """The platform's selector, but the KeyError of get_key() contains only the descriptor."""
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """Return the key of a registered file object; raise KeyError, ValueError, RuntimeError."""
+        """Return the key of a registered file object. Raises KeyError, ValueError, RuntimeError."""
         if self.get_map() is None:
             raise RuntimeError("Selector is closed")
         descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()

@@ -1,11 +1,12 @@
-"""Logs in with the password that a file contains at the time of the connection.
+"""Reads the password of a login from a file each time a connection is made.
 
 Written for kafka-python 3.0.12, which accepts a password only as text when a client is created. So
 no process could connect again after a rotation of the password. Here `sasl_plain_password` is a
 SecretFile, and the mechanisms registered in this module read the file for each login. They also
 escape `,` and `=` in a SCRAM user name (RFC 5802, 5.1), and omit the library's warning about clear
-text at every connection, because client.py warns once. This module can be removed when kafka-python
-accepts a function for the password; tests/unit/shared/stream/kafka_python/test_sasl.py checks this.
+text, which would appear at every connection; client.py warns once instead. This module can be
+removed when kafka-python accepts a function for the password;
+tests/unit/shared/stream/kafka_python/test_sasl.py checks this.
 """
 
 from __future__ import annotations

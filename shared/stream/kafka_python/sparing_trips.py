@@ -2,22 +2,22 @@
 
 Written for kafka-python 3.0.12. Each poll() passes three small tasks to the I/O thread and waits
 for each of them: the look-up of the coordinator, the sending of fetches, and the wait for records.
-Such a hand-off wakes the I/O thread by a socket and the caller by a lock. This takes longer than
-the other work of most polls, but it is almost always unnecessary, because the coordinator is known
-and a fetch to each leader is under way. Here the caller checks this first, and hands a task to the
-I/O thread only if there is something to do. The caller waits for records by itself: the I/O thread
-sets an event when a fetch ends, and has nothing to do when the time of the poll is over. poll()
-rounds the wait down to whole milliseconds, and would then loop without waiting during the rest of
-the last millisecond. So the wait here is one millisecond longer.
+Such a hand-off wakes the I/O thread by a socket and the caller by a lock. The hand-offs take longer
+than the other work of most polls. They are almost always unnecessary, because the coordinator is
+known and a fetch to each leader is under way. Here the caller checks this first, and hands a task
+to the I/O thread only if there is something to do. The caller waits for records by itself: the I/O
+thread sets an event when a fetch ends, and has nothing to do when the time of the poll is over.
+poll() rounds the wait down to whole milliseconds, and would then loop without waiting during the
+rest of the last millisecond. So the wait here is one millisecond longer.
 
 Guarantees:
 
-- an avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
-  connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made;
-- records are not returned later than without this module: when a fetch ends, the wait ends. The
-  event may be set just before the records of the fetch are available. Then poll() asks again, makes
-  the hand-off, and returns when the records are available;
-- after the I/O thread has ended with an error, every hand-off is made and raises that error. A wait
+- An avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
+  connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made.
+- Records are not returned later than without this module, because the wait ends when a fetch ends.
+  The event may be set just before the records of the fetch are available. Then poll() asks again,
+  makes the hand-off, and returns when the records are available.
+- After the I/O thread has ended with an error, every hand-off is made and raises that error. A wait
   that began before the error ends when its time is over.
 
 This module can be removed when the library's poll() hands no task to the I/O thread while the
@@ -34,10 +34,10 @@ from kafka.consumer.fetcher import Fetcher
 
 
 class SparingFetcher(Fetcher):  # type: ignore[misc]
-    """A fetcher that asks its I/O thread to send fetches only if one can be sent."""
+    """A fetcher that uses the I/O thread only if there is a fetch to send."""
 
     def send_fetches(self) -> Any:
-        """Send a fetch to each leader that has none under way; return their futures."""
+        """Send a fetch to each leader without a fetch under way; return the futures."""
         if has_failed(self._net) or self._is_any_to_send():
             return super().send_fetches()
         return []
@@ -80,7 +80,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
 
 
 def spare_look_ups(consumer: Any) -> None:
-    """Look up the coordinator of a KafkaConsumer's group only while it is not known."""
+    """Look up the coordinator of a KafkaConsumer's group only while no coordinator is known."""
     coordinator, network = consumer._coordinator, consumer._client
     if coordinator is None:
         return

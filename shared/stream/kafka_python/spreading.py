@@ -59,9 +59,9 @@ def _shares(
 ) -> dict[str, int]:
     """Return how many of a topic's `count` partitions each reader gets.
 
-    `others` counts each reader's partitions of the earlier topics. The remainder goes to the
-    readers with the lowest count. Among equal readers, it goes to those that already own the most
-    partitions of this topic.
+    `others` contains the number of each reader's partitions of the earlier topics. The remainder
+    goes to the readers with the lowest count. Among equal readers, the remainder goes to the
+    readers that already own the most partitions of this topic.
     """
     if not own:
         return {}

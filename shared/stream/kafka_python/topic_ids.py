@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-# The id that a broker sends for an unknown topic.
+# A broker sends this id for an unknown topic.
 NO_ID: Final = UUID(int=0)
 
 
 def topic_id(consumer: Any, topic: str) -> str:
-    """Return the topic's id; "" if it is not known now, even if the topic exists."""
+    """Return the topic's id; "" if the id is not known now, even if the topic exists."""
     found = consumer._cluster.topic_id(topic)
     return "" if found in (None, NO_ID) else str(found)
