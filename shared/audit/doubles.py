@@ -1,4 +1,4 @@
-"""Finds, among millions of messages, those with more than one final event or first dispatch.
+"""Finds messages, among millions, that have more than one final event or first dispatch.
 
 Both `sluice audit` and `sluice billing recount` use this module, so they report the same faults.
 Does not own: the conservation equation (conservation.py).
@@ -102,7 +102,7 @@ class DoubleSearch:
             yield from (each for each in received.bucket(number) if each not in finals)
 
     def found(self) -> Doubles:
-        """Return the mail ids that occur more than once so far."""
+        """Return the mail ids that have been added more than once so far."""
         return Doubles(dict(self._finals.doubled()), dict(self._dispatches.doubled()))
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Reads YAML as a bounded tree of tables, lists and texts, and names faults by their path.
 
 Values are not converted: every scalar is text. A duplicate key is a fault (a plain YAML reader
-silently uses the last of the values). Owns: RegistryFault and RegistryError, which report all
-faults of a file at once. Does not own: what a file may contain (clients_file.py).
+silently uses the last value). Owns: RegistryFault and RegistryError, which report all faults of a
+file at once. Does not own: what a file may contain (clients_file.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RegistryFault(Struct, frozen=True, omit_defaults=True):
 
 
 class RegistryError(ValueError):
-    """clients.yaml is not valid; `faults` has all faults."""
+    """clients.yaml is not valid; `faults` lists all faults."""
 
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)
