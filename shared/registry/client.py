@@ -87,7 +87,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     over_quota: OverQuota = OverQuota.WARN
     on_doubt: OnDoubt = OnDoubt.SEND  # The treatment of a message that a server may have.
     pool: str = ""  # A pool of source addresses; "": the mail class determines it.
-    removal: Removal | None = None  # Set if the client was removed; its record is then kept for a while.
+    removal: Removal | None = None  # Set if the client was removed; its record is kept for a time.
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

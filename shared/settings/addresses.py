@@ -24,7 +24,7 @@ DNS_PORT: Final = 53
 MAX_DATABASE: Final = 65_535
 _MAX_HOST_CHARS: Final = 253
 
-# Underscores are allowed because names in container networks and Windows domains have them.
+# Underscores are allowed, because names in container networks and Windows domains may have them.
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -223,7 +223,8 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is not secret, even if the file is, because commands ask a service for the path and use it.
+# A path is not secret, even if the content of the file is. Commands ask a service for the path and
+# use it.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

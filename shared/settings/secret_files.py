@@ -26,9 +26,9 @@ from shared.settings.sections import ReturnPathSettings
 
 log = logging.getLogger(__name__)
 
-# Far more than any password or client secret has; a larger file is the wrong file.
+# No password or client secret is nearly as long, so a larger file is the wrong file.
 MAX_SECRET_BYTES: Final = 16 * 1024
-# How often a service looks for changed keys of return paths.
+# The interval at which a service checks whether the keys of return paths have changed.
 REFRESH_S: Final = 1.0
 _RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 65_536, parse_keys)
 
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if one of these files (paths by key of the section) has no secret."""
+    """Raise SettingsError if one of these files has no secret. `files`: the path by setting."""
     faults = []
     for key, path in files.items():
         try:
@@ -134,16 +134,16 @@ class KeysFile:
     """The file of the keys that sign and verify return paths."""
 
     def __init__(self, path: str) -> None:
-        """Raises UsageError if the file holds no usable keys."""
+        """Load the keys. Raises UsageError if the file has no usable keys."""
         self._file: ReloadedFile[Keys] = ReloadedFile(path, _RETURN_KEYS)
 
     @property
     def keys(self) -> Keys:
-        """The keys in use now."""
+        """Return the keys in use now."""
         return self._file.value
 
     def refresh(self) -> None:
-        """Load the file if it has changed; otherwise only its times are read."""
+        """Load the file if it has changed. For an unchanged file, only its status is read."""
         if self._file.refresh():
             log.info("keys of return paths reloaded", extra={"ids": str(self.keys.ids)})
 

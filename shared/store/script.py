@@ -1,7 +1,7 @@
-"""Runs the Lua script of a module: name.lua is in the same folder as name.py.
+"""Runs the Lua script of a module: the script of name.py is name.lua in the same folder.
 
-The script is called with EVALSHA. If the server does not know it (after a restart, SCRIPT FLUSH or
-a failover), the script is called with EVAL. So no script has to be loaded in advance.
+The script is called with EVALSHA. If the server does not know the script (after a restart, SCRIPT
+FLUSH or a failover), it is called with EVAL. So no script has to be loaded in advance.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class AsyncScript:
 class KeptScript:
     """One script on a client of one asyncio loop, over a connection that stays open between calls.
 
-    For each command redis-py takes a connection from its pool, returns it, and counts and measures
-    this, which is more work than the command itself. This class is for a caller with many calls per
-    second, one at a time. A second call at the same time uses another connection.
+    For each command, redis-py takes a connection from its pool, returns it, and records metrics of
+    both steps. This is more work than the command itself. This class is for a caller with many
+    calls per second, one at a time. A second call at the same time uses another connection.
 
     Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
     the next command opens a closed connection again. The caller limits the time of a call.

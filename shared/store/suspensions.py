@@ -23,7 +23,7 @@ MAX_STATES: Final = 5_000
 class SharedState(Struct, frozen=True):
     """One state to write: JSON with the field `until`.
 
-    `is_forced`: also replace a state that ends later.
+    `is_forced`: the state also replaces a state that ends later.
     """
 
     key: str
@@ -33,7 +33,7 @@ class SharedState(Struct, frozen=True):
 
 
 class SuspensionStore:
-    """The script on one client of one loop. Its key begins with `tag`, which has a {hash tag}."""
+    """The script on one client of one loop. The key begins with `tag`, which has a {hash tag}."""
 
     def __init__(self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5) -> None:
         self._script = AsyncScript(client, NAME)
