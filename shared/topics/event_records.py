@@ -66,7 +66,7 @@ class EventRecord(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The names and values of the headers."""
+        """Return the names and values of the headers."""
         ...
 
     @property

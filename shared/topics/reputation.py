@@ -60,7 +60,7 @@ class ClientState(Struct, frozen=True):
     provider: str
     mail_class: str = ""
     slots: tuple[Slot, ...] = ()
-    # The time of the suspension that earlier counts caused; 0: there was none.
+    # The time of the suspension that earlier counts caused; 0: there was no suspension.
     suspended_ms: int = 0
 
 

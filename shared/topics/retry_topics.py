@@ -78,7 +78,7 @@ def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryH
 
 
 def is_early(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message may not be attempted yet."""
+    """Return whether the message may not be attempted yet."""
     return envelope.not_before_ms > now_ms
 
 

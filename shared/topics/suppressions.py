@@ -28,10 +28,10 @@ FIELD_BYTES: Final = 16
 
 
 class SuppressionReason(StrEnum):
-    """Why a recipient gets no mail.
+    """The reason why a recipient gets no mail.
 
-    The strongest reason is first; if there are several, it is reported. The order also determines
-    the bits of the view, so new reasons may be added only at the end.
+    The strongest reason is first. If a recipient has several reasons, the strongest is reported.
+    The order also determines the bits of the view, so new reasons may be added only at the end.
     """
 
     COMPLAINT = "complaint"
@@ -52,7 +52,7 @@ BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason
 
 
 class RecipientForm(StrEnum):
-    """How an entry names its recipient.
+    """The form in which an entry names its recipient.
 
     A hash is computed from the comparison form and written in hexadecimal.
     """
@@ -72,9 +72,9 @@ class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
     active: bool = True  # False: the entry was removed
     at_ms: int = 0
     author: str = ""
-    note: str = ""  # the reason that the author gave, or the source of the entry
-    mail_id: str = ""  # the message whose bounce reached the limit
-    count: int = 0  # the value of the counter that reached the limit
+    note: str = ""  # The reason that the author gave, or the source of the entry.
+    mail_id: str = ""  # The message whose bounce reached the limit.
+    count: int = 0  # The value of the counter that reached the limit.
 
 
 class CounterReset(Struct, frozen=True, omit_defaults=True, tag="reset"):
