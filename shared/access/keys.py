@@ -27,7 +27,7 @@ _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 class Right(StrEnum):
-    """What a key may do. New values may be added; no value is removed."""
+    """A right that a key may have. New values may be added; no value is removed."""
 
     BILLING_READ = "billing:read"
     SUPPRESSIONS_READ = "suppressions:read"
@@ -121,7 +121,10 @@ def parse_key(text: str) -> KeyText | None:
 
 
 def hash_of(key: KeyText) -> bytes:
-    """Return the hash to store. It covers the id, so a hash copied to another record is useless."""
+    """Return the hash to store.
+
+    The hash covers the id, so a hash that is copied to another record is useless.
+    """
     return hashlib.sha256(f"{key.id}_{key.secret}".encode()).digest()
 
 

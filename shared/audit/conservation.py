@@ -13,7 +13,7 @@ of every counted final event is counted too. A negative number of waiting messag
 fault, even while mail flows.
 
 A message that counts as waiting must be on one of the queues, because every transaction that
-removes a message from a queue writes its final event, or writes the message to the next queue. So
+removes a message from a queue writes the final event, or writes the message to the next queue. So
 if messages count as waiting while the queues are empty, these messages are lost. The audit reports
 such a loss only if the pipeline stood still. To check this, the audit reads the queues before and
 after the events. In the meantime no record may have been written to the queues, and no transaction
@@ -42,7 +42,7 @@ Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 def parse_mail_id(text: str) -> bytes | None:
-    """Return the 16 bytes of a mail id; None if it is not valid."""
+    """Return the 16 bytes of a mail id; None if the text is not valid."""
     try:
         return ids.to_bytes(text)
     except ValueError:
@@ -215,7 +215,7 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
     """Add a fault to the report for messages that count as waiting but are in no queue.
 
-    `mail_ids`: the ids of these messages; ids that no tally names are missing.
+    `mail_ids`: the ids of these messages, without ids that are in no tally.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

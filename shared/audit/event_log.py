@@ -1,6 +1,6 @@
 """Reads mail.events from its beginning up to given offsets, for commands that recount events.
 
-Owns: the readers. They read only committed records, join no consumer group and commit nothing.
+Owns: the readers, which read only committed records, join no consumer group and commit nothing.
 """
 
 from __future__ import annotations

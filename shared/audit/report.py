@@ -62,7 +62,7 @@ class BookRow(Struct, frozen=True):
 
 
 class ReturnedRow(Struct, frozen=True):
-    """The returned mail of one client, counted by what happened to it.
+    """The account of one client's returned mail, counted by result.
 
     `open`: the number of messages that have no event and no record on mail.refused so far:
     came_back - events - not_understood. While mail flows, this number may be negative, because

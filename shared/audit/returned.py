@@ -1,12 +1,12 @@
 """Checks that each returned message has one event or one record on mail.refused. Pure.
 
-The bounce door answers 250 once a message is on mail.returned. Validate reads it from there, and
-writes its event and commits its offset in one transaction. So each record below the committed
-offsets of validate's group has exactly one event (`returned`, `complained`, `unsubscribed`) with
-its return id. A record at or above these offsets still waits and has no event yet. A message that
-validate or deliver gave up is on mail.returned, too. Its final event was written earlier, so there
-is no second event. The message of a return id is forwarded at most once; the events `forwarded` and
-`forwarding_failed` show the result.
+The bounce door answers 250 once a message is on mail.returned. Validate reads the message from this
+topic. In one transaction, validate writes the event and commits the offset. So each record below
+the committed offsets of validate's group has exactly one event (`returned`, `complained`,
+`unsubscribed`) with the same return id. A record at or above these offsets still waits and has no
+event yet. A message that validate or deliver gave up is on mail.returned, too. Its final event was
+written earlier, so there is no second event. The message of a return id is forwarded at most once;
+the events `forwarded` and `forwarding_failed` show the result.
 
 Owns: the definition of a fault. Does not own: reading the topics (returned_log.py). Memory is
 bounded: the ids are in buckets (doubles.py). This check does not know why validate did not forward
@@ -68,7 +68,10 @@ class ReturnedBooks:
         self._unreadable = 0
 
     def add_record(self, returned: Returned, *, is_done: bool, is_refused: bool) -> None:
-        """Add a record. `is_done`: its offset is committed. `is_refused`: it is on mail.refused."""
+        """Add a record.
+
+        `is_done`: the record's offset is committed. `is_refused`: the record is on mail.refused.
+        """
         account = self._of(returned.client)
         return_id = parse_mail_id(returned.return_id)
         if returned.address_kind in _GIVEN_UP:
@@ -91,7 +94,10 @@ class ReturnedBooks:
         self._unreadable += 1
 
     def add_event(self, event: Event, *, is_before: bool) -> None:
-        """Add an event. `is_before`: it was committed before the end of mail.returned was read."""
+        """Add an event.
+
+        `is_before`: the event was committed before the end of mail.returned was read.
+        """
         if event.type not in _EVENTS and event.type not in _FORWARDS:
             return
         return_id = parse_mail_id(event.data.return_id)

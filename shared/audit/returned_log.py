@@ -9,7 +9,7 @@ The account is right even while mail flows, because the offsets are read in this
 3. the end of mail.refused, including open transactions. The caller reads the end of mail.events in
    the same way.
 
-Owns: the readers. They read all committed records of mail.returned (14 days), join no consumer
+Owns: the readers, which read all committed records of mail.returned (14 days), join no consumer
 group and commit nothing.
 """
 
@@ -34,7 +34,7 @@ from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
 
 GROUP: Final = "sluice.returns"
-MAX_REFUSED: Final = 1_000_000  # each is a programming error; further ones are ignored
+MAX_REFUSED: Final = 1_000_000  # more are ignored; each record is a programming error
 
 
 class ReturnedTopics(Struct, frozen=True):

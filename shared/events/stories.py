@@ -115,7 +115,7 @@ def since_of(mail_id: str) -> int:
 class Story(Struct, frozen=True):
     """The events and the state of one message.
 
-    The state is the type of its final event, or `waiting`.
+    The state is the type of the final event, or `waiting`.
     """
 
     mail_id: str

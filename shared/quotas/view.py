@@ -84,7 +84,7 @@ class QuotaView:
         self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
-        """Return the state of this quota; None if the topic has no record of it."""
+        """Return the state of this quota; None if the topic has no record of this quota."""
         return self._found.states.get(scope)
 
     def states(self) -> Mapping[QuotaScope, QuotaState]:
@@ -92,7 +92,7 @@ class QuotaView:
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat; None if billing has never written one."""
+        """Return the last beat; None if billing has never written a beat."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

@@ -5,7 +5,7 @@ default; no field is removed); the quotas of a client and its sub-clients; and t
 client: the client, its parent, the parent of the parent, and so on. Does not own: reading and
 checking clients.yaml (clients_file.py). Pure.
 
-A family is bounded: it has at most MAX_PARENTS parents, and no client occurs in it twice. `clients
+A family is bounded: there are at most MAX_PARENTS parents, and no client occurs twice. `clients
 apply` refuses longer chains and cycles; if another program wrote such records, the chain is cut
 here. The name of a parent that is not registered still belongs to the family. The recipients
 suppressed for this parent stay on mail.suppressions. They must get no mail, even if the parent is
@@ -29,7 +29,8 @@ from shared.registry.removal import Removal
 from shared.topics.quotas import QuotaScope
 from shared.topics.records import MailClass, OnDoubt
 
-# 32 bits are enough to distinguish the few versions that exist, and short enough for every event.
+# A version has 32 bits: enough to distinguish the few versions that exist, and short enough for
+# every event.
 VERSION_CHARS: Final = 8
 REMOVED_PREFIX: Final = "removed/"
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
@@ -170,7 +171,7 @@ class Family(Struct, frozen=True):
 
 
 def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
-    """Return the family of a client; `get` returns the registered client with a name."""
+    """Return the family of a client. `get` returns the registered client of a given name."""
     names, parents = [client.name], []
     above: Client | None = client
     while above is not None and above.parent and len(names) <= MAX_PARENTS:
@@ -200,7 +201,7 @@ def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
 
 
 class Limit(Struct, frozen=True):
-    """A monthly quota, and what happens to mail that exceeds it."""
+    """A monthly quota, and the treatment of mail that exceeds the quota."""
 
     quota: int
     over_quota: OverQuota
@@ -223,6 +224,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the quotas that a message of this client and sub-client uses."""
+    """Yield the quotas that count a message of this client and sub-client."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)

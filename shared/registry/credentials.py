@@ -21,10 +21,11 @@ from typing import Final
 from msgspec import Struct
 
 # RFC 7677 requires at least 4,096 iterations; OWASP recommends 600,000 as a protection against
-# lists of likely passwords. Our passwords are 24 random bytes, unless an operator chooses one of at
-# least MIN_PASSWORD_CHARS. So their length protects them even if the registry is stolen. Each PLAIN
-# login that is not cached, and each wrong guess, takes a worker thread about 20 ms. Postfix logs in
-# with Cyrus SASL, which prefers SCRAM to PLAIN and computes at most this many iterations.
+# lists of likely passwords. Our passwords are 24 random bytes, unless an operator chooses a
+# password of at least MIN_PASSWORD_CHARS. So the length protects the passwords even if the registry
+# is stolen. Each PLAIN login that is not cached, and each wrong guess, takes a worker thread about
+# 20 ms. Postfix logs in with Cyrus SASL, which prefers SCRAM to PLAIN and accepts at most this
+# number of iterations.
 DEFAULT_ITERATIONS: Final = 65_536
 MIN_PASSWORD_CHARS: Final = 12
 # The password in use and, during a rotation, the next password.

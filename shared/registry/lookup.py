@@ -9,9 +9,9 @@ names. The next batch must not rely on this refresh, because a client may be reg
 its first message is sent. Only a refresh that begins after the message was read is certain to find
 the client.
 
-Until a removed client is forgotten, it still owns its accepted mail, the links in this mail, and
-the messages that come back. So code that accepts new mail must check `client.removal`, or use the
-registry directly.
+Until a removed client is forgotten, the client still owns its accepted mail, the links in this
+mail, and the messages that come back. So code that accepts new mail must check `client.removal`, or
+use the registry directly.
 """
 
 from __future__ import annotations

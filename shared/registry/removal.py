@@ -78,8 +78,8 @@ def is_of_removal(order: Order) -> bool:
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
     """Return the orders to write when a client is removed or the choice for its mail is changed.
 
-    `removal`: the removal as it is stored, with the operators' order that it replaced. `before`:
-    the last order on all mail of the client.
+    `removal`: the stored form of the removal, with the operators' order that the removal replaced.
+    `before`: the last order on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -92,7 +92,8 @@ def orders_at_return(
 ) -> tuple[Order, ...]:
     """Return the orders to write when a client is restored or its name is used again.
 
-    `removal`: the removal of the client; None if it is forgotten. `by`: author, reason and time.
+    `removal`: the removal of the client; None if the client is forgotten. `by`: author, reason and
+    time.
     """
     return _without_removal(before, removal.replaced if removal is not None else None, by)
 

@@ -1,4 +1,4 @@
-"""Checks the settings that hold an address: hosts, host:port, URLs of Redis, networks.
+"""Checks the settings that hold an address: hosts, host:port, Redis URLs, networks.
 
 Each check takes a text and returns advice on how to correct it, or "" if the text is valid. A type
 names its check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so
@@ -88,7 +88,7 @@ def split_address(text: str) -> tuple[str, int]:
 def parse_ip_address(text: str, default_port: int) -> tuple[str, int]:
     """Parse an IP address to connect to, with or without a port. Raises ValueError.
 
-    An IPv6 address is in brackets if a port follows it.
+    An IPv6 address is in brackets if a port follows the address.
     """
     host, _, port = text.rpartition(":")
     if not host or (":" in host and not host.endswith("]")):

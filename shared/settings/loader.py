@@ -40,7 +40,7 @@ def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One fault in the settings; `sentence` describes it if there is no value to compare."""
+    """One fault in the settings; `sentence` describes the fault if there is no value to compare."""
 
     path: str
     found: str
@@ -240,7 +240,7 @@ def _section(
     origins: dict[str, str],
     faults: list[Fault],
 ) -> Any:
-    """Build the Struct of one section, including defaults; None if it has a fault."""
+    """Build the Struct of one section, including defaults; None if the section has a fault."""
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)

@@ -3,10 +3,10 @@
 Owns: reading these files, and reporting their faults when a process starts. Does not own: the form
 of the keys of return paths (shared/mail/verp.py). No part of a secret is logged or shown.
 
-A password is read each time it is needed, so a new password is used from the next connection on.
-The keys of return paths are loaded again when their file changes: after the next refresh(), every
-message uses the new keys, without a restart. While the file cannot be read, the last keys stay in
-use, and each change that cannot be loaded is logged once.
+A password is read each time a connection needs it, so a new password is used from the next
+connection on. The keys of return paths are loaded again when their file changes: after the next
+refresh(), every message uses the new keys, without a restart. While the file cannot be read, the
+last keys stay in use, and each change that cannot be loaded is logged once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SecretFile(Struct, frozen=True):
     path: str
 
     def read(self) -> str:
-        """Return the secret without the line end after it. Raises SecretFault."""
+        """Return the secret without a final line end. Raises SecretFault."""
         try:
             with Path(self.path).open("rb") as file:
                 data = file.read(MAX_SECRET_BYTES + 1)

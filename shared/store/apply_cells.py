@@ -53,7 +53,7 @@ class OtherLog(Struct, frozen=True, tag=True):
 
 
 class ApplyCells:
-    """The script on one Redis client; `state` is its key, which contains a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -82,7 +82,7 @@ def _flat(increments: Iterable[tuple[str, str, int]]) -> Iterable[str | int]:
 
 
 class AdoptLog:
-    """The script adopt_log.lua on one Redis client; `state` is its key with a {hash tag}."""
+    """The script adopt_log.lua on one client. `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, ADOPT_NAME)

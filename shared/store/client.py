@@ -5,7 +5,7 @@ its keys, which belong to the module of each script.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
 abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
-be taken for the reply to another command. If a connection breaks, its command is sent again, so
+be taken for the reply to another command. If a connection breaks, the command is sent again. So
 every write must be idempotent or include its source offset.
 
 The files of TLS and login are read once when a client is created, so that an unusable file ends the

@@ -29,7 +29,7 @@ _PIECE: Final = 5_000
 
 
 class CopyCells:
-    """The script on one Redis client; `state` is its key, which contains a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which removes copies."""

@@ -57,6 +57,6 @@ class CounterStore:
         return bool(self._apply.run([self._key], arguments))
 
     def drop(self) -> None:
-        """Delete all counters; they are then counted again from the beginning of the topics."""
+        """Delete all counters; counting then starts again at the beginning of the topics."""
         with store_errors():
             self._client.unlink(self._key)

@@ -1,4 +1,4 @@
-"""read_cells.lua: reads billing cells, and the watermarks up to which they are counted."""
+"""read_cells.lua: reads billing cells, and the watermarks up to which records are counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class ReadCells:
-    """The script on one Redis client; `state` is its key, which contains a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)

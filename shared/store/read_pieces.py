@@ -1,8 +1,8 @@
 """read_pieces.lua: reads months of billing cells, or their changes, in pieces.
 
 All pieces show the cells at one moment. Reading a million cells at once would block the server for
-more than a second, and copying them would block it, too. Here each command takes milliseconds, so
-it does not delay processes that count or read at the same time.
+more than a second, and so would copying the cells. Here each command takes milliseconds, so other
+processes that count or read are not delayed.
 
 ReadChanges follows a month: the first reading returns all cells, and each further reading returns
 only the changes. The reader of the month stays registered between two readings. While a reader is
@@ -15,10 +15,10 @@ for readers. If such a process counts during a reading, the last piece of a mont
 CellsChanged, a kind of StoreUnavailable. Then the next readings of this process (as many as COPIED
 or COPIED_WHEN_FOLLOWING) read copies (copy_cells.py), which block the server for about half a
 second per million cells. So a second reading succeeds (as_copy_if_changed). If the server restarts
-or a replica replaces it, the order of the cells is different, and the next piece fails. The changes
-of a followed month become unknown if cells were lost or restored, if a process of an earlier
-version counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed reading,
-the next reading returns the whole month.
+or is replaced by a replica, the order of the cells is different, and the next piece fails. The
+changes of a followed month become unknown if cells were lost or restored, if a process of an
+earlier version counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed
+reading, the next reading returns the whole month.
 
 Every open reader makes counting more expensive, because the former values take memory. A reader
 that is not closed (after a lost answer, or because its process was killed) expires EXPIRES_S after
@@ -47,8 +47,8 @@ EXPIRES_S: Final = 600
 # Larger than the number of processes that read at the same time, because readers of killed
 # processes count until they expire.
 MAX_READERS: Final = 16
-# The number of readings that read copies after CellsChanged. It is small for ReadChanges, which
-# reads often, because a copy is expensive.
+# The number of readings that read copies after CellsChanged. The number is small for ReadChanges,
+# which reads often, because a copy is expensive.
 COPIED: Final = 100
 COPIED_WHEN_FOLLOWING: Final = 10
 _PIECE: Final = 5_000
@@ -72,7 +72,7 @@ def as_copy_if_changed(read: Callable[[], T]) -> T:
 
 
 class ReadPieces:
-    """The script on one Redis client; `state` is its key, which contains a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class RepeatedCell(Exception):
 
 
 class RestoreCells:
-    """The script on one Redis client; `state` is its key, which contains a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)

@@ -26,7 +26,7 @@ def _load(name: str) -> tuple[str, str]:
 
 
 class Script:
-    """One script on one client. Its Lua header describes its keys, arguments and result."""
+    """One script on one client. The header of the Lua file describes keys, arguments and result."""
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class KeptScript:
     calls per second, one at a time. A second call at the same time uses another connection.
 
     Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
-    the next command opens a closed connection again. The caller limits the time of a call.
+    the next command reopens the connection. The caller limits the time of a call.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:

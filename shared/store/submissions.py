@@ -56,7 +56,7 @@ class Window(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """The result of claim(): its answers, and the generation of the keys."""
+    """The result of claim(): the answers, and the generation of the keys."""
 
     generation: str
     answers: tuple[Answer, ...]
@@ -72,7 +72,7 @@ class Renewed(Struct, frozen=True):
 
 
 class NotWhole(Struct, frozen=True):
-    """Nothing was done, because the keys are incomplete; they must be restored first."""
+    """Nothing was done, because the keys are incomplete and must be restored first."""
 
 
 class Submissions:

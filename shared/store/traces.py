@@ -4,9 +4,9 @@ Nothing depends on these streams. Owns: the keys and the bounds. Does not own: t
 (shared/topics/traces.py), its text (services/deliver/core/tracing). A stream keeps about the last
 MAX_KEPT lines, and Redis deletes the stream KEPT_S after the last line was written.
 
-Each process numbers its lines of a trace (`number`), including lines that it had to drop. So a gap
-in the numbers shows how many lines are missing. The process dropped these lines, or the stream was
-trimmed.
+Each process numbers its lines of a trace (`number`), including lines that the process had to drop.
+So a gap in the numbers shows how many lines are missing. The process dropped these lines, or the
+stream was trimmed.
 """
 
 from __future__ import annotations

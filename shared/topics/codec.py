@@ -140,7 +140,7 @@ def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> He
 def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
     """Return the id of an event; an event that is repeated after a crash has the same id.
 
-    A message may come back several times, so `return_id` distinguishes the events about it.
+    A message may come back several times, so `return_id` distinguishes the events of each return.
     """
     return f"{mail_id}.{kind}.{return_id or attempt}"
 

@@ -5,12 +5,13 @@ altering the configs on a broker (shared/stream/topic_configs.py), the names (na
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
-                          must not cause the deletion of an acknowledged record
-  compression.type        producer: the broker stores batches as received. To recompress, it would
-                          have to hold a whole decompressed batch in memory
-  retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
-                          producers, but loses nothing
-  segment.ms, .bytes      a whole segment is deleted at once, so a record may stay this much longer
+                          must not cause the deletion of an acknowledged record.
+  compression.type        producer: the broker stores batches as received. To recompress a batch,
+                          the broker would have to hold the decompressed batch in memory.
+  retention.bytes         -1: Kafka deletes records by time only. If the disk is full, the broker
+                          refuses new records, but loses no record.
+  segment.ms, .bytes      Kafka deletes a whole segment at once, so a record may stay longer by the
+                          time that a segment covers.
 
 Each partition gets the number of replicas in the settings. Present replicas stay, with the leader
 first. New replicas are planned on brokers in other racks if possible, and among these brokers on
@@ -50,7 +51,7 @@ Assignments = dict[tuple[str, int], list[int]]
 
 
 class Difference(Struct, frozen=True):
-    """One topic config that differs from the plan; `found` is "" if it is not set on the broker."""
+    """One topic config that differs from the plan. `found`: "" if it is not set on the broker."""
 
     topic: str
     config: str
@@ -125,7 +126,7 @@ def wanted_configs(
 def differences(
     topic: str, wanted: Mapping[str, str], found: Mapping[str, str]
 ) -> list[Difference]:
-    """Return the configs of a topic that differ from the wanted ones."""
+    """Return the configs of a topic that differ from the wanted configs."""
     return [
         Difference(topic, name, found.get(name, ""), value)
         for name, value in wanted.items()
@@ -140,7 +141,7 @@ def _is_number(text: str) -> bool:
 def more_replicas(
     found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
 ) -> Assignments:
-    """Return the planned replicas of each partition that has too few, by (topic, partition).
+    """Return the planned replicas by (topic, partition), for partitions with too few replicas.
 
     `brokers` maps each live broker to its rack ("" for none). If there are fewer brokers than
     wanted replicas, the result is empty (see lacking_brokers()).

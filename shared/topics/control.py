@@ -3,7 +3,7 @@
 Owns: the records, their keys and bytes. Does not own: the effect of an order on a message
 (services/deliver/core/control), the effect of a review (shared/responses/counting/batch.py), traces
 (traces.py). Fields are only ever added, with a default; golden records in tests/contract check
-that.
+this.
 
 The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
 orders before it. An order applies to mail that waits now and to mail that arrives later. An order

@@ -7,11 +7,11 @@ offset. For a message received by SMTP, these 80 bits are random. If the broker 
 time stamp (CreateTime), this time stamp is the time part, and the hash also covers the content
 (docs/decisions/0045-time-stamps.md).
 
-The module also owns the encoding of numbers in base 32. It must be fast, because every message has
-a mail id and a return path. The encoder spreads all groups of 5 bits at the same time, so that each
-group is in an octet of its own. Each step cuts every part of the number in half and shifts the
-upper half by the missing bits. Six steps spread 64 groups, and take a quarter of the time of a loop
-over the characters.
+The module also owns the encoding of numbers in base 32. This encoding must be fast, because every
+message has a mail id and a return path. The encoder spreads all groups of 5 bits at the same time,
+so that each group is in an octet of its own. Each step cuts every part of the number in half and
+shifts the upper half by the missing bits. Six steps spread 64 groups, and take a quarter of the
+time of a loop over the characters.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
 
 
 def configs_of(topic: str) -> configs.Configs | None:
-    """Return the planned configs of a topic; None if it does not belong to the pipeline."""
+    """Return the planned configs of a topic; None if the topic does not belong to the pipeline."""
     if topic in _STATE:
         return configs.state(INTAKE_MAX_RECORD_BYTES)
     if topic in _QUEUES:

@@ -1,7 +1,7 @@
 """The msgspec Structs of records on the topics: the envelope, returned mail and public events.
 
-Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the
-end and with a default; golden records in tests/contract check that.
+Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the end and
+with a default; golden records in tests/contract check this.
 
 `gc=False`: thousands of these objects are created, and they cannot be part of a reference cycle, so
 the garbage collector need not traverse them.
@@ -84,7 +84,7 @@ class Origin(Struct, frozen=True, array_like=True, gc=False):
 class Facts(Struct, frozen=True, array_like=True, gc=False):
     """Results of the header scan that the rules need (shared/mail/headers.py fills them).
 
-    Each *_count is the number of header lines of that name. An address is "" if its header is
+    Each *_count is the number of header lines with this name. An address is "" if its header is
     missing, repeated or not exactly one valid address. The *_raw fields keep the first value (cut
     to 200 characters), so that a refusal can show this value.
     """
@@ -144,8 +144,8 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     trace: str = ""  # The W3C traceparent.
     code: str = ""  # The mailing code from a Kafka header; "" if there is none.
     submission_key: str = ""  # The platform's idempotency key (ce_id); "" if there is none.
-    # No attempt begins before this time; validate sets it for a message that waits on the retry
-    # topics.
+    # No attempt begins before this time. Validate sets this time for a message that waits on the
+    # retry topics.
     not_before_ms: int = 0
     own_events: bool = False  # Set by validate: deliver copies its events to the client's topic.
     # The source of the idempotency key (ce_source); "" also in records from before this field
@@ -156,7 +156,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     raw_checksum: bytes = b""
     metadata: dict[str, str] = {}  # Names and values from the platform; events include them.
     # If set, this message goes to a client's forwarding address and is about the message with this
-    # mail id (or return id). It is not billed, and its events are `forwarded` and
+    # mail id (or return id). Such a message is not billed, and its events are `forwarded` and
     # `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # Validate sets this field.
@@ -260,7 +260,8 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
     first_mail_id: str = ""  # If this submission is a duplicate: the mail id of the first one.
-    # Why TLS was not used although the server offers it, or why it did not satisfy the TLS policy.
+    # Why TLS was not used although the server offers TLS, or why the connection did not satisfy the
+    # TLS policy.
     tls_fault: str = ""
     author: str = ""  # The operator whose order caused this event.
     submission_id: str = ""  # The platform's own id of the submission (ce_id).

@@ -6,7 +6,7 @@ they have the same key but different contents, the platform has made a mistake. 
 compared in their normal form.
 
 Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
-If these old forms differ from the present ones, a claim has both (`former` has the old forms), so
+If these old forms differ from the present forms, a claim has both (`former` has the old forms), so
 that earlier submissions are recognised (decision 0035).
 
 Owns: the digests, and the records of mail.submissions. Validate stores each accepted key on this

@@ -2,7 +2,7 @@
 
 Owns: the records, their keys and bytes; the field that an entry has in the Redis view. Does not
 own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of the
-registry. Fields are only ever added, with a default; golden records in tests/contract check that.
+registry. Fields are only ever added, with a default; golden records in tests/contract check this.
 
 The topic is compacted. The key names the client, the reason and the recipient, so entries with
 different reasons never replace each other. If a recipient has a manual entry and a complaint, and
@@ -134,7 +134,7 @@ def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.AD
 
 
 def fields_of(client: str, address: str) -> bytes:
-    """Return, one after the other, both fields of an address; the address is in comparison form."""
+    """Return both fields of an address, one after the other. The address is in comparison form."""
     raw = address.encode()
     prefix = client.encode() + b"/"
     whole = hashlib.blake2b(

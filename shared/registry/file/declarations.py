@@ -1,9 +1,9 @@
 """Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
 
-Owns: the names, bounds and descriptions of the fields, and which fields are required.
-clients_file.py reads the file by these declarations, and schema.py generates the schema for editors
-from them, so both know the same fields. Does not own: the shape of a client and its defaults
-(client.py), parsing one value (fields.py).
+Owns: the names, bounds and descriptions of the fields, and which fields are required. The
+declarations are used by clients_file.py, which reads the file, and by schema.py, which generates
+the schema for editors. So both know the same fields. Does not own: the shape of a client and its
+defaults (client.py), parsing one value (fields.py).
 
 The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of the
 kind, because an editor must not mark a value that `clients apply` accepts. The parser reads every

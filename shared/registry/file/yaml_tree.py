@@ -23,7 +23,7 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | None
 
 
 class RegistryFault(Struct, frozen=True, omit_defaults=True):
-    """One fault in clients.yaml; `sentence` describes it if there is no value to compare."""
+    """One fault in clients.yaml; `sentence` describes the fault if there is no value to compare."""
 
     path: str
     found: str

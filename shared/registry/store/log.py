@@ -1,7 +1,7 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
 Owns: the connection and its position in the topic. Does not own: when to read (view.py follows the
-topic, publish.py reads it before it writes). Raises kafka.errors.KafkaError.
+topic, publish.py reads it before each write). Raises kafka.errors.KafkaError.
 """
 
 from __future__ import annotations

@@ -151,8 +151,8 @@ class _Writing:
     def _wait_visible(self, end: int, deadline: Deadline) -> None:
         """Wait until readers of committed records see the commit.
 
-        Kafka acknowledges a commit before it writes the commit marker to the topic. A message
-        submitted in between would be refused, because readers cannot see its client yet.
+        Kafka acknowledges a commit before it writes the commit marker to the topic. A message that
+        is submitted before the marker would be refused, because readers cannot see its client yet.
         """
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
