@@ -1,11 +1,12 @@
-"""Decides whether a request may pass, and keeps the audit log of access keys. Pure.
+"""Decides whether a request may pass, and defines the audit log of access keys. Pure.
 
 The result for a key is a grant, or a denial with a reason. The peer gets the same answer for an
 unknown, a wrong and a revoked key, so that nobody can guess ids. The audit log names the reason.
 
 The audit log has an entry for each key that was created or revoked, and entries for denied uses.
-Its records go to mail.access-log, which keeps them for 400 days. Denied uses are summed up before
-they are written, so the number of records stays bounded even if a peer tries keys without end.
+The entries are written to mail.access-log, which keeps them for 400 days. Denied uses are summed up
+before they are written. So the number of records stays bounded even if a peer never stops trying
+keys.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from msgspec import Struct
 from shared.access.keys import EVERYTHING, AccessKey, KeyText, Right, Scope, is_right, parse_key
 
 BEARER: Final = "bearer "
-# If the id is unknown, the secret is compared with this hash: the answer then takes as long as for
-# a wrong secret.
+# If the id is unknown, the secret is compared with this hash, so that the answer takes as long as
+# for a wrong secret.
 _NO_HASH: Final = bytes(32)
-# The number of different (reason, key, peer) in one interval. Further denied uses are summed up per
-# reason only.
+# The largest number of different (reason, key, peer) that are counted in one interval. Further
+# denied uses are summed up per reason only.
 MAX_ENTRIES: Final = 100
 MAX_PEER_CHARS: Final = 64
 
 
 class Reason(StrEnum):
-    """Why a request was denied."""
+    """The reason why a request was denied."""
 
     MISSING = "missing"
     MALFORMED = "malformed"
@@ -54,14 +55,14 @@ SENTENCES: Final = {
 
 
 class Grant(Struct, frozen=True):
-    """The scope and rights of a request. `key`: the id of its key; "" without a key."""
+    """The scope and rights of a request. `key`: the id of its key; "" if it has no key."""
 
     key: str
     scope: Scope
     rights: tuple[str, ...]
 
     def may(self, right: Right) -> bool:
-        """Whether the key has this right."""
+        """Return whether the key has this right."""
         return right.value in self.rights
 
 
@@ -77,7 +78,7 @@ ANONYMOUS: Final = Grant("", EVERYTHING, tuple(right.value for right in Right))
 
 
 def check(header: str | None, keys: Mapping[str, AccessKey], now_ms: int) -> Grant | Denial:
-    """Judge the header Authorization of a request; None stands for a missing header."""
+    """Check the header Authorization of a request; None means that the header is missing."""
     if header is None:
         return Denial(Reason.MISSING)
     if header[: len(BEARER)].lower() != BEARER:
@@ -139,7 +140,7 @@ def decode_entry(value: bytes) -> AuditEntry:
 
 
 class DenialSums:
-    """Sums up the denied uses of one interval. For one thread."""
+    """Sums up the denied uses of one interval. Not thread-safe."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], int] = {}

@@ -2,8 +2,8 @@
 
 A key has the form `sluice_<id>_<secret>`. The id has 12 characters and identifies the record of the
 key; the secret is 32 random bytes. The record has a SHA-256 of the secret, never the secret itself.
-A fast hash is enough, because nobody can guess so many random bytes. Records are kept on
-mail.access, keyed by id. New fields may be added, with a default; no field is removed. Does not
+A fast hash is enough, because nobody can guess so many random bytes. The topic mail.access keeps
+the records, keyed by id. New fields may be added, with a default; no field is removed. Does not
 own: the topic (topic.py), checking a request (checking.py).
 """
 
@@ -27,7 +27,7 @@ _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 class Right(StrEnum):
-    """What a key may do. New words may be added; no word is removed."""
+    """A right that a key may have. New values may be added; no value is removed."""
 
     BILLING_READ = "billing:read"
     SUPPRESSIONS_READ = "suppressions:read"
@@ -52,7 +52,7 @@ class Scope(Struct, frozen=True, omit_defaults=True):
             raise ValueError("a sub-client needs a client")
 
     def covers(self, client: str, sub_client: str) -> bool:
-        """Whether data of this client and sub-client may be shown."""
+        """Return whether the scope includes the data of this client and sub-client."""
         return self.client in ("", client) and self.sub_client in (None, sub_client)
 
     def described(self) -> str:
@@ -70,7 +70,7 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
 
     id: str
     secret_hash: bytes
-    rights: tuple[str, ...]  # a word that this version does not know grants nothing
+    rights: tuple[str, ...]  # a right that this version does not know grants nothing
     scope: Scope = EVERYTHING
     name: str = ""  # the purpose of the key, for people
     created_at_ms: int = 0
@@ -83,7 +83,7 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
         return f"AccessKey(id={self.id!r})"  # hashes must not appear in logs
 
     def state(self, now_ms: int) -> str:
-        """`active`, `expired` or `revoked`."""
+        """Return `active`, `expired` or `revoked`."""
         if self.revoked_at_ms:
             return "revoked"
         return "expired" if self.has_expired(now_ms) else "active"
@@ -121,7 +121,10 @@ def parse_key(text: str) -> KeyText | None:
 
 
 def hash_of(key: KeyText) -> bytes:
-    """Return the hash to store. It covers the id, so a hash copied to another record is useless."""
+    """Return the hash to store.
+
+    The hash covers the id, so a hash that is copied to another record is useless.
+    """
     return hashlib.sha256(f"{key.id}_{key.secret}".encode()).digest()
 
 

@@ -38,7 +38,7 @@ from shared.topics import names
 PARTITION: Final = 0
 # Every process holds all keys in memory, so their number is bounded.
 MAX_KEYS: Final = 10_000
-# A revoked key is listed for this long; then its record is removed.
+# A revoked key is listed for this time after its revocation; then its record is removed.
 KEPT_MS: Final = 400 * 86_400_000
 READ_TIMEOUT_S: Final = 30.0
 WRITE_TIMEOUT_S: Final = 20.0
@@ -46,7 +46,7 @@ _POLL_MS: Final = 200
 
 
 def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, AccessKey]:
-    """Create a key and write its record. `wanted` has its rights, scope, name, author and times.
+    """Create a key and write its record. `wanted` has all its data except the id and the secret.
 
     Only this function returns the text of the key. Raises UsageError if there are too many keys.
     """
@@ -88,7 +88,7 @@ def read_keys(kafka: KafkaSettings) -> dict[str, AccessKey]:
 
 
 def read_log(kafka: KafkaSettings, most: int) -> list[AuditEntry]:
-    """Return the last `most` lines of the audit log, the oldest first."""
+    """Return at most `most` lines from the end of the audit log; the oldest line is first."""
     found: list[AuditEntry] = []
     for record in _records(kafka, names.ACCESS_LOG, most):
         if isinstance(record, UndecodableRecord) or record.value is None:

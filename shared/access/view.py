@@ -1,10 +1,10 @@
-"""A live view of the access keys: reads mail.access from its beginning and follows it.
+"""A live view of the access keys, which reads mail.access from its beginning and follows it.
 
 A thread reads the topic without a consumer group; a change of a key takes effect within a second.
-While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that no key is
-accepted, because revocations would not be seen. After a reconnect the topic is read into a new
-view, which replaces the old one once it is complete. If a record cannot be read, its key is
-removed.
+While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that time the
+process accepts no key, because it would not see revocations. After a reconnect the topic is read
+into a new view, which replaces the old one once it is complete. If a record cannot be read, its key
+is removed from the view.
 
 The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S. If writing fails,
 these denied uses are lost, and the process logs a warning.
@@ -39,7 +39,7 @@ _WRITE_TIMEOUT_S: Final = 5.0
 
 
 class KeyView:
-    """The keys as Kafka has them. All methods may be called from any thread."""
+    """A view of the access keys. All methods may be called from any thread."""
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class KeyView:
         self._producer: Any = None
 
     def start(self) -> None:
-        """Begin to read; return at once."""
+        """Start the thread, and return at once."""
         self._thread.start()
 
     def check(self, header: str | None) -> Grant | Denial:
-        """Judge the header Authorization of a request."""
+        """Check the header Authorization of a request."""
         return check(header, self._keys, self._clock.now_ms())
 
     def fault(self) -> str:
@@ -117,8 +117,8 @@ class KeyView:
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()
             reader.read_from({PARTITION: 0})
             while not self._thread.is_closing and reader.topic_id() == topic_id:
-                # Take the time first, then ask for the ends: a pause in between must not make the
-                # ends seem newer.
+                # Take the time before asking for the ends. A pause between these two steps must not
+                # make the ends seem newer than they are.
                 asked_at, ends = self._clock.monotonic(), reader.ends([PARTITION])
                 while not reader.has_reached(ends) and not self._thread.is_closing:
                     self._poll(reader, keys)

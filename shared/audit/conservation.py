@@ -1,7 +1,8 @@
 """Checks the conservation equation: received = final events + held + waiting. Pure.
 
-The equation holds for each mailing. A message is held if its last event says that it is held for an
-operator (`in_doubt`); all events of a message are in one partition, in order.
+The equation holds for each mailing. A message is held if its last event is `in_doubt` and reports
+that it is held for an operator. All events of a message are in one partition, so they are read in
+order.
 
 Owns: the definition of a fault. Does not own: the report (report.py), reading the events
 (event_log.py), finding duplicate ids among millions (doubles.py), reading the queues
@@ -12,11 +13,11 @@ of every counted final event is counted too. A negative number of waiting messag
 fault, even while mail flows.
 
 A message that counts as waiting must be on one of the queues, because every transaction that
-removes a message from a queue writes its final event, or writes the message to the next queue. So
-messages are lost if some count as waiting while the queues are empty. The audit judges this only if
-the pipeline stood still. To find out, it reads the queues before and after the events: no record
-was written to the queues in between, and no transaction was open. Otherwise a later audit may find
-the loss.
+removes a message from a queue writes the final event, or writes the message to the next queue. So
+if messages count as waiting while the queues are empty, these messages are lost. The audit reports
+such a loss only if the pipeline stood still. To check this, the audit reads the queues before and
+after the events. In the meantime no record may have been written to the queues, and no transaction
+may have been open. If the pipeline did not stand still, a later audit may find the loss.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ from shared.topics import ids
 from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
 
-# A message is no longer held after one of these events, unless the event itself holds it again.
+# A message is no longer held after one of these events, unless the event itself holds the message
+# again.
 _ATTEMPTED: Final = (EventType.DEFERRED, EventType.IN_DOUBT)
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 def parse_mail_id(text: str) -> bytes | None:
-    """Return the 16 bytes of a mail id; None if it is not valid."""
+    """Return the 16 bytes of a mail id; None if the text is not valid."""
     try:
         return ids.to_bytes(text)
     except ValueError:
@@ -86,7 +88,7 @@ class Books:
         return mail_id
 
     def is_held(self, mail_id: str) -> bool:
-        """Whether this message is held for an operator."""
+        """Return whether this message is held for an operator."""
         return mail_id in self._held
 
     def rows(self) -> list[BookRow]:
@@ -167,13 +169,13 @@ def doubled_faults(doubles: Doubles) -> list[BookFault]:
 
 
 def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
-    """Return the fault of these ids. Its `count` is the number of surplus events."""
+    """Return the fault for these ids. Its `count` is the number of surplus events."""
     examples = [ids.from_bytes(mail_id) for mail_id in sorted(found)[:SHOWN]]
     return BookFault(kind, sum(number - 1 for number in found.values()), examples)
 
 
 def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
-    """Return the fault of these rows.
+    """Return the fault for these rows.
 
     Its `count` is the number of messages that are missing or surplus.
     """
@@ -185,9 +187,9 @@ def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
 
 
 class QueueLook(Struct, frozen=True):
-    """The queues at one moment.
+    """The state of the queues at one moment.
 
-    `messages`: the number of waiting messages, without those that are held for an operator.
+    `messages`: the number of waiting messages; messages held for an operator are not included.
     `is_certain`: all records on the queues were read, and no transaction was open.
     """
 
@@ -197,7 +199,7 @@ class QueueLook(Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is certain that no message waits on the queues."""
+        """Return whether it is certain that no message waits on the queues."""
         return self.is_certain and not self.messages
 
 
@@ -211,9 +213,9 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 
 
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
-    """Add a fault to the report: the messages that count as waiting are in no queue.
+    """Add a fault to the report for messages that count as waiting but are in no queue.
 
-    `mail_ids`: the ids of these messages; ids that no tally names are missing.
+    `mail_ids`: the ids of these messages, without ids that are in no tally.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

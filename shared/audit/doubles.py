@@ -1,4 +1,4 @@
-"""Finds, among millions of messages, those with more than one final event or first dispatch.
+"""Finds messages, among millions, that have more than one final event or first dispatch.
 
 Both `sluice audit` and `sluice billing recount` use this module, so they report the same faults.
 Does not own: the conservation equation (conservation.py).
@@ -6,8 +6,8 @@ Does not own: the conservation equation (conservation.py).
 The search takes bounded memory: 16-byte ids are divided into 256 buckets by their last byte. The
 last byte of a mail id is part of a hash or random, so the buckets fill evenly. Up to MEMORY_BYTES
 are kept in memory; beyond that each bucket is appended to its own file in a temporary folder, 16
-bytes per id. A search loads one bucket at a time and needs about 100 bytes of memory per id in it.
-So 100 million ids take 1.6 GB on disk, and 40 MB of memory during the search.
+bytes per id. A search loads one bucket at a time and needs about 100 bytes of memory per id in this
+bucket. So 100 million ids take 1.6 GB on disk, and 40 MB of memory during the search.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class DoubleSearch:
             yield from (each for each in received.bucket(number) if each not in finals)
 
     def found(self) -> Doubles:
-        """Return the mail ids that occur more than once so far."""
+        """Return the mail ids that have been added more than once so far."""
         return Doubles(dict(self._finals.doubled()), dict(self._dispatches.doubled()))
 
     def close(self) -> None:

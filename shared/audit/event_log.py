@@ -1,6 +1,6 @@
 """Reads mail.events from its beginning up to given offsets, for commands that recount events.
 
-Owns: the readers. They read only committed records, join no consumer group and commit nothing.
+Owns: the readers, which read only committed records, join no consumer group and commit nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# Longer than an open transaction can delay records that were committed after it.
+# Longer than the time for which an open transaction can delay the reading of later records.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")
 
 
 class EventLog:
-    """The log of mail.events, for one thread. All methods may raise PartUnavailable.
+    """A reader of mail.events. Not thread-safe. All methods may raise PartUnavailable.
 
-    `is_strict`: read() raises PartUnavailable if Kafka deletes records that it has not read yet.
-    Otherwise it continues with the first record that is left.
+    `is_strict`: read() raises PartUnavailable if Kafka deletes records before read() has reached
+    them. If `is_strict` is False, read() continues with the first record that Kafka still has.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class EventLog:
         return self._ask(lambda: self._written.ends(self._partitions))
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return the offset of the first record stored at or after this time.
+        """Return, by partition, the offset of the first record stored at or after this time.
 
         Partitions without such a record are left out.
         """
@@ -90,11 +90,11 @@ class EventLog:
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Record]]]:
-        """Yield the committed records below `ends` in runs, in order within each partition.
+        """Yield lists of the committed records below `ends`, in order within each partition.
 
         Reading begins at `starts`, or at the first record that Kafka still has, whichever is later.
-        The method waits until open transactions below `ends` have ended. It may be called more than
-        once.
+        The method waits until open transactions below `ends` have ended. The method may be called
+        more than once.
         """
         reader = self._committed
         begins = {

@@ -1,4 +1,4 @@
-"""The report of an audit: the account of each mailing, the account of returned mail, the faults.
+"""The report of an audit: the accounts of the mailings and of returned mail, and the faults.
 
 Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
 fault (conservation.py, returned.py).
@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-# The number of examples shown per kind of fault.
+# The largest number of examples that are shown per kind of fault.
 SHOWN: Final = 10
 
 
@@ -62,24 +62,24 @@ class BookRow(Struct, frozen=True):
 
 
 class ReturnedRow(Struct, frozen=True):
-    """The returned mail of one client, counted by what happened to it.
+    """The account of one client's returned mail, counted by result.
 
     `open`: the number of messages that have no event and no record on mail.refused so far:
-    came_back - events - not_understood. While mail flows this number may be negative, because
+    came_back - events - not_understood. While mail flows, this number may be negative, because
     events are read up to a later moment than the mail. `kept_back`: the number of messages that
-    came back or were given up, and that validate read and did not forward; the metrics of validate
-    show the reasons.
+    validate read but did not forward. These are messages that came back or were given up. The
+    metrics of validate show the reasons.
     """
 
     client: str
     came_back: int
     events: int
-    not_understood: int  # on mail.refused, because of a programming error
+    not_understood: int  # messages on mail.refused, because of a programming error
     open: int
     given_up: int  # messages that validate or deliver gave up; not part of came_back
     forwarded: int
-    not_forwarded: int  # refused by the forwarding address, or expired
-    kept_back: int = 0  # not wanted, a loop, or only listed in a digest (which may not be sent yet)
+    not_forwarded: int  # Refused by the forwarding address, or expired.
+    kept_back: int = 0  # Not wanted, a loop, or only listed in a digest (perhaps not sent yet).
 
 
 class ReturnedReport(Struct, frozen=True):
@@ -104,5 +104,5 @@ class Report(Struct, frozen=True):
     rows: list[BookRow]
     faults: list[BookFault]
     held: int = 0
-    lost: int = 0  # messages that count as waiting but are in no queue
-    returned: ReturnedReport | None = None  # None: returned mail was not audited
+    lost: int = 0  # Messages that count as waiting but are in no queue.
+    returned: ReturnedReport | None = None  # None: returned mail was not audited.

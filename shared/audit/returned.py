@@ -1,16 +1,17 @@
 """Checks that each returned message has one event or one record on mail.refused. Pure.
 
-The bounce door answers 250 when a message is on mail.returned. Validate reads it from there, and
-writes its event and commits its offset in one transaction. So each record below the committed
-offsets of validate's group has exactly one event (`returned`, `complained`, `unsubscribed`) with
-its return id. A record at or above these offsets still waits and has no event yet. A message that
-validate or deliver gave up is on mail.returned, too, but its final event was written before, and
-there is no second event. The message of a return id is forwarded at most once; the events
-`forwarded` and `forwarding_failed` show the result.
+The bounce door answers 250 once a message is on mail.returned. Validate reads the message from this
+topic. In one transaction, validate writes the event and commits the offset. So each record below
+the committed offsets of validate's group has exactly one event (`returned`, `complained`,
+`unsubscribed`) with the same return id. A record at or above these offsets still waits and has no
+event yet. A message that validate or deliver gave up is on mail.returned, too. Its final event was
+written earlier, so there is no second event. The message of a return id is forwarded at most once;
+the events `forwarded` and `forwarding_failed` show the result.
 
 Owns: the definition of a fault. Does not own: reading the topics (returned_log.py). Memory is
-bounded: the ids are in buckets (doubles.py). This check does not know why mail was kept back (it is
-in a digest, was a loop, or is not wanted); the metrics of validate show that.
+bounded: the ids are in buckets (doubles.py). This check does not know why validate did not forward
+a message (a digest lists it, it was a loop, or it is not wanted); the metrics of validate show the
+reasons.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from shared.audit.report import SHOWN, BookFault, FaultKind, ReturnedReport, Ret
 from shared.topics import ids
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 
-_MEMORY_BYTES: Final = 16 * 1024 * 1024  # for each of the collections
+_MEMORY_BYTES: Final = 16 * 1024 * 1024  # for each of the collections of ids
 _NUMBER_BYTES: Final = 4
 _EVENTS: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED, EventType.UNSUBSCRIBED})
 _FORWARDS: Final = frozenset({EventType.FORWARDED, EventType.FORWARDING_FAILED})
@@ -55,10 +56,11 @@ class ReturnedBooks:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        # In the first three collections, the number of the client follows each id.
-        self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
+        # In the first three collections, the number of the client follows each id. `_taken` and
+        # `_given_up` have only ids of records below the committed offsets.
+        self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
-        self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets, too
+        self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._events = IdBuckets(_MEMORY_BYTES)
         # The events that were committed before the end of mail.returned was read.
         self._events_before = IdBuckets(_MEMORY_BYTES)
@@ -66,7 +68,10 @@ class ReturnedBooks:
         self._unreadable = 0
 
     def add_record(self, returned: Returned, *, is_done: bool, is_refused: bool) -> None:
-        """Add a record. `is_done`: its offset is committed; `is_refused`: it is on mail.refused."""
+        """Add a record.
+
+        `is_done`: the record's offset is committed. `is_refused`: the record is on mail.refused.
+        """
         account = self._of(returned.client)
         return_id = parse_mail_id(returned.return_id)
         if returned.address_kind in _GIVEN_UP:
@@ -89,12 +94,15 @@ class ReturnedBooks:
         self._unreadable += 1
 
     def add_event(self, event: Event, *, is_before: bool) -> None:
-        """Add an event. `is_before`: it was committed before the end of mail.returned was read."""
+        """Add an event.
+
+        `is_before`: the event was committed before the end of mail.returned was read.
+        """
         if event.type not in _EVENTS and event.type not in _FORWARDS:
             return
         return_id = parse_mail_id(event.data.return_id)
         if return_id is None:
-            return  # one-click unsubscribing has no return id
+            return  # the event of a one-click unsubscription has no return id
         account = self._of(event.data.client)
         if event.type in _FORWARDS:
             self._forwarded.add(return_id)
@@ -171,8 +179,9 @@ class ReturnedBooks:
     ) -> Counter[int]:
         """Count the messages of `kept` by client.
 
-        With `having`, only messages whose ids are also in `having` are counted. Events are kept
-        longer than the records of mail.returned; events of deleted records are not counted.
+        If `having` is given, only messages whose ids are also in `having` are counted. Kafka keeps
+        events longer than the records of mail.returned. Events whose records are deleted are not
+        counted.
         """
         found: Counter[int] = Counter()
         for bucket in range(BUCKETS):

@@ -1,15 +1,15 @@
-"""Reads mail.returned for `sluice audit`, and finds which of its records validate refused.
+"""Reads mail.returned for `sluice audit`, and finds its records that are also on mail.refused.
 
-The account is right even while mail flows, because these are read in this order:
+The account is right even while mail flows, because the offsets are read in this order:
 
-1. the offsets that the group of validate has committed. Each record below them has its event or its
-   record on mail.refused, in a transaction that is finished or about to finish;
+1. the offsets that the group of validate has committed. Each record below these offsets has an
+   event or a record on mail.refused; the transaction of this record is finished or about to finish;
 2. the end of mail.returned. Every event that was committed before this step belongs to a record
    below this end;
 3. the end of mail.refused, including open transactions. The caller reads the end of mail.events in
    the same way.
 
-Owns: the readers. They read all committed records of mail.returned (14 days), join no consumer
+Owns: the readers, which read all committed records of mail.returned (14 days), join no consumer
 group and commit nothing.
 """
 
@@ -34,11 +34,11 @@ from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
 
 GROUP: Final = "sluice.returns"
-MAX_REFUSED: Final = 1_000_000  # each is a programming error; more are not remembered
+MAX_REFUSED: Final = 1_000_000  # more are ignored; each record is a programming error
 
 
 class ReturnedTopics(Struct, frozen=True):
-    """The topics of returned mail, and the group that reads it."""
+    """The topics of returned mail, and the consumer group that reads returned mail."""
 
     returned: str = names.RETURNED
     refused: str = names.REFUSED
@@ -57,7 +57,7 @@ class ReturnedEnds(Struct, frozen=True):
 
 
 def ends_of(options: ClientOptions, topics: ReturnedTopics) -> ReturnedEnds:
-    """Ask for the committed offsets, then for the ends. Raises PartUnavailable."""
+    """Read the committed offsets, then the ends of the topic. Raises PartUnavailable."""
     try:
         with closing(Backlog(options, topics.group, [topics.returned])) as backlog:
             done = {each.partition: found.begin for each, found in backlog.partitions.items()}
@@ -70,7 +70,7 @@ def ends_of(options: ClientOptions, topics: ReturnedTopics) -> ReturnedEnds:
 def read_returned(
     options: ClientOptions, topics: ReturnedTopics, ends: ReturnedEnds, books: ReturnedBooks
 ) -> None:
-    """Add every record below the ends. Raises PartUnavailable."""
+    """Add every record below the ends to the books. Raises PartUnavailable."""
     refused = _refused(options, topics)
     with EventLog(options, topics.returned) as log:
         for partition, records in log.read(ends.end):

@@ -25,7 +25,7 @@ from shared.topics.records import Event
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 5_000
-# Judges a record by its undecoded key and value, so that most records need not be decoded.
+# A sieve judges a record by its undecoded key and value, so most records need not be decoded.
 Sieve = Callable[[bytes, bytes], bool]
 Progress = Callable[[int, int], None]
 
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 class Span(Struct, frozen=True):
     """The start of the reading and its time limit.
 
-    `is_endless`: the reading also waits for new events.
+    `is_endless`: the reading does not end at the end of the topic, but waits for new events.
     """
 
     since_ms: int
@@ -95,6 +95,6 @@ class Reading:
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:
-                continue  # `sluice audit` counts such records
+                continue  # `sluice audit` counts the records that cannot be decoded
             if isinstance(found, Event):
                 yield found

@@ -5,7 +5,7 @@ address to which the mail was forwarded. So a text other than a mail id needs tw
 finds the messages that the text names, the second finds all events of these messages.
 
 Owns: the two passes, and the state of a message. Does not own: reading the topic and its bounds
-(log.py, passed as `read`). Errors of `read` reach the caller.
+(log.py, passed as `read`). Errors that `read` raises reach the caller.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 
 WAITING: Final = "waiting"
-# A mail id begins with the time of the submission. The margin allows for differences of clocks.
+# A mail id begins with the time of the submission. The margin allows for differences between
+# clocks.
 _MARGIN_MS: Final = 60_000
 # These events do not show whether the message must still be sent.
 _AFTERWARDS: Final = frozenset(
@@ -61,22 +62,22 @@ class Wanted:
         self._recipient = comparable(text)
         bare = text.removeprefix("<").removesuffix(">")
         self._message_id = f"<{bare}>"
-        # The value of a matching event contains one of these: JSON strings without quotes, in lower
-        # case.
+        # The value of a matching event contains one of these texts. They are JSON strings without
+        # the quotes, in lower case.
         self._needles = [
             msgspec.json.encode(each)[1:-1].lower() for each in {bare, self._recipient or bare}
         ]
         self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
-        """Whether the record can be an event of a wanted message; most records cannot."""
+        """Return whether the record may be an event of a wanted message; most are not."""
         if self.mail_id:
             return key == self.mail_id.encode()
         lower = value.lower()
         return any(needle in lower for needle in self._needles)
 
     def matches(self, event: Event) -> bool:
-        """Whether the event belongs to a wanted message."""
+        """Return whether the event belongs to a wanted message."""
         data = event.data
         if self.mail_id:
             return event.subject == self.mail_id
@@ -114,7 +115,7 @@ def since_of(mail_id: str) -> int:
 class Story(Struct, frozen=True):
     """The events and the state of one message.
 
-    The state is the type of its final event, or `waiting`.
+    The state is the type of the final event, or `waiting`.
     """
 
     mail_id: str
@@ -132,7 +133,7 @@ class Story(Struct, frozen=True):
 
 
 def stories(events: Iterable[Event]) -> list[Story]:
-    """Return the story of each message in the order of mail ids, that is, of submission."""
+    """Return the story of each message, sorted by mail id and so by time of submission."""
     by_mail: dict[str, dict[str, Event]] = {}
     for event in events:
         # An event that is repeated after a crash has the same id; the last copy replaces the
@@ -177,7 +178,8 @@ class Read(Struct, frozen=True):
 
 
 Choose = Callable[[Event], bool]
-# Reads the events since a time (Unix milliseconds); the sieve and then a function select them.
+# A function that reads the events since a time (Unix milliseconds). The sieve and then the other
+# function select the events.
 ReadEvents = Callable[[int, Sieve, Choose], Read]
 
 

@@ -1,8 +1,8 @@
 """A live view of billing.quotas (shared/stream/topic_follower.py).
 
-While Kafka is unavailable the view stays unchanged. A process that enforces a quota therefore adds
-the mail that it has accepted itself (validate, core/quotas.py). A record that cannot be read is
-logged and leaves the quota unchanged.
+While Kafka is unavailable, the view stays unchanged. A process that enforces a quota therefore also
+counts the mail that it has accepted itself (validate, core/quotas.py). A record that cannot be read
+is logged and leaves the quota unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Quotas:
-    """The content of the topic, up to some record."""
+    """The content of the topic up to the last record that was added."""
 
     def __init__(self) -> None:
         self.states: dict[QuotaScope, QuotaState] = {}
@@ -45,7 +45,7 @@ class Quotas:
             self._apply(record.key or b"", record.value)
         except CodecError as error:
             fields = {"offset": record.offset, "reason": str(error)}
-            # The text repeats the fields, because commands print only the text.
+            # The text repeats the values of the fields, because commands print only the text.
             text = "the record at offset %d of billing.quotas cannot be read: %s"
             log.error(text, record.offset, error, extra=fields)
 
@@ -68,11 +68,11 @@ class QuotaView:
         self._follower = TopicFollower(options, topic, Quotas, self._show, partition=PARTITION)
 
     def start(self) -> None:
-        """Start the thread; return at once."""
+        """Start the thread, and return at once."""
         self._follower.start()
 
     def ready(self) -> bool:
-        """Whether the topic has been read to its end once."""
+        """Return whether the topic has been read to its end once."""
         return self._follower.is_whole()
 
     def fault(self) -> str:
@@ -84,7 +84,7 @@ class QuotaView:
         self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
-        """Return the state of this quota; None if the topic has no record of it."""
+        """Return the state of this quota; None if the topic has no record of this quota."""
         return self._found.states.get(scope)
 
     def states(self) -> Mapping[QuotaScope, QuotaState]:
@@ -92,7 +92,7 @@ class QuotaView:
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat; None if billing has never written one."""
+        """Return the last beat; None if billing has never written a beat."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

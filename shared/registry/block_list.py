@@ -1,12 +1,12 @@
-"""Decides whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
+"""Decides whether a recipient matches a client's block list of patterns with `*` and `?`. Pure.
 
 Both characters may be part of an address (RFC 5321, atext), so `\\*` and `\\?` match the characters
 themselves. A pattern has no other backslash (file/fields.py).
 
-Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
-in which the text between two stars is an atomic group: its leftmost match is always right, so the
-expression tries no other position. The time is at most proportional to the length of the address
-times the length of the patterns; the number of stars does not matter.
+Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression,
+in which the text between two stars is an atomic group. The leftmost match of this text is always
+right, so the expression tries no other position. The time is at most proportional to the length of
+the address times the length of the patterns; the number of stars does not matter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ANY_LOCAL_PART: Final = "*@"
 
 
 class _BlockList:
-    """The prepared patterns of one client. Indexes refer to the sequence passed to it."""
+    """The prepared patterns of one client. Indexes refer to the sequence `patterns`."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._addresses: dict[str, int] = {}

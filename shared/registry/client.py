@@ -5,11 +5,11 @@ default; no field is removed); the quotas of a client and its sub-clients; and t
 client: the client, its parent, the parent of the parent, and so on. Does not own: reading and
 checking clients.yaml (clients_file.py). Pure.
 
-A family is bounded: it has at most MAX_PARENTS parents, and no client occurs in it twice. `clients
+A family is bounded: there are at most MAX_PARENTS parents, and no client occurs twice. `clients
 apply` refuses longer chains and cycles; if another program wrote such records, the chain is cut
-here. A parent that is not registered still belongs to the family by its name. Its suppressed
-recipients stay on mail.suppressions, and they must get no mail even if the registration is late or
-was removed. The block list and the parent of an unregistered parent are unknown.
+here. The name of a parent that is not registered still belongs to the family. The recipients
+suppressed for this parent stay on mail.suppressions. They must get no mail, even if the parent is
+registered late or was removed. The block list and the parent of an unregistered parent are unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from shared.registry.removal import Removal
 from shared.topics.quotas import QuotaScope
 from shared.topics.records import MailClass, OnDoubt
 
-# 32 bits: enough to distinguish the few versions that exist, and short enough for every event.
+# A version has 32 bits: enough to distinguish the few versions that exist, and short enough for
+# every event.
 VERSION_CHARS: Final = 8
 REMOVED_PREFIX: Final = "removed/"
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
@@ -37,18 +38,18 @@ MAX_PARENTS: Final = 5
 
 
 class Returns(StrEnum):
-    """What a client gets back at its forwarding address."""
+    """The kinds of messages that a client gets at its forwarding address."""
 
-    BOUNCES = "bounces"  # reports about messages that were not delivered
-    REFUSED = "refused"  # messages that break a rule or belong to no mailing
-    SUPPRESSED = "suppressed"  # messages to suppressed recipients
+    BOUNCES = "bounces"  # Reports about messages that were not delivered.
+    REFUSED = "refused"  # Messages that break a rule or belong to no mailing.
+    SUPPRESSED = "suppressed"  # Messages to suppressed recipients.
 
 
 class OverQuota(StrEnum):
-    """What happens to a client's mail over a monthly quota."""
+    """The treatment of mail that exceeds a client's monthly quota."""
 
-    WARN = "warn"  # the mail is sent, and events are published
-    HOLD = "hold"  # the mail waits for the next month or for a higher quota
+    WARN = "warn"  # The mail is sent, and events are published.
+    HOLD = "hold"  # The mail waits for the next month or a higher quota.
     REFUSE = "refuse"
 
 
@@ -58,8 +59,8 @@ class Code(Struct, frozen=True, omit_defaults=True):
     mailing_id: str
     sub_client: str = ""
     active: bool = True
-    monthly_quota: int = 0  # the quota of the sub-client; 0: none
-    on_doubt: OnDoubt | None = None  # None: the same as for the client
+    monthly_quota: int = 0  # The quota of the sub-client; 0: no quota.
+    on_doubt: OnDoubt | None = None  # None: the value of the client applies.
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -72,38 +73,38 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     codes: dict[str, Code] = {}
     ips: tuple[str, ...] = ()
     mail_class: MailClass = MailClass.MARKETING
-    lane: str = ""  # "": chosen by the recipient's domain
+    lane: str = ""  # "": the recipient's domain determines the lane
     block_list: tuple[str, ...] = ()
     hard_limit: int = 3
     soft_limit: int = 5
-    max_age_s: int = DEFAULT_MAX_AGE_S  # an undelivered message of this age expires
-    credentials: tuple[Credential, ...] = ()  # the newest first; the login name is `name`
-    max_connections: int = 0  # open SMTP connections at one front door; 0: installation's limit
-    max_messages_per_minute: int = 0  # SMTP, at one front door; 0: installation's limit
-    own_events: bool = False  # the client's events are also written to mail.events.<name>
+    max_age_s: int = DEFAULT_MAX_AGE_S  # An undelivered message of this age expires.
+    credentials: tuple[Credential, ...] = ()  # The newest is first. The login name is `name`.
+    max_connections: int = 0  # SMTP, at one front door; 0: the installation's limit.
+    max_messages_per_minute: int = 0  # SMTP, at one front door; 0: the installation's limit.
+    own_events: bool = False  # The client's events are also written to mail.events.<name>.
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
-    parent: str = ""  # the client whose suppressed recipients and block list are inherited
-    monthly_quota: int = 0  # messages accepted for sending per month; 0: no quota
+    parent: str = ""  # The client whose suppressed recipients and block list are inherited.
+    monthly_quota: int = 0  # Messages accepted for sending per month; 0: no quota.
     over_quota: OverQuota = OverQuota.WARN
-    on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
-    pool: str = ""  # the pool of source addresses; "": chosen by the mail class
-    removal: Removal | None = None  # set: the client was removed; its record is kept for a while
+    on_doubt: OnDoubt = OnDoubt.SEND  # The treatment of a message that a server may have.
+    pool: str = ""  # A pool of source addresses; "": the mail class determines it.
+    removal: Removal | None = None  # Set if the client was removed; its record is kept for a time.
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
-        """The codes that a submission may use now."""
+        """Return the codes that a submission may use now."""
         return frozenset(code for code, row in self.codes.items() if row.active)
 
     @cached_property
     def sub_client_quotas(self) -> dict[str, int]:
-        """The monthly quotas of the sub-clients that have one."""
+        """Return the monthly quotas, by sub-client."""
         return {
             row.sub_client: row.monthly_quota for row in self.codes.values() if row.monthly_quota
         }
 
     @cached_property
     def version(self) -> str:
-        """A short hash of this entry, which is computed once per change of the entry.
+        """Return a short hash of this entry. It is computed once per change of the entry.
 
         A removal does not change the hash, because mail is judged by the same entry as before.
         """
@@ -116,7 +117,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def mailings(self) -> dict[bytes, Code]:
-        """The standard mailing and the mailings of all codes, by the hash in a return path.
+        """Return the standard mailing and the mailings of all codes, by return-path hash.
 
         Inactive codes are included, because mail with such a code may still come back.
         """
@@ -126,7 +127,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
         }
 
     def code(self, text: str) -> Code:
-        """Return the row of this code; the standard mailing if the code is unknown or inactive."""
+        """Return this code's entry, or the standard mailing if the code is unknown or inactive."""
         found = self.codes.get(text)
         return found if found is not None and found.active else self._standard
 
@@ -141,7 +142,7 @@ def encode_client(client: Client) -> bytes:
 
 
 def is_forgotten(client: Client, now_ms: int) -> bool:
-    """Whether this client is not, or no longer, kept as a removed client."""
+    """Return whether the client was never removed, or was removed and is now forgotten."""
     return client.removal is None or client.removal.is_over(now_ms)
 
 
@@ -163,14 +164,14 @@ def decode_client(name: str, value: bytes) -> Client:
 
 
 class Family(Struct, frozen=True):
-    """The names of a client and its parents, and the registered parents. The nearest is first."""
+    """The names of a client and its parents, and the registered parents; the nearest is first."""
 
     names: tuple[str, ...]
     parents: tuple[Client, ...] = ()
 
 
 def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
-    """Return the family of a client; `get` returns the registered client with a name."""
+    """Return the family of a client. `get` returns the registered client of a given name."""
     names, parents = [client.name], []
     above: Client | None = client
     while above is not None and above.parent and len(names) <= MAX_PARENTS:
@@ -184,7 +185,7 @@ def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
 
 
 def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
-    """Return why a client cannot have its parent; "" if the parent is valid or there is none."""
+    """Return why the parent of a client is not valid; "" if it is valid or there is no parent."""
     names, above = [client.name], client
     while above.parent:
         found = get(above.parent)
@@ -200,7 +201,7 @@ def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
 
 
 class Limit(Struct, frozen=True):
-    """A monthly quota, and what happens to mail that exceeds it."""
+    """A monthly quota, and the treatment of mail that exceeds the quota."""
 
     quota: int
     over_quota: OverQuota
@@ -223,6 +224,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the quotas that a message of this client and sub-client uses."""
+    """Yield the quotas that count a message of this client and sub-client."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)

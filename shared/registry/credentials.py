@@ -4,8 +4,9 @@ Owns: deriving keys from a password, verifying a password, rotation. Does not ow
 credentials are stored (client.py, publish.py), the exchange with a peer
 (shared/smtp/server/sasl.py).
 
-A client has at most MAX_CREDENTIALS, the newest first. All have the same salt and number of
-iterations, because in SCRAM the server sends the salt before it knows which password the peer has.
+A client has at most MAX_CREDENTIALS credentials; the newest is first. All of them have the same
+salt and number of iterations, because in SCRAM the server sends the salt before it knows which
+password the peer has.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Final
 
 from msgspec import Struct
 
-# RFC 7677 requires at least 4,096 iterations; OWASP recommends 600,000 against lists of likely
-# passwords. Our passwords are 24 random bytes, unless an operator chooses one of at least
-# MIN_PASSWORD_CHARS. So their length protects them even if the registry is stolen. Each PLAIN login
-# that is not cached, and each wrong guess, takes a worker thread about 20 ms. Postfix logs in with
-# Cyrus SASL, which prefers SCRAM to PLAIN and computes at most this many iterations.
+# RFC 7677 requires at least 4,096 iterations; OWASP recommends 600,000 as a protection against
+# lists of likely passwords. Our passwords are 24 random bytes, unless an operator chooses a
+# password of at least MIN_PASSWORD_CHARS. So the length protects the passwords even if the registry
+# is stolen. Each PLAIN login that is not cached, and each wrong guess, takes a worker thread about
+# 20 ms. Postfix logs in with Cyrus SASL, which prefers SCRAM to PLAIN and accepts at most this
+# number of iterations.
 DEFAULT_ITERATIONS: Final = 65_536
 MIN_PASSWORD_CHARS: Final = 12
 # The password in use and, during a rotation, the next password.
@@ -58,7 +60,7 @@ class Keys(Struct, frozen=True):
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
     """Derive the keys of a password with `iterations` of SHA-256.
 
-    Not for the event loop: it is slow.
+    This function is slow, so it must not run in the event loop.
     """
     # shared/smtp/server/sasl.py and SCRAM clients use NFKC, too.
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
@@ -71,8 +73,9 @@ def derive(password: str, salt: bytes, iterations: int) -> Keys:
 def verify(password: str, credentials: Sequence[Credential]) -> int | None:
     """Return the index of the credential that matches the password, or None.
 
-    The check takes the same time for right and wrong passwords. It calls derive() once for all
-    credentials with the same salt and iterations; all credentials of a client have the same.
+    The check takes the same time for right and wrong passwords. derive() is called once for all
+    credentials with the same salt and iterations. All credentials of a client have the same salt
+    and iterations.
     """
     right: int | None = None
     known: dict[tuple[bytes, int], Keys] = {}
@@ -102,7 +105,7 @@ def make_credential(
 def rotated(
     credentials: Sequence[Credential], password: str, created_at_ms: int
 ) -> tuple[Credential, ...]:
-    """Put a new credential before the newest one, and drop older credentials."""
+    """Return a new credential, followed by the newest one of `credentials`."""
     if not credentials:
         return (make_credential(password, created_at_ms),)
     newest = credentials[0]

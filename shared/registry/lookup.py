@@ -5,12 +5,13 @@ moment ago; a registered client has priority over a removed client of the same n
 the view (store/view.py), the handling of an unknown client's mail.
 
 A refresh takes about 0.1 s, so a batch requests at most one refresh, even if it has many unknown
-names. The next batch cannot use this result: a client may be registered just before its first
-message. Only a refresh that begins after that message was read is certain to find the client.
+names. The next batch must not rely on this refresh, because a client may be registered just before
+its first message is sent. Only a refresh that begins after the message was read is certain to find
+the client.
 
-Until a removed client is forgotten, it still owns its accepted mail, the links in this mail, and
-the messages that come back. So code that accepts new mail must check `client.removal`, or use the
-registry directly.
+Until a removed client is forgotten, the client still owns its accepted mail, the links in this
+mail, and the messages that come back. So code that accepts new mail must check `client.removal`, or
+use the registry directly.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class Clients(Protocol):
         ...
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read everything written so far; return False after `timeout_s`."""
+        """Read all records written so far; return False if this takes `timeout_s`."""
         ...
 
     def ready(self) -> bool:
-        """Whether the view has been complete at least once since the start."""
+        """Return whether the view has been complete at least once since the start."""
         ...
 
 
@@ -63,7 +64,7 @@ def require_whole(clients: Clients) -> None:
 
 
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
-    """Return the client of each name (None: unknown), after at most one refresh.
+    """Return the client of each name (None if it is unknown), after at most one refresh.
 
     A removed client is treated as unknown here, because it may have been restored a moment ago.
     Raises NotReady if a name is unknown and the registry cannot be read to its end now.
@@ -86,17 +87,17 @@ class WithRemoved:
         self._registry = registry
 
     def get(self, name: str) -> Client | None:
-        """Return the registered client of this name, or else the removed one."""
+        """Return the registered client of this name, or else the removed client."""
         return self._registry.get(name) or self._registry.removed(name)
 
     def by_domain(self, domain: str) -> Client | None:
-        """Return the registered client of this sending domain, or else the removed one."""
+        """Return the registered client of this sending domain, or else the removed client."""
         return self._registry.by_domain(domain) or self._registry.removed_by_domain(domain)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read everything written so far; return False after `timeout_s`."""
+        """Read all records written so far; return False if this takes `timeout_s`."""
         return self._registry.refresh(timeout_s)
 
     def ready(self) -> bool:
-        """Whether the view has been complete at least once since the start."""
+        """Return whether the view has been complete at least once since the start."""
         return self._registry.ready()

@@ -19,7 +19,8 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 DAY_MS: Final = 86_400_000
 DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
-# Longer than any message can wait; `sluice cancel` uses the same time.
+# An order at a removal applies for at least this time. No message can wait for so long; `sluice
+# cancel` uses the same time.
 ORDER_DAYS: Final = 49
 # If an order was written because of a removal, its reason begins with this text.
 REASON: Final = "the client was removed"
@@ -28,9 +29,9 @@ REASON: Final = "the client was removed"
 class MailChoice(StrEnum):
     """The choice for mail that was accepted and has no final event yet."""
 
-    HOLD = "hold"  # the mail waits until the client is restored or the choice is changed
-    REFUSE = "refuse"  # the mail is refused or cancelled
-    DELIVER = "deliver"  # the mail is sent
+    HOLD = "hold"  # The mail waits until the client is restored or the choice is changed.
+    REFUSE = "refuse"  # The mail is refused or cancelled.
+    DELIVER = "deliver"  # The mail is sent.
 
 
 class Removal(Struct, frozen=True, omit_defaults=True):
@@ -44,7 +45,7 @@ class Removal(Struct, frozen=True, omit_defaults=True):
     replaced: Order | None = None  # the operators' order that the removal replaced
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether the client is forgotten."""
+        """Return whether the client is forgotten."""
         return self.forget_at_ms <= now_ms
 
 
@@ -70,15 +71,15 @@ def order_of_removal(name: str, removal: Removal) -> Order | None:
 
 
 def is_of_removal(order: Order) -> bool:
-    """Whether this order was written because of a removal."""
+    """Return whether this order was written because of a removal."""
     return order.by_removal and order.scope == Scope(client=order.scope.client)
 
 
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
     """Return the orders to write when a client is removed or the choice for its mail is changed.
 
-    `removal`: the removal as it is stored, with the operators' order that it replaced. `before`:
-    the last order on all mail of the client.
+    `removal`: the stored form of the removal, with the operators' order that the removal replaced.
+    `before`: the last order on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -91,7 +92,8 @@ def orders_at_return(
 ) -> tuple[Order, ...]:
     """Return the orders to write when a client is restored or its name is used again.
 
-    `removal`: the removal of the client; None if it is forgotten. `by`: author, reason and time.
+    `removal`: the removal of the client; None if the client is forgotten. `by`: author, reason and
+    time.
     """
     return _without_removal(before, removal.replaced if removal is not None else None, by)
 
@@ -99,7 +101,7 @@ def orders_at_return(
 def _without_removal(
     before: Order | None, replaced: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders that end a removal's order or restore the order that it replaced."""
+    """Return the orders that end a removal's order or restore the operators' order."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
     if replaced is not None and not replaced.is_over(by.at_ms):
@@ -108,7 +110,7 @@ def _without_removal(
 
 
 def replaced_by(before: Order | None, earlier: Removal | None, now_ms: int) -> Order | None:
-    """Return the operators' order that a removal replaces; it is restored after the removal."""
+    """Return the operators' order that a removal replaces and that is restored afterwards."""
     if before is not None and is_of_removal(before):
         return earlier.replaced if earlier is not None else None
     return before if before is not None and not before.is_over(now_ms) else None

@@ -1,4 +1,4 @@
-"""Checks the settings that hold an address: hosts, host:port, URLs of Redis, networks.
+"""Checks the settings that hold an address: hosts, host:port, Redis URLs, networks.
 
 Each check takes a text and returns advice on how to correct it, or "" if the text is valid. A type
 names its check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so
@@ -24,7 +24,7 @@ DNS_PORT: Final = 53
 MAX_DATABASE: Final = 65_535
 _MAX_HOST_CHARS: Final = 253
 
-# Underscores are allowed because names in container networks and Windows domains have them.
+# Underscores are allowed, because names in container networks and Windows domains may have them.
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -88,7 +88,7 @@ def split_address(text: str) -> tuple[str, int]:
 def parse_ip_address(text: str, default_port: int) -> tuple[str, int]:
     """Parse an IP address to connect to, with or without a port. Raises ValueError.
 
-    An IPv6 address is in brackets if a port follows it.
+    An IPv6 address is in brackets if a port follows the address.
     """
     host, _, port = text.rpartition(":")
     if not host or (":" in host and not host.endswith("]")):
@@ -223,7 +223,8 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is not secret, even if the file is, because commands ask a service for the path and use it.
+# A path is not secret, even if the content of the file is. Commands ask a service for the path and
+# use it.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

@@ -15,7 +15,7 @@ from shared.settings.secrets import masked
 
 
 class Row(Struct, frozen=True):
-    """One key: its value, the origin of the value, and its entry in the reference."""
+    """One key: its value, the origin of the value, and the key's entry in the reference."""
 
     key: str
     value: Any
@@ -48,7 +48,7 @@ def show(loaded: Loaded[Any]) -> list[Row]:
 
 
 def in_lines(rows: Sequence[Row]) -> list[str]:
-    """Return a line per row for people: `key = value (origin)`, with the values aligned."""
+    """Return one line per row for people: `key = value (origin)`, with the values aligned."""
     widest = max((len(row.key) for row in rows), default=0)
     return [
         f"{row.key:<{widest}} = {msgspec.json.encode(row.value).decode()}  ({row.origin})"
@@ -64,7 +64,7 @@ def _default(section: structs.FieldInfo, field: structs.FieldInfo) -> Any:
     if field.required:
         return None
     plain = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    # A model may give a section other defaults than the section's own.
+    # A model may replace the default values of a section.
     if isinstance(section.default, section.type):
         given = getattr(section.default, field.name)
         return given if given != getattr(section.type(), field.name) else plain

@@ -1,8 +1,8 @@
 """Describes the expected values of a setting's type, for faults and the generated reference.
 
-It also runs the checks that types name in `Meta(extra={"check": ...})`, at any depth. A check takes
-a value and returns advice, or "" if the value is valid (addresses.py). msgspec applies its own
-constraints before these checks.
+This module also runs the checks that types name in `Meta(extra={"check": ...})`, at any depth. A
+check takes a value and returns advice, or "" if the value is valid (addresses.py). msgspec applies
+its own constraints before these checks.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def describe(kind: Any) -> str:
 
 
 def takes_json(kind: Any) -> bool:
-    """Whether an environment variable for a value of this type must hold JSON."""
+    """Return whether an environment variable for a value of this type must hold JSON."""
     plain = _plain(shapes.type_info(kind))
     members = plain.types if isinstance(plain, shapes.UnionType) else (plain,)
     return any(

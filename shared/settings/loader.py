@@ -2,8 +2,8 @@
 
 `SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are the
 sections. A model is a frozen Struct whose fields are sections; a section is a frozen Struct with a
-default for every key. A text from the environment is converted to its key's type (tables and lists
-are written as JSON). An unknown key or section is a fault, which suggests the closest known name. A
+default for every key. A text from the environment is converted to the type of its key (tables and
+lists are JSON). An unknown key or section is a fault; its text suggests the closest known name. A
 section that only other services have is ignored.
 
 If anything is wrong, SettingsError reports all faults at once, each with its key path, the value
@@ -34,13 +34,13 @@ DEFAULT_ORIGIN: Final = "default"
 T = TypeVar("T", bound=Struct)
 
 
-@cache  # bounded by the number of classes; uncached, msgspec evaluates annotations at each call
+@cache  # one entry per class; without the cache, msgspec evaluates annotations at each call
 def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
     return structs.fields(kind)
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One fault in the settings; `sentence` describes it if there is no value to compare."""
+    """One fault in the settings; `sentence` describes the fault if there is no value to compare."""
 
     path: str
     found: str
@@ -240,7 +240,7 @@ def _section(
     origins: dict[str, str],
     faults: list[Fault],
 ) -> Any:
-    """Build the Struct of one section, including defaults; None if it has a fault."""
+    """Build the Struct of one section, including defaults; None if the section has a fault."""
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)
@@ -268,7 +268,7 @@ def _section(
     if len(faults) > count:
         return None
     try:
-        # A model may give a section other defaults than the section's own.
+        # A model may replace the default values of a section.
         default = section_field.default
         return structs.replace(default, **values) if isinstance(default, kind) else kind(**values)
     except ValueError as error:

@@ -3,10 +3,10 @@
 Owns: reading these files, and reporting their faults when a process starts. Does not own: the form
 of the keys of return paths (shared/mail/verp.py). No part of a secret is logged or shown.
 
-A password is read each time it is needed, so a new password is used from the next connection on.
-The keys of return paths are loaded again when their file changes: after the next refresh(), every
-message uses the new keys, without a restart. While the file cannot be read, the last keys stay in
-use, and each change that cannot be loaded is logged once.
+A password is read each time a connection needs it, so a new password is used from the next
+connection on. The keys of return paths are loaded again when their file changes: after the next
+refresh(), every message uses the new keys, without a restart. While the file cannot be read, the
+last keys stay in use, and each change that cannot be loaded is logged once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from shared.settings.sections import ReturnPathSettings
 
 log = logging.getLogger(__name__)
 
-# Far more than any password or client secret has; a larger file is the wrong file.
+# No password or client secret is nearly as long, so a larger file is the wrong file.
 MAX_SECRET_BYTES: Final = 16 * 1024
-# How often a service looks for changed keys of return paths.
+# The interval at which a service checks whether the keys of return paths have changed.
 REFRESH_S: Final = 1.0
 _RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 65_536, parse_keys)
 
@@ -43,7 +43,7 @@ class SecretFile(Struct, frozen=True):
     path: str
 
     def read(self) -> str:
-        """Return the secret without the line end after it. Raises SecretFault."""
+        """Return the secret without a final line end. Raises SecretFault."""
         try:
             with Path(self.path).open("rb") as file:
                 data = file.read(MAX_SECRET_BYTES + 1)
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if one of these files (paths by key of the section) has no secret."""
+    """Raise SettingsError if one of these files has no secret. `files`: the path by setting."""
     faults = []
     for key, path in files.items():
         try:
@@ -134,16 +134,16 @@ class KeysFile:
     """The file of the keys that sign and verify return paths."""
 
     def __init__(self, path: str) -> None:
-        """Raises UsageError if the file holds no usable keys."""
+        """Load the keys. Raises UsageError if the file has no usable keys."""
         self._file: ReloadedFile[Keys] = ReloadedFile(path, _RETURN_KEYS)
 
     @property
     def keys(self) -> Keys:
-        """The keys in use now."""
+        """Return the keys in use now."""
         return self._file.value
 
     def refresh(self) -> None:
-        """Load the file if it has changed; otherwise only its times are read."""
+        """Load the file if it has changed. For an unchanged file, only its status is read."""
         if self._file.refresh():
             log.info("keys of return paths reloaded", extra={"ids": str(self.keys.ids)})
 

@@ -2,8 +2,8 @@
 
 A setting that is not secret may contain a password inside a URL: before the host, together with the
 user, or in the query. This also applies to lists and tables of URLs, and to malformed URLs. If a
-password contains an @ or another delimiter that is not percent-encoded, its beginning and its end
-are uncertain. Then too much is hidden rather than too little.
+password contains an @ or another delimiter that is not percent-encoded, the beginning and the end
+of the password are uncertain. In this case too much is hidden rather than too little.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ _SECRET_WORDS: Final = frozenset(
 )
 # Any other text before :// may be a user name, followed by a password that begins with //.
 _SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix", "postgresql", "postgres"})
-# host:port in which the port is not a number: it is user:password, and the @ is in the query.
+# If the port in host:port is not a number, the text is user:password, and the @ is in the query.
 _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 
 
 def is_secret(key: str, kind: Any = str) -> bool:
-    """Whether the setting with this name and type holds a secret.
+    """Return whether the setting with this name and type holds a secret.
 
-    The last word of the name decides (`hmac_key`), unless the type sets "secret" in
-    `Meta(extra=...)` to True or False. Otherwise a boolean setting is never secret.
+    If the type sets "secret" in `Meta(extra=...)` to True or False, this value decides. Otherwise a
+    boolean setting is never secret, and for other settings the last word of the name decides
+    (`hmac_key`).
     """
     info = shapes.type_info(kind)
     if isinstance(info, shapes.Metadata) and info.extra and "secret" in info.extra:

@@ -1,6 +1,6 @@
 """The settings sections that more than one service reads.
 
-The root Struct of a service has these sections as fields, beside the service's own section.
+The root Struct of a service has these sections as fields, in addition to the service's own section.
 tools/docs.py writes the descriptions to docs/settings.md.
 """
 

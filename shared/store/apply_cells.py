@@ -1,7 +1,7 @@
 """apply_cells.lua: adds counts to the billing cells, at most once per record.
 
-If the stored cells count another log, nothing is added. An operator may then decide to continue the
-cells with the present log, which adopt_log.lua does.
+If the stored cells were counted from another log, nothing is added. An operator may then decide to
+continue the cells with the present log, which adopt_log.lua does.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ADOPT_NAME: Final = "adopt_log"
 class Run(Struct, frozen=True):
     """The counts to add for one run of records of one partition.
 
-    `expected` is the watermark before the records (-1: none is stored), and `target` the watermark
-    after them. `hole` is a month (YYYY-MM) from which earlier records are missing, or "".
-    `increments` are (month, cell, count).
+    `expected` is the watermark before the records (-1: none is stored), and `target` is the
+    watermark after the records. `hole` is a month (YYYY-MM) of which earlier records are missing;
+    "" if there is no such month. Each item of `increments` is (month, cell, count).
     """
 
     log: str
@@ -47,13 +47,13 @@ class Stale(Struct, frozen=True, tag=True):
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added, because the cells count another log. An operator must decide."""
+    """Nothing was added, as the cells were counted from another log. An operator must decide."""
 
     log: str
 
 
 class ApplyCells:
-    """The script on one client; `state` is the script's key, with a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -82,15 +82,15 @@ def _flat(increments: Iterable[tuple[str, str, int]]) -> Iterable[str | int]:
 
 
 class AdoptLog:
-    """The script adopt_log.lua on one client; `state` is the script's key, with a {hash tag}."""
+    """The script adopt_log.lua on one client. `state` is the script's key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, ADOPT_NAME)
         self._state = state
 
     def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Continue the cells with this log; return the id of the log that they counted before.
+        """Continue the cells with this log; return the id of the log from which they were counted.
 
-        "" means that there are no cells. Raises StoreUnavailable.
+        The result is "" if there are no cells. Raises StoreUnavailable.
         """
         return str(self._script.run([self._state], [log, month, *partitions]))

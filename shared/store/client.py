@@ -1,11 +1,11 @@
 """Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
 Owns: the connection settings, and the options of TLS and login. Does not own: the stored data and
-its keys, because each script has its own module.
+its keys, which belong to the module of each script.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
 abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply cannot
-be taken for the reply to another command. If a connection breaks, its command is sent again, so
+be taken for the reply to another command. If a connection breaks, the command is sent again. So
 every write must be idempotent or include its source offset.
 
 The files of TLS and login are read once when a client is created, so that an unusable file ends the
@@ -95,7 +95,7 @@ class StoreUnavailable(Unavailable):
     """The store is unavailable, loading, full or read-only; the command may have taken effect."""
 
 
-# For calls that must not be sent twice.
+# The retry policy of calls that must not be sent twice.
 NO_RETRY: Final = AsyncRetry(NoBackoff(), 0)
 
 
@@ -122,7 +122,7 @@ def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
 
 
 def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Redis:
-    """Create a client for one asyncio loop; in everything else, it is like connect()."""
+    """Create a client for one asyncio loop; in every other respect it is like connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     options = {**_options(), **login_options(settings), "retry": retry, **overrides}
     return redis.asyncio.Redis.from_url(settings.url, **options)

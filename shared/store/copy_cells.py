@@ -1,11 +1,11 @@
 """copy_cells.lua: copies months of billing cells; the copies are read in pieces and removed.
 
 Copying takes the server about half a second per million cells and doubles the memory of these
-months, so it is used only while processes of an earlier version run (read_pieces.py).
+months, so cells are copied only while processes of an earlier version run (read_pieces.py).
 
-Every failure raises StoreUnavailable. It is also a failure if a copy was evicted or has expired, or
-if the server restarted or was replaced by a replica while the copy was read, because the cells then
-have another order. Copies that are not removed expire after EXPIRES_S.
+Every failure raises StoreUnavailable. Reading also fails if a copy was evicted or has expired.
+Reading also fails if the server restarted or was replaced by a replica in the meantime, because the
+cells then have another order. Copies that are not removed expire after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PIECE: Final = 5_000
 
 
 class CopyCells:
-    """The script on one client; `state` is the script's key, with a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
         """`closing`: a client with a short time-out, which removes copies."""

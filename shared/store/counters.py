@@ -16,7 +16,7 @@ from shared.store.client import store_errors
 from shared.store.script import Script
 
 # Two fields that are not counters (the fields of counters have names of 16 bytes): the known
-# incidents, and the digest of the rules by which the counters were counted
+# incidents, and the digest of the rules that were used for the counters
 # (shared/responses/counting).
 INCIDENTS_FIELD: Final = b"incidents"
 RULES_FIELD: Final = b"rules"
@@ -38,7 +38,7 @@ class CounterStore:
         self._apply = Script(client, "apply_counters")
 
     def read(self, fields: Sequence[bytes]) -> tuple[CounterPlace, list[bytes | None]]:
-        """Return the place and the counters of these fields, all of the same moment."""
+        """Return the place and the counters of these fields, as they were at one moment."""
         names: list[Any] = ["log", "place", *fields]
         with store_errors():
             found: list[Any] = self._client.hmget(self._key, names)
@@ -57,6 +57,6 @@ class CounterStore:
         return bool(self._apply.run([self._key], arguments))
 
     def drop(self) -> None:
-        """Delete all counters; they are then counted again from the beginning of the topics."""
+        """Delete all counters; counting then starts again at the beginning of the topics."""
         with store_errors():
             self._client.unlink(self._key)

@@ -39,7 +39,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """Why keys may be evicted; "" if the server never evicts keys."""
+        """Return why keys may be evicted; "" if the server never evicts keys."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -48,7 +48,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def mark(self) -> str:
-        """A text that changes when further keys are evicted."""
+        """Return a text that changes when further keys are evicted."""
         return f"{self.run}:{self.evicted}"
 
 
@@ -67,9 +67,9 @@ def policy_client(settings: RedisSettings) -> redis.Redis:
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Return why keys may be evicted, or "".
+    """Return why the server may evict keys; "" if it never evicts keys.
 
-    If Redis is unavailable, the result is "", because another check reports that.
+    If Redis is unavailable, the result is "", because another check reports this fault.
     """
     try:
         return read_eviction(client).fault

@@ -24,7 +24,7 @@ from shared.store.script import KeptScript
 NAME: Final = "leases"
 # After the store was lost, nothing is granted for this time, so that every worker notices the loss.
 GRACE_MS: Final = 3_000
-# A worker calls at least once per second. If its last call is older than this, it is not live.
+# A worker calls at least once per second. A worker whose last call is older than this is not live.
 ALIVE_MS: Final = 3_500
 SLOTS: Final = 60
 
@@ -60,7 +60,7 @@ class Lease(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """The answer to one call: leases in the order of the requests.
 
-    `epoch` is different after the store was emptied. `grace_ms`: for this time each worker must use
+    `epoch` changes when the store is emptied. `grace_ms`: the time for which each worker must use
     only its own share. `workers`: the number of live workers.
     """
 
@@ -73,8 +73,8 @@ class Answer(Struct, frozen=True):
 class Caller(Struct, frozen=True):
     """The worker that asks.
 
-    `new_epoch` becomes the epoch if there is no state. `was_away`: the worker had no connection to
-    the store for some time.
+    `new_epoch` becomes the epoch if the store has no state. `was_away`: the worker had no
+    connection to the store for some time.
     """
 
     worker: str
@@ -116,7 +116,7 @@ class LeaseStore:
         return read_answer(found)
 
     async def restore(self, key: str, period_ms: int, used: Mapping[int, float]) -> None:
-        """Add to an emptied store, by slot, the amounts of a window that this worker used."""
+        """Add the amounts of a window that this worker used, by slot, to an emptied store."""
         name = f"{self._tag}:{key}"
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -1,4 +1,4 @@
-"""read_cells.lua: reads billing cells, and the watermarks up to which they are counted."""
+"""read_cells.lua: reads billing cells, and the watermarks up to which records are counted."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Counts = Iterator[tuple[str, str, int]]
 class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (the next offset of each partition).
 
-    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`: by
-    partition, the last month from which Kafka deleted records before they were counted.
+    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`: the last
+    month, by partition, of which Kafka deleted records before they were counted.
     """
 
     whole: bool
@@ -30,17 +30,17 @@ class Snapshot(Struct, frozen=True):
     watermarks: dict[int, int]
     holes: dict[int, str]
     months: dict[str, dict[str, int]]
-    # This value changes with each loss of the store; "" if there are no counts.
+    # This value changes each time the store loses its data; "" if there are no counts.
     generation: str = ""
-    # Every month that has cells, with the number of runs that changed it.
+    # The number of runs that changed a month, for every month that has cells.
     versions: dict[str, int] = {}
-    # An operator deleted the counts, so they must be counted from the beginning and not be
-    # restored.
+    # True: an operator deleted the counts. So the counts must not be restored; all events must be
+    # counted from the beginning.
     dropped: bool = False
 
 
 class ReadCells:
-    """The script on one client; `state` is the script's key, with a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)

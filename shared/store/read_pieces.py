@@ -1,28 +1,29 @@
-"""read_pieces.lua: reads months of billing cells, or their changes, in pieces of one moment.
+"""read_pieces.lua: reads months of billing cells, or their changes, in pieces.
 
-Reading a million cells at once blocks the server for more than a second, and so does copying them.
-Here each command takes milliseconds, so it does not delay processes that count or read at the same
-time.
+All pieces show the cells at one moment. Reading a million cells at once would block the server for
+more than a second, and so would copying the cells. Here each command takes milliseconds, so other
+processes that count or read are not delayed.
 
-ReadChanges follows a month: the first reading returns all cells, and each further reading only the
-changes. Its reader stays registered between two readings. While a reader is registered,
-apply_cells.lua keeps the former value of each cell that changes, and the change is the present
-value minus the former value. The cost of a reading depends on the number of changes, not on the
-size of the month.
+ReadChanges follows a month: the first reading returns all cells, and each further reading returns
+only the changes. The reader of the month stays registered between two readings. While a reader is
+registered, apply_cells.lua keeps the former value of each cell that changes, and the change is the
+present value minus the former value. The cost of a reading depends on the number of changes, not on
+the size of the month.
 
 Every failure raises StoreUnavailable. A process of an earlier version does not keep former values
 for readers. If such a process counts during a reading, the last piece of a month fails with
-CellsChanged, a kind of StoreUnavailable. The next readings of this process (COPIED, or
-COPIED_WHEN_FOLLOWING) then read copies (copy_cells.py), which block the server for about half a
+CellsChanged, a kind of StoreUnavailable. Then the next readings of this process (as many as COPIED
+or COPIED_WHEN_FOLLOWING) read copies (copy_cells.py), which block the server for about half a
 second per million cells. So a second reading succeeds (as_copy_if_changed). If the server restarts
-or a replica replaces it, the order of the cells is different, and the next piece fails. The changes
-of a followed month may become unknown (cells were lost or restored, a process of an earlier version
-counts, EXPIRES_S have passed). This raises CellsChanged, too. After every failed reading, the next
-reading returns the whole month.
+or is replaced by a replica, the order of the cells is different, and the next piece fails. The
+changes of a followed month become unknown if cells were lost or restored, if a process of an
+earlier version counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed
+reading, the next reading returns the whole month.
 
 Every open reader makes counting more expensive, because the former values take memory. A reader
-that is not closed (a lost answer, a killed process) expires EXPIRES_S after its last piece; so a
-reader that pauses for longer fails. While MAX_READERS are open, other processes read copies.
+that is not closed (after a lost answer, or because its process was killed) expires EXPIRES_S after
+its last piece. So a reader that pauses for longer fails. While MAX_READERS are open, other
+processes read copies.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from shared.store.script import Script
 NAME: Final = "read_pieces"
 # A reader that needs more time than this for one piece is treated as stuck.
 EXPIRES_S: Final = 600
-# More than the number of processes that read at the same time. Readers of killed processes count
-# until they expire.
+# Larger than the number of processes that read at the same time, because readers of killed
+# processes count until they expire.
 MAX_READERS: Final = 16
-# The number of readings that read copies after CellsChanged. It is small for ReadChanges, which
-# reads often, because a copy is expensive.
+# The number of readings that read copies after CellsChanged. The number is small for ReadChanges,
+# which reads often, because a copy is expensive.
 COPIED: Final = 100
 COPIED_WHEN_FOLLOWING: Final = 10
 _PIECE: Final = 5_000
@@ -59,11 +60,11 @@ T = TypeVar("T")
 
 
 class CellsChanged(StoreUnavailable):
-    """The pieces are not of the same moment; the next readings of this process read copies."""
+    """The pieces show different moments; the next readings of this process read copies."""
 
 
 def as_copy_if_changed(read: Callable[[], T]) -> T:
-    """Call `read`; if it raises CellsChanged, call it again, which then reads copies."""
+    """Call `read`. If it raises CellsChanged, call it again; the second call reads copies."""
     try:
         return read()
     except CellsChanged:
@@ -71,7 +72,7 @@ def as_copy_if_changed(read: Callable[[], T]) -> T:
 
 
 class ReadPieces:
-    """The script on one client; `state` is the script's key, with a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(
         self,
@@ -110,7 +111,7 @@ class ReadPieces:
         return closing.enter_context(self._copies.reading(*months))
 
     def is_possible(self) -> bool:
-        """Return whether to read in pieces now; each False counts as one reading of a copy."""
+        """Return whether to read in pieces now. Each False counts as one reading of copies."""
         if self._copied > 0:
             self._copied -= 1
             return False
@@ -121,8 +122,8 @@ class ReadPieces:
     ) -> tuple[Snapshot, dict[str, int]] | None:
         """Register a reader; return the state without cells, and the number of cells by month.
 
-        Return None if there are too many readers. `ended`: the name of a reader that ends at the
-        moment at which the new one begins.
+        The result is None if there are too many readers. `ended`: the name of a reader that ends at
+        the moment at which the new reader begins.
         """
         whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:
@@ -134,7 +135,7 @@ class ReadPieces:
     def close(self, *names: str) -> None:
         """Close readers. If the server is unavailable, nothing is raised and the readers expire.
 
-        After the first failure no further call is made.
+        After the first failure, no further command is sent.
         """
         with suppress(StoreUnavailable):
             for name in names:
@@ -191,7 +192,7 @@ class ReadPieces:
 
 
 class Moment(Struct, frozen=True):
-    """The state without cells, and the counts of the month, both of one moment.
+    """The state without cells, and the counts of the month, both at one moment.
 
     `are_changes`: the counts are differences from the counts of the last reading.
     """

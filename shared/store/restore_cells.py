@@ -27,14 +27,14 @@ _GONE: Final = "Redis: a month of the checkpoint is gone"
 
 
 class RepeatedCell(Exception):
-    """A cell occurs twice, so the cells are not of the same moment; nothing was restored."""
+    """A cell occurs twice, so the cells show different moments; nothing was restored."""
 
     def __init__(self, month: str) -> None:
         super().__init__(f"a cell of {month} is named twice")
 
 
 class RestoreCells:
-    """The script on one client; `state` is the script's key, with a {hash tag}."""
+    """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -44,7 +44,7 @@ class RestoreCells:
     def run(self, found: Snapshot, counts: Counts) -> bool:
         """Restore a snapshot of all months; return False if counts are already stored.
 
-        `found`: the snapshot without cells; the keys of its `versions` are the months. Raises
+        `found`: the snapshot without cells; the keys of `found.versions` are the months. Raises
         StoreUnavailable or RepeatedCell.
         """
         token = secrets.token_hex(8)

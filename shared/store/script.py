@@ -1,7 +1,7 @@
-"""Runs the Lua script of a module: name.lua is in the same folder as name.py.
+"""Runs the Lua script of a module: the script of name.py is name.lua in the same folder.
 
-The script is called with EVALSHA. If the server does not know it (after a restart, SCRIPT FLUSH or
-a failover), the script is called with EVAL. So no script has to be loaded in advance.
+The script is called with EVALSHA. If the server does not know the script (after a restart, SCRIPT
+FLUSH or a failover), it is called with EVAL. So no script has to be loaded in advance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _load(name: str) -> tuple[str, str]:
 
 
 class Script:
-    """One script on one client. Its Lua header describes its keys, arguments and result."""
+    """One script on one client. The header of the Lua file describes keys, arguments and result."""
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client = client
@@ -61,12 +61,12 @@ class AsyncScript:
 class KeptScript:
     """One script on a client of one asyncio loop, over a connection that stays open between calls.
 
-    For each command redis-py takes a connection from its pool, returns it, and counts and measures
-    this, which is more work than the command itself. This class is for a caller with many calls per
-    second, one at a time. A second call at the same time uses another connection.
+    For each command, redis-py takes a connection from its pool, returns it, and records metrics of
+    both steps. This is more work than the command itself. This class is for a caller with many
+    calls per second, one at a time. A second call at the same time uses another connection.
 
     Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
-    the next command opens a closed connection again. The caller limits the time of a call.
+    the next command reopens the connection. The caller limits the time of a call.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:

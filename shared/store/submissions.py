@@ -33,8 +33,8 @@ EVICTED: Final = "evicted"
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
 _ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
-# The kinds of answers by their first letter. New is not included because nearly all answers are
-# New.
+# The kinds of answers by their first letter. New is missing here, because nearly all answers are
+# New and are decoded without this table.
 _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
     ord("R"): Reserved,
     ord("D"): Duplicate,
@@ -44,19 +44,19 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """How long a key is kept, and for how many keys per day the layout is designed."""
+    """The time for which keys are kept, and the number of keys per day to expect."""
 
     seconds: int
     keys_per_day: int
 
     @property
     def buckets(self) -> int:
-        """The number of hashes for the keys of one slot."""
+        """Return the number of hashes for the keys of one slot."""
         return max(1, self.keys_per_day // (SLOTS_PER_DAY * KEYS_PER_BUCKET))
 
 
 class Claimed(Struct, frozen=True):
-    """The result of claim(): its answers, and the generation of the keys."""
+    """The result of claim(): the answers, and the generation of the keys."""
 
     generation: str
     answers: tuple[Answer, ...]
@@ -72,11 +72,11 @@ class Renewed(Struct, frozen=True):
 
 
 class NotWhole(Struct, frozen=True):
-    """Nothing was done, because the keys are incomplete; they must be restored first."""
+    """Nothing was done, because the keys are incomplete and must be restored first."""
 
 
 class Submissions:
-    """The script as validate uses it, on a client that does not decode replies.
+    """The calls of validate to the script, on a Redis client that does not decode replies.
 
     `log`: the id of the topic from which the keys can be restored.
     """
@@ -88,7 +88,7 @@ class Submissions:
         self._common = (_short(log), window.seconds, window.buckets)
 
     def is_of(self, log: str) -> bool:
-        """Whether this is the id of the topic from which the keys can be restored."""
+        """Return whether this is the id of the topic from which the keys can be restored."""
         return self._common[0] == _short(log)
 
     def claim(
@@ -100,7 +100,7 @@ class Submissions:
     ) -> Claimed | Renewed | NotWhole:
         """Claim keys. Raises StoreUnavailable; the same claims may then be sent again.
 
-        `seen`: by partition, the offset up to which the claims of this caller were answered under
+        `seen`: the offset, by partition, up to which this caller's claims were answered in
         `generation`. `ends`: the offsets after this call, by partition.
         """
         offsets = _pairs(seen or {}), _pairs(ends or {})
@@ -128,7 +128,7 @@ class Submissions:
     def forget_evicted(self, found: Eviction) -> bool:
         """Return whether the server has evicted keys since the last call of any process.
 
-        The keys are then no longer complete. Raises StoreUnavailable.
+        If so, mark the keys as incomplete. Raises StoreUnavailable.
         """
         state, mark = self._keys[0], found.mark
         with store_errors():
@@ -143,7 +143,7 @@ class Submissions:
         return found.evicted > 0
 
     def require_writable(self) -> None:
-        """Check that the server accepts writes, without a change of data.
+        """Check that the server accepts writes; no data is changed.
 
         Raises StoreUnavailable if the server is full, is a replica, or cannot save writes to disk.
         """
@@ -156,14 +156,14 @@ class Submissions:
 
 
 class Reservations:
-    """The script as the front door uses it, on a client that does not decode replies."""
+    """The calls of the front door to the script, on a Redis client that does not decode replies."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
         self._keys = _keys(state)
 
     def reserve(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
-        """Reserve keys for messages about to be written; return () while the keys are incomplete.
+        """Reserve keys for messages that will be written; return () while the keys are incomplete.
 
         Raises StoreUnavailable.
         """

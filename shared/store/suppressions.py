@@ -1,8 +1,9 @@
 """The view of suppressed recipients: mail.suppressions up to a watermark, in one Redis hash.
 
 Owns: the view. Does not own: following the topic, and how recent a view must be (validate). The
-view and its watermark are in one key, so FLUSHALL, an eviction or a failover never separates them:
-the view is missing, older, or right. It takes about 70 bytes per recipient.
+view and its watermark are in one key, so FLUSHALL, an eviction or a failover never separates them.
+After such an event, the view is missing, older or correct. The view takes about 70 bytes per
+recipient.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ViewOfOtherLog(Struct, frozen=True):
 
 
 class ViewState(Struct, frozen=True):
-    """The topic of the view, and the offset up to which it is applied ("" and -1: no view)."""
+    """The view's topic, and the offset up to which the topic is applied ("" and -1: no view)."""
 
     log: str
     watermark: int

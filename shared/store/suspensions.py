@@ -1,7 +1,7 @@
 """suspensions.lua: shares suspensions and slow-downs between all workers; derived state.
 
-Owns: the key and the calls. Does not own: the meaning of a state and the check whether it has ended
-(services/deliver/core/shaping/); readers ignore ended states.
+Owns: the key and the calls. Does not own: the meaning of a state and the check whether a state has
+ended (services/deliver/core/shaping/); readers ignore ended states.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_STATES: Final = 5_000
 class SharedState(Struct, frozen=True):
     """One state to write: JSON with the field `until`.
 
-    `is_forced`: also replace a state that ends later.
+    `is_forced`: the state also replaces a state that ends later.
     """
 
     key: str

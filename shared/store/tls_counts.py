@@ -1,7 +1,7 @@
 """Counters for TLS reports, one hash per day; derived state that cannot be restored.
 
-Owns: the keys and the form of fields. Does not own: counting (services/deliver). A day is kept for
-KEPT_S, long enough to send its report several times.
+Owns: the keys and the form of fields. Does not own: counting (services/deliver). The counters of a
+day are kept for KEPT_S, which is long enough to send the report of the day several times.
 """
 
 from __future__ import annotations

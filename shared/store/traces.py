@@ -1,11 +1,11 @@
-"""Streams of traced dialog lines, one per trace. They exist only in Redis; nothing depends on them.
+"""Streams of traced dialog lines, one stream per trace; they exist only in Redis.
 
-Owns: the keys and the bounds. Does not own: the form of a line (shared/topics/traces.py), its text
-(services/deliver/core/tracing). A stream keeps about the last MAX_KEPT lines, and Redis deletes it
-KEPT_S after the last one was written.
+Nothing depends on these streams. Owns: the keys and the bounds. Does not own: the form of a line
+(shared/topics/traces.py), its text (services/deliver/core/tracing). A stream keeps about the last
+MAX_KEPT lines, and Redis deletes the stream KEPT_S after the last line was written.
 
-Each process numbers its lines of a trace (`number`), including lines that it had to drop. So a gap
-in the numbers shows a reader how many lines are missing, whether the process dropped them or the
+Each process numbers its lines of a trace (`number`), including lines that the process had to drop.
+So a gap in the numbers shows how many lines are missing. The process dropped these lines, or the
 stream was trimmed.
 """
 
@@ -22,9 +22,9 @@ from shared.store.client import store_errors
 from shared.topics.traces import TraceLine
 
 PREFIX: Final = "{sluice:traces}:"
-# The number of lines of one trace. A line has at most 1.3 KB, usually 300 bytes.
+# The number of lines that are kept per trace. A line has at most 1.3 KB, usually 300 bytes.
 MAX_KEPT: Final = 2_000
-# Longer than a trace lasts, because a reader may start late.
+# This is longer than a trace lasts, because a reader may start late.
 KEPT_S: Final = 15 * 60
 _FIELD: Final = "line"
 _MAX_READ: Final = 500
@@ -58,7 +58,7 @@ class TraceReader:
         self._client = client
         self._key = PREFIX + trace_id
         self._last = "0-0"
-        # The number of entries that are not lines of a dialog, written by another program.
+        # The number of entries that another program wrote and that are not lines of a dialog.
         self.unreadable = 0
 
     def read(self, wait_s: float) -> list[TraceLine]:

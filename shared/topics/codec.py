@@ -1,8 +1,8 @@
 """The byte formats of records: packs of messages, returned mail, and events as CloudEvents.
 
-A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages. Its value is their
-concatenated contents, and its header `m` is a msgpack list of [envelope, content length].
-kafka-python takes 40-130 µs per record, but only 3-10 µs per further message in a record
+A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages. The value of the record is
+the concatenated contents of the messages. Its header `m` is a msgpack list of [envelope, content
+length]. kafka-python takes 40-130 µs per record, but only 3-10 µs per further message in a record
 (docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; intake topics and
 mail.events have one record per message or event. A record of mail.returned holds one message as it
 was received, and a msgpack `Returned` in the header `m`. Events use the binary mode of CloudEvents.
@@ -39,7 +39,7 @@ _TYPES: Final = {kind: f"{TYPE_PREFIX}{kind.value}".encode() for kind in EventTy
 _CACHED_SECONDS: Final = 64
 # The header of records that are written in a transaction to a topic that also has records without a
 # transaction. Readers must not act on a record with this header before its transaction has
-# committed; they need not wait for other records (shared/stream/prompt_reader.py). Records of
+# committed. Readers need not wait for other records (shared/stream/prompt_reader.py). Records of
 # earlier versions do not have the header.
 IN_TRANSACTION: Final = ("tx", b"1")
 
@@ -55,8 +55,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
-# The errors that msgspec raises: ValueError includes msgspec's own errors and UnicodeDecodeError;
-# deep nesting raises RecursionError.
+# The errors that msgspec raises: ValueError is the base class of msgspec's own errors and of
+# UnicodeDecodeError; deep nesting raises RecursionError.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 _msgpack_encoder: Final = msgspec.msgpack.Encoder()
@@ -140,7 +140,7 @@ def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> He
 def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
     """Return the id of an event; an event that is repeated after a crash has the same id.
 
-    A message may come back several times, so `return_id` distinguishes these events.
+    A message may come back several times, so `return_id` distinguishes the events of each return.
     """
     return f"{mail_id}.{kind}.{return_id or attempt}"
 
@@ -181,11 +181,11 @@ WHOLE: Final = EventDecoders()
 def decode_event(
     headers: Iterable[tuple[str, bytes]], value: bytes | None, decoders: EventDecoders = WHOLE
 ) -> Event | Tally | None:
-    """Decode a record of mail.events; None for a type that this version does not know.
+    """Decode a record of mail.events; return None if this version does not know its type.
 
     Raises CodecError if the data of a known type cannot be decoded.
     """
-    # If a header occurs twice, the first counts, as in type_of() (event_records.py).
+    # If a header occurs twice, the first one is used, as in type_of() (event_records.py).
     found = {name: content or b"" for name, content in reversed([*headers])}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
@@ -207,7 +207,7 @@ def decode_event(
 
 
 def is_in_transaction(headers: Iterable[tuple[str, bytes]]) -> bool:
-    """Whether a record with these headers was written in a transaction."""
+    """Return whether a record with these headers was written in a transaction."""
     return any(name == IN_TRANSACTION[0] for name, _ in headers)
 
 

@@ -5,16 +5,17 @@ altering the configs on a broker (shared/stream/topic_configs.py), the names (na
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
-                          must not cause the deletion of an acknowledged record
-  compression.type        producer: the broker stores batches as received. To recompress, it would
-                          have to hold a whole decompressed batch in memory
-  retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
-                          producers, but loses nothing
-  segment.ms, .bytes      a whole segment is deleted at once, so a record may stay this much longer
+                          must not cause the deletion of an acknowledged record.
+  compression.type        producer: the broker stores batches as received. To recompress a batch,
+                          the broker would have to hold the decompressed batch in memory.
+  retention.bytes         -1: Kafka deletes records by time only. If the disk is full, the broker
+                          refuses new records, but loses no record.
+  segment.ms, .bytes      Kafka deletes a whole segment at once, so a record may stay longer by the
+                          time that a segment covers.
 
 Each partition gets the number of replicas in the settings. Present replicas stay, with the leader
-first. New replicas are planned on brokers in other racks if possible, and there on the brokers with
-the fewest replicas. No plan removes a replica.
+first. New replicas are planned on brokers in other racks if possible, and among these brokers on
+the ones with the fewest replicas. No plan removes a replica.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
-# With these values one broker may fail: writing continues, and acknowledged records are not lost.
+# With these values one broker may fail: writing then continues, and no acknowledged record is lost.
 SAFE_REPLICATION: Final = 3
 SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
@@ -38,8 +39,8 @@ DAY_MS: Final = 86_400_000
 _KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
 _UNLIMITED: Final = -1
 
-# Up to this retention a segment covers one day. A year of such segments would be thousands of
-# files.
+# If the retention is at most this long, a segment covers one day. For a year, such segments would
+# be thousands of files.
 _SHORT_MS: Final = 14 * DAY_MS
 
 _MIB: Final = 1024 * 1024
@@ -50,7 +51,7 @@ Assignments = dict[tuple[str, int], list[int]]
 
 
 class Difference(Struct, frozen=True):
-    """One topic config that differs from the plan; `found` is "" if it is not set on the broker."""
+    """One topic config that differs from the plan. `found`: "" if it is not set on the broker."""
 
     topic: str
     config: str
@@ -59,7 +60,7 @@ class Difference(Struct, frozen=True):
 
     @property
     def deletes(self) -> bool:
-        """Whether Kafka may delete records sooner after this config is altered."""
+        """Return whether Kafka may delete records sooner once this config is altered."""
         if self.config not in _KEEPING or not _is_number(self.found):
             return False
         found, wanted = int(self.found), int(self.wanted)
@@ -92,7 +93,7 @@ def state(max_record_bytes: int) -> Configs:
 
 
 def min_in_sync(replication: int, wanted: int = 0) -> int:
-    """Return how many replicas of a topic must have a record before it is acknowledged.
+    """Return the number of replicas that must have a record before it is acknowledged.
 
     `wanted` is the setting; if it is 0, the number is chosen so that one broker may be down. If a
     topic has fewer replicas than `wanted`, all of them must have the record.
@@ -125,7 +126,7 @@ def wanted_configs(
 def differences(
     topic: str, wanted: Mapping[str, str], found: Mapping[str, str]
 ) -> list[Difference]:
-    """Return the configs of a topic that differ from the wanted ones."""
+    """Return the configs of a topic that differ from the wanted configs."""
     return [
         Difference(topic, name, found.get(name, ""), value)
         for name, value in wanted.items()
@@ -140,7 +141,7 @@ def _is_number(text: str) -> bool:
 def more_replicas(
     found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
 ) -> Assignments:
-    """Return the replicas by (topic, partition) of each partition that has fewer than wanted.
+    """Return the planned replicas by (topic, partition), for partitions with too few replicas.
 
     `brokers` maps each live broker to its rack ("" for none). If there are fewer brokers than
     wanted replicas, the result is empty (see lacking_brokers()).
@@ -163,5 +164,5 @@ def more_replicas(
 
 
 def lacking_brokers(brokers: Mapping[int, str], wanted: int) -> int:
-    """Return how many brokers are missing for this many replicas; 0 if there are enough."""
+    """Return the number of brokers that are missing for these replicas; 0 if there are enough."""
     return max(wanted - len(brokers), 0)

@@ -3,15 +3,15 @@
 Owns: the records, their keys and bytes. Does not own: the effect of an order on a message
 (services/deliver/core/control), the effect of a review (shared/responses/counting/batch.py), traces
 (traces.py). Fields are only ever added, with a default; golden records in tests/contract check
-that.
+this.
 
 The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
-orders before it. An order applies to mail that waits now and to mail that arrives later. It ends at
-its expiry; the order `resume` ends it earlier, and its record names the author.
+orders before it. An order applies to mail that waits now and to mail that arrives later. An order
+ends at its expiry. The order `resume` ends it earlier; the record of `resume` names the author.
 
-A review decides whether the bounces of a provider in a window of time count. The counting process
-must read all reviews before it counts anything, so they are on this topic, which is small. The key
-of a review begins with REVIEW_PREFIX; the key of an order never does.
+A review decides whether the bounces of a provider in a time window are counted. The counting
+process must read all reviews before it counts anything, so they are on this topic, which is small.
+The key of a review begins with REVIEW_PREFIX; the key of an order never begins with it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Verb(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the order ends the messages to which it applies."""
+        """Return whether the order ends the messages to which it applies."""
         return self in (Verb.CANCEL, Verb.BOUNCE, Verb.EXPIRE)
 
 
@@ -57,14 +57,14 @@ class Scope(Struct, frozen=True, omit_defaults=True):
     client: str = ""
     mailing: str = ""  # a mailing ID of the client
     sub_client: str = ""
-    domain: str = ""  # the recipient's domain
-    site: str = ""  # the name of a site, or of one of its servers
+    domain: str = ""  # The recipient's domain.
+    site: str = ""  # The name of a site, or of one of its servers.
     provider: str = ""
     lane: str = ""
     mail_id: str = ""
 
     def given(self) -> tuple[tuple[str, str], ...]:
-        """Return the names and values of the fields that are not empty, in their order."""
+        """Return the names and values of the non-empty fields, in the order of the fields."""
         return tuple((name, value) for name in FIELDS if (value := getattr(self, name)))
 
     def __str__(self) -> str:
@@ -82,12 +82,12 @@ class Order(Struct, frozen=True, omit_defaults=True):
     author: str = ""
     reason: str = ""
     at_ms: int = 0
-    expires_at_ms: int = 0  # 0: the order does not expire
-    target: str = ""  # for reroute: host:port
-    by_removal: bool = False  # written because the client was removed; ends with the removal
+    expires_at_ms: int = 0  # 0: the order does not expire.
+    target: str = ""  # For `reroute`: host:port.
+    by_removal: bool = False  # True: a removal of the client caused the order and ends it.
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether the order has no effect any more."""
+        """Return whether the order has no effect: it is a `resume`, or it has expired."""
         return self.verb is Verb.RESUME or 0 < self.expires_at_ms <= now_ms
 
 
@@ -127,21 +127,21 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
 
 
 class ReviewVerdict(StrEnum):
-    """Whether the bounces of a window count against their recipients."""
+    """The decision whether the bounces of a window count against their recipients."""
 
-    EXCLUDED = "excluded"  # the bounces never count
-    COUNTED = "counted"  # the bounces count although an incident holds them back
+    EXCLUDED = "excluded"  # The bounces never count.
+    COUNTED = "counted"  # The bounces count, although an incident holds them back.
 
 
 class Review(Struct, frozen=True, omit_defaults=True):
-    """The decision on bounces of a provider, appended from `from_ms` to before `until_ms`."""
+    """The decision on a provider's bounces with append times `from_ms` <= time < `until_ms`."""
 
     provider: str  # a provider in the shaping rules, or a recipient domain
     from_ms: int
     until_ms: int
     verdict: ReviewVerdict = ReviewVerdict.EXCLUDED
-    status: str = ""  # only bounces with this enhanced status; "": all bounces
-    active: bool = True  # False: the review was undone
+    status: str = ""  # Only bounces with this enhanced status; "": all bounces.
+    active: bool = True  # False: the review was undone.
     author: str = ""
     note: str = ""
     at_ms: int = 0
@@ -151,7 +151,7 @@ _review_decoder: Final = msgspec.json.Decoder(Review)
 
 
 def is_review(key: bytes | None) -> bool:
-    """Whether a record of mail.control with this key is a review."""
+    """Return whether a record of mail.control with this key is a review."""
     return key is not None and key.startswith(REVIEW_PREFIX)
 
 

@@ -2,7 +2,8 @@
 
 Readers of all events check the type of a record before they decode it. A tally counts the
 submissions that one transaction received, so no event per message is needed. MEANINGS describes
-each field of an event for the contract with the platforms and for the page about it.
+each field of an event. The texts are used in the contract with the platforms and in the page about
+events.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class EventRecord(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The names and values of the headers."""
+        """Return the names and values of the headers."""
         ...
 
     @property

@@ -7,10 +7,11 @@ offset. For a message received by SMTP, these 80 bits are random. If the broker 
 time stamp (CreateTime), this time stamp is the time part, and the hash also covers the content
 (docs/decisions/0045-time-stamps.md).
 
-The module also owns the encoding of numbers in base 32. It must be fast, because every message has
-a mail id and a return path. The encoder spreads all groups of 5 bits at once, each to one octet:
-each step cuts every part of the number in half and shifts the upper half by the missing bits. Six
-steps spread 64 groups, in a quarter of the time of a loop over the characters.
+The module also owns the encoding of numbers in base 32. This encoding must be fast, because every
+message has a mail id and a return path. The encoder spreads all groups of 5 bits at the same time,
+so that each group is in an octet of its own. Each step cuts every part of the number in half and
+shifts the upper half by the missing bits. Six steps spread 64 groups, and take a quarter of the
+time of a loop over the characters.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Final
 _BITS: Final = 5
 _MISSING_BITS: Final = 8 - _BITS
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# Python's base-32 digits are 0-9 and A-V; any other octet becomes an invalid digit. A table of
-# octets takes a third of the time of a table of characters.
+# Python's base-32 digits are 0-9 and A-V; any other octet becomes an invalid digit. Translating
+# with a table of octets takes a third of the time that a table of characters takes.
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
 _TO_BASE_32: Final = bytes(
     _DIGITS[_ALPHABET.index(chr(octet))] if chr(octet) in _ALPHABET else ord("!")
@@ -77,8 +78,8 @@ def encode(value: int) -> str:
 def derive(topic: str, partition: int, offset: int, timestamp_ms: int, content: bytes = b"") -> str:
     """Derive the mail id of the record at these coordinates, with its Kafka timestamp.
 
-    `content` distinguishes records with the same coordinates and time stamp: after a topic was
-    deleted and recreated, its first record has the coordinates of an earlier record.
+    `content` distinguishes records with the same coordinates and time stamp. Such records exist,
+    because the first record of a recreated topic has the coordinates of an earlier record.
     """
     hashed = hashlib.blake2b(b"%b\0%d\0%d" % (topic.encode(), partition, offset), digest_size=10)
     if content:
@@ -99,7 +100,7 @@ def random_part(chance: bytes) -> str:
 
 
 def to_bytes(mail_id: str) -> bytes:
-    """Return the 16 bytes of a mail id; raises ValueError if it is not valid."""
+    """Return the 16 bytes of a mail id; raises ValueError if the id is not valid."""
     if len(mail_id) != ID_CHARS:
         raise ValueError(f"not a mail id: {mail_id!r}")
     try:

@@ -29,7 +29,7 @@ SUPPRESSIONS: Final = "mail.suppressions"
 CONTROL: Final = "mail.control"
 # The reputation of sources and clients at providers (reputation.py).
 REPUTATION: Final = "mail.reputation"
-# The amount of returned mail per client in this hour (validate, core/returns/windows.py).
+# The amount of returned mail per client in the present hour (validate, core/returns/windows.py).
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
 QUOTAS: Final = "billing.quotas"
@@ -54,22 +54,23 @@ MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 # Bills are recounted from the events, so the events of a closed month and its grace period must
 # still be available.
 EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
-# How long a client may stop reading its client topic; mail.events keeps events longer.
+# The longest time for which a client may stop reading its client topic; mail.events keeps events
+# longer.
 OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
 # The longest window in which duplicates are recognised (35 days) plus a day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
-# How long ingest or validate may be down before accepted mail is deleted unread.
+# The time for which ingest or validate may be down before accepted mail is deleted unread.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
 RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
-# How long deliver may be down before mail is deleted unread. This time also allows for a long
-# backlog for one provider.
+# The time for which deliver may be down before mail is deleted unread. This time also allows for a
+# long backlog for one provider.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
-# Mail waits at most until the next month, and validate may be down for the same time.
+# Mail waits for at most one month, and validate may then be down for another month.
 HELD_RETENTION_MS: Final = 62 * configs.DAY_MS
 # The log of access keys must be kept for as long as a bill can be recounted.
 ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
-# How long validate may be down before returned mail is deleted unread.
+# The time for which validate may be down before returned mail is deleted unread.
 RETURNED_RETENTION_MS: Final = 14 * configs.DAY_MS
 
 CLIENT_NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -85,7 +86,7 @@ class TopicPlan(Struct, frozen=True):
 
 
 def is_client_name(name: str) -> bool:
-    """Whether `name` is a valid client name: 1-63 of a-z, 0-9 and inner hyphens (a DNS label)."""
+    """Return whether `name` is a client name: 1-63 of a-z, 0-9 and inner hyphens (a DNS label)."""
     return _CLIENT_NAME.fullmatch(name) is not None
 
 
@@ -100,7 +101,7 @@ def client_of_intake(topic: str) -> str:
 
 
 def own_events(client: str) -> str:
-    """Return the client topic of a client; its events are copied there if it asks for copies."""
+    """Return the client topic, to which the events of a client with `own_events` are copied."""
     return CLIENT_EVENTS_PREFIX + client
 
 
@@ -133,15 +134,15 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
         *(_plan(deferred(delay), 2) for delay in RETRY_TOPICS_S),
-        # As many partitions as a lane, so that a process that reads a lane also reads
-        # mail.handover.
+        # This topic has as many partitions as a lane, so that a process that reads a lane also
+        # reads mail.handover.
         _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
-        # One partition, so that there is one reader: a reader must know where the mail begins that
-        # it wrote back itself.
+        # This topic has one partition, so that there is only one reader. The reader writes mail
+        # back to the topic, and it must know the offset at which this mail begins.
         _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),
@@ -149,7 +150,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
 
 
 def configs_of(topic: str) -> configs.Configs | None:
-    """Return the planned configs of a topic; None if it does not belong to the pipeline."""
+    """Return the planned configs of a topic; None if the topic does not belong to the pipeline."""
     if topic in _STATE:
         return configs.state(INTAKE_MAX_RECORD_BYTES)
     if topic in _QUEUES:

@@ -55,8 +55,8 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
 class QuotaBeat(Struct, frozen=True):
     """All events committed before `counted_to_ms` are counted in the states before this record.
 
-    `at_ms`: when the beat was written. A new beat shows that billing works, even if there are no
-    new events.
+    `at_ms`: the time at which the beat was written. A new beat shows that billing works, even if
+    there are no new events.
     """
 
     month: str

@@ -1,7 +1,7 @@
 """The msgspec Structs of records on the topics: the envelope, returned mail and public events.
 
-Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the
-end and with a default; golden records in tests/contract check that.
+Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the end and
+with a default; golden records in tests/contract check this.
 
 `gc=False`: thousands of these objects are created, and they cannot be part of a reference cycle, so
 the garbage collector need not traverse them.
@@ -15,10 +15,10 @@ from msgspec import Struct
 
 
 class ReturnAddressKind(StrEnum):
-    """The kind of the address to which a message came back, or why it was not delivered."""
+    """The kind of the address to which a message came back, or the reason why there is none."""
 
-    RETURN_PATH = "return_path"  # the VERP address of one message; its HMAC was verified
-    FROM = "from"  # an address at a sending domain: replies and auto-replies
+    RETURN_PATH = "return_path"  # The VERP address of one message; the HMAC was verified.
+    FROM = "from"  # An address at a sending domain: replies and auto-replies.
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
     # No address: validate returns the message, if its client asks for such messages.
@@ -32,14 +32,14 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
     """The data of a record of mail.returned, without the bytes of the message.
 
     The fields from `mailing_id` to `recipient_hash` are taken from a verified return path; for
-    other kinds of address they are empty. If validate or deliver returned the message, `recipient`
-    is the recipient of the message, and the hash is empty.
+    other kinds of address these fields are empty. If validate or deliver returned the message,
+    `recipient` is the recipient of the message, and the hash is empty.
     """
 
     return_id: str  # 26 letters, like a mail id
     client: str
-    recipient: str  # the address to which the message came back
-    sender: str  # the envelope sender; "" is the null return path
+    recipient: str  # The address to which the message came back.
+    sender: str  # The envelope sender; "" is the null return path.
     received_at_ms: int
     address_kind: ReturnAddressKind
     peer: str = ""
@@ -66,10 +66,10 @@ class MailClass(StrEnum):
 
 
 class OnDoubt(StrEnum):
-    """What happens to a message if it is unknown whether a server has already accepted it."""
+    """The treatment of a message if it is unknown whether a server has already accepted it."""
 
-    SEND = "send"  # the message is sent again
-    HOLD = "hold"  # the message is held until an operator decides
+    SEND = "send"  # The message is sent again.
+    HOLD = "hold"  # The message is held until an operator decides.
 
 
 class Origin(Struct, frozen=True, array_like=True, gc=False):
@@ -84,7 +84,7 @@ class Origin(Struct, frozen=True, array_like=True, gc=False):
 class Facts(Struct, frozen=True, array_like=True, gc=False):
     """Results of the header scan that the rules need (shared/mail/headers.py fills them).
 
-    Each *_count is the number of header lines of that name. An address is "" if its header is
+    Each *_count is the number of header lines with this name. An address is "" if its header is
     missing, repeated or not exactly one valid address. The *_raw fields keep the first value (cut
     to 200 characters), so that a refusal can show this value.
     """
@@ -107,8 +107,8 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
     reply_to_count: int = 0
     return_path_count: int = 0
     code_count: int = 0
-    code: str = ""  # the value of X-bm-mailing, stripped
-    defect: str = ""  # why the bytes cannot be parsed as a message; "" if they can
+    code: str = ""  # The value of X-bm-mailing, stripped.
+    defect: str = ""  # Why the bytes cannot be parsed as a message; "" if they can.
     date_count: int = 0
 
 
@@ -136,37 +136,37 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    # When the next step is due. Before validate: the time that the platform asked for. After it:
-    # the end of the message's hop on the retry topics, or its next attempt. 0: now.
+    # The time at which the next step is due. Before validate: the time that the platform asked for.
+    # After validate: the end of the message's hop on the retry topics, or the next attempt. 0: now.
     due_at_ms: int = 0
     expires_at_ms: int = 0  # 0: the default of the client or the installation applies
     attempts: Attempts = Attempts()
-    trace: str = ""  # W3C traceparent
-    code: str = ""  # the mailing code from a Kafka header; "" if there is none
-    submission_key: str = ""  # the platform's idempotency key (ce_id); "" if there is none
-    # No attempt begins before this time; validate sets it for a message that waits on the retry
-    # topics.
+    trace: str = ""  # The W3C traceparent.
+    code: str = ""  # The mailing code from a Kafka header; "" if there is none.
+    submission_key: str = ""  # The platform's idempotency key (ce_id); "" if there is none.
+    # No attempt begins before this time. Validate sets this time for a message that waits on the
+    # retry topics.
     not_before_ms: int = 0
-    own_events: bool = False  # set by validate: deliver's events are copied to the client's topic
+    own_events: bool = False  # Set by validate: deliver copies its events to the client's topic.
     # The source of the idempotency key (ce_source); "" also in records from before this field
     # existed.
     submission_source: str = ""
-    # checksum_of() the submitted bytes, if their normal form differs. Keys stored before November
-    # 2026 contain this checksum (decision 0035).
+    # The checksum of the submitted bytes (checksum_of()), if their normal form differs from them.
+    # Keys stored before November 2026 contain this checksum (decision 0035).
     raw_checksum: bytes = b""
-    metadata: dict[str, str] = {}  # from the platform; events include it
+    metadata: dict[str, str] = {}  # Names and values from the platform; events include them.
     # If set, this message goes to a client's forwarding address and is about the message with this
-    # mail id (or return id). It is not billed, and its events are `forwarded` and
+    # mail id (or return id). Such a message is not billed, and its events are `forwarded` and
     # `forwarding_failed`.
     forwards: str = ""
-    on_doubt: OnDoubt = OnDoubt.SEND  # set by validate
+    on_doubt: OnDoubt = OnDoubt.SEND  # Validate sets this field.
     # For a copy on mail.handover: the copy was made while the message was being offered to a
     # server.
     is_offered: bool = False
-    # When the message began to be held for an operator because a server may have it; 0: it is not
-    # held.
+    # The time since which the message is held for an operator, because a server may have it. 0: the
+    # message is not held.
     held_since_ms: int = 0
-    pool: str = ""  # the pool of source addresses in the registry; "": chosen by the mail class
+    pool: str = ""  # The pool of source addresses in the registry; "": the mail class decides.
     # The versions (see Versions) by which validate judged the message.
     rules_version: str = ""
     registry_version: str = ""
@@ -197,11 +197,11 @@ class EventType(StrEnum):
     RETURNED = "returned"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    SCHEDULED = "scheduled"  # the message waits for its earliest time (`next_attempt_at_ms`)
+    SCHEDULED = "scheduled"  # The message waits for its earliest time (`next_attempt_at_ms`).
     # A monthly quota is used up, so the message waits for the next month or a higher quota.
     HELD = "held"
-    FORWARDED = "forwarded"  # returned mail was sent to the client's forwarding address
-    # Returned mail could not be sent there, and there will be no further attempt.
+    FORWARDED = "forwarded"  # Returned mail was sent to the client's forwarding address.
+    # Returned mail could not be sent to this address, and there will be no further attempt.
     FORWARDING_FAILED = "forwarding_failed"
 
 
@@ -229,9 +229,9 @@ class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
 class Versions(Struct, frozen=True, omit_defaults=True, gc=False):
     """Short hashes of the rules and entries in force; equal hashes mean equal contents."""
 
-    rules: str = ""  # the submission rules (shared/submission/rules.py)
-    registry: str = ""  # the client's entry in the registry
-    shaping: str = ""  # the shaping rules of the process that sent the message
+    rules: str = ""  # The submission rules (shared/submission/rules.py).
+    registry: str = ""  # The client's entry in the registry.
+    shaping: str = ""  # The shaping rules of the process that sent the message.
 
 
 class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -259,14 +259,15 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     size_bytes: int = 0
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
-    first_mail_id: str = ""  # if this submission is a duplicate: the mail id of the first one
-    # Why TLS was not used although the server offers it, or why it did not satisfy the TLS policy.
+    first_mail_id: str = ""  # If this submission is a duplicate: the mail id of the first one.
+    # Why TLS was not used although the server offers TLS, or why the connection did not satisfy the
+    # TLS policy.
     tls_fault: str = ""
-    author: str = ""  # the operator whose order caused this event
-    submission_id: str = ""  # the platform's own id of the submission (ce_id)
-    submission_source: str = ""  # the source of that id (ce_source)
-    code: str = ""  # the mailing code from the header or the attribute
-    metadata: dict[str, str] = {}  # names and values that the platform sent with the message
+    author: str = ""  # The operator whose order caused this event.
+    submission_id: str = ""  # The platform's own id of the submission (ce_id).
+    submission_source: str = ""  # The source of this id (ce_source).
+    code: str = ""  # The mailing code from the header or the attribute.
+    metadata: dict[str, str] = {}  # Names and values that the platform sent with the message.
     # For returned mail: its kind (shared/responses/understood.py), the rule that determined the
     # kind, and the return id, which is also in its record on mail.returned.
     response: str = ""
@@ -274,10 +275,10 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     return_id: str = ""
     # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
     tls_policy: str = ""
-    provider: str = ""  # the destination's provider, as named in the shaping rules
-    held: bool = False  # only for in_doubt: the message is held until an operator decides
-    versions: Versions | None = None  # only for a final event: the versions in force
-    mail_class: str = ""  # the class of the client's mail: marketing, transactional
+    provider: str = ""  # The destination's provider, as named in the shaping rules.
+    held: bool = False  # Only for `in_doubt`: the message is held until an operator decides.
+    versions: Versions | None = None  # Only for a final event: the versions in force.
+    mail_class: str = ""  # The class of the client's mail: marketing, transactional.
 
 
 class Event(Struct, frozen=True):

@@ -3,8 +3,8 @@
 Owns: the records, their keys and bytes. Does not own: counting and its effects
 (services/deliver/core/reputation). Fields are only ever added, with a default.
 
-The topic is compacted and has one partition. Only one deliver process writes to it at any time.
-Each transaction of this process includes the place in mail.events up to which all events are
+The topic is compacted and has one partition. Only one deliver process writes to the topic at any
+time. Each transaction of this process includes the place in mail.events up to which all events are
 counted. So the counts survive the end of the process and the loss of Redis.
 """
 
@@ -60,7 +60,7 @@ class ClientState(Struct, frozen=True):
     provider: str
     mail_class: str = ""
     slots: tuple[Slot, ...] = ()
-    # The time of the suspension that earlier counts caused; 0: there was none.
+    # The time of the suspension that earlier counts caused; 0: there was no suspension.
     suspended_ms: int = 0
 
 
@@ -100,7 +100,7 @@ def encode_state(state: State) -> tuple[bytes, bytes]:
 
 
 def decode_state(key: bytes | None, value: bytes) -> State | None:
-    """Decode a record; None if a later version wrote it. Raises CodecError."""
+    """Decode a record; None if a later version wrote the record. Raises CodecError."""
     try:
         found = _decode(key or b"", value)
     except (ValueError, RecursionError) as error:  # raised by msgspec

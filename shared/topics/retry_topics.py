@@ -62,8 +62,8 @@ def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryH
 
     The hop is the longest delay that ends before the earliest time, even if earlier records on the
     topic delay the message. If the earliest time is near, the message waits on the topic with the
-    shortest delay, exactly until the earliest time. `time_scale` shortens these delays and those of
-    retries.
+    shortest delay, exactly until the earliest time. `time_scale` shortens these delays and the
+    delays of retries.
     """
     remaining_ms = not_before_ms - now_ms
     shortest = next(iter(DELAYS_S))
@@ -78,7 +78,7 @@ def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryH
 
 
 def is_early(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message may not be attempted yet."""
+    """Return whether the message may not be attempted yet."""
     return envelope.not_before_ms > now_ms
 
 

@@ -6,7 +6,7 @@ they have the same key but different contents, the platform has made a mistake. 
 compared in their normal form.
 
 Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
-If these old forms differ from the present ones, a claim has both (`former` has the old forms), so
+If these old forms differ from the present forms, a claim has both (`former` has the old forms), so
 that earlier submissions are recognised (decision 0035).
 
 Owns: the digests, and the records of mail.submissions. Validate stores each accepted key on this
@@ -15,7 +15,7 @@ topic, so that the keys can be restored after Redis was emptied. Does not own: l
 
 The lengths are chosen so that a key takes less than 40 bytes of Redis memory (decision 0022). 11
 bytes of a key are 88 bits: among 20 million keys, two keys collide once in 10^12 windows. With a
-checksum of 4 bytes, two different contents seem equal once in 4 * 10^9 times. The checksum is a
+checksum of 4 bytes, two different contents seem equal in one of 4 * 10^9 cases. The checksum is a
 CRC-32C. A cryptographic digest of 4 bytes would not be safer: a client could still find two
 contents that collide, but it would harm only itself.
 """
@@ -54,9 +54,9 @@ _TRACE: Final = b"received:"
 class Claim(Struct, frozen=True, gc=False):
     """A submission's claim to its key: the digests, the mail id, and the position of its record.
 
-    `place` shows whether the same record is read again or another record has the same key. It is
-    never 0, because in Redis 0 marks a key that the front door has reserved and no record has
-    confirmed yet. `former` has key and content in the old form; b"" if neither differs from the
+    `place` shows whether the same record is read again or another record has the same key. `place`
+    is never 0, because in Redis 0 marks a key that the front door has reserved and that no record
+    has confirmed yet. `former` has key and content in the old form; b"" if neither differs from the
     present form.
     """
 
@@ -141,7 +141,7 @@ def content_of(content: bytes) -> bytes:
 
 
 def checksum_of(content: bytes) -> bytes:
-    """Return the checksum of these bytes, as they are, without trace fields at their beginning."""
+    """Return the checksum of these bytes, unchanged except for trace fields at the beginning."""
     return crc32c(content[_trace_end(content) :]).to_bytes(CONTENT_BYTES, "big")
 
 

@@ -2,7 +2,7 @@
 
 Owns: the records, their keys and bytes; the field that an entry has in the Redis view. Does not
 own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of the
-registry. Fields are only ever added, with a default; golden records in tests/contract check that.
+registry. Fields are only ever added, with a default; golden records in tests/contract check this.
 
 The topic is compacted. The key names the client, the reason and the recipient, so entries with
 different reasons never replace each other. If a recipient has a manual entry and a complaint, and
@@ -28,10 +28,10 @@ FIELD_BYTES: Final = 16
 
 
 class SuppressionReason(StrEnum):
-    """Why a recipient gets no mail.
+    """The reason why a recipient gets no mail.
 
-    The strongest reason is first; if there are several, it is reported. The order also determines
-    the bits of the view, so new reasons may be added only at the end.
+    The strongest reason is first. If a recipient has several reasons, the strongest is reported.
+    The order also determines the bits of the view, so new reasons may be added only at the end.
     """
 
     COMPLAINT = "complaint"
@@ -52,7 +52,7 @@ BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason
 
 
 class RecipientForm(StrEnum):
-    """How an entry names its recipient.
+    """The form in which an entry names its recipient.
 
     A hash is computed from the comparison form and written in hexadecimal.
     """
@@ -72,9 +72,9 @@ class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
     active: bool = True  # False: the entry was removed
     at_ms: int = 0
     author: str = ""
-    note: str = ""  # the reason that the author gave, or the source of the entry
-    mail_id: str = ""  # the message whose bounce reached the limit
-    count: int = 0  # the value of the counter that reached the limit
+    note: str = ""  # The reason that the author gave, or the source of the entry.
+    mail_id: str = ""  # The message whose bounce reached the limit.
+    count: int = 0  # The value of the counter that reached the limit.
 
 
 class CounterReset(Struct, frozen=True, omit_defaults=True, tag="reset"):
@@ -134,7 +134,7 @@ def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.AD
 
 
 def fields_of(client: str, address: str) -> bytes:
-    """Return, one after the other, both fields of an address; the address is in comparison form."""
+    """Return both fields of an address, one after the other. The address is in comparison form."""
     raw = address.encode()
     prefix = client.encode() + b"/"
     whole = hashlib.blake2b(

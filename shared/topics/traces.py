@@ -44,14 +44,15 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     expires_at_ms: int = 0
 
     def is_in_force(self, now_ms: int) -> bool:
-        """Whether deliver shows the dialogs of this trace now."""
+        """Return whether deliver shows the dialogs of this trace now."""
         return self.at_ms - CLOCK_SKEW_MS <= now_ms < self.expires_at_ms
 
 
 class TraceLine(Struct, frozen=True, omit_defaults=True):
     """One line of a dialog, with the data of its connection.
 
-    `kind`: `>`: sent; `<`: received; `*`: a note of deliver; "": no text, only a number.
+    `kind`: `>` is a sent line, `<` a received line, `*` a note of deliver, "" only a number without
+    text.
     """
 
     worker: str
@@ -72,7 +73,7 @@ _decoder: Final = msgspec.json.Decoder(Trace)
 
 
 def is_trace(key: bytes | None) -> bool:
-    """Whether a record of mail.control with this key is a trace."""
+    """Return whether a record of mail.control with this key is a trace."""
     return key is not None and key.startswith(PREFIX)
 
 

@@ -84,7 +84,7 @@ class _Reading:
         return values
 
     def _return_paths(self, values: dict[str, Any], path: str) -> None:
-        """Check that each mailing has a unique short hash, by which bounces name it."""
+        """Check that each mailing has a unique short hash, because bounces name it by this hash."""
         codes: dict[str, Code] = values["codes"]
         standard = Code(values.get("mailing_id", ""))
         first = {mailing_hash(standard.mailing_id, ""): standard}
@@ -230,8 +230,8 @@ class _Reading:
 def _quota_faults(codes: Mapping[str, Code]) -> Iterator[tuple[str, str, str]]:
     """Yield each code whose quota differs from another code's quota for the same sub-client.
 
-    Each result has the code, the value found and the value expected. The codes must agree, because
-    the quota belongs to the sub-client and not to one code.
+    Each result has the code, the value found and the value expected. All codes of a sub-client must
+    have the same quota, because the quota belongs to the sub-client.
     """
     first: dict[str, str] = {}
     for text, row in codes.items():

@@ -1,9 +1,9 @@
 """Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
 
-Owns: the names, bounds and descriptions of the fields, and which are required. clients_file.py
-reads the file by these declarations, and schema.py generates the schema for editors from them, so
-both know the same fields. Does not own: the shape of a client and its defaults (client.py), parsing
-one value (fields.py).
+Owns: the names, bounds and descriptions of the fields, and which fields are required. The
+declarations are used by clients_file.py, which reads the file, and by schema.py, which generates
+the schema for editors. So both know the same fields. Does not own: the shape of a client and its
+defaults (client.py), parsing one value (fields.py).
 
 The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of the
 kind, because an editor must not mark a value that `clients apply` accepts. The parser reads every
@@ -27,10 +27,10 @@ from shared.topics.records import MailClass, OnDoubt
 MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
-MAX_PATTERNS_CHARS: Final = 500_000  # in total; keeps a client's record below Kafka's 1 MB
-# The number of patterns that are compared with each recipient instead of looked up. 100 patterns
-# take 20 µs for a usual address, and about 6 ms for the longest address and deliberately slow
-# patterns.
+MAX_PATTERNS_CHARS: Final = 500_000  # of all patterns; keeps a record below Kafka's 1 MB
+# The largest number of patterns that are compared with each recipient instead of looked up. 100
+# patterns take 20 µs for a usual address, and about 6 ms for the longest address and deliberately
+# slow patterns.
 MAX_FREE_PATTERNS: Final = 100
 MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
@@ -55,7 +55,7 @@ class Field(Struct, frozen=True):
     kind: Kind
     description: str
     required: bool = False
-    most: int = 0  # the largest number of values in a list; 0: a single value
+    most: int = 0  # the largest number of values in a list; 0: the field is no list
 
 
 def _whole_number(lowest: int, highest: int) -> Kind:

@@ -31,7 +31,7 @@ LANE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LANE: Final = re.compile(LANE_PATTERN)
 _DOT_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _PATTERN: Final = re.compile(r"(?:[^\s,;<>()\[\]\"\\\x00-\x20\x7f]|\\[*?])+")
-# A star or a question mark that is meant literally.
+# An escaped star or question mark, which stands for the character itself.
 _ESCAPED: Final = re.compile(r"\\[*?]")
 
 
@@ -60,7 +60,7 @@ def code(text: str) -> str:
 
 
 def parent(text: str) -> str:
-    """Parse the name of another client, or "" for none."""
+    """Parse the name of another client; "" if there is no parent."""
     return name(text) if text else ""
 
 
@@ -78,7 +78,7 @@ def domain(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """Return one bare mail address with a normalised domain."""
+    """Parse a mail address without a display name, and normalise its domain."""
     local, at, host = text.rpartition("@")
     if not at or not _DOT_ATOM.fullmatch(local):
         raise FieldError("one bare address such as returns@example.com")
@@ -129,24 +129,24 @@ def _ascii_host(host: str) -> str:
 
 
 def has_free_wildcards(text: str) -> bool:
-    """Whether a pattern has wildcards other than a star for the whole local part (`*@domain`).
+    """Return whether a pattern has a wildcard other than the star in `*@domain`.
 
-    A pattern with such wildcards is compared with each recipient; all others are looked up in a
-    table.
+    A pattern with another wildcard is compared with each recipient. All other patterns are looked
+    up in a table.
     """
     rest = _ESCAPED.sub("_", text.removeprefix("*@"))
     return "*" in rest or "?" in rest or (text.startswith("*@") and "@" in rest)
 
 
 def lane(text: str) -> str:
-    """Parse a lane's name, or "" to choose the lane by the recipient's domain."""
+    """Parse a lane's name; "" means that the recipient's domain determines the lane."""
     if text and not _LANE.fullmatch(text):
         raise FieldError("the name of a lane such as gmail, or nothing")
     return text
 
 
 def pool(text: str) -> str:
-    """Parse the name of a pool of sources, or "" to choose it by the mail class."""
+    """Parse the name of a pool of sources; "" means that the mail class determines the pool."""
     if text and not _LANE.fullmatch(text):
         raise FieldError("the name of a pool such as marketing, or nothing")
     return text
@@ -190,5 +190,5 @@ def whole_number(text: str, lowest: int, highest: int) -> int:
 
 
 def is_part_of(host: str, parent: str) -> bool:
-    """Whether a normalised host is the domain `parent` or a sub-domain of `parent`."""
+    """Return whether a normalised host is the domain `parent` or a sub-domain of `parent`."""
     return host == parent or host.endswith("." + parent)

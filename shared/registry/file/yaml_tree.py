@@ -1,8 +1,8 @@
 """Reads YAML as a bounded tree of tables, lists and texts, and names faults by their path.
 
 Values are not converted: every scalar is text. A duplicate key is a fault (a plain YAML reader
-silently uses the last of the values). Owns: RegistryFault and RegistryError, which report all
-faults of a file at once. Does not own: what a file may contain (clients_file.py).
+silently uses the last value). Owns: RegistryFault and RegistryError, which report all faults of a
+file at once. Does not own: what a file may contain (clients_file.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | None
 
 
 class RegistryFault(Struct, frozen=True, omit_defaults=True):
-    """One fault in clients.yaml; `sentence` describes it if there is no value to compare."""
+    """One fault in clients.yaml; `sentence` describes the fault if there is no value to compare."""
 
     path: str
     found: str
@@ -37,7 +37,7 @@ class RegistryFault(Struct, frozen=True, omit_defaults=True):
 
 
 class RegistryError(ValueError):
-    """clients.yaml is not valid; `faults` has all faults."""
+    """clients.yaml is not valid; `faults` lists all faults."""
 
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)

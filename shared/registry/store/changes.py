@@ -21,7 +21,8 @@ class Changes(Struct, frozen=True):
     changed: tuple[Client, ...] = ()
     unchanged: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    # Removed clients whose records are written, and removed clients whose records are deleted.
+    # `kept`: the removed clients whose records are written. `forgotten`: the removed clients whose
+    # records are deleted.
     kept: tuple[Client, ...] = ()
     forgotten: tuple[str, ...] = ()
     # The orders that are written to mail.control in the same transaction.
@@ -29,18 +30,18 @@ class Changes(Struct, frozen=True):
 
     @property
     def to_write(self) -> tuple[Client, ...]:
-        """The clients whose records must be written."""
+        """Return the clients whose records must be written."""
         return self.added + self.changed
 
 
 def plan_changes(
     wanted: Iterable[Client], registered: Mapping[str, Client], prune: bool = False
 ) -> Changes:
-    """Plan what to write and remove. With `prune`, registered clients not in `wanted` are removed.
+    """Plan the changes. With `prune`, registered clients that are not in `wanted` are removed.
 
-    Raises RegistryError if two clients would have the same sending domain: From addresses,
-    signatures and returned mail could not distinguish them. It is also raised if the parent of a
-    client is not registered or inherits from this client.
+    Raises RegistryError if two clients would have the same sending domain, because From addresses,
+    signatures and returned mail could not distinguish the two. RegistryError is also raised if the
+    parent of a client is not registered or inherits from this client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -104,5 +105,5 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
     """Return each field of clients.yaml that differs, with its old and new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"], new["removal"]  # neither field is in the file
+    del new["credentials"], new["removal"]  # these two fields are not in the file
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

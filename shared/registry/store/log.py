@@ -1,7 +1,7 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
 Owns: the connection and its position in the topic. Does not own: when to read (view.py follows the
-topic, publish.py reads it before it writes). Raises kafka.errors.KafkaError.
+topic, publish.py reads it before each write). Raises kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = 0
-# A new record ends this wait early. A refresh of the view and close() wait until it ends.
+# A new record ends this wait early. A refresh of the view and close() must wait until this wait
+# ends.
 _POLL_MS: Final = 250
 
 
@@ -38,7 +39,7 @@ class Reading:
         self._reader.read_from({_PARTITION: 0})
 
     def has_topic(self) -> bool:
-        """Whether mail.clients exists."""
+        """Return whether mail.clients exists."""
         return bool(self._reader.partitions())
 
     def end_offset(self) -> int:
@@ -77,7 +78,7 @@ class Reading:
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            # The text repeats the fields, because commands print only the text.
+            # The text repeats the values of the fields, because commands print only the text.
             text = "the record of client %r at offset %d of mail.clients cannot be read: %s"
             log.warning(text, name, record.offset, error, extra=fields)
 

@@ -5,9 +5,9 @@ or not at all. Two concurrent changes do not undo each other. Topics are created
 registered client can submit. After a failure, the same change can be run again and then continues.
 
 All writers share one transactional id. A writer that opens this id aborts the transaction of any
-other writer and fences that writer. If a writer then reads the registry and commits, no other
-writer wrote in between. A fenced writer waits for a random time, reads the new records, plans again
-and retries. Because the time is random, two writers do not keep fencing each other
+other writer and fences that writer. So if a writer opens the id, reads the registry and commits, no
+other writer has written in between. A fenced writer waits for a random time, reads the new records,
+plans again and retries. Because the time is random, two writers do not keep fencing each other
 (docs/decisions/0023-registry-writers.md).
 """
 
@@ -40,10 +40,11 @@ from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
 
 CHANGE_TIMEOUT_S: Final = 30.0
-# kafka-python's commit waits without a limit, so a command that hangs in a commit is ended.
+# kafka-python's commit waits without a limit, so a command that hangs in a commit for this time is
+# ended.
 _HANGING_S: Final = 60.0
 _INSTANCE: Final = "registry"
-_SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
+_SERVICE: Final = "clients"  # The transactional id is sluice.clients.registry.
 # One try, from opening to commit, takes about 0.1 s, so random waits are a few times as long.
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
@@ -62,7 +63,7 @@ class Written(Struct, frozen=True):
 
 
 def registry_plan() -> names.TopicPlan:
-    """Return the plan of mail.clients."""
+    """Return the topic plan of mail.clients."""
     return _plan_of(names.CLIENTS)
 
 
@@ -150,8 +151,8 @@ class _Writing:
     def _wait_visible(self, end: int, deadline: Deadline) -> None:
         """Wait until readers of committed records see the commit.
 
-        Kafka acknowledges a commit before it writes the commit marker to the topic. A message
-        submitted in between would be refused, because readers cannot see its client yet.
+        Kafka acknowledges a commit before it writes the commit marker to the topic. A message that
+        is submitted before the marker would be refused, because readers cannot see its client yet.
         """
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
@@ -208,7 +209,7 @@ def _records(changes: Changes) -> list[Output]:
 
 
 def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
-    """Return the tombstones of removed clients whose time is over."""
+    """Return a tombstone for each removed client that is forgotten now."""
     now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
     due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
     names_due = [name for name in due if name not in concerned and name not in changes.forgotten]

@@ -1,9 +1,9 @@
 """Plans how clients are removed, restored and forgotten; publish.py writes the changes. Pure.
 
-The record of a removed client is kept unchanged under another key until its time is over. The
-orders that carry out the choice in deliver are written in the same transaction, so a record is
-never written without its orders. If the same plan is made a second time, it finds the result of the
-first and changes nothing.
+The record of a removed client is kept under another key until the client is forgotten. The orders
+that carry out the choice in deliver are written in the same transaction, so a record is never
+written without its orders. If the same plan is made twice, the second plan finds the result of the
+first plan and changes nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _removals(
 def _removed(client: Client, removal: Removal, before: Order | None) -> Client:
     replaced = replaced_by(before, client.removal, removal.at_ms)
     if client.removal is not None and client.removal.at_ms == removal.at_ms:
-        replaced = client.removal.replaced  # the same removal is planned a second time
+        replaced = client.removal.replaced  # the same removal is planned again
     return replace(client, removal=replace(removal, replaced=replaced))
 
 

@@ -1,14 +1,14 @@
-"""A live view of the registry: reads mail.clients from its beginning and follows it.
+"""A live view of the registry, which reads mail.clients from its beginning and follows it.
 
-A separate thread reads the topic without a consumer group; changes become visible within a
-second. While Kafka is unavailable, the view stays unchanged and the thread keeps trying. After a
+A separate thread reads the topic without a consumer group; changes become visible within a second.
+While Kafka is unavailable, the view stays unchanged and the thread tries to reconnect. After a
 reconnect the topic is read again from the beginning into a new view, which replaces the old one
 once it is complete. If the topic was recreated, its content replaces the view as soon as the topic
 has a record; while the topic is empty, the view stays unchanged. A record that cannot be decoded is
 logged and counted, and the client stays unchanged.
 
-Owns: only the view. The view takes the memory of one registry, and of two while the topic is read
-again.
+Owns: only the view. The view needs the memory of one registry, and of two registries while the
+topic is read again.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class ClientView:
         self._kept: dict[str, Client] = {}
         self._changed = threading.Condition()
         self._whole = False
-        self._asked = 0  # refresh() calls so far
-        self._answered = 0  # refresh() calls that are answered
+        self._asked = 0  # The number of refresh() calls so far.
+        self._answered = 0  # The number of refresh() calls that are answered.
         self._logged = ""
         self._thread = EnduringThread(
             "client-view", self._follow, expected=(KafkaError,), failed=self._failed
@@ -60,7 +60,7 @@ class ClientView:
         self.unreadable = 0
 
     def start(self) -> None:
-        """Begin to read; return at once."""
+        """Start the thread, and return at once."""
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -69,11 +69,11 @@ class ClientView:
             return self._changed.wait_for(lambda: self._whole, timeout_s)
 
     def ready(self) -> bool:
-        """Whether the topic has been read to its end once."""
+        """Return whether the topic has been read to its end once."""
         return self._whole
 
     def check(self) -> str:
-        """Return "" once the registry has been read, otherwise the reason for /ready."""
+        """Return "" once the registry has been read; until then, return the reason for /ready."""
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
@@ -81,7 +81,7 @@ class ClientView:
         return self._clients.get(name)
 
     def by_domain(self, domain: str) -> Client | None:
-        """Return the client that has this sending domain, in lower-case A-labels."""
+        """Return the client with this sending domain, which must be in lower-case A-labels."""
         client = self._clients.get(self._by_domain.get(domain, ""))
         # The reader may have stored a client but not yet its domain.
         return client if client is not None and client.sending_domain == domain else None
@@ -96,8 +96,8 @@ class ClientView:
     def removed_by_domain(self, domain: str) -> Client | None:
         """Return the removed client that had this sending domain.
 
-        It searches all removed clients, because they are few and mail for an unknown domain is
-        rare.
+        The method searches all removed clients, because there are few of them and mail for an
+        unknown domain is rare.
         """
         names = [c.name for c in self._kept.copy().values() if c.sending_domain == domain]
         return next(filter(None, map(self.removed, names)), None)
@@ -178,7 +178,7 @@ def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Cl
 
 
 def load_known(kafka: KafkaSettings) -> dict[str, Client]:
-    """Read, by name, the registered clients and the removed clients that are not forgotten."""
+    """Read the registered clients and the removed clients that are not forgotten, both by name."""
     found = load_all(kafka)
     return found.removed | found.clients
 
