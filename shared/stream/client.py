@@ -1,7 +1,7 @@
 """Configures all Kafka clients: their speed, exactly-once processing, TLS and SASL.
 
 The values were chosen by measurement: batches of 1 MB, metrics off, a small retry back-off, fetches
-of 1 MB or 100 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
+of 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
 with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
 kafka-python otherwise silently uses weaker values.
 
