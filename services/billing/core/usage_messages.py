@@ -117,7 +117,7 @@ def listed(
 ) -> Iterator[ListedMail]:
     """Yield the mails of this record that the count includes. Does not raise for invalid content.
 
-    Mails that the record does not name are added to `unnamed`.
+    The number of mails that the record counts but does not name is added to `unnamed`.
     """
     if wanted.kind == RECEIVED:
         yield from _received(record, wanted, months, unnamed or Unnamed())

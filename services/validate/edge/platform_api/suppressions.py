@@ -92,24 +92,25 @@ class EntryPage(Struct, frozen=True):
     """One page of entries. `next`: the cursor of the next page, "" after the last one."""
 
     client: str
-    is_fresh: bool  # False: Kafka does not answer, and later changes may be missing
+    is_fresh: bool  # False if Kafka does not answer; then later changes may be missing
     entries: list[Entry]
     next: str
 
 
 class Explained(Struct, frozen=True):
-    """Whether a recipient gets mail (then `reason` is ""), and all data that decide about it.
+    """States whether a recipient gets mail (if so, `reason` is ""), with all data that determine
+    this.
 
-    If the reason comes from a parent's list, the entries and patterns of that list are not shown:
-    they belong to another client.
+    If the reason comes from a parent's list, the entries and patterns of that list are not shown,
+    because they belong to another client.
     """
 
     client: str
     address: str
     reason: str
-    is_inherited: bool  # the reason is that of a parent's list
-    pattern: str  # of the client's block list, if one matches
-    entries: list[Entry]  # removed ones, too
+    is_inherited: bool  # the reason comes from a parent's list
+    pattern: str  # the pattern of the client's block list that matches, if any
+    entries: list[Entry]  # including removed entries
     counters: CounterRow
 
 
