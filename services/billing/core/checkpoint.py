@@ -41,8 +41,8 @@ class StoredMonth(Struct, frozen=True):
     """
 
     version: int
-    chunks: tuple[str, ...]  # keys
-    sha256: str  # of the chunks, one after another
+    chunks: tuple[str, ...]  # the keys of the chunks, in order
+    sha256: str  # the SHA-256 of the chunks, one after another
 
 
 class Manifest(Struct, frozen=True):

@@ -144,7 +144,8 @@ class RedisCells:
 
 
 class FollowsWhole:
-    """Follows a month by reading all of it each time with `read`. May raise what `read` raises."""
+    """Follows a month. Each time it reads the whole month, with `read`. May raise what `read`
+    raises."""
 
     def __init__(
         self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]

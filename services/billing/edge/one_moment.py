@@ -64,8 +64,9 @@ def read_at_one_moment(
 ) -> Snapshot:
     """Read the months that `months_of` returns; return the snapshot of their moment, without cells.
 
-    `take` gets months, the moment and the cells. It must discard what it got for these months
-    before. If some cells are lost, `whole` of the result is False. Raises StoreUnavailable.
+    `take` gets months, the moment and the cells. If it got some of these months before, it must
+    discard their earlier cells. If some cells are lost, `whole` of the result is False. Raises
+    StoreUnavailable.
     """
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()

@@ -76,7 +76,7 @@ log = logging.getLogger(__name__)
 # A keeper writes if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
-# The seconds of reading that are allowed at first: enough to read some big months.
+# The seconds of reads that are allowed at first. They suffice to read some big months.
 BURST_S: Final = 20.0
 # The maximum age of the counts, in seconds, while reads take long.
 MAX_WAIT_S: Final = 60.0

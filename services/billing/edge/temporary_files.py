@@ -28,7 +28,7 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# The file is summed again when more counts were added than this number plus the number of cells
+# The file is summed again when it has got more counts than this number plus the number of cells
 # after the last summing.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024

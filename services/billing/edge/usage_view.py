@@ -45,8 +45,8 @@ class UsageView:
         usage is marked as not complete.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
-        # This short query fails soon if the store does not answer; reading a month has a longer
-        # time-out.
+        # This short query fails soon if the store does not answer, whereas reading a month has a
+        # longer time-out.
         self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):

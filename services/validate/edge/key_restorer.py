@@ -39,8 +39,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# A transaction may be open when Redis loses its claims. It writes its keys to the topic within this
-# time.
+# A transaction may be open when Redis loses its claims. Then the transaction writes its keys to the
+# topic within this time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0

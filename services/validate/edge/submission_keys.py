@@ -62,8 +62,8 @@ class SubmissionKeys:
         self._last = Run((), {})
 
     def claim(self, run: Run) -> list[Answer]:
-        """Return the answer to each claim. After NotReady, the caller may make the same claims
-        again."""
+        """Return the answer to each claim. Raises NotReady; then the caller may make the same
+        claims again."""
         store = self._reader.store()
         if store is None:
             raise NotReady(self._reader.fault())

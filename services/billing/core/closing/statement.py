@@ -52,7 +52,7 @@ class Statement(Struct, frozen=True):
     adjustments: int  # the number of lines that are adjustments
     totals: dict[str, int]  # sums by counter, without the adjustments
     adjusted: dict[str, int]  # sums by counter, of the adjustments alone
-    sha256: str  # of the lines
+    sha256: str  # the SHA-256 of the lines
     previous: str
     parts: int  # the number of records that hold the lines
     token: str  # identifies this attempt to close the month

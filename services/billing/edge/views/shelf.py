@@ -84,8 +84,8 @@ class Shelf:
         is_renewed: bool = False,
         few_cells: int = FEW_CELLS,
     ) -> None:
-        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests sort
-        months of `few_cells` themselves."""
+        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests themselves
+        sort months of at most `few_cells` cells."""
         self._few_cells = few_cells
         self._is_renewed = is_renewed
         self._wanted: set[str] = set()

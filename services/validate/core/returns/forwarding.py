@@ -102,13 +102,14 @@ class Way(Struct, frozen=True):
 
 
 def unsent_cause(returned: Returned) -> Cause | None:
-    """Return the cause if validate or deliver ended the message; None if it came back by mail."""
+    """Return the cause if validate or deliver wrote the message to mail.returned; None if the
+    message came back by mail."""
     return _UNSENT.get(returned.address_kind)
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return the Returning of a message that validate or deliver ended. That service has already
-    written the event."""
+    """Return the Returning of a message that validate or deliver wrote to mail.returned. That
+    service has also written the event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,

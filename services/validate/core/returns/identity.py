@@ -117,7 +117,8 @@ def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) ->
 
 
 def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
-    """Return the address that is the recipient of the message; "" if no address is."""
+    """Return the one of these addresses that is the recipient of the message; "" if there is
+    none."""
     for address in islice(addresses, MAX_ADDRESSES):
         if address and comparable(address) and _is_recipient(identity, address):
             return address

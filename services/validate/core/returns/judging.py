@@ -8,7 +8,7 @@ Guarantees: any bytes are accepted. The work is bounded: at most MAX_TRIED token
 it names, or has expired, is ignored.
 
 deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe link, in the
-subject of the mailto: address next to the link, or in a field of its own. The token is read
+subject of the mailto: address next to the link, or in a separate header field. The token is read
 
 - in the header of the message that a complaint or another feedback report returns, but not in the
   body, which may quote a message of somebody else;
@@ -57,8 +57,8 @@ class Judged(Struct, frozen=True):
     """The result of judging returned mail.
 
     `returned` and `client` belong to the client that the mail concerns; for a complaint this may be
-    another client than the addressee. `is_proved`: the message to which the mail refers is proved.
-    `fields`: the header of the returned mail itself.
+    another client than the addressee. `is_proved`: whether it is proved to which message the mail
+    refers. `fields`: the header of the returned mail itself.
     """
 
     returned: Returned

@@ -8,7 +8,7 @@ MAX_ORIGINAL_BYTES; the rest is cut off.
 The report on a message that deliver could not deliver has two parts of a multipart/report (RFC
 3464; RFC 6533 for addresses): message/delivery-status, and the header of the message
 (text/rfc822-headers, RFC 6522). The header is in base64 if a mail server could refuse or change it.
-The body is not in the report, because it was not kept.
+The report does not contain the body, because the body is not stored.
 
 Guarantees: the returned message or a server's reply cannot forge a field, a line or a part of the
 mail. Each value is one line of printable characters; in reports, these are only ASCII characters.

@@ -13,8 +13,8 @@ a sweep, another process takes over, and the commit of the paused process is ref
 one partition, so only one process sweeps at a time. If another process waits for the partition, it
 then reads at most the messages that the first process wrote back. While Redis or Kafka is
 unavailable, the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep
-continues. The held mail of one client delays the held mail of other clients by the time for reading
-it (about 100 µs per message).
+continues. The held mail of one client delays the held mail of other clients by about 100 µs per
+message, which is the time to read a message.
 """
 
 from __future__ import annotations

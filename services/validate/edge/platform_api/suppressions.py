@@ -1,7 +1,8 @@
 """/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
 
 Lists and explanations are read from the entries that this process follows. A change is answered
-when Kafka has it and, if possible, this process has read it back, so that the next request sees it.
+when Kafka has the change and, if possible, this process has read it back, so that the next request
+sees the change.
 """
 
 from __future__ import annotations

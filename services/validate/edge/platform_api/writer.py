@@ -15,11 +15,11 @@ failpoint `api.sent` no record is written. After `api.sent` the records may be w
 
 If this process is paused, no record of a request is written after the request's time is over,
 because meanwhile another process may have answered the platform. The clock is read immediately
-before each record is handed to the producer. At this point the producer knows the topic, so it does
-not wait. The producer drops records that it could not send within its own time limit (PRODUCER_MS),
-or at once if only a part of the request was handed over. Requests that may have waited in the
-operating system during the pause are refused (PauseWatch). One case is not covered: a pause between
-reading the clock and the system call (docs/decisions/0218-paused-api.md).
+before each record is handed to the producer. At this point the producer knows the topic, so sending
+does not wait. The producer drops records that it could not send within its own time limit
+(PRODUCER_MS), or at once if only a part of the request was handed over. Requests that may have
+waited in the operating system during the pause are refused (PauseWatch). One case is not covered: a
+pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations

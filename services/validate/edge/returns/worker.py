@@ -12,10 +12,10 @@ also writes digests that become due while no mail arrives. If the process
   transaction commits the same offset again;
 - gets or loses partitions, it reads the windows again before it uses them.
 
-The windows were written in the transactions that committed the offsets of mail.returned. A process
-that gets partitions first reads their committed offsets. When it has them, no transaction on these
-partitions is open. Then it asks for the end of mail.forwarding. So all windows of these partitions
-are before that end.
+The windows were written in the transactions that committed the offsets of mail.returned. When a
+process gets partitions, it first reads their committed offsets. After this read, no transaction on
+these partitions is open. Then the process asks for the end of mail.forwarding. So all windows of
+these partitions are before that end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
