@@ -108,8 +108,8 @@ def _bookkeeper(
     ends: EndsAsker,
     metrics: BillingMetrics,
 ) -> Bookkeeper:
-    """Build the bookkeeper, which writes checkpoints and closes months, with its own connection to
-    the cells."""
+    """Build the bookkeeper with its own connection to the cells. It writes checkpoints and closes
+    months."""
     billing = settings.billing
     cells = open_cells(billing, settings.redis)
     closer = None
@@ -134,7 +134,7 @@ def _bookkeeper(
 def _quota_keeper(
     settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker, api: Api
 ) -> QuotaKeeper:
-    """Build the keeper of quotas, with its own connection to the cells."""
+    """Build the quota keeper with its own connection to the cells."""
     billing = settings.billing
     return QuotaKeeper(
         KeeperParts(

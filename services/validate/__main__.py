@@ -5,7 +5,7 @@ from shared.runtime.service_cli import Running, add_role, run_cli, service_cli
 
 
 def _serve(settings: Settings, running: Running) -> int:
-    # Imported only here, so that the other verbs start in a third of the time.
+    # The service is imported only here, so that the other commands start in a third of the time.
     from services.validate.app import serve
 
     return serve(settings, running)

@@ -1,8 +1,9 @@
 """The composition root of `validate api`: the HTTP API for platforms, and one-click unsubscribing.
 
-It is a separate process. It joins no consumer group, so any number of these processes may run
-behind a load balancer. Each reads the topics of the keys, the clients and the suppressions, and has
-no other state. One event loop answers the requests. Tasks that may block run in other threads.
+The API is a separate process. It joins no consumer group, so any number of these processes may run
+behind a load balancer. Each process reads the topics of the keys, the clients and the suppressions,
+and has no other state. One event loop answers the requests. Tasks that may block run in other
+threads.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ CERTIFICATE: Final = Metric(
     "sluice_api_certificate_expires_s",
     "Unix time in seconds at which the certificate of the API for platforms expires.",
 )
-# The largest numbers of simultaneous look-ups in mail.events, each with its own connection, and of
-# simultaneous queries to Redis.
+# The maximum numbers of simultaneous look-ups in mail.events and of simultaneous queries to Redis.
+# Each look-up has its own connection.
 MAX_LOOKUPS: Final = 4
 MAX_REDIS: Final = 16
-# A look-up ends after its own time limit; connecting and closing take a few seconds more.
+# A look-up ends after its own time limit. In addition, connecting and closing take a few seconds.
 _LOOKUP_SPARE_S: Final = 5.0
 
 
@@ -88,7 +89,7 @@ def serve_api(settings: Settings, running: Running) -> int:
         "suppressions": entries.fault,
     }.items():
         running.health.add_ready(name, check)
-    pauses.start()  # start before a request can wait
+    pauses.start()  # the watch must start before a request can wait
     server = _server(settings.api, make_app(routes, policy), running.counters)
     try:
         if kit.ensure_topics():

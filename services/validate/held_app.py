@@ -1,6 +1,6 @@
 """The composition root of held mail, which reads mail.held and writes the topics of validate.
 
-It runs in a thread of every validate process (edge/held/sweeper.py).
+Every validate process releases held mail in a thread (edge/held/sweeper.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`sluice billing`: serve runs the service; the other commands ask about counts and months."""
+"""The commands of `sluice billing`: `serve` runs the service; others query counts and months."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.runtime.service_cli import Running, run_cli, service_cli
 
 
 def _serve(settings: Settings, running: Running) -> int:
-    # Imported only here, so that the other commands start in half the time.
+    # The service is imported only here, so that the other commands start in half the time.
     from services.billing.app import serve
 
     return serve(settings, running)

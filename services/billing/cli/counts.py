@@ -1,4 +1,4 @@
-"""`sluice billing usage|recount|rebuild|adopt-log`: the live counts."""
+"""The commands for the live counts: `sluice billing usage|recount|rebuild|adopt-log`."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def _live_usage(parts: Connections, month: str, client: str, wait_s: float) -> U
 
 
 def usage_lines(found: Usage, client: str, width: int) -> list[str]:
-    """Return the counts of a month and their sums as a table; one sentence if there are no
-    counts."""
+    """Return a table of the counts of a month and their sums, or one sentence if nothing is
+    counted."""
     if not found.rows:
         return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
     counters = [each for each in COUNTERS if _is_shown(each, found)]
@@ -202,7 +202,7 @@ def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
 
 
 def _log_of_checkpoint(topic: StatementTopic) -> str:
-    """Return the log of the last checkpoint, from which lost cells are restored; "" without one."""
+    """Return the id of the log that the last checkpoint counts; "" if there is no checkpoint."""
     topic.read()
     best = topic.checkpoints.best()
     return best.log if best is not None else ""
@@ -217,7 +217,7 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Return why counting again would lose counts of other logs; "" if there are no such counts."""
+    """Return why counting again would lose counts; "" if all counts are of the present log."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""

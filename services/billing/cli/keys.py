@@ -1,4 +1,4 @@
-"""`sluice billing keys create|list|revoke|log`: the access keys of the HTTP APIs."""
+"""Commands for the access keys of the HTTP APIs: `sluice billing keys create|list|revoke|log`."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def show_log(lines: int, as_json: bool, bootstrap: str, line: str) -> None:
 
 
 def expiry_ms(text: str, now_ms: int) -> int:
-    """Return the time after a span such as 90d; 0 for `never`. Raises UsageError."""
+    """Return the time at which a span such as 90d ends; 0 for `never`. Raises UsageError."""
     if text == "never":
         return 0
     found = _TIME.fullmatch(text)

@@ -1,4 +1,4 @@
-"""`sluice billing messages`: the mail ids behind a number."""
+"""The command `sluice billing messages`: lists the mail ids that a count consists of."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()
     parts = connect_to(line)
-    # Events of a month that has not begun were all dated in the future.
+    # All events of a month that has not begun were dated in the future.
     from_start = from_start or month > parts.months.of(SystemClock().now_ms())
     number = _expected(parts, wanted, live)
     if not number.mails:
@@ -118,7 +118,7 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 def _listable(wanted: Wanted) -> Wanted:
-    """Return the number if its mails can be listed. Raises UsageError."""
+    """Return `wanted` if the mails of this count can be listed. Raises UsageError."""
     try:
         require_listable(wanted)
     except QueryFault as error:
@@ -141,14 +141,14 @@ def _stated(closed: Closed, wanted: Wanted) -> _Number:
 
 
 def _counted(cells: Cells, wanted: Wanted) -> _Number:
-    cells.read()  # fails within seconds if the store does not answer
+    cells.read()  # this call fails within seconds if the store does not answer
     with cells.reading(wanted.month) as (snapshot, counts):
         mails = sum(number for _, name, number in counts if wanted.has(decode_cell(name)))
     return _Number(mails, snapshot.log, snapshot.watermarks)
 
 
 def difference(found: int, expected: int, unnamed: int) -> str:
-    """Return the text for the case that the number of listed mails differs from the count."""
+    """Return the error message for a number of listed mails that differs from the count."""
     text = f"{counted(found, 'mail')} found, {expected} counted"
     if not unnamed:
         return text
@@ -158,7 +158,7 @@ def difference(found: int, expected: int, unnamed: int) -> str:
 def _print(mails: Iterator[ListedMail], as_csv: bool) -> int:
     """Print the mails and return their number."""
     seen = count()
-    # zip() reads `mails` first, so it takes no further number from `seen` when they end.
+    # zip() reads `mails` first, so at the end of `mails` it takes no further number from `seen`.
     for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
         click.echo(piece, nl=False)
     return next(seen)

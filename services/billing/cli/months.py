@@ -1,4 +1,4 @@
-"""`sluice billing months|close|signing-key`: the states of months, and closing them."""
+"""The commands for months and the signing key: `sluice billing months|close|signing-key`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def months(as_json: bool, line: str) -> None:
 
 
 def month_lines(shown: list[ShownMonth], width: int) -> list[str]:
-    """Return the months as a table. A month without a statement has empty columns for it."""
+    """Return the months as a table. The columns of the statement are empty for a month without
+    one."""
     columns = [Column("month"), Column("state"), Column("complete"), Column("signed")]
     columns += [Column(name, Kind.COUNT) for name in ("billed", "lines", "adjustments")]
     columns.append(Column("SHA-256 of the lines"))
@@ -151,7 +152,8 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
 
 
 def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
-    """Return the lines that describe a statement. `was_closed`: it existed before the command."""
+    """Return the lines that describe a statement. `was_closed`: the statement existed before the
+    command."""
     totals = ", ".join(f"{number} {counter}" for counter, number in found.totals.items())
     word = f"was closed before, on {utc_text(found.closed_at_ms)}" if was_closed else "is closed"
     return [

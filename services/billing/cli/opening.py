@@ -1,8 +1,8 @@
 """The options, connections and errors that the commands of `sluice billing` share.
 
-The commands query Kafka and the store directly, so they work while no billing process runs. An
-address that the settings do not name is that of the running pipeline; `--state` selects another
-pipeline.
+The commands query Kafka and the store directly, so they work while no billing process runs. If the
+settings do not name an address, the commands use the address of the running pipeline. `--state`
+selects another pipeline.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def connect_to(line: str) -> Connections:
     if endpoints is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
         try:
             redis = structs.replace(redis, url=endpoints.redis)
-        except ValueError as error:  # for example a CA file without TLS
+        except ValueError as error:  # for example, the settings have a CA file but no TLS
             raise UsageError(str(error)) from None
     return Connections(
         options_of(kafka, settings.runtime),
@@ -90,7 +90,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def require_month(text: str, option: str = "MONTH") -> str:
-    """Return a month; raises UsageError for other text."""
+    """Return `text`. Raises UsageError if `text` is not a month."""
     if not is_month(text):
         raise UsageError(f"{option}: {text!r} is not a month; give YYYY-MM, for example 2026-07")
     return text

@@ -1,4 +1,4 @@
-"""`sluice billing verify|archive`: proves statements, and archives the events for the proof."""
+"""The commands `sluice billing verify|archive`: prove statements, and archive events for proofs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from shared.plurals import counted
 
 
 class Archived(Struct, frozen=True):
-    """The content of an archive. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
-    offsets that the archive had lost and that were read again. `damaged`: files whose bytes have
-    changed since they were written; only --check compares them."""
+    """The content of an archive. `gaps`: offsets that Kafka has deleted and that no file contains.
+    `filled`: offsets that the archive had lost and that were read again. `damaged`: files whose
+    bytes have changed since they were written; only --check compares the bytes."""
 
     records: int
     offsets: dict[int, int]

@@ -50,7 +50,7 @@ def quotas(client: str, as_json: bool, line: str) -> None:
 
 
 def quota_lines(found: list[ShownQuota], width: int) -> list[str]:
-    """Return the quotas as a table; one sentence if there are no quotas."""
+    """Return a table of the quotas, or one sentence if there are no quotas."""
     if not found:
         return ["no monthly quota is set: clients.yaml, monthly_quota"]
     columns = [Column("client"), Column("sub-client"), Column("month")]

@@ -57,7 +57,7 @@ def _read(topic: StatementTopic, month: str) -> Closed | None:
 
 
 def stated_usage(closed: Closed, client: str) -> Usage:
-    """The counts of a statement, without adjustments of earlier months."""
+    """Return the counts of a statement, without the adjustments of earlier months."""
     found = closed.statement
     cells = ((cell_of(line), line.count) for line in closed.stated(found.month))
     return Usage(found.month, found.complete, found.reason, {}, gather(cells, client), closed=True)

@@ -44,15 +44,15 @@ class Row(Struct, frozen=True):
     unsubscribed: int = 0
     forwarded: int = 0
     bytes: int = 0
-    # By counter and detail: the rule for `refused`, the reason for `suppressed`, the class for
-    # `bounced`.
+    # Counts by counter and detail. The detail of `refused` is a rule, of `suppressed` a reason, and
+    # of `bounced` a class.
     details: dict[str, dict[str, int]] = field(default_factory=dict)
     day: str = ""  # "" if the row is for the whole month
 
 
 class CountingProgress(Struct, frozen=True):
-    """The progress of counting: the watermarks and the holes by partition, and the log that is
-    counted."""
+    """The progress of counting: the watermark and the hole of each partition, and the id of the log
+    that is counted."""
 
     whole: bool
     log: str
@@ -62,7 +62,7 @@ class CountingProgress(Struct, frozen=True):
 
 class Usage(Struct, frozen=True):
     """The counts of a month. `complete`: the counts include every event that was committed when the
-    query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition.
+    query arrived; otherwise `reason` gives the cause. `lag`: records not counted yet, by partition.
     `closed`: the counts come from the statement, and all fields show the state at the close."""
 
     month: str
@@ -89,7 +89,7 @@ def day_rows(month: str, cells: Mapping[str, int], client: str = "") -> list[Row
 
 
 def gather(cells: Iterable[tuple[Cell, int]], client: str = "", month: str = "") -> list[Row]:
-    """Gather cells per mailing; with a month (YYYY-MM), per mailing and day."""
+    """Sum the cells per mailing; if `month` (YYYY-MM) is given, per mailing and day."""
     counts: dict[RowKey, dict[str, int]] = {}
     details: dict[RowKey, dict[str, dict[str, int]]] = {}
     for cell, number in cells:
@@ -124,7 +124,7 @@ def as_csv(month: str, rows: Iterable[Row]) -> str:
 
 
 def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
-    """The number of records between the watermarks and the ends, by partition."""
+    """Return the number of records between the watermark and the end of each partition."""
     return {
         partition: max(0, end - standing.watermarks.get(partition, 0))
         for partition, end in sorted(ends.items())
@@ -132,7 +132,7 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Return why counting stops if the cells count another log than the present mail.events."""
+    """Return why counting stops if the present mail.events is another log than the cells count."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"

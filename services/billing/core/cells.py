@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-A cell's JSON is its name in the store, so fields are only ever added at its end. Cells of versions
-without days have the day "".
+A cell's JSON is its name in the store, so a new field must be the last one. Cells that were written
+by versions without days have the day "".
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Cell(Struct, frozen=True, array_like=True, order=True):
     mailing_id: str
     sub_client: str
     counter: str
-    day: str = ""  # of the month, 01 to 31
+    day: str = ""  # the day of the month, 01 to 31
     detail: str = ""
 
 

@@ -3,13 +3,13 @@
 A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
 `cells/<month>/<token>/<number>`. The chunks are written before the manifest, so a manifest that
 exists is complete unless another process has removed its chunks. In that case the previous manifest
-is used. A month that has not changed keeps its chunks from checkpoint to checkpoint.
+is used. If a month has not changed, the next checkpoint refers to the same chunks.
 
 A record `void/<generation>` means that the counts of that generation were dropped. Checkpoints of
 that generation, and all checkpoints before this record, are not used any more.
 
-A checkpoint is always a true count up to its offsets. So an older checkpoint only takes more time
-to restore and loses no counts, if mail.events still has all events after it.
+A checkpoint is always a correct count up to its offsets. So restoring from an older checkpoint
+takes more time but loses no counts, if mail.events still has all events after its offsets.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class StoredMonth(Struct, frozen=True):
     """
 
     version: int
-    chunks: tuple[str, ...]  # keys
-    sha256: str  # of the chunks, one after another
+    chunks: tuple[str, ...]  # the keys of the chunks, in order
+    sha256: str  # the SHA-256 of the chunks, one after another
 
 
 class Manifest(Struct, frozen=True):
@@ -76,7 +76,7 @@ def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
 
 
 def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
-    """Return the months whose cells have to be written. `found` may come without cells."""
+    """Return the months whose cells have to be written. `found` need not contain cells."""
     if before is None or before.generation != found.generation:
         return sorted(found.versions)
     return sorted(
@@ -87,7 +87,7 @@ def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
 
 
 def is_due(found: Snapshot, before: Manifest | None) -> bool:
-    """Whether anything was counted after the last checkpoint."""
+    """Return whether anything was counted after the last checkpoint."""
     if not found.whole or not found.log:
         return False
     marks = {str(partition): mark for partition, mark in found.watermarks.items()}
@@ -110,8 +110,8 @@ class Checkpoints:
         self._void: set[str] = set()
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Does not raise for invalid content, only if a chunk cannot be
-        stored."""
+        """Add the next record. Raises an error if a chunk cannot be stored, but not for invalid
+        content."""
         name = (key or b"").decode("utf-8", "replace")
         if name.startswith(CELLS):
             if value is None:
@@ -125,14 +125,14 @@ class Checkpoints:
             self._add_manifest(name, value)
 
     def best(self) -> Manifest | None:
-        """The last checkpoint that is complete; None if there is none."""
+        """Return the last complete checkpoint; None if no checkpoint is complete."""
         for manifest in reversed(self._manifests.values()):
             if self._is_complete(manifest):
                 return manifest
         return None
 
     def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield the checkpoints, the last one first, as pairs: without cells and with cells.
+        """Yield each checkpoint, newest first, as a snapshot without cells and as the cells.
 
         Needs `kept`. The cells are read in pieces.
         """
@@ -141,7 +141,7 @@ class Checkpoints:
                 yield _snapshot_of(manifest), self._cells(manifest)
 
     def unused(self) -> list[str]:
-        """The keys of manifests and chunks that the best checkpoint does not need."""
+        """Return the keys of manifests and chunks that the best checkpoint does not need."""
         best = self.best()
         if best is None:
             return []
@@ -169,7 +169,7 @@ class Checkpoints:
             yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
 
     def _is_sound(self, manifest: Manifest) -> bool:
-        """Whether the chunks have the hash in the manifest and can be decoded."""
+        """Return whether the chunks have the hash in the manifest and can be decoded."""
         for stored in manifest.months.values():
             if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
                 return False
@@ -200,7 +200,7 @@ def _snapshot_of(manifest: Manifest) -> Snapshot:
 
 
 def digest(chunks: Iterable[bytes]) -> str:
-    """The SHA-256 of the chunks of a month."""
+    """Return the SHA-256 of the chunks of a month."""
     hashed = hashlib.sha256()
     for chunk in chunks:
         hashed.update(chunk)

@@ -23,24 +23,25 @@ _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
-# A month that ended longer ago gets no statement at the first close. Its counts become adjustments
-# of the first statement. Otherwise one event dated 1970 would close 700 months.
+# A month that is more than this many months ago gets no statement at the first close. Its counts
+# become adjustments of the first statement. Otherwise one event dated 1970 would make billing close
+# 700 months.
 FIRST_REACH_MONTHS: Final = 13
 
 
 class MonthState(StrEnum):
     """The state of a month."""
 
-    OPEN = "open"  # it has not ended
-    CLOSING = "closing"  # it has ended, but its events may still come
-    CLOSED = "closed"  # its statement is on billing.statements
-    # A month without a statement, before the last closed month. Its events came late or have a
-    # wrong time. It gets no statement; its counts become adjustments of the next statement.
+    OPEN = "open"  # the month has not ended
+    CLOSING = "closing"  # the month has ended, but its events may still arrive
+    CLOSED = "closed"  # the statement of the month is on billing.statements
+    # The month is before the last closed month and has no statement, because its events came late
+    # or have a wrong time. Its counts become adjustments of the next statement.
     EARLIER = "earlier"
 
 
 def is_month(text: str) -> bool:
-    """Whether `text` is a month in the form YYYY-MM. Months before 1900 are not valid."""
+    """Return whether `text` is a month in the form YYYY-MM. Months before 1900 are not valid."""
     return _MONTH.fullmatch(text) is not None
 
 
@@ -59,11 +60,13 @@ class Months:
         self._known: dict[int, str] = {}
 
     def of(self, at_ms: int) -> str:
-        """The month of a Unix time in milliseconds. Raises ValueError if it is out of range."""
+        """Return the month of a Unix time in milliseconds. Raises ValueError for a time out of
+        range."""
         return self.day(at_ms)[:7]
 
     def day(self, at_ms: int) -> str:
-        """The day of a Unix time in milliseconds. Raises ValueError if it is out of range."""
+        """Return the day of a Unix time in milliseconds. Raises ValueError for a time out of
+        range."""
         quarter = at_ms // _QUARTER_MS
         day = self._known.get(quarter)
         if day is None:
@@ -74,7 +77,7 @@ class Months:
         return day
 
     def begin_ms(self, month: str) -> int:
-        """The first millisecond of a month.
+        """Return the first millisecond of a month.
 
         If a clock change skips midnight, the month begins at the first time after the skipped
         hours. If a clock change repeats midnight, the month begins at the first midnight.
@@ -87,11 +90,11 @@ class Months:
         return at_ms
 
     def end_ms(self, month: str) -> int:
-        """The first millisecond after a month; for 9999-12, the last second of the month."""
+        """Return the first millisecond after a month; for 9999-12, the last second of the month."""
         return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
-        """The first millisecond of a day (YYYY-MM-DD), and the first millisecond after the day."""
+        """Return the first millisecond of a day (YYYY-MM-DD), and the first one after the day."""
         date = datetime.fromisoformat(day)
         is_last = date.date() == datetime.max.date()
         end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))
@@ -121,8 +124,8 @@ def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -
 
 
 def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
-    """Return the month to close next: the one after the last closed month, or else the first with
-    counts.
+    """Return the month to close next: the month after the last closed month or, if no month is
+    closed, the first month with counts.
 
     Return "" if that month has not ended. `present`: the month of the present time.
     """

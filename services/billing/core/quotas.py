@@ -1,9 +1,9 @@
-"""Monthly quotas: the records about them, the view for people, the pace of counting. Pure.
+"""Monthly quotas: their records, the form in which people see them, and the pace of counting. Pure.
 
 The use of a quota is the number of messages accepted for sending in the month: received minus
 refused, suppressed and cancelled. A threshold has one event per quota and month, even if the counts
-or the quota change afterwards. The state names the published thresholds, and is written in one
-transaction with their events.
+or the quota change afterwards. The state of a quota names its published thresholds, and is written
+in one transaction with their events.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _SIGNS: Final = {
     EventType.SUPPRESSED.value: -1,
     EventType.CANCELLED.value: -1,
 }
-# The counters that the use of a quota is computed from.
+# The use of a quota is computed from these counters.
 COUNTED: Final = tuple(_SIGNS)
-# The accepted messages by client and sub-client.
+# The number of accepted messages by client and sub-client.
 Accepted = Mapping[tuple[str, str], int]
 
 
 class Present(Struct, frozen=True):
-    """The month and the time of the counts, and whether they include everything committed by
-    then."""
+    """The month and the time of the counts, and whether the counts include everything that was
+    committed at that time."""
 
     month: str
     begins_ms: int
@@ -92,8 +92,8 @@ def plan(
 ) -> Plan:
     """Compare the present use with the last written states; return the records to write.
 
-    Nothing is written for a month before the month of the last beat, because then the clock of this
-    process is slow.
+    Nothing is written if the present month is before the month of the last beat, because then the
+    clock of this process is slow.
     """
     if beat is not None and beat.month > present.month:
         return Plan({}, [], None)
@@ -160,7 +160,7 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
 
 
 def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
-    """Return the records to write if nothing was counted: they show that the writer still works.
+    """Return the records to write if nothing was counted. They show that the writer still works.
 
     The plan is empty if nothing was ever counted, or if the clock is slow (see plan()), so that
     another process may write.
@@ -175,8 +175,8 @@ def shown_quotas(
     state_of: Callable[[QuotaScope], QuotaState | None],
     now_ms: int,
 ) -> list[ShownQuota]:
-    """Return the quotas of these clients, by client. The client's own quota comes before the quotas
-    of its sub-clients."""
+    """Return the quotas of these clients, sorted by client. The client's own quota comes before the
+    quotas of its sub-clients."""
     found = []
     limits = all_limits(clients)
     for scope in sorted(limits, key=lambda scope: (scope.client, scope.sub_client or "")):
@@ -200,13 +200,12 @@ def shown_quotas(
 
 
 class Pace:
-    """Limits the share of the time that readings take: it computes the wait before the next
-    reading.
+    """Limits the share of the time that reads take. It computes the wait before the next read.
 
-    If each reading waits for wait_s(), all readings in a time t take at most `burst_s` + `share` x
-    t, plus the time of the last reading. No wait is longer than `most_s`, because one very long
-    reading, for example in a paused process, must not delay the others for hours. So even readings
-    that take longer than `share` x `most_s` begin every `most_s`.
+    If each read waits for wait_s(), all reads in a time t take at most `burst_s` + `share` x t,
+    plus the time of the last read. No wait is longer than `most_s`, because one very long read, for
+    example in a paused process, must not delay the next reads for hours. So a read begins every
+    `most_s`, even if each read takes longer than `share` x `most_s`.
     """
 
     def __init__(self, share: float, burst_s: float, most_s: float) -> None:
@@ -217,12 +216,12 @@ class Pace:
         self._at = 0.0
 
     def took(self, seconds: float, now: float) -> None:
-        """Note that a reading of this many seconds has ended now."""
+        """Record that a read of this many seconds has ended now."""
         self._debt_s = min(self._debt(now) + seconds, self._most_debt_s)
         self._at = now
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds to wait before the next reading."""
+        """Return the seconds to wait before the next read."""
         return max(0.0, (self._debt(now) - self._burst_s) / self._share)
 
     def _debt(self, now: float) -> float:

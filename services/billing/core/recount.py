@@ -2,9 +2,10 @@
 
 This module deliberately uses none of the short cuts of usage.py and reads events with its own code,
 so that it detects mistakes in usage.py. An event is readable if the fields that billing counts are
-readable: an invalid value in another field (`recipient` null) must not matter. The live count does
-not read it, so otherwise the month could never be proved. If a record names its type twice, the
-first one counts, as in the live count. Only events with a type of EventType are counted.
+readable. An invalid value in another field (`recipient` null) must not matter, because the live
+count does not read that field. Otherwise the month could never be proved. If a record names its
+type twice, the first one counts, as in the live count. Only events with a type of EventType are
+counted.
 
 The recount counts distinct mails, whereas the live cells count each event. So a mail with two final
 events or two first dispatches shows as a difference. These mails are known only when all records
@@ -136,17 +137,17 @@ class Recount:
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
-        # Mails with several such events; discount() has already seen the first event.
+        # The mails whose first final event, or first dispatch, discount() has already seen.
         self._finals: set[bytes] = set()
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
-        # Partition and offset of the first unreadable records.
+        # The partition and offset of each of the first unreadable records.
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
-        """Count one record and return its event; None if it is not an event. Does not raise for
-        invalid content."""
+        """Count one record. Return its event, or None if the record is not an event. Does not raise
+        for invalid content."""
         self.records += 1
         try:
             found = read_event(record.headers, record.value)
@@ -157,7 +158,7 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def note_unreadable(self, partition: int, offset: int) -> None:
-        """Remember the partition and offset of an unreadable record, but only of the first ones."""
+        """Remember the place of an unreadable record, up to MAX_UNREADABLE_SHOWN places."""
         if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
             self.unreadable_at.append(f"{partition}:{offset}")
 
@@ -183,7 +184,8 @@ class Recount:
             self._cells[key] -= number
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
-        """Whether the mail id is among `doubled` and was seen before. Marks it as seen."""
+        """Return whether the mail id is in `doubled` and was seen before. Marks the mail id as
+        seen."""
         if mail_id not in doubled:
             return False
         is_repeat = mail_id in seen
@@ -229,9 +231,9 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """Return the counts since the last call as month, cell and count, and forget them.
+        """Return the counts since the last call as (month, cell, count), and remove them.
 
-        A later call may yield the same cell again; the caller sums its counts.
+        A later call may return the same cell again, so the caller has to sum the counts of a cell.
         """
         found = [(month, cell, number) for (month, cell), number in self._cells.items() if number]
         self._cells.clear()

@@ -4,7 +4,7 @@
 The other counters count on the day of their event. `received` is counted from the tallies. Records
 of other types are ignored, and only their number is returned.
 
-This is the hot path (every event of every message): only the needed fields are decoded, and a
+This is the hot path (every event of every message). So only the needed fields are decoded, and a
 whole run is summed before anything is written.
 """
 
@@ -31,7 +31,7 @@ _TALLY: Final = TALLY_TYPE.encode()
 _UNCOUNTED: Final = -1
 _UNKNOWN: Final = -2
 _PREFIX: Final = TYPE_PREFIX.encode()
-# By CloudEvents type, the index of its counter in COUNTERS.
+# Maps each CloudEvents type to the index of its counter in COUNTERS.
 _PLACES: Final = {
     _PREFIX + kind.value.encode(): (
         COUNTERS.index(kind.value) if kind.value in COUNTERS else _UNCOUNTED
@@ -62,7 +62,7 @@ Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
 class EventRecord(Protocol):
-    """The parts of a Kafka record that are used; `timestamp` in Unix milliseconds."""
+    """The parts of a Kafka record that are used. `timestamp` is in Unix milliseconds."""
 
     headers: Sequence[tuple[str, bytes]]
     value: bytes | None
@@ -163,7 +163,7 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
             billed_day = (
                 day_of(event.first_dispatched_at_ms or at_ms) if event.first_dispatch else ""
             )
-        # The errors of msgspec and the error for a time out of range are ValueErrors.
+        # msgspec raises subclasses of ValueError, and a time out of range raises ValueError.
         except (ValueError, RecursionError):
             unreadable += 1
             continue

@@ -1,4 +1,4 @@
-"""The mail ids behind a count: decides which events of mail.events the count includes. Pure.
+"""The mail ids that a count consists of: decides which events the count includes. Pure.
 
 An event is listed each time that core/usage.py counts it, so the number of listed ids is the count.
 An event that was published twice is listed twice. `received` is counted from tallies, which name
@@ -22,7 +22,7 @@ from services.billing.core.usage_api.tables import days_of, utc_text
 from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
 from shared.topics.records import EventType
 
-# The counters whose mails can be listed. `bytes` are the sizes of the billed messages.
+# The counters whose mails can be listed. `bytes` is left out, because it counts no mails.
 KINDS: Final = tuple(counter for counter in COUNTERS if counter != BYTES)
 DETAILED: Final = (
     EventType.REFUSED.value,
@@ -70,7 +70,7 @@ class Wanted(Struct, frozen=True):
     detail: str = ""
 
     def has(self, cell: Cell) -> bool:
-        """Whether the count of this cell is a part of the wanted count."""
+        """Return whether the count of this cell is a part of the wanted count."""
         day = f"{self.month}-{cell.day}" if cell.day else ""
         return (
             (cell.counter, cell.detail) == (self.kind, self.detail)
@@ -82,7 +82,7 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the count. `at_ms`: the time that determines its day; `size_bytes`: 0 for
+    """One mail of the count. `at_ms`: the time from which `day` is computed. `size_bytes`: 0 for
     received mail."""
 
     mail_id: str
@@ -104,7 +104,7 @@ class Unnamed:
 
     @property
     def number(self) -> int:
-        """The mails found so far."""
+        """Return the number of mails so far."""
         return self._number
 
     def add(self, number: int) -> None:
@@ -117,7 +117,7 @@ def listed(
 ) -> Iterator[ListedMail]:
     """Yield the mails of this record that the count includes. Does not raise for invalid content.
 
-    Mails that the record does not name are added to `unnamed`.
+    The number of mails that the record counts but does not name is added to `unnamed`.
     """
     if wanted.kind == RECEIVED:
         yield from _received(record, wanted, months, unnamed or Unnamed())
@@ -199,7 +199,7 @@ def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
 
 
 def require_listable(wanted: Wanted) -> None:
-    """Raise QueryFault if there is no such count."""
+    """Raise QueryFault if no count has these values, or if its mails cannot be listed."""
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
     if wanted.kind not in KINDS:
@@ -213,7 +213,7 @@ def require_listable(wanted: Wanted) -> None:
 
 
 def row_of(mail: ListedMail) -> tuple[str | int, ...]:
-    """A line of CSV, in the order of COLUMNS."""
+    """Return the values of a line of CSV, in the order of COLUMNS."""
     return (
         mail.mail_id,
         utc_text(mail.at_ms),
@@ -228,5 +228,5 @@ def row_of(mail: ListedMail) -> tuple[str | int, ...]:
 
 
 def named_of(mail: ListedMail) -> dict[str, str | int]:
-    """A line of JSON."""
+    """Return the object of a line of JSON."""
     return dict(zip(COLUMNS, row_of(mail), strict=True))

@@ -1,4 +1,4 @@
-"""The archive: mail.events as Parquet files, and the statements, in a folder.
+"""The archive: a folder with mail.events as Parquet files, and with the statements.
 
     DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
     DIR/statements/2026-10.json, 2026-10.lines
@@ -9,9 +9,9 @@ file is written under another name, stored on disk and then renamed, so a file w
 is complete. If the writer dies, the next writer removes its unfinished file. Only one process
 writes at a time.
 
-On failure: DamagedFile names a file that cannot be read. Next to each file is a file with its
-SHA-256, in the format of sha256sum. The SHA-256 is compared before the events are read, so bytes
-that a disk has changed cannot change a count. Files of earlier versions have no SHA-256.
+If a file cannot be read, DamagedFile names it. Next to each file is a file with its SHA-256, in the
+format of sha256sum. The SHA-256 is compared before the events are read, so bytes that a disk has
+changed cannot change a count. Files of earlier versions have no SHA-256.
 
 pyarrow is imported only when a file is read or written, because the import takes a tenth of a
 second and 40 MB. Neither billing itself nor most commands need pyarrow.
@@ -46,7 +46,7 @@ COLUMNS: Final = ("partition", "offset", "timestamp_ms", *HEADERS, "value")
 
 
 def schema() -> Any:
-    """The columns of a file, for pyarrow."""
+    """Return the columns of a file, for pyarrow."""
     import pyarrow as pa
 
     types = {"partition": pa.int32(), "offset": pa.int64(), "timestamp_ms": pa.int64()}
@@ -107,21 +107,21 @@ class Archive:
         self._parts = sorted(parts_of(folder))
 
     def id(self) -> str:
-        """The id of the archived topic; "" if nothing is archived."""
+        """Return the id of the archived topic; "" if nothing is archived."""
         found = {self._metadata(part).get(LOG, b"").decode() for part in self._parts}
         if len(found) > 1:
             raise UsageError(f"{self._folder} has events of {len(found)} topics: {sorted(found)}")
         return next(iter(found), "")
 
     def begins(self) -> dict[int, int]:
-        """The first offset by partition."""
+        """Return the first offset of each partition."""
         found: dict[int, int] = {}
         for part in self._parts:
             found.setdefault(part.partition, part.begin)
         return found
 
     def ends(self) -> dict[int, int]:
-        """The offset after the last record by partition."""
+        """Return the offset after the last record of each partition."""
         return {part.partition: part.end for part in self._parts}
 
     committed_ends = ends
@@ -151,11 +151,12 @@ class Archive:
         return found
 
     def undecodable(self) -> int:
-        """The number of batches that could not be decoded when they were archived."""
+        """Return the number of batches that could not be decoded when they were archived."""
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The first offset of the first file with a record of this time or later, by partition."""
+        """For each partition, find the first file with a record of this time or later. Return the
+        first offset of each file found."""
         found: dict[int, int] = {}
         for part in self._parts:
             if part.partition not in found and self._last_ms(part) >= time_ms:
@@ -167,7 +168,7 @@ class Archive:
     ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
         """Yield the records below `ends` in runs, in order within each partition.
 
-        With `starts`, files that end before these offsets are left out.
+        Files that end before the offsets in `starts` are left out.
         """
         for part in self._parts:
             begin = (starts or {}).get(part.partition, 0)
@@ -179,8 +180,7 @@ class Archive:
                     yield part.partition, records
 
     def chain(self) -> Chain:
-        """The archived statements. Their lines are read from their files only when they are
-        needed."""
+        """Return the archived statements. Their lines are read from the files only when needed."""
         chain = Chain(PartFile())
         for number, path in enumerate(sorted((self._folder / "statements").glob("*.json"))):
             try:
@@ -194,7 +194,7 @@ class Archive:
         return chain
 
     def _last_ms(self, part: Part) -> int:
-        """The time of the last record; infinitely late if the file does not name it."""
+        """Return the time of the last record; a very late time if the file has no such time."""
         metadata = _metadata_of(part)
         if not metadata.num_row_groups:
             return 0
@@ -230,7 +230,7 @@ def _batches(path: str) -> Iterator[Any]:
 
 
 def sum_path(path: Path) -> Path:
-    """The path of the file with the SHA-256 of `path`."""
+    """Return the path of the file with the SHA-256 of `path`."""
     return path.with_name(path.name + SUM)
 
 
@@ -244,7 +244,7 @@ def _require_same_bytes(path: Path) -> None:
     """Raise DamagedFile if the bytes of the file have changed since it was written."""
     with damage_of(path):
         if not sum_path(path).exists():
-            return  # a file of an earlier version
+            return  # an earlier version wrote this file without a SHA-256
         noted = sum_path(path).read_text("ascii", "replace")[:64]
         if sha256_of_file(path) != noted:
             raise OSError(f"its SHA-256 is not that of {sum_path(path).name}")

@@ -54,13 +54,13 @@ class _Stored(Struct, frozen=True):
 class Notes:
     """The notes of an archive in its file `deleted.json`.
 
-    They name the offsets that Kafka deleted before they were archived, and the offset up to which
-    each partition was archived. An archive with files and without notes comes from an earlier
+    The notes name the offsets that Kafka deleted before they were archived, and the offset up to
+    which each partition was archived. An archive that has files but no notes comes from an earlier
     version.
     """
 
     def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
-        """`ends`: where the files of each partition end. Raises DamagedFile."""
+        """`ends`: the offset at which the files of each partition end. Raises DamagedFile."""
         self._path = folder / "deleted.json"
         self._deleted = list[Gap]()
         self.archived = dict(ends)
@@ -71,20 +71,20 @@ class Notes:
             self._store()  # a new archive, or a process died before it noted a file
 
     def note_end(self, partition: int, end: int) -> None:
-        """Note that everything below `end` is archived, or noted as deleted."""
+        """Record that everything below `end` is archived, or noted as deleted."""
         if end > self.archived.get(partition, 0):
             self.archived[partition] = end
             self._store()
 
     def note_deleted(self, gap: Gap) -> None:
-        """Note a gap after the last archived offset."""
+        """Record a gap after the last archived offset."""
         self._deleted = sorted([*self._deleted, gap])
         self.note_end(gap.partition, gap.end)
 
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
-        """Return the parts of these gaps that are not noted.
+        """Return the parts of these gaps that are not in the notes.
 
-        For an archive of an earlier version, return all of these gaps, and note them.
+        For an archive of an earlier version, return all of these gaps, and add them to the notes.
         """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]

@@ -1,10 +1,10 @@
 """Adds new events to an archive (archive.py), and events that the archive has lost.
 
-Offsets that no file has are read again, if Kafka still has them. Offsets that Kafka deleted before
-they were archived are reported once and noted in `deleted.json`, with the archived end of each
-partition. So if a file is lost, even the last one, and Kafka has deleted its events too, each run
-reports the loss. An archive without `deleted.json` comes from an earlier version. The offsets that
-it lacks at the first run of this version are noted as deleted.
+Offsets that are in no file are read again, if Kafka still has them. Offsets that Kafka deleted
+before they were archived are reported once and noted in `deleted.json`, with the archived end of
+each partition. So if a file is lost, even the last one, and Kafka has deleted its events too, each
+run reports the loss. An archive without `deleted.json` comes from an earlier version. The first run
+of this version notes the offsets that such an archive lacks as deleted.
 
 Kafka may delete events while they are read. If the first record is not the expected one, the writer
 asks Kafka again for the first offset of the partition. The offsets that Kafka has deleted in the
@@ -49,8 +49,8 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 class ArchiveWriter:
     """Adds new events to an archive.
 
-    `gaps`: offsets that Kafka has deleted and no file has, unless they were reported before.
-    `filled`: offsets that were lost and are archived again.
+    `gaps`: offsets that Kafka has deleted and that are in no file, unless they were reported
+    before. `filled`: offsets that were lost and are archived again.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class ArchiveWriter:
         months: Months,
         begins: Callable[[], Mapping[int, int]],
     ) -> None:
-        """`begins` returns the first offset that Kafka has, by partition.
+        """`begins` returns, for each partition, the first offset that Kafka has.
 
-        Raises UsageError if the folder cannot be used or holds events of another topic, DamagedFile
-        if a file cannot be read.
+        Raises UsageError if the folder cannot be used or holds events of another topic, and
+        DamagedFile if a file cannot be read.
         """
         try:
             (folder / "events").mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class ArchiveWriter:
         self.filled: list[Gap] = []
 
     def lost(self) -> list[Gap]:
-        """Return the offsets that the archive lacks and Kafka still has.
+        """Return the offsets that the archive lacks and that Kafka still has.
 
         Offsets that Kafka has deleted are added to `gaps`.
         """
@@ -111,8 +111,8 @@ class ArchiveWriter:
         self._next[gap.partition] = after
 
     def starts(self) -> dict[int, int]:
-        """Return the offsets to read from. Offsets before them that Kafka has deleted are added to
-        `gaps`."""
+        """Return the offsets at which reading begins. Earlier offsets that Kafka has deleted are
+        added to `gaps`."""
         begins = self._begins()
         for partition, begin in sorted(begins.items()):
             self._leave_out(partition, begin)
@@ -133,7 +133,7 @@ class ArchiveWriter:
             file.add(record)
 
     def finish(self, ends: Mapping[int, int]) -> None:
-        """Complete the files. All records below `ends` have been added."""
+        """Complete the files. The caller has added all records below `ends`."""
         for partition, end in ends.items():
             if partition not in self._files:
                 self._leave_out_deleted(partition, end)
@@ -162,15 +162,15 @@ class ArchiveWriter:
             self._leave_out(partition, min(before, self._begins().get(partition, 0)))
 
     def _leave_out(self, partition: int, begin: int) -> None:
-        """Continue at `begin` if it is later than the next offset, and report the gap between
-        them."""
+        """If `begin` is after the next offset, continue at `begin`, and report the gap between the
+        two."""
         due = self._next.get(partition, 0)
         if begin <= due:
             return
         gap = Gap(partition, due, begin)
         if due < self._notes.archived.get(
             partition, 0
-        ):  # it was archived before, but the file is lost
+        ):  # the offsets were archived before, but their file is lost
             self.gaps += self._notes.unknown([gap])
         else:
             self.gaps.append(gap)
@@ -184,7 +184,7 @@ class ArchiveWriter:
             return "unknown"
 
     def _last_month(self, partition: int) -> str:
-        """Return the month for a file without records: it has only markers and aborted
+        """Return the month for a file without records. Its offsets have only markers and aborted
         transactions."""
         parts = [part for part in parts_of(self._folder) if part.partition == partition]
         return Path(max(parts).path).parent.name if parts else "unknown"
@@ -255,8 +255,8 @@ class _File:
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
         path = target / f"{self._partition}-{self.begin:020d}-{end:020d}.parquet"
-        # Write the sum before the file, because a file without a sum counts as one of an earlier
-        # version.
+        # Write the sum before the file, because a file without a sum is taken for a file of an
+        # earlier version.
         store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
         rename(self._partial, path)
 

@@ -1,10 +1,10 @@
 """The live cells: the interface of their stores, the store in Redis, and the function that opens
 the store of the settings.
 
-Every store adds a run's counts and moves its watermark together or not at all. The implementations
-are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin MemoryCells
-(cells_memory.py). tests/contract/test_cells.py runs the same tests on all of them. Does not own:
-the counting (core/usage.py), the scripts (shared/store).
+Every store adds a run's counts and moves the watermark of the partition in one atomic step. The
+implementations are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin
+MemoryCells (cells_memory.py). tests/contract/test_cells.py runs the same tests on all of them. Does
+not own: the counting (core/usage.py), the scripts (shared/store).
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ BULK_TIMEOUT_S: Final = 60.0
 
 
 class Follower(Protocol):
-    """Reads the same month repeatedly; later readings may return only the changes. For one thread.
+    """Reads the same month repeatedly. Later reads may return only the changes. Not thread-safe.
     May raise StoreUnavailable."""
 
     def reading(self, month: str) -> AbstractContextManager[Moment]:
-        """Read the counts of the month at one moment, or their changes since the last reading.
+        """Read the counts of the month at one moment, or their changes since the last read.
 
-        If the block fails, the next reading has all counts.
+        If the block fails, the next read returns all counts.
         """
 
     def close(self) -> None:
@@ -59,7 +59,8 @@ class Cells(Protocol):
         """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and the cells of these months at its moment, in pieces.
+        """Yield a snapshot without cells, and in pieces the cells of these months at the same
+        moment.
 
         Memory is bounded for any number of cells. A month without cells is left out.
         """
@@ -79,7 +80,7 @@ class Cells(Protocol):
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and add the counts of another log, from its beginning.
+        """Keep the counts, and continue with another log, from its beginning.
 
         Marks the partitions as incomplete up to this month (YYYY-MM). Returns the id of the
         previous log; "" if there are no counts.
@@ -118,8 +119,8 @@ class RedisCells:
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and the cells of these months at its moment, in
-        pieces."""
+        """Yield a snapshot without cells, and in pieces the cells of these months at the same
+        moment."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:
@@ -131,7 +132,7 @@ class RedisCells:
         return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and add the counts of another log, from its beginning."""
+        """Keep the counts, and continue with another log, from its beginning."""
         return self._adopt.run(log, month, partitions)
 
     def drop(self) -> None:
@@ -143,7 +144,8 @@ class RedisCells:
 
 
 class FollowsWhole:
-    """Follows a month by reading all of it each time with `read`. May raise what `read` raises."""
+    """Follows a month. Each time it reads the whole month, with `read`. May raise what `read`
+    raises."""
 
     def __init__(
         self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]
@@ -152,7 +154,7 @@ class FollowsWhole:
 
     @contextmanager
     def reading(self, month: str) -> Iterator[Moment]:
-        """The counts of the month at one moment."""
+        """Yield the counts of the month at one moment."""
         with self._read(month) as (snapshot, counts):
             yield Moment(snapshot, False, counts)
 
@@ -171,7 +173,7 @@ def open_cells(
     if billing.store == "redis":
         once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
         # This client sends a query only once, so a server that is slow with a million cells does
-        # not get it again.
+        # not get the same query again.
         bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
         return RedisCells(connect(redis, **once), billing.cells_key, bulk)
     if not billing.postgresql_url:
@@ -179,7 +181,7 @@ def open_cells(
             'billing.postgresql_url: nothing was found; billing.store = "postgresql" needs'
             " postgresql://USER@HOST[:PORT]/DATABASE"
         )
-    # Imported only here, because importing the driver takes a tenth of a second.
+    # The store is imported only here, because importing its driver takes a tenth of a second.
     from services.billing.edge.cells_postgresql import PostgresCells
 
     password = ""

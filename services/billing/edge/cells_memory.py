@@ -1,7 +1,7 @@
 """The in-memory twin of the stores of cells, for tests of the code that uses them.
 
-tests/contract/test_cells.py checks that it behaves like RedisCells. It can lose all its data, or a
-part of them, as Redis can.
+tests/contract/test_cells.py checks that MemoryCells behaves like RedisCells. MemoryCells can lose
+all its data, or a part of them, as Redis can.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MemoryCells:
         self._log: str | None = None  # None if the state is empty
         self._watermarks: dict[int, int] = {}
         self._holes: dict[int, str] = {}
-        self._known: dict[str, int] = {}  # how many runs have changed each month
+        self._known: dict[str, int] = {}  # the number of runs that have changed each month
         self._months: dict[str, Counter[str]] = {}
         self._generation = 0
         self._dropped = False
@@ -72,8 +72,8 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and the cells of these months at its moment, in
-        pieces."""
+        """Yield a snapshot without cells, and in pieces the cells of these months at the same
+        moment."""
         found = self.read(*months)
         cells = (
             (month, name, number)
@@ -103,7 +103,7 @@ class MemoryCells:
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and add the counts of another log, from its beginning."""
+        """Keep the counts, and continue with another log, from its beginning."""
         before = self._log
         if before is None:
             return ""

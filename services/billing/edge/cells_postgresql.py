@@ -1,9 +1,9 @@
 """The live cells in PostgreSQL, for installations that want their counts in SQL.
 
-One transaction writes a run's counts and its watermark. It first locks the row of the installation
-in sluice_billing_state, so that processes take turns. A read is one REPEATABLE READ transaction, so
-its cells and watermarks are from the same moment. Missing tables are created. The setting
-`cells_key` names the installation. Does not own: the tables and the single statements
+One transaction writes a run's counts and its watermark. The transaction first locks the row of the
+installation in sluice_billing_state, so that processes take turns. A read is one REPEATABLE READ
+transaction, so its cells and watermarks are from the same moment. Missing tables are created. The
+setting `cells_key` names the installation. Does not own: the tables and the single statements
 (postgresql_rows.py).
 
 After an error the connection is replaced. If the server did not answer the commit of a run, the run
@@ -38,7 +38,7 @@ CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
 _PIECE: Final = 5_000
-# The number of cells that one statement writes, so that it ends within STATEMENT_TIMEOUT_MS.
+# The number of cells that one statement writes. A statement must end within STATEMENT_TIMEOUT_MS.
 _COPIED: Final = 20_000
 
 T = TypeVar("T")
@@ -66,7 +66,8 @@ class PostgresCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and the cells of these months at its moment, in pieces.
+        """Yield a snapshot without cells, and in pieces the cells of these months at the same
+        moment.
 
         The reader has its own connection, so that no other call waits for it.
         """
@@ -120,7 +121,7 @@ class PostgresCells:
         return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and add the counts of another log, from its beginning."""
+        """Keep the counts, and continue with another log, from its beginning."""
         return self._in_transaction(lambda cursor: self._adopt(cursor, log, month, partitions))
 
     def drop(self) -> None:

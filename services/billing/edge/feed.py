@@ -1,11 +1,11 @@
 """Reads mail.events as a member of the billing group, from the offsets in the cells.
 
-Owns the consumer and the position of each partition. Does not own the watermarks: these are in the
+Owns the consumer and the position of each partition. Does not own the watermarks, which are in the
 cells. A newly assigned partition stays paused until place() sets its first offset; unassign()
 pauses it again. The group's committed offsets are not used.
 
-All calls come from one thread. kafka-python reports rebalances on its I/O thread. They are queued
-there, and the next call processes them.
+All calls come from one thread. kafka-python reports rebalances on its I/O thread. That thread puts
+them into a queue, and the next call processes them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLOSE_TIMEOUT_MS: Final = 3_000
 class EventRun(Struct, frozen=True):
     """Consecutive records of one partition, and the offset after them.
 
-    `target` may lie beyond the last record, and may advance without any record: transaction
+    `target` may lie beyond the last record, and may advance without any record, because transaction
     markers and aborted records have offsets too. `undecodable`: batches that could not be decoded.
     """
 
@@ -61,7 +61,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            # Any position works. Without a position the consumer would look up a committed offset.
+            # Any position works here. Without a position the consumer would look up a committed
+            # offset.
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self._changes.append((partition.partition, True))
@@ -83,7 +84,7 @@ class EventFeed:
         self._consumer: Any = make_consumer(
             options,
             group,
-            auto_offset_reset="none",  # an offset out of range is an error: no event is skipped
+            auto_offset_reset="none",  # an offset out of range is an error, so no event is skipped
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
@@ -123,13 +124,12 @@ class EventFeed:
         return runs
 
     def unplaced(self) -> set[int]:
-        """The partitions that wait for place()."""
+        """Return the partitions that wait for place()."""
         self._take_changes()
         return set(self._unplaced)
 
     def place(self, partition: int, offset: int) -> None:
-        """Read this partition from `offset`; does nothing if it is not assigned to this member any
-        more."""
+        """Read this partition from `offset`. Does nothing if this member has lost the partition."""
         with suppress(ValueError, KeyError, AssertionError):
             self._consumer.seek(self._named(partition), offset)
             self._consumer.resume(self._named(partition))
@@ -145,17 +145,18 @@ class EventFeed:
                     self._consumer.pause(self._named(partition))
 
     def placed(self) -> dict[int, int]:
-        """The placed partitions, each with the offset after the records poll() has returned."""
+        """Return each placed partition with the offset after the records that poll() has
+        returned."""
         return dict(self._next)
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The first offsets that Kafka still holds. Raises KafkaError."""
+        """Return the first offsets that Kafka still holds. Raises KafkaError."""
         asked = [self._named(partition) for partition in partitions]
         found = self._consumer.beginning_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
         return {partition.partition: offset for partition, offset in found.items()}
 
     def ends(self) -> dict[int, int]:
-        """The offset after the last committed record of each placed partition.
+        """Return the offset after the last committed record of each placed partition.
 
         Raises KafkaError.
         """
@@ -166,7 +167,8 @@ class EventFeed:
         return {partition.partition: offset for partition, offset in found.items()}
 
     def log_id(self) -> str:
-        """The topic's id. If the id changes, the log has other records at the same offsets."""
+        """Return the topic's id. If the id changes, the log has other records at the same
+        offsets."""
         return topic_id(self._consumer, self._topic)
 
     def close(self) -> None:

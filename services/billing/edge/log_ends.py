@@ -1,7 +1,7 @@
 """Asks Kafka on demand for the present end offsets of mail.events.
 
-Thread-safe. Only one query runs at a time, and each has a time limit. The client is created on
-first use and recreated after an error.
+Thread-safe. Only one query runs at a time, and each query has a time limit. The client is created
+on first use and recreated after an error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EndsAsker:
         self._reader: LogReader | None = None
 
     def ask(self) -> LogEnds:
-        """The present end offsets. Raises KafkaUnavailable."""
+        """Return the present end offsets. Raises KafkaUnavailable."""
         with self._lock:
             try:
                 return self._ask()

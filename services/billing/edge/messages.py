@@ -1,10 +1,10 @@
-"""Reads the mail ids behind a count from mail.events, or from an archive of it.
+"""Reads the mail ids that a count consists of, from mail.events or from an archive of mail.events.
 
-Owns: where reading begins and ends. Reading ends at the offsets up to which the count was made, so
-the number of ids is the count. Reading begins a day before the month by the broker's clock, because
-an event is stored after it happened. Only events that were dated in the future when they were
-stored can be earlier in the log. `from_start` reads the whole log. Memory is bounded for any number
-of ids.
+Owns the offsets at which reading begins and ends. Reading ends at the offsets up to which the count
+was made, so the number of ids is the count. Reading begins a day before the month by the broker's
+clock, because an event is stored after it happened. Only events that were dated in the future when
+they were stored can be earlier in the log. `from_start` reads the whole log. Memory is bounded for
+any number of ids.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _DAY_MS: Final = 86_400_000
 
 
 class OtherEvents(Unavailable):
-    """The counts are of another event log than this one."""
+    """The counts are of another event log than the one that is read."""
 
 
 class ReadsEvents(Protocol):
-    """EventLog, Archive or JoinedLog."""
+    """The events to read: EventLog, Archive or JoinedLog."""
 
     def id(self) -> str:
-        """The id of the topic."""
+        """Return the id of the topic."""
         ...
 
     def committed_ends(self) -> dict[int, int]:
-        """The last stable offset by partition."""
+        """Return the last stable offset of each partition."""
         ...
 
     def read(
@@ -42,8 +42,8 @@ class ReadsEvents(Protocol):
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, by partition, the first offset with this time or later. A partition without one
-        is left out."""
+        """Return, for each partition, the first offset with this time or later. A partition without
+        such an offset is left out."""
         ...
 
 

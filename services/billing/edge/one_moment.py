@@ -1,10 +1,11 @@
 """Reads the cells of many months at one moment, and keeps the accepted mail of a month up to date.
 
 Some stores copy the months that are being read. So the months are read one after another, and the
-copy is never larger than one month. The store numbers the changes of each month. A month that has
-not changed after it was read still has its counts at the last moment, whose watermarks are
-returned. Months that have changed are read again, together. This ends, because each round reads
-more months together than the round before. The last month changes most, so it is read last.
+copy is never larger than one month. In the store, each month has a version number, which every
+change of the month increases. If a month has not changed after it was read, its counts are still
+those of the last moment, whose watermarks are returned. Months that have changed are read again,
+together. The rounds come to an end, because each round reads more months together than the round
+before. The last month changes most, so it is read last.
 
 For the quotas, all cells of the month are read once, and afterwards only the changes. Reading a
 million cells takes seconds of CPU time, but only a few of them change within seconds.
@@ -26,10 +27,10 @@ MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
 
 
 class AcceptedMail:
-    """The mail accepted to be sent in a month, by client and sub-client; for one thread.
+    """The mail accepted to be sent in a month, by client and sub-client. Not thread-safe.
 
-    The memory needed grows with the number of sub-clients. After a failure the whole month is read
-    again.
+    The memory that it needs grows with the number of sub-clients. After a failure the whole month
+    is read again.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -63,8 +64,9 @@ def read_at_one_moment(
 ) -> Snapshot:
     """Read the months that `months_of` returns; return the snapshot of their moment, without cells.
 
-    `take` gets months, the moment and the cells. It must discard what it got for these months
-    before. If some cells are lost, `whole` of the result is False. Raises StoreUnavailable.
+    `take` gets months, the moment and the cells. If it got some of these months before, it must
+    discard their earlier cells. If some cells are lost, `whole` of the result is False. Raises
+    StoreUnavailable.
     """
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()
@@ -85,8 +87,8 @@ def read_at_one_moment(
 
 
 def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
-    """Pass these months to `take`. If the pieces are not from one moment, pass them again, from
-    copies."""
+    """Pass these months to `take`. If the pieces are not from one moment, pass the months again,
+    from copies."""
 
     def read() -> Snapshot:
         with cells.reading(*months) as (moment, counts):

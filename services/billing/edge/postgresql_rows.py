@@ -116,7 +116,8 @@ class InstallationRows:
         return dict(cursor.fetchall())
 
     def is_whole(self, cursor: Cursor) -> bool:
-        """Whether every month has cells. It may have none if somebody has deleted rows by hand."""
+        """Return whether every month has cells. A month has none if somebody has deleted rows by
+        hand."""
         lost = cursor.execute(
             "SELECT 1 FROM sluice_billing_months AS months WHERE installation = %s AND NOT EXISTS"
             " (SELECT 1 FROM sluice_billing_cells AS cells WHERE cells.installation ="
@@ -192,5 +193,6 @@ def _id_of(name: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """PostgreSQL cannot store NUL in text. The cell's name still has the NUL, in escaped form."""
+    """Replace NUL, which PostgreSQL cannot store in text. The cell's name still has it, as an
+    escape."""
     return text.replace("\x00", "\ufffd")

@@ -2,24 +2,24 @@
 
 Every billing process has a keeper, in a thread. A turn brings the counts of accepted mail up to
 date, compares them with billing.quotas (core/quotas.py) and writes states and events in one
-transaction. Turns begin every `every_s`. After the first BURST_S of reading, the readings may take
-SHARE of the time, which is one second per minute. A turn reads nothing if it would exceed this
-share. After MAX_WAIT_S without a reading, the counts are read even if that exceeds the share.
+transaction. Turns begin every `every_s`. After the first BURST_S of reads, reads may take SHARE of
+the time, which is one second per minute. A turn reads nothing if it would exceed this share. After
+MAX_WAIT_S without a read, the counts are read even if that exceeds the share.
 
 All keepers share one transactional id. Opening the id ends and fences the transaction of any other
 keeper. The keeper that opened it then reads billing.quotas to its end. If the commit of this keeper
 succeeds, no other keeper has written after the opening. So a threshold has one event for any number
 of processes. As long as the beats of another keeper arrive, a keeper does not write; it opens the
 id only when the beats stop. Each turn writes a beat, even if it has counted nothing. A keeper
-writes no beat while it reads the counts, so the others allow for the time that their own last
-reading took. A keeper that was fenced, for example after a pause, waits for the beats of the other
-keeper to stop.
+writes no beat while it reads the counts, so the other keepers also wait for the time that their own
+last read took. A keeper that was fenced, for example after a pause, waits for the beats of the
+other keeper to stop.
 
-On failure nothing is written, and the next turn compares again; a failed reading does not delay
-that turn. If the beats stop, another keeper takes over. If the store hangs, a reading ends after
-its time-out, and closing the reader ends after a shorter time-out. The use is computed from the
-cells. If the store loses cells, they are restored, and until then the published use does not fall.
-If Kafka, the store or the registry is unavailable, no turn takes place, and validate continues with
+On failure nothing is written, and the next turn compares again. A failed read does not delay that
+turn. If the beats stop, another keeper takes over. If the store hangs, a read ends after its
+time-out, and closing the reader ends after a shorter time-out. The use is computed from the cells.
+If the store loses cells, they are restored, and until then the published use does not fall. If
+Kafka, the store or the registry is unavailable, no turn takes place, and validate continues with
 the last known states.
 """
 
@@ -76,9 +76,9 @@ log = logging.getLogger(__name__)
 # A keeper writes if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
-# The seconds of reading that are allowed at first: enough to read some big months.
+# The seconds of reads that are allowed at first. They suffice to read some big months.
 BURST_S: Final = 20.0
-# The largest age of the counts, in seconds, that long readings may cause.
+# The maximum age of the counts, in seconds, while reads take long.
 MAX_WAIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
@@ -104,7 +104,7 @@ class KeeperParts(Struct, frozen=True):
 
 
 class QuotaKeeper:
-    """Runs from start() until close(). `fault` says why the last turn failed."""
+    """Runs from start() until close(). `fault`: the reason why the last turn failed."""
 
     def __init__(self, parts: KeeperParts) -> None:
         self._parts = parts
@@ -119,7 +119,7 @@ class QuotaKeeper:
         self._own: Quotas | None = None
         self._accepted = AcceptedMail(parts.cells)
         self._pace = Pace(SHARE, BURST_S, MAX_WAIT_S)
-        self._reading_s = 0.0  # how long the last reading took
+        self._reading_s = 0.0  # how long the last read took
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
@@ -132,7 +132,7 @@ class QuotaKeeper:
         self.fault = ""
 
     def start(self) -> None:
-        """Begin; return at once."""
+        """Start the thread and return at once."""
         self._thread.start()
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class QuotaKeeper:
         began = parts.clock.monotonic()
         snapshot, accepted = self._accepted.read(month)
         now = parts.clock.monotonic()
-        # The difference includes pauses of this process. The limit prevents a long pause from
+        # The time of the read includes pauses of this process. The limit prevents a long pause from
         # delaying a takeover.
         self._reading_s = min(now - began, MAX_WAIT_S)
         self._pace.took(now - began, now)
@@ -248,7 +248,7 @@ class QuotaKeeper:
             log.info("%d %% of a quota are used", event.threshold, extra=fields)
 
     def _records(self, wanted: Plan) -> Iterator[Output]:
-        """Return the records of the states, and after them the beat, which shows that they are
+        """Return the records of the states, and then the beat, which shows that the states are
         complete."""
         topic = self._parts.topic
         for scope, state in wanted.states.items():

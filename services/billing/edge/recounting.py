@@ -1,4 +1,4 @@
-"""Counts mail.events again from the beginning and compares with the live cells.
+"""Counts mail.events again from the beginning and compares the result with the live cells.
 
 The cells are read first. Each partition is then read exactly up to the watermark that is stored
 with the cells, so the comparison is exact even while the pipeline runs. Mails with two final events
@@ -43,19 +43,19 @@ class CountedLog(Protocol):
     """The events that are counted again: EventLog, Archive or JoinedLog."""
 
     def id(self) -> str:
-        """The id of the topic."""
+        """Return the id of the topic."""
 
     def begins(self) -> dict[int, int]:
-        """The first offset by partition."""
+        """Return the first offset of each partition."""
 
     def committed_ends(self) -> dict[int, int]:
-        """The last stable offset by partition."""
+        """Return the last stable offset of each partition."""
 
     def written_ends(self) -> dict[int, int]:
-        """The offset after the last record by partition."""
+        """Return the offset after the last record of each partition."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs. It may be called again."""
+        """Yield the records below `ends` in runs. May be called several times."""
 
 
 class JoinedLog:
@@ -71,29 +71,30 @@ class JoinedLog:
         self._log = log
 
     def id(self) -> str:
-        """The id of the topic."""
+        """Return the id of the topic."""
         return self._log.id()
 
     def begins(self) -> dict[int, int]:
-        """The first offset by partition."""
+        """Return the first offset of each partition."""
         return self._log.begins() | self._archive.begins()
 
     def committed_ends(self) -> dict[int, int]:
-        """The last stable offset by partition."""
+        """Return the last stable offset of each partition."""
         return self._log.committed_ends()
 
     def written_ends(self) -> dict[int, int]:
-        """The offset after the last record by partition."""
+        """Return the offset after the last record of each partition."""
         return self._log.written_ends()
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """The first offsets of this time or later, by partition."""
+        """Return, for each partition, the first offset of this time or later."""
         return self._log.offsets_at(time_ms) | self._archive.offsets_at(time_ms)
 
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs. `starts`: earlier records may be left out."""
+        """Yield the records below `ends` in runs. Records before the offsets in `starts` may be
+        left out."""
         yield from self._archive.read(ends, starts)
         archived, asked = self._archive.ends(), starts or {}
         yield from self._log.read(
@@ -103,9 +104,9 @@ class JoinedLog:
 
 class RecountReport(Struct, frozen=True):
     """`agree`: there is no difference and no fault, and the cells include every committed event. If
-    they do not, `reason` gives the cause. `faults`: mails with two final events or two first
-    dispatches, as `sluice audit` reports them. `different`: the number of cells that differ;
-    `differences` lists at most SHOWN of them."""
+    the cells do not include every event, `reason` gives the cause. `faults`: mails with two final
+    events or two first dispatches, as `sluice audit` reports them. `different`: the number of cells
+    that differ; `differences` lists at most SHOWN of them."""
 
     agree: bool
     complete: bool
@@ -129,7 +130,8 @@ def recount(
 ) -> RecountReport:
     """Recount and compare. `on_records` gets the number of records of each run.
 
-    Raises PartUnavailable if Kafka is unavailable, StoreUnavailable if the store is.
+    Raises PartUnavailable if Kafka is unavailable, and StoreUnavailable if the store is
+    unavailable.
     """
     ends, log_id = log.committed_ends(), log.id()
     with closing(SortedCounts()) as compared:
@@ -179,16 +181,16 @@ def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
 
 
 class Spill:
-    """Writes the counts of a recount to a file when they are many, so that memory is bounded."""
+    """Writes the counts of a recount to a file when there are many, so that memory is bounded."""
 
     def __init__(self, counted: Recount, into: SortedCounts, last_month: str = "") -> None:
-        """`last_month`: counts of later months are left out."""
+        """Counts of months after `last_month` are left out."""
         self.counted = counted
         self._into = into
         self._last_month = last_month
 
     def write_if_many(self) -> None:
-        """Write if many cells are in memory. Raises DiskUnavailable."""
+        """Write the counts if many cells are in memory. Raises DiskUnavailable."""
         if len(self.counted) >= MAX_IN_MEMORY:
             self.write()
 
@@ -203,7 +205,7 @@ def _count(
 ) -> Doubles:
     """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
-    If there are such mails, the log is read a second time.
+    If any mail occurs more than once, the log is read a second time.
     """
     counted = into.counted
     search = DoubleSearch()
@@ -229,7 +231,7 @@ def _count(
 
 
 def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
-    """Count a record and return its event; note its offset if it cannot be read."""
+    """Count a record and return its event; remember its offset if it cannot be read."""
     before, event = counted.unreadable, None
     if isinstance(record, UndecodableRecord):
         counted.unreadable += 1

@@ -1,4 +1,5 @@
-"""The file with the Ed25519 key that signs statements: PKCS #8 in PEM, readable to its owner."""
+"""The file with the Ed25519 key that signs statements: PKCS #8 in PEM, readable only by its
+owner."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def create(path: str) -> Ed25519PrivateKey:
 
 
 def load_public(path: str) -> str:
-    """The public key of a PEM file, in base64 of its 32 bytes. Raises UsageError."""
+    """Return the 32 bytes of the public key in a PEM file, in base64. Raises UsageError."""
     try:
         key = serialization.load_pem_public_key(Path(path).read_bytes())
     except OSError as error:

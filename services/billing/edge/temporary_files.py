@@ -5,10 +5,10 @@ Memory is bounded, because SortedCounts adds counts up and sorts them by month a
 anonymous SQLite database. Each count has two columns, `now` and `before`, so that two sources can
 be compared: the cells and the statements, or the cells and a recount. A cell may be added any
 number of times; its counts are summed. Counts are first written one by one. When the file has many
-of them, they are summed there.
+counts, they are summed in the file.
 
-On failure (for example, the disk is full): DiskUnavailable. The services report it and try again,
-as for every other unavailable part.
+If a file cannot be used, for example because the disk is full, DiskUnavailable is raised. The
+services report this error and try again, as for every other unavailable part.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# Counts that may be added to the file before it is summed, in addition to the number of cells after
-# the last summing.
+# The file is summed again when it has got more counts than this number plus the number of cells
+# after the last summing.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
 _KEY: Final = "month, client, mailing_id, sub_client, day, counter, detail"
@@ -100,7 +100,7 @@ class PartFile:
         return len(self._places) - 1
 
     def get(self, number: int) -> bytes:
-        """The part with this number. Raises DiskUnavailable."""
+        """Return the part with this number. Raises DiskUnavailable."""
         begin, size = self._places[number]
         found = b""
         with disk_errors():
@@ -113,7 +113,7 @@ class PartFile:
 
 
 class SortedCounts:
-    """The counts. close() removes the file."""
+    """Counts in a file, sorted by month and cell. close() removes the file."""
 
     def __init__(self, max_unsummed: int = MAX_UNSUMMED) -> None:
         self._max_unsummed = max_unsummed
@@ -148,7 +148,7 @@ class SortedCounts:
         return self._read(f"{_SUM} HAVING sum(now) <> sum(before) ORDER BY {_KEY}")
 
     def months(self) -> list[str]:
-        """The months that have counts, in order."""
+        """Return the months that have counts, in order."""
         with disk_errors():
             found = self._file.execute("SELECT DISTINCT month FROM counts ORDER BY month")
             return [month for (month,) in found]

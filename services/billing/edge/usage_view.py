@@ -1,8 +1,9 @@
-"""Answers usage queries for a month from the cells, and says whether the answer is complete.
+"""Answers usage queries for a month from the cells, and decides whether the answer is complete.
 
 The ends of the log are read first and the cells afterwards, so `complete` means: the answer
-includes every event that was committed when the query came. The cells are read once, in pieces, and
-each piece is added to the rows at once. So memory grows with the number of mailings, not of cells.
+includes every event that was committed when the query arrived. The cells are read once, in pieces,
+and each piece is added to the rows at once. So memory grows with the number of mailings, not of
+cells.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ class UsageView:
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
         """Return the usage of `month` (YYYY-MM), for one client or for all clients.
 
-        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and every event committed
-        by then is counted. Raises StoreUnavailable. If Kafka does not answer, the usage is marked
-        as not complete.
+        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and every event that was
+        committed at that time is counted. Raises StoreUnavailable. If Kafka does not answer, the
+        usage is marked as not complete.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
-        # This short query fails soon if the store does not answer; reading a month has a longer
-        # time-out.
+        # This short query fails soon if the store does not answer, whereas reading a month has a
+        # longer time-out.
         self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
@@ -81,5 +82,5 @@ class UsageView:
 
 
 def progress_of(found: Snapshot) -> CountingProgress:
-    """The counting progress of this snapshot."""
+    """Return the counting progress of this snapshot."""
     return CountingProgress(found.whole, found.log, found.watermarks, found.holes)

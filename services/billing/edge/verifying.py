@@ -30,13 +30,13 @@ class Events(Protocol):
     """The events that are counted again: EventLog (Kafka) or Archive."""
 
     def id(self) -> str:
-        """The id of the topic."""
+        """Return the id of the topic."""
 
     def begins(self) -> dict[int, int]:
-        """The first offset by partition."""
+        """Return the first offset of each partition."""
 
     def committed_ends(self) -> dict[int, int]:
-        """The offset after the last record by partition."""
+        """Return the offset after the last record of each partition."""
 
     def gaps(self) -> list[Gap]:
         """Return the ranges of offsets that are missing."""
@@ -55,7 +55,7 @@ class KafkaEvents:
         self.committed_ends = log.committed_ends
 
     def gaps(self) -> list[Gap]:
-        """Return no gaps: a log has none."""
+        """Return no gaps, because a log has none."""
         return []
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -78,12 +78,13 @@ class LineDifference(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """`proved`: there is no fault and no difference. `faults`: why the statement is not proved."""
+    """`proved`: there is no fault and no difference. `faults`: the reasons why the statement is not
+    proved."""
 
     month: str
     proved: bool
     signed: bool
-    complete: bool  # as the statement declares
+    complete: bool  # whether the statement declares its counts complete
     records: int
     faults: list[str]
     differences: list[LineDifference]
@@ -100,8 +101,8 @@ def verify(
     trusted: Sequence[str] = (),
     on_records: Callable[[int], None] = lambda _: None,
 ) -> Proof:
-    """Verify a statement. Raises UsageError if there is none; PartUnavailable if Kafka is
-    unavailable."""
+    """Verify a statement. Raises UsageError if there is no statement, and PartUnavailable if Kafka
+    is unavailable."""
     closed = chain.closed.get(month)
     if closed is None:
         raise UsageError(_why_not_closed(month, chain))

@@ -1,19 +1,19 @@
-"""The billing loop: reads mail.events, sums the events up, adds the sums to the cells.
+"""The billing loop: reads mail.events, sums the events up, and adds the sums to the cells.
 
-Job: poll, count (core/usage.py) and apply (cells.py) the records, one run of one partition at a
-time.
+The loop polls records, counts them (core/usage.py) and applies the counts (cells.py), one run of
+one partition at a time.
 
 On failure: the position is read only from the watermark in the cells. So a run is counted exactly
 once, even if a process dies between reading and applying. The next apply detects a store that is
-empty, that went back to an older state, or that has lost a part. Without events this takes at most
-CHECK_S. The partition is then read again from the watermark in the store. An empty store is first
-restored from the last checkpoint on billing.statements (edge/statements/checkpointing.py); if there
-is none, counting begins at the first record that Kafka still has. While the store is unavailable,
-all partitions are paused, polling and retries continue, and no records are held in memory. While
-Kafka is unavailable, the worker keeps trying. If Kafka deleted records before they were counted,
-the cells mark the hole. If mail.events was deleted and created again, it is another log than the
-cells were counted from. Then nothing is applied and nothing is dropped, until an operator runs
-`billing adopt-log` or `billing rebuild`.
+empty, that went back to an older state, or that has lost a part. If no events arrive, this
+detection takes at most CHECK_S. The partition is then read again from the watermark in the store.
+An empty store is first restored from the last checkpoint on billing.statements
+(edge/statements/checkpointing.py); if there is none, counting begins at the first record that Kafka
+still has. While the store is unavailable, all partitions are paused, polling and retries continue,
+and no records are held in memory. While Kafka is unavailable, the worker keeps trying. If Kafka
+deleted records before they were counted, the cells mark the hole. If mail.events was deleted and
+created again, it is another log than the cells were counted from. Then nothing is applied and
+nothing is dropped, until an operator runs `billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
-# While no events arrive, an emptied store is detected after this time.
+# If no events arrive, an emptied store is detected after this time.
 CHECK_S: Final = 1.0
 LAG_S: Final = 2.0
 
@@ -63,14 +63,14 @@ class WorkerParts(Struct, frozen=True):
     failpoints: Failpoints
     metrics: BillingMetrics
     topic: str = EVENTS
-    # Restores lost cells from a checkpoint; returns True if it did. May raise KafkaUnavailable,
-    # DiskUnavailable.
+    # Restores lost cells from a checkpoint; returns True if cells were restored. May raise
+    # KafkaUnavailable, DiskUnavailable.
     restore: Callable[[], bool] = lambda: False
 
 
 class Worker:
-    """Counts while run() runs. `kafka`, `store` and `log` give the reasons why it waits; "" if it
-    does not wait for them."""
+    """Counts while run() runs. `kafka`, `store` and `log` give the reasons why the worker waits; ""
+    if it does not wait for them."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -99,7 +99,7 @@ class Worker:
 
     @property
     def kafka(self) -> str:
-        """The reason why nothing is read from Kafka; "" while records are read."""
+        """Return the reason why nothing is read from Kafka; "" while records are read."""
         return self.status.waiting_for
 
     def _open(self) -> EventFeed:
@@ -113,7 +113,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            raise KafkaError(f"{parts.topic} was created again")  # a new feed reads the new log
+            raise KafkaError(f"{parts.topic} was created again")  # the next feed reads the new log
         if runs:
             parts.failpoints.hit("billing.polled")
         try:
@@ -184,8 +184,8 @@ class Worker:
                 feed.unassign(feed.placed())
 
     def _refuse_log(self, counted: str) -> None:
-        """Stop counting: the cells may be all that is left of the old log, so an operator must
-        decide about them."""
+        """Stop counting, because the cells may be all that is left of the old log. An operator must
+        decide whether to keep them."""
         self._retry_at = self._parts.clock.monotonic() + RETRY_S
         reason = other_log(counted, self._log_id)
         if self.log != reason:

@@ -63,9 +63,9 @@ class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
 
     `sent`: the number of messages that are passed on, now or later, by mailing. `waiting`: the
-    messages that must not be sent before a time in the future, each with its first delay step.
-    `held`: the messages over a quota, as they were submitted; they do not count as received yet.
-    `unsent`: the messages that are refused or suppressed, with their events.
+    messages that must not be sent yet, each with its first delay step. `held`: the messages over a
+    quota, as they were submitted; they do not count as received yet. `unsent`: the messages that
+    are refused or suppressed, with their events.
     """
 
     passed: dict[str, list[Message]]
@@ -99,18 +99,20 @@ def judge_all(
 
 
 def keeps_key(judged: Judged) -> bool:
-    """Whether this submission claims its key, so that a later one with the same key is a duplicate.
+    """Return whether this submission claims its key. Then a later one with the same key is a
+    duplicate.
 
     A refused submission does not claim its key, so that the platform can fix it and submit it
-    again. But a refused message that came by SMTP does: the SMTP server accepted it before it was
-    judged here. A duplicate may have the same mail id, which must have only one outcome.
+    again. But a refused message that came by SMTP claims its key, because the SMTP server accepted
+    the message before it was judged here. A duplicate may have the same mail id, and a mail id must
+    have only one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 
 
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
     """Combine the verdicts with the answers for the keys into the outcome of the batch. `answers`
-    is by index of the message.
+    maps the index of a message to its answer.
 
     Every message ends as passed, held, refused, suppressed, cancelled or duplicate. All messages
     except duplicates and held messages are counted as received.
@@ -140,7 +142,7 @@ def returned_of(
     kind: EventType, message: Message, event: MailEvent, client: Client | None
 ) -> Returned | None:
     """Return the record for mail.returned of a message that ended with this event; None if the
-    client does not want it."""
+    client does not want the message back."""
     wanted = _KINDS.get(kind)
     if client is None or wanted is None or wanted[0] not in client.returns:
         return None

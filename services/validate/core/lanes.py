@@ -12,7 +12,7 @@ DEFAULT_LANE = "default"
 
 
 def domain_of(address: str) -> str:
-    """The domain of an address that has passed the rules."""
+    """Return the domain of an address that has passed the rules."""
     return address.rpartition("@")[2].lower()
 
 
@@ -40,7 +40,7 @@ class Lanes:
         return lane if lane in self else DEFAULT_LANE
 
     def lane_of(self, domain: str) -> str:
-        """The lane of a domain; `default` if no lane lists it."""
+        """Return the lane of a domain; `default` if no lane lists the domain."""
         return self._lane_by_domain.get(domain, DEFAULT_LANE)
 
 
@@ -49,7 +49,7 @@ def pack_by_partition(
 ) -> list[tuple[int, list[Message]]]:
     """Put the messages of one lane into packs; yield each pack with its partition.
 
-    The mail of one domain goes to one partition. If a domain fills more than one pack in this
+    The mail of one domain goes to one partition. But if a domain fills more than one pack in this
     batch, its packs go to all partitions in turn.
     """
     by_partition: dict[int, list[Message]] = {}

@@ -4,14 +4,14 @@ The use of a quota is the count of billing plus the messages that this process l
 billing may not have counted yet. The beat of billing gives the time up to which everything is
 counted. Messages that passed in the SLACK_MS before that time are added as well, because clocks
 differ and a transaction takes time. So near the quota some messages may be counted twice, and mail
-may be held too early. It passes when the next beat arrives.
+may be held too early. Such mail passes when the next beat arrives.
 
-The bound. Let R be the number of messages left in a quota at the last count that was read. After
-that, each process lets at most R messages pass. So N processes (a restarted process counts as a
-further one) send at most (N - 1) x R messages more than the quota. A process that was paused for
-longer than SLACK_MS within a transaction adds at most one batch. While billing counts, R is only a
-few seconds old. If billing is down, no mail is held before the quota is used up, and the bound
-still holds.
+The excess over a quota is bounded. Let R be the number of messages left in the quota at the last
+count that was read. After that count, each process lets at most R messages pass. So N processes
+send at most (N - 1) x R messages more than the quota. A restarted process counts as a further
+process. A process that was paused for longer than SLACK_MS within a transaction adds at most one
+batch. While billing counts, R is only a few seconds old. If billing is down, no mail is held before
+the quota is used up, and the bound still holds.
 
 If there is no beat, because billing has never counted, the month is not known and nothing is held.
 """
@@ -32,8 +32,8 @@ from shared.submission.attribution import refused_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, Message, Violation
 
-# The clocks of hosts differ by less than this, and a transaction takes less time; the bound above
-# covers paused processes.
+# The clocks of hosts differ by less than this time, and a transaction takes less than this time.
+# For paused processes, the bound above holds.
 SLACK_MS: Final = 10_000
 # Passed messages are summed per second. If there are more sums than this, the two oldest are
 # joined.
@@ -47,7 +47,7 @@ class KnowsQuotas(Protocol):
     """Knows the counts of billing; in production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Whether the topic has been read to its end once."""
+        """Return whether the topic of the quotas was read to its end at least once."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
@@ -60,7 +60,7 @@ class KnowsQuotas(Protocol):
 
 
 class QuotaUse:
-    """The use of each quota, as far as this process knows it. Any thread may ask."""
+    """The use of each quota, as far as this process knows it. Thread-safe."""
 
     def __init__(self, known: KnowsQuotas) -> None:
         self._known = known
@@ -68,11 +68,11 @@ class QuotaUse:
         self._passed: dict[QuotaScope, deque[tuple[int, int]]] = {}  # at_ms, number
 
     def is_known(self, clients: Iterable[Client | None]) -> bool:
-        """Whether the quotas of these clients can be enforced now."""
+        """Return whether the quotas of these clients can be enforced now."""
         return self._known.ready() or not any(map(enforces, clients))
 
     def left(self, scope: QuotaScope, limit: Limit, now_ms: int) -> int:
-        """Return how many more messages may pass."""
+        """Return how many more messages this quota lets pass."""
         beat = self._known.beat()
         if beat is None:
             return _UNKNOWN
@@ -111,14 +111,14 @@ class QuotaUse:
 
 
 def _since(beat: QuotaBeat, now_ms: int) -> int:
-    """Return the time before which passed messages are not added: they are counted, or of another
-    month."""
+    """Return the time before which passed messages are not added, because billing has counted them,
+    or because they belong to another month."""
     begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 
 
 def enforces(client: Client | None) -> bool:
-    """Whether mail of this client may be held or refused for a quota.
+    """Return whether mail of this client may be held or refused because of a quota.
 
     Quotas of a removed client are not enforced, because nobody can raise them and billing does not
     count their use.
@@ -178,8 +178,8 @@ def _enforced(
 
 
 def released(message: Message, now_ms: int) -> Message:
-    """Return a held message in the form to be judged again. The time limit for its delivery begins
-    now."""
+    """Return a held message in the form in which it is judged again. The time limit for its
+    delivery begins now."""
     envelope = message.envelope
     later = replace(envelope, due_at_ms=max(envelope.due_at_ms, now_ms))
     return Message(later, message.content)
@@ -188,7 +188,7 @@ def released(message: Message, now_ms: int) -> Message:
 def used_up(
     clients: Iterable[Client], use: QuotaUse, now_ms: int
 ) -> frozenset[tuple[QuotaScope, int]]:
-    """Return the quotas that hold mail now, each with its limit."""
+    """Return the used-up quotas whose mail is held, each with its limit."""
     return frozenset(
         (scope, limit.quota)
         for client in clients

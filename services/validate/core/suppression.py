@@ -24,15 +24,15 @@ def _own_list(client: str) -> Sequence[str]:
 
 
 def to_look_up(judged: Sequence[Judged]) -> list[int]:
-    """Return the indexes of the messages whose recipients have to be looked up: those that would be
-    sent."""
+    """Return the indexes of the messages that would be sent, because their recipients have to be
+    looked up."""
     return [index for index, one in enumerate(judged) if isinstance(one.verdict, Passed)]
 
 
 def fields_to_look_up(
     judged: Sequence[Judged], indexes: Sequence[int], lists_of: ListsOf = _own_list
 ) -> bytes:
-    """Return the fields of the view to look up: for each of these messages, two fields per list."""
+    """Return the fields to look up in the view: for each of these messages, two fields per list."""
     return b"".join(
         [
             fields_of(name, recipient)

@@ -1,7 +1,7 @@
 """Judges one message: refused by the rules, suppressed, or passed to a lane. Pure.
 
-Owns also the event of a suppressed message, which has a stable word as its rule and a sentence for
-people. Does not own: the rules (shared/submission), the look-up of suppressed recipients
+Owns also the event of a suppressed message. The event has a stable word as its rule, and a sentence
+for people. Does not own: the rules (shared/submission), the look-up of suppressed recipients
 (suppression.py), quotas (quotas.py).
 """
 
@@ -63,7 +63,7 @@ class Passed(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """The message waits on mail.held: a monthly quota is used up (core/quotas.py)."""
+    """The message waits on mail.held, because a monthly quota is used up (core/quotas.py)."""
 
     envelope: Envelope
     reason: str
@@ -86,10 +86,10 @@ def judge(
     now_ms: int,
     parents: Sequence[Client] = (),
 ) -> Verdict:
-    """Judge one message of `client`, which is None if it is not registered.
+    """Judge one message of `client`. `client` is None if the client is not registered.
 
-    A removed client's mail was accepted before the removal, so it is handled as was chosen at the
-    removal. `parents`: the clients whose block lists it inherits.
+    Mail of a removed client was accepted before the removal, so it is handled as the removal
+    specifies. `parents`: the clients whose block lists `client` inherits.
     """
     if client is None:
         broken = Violation(
@@ -141,7 +141,7 @@ def _with_choices(envelope: Envelope, client: Client, lanes: Lanes) -> Envelope:
         code=code,
         lane=lanes.lane_of_client(client.lane, domain_of(envelope.recipient)),
         expires_at_ms=expires,
-        # Of the scan results deliver reads only the size, so only the size is passed on.
+        # deliver uses only the size from the scan results, so only the size is passed on.
         facts=Facts(size_bytes=envelope.facts.size_bytes),
         own_events=client.own_events,
         on_doubt=client.code(code).on_doubt or client.on_doubt,

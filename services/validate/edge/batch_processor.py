@@ -1,7 +1,7 @@
 """Turns a batch of records from mail.received into the records that validate writes.
 
-It keeps no state between batches. Does not own: the verdicts (core/verdict.py). Unless the view of
-the registry is known to be complete, nothing is judged and nothing is consumed.
+The processor keeps no state between batches. Does not own: the verdicts (core/verdict.py). If the
+view of the registry may be incomplete, nothing is judged and nothing is consumed.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ UNKNOWN_LANES: Final = Metric(
     " client.",
     ("client", "lane"),
 )
-# The number of clients and lanes for which a logged warning is remembered. Beyond it the oldest are
-# forgotten, so their warnings may be logged again.
+# The number of clients and lanes for which a logged warning is remembered. If there are more, the
+# oldest are removed, so their warnings may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 HELD_PARTITION: Final = 0
@@ -69,7 +69,7 @@ class Suppressions(Protocol):
     """The view of suppressed recipients (suppression_view.py)."""
 
     def find(self, fields: bytes, /) -> bytes:
-        """Return the bits of the reasons by field. Raises NotReady."""
+        """Return, for each field, the bits of the reasons. Raises NotReady."""
         ...
 
 
@@ -131,7 +131,7 @@ class BatchProcessor:
         """Return the records to write in one transaction.
 
         Raises NotReady while the registry or the view of suppressed recipients is not complete, or
-        while quotas that are needed are not read.
+        while needed quotas have not been read.
         """
         require_whole(self._clients)
         messages, claims, written = self._read(records)
@@ -281,7 +281,7 @@ def _parents(families: Mapping[str, Family], name: str) -> Sequence[Client]:
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
-    """The claims of a pack's messages. Raises CodecError."""
+    """Return the claims of a pack's messages. Raises CodecError."""
     return [
         claim_of(message, place_of(record.partition, record.offset, index))
         for index, message in enumerate(pack)
@@ -289,7 +289,7 @@ def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
 
 
 def _ends(records: Sequence[Record]) -> dict[int, int]:
-    """The offset after the last record of each partition."""
+    """Return the offset after the last record of each partition."""
     return {record.partition: record.offset + 1 for record in records}
 
 

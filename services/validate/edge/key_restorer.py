@@ -1,16 +1,17 @@
 """Restores the submission keys from mail.submissions if Redis does not have all of them.
 
-A thread restores them at its start, and when want() requests it. Only the process whose token is in
-Redis restores; the others wait. The keys count as complete when all records from before the restore
-have been read, including records of transactions that were still open when the restore began.
+A thread restores the keys when it starts, and when want() requests a restore. Only the process
+whose token is in Redis restores keys; the other processes wait. The keys count as complete when all
+records from before the restore have been read, including records of transactions that were still
+open when the restore began.
 
 The thread also checks the Redis server every LOOK_S. While the server may evict keys
 (shared/store/eviction.py), store() returns None. Later the keys that may have been evicted are
 restored. While the server refuses writes, fault() gives the reason, even if there is nothing to
 claim.
 
-If the process dies during a restore, its token expires and another process starts again; keys that
-are already restored are overwritten with the same values.
+If the process dies during a restore, its token expires and another process starts a new restore.
+Keys that are already restored are overwritten with the same values.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# If Redis has lost the claims of an open transaction, the transaction writes its keys within this
-# time.
+# A transaction may be open when Redis loses its claims. Then the transaction writes its keys to the
+# topic within this time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
@@ -53,7 +54,7 @@ class _Lost(Exception):
 
 
 class _MayEvict(Exception):
-    """The server may evict keys, so no key can be relied on."""
+    """The server may evict keys, so any key may be missing."""
 
 
 class KeyRestorer:
@@ -84,8 +85,8 @@ class KeyRestorer:
         self._thread.start()
 
     def store(self) -> Submissions | None:
-        """Return the script for the current topic; None if it must not be used. Then fault() gives
-        the reason."""
+        """Return the script for the current topic. Return None if the script must not be used; then
+        fault() gives the reason."""
         return None if self._may_evict else self._store
 
     def want(self) -> None:
@@ -94,7 +95,7 @@ class KeyRestorer:
         self._wanted.set()
 
     def fault(self) -> str:
-        """For /ready: why the keys cannot be used, "" if they can."""
+        """Return, for /ready, why the keys cannot be used; "" if they can be used."""
         return self._fault
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class KeyRestorer:
                 self._fault = f"submission keys: {error}"
                 log.warning("submission keys cannot be used", extra={"reason": str(error)})
             except Exception:
-                # The thread must go on after an error in the client library.
+                # The thread must continue after an error in the client library.
                 self._fault = "submission keys: see the log"
                 log.exception("restoring the submission keys failed; it is tried again")
             self._closing.wait(RETRY_S)
@@ -143,12 +144,12 @@ class KeyRestorer:
             if self._store.forget_evicted(found):
                 log.error("Redis has evicted keys: restoring the submission keys")
                 self.want()
-        # This is reset only now, when the keys are known to be complete or are marked as
-        # incomplete. If it were reset earlier, a claim might miss an evicted key.
+        # The flag is reset only now, when the keys are known to be complete or are marked as
+        # incomplete. After an earlier reset, a claim might miss an evicted key.
         self._may_evict = False
 
     def _restore(self) -> bool:
-        """Restore the keys if needed; return False if that must be tried again."""
+        """Restore the keys if needed; return False if the restore must be tried again."""
         store = self._store or self._opened()
         token = secrets.token_hex(8)
         match store.begin(token):
@@ -201,7 +202,7 @@ class KeyRestorer:
             return keys
 
     def _written(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Return the end of each partition, including open transactions."""
+        """Return the end of each partition, including the records of open transactions."""
         with closing(self._reader(is_committed=False)) as reader:
             return reader.ends(partitions)
 

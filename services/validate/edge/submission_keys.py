@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Restores the keys (key_restorer.py)."""
 
     def store(self) -> Submissions | None:
-        """Return the script for the current topic; None if it must not be used."""
+        """Return the script for the current topic; None if the script must not be used."""
         ...
 
     def want(self) -> None:
@@ -41,7 +41,7 @@ class Reader(Protocol):
         ...
 
     def fault(self) -> str:
-        """Why store() returns None."""
+        """Return why store() returns None."""
         ...
 
 
@@ -62,7 +62,7 @@ class SubmissionKeys:
         self._last = Run((), {})
 
     def claim(self, run: Run) -> list[Answer]:
-        """Return the answer to each claim. If it raises NotReady, the caller may make the same
+        """Return the answer to each claim. Raises NotReady; then the caller may make the same
         claims again."""
         store = self._reader.store()
         if store is None:
@@ -104,12 +104,12 @@ class SubmissionKeys:
                 raise NotReady("the submission keys are being restored")
 
     def _renew(self, store: Submissions, generation: str) -> None:
-        """Claim the last batch under the new generation before anything else."""
+        """Claim the last batch under the new generation before any other claim."""
         before, self._generation, self._seen = self._generation, generation, {}
         if not self._last.claims:
             return
         try:
             self._claim(store, self._last)
         except (StoreUnavailable, NotReady):
-            self._generation = before  # so that the next call is answered with Renewed again
+            self._generation = before  # so that Redis answers the next call with Renewed again
             raise

@@ -2,9 +2,10 @@
 up recipients in it.
 
 Every validate process reads the topic in a thread. The view's watermark ensures that only one
-process applies a record. The others find that the watermark has moved, and continue from there. The
-next apply detects a view that is missing (FLUSHALL, a new Redis) or older (a failover). The topic
-is then read again from the watermark of that view. There is an apply at least every LOOK_S.
+process applies a record. The other processes find that the watermark has moved, and continue from
+the new watermark. The next apply detects a view that is missing (FLUSHALL, a new Redis) or older (a
+failover). The topic is then read again from the watermark of that view. Each process calls apply at
+least every LOOK_S, even without records.
 
 Owns: the reader; the proof of how recent the view is (confirmed()); the guarantee that a view that
 is incomplete or too old is never used. The view that answers has every record that was on
@@ -51,7 +52,7 @@ UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
     "Records of mail.suppressions that could not be read since the start and are not applied.",
 )
-# Entries that one script applies: it blocks Redis for about 1 µs per entry.
+# The number of entries that one script applies. A script blocks Redis for about 1 µs per entry.
 MAX_ENTRIES: Final = 5_000
 
 # If a message is judged at least this long after an entry was committed, the entry applies to it.
@@ -61,8 +62,8 @@ MAX_FIELDS: Final = 4_000
 
 
 class Confirmed(Struct, frozen=True):
-    """A proof: at this monotonic time, `end` was the end of the topic with the id `log`, and the
-    view had all records before `end`."""
+    """Proves that, at the monotonic time `at`, `end` was the end of the topic with the id `log`,
+    and the view had all records before `end`."""
 
     log: str
     end: int
@@ -70,7 +71,7 @@ class Confirmed(Struct, frozen=True):
 
 
 class OtherLogFound(Exception):
-    """The view belongs to an earlier topic of this name: an operator must decide."""
+    """The view belongs to an earlier topic of this name, so an operator must decide what to do."""
 
 
 class SuppressionFollower:
@@ -105,7 +106,7 @@ class SuppressionFollower:
         return self._confirmed
 
     def fault(self) -> str:
-        """For /ready: why the view is not complete, "" if it is."""
+        """Return, for /ready, why the view is not complete; "" if it is complete."""
         return self._fault
 
     def close(self) -> None:
@@ -212,7 +213,7 @@ class Follower(Protocol):
         ...
 
     def fault(self) -> str:
-        """Why the view is not complete."""
+        """Return why the view is not complete."""
         ...
 
 
@@ -224,7 +225,7 @@ class SuppressionView:
         self._clock = clock
 
     def find(self, fields: bytes) -> bytes:
-        """Return the bits of the reasons by field. Raises NotReady."""
+        """Return, for each field, the bits of the reasons. Raises NotReady."""
         proof = self._follower.confirmed()
         if proof is None or self._clock.monotonic() - proof.at > FRESH_S:
             raise NotReady(self._follower.fault() or "the suppressed recipients are being read")

@@ -1,10 +1,10 @@
-"""The chain of statements on billing.statements: decides which of its records count.
+"""The chain of statements on billing.statements. It decides which records of the topic count.
 
 Any process may try to close a month, even a process that was paused and continues a day later. The
-order of the log decides. A header counts only if its `previous` names the last header before it
-that counts, if its month is later, and if all its lines exist. So if there are several attempts to
-close a month, all readers agree which one counts. It never changes, because each attempt has its
-own keys and compaction removes none of them.
+order of the records decides which attempt counts. A header counts only if `previous` names the last
+header that counts, if its month is later than the month of that header, and if all its lines exist.
+So if there are several attempts to close a month, all readers agree which attempt counts. This
+result never changes, because each attempt has its own keys and compaction removes none of them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ MAX_PARTS: Final = 10_000  # 5 GB
 
 
 class KeptText(Struct, frozen=True):
-    """The text of lines whose parts are stored in a KeepsParts."""
+    """The text of lines. A KeepsParts stores the parts of the text."""
 
     kept: KeepsParts
     numbers: tuple[int, ...]
 
     def pieces(self) -> Iterator[bytes]:
-        """The parts, in order."""
+        """Return the parts in order."""
         return map(self.kept.get, self.numbers)
 
 
@@ -52,11 +52,11 @@ class Closed(Struct, frozen=True):
     offset: int
 
     def lines(self) -> Iterator[Line]:
-        """The lines, decoded."""
+        """Return the decoded lines."""
         return decode_lines(self.text)
 
     def adjustments(self) -> Iterator[Line]:
-        """Yield the lines about earlier months; they come first in the canonical form."""
+        """Yield the lines about earlier months, which are the first lines of the canonical form."""
         own = self.statement.month
         return takewhile(lambda line: line.month < own, self.lines())
 
@@ -73,12 +73,12 @@ class Closed(Struct, frozen=True):
 
 
 def header_key(month: str, token: str) -> bytes:
-    """The key of a header's record."""
+    """Return the key of a header's record."""
     return f"{PREFIX}{month}/{token}".encode()
 
 
 def part_key(month: str, token: str, number: int) -> bytes:
-    """Return the key of the record with this part of the lines. Parts are numbered from 0."""
+    """Return the key of the record that holds this part of the lines. Parts are numbered from 0."""
     return f"{PREFIX}{month}/{token}/{number}".encode()
 
 
@@ -89,20 +89,20 @@ class Chain:
         self._kept = kept or PartsInMemory()
         self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
-        # Headers that do not count, because they are later attempts or faulty, each with its
-        # reason.
+        # The records that do not count, as (offset, reason): later attempts, and faulty records.
         self.void: list[tuple[int, str]] = []
-        # By month, the reason of the last such header; a closed month may have one, too.
+        # For each month, the reason why its last such header does not count. A closed month may
+        # also have such a header.
         self.void_months: dict[str, str] = {}
 
     @property
     def last(self) -> str:
-        """The last closed month; "" if there is none."""
+        """Return the last closed month; "" if no month is closed."""
         return max(self.closed, default="")
 
     @property
     def last_digest(self) -> str:
-        """The value of `previous` in the next header."""
+        """Return the value of `previous` for the next header."""
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
@@ -116,8 +116,8 @@ class Chain:
         return found
 
     def stated(self, month: str, before: str = "") -> Iterator[Line]:
-        """Yield the counts of a month in these statements. Several statements may count the same
-        cell."""
+        """Yield the counts of a month in the statements of months before `before`. If `before` is
+        "", all statements are included. Several statements may count the same cell."""
         for closed in self._before(before):
             yield from closed.stated(month)
 
@@ -125,8 +125,8 @@ class Chain:
         return [self.closed[each] for each in sorted(self.closed) if not month or each < month]
 
     def add(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Does not raise for invalid content, only if a part cannot be
-        stored."""
+        """Add the next record. Raises an error if a part cannot be stored, but not for invalid
+        content."""
         name = (key or b"").decode("utf-8", "replace")
         if not name.startswith(PREFIX) or value is None:
             return

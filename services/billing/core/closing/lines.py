@@ -25,7 +25,7 @@ class KeepsParts(Protocol):
         ...
 
     def get(self, number: int) -> bytes:
-        """The part with this number. Any thread may ask."""
+        """Return the part with this number. Thread-safe."""
         ...
 
 
@@ -44,10 +44,10 @@ class Line(Struct, frozen=True, array_like=True, order=True):
 
 
 class LinesText(Protocol):
-    """Lines in the canonical form, which may be read any number of times."""
+    """Lines in the canonical form. They may be read any number of times."""
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes, in pieces of any size."""
+        """Return the bytes, in pieces of any size."""
         ...
 
 
@@ -63,7 +63,7 @@ class PartsInMemory:
         return len(self._parts) - 1
 
     def get(self, number: int) -> bytes:
-        """The part with this number."""
+        """Return the part with this number."""
         return self._parts[number]
 
 
@@ -73,7 +73,7 @@ _LONGEST_LINE: Final = 1024 * 1024
 
 
 def line_of(month: str, cell: Cell, count: int) -> Line:
-    """The line that states the count of a cell."""
+    """Return the line that states the count of a cell."""
     return Line(
         month,
         cell.client,
@@ -87,7 +87,7 @@ def line_of(month: str, cell: Cell, count: int) -> Line:
 
 
 def cell_of(line: Line) -> Cell:
-    """The cell that a line counts."""
+    """Return the cell that a line counts."""
     return Cell(line.client, line.mailing_id, line.sub_client, line.counter, line.day, line.detail)
 
 
@@ -97,8 +97,8 @@ def encode_line(line: Line) -> bytes:
 
 
 def raw_lines(text: LinesText) -> Iterator[bytes]:
-    """Yield each line with its LF; the last line may lack it. Raises ValueError for a line that is
-    too long."""
+    """Yield each line with its LF; the last line may lack the LF. Raises ValueError for a line that
+    is too long."""
     rest = b""
     for piece in text.pieces():
         *lines, rest = (rest + piece).split(b"\n")
@@ -111,14 +111,14 @@ def raw_lines(text: LinesText) -> Iterator[bytes]:
 
 
 def decode_lines(text: LinesText) -> Iterator[Line]:
-    """Raises msgspec.MsgspecError, ValueError, RecursionError."""
+    """Yield the decoded lines. Raises msgspec.MsgspecError, ValueError, RecursionError."""
     decode = _line.decode
     for raw in raw_lines(text):
         yield decode(raw)
 
 
 def sha256_of(text: LinesText) -> str:
-    """Return the hash for the header."""
+    """Return the hash of the lines, for the header."""
     hashed = hashlib.sha256()
     for piece in text.pieces():
         hashed.update(piece)
@@ -137,12 +137,12 @@ class Sums:
 
     @property
     def totals(self) -> dict[str, int]:
-        """The sums by counter, without the adjustments and the details."""
+        """Return the sum of each counter, without the adjustments and the details."""
         return dict(sorted(self._own.items()))
 
     @property
     def adjusted(self) -> dict[str, int]:
-        """The sums of the adjustments alone, by counter."""
+        """Return the sum of the adjustments of each counter."""
         return dict(sorted(self._adjusted.items()))
 
     def add(self, line: Line) -> None:

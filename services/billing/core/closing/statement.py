@@ -28,7 +28,7 @@ from services.billing.core.closing.lines import (
 )
 
 FORMAT: Final = "sluice.statement/1"
-# The version of the rules that say which events are billed, and in which month
+# The version of the rules that determine which events are billed, and in which month
 # (docs/billing.md). A statement names the version under which it was counted.
 POLICY: Final = "1"
 
@@ -45,17 +45,17 @@ class Statement(Struct, frozen=True):
     closed_at_ms: int
     closed_by: str  # automatic, or command
     complete: bool
-    reason: str  # why it is not complete
+    reason: str  # why the counts are not complete
     log: str  # the topic id of mail.events
     offsets: dict[str, int]
     lines: int
-    adjustments: int  # how many of the lines are adjustments
-    totals: dict[str, int]  # by counter, without the adjustments
-    adjusted: dict[str, int]  # by counter, the adjustments alone
-    sha256: str  # of the lines
+    adjustments: int  # the number of lines that are adjustments
+    totals: dict[str, int]  # sums by counter, without the adjustments
+    adjusted: dict[str, int]  # sums by counter, of the adjustments alone
+    sha256: str  # the SHA-256 of the lines
     previous: str
-    parts: int  # records that hold the lines
-    token: str  # of this attempt to close
+    parts: int  # the number of records that hold the lines
+    token: str  # identifies this attempt to close the month
     format: str = FORMAT
     policy: str = POLICY
     public_key: str = ""  # base64, raw; "" if not signed
@@ -67,7 +67,7 @@ _statement: Final = msgspec.json.Decoder(Statement)
 
 
 def encode_statement(statement: Statement) -> bytes:
-    """The header as JSON: keys sorted, no white space."""
+    """Return the header as JSON with sorted keys and without white space."""
     return _canonical.encode(statement)
 
 
@@ -77,7 +77,7 @@ def decode_statement(text: bytes) -> Statement:
 
 
 def signed_form(statement: Statement) -> bytes:
-    """The bytes that are signed: the header with an empty signature."""
+    """Return the bytes that are signed: the header with an empty signature."""
     return encode_statement(structs.replace(statement, signature=""))
 
 
@@ -87,7 +87,7 @@ def digest(statement: Statement) -> str:
 
 
 def sign(statement: Statement, key: Ed25519PrivateKey | None) -> Statement:
-    """Return the header with a signature; without a key, the header unchanged."""
+    """Return the header with a signature, or the unchanged header if there is no key."""
     if key is None:
         return statement
     named = structs.replace(statement, public_key=encode_public(key.public_key()))
@@ -102,7 +102,7 @@ def encode_public(key: Ed25519PublicKey) -> str:
 
 
 def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> list[str]:
-    """Return the faults of a statement: of its hash, counts, totals and signature.
+    """Return the faults in the hash, the counts, the totals and the signature of a statement.
 
     `trusted`: the public keys that may have signed the statement. If there are none, the key in the
     header is used; this detects damage but not forgery.

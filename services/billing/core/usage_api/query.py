@@ -1,8 +1,8 @@
 """The query of a usage request: months, filters, grouping and the page. Pure.
 
-Rows are sorted by month, client, mailing ID, sub-client and day, or by those of them that are in
-the grouping. A cursor names the query, the last row of the page, and the views from which the page
-was read, so that all pages show the same moment.
+Rows are sorted by month, client, mailing ID, sub-client and day. Values that are not in the
+grouping are left out. A cursor names the query, the last row of the page, and the views from which
+the page was read, so that all pages show the same moment.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class QueryFault(Exception):
 
 
 class Filters(Struct, frozen=True):
-    """The rows to show; None in a field means all."""
+    """The rows to show. A field that is None allows all values."""
 
     client: str | None = None
     mailing_id: str | None = None
     sub_client: str | None = None
 
     def within(self, scope: Scope) -> Filters:
-        """Return these filters limited to the scope. The caller has checked that they do not exceed
-        it."""
+        """Return these filters limited to the scope. The caller has checked that no filter exceeds
+        the scope."""
         client = self.client if not scope.client else scope.client
         sub_client = self.sub_client if scope.sub_client is None else scope.sub_client
         return Filters(client, self.mailing_id, sub_client)
@@ -59,7 +59,7 @@ class Query(Struct, frozen=True):
     statement: str = ""
 
     def digest(self) -> str:
-        """The digest that identifies the query in cursors and ETags."""
+        """Return the digest that identifies the query in cursors and ETags."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 

@@ -1,9 +1,9 @@
 """The rows of a usage answer, and the tables made of them: CSV, XLSX, Parquet, and FOCUS. Pure.
 
-Rows come from the views of months, and are merged and summed up. Every line of a table gives the
+Rows come from the views of months, and are merged and summed up. Every line of a table has the
 moment of its counts, and whether everything was counted at that moment. So a table can be
-understood without the answer that it came in. Numbers are integers. Text that a spreadsheet would
-take for a formula begins with an apostrophe.
+understood without the rest of the answer. Numbers are integers. Text that a spreadsheet would take
+for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class UsageRow(Struct, frozen=True, gc=False):
     details: Details
 
     def named(self, group: Sequence[str]) -> dict[str, Any]:
-        """Return the row as a mapping of names, for JSON."""
+        """Return the row as a mapping from names to values, for JSON."""
         values = (*self.key, *self.counts, self.details)
         return dict(zip((*group, *COUNTERS, "details"), values, strict=True))
 
@@ -98,12 +98,12 @@ def add_details(into: Details, details: Details) -> None:
 
 
 def totals(rows: Iterable[UsageRow]) -> dict[str, Any]:
-    """The sums of all rows, by name."""
+    """Return the sums of all rows, by name."""
     return summed((), rows).named(())
 
 
 def usage_table(group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp) -> Table:
-    """The keys, the counters and the stamp. The table has all columns for every grouping."""
+    """Return the table of keys, counters and stamp. It has all columns for every grouping."""
 
     def line(row: UsageRow) -> tuple[Value, ...]:
         keys = dict(zip(group, row.key, strict=True))
@@ -156,7 +156,7 @@ _FOCUS_FIXED: Final = (
 def focus_table(
     group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp, months: Months
 ) -> Table:
-    """The billed messages in the columns of FOCUS. It has no prices, because the invoice adds them.
+    """Return the billed messages in the columns of FOCUS, without prices, which the invoice adds.
 
     `group` must include the month, and may include the day.
     """
@@ -203,8 +203,8 @@ def utc_text(at_ms: int) -> str:
 
 
 def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
-    """The name under which a download is saved. `kinds`: words that distinguish the file from
-    others."""
+    """Return the name under which a download is saved. `kinds`: words that distinguish the file
+    from other files."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
     return f"{'-'.join(('usage', span, *kinds))}{suffix}"
 

@@ -5,7 +5,7 @@ nothing else. Without a key only /health, the files of the page and the descript
 served. These have no data of clients.
 
 The page consists of four files. The browser sends the key that the user enters to the API. The
-policy in the page's headers forbids it to load anything from another server.
+policy in the page's headers forbids the page to load anything from another server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Usage as files: CSV is streamed as it is read, XLSX and Parquet are written to a file first.
+"""Exports usage as files. CSV is streamed while rows are read; XLSX and Parquet use temporary
+files.
 
 Memory is bounded for any number of rows. The number of simultaneous exports is bounded, too
 (slots.py). pyarrow, which takes 40 MB, is imported for the first Parquet file.
@@ -18,7 +19,7 @@ from msgspec import Struct
 from services.billing.core.usage_api.tables import Table, csv_lines
 from services.billing.edge.http.slots import Slots
 
-MAX_SHEET_ROWS: Final = 1_048_000  # the limit of a sheet is 1,048,576
+MAX_SHEET_ROWS: Final = 1_048_000  # a sheet may have at most 1,048,576 rows
 _PIECE_BYTES: Final = 256 * 1024
 _BATCH_ROWS: Final = 10_000
 
@@ -41,7 +42,7 @@ FORMATS: Final = (JSON, CSV, XLSX, PARQUET)
 
 
 class Exports:
-    """Writes tables. Any thread may ask."""
+    """Writes tables. Thread-safe."""
 
     def __init__(self, slots: Slots | None = None) -> None:
         self._slots = slots or Slots()
@@ -84,7 +85,7 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
         "strings_to_numbers": False,
     }
     with xlsxwriter.Workbook(file, options) as book:
-        # The moment of the counts, not the present time: the same counts then have the same bytes.
+        # Use the moment of the counts, not the present time, so that equal counts give equal bytes.
         book.set_properties({"created": datetime.fromisoformat(about["as_of"])})
         bold = book.add_format({"bold": True})
         rows = iter(table.rows)

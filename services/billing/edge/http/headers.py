@@ -1,7 +1,8 @@
-"""The HTTP headers: Accept in requests, and the headers for caches in requests and answers.
+"""The HTTP headers: Accept in requests, and the cache headers in requests and answers.
 
-Accept chooses the format of an answer (RFC 9110, 12.5.1). The rules for ETag and Cache-Control: an
-answer about closed months never changes. A cache has to validate every other answer again.
+The Accept header determines the format of an answer (RFC 9110, 12.5.1). The ETag and Cache-Control
+headers follow from one rule: an answer about closed months never changes. A cache has to validate
+every other answer again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class _Range(Struct, frozen=True):
 
 
 def wanted_format(accept: str) -> Format | None:
-    """Return the format with the highest weight; None if the peer accepts none.
+    """Return the format with the highest weight; None if the peer accepts no format.
 
     Among formats of the same weight, a format named in full comes before one that matches a
     wildcard. Then the order in the header decides, then the order of FORMATS.
@@ -96,11 +97,11 @@ def cache_headers(etag: str, *, is_final: bool) -> dict[str, str]:
 
 
 def is_known(request: Request[Any, Any, Any], etag: str) -> bool:
-    """Whether the peer already has the answer with this ETag."""
+    """Return whether the peer already has the answer with this ETag."""
     named = request.headers.get("if-none-match", "")
     return etag in (each.strip().removeprefix("W/") for each in named.split(",")) or named == "*"
 
 
 def not_modified(headers: dict[str, str]) -> Response[bytes]:
-    """Return the answer to a peer that already has the bytes."""
+    """Return the answer `304 Not Modified` for a peer that already has the bytes."""
     return Response(b"", status_code=304, headers=headers)

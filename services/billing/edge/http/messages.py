@@ -1,10 +1,10 @@
-"""/v1/usage/messages: the mail ids behind a number, as JSON lines or CSV.
+"""/v1/usage/messages: the mail ids that a count consists of, as JSON lines or CSV.
 
-The ids are streamed while mail.events is read, in bounded memory. The header `Sluice-Count` has
-their number. Fewer ids are listed if Kafka has deleted events of the month, or if an event was
-dated in the future when it was stored. In these cases `sluice billing messages` can read an archive
-or the whole log. Reading takes about 15 µs for each event after the beginning of the month. So
-these requests have their own slots (slots.py): at most two run at a time, and one per key.
+The ids are streamed while mail.events is read, in bounded memory. The header `Sluice-Count` has the
+count. Fewer ids are listed if Kafka has deleted events of the month, or if an event was dated in
+the future when it was stored. In these cases `sluice billing messages` can read an archive or the
+whole log. Reading takes about 15 µs for each event after the beginning of the month. So these
+requests have their own slots (slots.py): at most two run at a time, and one per key.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class MonthRoutes:
         self._reader = reader
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes of months and of their statements."""
+        """Return the routes of months and of their statements."""
         options: dict[str, Any] = {
             "sync_to_thread": True,
             "guards": [requires(Right.BILLING_READ)],
@@ -124,8 +124,8 @@ def _checked(month: str) -> str:
 
 
 def _shown(month: str, state: MonthState, closed: Closed | None, scope: Scope) -> dict[str, Any]:
-    """Return a month as the API shows it. Only a key for everything gets the sums and the number of
-    lines of the statement."""
+    """Return a month as the API shows it. Only a key for all clients gets the sums and the number
+    of lines of the statement."""
     found: dict[str, Any] = {"month": month, "status": state.value}
     if closed is None:
         return found

@@ -34,7 +34,7 @@ class KnowsQuotas(Protocol):
     """Knows how much of each quota is used; in production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Whether the quotas were read."""
+        """Return whether the quotas were read."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
@@ -42,7 +42,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """The last beat, which gives the time up to which everything is counted."""
+        """Return the last beat, which has the time up to which everything is counted."""
         ...
 
 

@@ -65,7 +65,7 @@ class UsageParameters(Struct, frozen=True):
         """Return the query within the scope of the key. `months` apply if the request names no
         months.
 
-        Raises QueryFault; an error with status 403 if the request is outside the scope.
+        Raises QueryFault, or an error with status 403 if the request is outside the scope.
         """
         require_scope(
             request, self.filters.client or request.auth.scope.client, self.filters.sub_client
@@ -90,7 +90,8 @@ def usage_parameters(  # noqa: PLR0913 - the parameters of an address
     cursor: _Cursor = "",
     wait_s: _WaitS = 0.0,
 ) -> UsageParameters:
-    """A dependency of the routes that answer with usage."""
+    """Return the parameters of a route that answers with usage. The routes declare this
+    dependency."""
     # An empty name means all clients, because no client has an empty name.
     filters = Filters(client or None, mailing_id, sub_client)
     return UsageParameters(month, first, to, filters, group, limit, cursor, wait_s)

@@ -40,7 +40,7 @@ class Api:
         self._keys = KeyView(kit.options, "billing", running.clock)
         self._clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
         self._books = Books(StatementTopic(kit.options), running.clock)
-        # A separate connection, so that a request never waits for the counting loop.
+        # Requests have their own connection, so that they never wait for the counting loop.
         cells = open_cells(billing, settings.redis, is_waited_for=True)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))
@@ -77,5 +77,5 @@ class Api:
         self._shelf.close()
 
     def registered(self) -> Mapping[str, Client] | None:
-        """The registered clients by name; None while they are not known."""
+        """Return the registered clients by name; None while they are not known."""
         return self._clients.clients() if self._clients.ready() else None

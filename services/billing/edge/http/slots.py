@@ -1,8 +1,8 @@
 """Limits how many files are made at a time, and prevents slow readers from using all slots.
 
 Every file holds a slot until its last piece is read, until it fails, or until its reader
-disconnects. One key may use half of the slots. If all slots are taken, a file whose reader still
-reads less than MIN_BYTES_S after GRACE_S loses its slot to the next file, and its transfer is
+disconnects. One key may use at most half of the slots. If all slots are taken, a file whose reader
+still reads less than MIN_BYTES_S after GRACE_S loses its slot to the next file, and its transfer is
 aborted. So keys that read slowly, or not at all, do not block other keys. The time for making a
 piece does not count as the reader's time.
 """
@@ -21,7 +21,7 @@ MIN_BYTES_S: Final = 64 * 1024
 
 
 class NoRoom(Exception):
-    """No further export may start: the largest allowed number is running."""
+    """No further export may start, because the maximum number of exports is running."""
 
 
 class Slot:
@@ -36,22 +36,22 @@ class Slot:
         self._since: float | None = now()  # None while a piece is made
 
     def waited_s(self) -> float:
-        """The seconds in which the reader could have asked for a next piece and did not."""
+        """Return for how many seconds the reader could have asked for a next piece but did not."""
         since = self._since
         return self._waited_s + (self._now() - since if since is not None else 0.0)
 
     def asked(self) -> None:
-        """Note that the reader asks for a piece."""
+        """Record that the reader asks for a piece."""
         self._waited_s, self._since = self.waited_s(), None
 
     def gave(self, size: int) -> None:
-        """Note that the reader got a piece."""
+        """Record that the reader got a piece."""
         self.sent += size
         self._since = self._now()
 
 
 class Slots:
-    """The slots of one process. Any thread may ask."""
+    """The slots of one process. Thread-safe."""
 
     def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
         self._most = most
@@ -110,7 +110,7 @@ class _Pieces:
         try:
             piece = next(self._pieces)
         except ValueError as error:
-            # Litestar takes a ValueError for the end of the stream.
+            # Litestar treats a ValueError as the end of the stream.
             self._ended(slot)
             raise RuntimeError("a file could not be made") from error
         except BaseException:

@@ -1,7 +1,7 @@
 """/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
 
-In the same formats /v1/adjustments returns the counts that were made after the close of their month
-and wait for the next statement.
+/v1/adjustments returns, in the same formats, the counts of closed months that were made after the
+close and that wait for the next statement.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class UsageRoutes:
         self._exports = Exports()
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes: one in the format that Accept names, and one for each format."""
+        """Return the routes: one in the format that Accept names, and one for each format."""
         forms = (None, *FORMATS)
         return [*map(self._usage_route, forms), *map(self._adjustments_route, forms)]
 
@@ -148,7 +148,8 @@ class UsageRoutes:
         columns: str,
         style: str,
     ) -> Response[Any]:
-        """Answer in the form `asked`; if it is None, in the form that the Accept header names."""
+        """Answer in the format `asked`. If `asked` is None, use the format that the Accept header
+        names."""
         form = asked or wanted_format(request.headers.get("accept", ""))
         if form is None:
             return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")

@@ -48,7 +48,7 @@ class Bookkeeper:
 
     @property
     def fault(self) -> str:
-        """The reason why the last step failed; "" if it succeeded."""
+        """Return the reason why the last step failed; "" if it succeeded."""
         return self._fault
 
     def start(self) -> None:

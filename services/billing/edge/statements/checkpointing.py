@@ -43,7 +43,7 @@ _ROUNDS: Final = 3
 
 
 class Checkpointer:
-    """Writes checkpoints. For one thread."""
+    """Writes checkpoints. Not thread-safe."""
 
     def __init__(
         self, cells: Cells, topic: StatementTopic, clock: Clock, failpoints: Failpoints
@@ -71,7 +71,7 @@ class Checkpointer:
             for month, cells in by_name(months, counts):
                 stored[month] = self._write_month(month, moment.versions.get(month, 0), cells)
 
-        # Months that change during the reading are read again at the moment of the watermarks.
+        # Months that change during this read are read again at the moment of the watermarks.
         found = read_at_one_moment(self._cells, lambda now: changed_months(now, best), take)
         if not found.whole or not found.log:
             return False
@@ -86,7 +86,7 @@ class Checkpointer:
     def _write_month(
         self, month: str, version: int, cells: Iterable[tuple[str, int]]
     ) -> StoredMonth:
-        """Write the chunks of a month; each is written as soon as it is full."""
+        """Write the chunks of a month. Each chunk is written as soon as it is full."""
         token, keys, hashed = secrets.token_hex(8), list[str](), hashlib.sha256()
         for number, chunk in enumerate(encode_chunks(cells)):
             keys.append(f"{CELLS}{month}/{token}/{number}")
@@ -118,7 +118,7 @@ class ReadsCheckpoints(Protocol):
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints that were read so far."""
+        """Return the checkpoints that were read so far."""
         ...
 
     def read(self) -> None:
@@ -161,6 +161,6 @@ def restore_from(options: ClientOptions, cells: Cells) -> bool:
 
 
 def void(topic: StatementTopic, generation: str) -> None:
-    """Make unusable all checkpoints so far, and later checkpoints of this generation."""
+    """Invalidate all existing checkpoints, and all later checkpoints of this generation."""
     if generation:
         topic.write([(f"{VOID}{generation}".encode(), b"1", [])])

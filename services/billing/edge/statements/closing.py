@@ -4,11 +4,11 @@ The lines are gathered in a file (gathering.py), then read from it, hashed and w
 The header, which has the hash of the lines, is written last. Memory is bounded for any number of
 lines.
 
-On failure: nothing is locked, and any step may be repeated, by any process. Only the first header
-in the log that continues the chain is a statement (core/closing/chain.py). So if a process dies, is
-paused or runs at the same time as another, it may leave records that do not count, but never a
-second statement. Events that are counted for a closed month afterwards are adjustments in the
-statement of the next month.
+On failure: nothing is locked, and any step may be repeated, by any process. Among the headers that
+continue the chain, only the first one in the log is a statement (core/closing/chain.py). So if a
+process dies, is paused or runs at the same time as another, it may leave records that do not count,
+but never a second statement. Events that are counted for a closed month afterwards are adjustments
+in the statement of the next month.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Closer:
 
         Waits up to `wait_s` until every committed event is counted. Raises NotComplete if the
         counts are not complete, unless `incomplete` allows that; UsageError if another month has to
-        be closed first; StoreUnavailable, KafkaUnavailable and DiskUnavailable.
+        be closed first; and StoreUnavailable, KafkaUnavailable or DiskUnavailable.
         """
         parts = self._parts
         self._read()
@@ -155,7 +155,8 @@ class Closer:
 
     def _write(self, found: _Closing, gathered: GatheredLines) -> None:
         parts = self._parts
-        # The new statement continues the chain whose statements the counts were compared with.
+        # The counts were compared with the statements of this chain, so the new statement continues
+        # it.
         previous = parts.topic.chain.last_digest
         parts.failpoints.hit("billing.closing")
         parts.topic.write(self._entries(found, gathered, previous))
@@ -199,7 +200,7 @@ class Closer:
 
 
 def _missing(month: str, found: Snapshot, ends: LogEnds) -> str:
-    """Return why the counts are not complete for this month; "" if they are."""
+    """Return why the counts are not complete for this month; "" if they are complete."""
     return why_incomplete(progress_of(found), month, ends.log, ends.ends)
 
 

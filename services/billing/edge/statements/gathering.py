@@ -4,7 +4,7 @@ The lines are the cells of the month, and the differences between the cells of e
 the statements about these months. Later months have lines in their own statements.
 
 Memory is bounded for any number of cells and months. On failure only temporary files remain; the
-system removes them when the process ends. For one thread.
+system removes them when the process ends. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.store.read_cells import Counts, Snapshot
 
 
 class GatheredLines:
-    """The lines of the statement of one month that follows `chain`. close() removes them."""
+    """The lines of the next statement of `chain`, for one month. close() removes the lines."""
 
     def __init__(self, month: str, chain: Chain) -> None:
         self._month = month
@@ -38,7 +38,7 @@ class GatheredLines:
         return read_at_one_moment(cells, self._months_of, self._take)
 
     def lines(self) -> Iterator[Line]:
-        """The lines, in the order of the canonical form."""
+        """Yield the lines in the order of the canonical form."""
         for each in self._lines.differences():
             yield line_of(each.month, each.cell, each.now - each.before)
 

@@ -8,7 +8,7 @@ Nothing is written a second time under the same key.
 The lines of statements, and the cells of checkpoints, are stored in temporary files, so memory is
 bounded.
 
-For one thread. All methods may raise KafkaUnavailable. If write() raises it, the records may still
+Not thread-safe. All methods may raise KafkaUnavailable. If write() raises it, the records may still
 have been written. read() may also raise DiskUnavailable. The next call of read() then begins at the
 beginning of the topic.
 """
@@ -36,7 +36,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 POLL_MS: Final = 200
 _PARTITION: Final = 0
 
-# Key, value (None: remove) and headers of a record.
+# The key, value and headers of a record. If the value is None, the record with this key is removed.
 Entry = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 
 T = TypeVar("T")

@@ -2,19 +2,19 @@
 the next statement.
 
 The adjustments of a statement never change. They are its first lines, so making a view reads only
-these lines. Memory is bounded by one line. The last used views are kept.
+these lines. Memory is bounded by one line. The most recently used views are kept.
 
 Events that were counted for closed months wait for the next statement. Their view has, for each
 cell, the present count minus the counts in all statements about the month. The next close states
 these differences as adjustments. A month is compared when a request asks for it. It is compared
-again only if its counts or the statements have changed. Comparing may take only a share of the
-time, because a month of a million cells takes about ten seconds. Memory is bounded
+again only if its counts or the statements have changed. Comparisons may take only a limited share
+of the time, because a month of a million cells takes about ten seconds. Memory is bounded
 (edge/temporary_files.py).
 
 One month is compared at a time. Meanwhile other requests get the earlier view. If no view was
 compared with the present statements, they get BeingCompared, because adjustments that are already
-in the newest statement must not be shown as waiting. On failure: StoreUnavailable, DiskUnavailable,
-sqlite3.Error, OSError; the view is dropped.
+in the newest statement must not be shown as waiting. If StoreUnavailable, DiskUnavailable,
+sqlite3.Error or OSError is raised, the view is dropped.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class KeptViews:
         return found if found is not None and found.view.is_there() else None
 
     def keep(self, name: str, shelved: Shelved) -> Shelved:
-        """Store this view as the last used one; return it."""
+        """Store this view as the most recently used view; return it."""
         with self._lock:
             self._kept[name] = shelved
             self._kept.move_to_end(name)
@@ -72,7 +72,7 @@ class KeptViews:
 
 
 class StatedAdjustments:
-    """The views of one process. Any thread may ask."""
+    """The views of one process. Thread-safe."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -90,7 +90,7 @@ class StatedAdjustments:
 
 
 def adjusted_months(statement: Closed) -> tuple[str, ...]:
-    """The months that a statement adjusts, in order."""
+    """Return the months that a statement adjusts, in order."""
     return tuple(dict.fromkeys(line.month for line in statement.adjustments()))
 
 
@@ -99,7 +99,7 @@ class BeingCompared(Exception):
 
 
 class PendingAdjustments:
-    """The views of one process. Any thread may ask."""
+    """The views of one process. Thread-safe."""
 
     def __init__(self, shelf: Shelf, clock: Clock) -> None:
         self._shelf = shelf
@@ -112,7 +112,7 @@ class PendingAdjustments:
         stated = digest(closed[max(closed)].statement)[:8]
         found = self._kept.get(month)
         # Do not use a view that was compared with earlier statements: its adjustments may already
-        # be in the newest one.
+        # be in the newest statement.
         if found is not None and not found.id.endswith(f".{stated}"):
             found = None
         if found is not None and self._is_usable(found, state):

@@ -1,4 +1,4 @@
-"""The answer to a usage request: the views of its months, and how complete they are."""
+"""The answer to a usage request: the views of its months, and whether their counts are complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MonthStanding(Struct, frozen=True):
     log: str
     offsets: dict[int, int]
     lag: dict[int, int]
-    # The view is not the newest: more was counted, and the month is being sorted again.
+    # True if more was counted after this view was made, and the month is being sorted again.
     is_earlier: bool = False
 
 
@@ -47,30 +47,31 @@ class Answer(Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether all months are complete."""
+        """Return whether all months are complete."""
         return all(each.complete for each in self.standings)
 
     @property
     def reason(self) -> str:
-        """The reasons why months are not complete."""
+        """Return the reasons why months are not complete."""
         found = (each.reason for each in self.standings if not each.complete)
         return "; ".join(dict.fromkeys(found))
 
     @property
     def at_ms(self) -> int:
-        """The earliest moment of those counts that are not from statements. If all counts are from
-        statements, the moment of the last close."""
+        """Return the earliest moment of the counts that are not from statements. If all counts are
+        from statements, return the moment of the last close."""
         live = [each.at_ms for each in self.shelved if each.statement is None]
         return min(live) if live else max(each.at_ms for each in self.shelved)
 
     @property
     def is_final(self) -> bool:
-        """Whether the answer never changes."""
+        """Return whether the answer never changes."""
         return all(each.statement is not None for each in self.shelved)
 
     @property
     def may_become_complete(self) -> bool:
-        """Whether waiting may help; a statement never gets more counts."""
+        """Return whether waiting may make the answer complete. A statement never gets more
+        counts."""
         found = zip(self.standings, self.shelved, strict=True)
         return any(not each.complete and view.statement is None for each, view in found)
 
@@ -81,11 +82,11 @@ class Answer(Struct, frozen=True):
     def rows(
         self, after: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[UsageRow]:
-        """The rows after this key, in order: all rows, or at least `limit` of them.
+        """Return the rows after this key, in order: all rows, or at least `limit` rows.
 
-        Memory is that of one page for any number of months. If the key has the month, the months
-        are read one after another. Otherwise all months are read together, row by row, because
-        reading by pages would hold one page of each month in memory.
+        For any number of months, memory is bounded by one page. If the key has the month, the
+        months are read one after another. Otherwise all months are read together, row by row,
+        because reading by pages would hold one page of each month in memory.
         """
         query, views = self.query, [each.view for each in self.shelved]
         if "month" in query.group:
@@ -96,7 +97,7 @@ class Answer(Struct, frozen=True):
         return merged([view.rows(query.group, query.filters, after, at_once) for view in views])
 
     def totals(self) -> dict[str, Any]:
-        """The sums of all rows, of all pages."""
+        """Return the sums of all rows on all pages."""
         months = [each.view.rows((), self.query.filters) for each in self.shelved]
         return totals_of(row for rows in months for row in rows)
 
@@ -139,7 +140,8 @@ def standing_of(
 
 
 def _is_earlier(shelved: Shelved, state: Snapshot) -> bool:
-    """Whether the month has changed after the view was made. The view may be newer than `state`."""
+    """Return whether the month has changed after the view was made. The view may be newer than
+    `state`."""
     marks = shelved.progress.watermarks
     has_more = any(mark > marks.get(part, -1) for part, mark in state.watermarks.items())
     return has_more and not shelved.is_of(state)

@@ -1,11 +1,12 @@
 """The closed months, read from billing.statements on demand.
 
-Only one thread reads at a time, and other requests wait for it. After the first successful reading,
+Only one thread reads at a time, and other requests wait for it. After the first successful read,
 they wait at most WAIT_S. If Kafka does not answer, the known statements stay valid, because they
-never change. So no request delays another. `fault` says that newer statements may be missing.
+never change. So no request delays another. Then `fault` states that newer statements may be
+missing.
 
-Until a reading has succeeded, no statement is known. A closed month must not be answered as an open
-month, so a request waits for the reading, and gets StatementsUnknown if the reading fails.
+Until a read has succeeded, no statement is known. A closed month must not be answered as an open
+month, so a request waits for the read, and gets StatementsUnknown if the read fails.
 """
 
 from __future__ import annotations
@@ -34,19 +35,20 @@ class StatementsUnknown(Unavailable):
 
 
 class Books:
-    """The statements. Any thread may ask."""
+    """The statements. Thread-safe."""
 
     def __init__(self, topic: StatementTopic, clock: Clock) -> None:
         self._topic = topic
         self._clock = clock
         self._lock = threading.Lock()
-        self._reading: threading.Event | None = None  # set when the present reading has ended
-        self._read_at: float | None = None  # when the last reading ended
-        self._closed: dict[str, Closed] | None = None  # None until a reading has succeeded
+        self._reading: threading.Event | None = None  # set when the present read has ended
+        self._read_at: float | None = None  # when the last read ended
+        self._closed: dict[str, Closed] | None = None  # None until a read has succeeded
         self._fault = ""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """The statements by month, and why newer ones may be missing. Raises StatementsUnknown."""
+        """Return the statements by month, and the reason why newer statements may be missing.
+        Raises StatementsUnknown."""
         with self._lock:
             is_first = self._closed is None
             if self._read_at is not None and self._clock.monotonic() < self._read_at + REFRESH_S:

@@ -1,10 +1,10 @@
 """Fills the file of a view: turns unordered cells into ordered rows.
 
 The cells are added up to rows in memory, for up to MAX_ROWS rows. Then these rows are sorted and
-added to the table of days, whose primary key keeps the order. So no single cell is written, and
-memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
-longer, because each round may have a part of the same row. The sums by mailing are computed from
-the table (decision 0152).
+added to the table of days, whose primary key keeps the order. So cells are not written one by one,
+and memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
+longer, because the cells of one row may come in several rounds. The sums by mailing are computed
+from the table (decision 0152).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def register_merging(file: sqlite3.Connection) -> None:
 
 
 def decode_details(text: str) -> Details:
-    """The details of a row, as they are stored."""
+    """Decode the stored details of a row."""
     return msgspec.json.decode(text, type=Details) if text else {}
 
 
@@ -147,7 +147,7 @@ def _joined(one: str, other: str) -> str:
 
 
 def encode_details(details: Details) -> str:
-    """Details as they are stored; "" for none."""
+    """Return the details in the stored form; "" if there are none."""
     if not details:
         return ""
     ordered: dict[str, Any] = {

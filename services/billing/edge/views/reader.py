@@ -1,8 +1,8 @@
-"""Answers usage requests: the views of the months, how complete they are, and their rows.
+"""Answers usage requests with the rows of the months, and with the reason if they are incomplete.
 
 For months that are not closed, the ends of the log are read first and the counts afterwards, so
-`complete` means: the answer includes every event that was committed when the request came. Closed
-months are answered only from their statements, which also give `complete`.
+`complete` means: the answer includes every event that was committed when the request arrived.
+Closed months are answered only from their statements, which also give `complete`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from shared.runtime.clock import Clock, Deadline
 from shared.store.read_cells import Snapshot
 
 _STEP_S: Final = 0.05
-# The number of requests that may wait. Each occupies one of the few threads for all requests.
+# The number of requests that may wait. Each waiting request occupies one of the few threads that
+# answer requests.
 MAX_WAITING: Final = 2
 
 
@@ -50,7 +51,7 @@ class UnknownClient(Exception):
 
 
 class TooManyWait(Exception):
-    """No further request may wait: the largest allowed number is waiting."""
+    """No further request may wait, because the maximum number of requests is waiting."""
 
 
 class CountsChanged(Exception):
@@ -62,7 +63,7 @@ class ReadsBooks(Protocol):
     """Knows the closed months; Books in production."""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """The statements by month, and why newer ones may be missing.
+        """Return the statements by month, and the reason why newer statements may be missing.
 
         Raises StatementsUnknown if the statements were never read."""
         ...
@@ -81,8 +82,8 @@ class ReaderParts(Struct, frozen=True):
 
 
 class UsageReader:
-    """Answers queries. Any thread may ask. All methods may raise StoreUnavailable. Until the
-    statements are read, they may also raise StatementsUnknown."""
+    """Answers queries. Thread-safe. All methods may raise StoreUnavailable. Until the statements
+    are read, they may also raise StatementsUnknown."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -91,7 +92,7 @@ class UsageReader:
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def answer(self, query: Query, wait_s: float = 0.0) -> Answer:
-        """Answer a query. Raises QueryFault for months that are not valid, UnknownClient."""
+        """Answer a query. Raises QueryFault for invalid months, and UnknownClient."""
         if wait_s <= 0:
             return self._answer(query, 0.0)
         if not self._waiting.acquire(blocking=False):
@@ -123,7 +124,7 @@ class UsageReader:
         return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
-        """Return the answer that the page before this cursor was read from. Raises
+        """Return the answer from which the page before this cursor was read. Raises
         CountsChanged."""
         answer = self.answer(query)
         if answer.ids == cursor.views:
@@ -140,7 +141,7 @@ class UsageReader:
         return Answer(query, standings, tuple(shelved))
 
     def months(self) -> tuple[dict[str, MonthState], dict[str, Closed]]:
-        """The state of each month that has counts or a statement, and the statements."""
+        """Return the state of each month that has counts or a statement, and the statements."""
         closed, _ = self._parts.books.closed()
         now_ms = self._parts.clock.now_ms()
         counted = {*self._parts.shelf.state().versions, *closed}
@@ -152,8 +153,8 @@ class UsageReader:
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:
-        """Return the months that the statement of this month adjusts; if there are none, the month
-        before it.
+        """Return the months that the statement of this month adjusts. If it adjusts no month,
+        return the previous month.
 
         Raises QueryFault if there is no statement.
         """
@@ -163,7 +164,7 @@ class UsageReader:
         return adjusted_months(found) or (next_month(month, -1),)
 
     def present(self) -> str:
-        """The month of the present time. Events with a wrong time may count in later months."""
+        """Return the present month. Events with a wrong time may count in later months."""
         return self._parts.months.of(self._parts.clock.now_ms())
 
     def _view(
@@ -228,6 +229,6 @@ class UsageReader:
 
 
 def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
-    """Whether the answer needs only the statements."""
+    """Return whether the answer needs only the statements."""
     are_closed = not query.is_pending and all(month in closed for month in query.months)
     return bool(query.statement) or are_closed

@@ -1,4 +1,4 @@
-"""Keeps the views of months: decides which view answers a request, and how long it is kept.
+"""Keeps the views of months. Decides which view answers a request, and how long a view is kept.
 
 The view of a closed month has the lines of its statement and never changes. The view of a month
 that is not closed is renewed when its counts have changed. But if sorting it took long, the view is
@@ -55,7 +55,7 @@ _PREFIX: Final = "sluice-views-"
 class Shelved(Struct, frozen=True):
     """A view, and the moment that it shows."""
 
-    id: str  # the same in every process, for the same counts
+    id: str  # equal in every process for equal counts
     view: View
     progress: CountingProgress
     at_ms: int
@@ -67,13 +67,13 @@ class Shelved(Struct, frozen=True):
     counted: str = ""  # the id of the counts in the store; "" for a statement
 
     def is_of(self, state: Snapshot) -> bool:
-        """Whether the view has all counts up to this moment. This is always True for a
+        """Return whether the view has all counts up to this moment. The result is always True for a
         statement."""
         return not self.counted or self.counted == id_of(state, self.view.month)
 
 
 class Shelf:
-    """The views of one process. Any thread may ask."""
+    """The views of one process. Thread-safe."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Shelf:
         is_renewed: bool = False,
         few_cells: int = FEW_CELLS,
     ) -> None:
-        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests sort
-        months of `few_cells` themselves."""
+        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests themselves
+        sort months of at most `few_cells` cells."""
         self._few_cells = few_cells
         self._is_renewed = is_renewed
         self._wanted: set[str] = set()
@@ -97,7 +97,7 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
-        self._asked: dict[str, float] = {}  # by month, the time of the last request
+        self._asked: dict[str, float] = {}  # the time of the last request for each month
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
@@ -113,7 +113,7 @@ class Shelf:
         return found if found is not None and found.view.is_there() else None
 
     def closed(self, statement: Closed) -> Shelved:
-        """The view of a closed month."""
+        """Return the view of a closed month."""
         header = statement.statement
         month, name = header.month, header.sha256[:16]
         with self._turn(month):
@@ -125,10 +125,10 @@ class Shelf:
             return self._keep(month, found)
 
     def live(self, month: str, state: Snapshot) -> Shelved:
-        """The view of a month that is not closed. Raises StoreUnavailable.
+        """Return the view of a month that is not closed. Raises StoreUnavailable.
 
-        `state`: the present progress. The view may be older, because sorting must take only a small
-        part of the time. A request that needs all of `state` asks again.
+        `state`: the present progress. The view may be older than `state`, because sorting must take
+        only a small part of the time. A request that needs all counts of `state` asks again.
         """
         self._asked[month] = self._clock.monotonic()
         turn = self._turn(month)
@@ -162,7 +162,7 @@ class Shelf:
             self._live(month, self.state(), may_be_stale=False)
 
     def _while_sorting(self, month: str) -> Shelved | None:
-        """The view to use while another thread sorts the month."""
+        """Return the view to use while another thread sorts the month."""
         found = self._latest.get(month)
         if found is None or found.statement is not None or not found.view.is_there():
             return None
@@ -201,7 +201,7 @@ class Shelf:
         return self._keep(month, made)
 
     def _is_worth_waiting(self, found: Shelved) -> bool:
-        """Whether to use this view while another thread sorts the month again."""
+        """Return whether to use this view while another thread sorts the month again."""
         if (
             found.statement is not None
             or found.sorting_s < SLOW_S
@@ -252,7 +252,7 @@ def id_of(state: Snapshot, month: str) -> str:
 
 
 def stated_view(name: str, view: View, statement: Closed) -> Shelved:
-    """Return a view of lines of a statement, with the moment of the statement."""
+    """Return a view of these lines of a statement, with the moment of the statement."""
     header = statement.statement
     marks = {int(part): mark for part, mark in header.offsets.items()}
     progress = CountingProgress(True, header.log, marks, {})
@@ -260,8 +260,8 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """Return the time from which a view has to be replaced. It is later if making the view took
-    long."""
+    """Return the time from which a view has to be replaced. A view that took long to make stays
+    longer."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 

@@ -1,7 +1,7 @@
-"""A view: an SQLite file with the cells of one month at one moment. Pages are read from it.
+"""A view: an SQLite file with the cells of one month at one moment. Pages are read from this file.
 
-The stores keep the cells unsorted, and a million cells are too many to sort for each page. So they
-are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
+The stores keep the cells unsorted, and a million cells are too many to sort for each page. So the
+cells are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
 streamed, in the order of the primary key. The file is removed when the view is no longer
 referenced.
 
@@ -52,7 +52,7 @@ class View:
             file.commit()
 
     def is_there(self) -> bool:
-        """Whether the file still exists."""
+        """Return whether the file still exists."""
         return self._path.exists()
 
     def rows(
@@ -62,7 +62,8 @@ class View:
         after: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[UsageRow]:
-        """Return at most `limit` rows of a grouping, in order, only those after the key."""
+        """Return at most `limit` rows of a grouping, in order. Only rows after the key are
+        returned."""
         own = [name for name in group if name != "month"]
         prefix = (self.month,) if "month" in group else ()
         if after is not None and prefix:
@@ -80,7 +81,7 @@ class View:
             key, counts = found[: len(own)], found[len(own) : -1]
             if counts[0] is None:
                 continue  # the sum of no rows
-            if has_day and key[-1]:  # it is the last part of a key
+            if has_day and key[-1]:  # the day is the last part of a key
                 key = (*key[:-1], f"{self.month}-{key[-1]}")
             yield UsageRow((*prefix, *key), tuple(counts), decode_details(found[-1]))
 

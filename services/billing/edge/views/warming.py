@@ -52,7 +52,7 @@ class Warmer:
         self.fault = "the months are being sorted"
 
     def start(self) -> None:
-        """Begin; return at once."""
+        """Start the thread and return at once."""
         self._thread.start()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Parses the contents of requests to the HTTP API for platforms, and defines their faults. Pure.
 
-The cursor of a list of entries names the entry after which the next page begins. It is opaque to
-platforms and not signed: a page never shows more than the key may see.
+The cursor of a list of entries names the entry after which the next page begins. The cursor is
+opaque to platforms. It need not be signed, because a page never shows more than the key may see.
 
 The fields of a small form are urlencoded or multipart (RFC 7578). The parser accepts any bytes: an
 unreadable form has no fields, and files are skipped. The caller bounds the size of the body.
@@ -56,7 +56,7 @@ def decode_cursor(text: str) -> Place:
     try:
         octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         place: Place = _decoder.decode(octets)
-    except (ValueError, binascii.Error):  # msgspec's errors are ValueErrors
+    except (ValueError, binascii.Error):  # msgspec's errors are subclasses of ValueError
         raise QueryFault("cursor: give `next` of the page before, unchanged") from None
     return place
 

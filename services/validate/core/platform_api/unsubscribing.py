@@ -1,13 +1,13 @@
 """Unsubscribing by a link: the event, the suppression entry, and the pages in English and German.
 Pure.
 
-A mail to the return path that asks for no more mail leads to the same event. From this event the
-counting of bounces makes the same entry (shared/responses/counting). For a link, the entry is
+A mail to the return path that asks to unsubscribe leads to the same event. The counting of bounces
+then makes the same entry from this event (shared/responses/counting). For a link, the entry is
 written together with the event, so that it is in force even while no process counts. The counting
 later writes the same entry again, which changes nothing. If the reader unsubscribes again, the
 event has the same id and the entry has the same key.
 
-A page is one HTML file without scripts, fonts and images. The policy in its headers allows only the
+A page is one HTML file without scripts, fonts or images. The policy in its headers allows only the
 style and the form. Names from the link are escaped.
 """
 
@@ -29,7 +29,8 @@ from shared.topics.records import MailEvent
 from shared.topics.suppressions import Suppression, SuppressionReason
 
 RULE: Final = "unsubscribe/one-click"
-# The event of a request by mail about the same message has the id of that mail instead.
+# The return id of every event of an unsubscribe link. An event of a request by mail has the return
+# id of that mail.
 RETURN_ID: Final = "one-click"
 
 _STYLE: Final = (
@@ -152,7 +153,7 @@ def entry_of(wish: Unsubscription, now_ms: int) -> Suppression | None:
 
 
 def is_one_click(fields: list[tuple[str, str]]) -> bool:
-    """Whether a form has the fields of a one-click request (RFC 8058, 3.1)."""
+    """Return whether a form has the fields of a one-click request (RFC 8058, 3.1)."""
     return ("List-Unsubscribe", "One-Click") in fields
 
 
@@ -171,7 +172,8 @@ def draw(page: Page, language: str, recipient: str = "", sender: str = "") -> by
 
 
 def language_of(accept: str) -> str:
-    """Return the language that the header Accept-Language prefers; English if it names none."""
+    """Return the language of the pages that Accept-Language prefers; English if it names none of
+    them."""
     found = (DEFAULT, 0.0)
     for part in accept.split(",")[:MAX_LANGUAGES]:
         name, _, weight = part.partition(";")

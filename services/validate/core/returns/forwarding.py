@@ -1,11 +1,11 @@
 """Decides which mail goes to a client's forwarding address, and composes the messages for it. Pure.
 
-Mail that did not arrive has one of three causes: it bounced, or it was refused (its header is
-invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
+Mail that did not arrive has one of three causes: the mail bounced, the mail was refused (its header
+is invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
 back is an answer.
 
-The composed messages have the null return path, so that nobody gets their bounces. They name the
-message that they forward, so that they are neither billed nor counted as mail of the client.
+The composed messages have the null return path, so that they cause no bounces. Each names the
+message that it forwards, so that they are neither billed nor counted as mail of the client.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _DELAYED: Final = "This report says that the message is delayed: its delivery is
 
 
 class Returning(Struct, frozen=True):
-    """One returned message and its event. `subject` is the mail id; if there is none, the return
+    """One returned message and its event. `subject` is the mail id or, if there is none, the return
     id."""
 
     returned: Returned
@@ -88,13 +88,13 @@ class Returning(Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The kind of the report, or the cause of a message that never went out."""
+        """Return the kind of the report, or the cause if the message was never sent."""
         return self.event.response or self.cause.value
 
 
 class Way(Struct, frozen=True):
-    """The data for sending mail: functions for the lane of a domain and the hop of a return id, and
-    the time."""
+    """The data for sending mail: `lane_of` returns the lane of a domain, and `hop_of` the hop of a
+    return id."""
 
     lane_of: Callable[[str], str]
     hop_of: Callable[[str], str]
@@ -102,14 +102,14 @@ class Way(Struct, frozen=True):
 
 
 def unsent_cause(returned: Returned) -> Cause | None:
-    """Return the cause if a service of Sluice gave the message up; None if the message came
-    back."""
+    """Return the cause if validate or deliver wrote the message to mail.returned; None if the
+    message came back by mail."""
     return _UNSENT.get(returned.address_kind)
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return the Returning of a message that validate or deliver gave up. That service has written
-    its event."""
+    """Return the Returning of a message that validate or deliver wrote to mail.returned. That
+    service has also written the event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -131,7 +131,7 @@ def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
     sender. Other mail, for example a person's letter, may be about a delivered message.
     """
     if rule.startswith(FEEDBACK_RULE):
-        return Cause.ANSWERED  # it is about delivered mail, or about mail of somebody else
+        return Cause.ANSWERED  # the report is about delivered mail, or about mail of somebody else
     if kind is not ResponseKind.UNKNOWN:
         return Cause.BOUNCED if kind in _BOUNCES else Cause.ANSWERED
     is_to_path = returned.address_kind is ReturnAddressKind.RETURN_PATH
@@ -140,14 +140,14 @@ def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
 
 
 def is_delay(understood: Understood) -> bool:
-    """Whether the report names recipients and says for all of them that delivery is still being
+    """Return whether the report names recipients, and delivery to all of them is still being
     tried."""
     recipients = understood.recipients
     return bool(recipients) and not any(each.is_final for each in recipients)
 
 
 def wants(client: Client, cause: Cause) -> bool:
-    """Whether the client wants mail with this cause. A client always gets answers."""
+    """Return whether the client wants mail with this cause. A client always gets answers."""
     wanted = _WANTED_BY.get(cause)
     return wanted is None or wanted in client.returns
 
@@ -184,8 +184,8 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
 
 
 def digest_of(window: Window, client: Client, way: Way) -> Message:
-    """Return the digest of the messages held in a window that has ended. At least one must be
-    held."""
+    """Return the digest of the messages held in a window that has ended. At least one message must
+    be held."""
     number = sum(window.held.values())
     digest_id = ids.derive(
         f"digest/{client.name}", window.partition, window.begun_ms, window.begun_ms

@@ -1,9 +1,8 @@
-"""Finds the message that returned mail is about, and checks which address is that message's
-recipient. Pure.
+"""Finds the message to which returned mail refers, and checks which address is its recipient. Pure.
 
-A report proves which message it is about by the message's return path: either the report was sent
-to the return path, or the report quotes it. The return path is signed and has a hash of the
-recipient, so a report on any other address changes nothing, no matter who wrote it.
+The return path of the message proves to which message a report refers: either the report was sent
+to this return path, or the report quotes it. The return path is signed and has a hash of the
+recipient. So a report on any other address changes nothing, no matter who wrote the report.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from shared.topics.records import Returned
 SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
-# A return path in plain form, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
+# Matches a return path in plain form, in a URL (mailto: in List-Unsubscribe), or in
+# quoted-printable.
 _QUOTED: Final = re.compile(
     rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?:@|=40|%40)([0-9a-z.-]{0,253})", re.IGNORECASE
 )
@@ -57,9 +57,9 @@ def identify(
     by: Verification | None,
     tokens: Sequence[Unsubscription] = (),
 ) -> Identity | None:
-    """Return the message that this mail is about; None if nothing proves it.
+    """Return the message to which this mail refers; None if nothing proves which message it is.
 
-    `tokens`: the tokens in the report (judging.py), verified and of this client.
+    `tokens`: the verified tokens of this client that the report quotes (judging.py).
     """
     if returned.mail_id:
         return Identity(
@@ -86,7 +86,7 @@ def proved_path(
     client_of: Callable[[str], Client | None],
     by: Verification,
 ) -> tuple[Client, ReturnPath] | None:
-    """Return the first quoted return path that is valid, and its client; None without one.
+    """Return the first valid return path that is quoted, and its client; None if no path is valid.
 
     `client_of` returns the client of a domain in lower case.
     """
@@ -101,7 +101,7 @@ def proved_path(
 
 
 def _quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
-    """Yield possible return paths as local part and domain."""
+    """Yield each possible return path as (local part, domain)."""
     for found in _QUOTED.finditer(_SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])):
         yield verp.PREFIX + found[1].decode("ascii"), found[2].decode("ascii").lower()
 
@@ -117,7 +117,8 @@ def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) ->
 
 
 def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
-    """Return the address that is the recipient of the message; "" if none is."""
+    """Return the one of these addresses that is the recipient of the message; "" if there is
+    none."""
     for address in islice(addresses, MAX_ADDRESSES):
         if address and comparable(address) and _is_recipient(identity, address):
             return address

@@ -1,26 +1,27 @@
 """Judges returned mail, from its bytes to its event. Pure.
 
 Owns: where tokens are searched; which client a complaint concerns; and the order of the steps:
-understand the mail (shared/responses), find the client that it concerns, find the message that it
-is about (identity.py), and find the recipient that it counts against (meaning.py). Guarantees: any
-bytes are accepted. The work is bounded: at most MAX_TRIED tokens and MAX_QUOTED (identity.py)
-return paths are verified per message. A token that is not signed for the client that it names, or
-has expired, is ignored.
+understand the mail (shared/responses), then find the client that the mail concerns, the message to
+which the mail refers (identity.py), and the recipient against whom the mail counts (meaning.py).
+Guarantees: any bytes are accepted. The work is bounded: at most MAX_TRIED tokens and MAX_QUOTED
+(identity.py) return paths are verified per message. A token that is not signed for the client that
+it names, or has expired, is ignored.
 
 deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe link, in the
-subject of the mailto: address next to the link, or in a field of its own. The token is read
+subject of the mailto: address next to the link, or in a separate header field. The token is read
 
 - in the header of the message that a complaint or another feedback report returns, but not in the
   body, which may quote a message of somebody else;
-- in the subject of a request to unsubscribe. A mail to the mailto: address unsubscribes the
-  recipient for whom the address was made, no matter who writes it; the same is true for the link.
+- in the subject of a request to unsubscribe. The mailto: address and the link were made for one
+  recipient. They unsubscribe this recipient, no matter who uses them.
 
 Feedback loops are often registered once for an installation: for its IP addresses, or with one
 address for all domains. Their reports arrive at the client that has this address. But our own
 signature in the report proves which client sent the message. Such a complaint belongs to the client
 that sent the message: this client gets the event, the suppression entry and the forwarded mail. The
 client that has the address gets nothing, because it must not see the recipients of another client.
-If a report proves a message of its addressee, or proves no message, it stays with the addressee.
+If the message is proved to be the addressee's own message, or if no message is proved, the report
+stays with the addressee.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Judged(Struct, frozen=True):
     """The result of judging returned mail.
 
     `returned` and `client` belong to the client that the mail concerns; for a complaint this may be
-    another client than the addressee. `is_proved`: it is proved which message the mail is about.
-    `fields`: the header of the returned mail itself.
+    another client than the addressee. `is_proved`: whether it is proved to which message the mail
+    refers. `fields`: the header of the returned mail itself.
     """
 
     returned: Returned
@@ -89,7 +90,8 @@ def judge_returned(
     rules: Rules,
     clients: Owners,
 ) -> Judged:
-    """Judge a message to an address of `client`. If `by` is None, nothing can be proved."""
+    """Judge a message to an address of `client`. If `by` is None, no quoted return path or token
+    can be verified."""
     message = read_message(content)
     understood = understand_message(message, rules, not returned.sender)
     header = quoted_header(message, understood, rules)
@@ -107,7 +109,7 @@ def judge_returned(
 
 
 def is_complaint(understood: Understood) -> bool:
-    """Whether the mail is a complaint, or a feedback report that asks for no more mail."""
+    """Return whether the mail is a complaint, or a feedback report that asks to unsubscribe."""
     is_feedback = understood.rule.startswith(FEEDBACK_RULE)
     return understood.kind is ResponseKind.COMPLAINT or (
         is_feedback and understood.kind is ResponseKind.UNSUBSCRIBE
@@ -126,7 +128,7 @@ def read_tokens(
     understood: Understood,
     by: Verification | None,
 ) -> Sequence[Unsubscription]:
-    """Return the valid tokens in their order, for any client."""
+    """Return the valid tokens of all clients, in order."""
     if by is None:
         return ()
     values = [value for name in _FIELDS for value in quoted.get(name)]
@@ -146,7 +148,7 @@ def other_owner(
     """Return the other client if the report proves that this client sent the message; None if the
     addressee keeps the report.
 
-    `tokens` are verified tokens for any client.
+    `tokens` are verified tokens of any client.
     """
     if returned.mail_id or by is None:
         return None

@@ -1,13 +1,13 @@
 """Recognises mail that must not be forwarded, because that could begin an endless loop. Pure.
 
 All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. If mail quotes
-a hop that this installation has signed, it answers mail that this installation forwarded. If mail
-has the field in its own header, another installation forwarded it. That installation's keys are not
-known here, so the field is enough, without a check. If somebody forges the field in a report, the
-only effect is that the report is not forwarded; it is still counted.
+a hop that this installation has signed, the mail answers mail that this installation forwarded. If
+mail has the field in its own header, another installation forwarded it. The keys of the other
+installation are not known here, so the field is trusted without a check. If somebody forges the
+field in a report, the only effect is that the report is not forwarded. The report is still counted.
 
-Automatic answers are not answered (RFC 3834, 2). Mail from the forwarding address is never
-forwarded to that address.
+Automatic answers get no answer (RFC 3834, 2). Mail from the forwarding address is never forwarded
+to that address.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
 def loop_of(
     content: bytes, fields: Fields, senders: list[str], client: Client, keys: Keys | None
 ) -> Loop | None:
-    """Return the reason why this mail must not be forwarded to the client; None if it may be.
+    """Return why this mail must not be forwarded to the client; None if it may be forwarded.
 
     `fields` is the header of `content`; `senders` are its envelope sender and its From addresses.
     """

@@ -1,5 +1,5 @@
-"""Builds the event of returned mail: the kind, the message, and the recipient that it counts
-against. Pure.
+"""Builds the event of returned mail: the kind, the message, and the recipient against whom it
+counts. Pure.
 
 The event names a recipient only under two conditions. First, the recipient is proved to be the
 recipient of the message that came back (identity.py). Second, the report names this recipient, or
@@ -31,7 +31,7 @@ _TYPES: Final = {
 
 
 class Meaning(Struct, frozen=True):
-    """The event of one returned message. `subject` is its mail id; if there is none, its return
+    """The event of one returned message. `subject` is the mail id or, if there is none, the return
     id."""
 
     type: EventType
@@ -85,7 +85,8 @@ _NOBODY: Final = ReportedRecipient("", ResponseKind.UNKNOWN)
 def _reported(
     returned: Returned, content: bytes, understood: Understood, identity: Identity | None
 ) -> ReportedRecipient | None:
-    """Return the report on the recipient of the message; None if there is none."""
+    """Return the part of the report about the recipient of the message; None if there is no such
+    part."""
     if identity is None:
         return None
     recipients = understood.recipients
@@ -104,7 +105,8 @@ def _reported(
 
 
 def _hidden(understood: Understood, identity: Identity, quoted: Quoted) -> ReportedRecipient | None:
-    """Return the recipient if the report hides it, or if a request to unsubscribe has its token."""
+    """Return the recipient if the report hides the address, or if an unsubscribe request has the
+    token."""
     if understood.kind not in _TYPES:
         return None
     named = [one.address for one in understood.recipients if one.address]

@@ -1,18 +1,18 @@
 """Composes the mail to a client's forwarding address: a returned message, a report, a digest. Pure.
 
 A returned message is attached unchanged (message/rfc822). If a mail server could refuse or change
-it (characters beyond ASCII in the header, NUL, lines that are too long), it is attached as a file
-(application/octet-stream, base64). The attachment has at most MAX_ORIGINAL_BYTES; the rest is cut
-off.
+the message (characters beyond ASCII in the header, NUL, lines that are too long), the message is
+attached as a file (application/octet-stream, base64). The attachment has at most
+MAX_ORIGINAL_BYTES; the rest is cut off.
 
-The report on a message that deliver gave up has two parts of a multipart/report (RFC 3464; RFC 6533
-for addresses): message/delivery-status, and the header of the message (text/rfc822-headers, RFC
-6522). The header is in base64 if a mail server could refuse or change it. The body is not in the
-report, because it was not kept.
+The report on a message that deliver could not deliver has two parts of a multipart/report (RFC
+3464; RFC 6533 for addresses): message/delivery-status, and the header of the message
+(text/rfc822-headers, RFC 6522). The header is in base64 if a mail server could refuse or change it.
+The report does not contain the body, because the body is not stored.
 
 Guarantees: the returned message or a server's reply cannot forge a field, a line or a part of the
-mail. Each value is one line of printable characters, in reports only of ASCII, and the boundary
-does not occur in the parts.
+mail. Each value is one line of printable characters; in reports, these are only ASCII characters.
+The boundary does not occur in the parts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compose(notice: Notice) -> bytes:
         _field("To", notice.recipient),
         _field("Subject", notice.subject),
         _field("Message-ID", notice.message_id),
-        # RFC 3834, 5: machines must not answer it.
+        # RFC 3834, 5: machines must not answer this mail.
         _field("Auto-Submitted", "auto-generated"),
         _field("X-Auto-Response-Suppress", "All"),
         _field("X-Sluice-Hop", f"1; {notice.hop}"),
@@ -94,14 +94,15 @@ def compose(notice: Notice) -> bytes:
 
 
 def is_cut(original: bytes) -> bool:
-    """Whether only the beginning of this message is attached."""
+    """Return whether only the beginning of this message is attached."""
     return len(original) > MAX_ORIGINAL_BYTES
 
 
 def report_of(
     returned: Returned, header: bytes, sending_domain: str, now_ms: int
 ) -> Sequence[bytes]:
-    """Return the parts of the report; no parts unless deliver gave the message up."""
+    """Return the parts of the report if deliver could not deliver the message; otherwise no
+    parts."""
     if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
         return ()
     status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))
@@ -120,8 +121,8 @@ def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
     """Return the content type of the mail and the parts after its text."""
     if notice.report:
         return "multipart/report; report-type=delivery-status", notice.report
-    # Cut it again, because CRLF line ends make it longer and the record might not fit into its
-    # topic.
+    # Cut the original again, because CRLF line ends make it longer. Otherwise the record might not
+    # fit into its topic.
     original = with_crlf((notice.original or b"")[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
     return "multipart/mixed", [b"".join(_original_part(original))]
 

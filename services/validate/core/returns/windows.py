@@ -41,11 +41,11 @@ class Window(Struct, frozen=True, omit_defaults=True):
     begun_ms: int
     forwarded: int = 0
     held: dict[str, int] = {}  # by kind
-    listed: tuple[str, ...] = ()  # one line for each of the first held messages
+    listed: tuple[str, ...] = ()  # the lines of the digest, for the first MAX_LISTED held messages
 
     @property
     def key(self) -> bytes:
-        """The key of the window's record."""
+        """Return the key of the window's record."""
         return key_of(self.partition, self.client)
 
 
@@ -82,7 +82,7 @@ def begin(client: str, partition: int, now_ms: int) -> Window:
 
 
 def has_ended(window: Window, policy: Policy, now_ms: int) -> bool:
-    """Whether the window has ended. It also ends if the clock was set back."""
+    """Return whether the window has ended. A window also ends if the clock was set back."""
     return not 0 <= now_ms - window.begun_ms < policy.length_ms
 
 
@@ -94,7 +94,7 @@ def admit(window: Window, policy: Policy) -> Window | None:
 
 
 def has_room(window: Window) -> bool:
-    """Whether the digest will list one more message."""
+    """Return whether the digest has room for one more line."""
     return len(window.listed) < MAX_LISTED
 
 

@@ -1,19 +1,20 @@
 """Releases the mail on mail.held when its quota is available again.
 
-A sweep reads the topic from the committed offset to the end that it had when the sweep began. Each
-message is judged again, as if it had just arrived. It passes, ends, or is written to the end of the
-topic again. The same transaction commits the message's old offset. A sweep begins when a used-up
-quota becomes available (a new month, a raised quota, a late beat), when a process starts, and every
-hour, because mail may have expired. Two sweeps begin at least AGAIN_S apart. Between sweeps nothing
-is read, and the process is not a member of the group.
+A sweep reads the topic from the committed offset to the end that the topic had when the sweep
+began. Each message is judged again, as if it had just arrived. The message passes, ends, or is
+written to the end of the topic again. The same transaction commits the old offset of the message. A
+sweep begins when a used-up quota becomes available (a new month, a raised quota, a late beat), when
+a process starts, and every hour, because mail may have expired. A sweep begins at least AGAIN_S
+after the beginning of the last sweep. Between sweeps nothing is read, and the process is not a
+member of the group.
 
 On failure: uncommitted messages stay on the topic for the next sweep. If a process is paused during
 a sweep, another process takes over, and the commit of the paused process is refused. The topic has
-one partition, so only one process sweeps at a time. Another process that waits for the partition
+one partition, so only one process sweeps at a time. If another process waits for the partition, it
 then reads at most the messages that the first process wrote back. While Redis or Kafka is
 unavailable, the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep
-continues. The held mail of one client delays the held mail of other clients by the time for reading
-it (about 100 µs per message).
+continues. The held mail of one client delays the held mail of other clients by about 100 µs per
+message, which is the time to read a message.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class SweeperParts(Struct, frozen=True):
     is_ready: Callable[[], bool]  # whether the registry and the quotas are known
     use: QuotaUse
     clock: Clock
-    # Makes the relay for one sweep. The argument wraps the relay's `process`, so that the sweep
+    # Returns the relay for one sweep. The argument wraps the relay's `process`, so that the sweep
     # ends.
     relay: Callable[[Callable[[Process], Process]], Relay]
     topic: str = HELD
@@ -73,7 +74,7 @@ class HeldSweeper:
         self._current = Stop()
 
     def run(self, stop: Stop) -> None:
-        """Check until `stop` whether a sweep is due, and sweep if it is."""
+        """Check repeatedly, until `stop`, whether a sweep is due, and sweep if so."""
         stop.call(self._end_current)
         while not stop.wait(LOOK_S):
             if not self.is_due():
@@ -81,13 +82,14 @@ class HeldSweeper:
             try:
                 end = self._end()
             except KafkaError:
-                continue  # other loops log the error
+                continue  # other loops log such errors
             self._is_due, self._last_at = False, self._parts.clock.monotonic()
             if end:
                 self._sweep(end, stop)
 
     def is_due(self) -> bool:
-        """Whether a used-up quota became available, or an hour has passed."""
+        """Return whether a sweep is due: a used-up quota became available, or an hour has
+        passed."""
         parts = self._parts
         if not parts.is_ready():
             return False

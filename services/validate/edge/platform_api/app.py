@@ -1,13 +1,13 @@
 """The HTTP API for platforms: its routes, its errors, its OpenAPI document.
 
-A key reaches the data of its client and nothing else. Without a key only /health, the description
-of the API and the pages behind links to unsubscribe are served.
+A key gives access only to the data of its client. Without a key only /health, the description of
+the API and the pages behind links to unsubscribe are served.
 
-Routes get the address in a path percent-encoded, as it is in the request line. The reason: the ASGI
-server decodes a path before it is split, so the `/` of `a%2Fb@example.com` would split the address.
-X.400 gateways write such addresses. So under two path prefixes the path is split first, and
-recipient_of_path() (request.py) decodes the address. Nothing else in a request changes; access is
-checked by the prefix.
+If a path contains an address, the routes get the address percent-encoded, as in the request line.
+The ASGI server would decode the path before it is split, so the `/` of `a%2Fb@example.com` would
+split the address. X.400 gateways write such addresses. So under two path prefixes the path is split
+first, and recipient_of_path() (request.py) decodes the address. Nothing else in a request changes;
+access is checked by the prefix.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class PlatformApi(KeyedApi):
-    """The application, whose routes get addresses percent-encoded."""
+    """The application. Its routes get addresses in percent-encoded form."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""

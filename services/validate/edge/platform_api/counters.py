@@ -110,7 +110,8 @@ class CounterRoutes:
     async def _records(
         self, request: ApiRequest, client: str, address: str, note: str
     ) -> list[SuppressionRecord]:
-        """Return the reset, and the records that remove the entries to which the counters led."""
+        """Return the reset, and the records that remove the entries that resulted from the
+        counters."""
         if fault := self._parts.entries.fault():
             raise Busy(f"the suppressions are not known: {fault}")
         table, names = self._parts.entries.table, names_of(address).values()

@@ -54,7 +54,7 @@ _AFTER: Final = "(recipient, reason, form) > (?, ?, ?) ORDER BY recipient, reaso
 
 
 class EntryTable:
-    """The entries in SQLite. Any thread may call."""
+    """The entries in SQLite. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,8 +67,8 @@ class EntryTable:
             self._database.executemany(_PUT, rows)
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
-        """Return active entries of a client in order, only those with this reason. A `reason` of ""
-        means all."""
+        """Return active entries of a client with this reason, in order. A `reason` of "" selects
+        all."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
         if reason:
@@ -84,7 +84,8 @@ class EntryTable:
         return self._read(question, [client, *named])
 
     def is_listed(self, entry: Suppression) -> bool:
-        """Whether this entry exists and is active; False also if the table is busy."""
+        """Return whether this entry exists and is active. Also return False if the table is
+        busy."""
         if not self._lock.acquire(timeout=QUICK_S):
             return False
         try:
@@ -135,11 +136,11 @@ class EntryFollower:
         self._thread.start()
 
     def fault(self) -> str:
-        """For /ready: the reason why lists cannot be answered; "" if they can."""
+        """Return, for /ready, why lists cannot be answered; "" if they can be answered."""
         return "" if self._is_whole else self._fault
 
     def is_fresh(self) -> bool:
-        """Whether, at some time in the last FRESH_S, the table had all records that Kafka had."""
+        """Return whether the table had all records of Kafka at some time in the last FRESH_S."""
         return self._clock.monotonic() - self._fresh_at < FRESH_S
 
     def close(self) -> None:
@@ -194,8 +195,8 @@ def _key_of(entry: Suppression) -> tuple[str, str, str, str]:
 
 
 def _new_database() -> sqlite3.Connection:
-    # The name "" means a temporary database. A small one is in memory; a larger one is in a file
-    # that is removed when the database is closed or the process dies.
+    # The name "" means a temporary database. A small database is in memory. A larger database is in
+    # a file that is removed when the database is closed or the process dies.
     database = sqlite3.connect("", check_same_thread=False)
     database.executescript(_SCHEMA)
     return database

@@ -46,7 +46,8 @@ DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
 # The number of messages in one answer. If more are found, the oldest are left out.
 MAX_SHOWN: Final = 100
-# The number of events that each of the two passes keeps, because an address may have very many.
+# The number of events that each of the two passes keeps. It is limited because an address may have
+# very many events.
 MAX_EVENTS: Final = 20_000
 _MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
 _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
@@ -59,14 +60,15 @@ _Hours = Annotated[
 
 
 class Found(Struct, frozen=True):
-    """The messages. If `is_complete` is False, the time was over or there are more messages."""
+    """The messages. If `is_complete` is False, the time limit was reached or there are more
+    messages."""
 
     is_complete: bool
     messages: list[Story]
 
 
 class Lookup:
-    """Reads mail.events for one request, bounded in time."""
+    """Reads mail.events for one request, within a time limit."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float) -> None:
         self._kafka = kafka

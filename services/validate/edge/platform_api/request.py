@@ -122,14 +122,14 @@ class Parts(Struct, frozen=True):
 
 
 class Workers:
-    """Threads for one kind of slow task. run() belongs to one event loop.
+    """Threads for one kind of slow task. Only one event loop may call run().
 
     A caller waits at most `timeout_s`. The thread continues until its task ends by the task's own
     time limit.
     """
 
     def __init__(self, name: str, most: int, timeout_s: float) -> None:
-        """`most` tasks run at a time; a key may have half of them."""
+        """At most `most` tasks run at a time, and at most half of them for one key."""
         self._name = name
         self._most = most
         self._timeout_s = timeout_s
@@ -137,7 +137,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(most, thread_name_prefix=name)
 
     async def run(self, owner: str, task: Callable[[], T]) -> T:
-        """Run a task for this key. Raises Busy, and whatever the task raises."""
+        """Run a task for this key. Raises Busy, and the errors that the task raises."""
         is_full = self._running.total() >= self._most
         if is_full or self._running[owner] >= max(1, self._most // 2):
             raise Busy(f"too many {self._name} at a time; try again")
@@ -152,7 +152,7 @@ class Workers:
             raise Busy(f"{self._name}: no answer in {self._timeout_s:g} s") from None
 
     def close(self) -> None:
-        """Begin no further tasks. Running tasks end by their own time limit."""
+        """Begin no further tasks. Running tasks end at their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, owner: str) -> None:
@@ -162,7 +162,7 @@ class Workers:
 
 
 def responses(**more: str) -> dict[int, ResponseSpec]:
-    """The problems that a route may answer with, for the OpenAPI document."""
+    """Return the problems with which a route may answer, for the OpenAPI document."""
     texts = _TEXTS | {int(status.lstrip("_")): text for status, text in more.items()}
     return {
         status: ResponseSpec(Problem, description=text, media_type="application/problem+json")

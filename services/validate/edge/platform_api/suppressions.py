@@ -1,7 +1,8 @@
 """/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
 
 Lists and explanations are read from the entries that this process follows. A change is answered
-when Kafka has it and, if possible, this process has read it back, so that the next request sees it.
+when Kafka has the change and, if possible, this process has read it back, so that the next request
+sees the change.
 """
 
 from __future__ import annotations
@@ -92,24 +93,25 @@ class EntryPage(Struct, frozen=True):
     """One page of entries. `next`: the cursor of the next page, "" after the last one."""
 
     client: str
-    is_fresh: bool  # False: Kafka does not answer, and later changes may be missing
+    is_fresh: bool  # False if Kafka does not answer; then later changes may be missing
     entries: list[Entry]
     next: str
 
 
 class Explained(Struct, frozen=True):
-    """Whether a recipient gets mail (then `reason` is ""), and all data that decide about it.
+    """States whether a recipient gets mail (if so, `reason` is ""), with all data that determine
+    this.
 
-    If the reason comes from a parent's list, the entries and patterns of that list are not shown:
-    they belong to another client.
+    If the reason comes from a parent's list, the entries and patterns of that list are not shown,
+    because they belong to another client.
     """
 
     client: str
     address: str
     reason: str
-    is_inherited: bool  # the reason is that of a parent's list
-    pattern: str  # of the client's block list, if one matches
-    entries: list[Entry]  # removed ones, too
+    is_inherited: bool  # the reason comes from a parent's list
+    pattern: str  # the pattern of the client's block list that matches, if any
+    entries: list[Entry]  # including removed entries
     counters: CounterRow
 
 

@@ -2,8 +2,8 @@
 
 GET shows the page and changes nothing, because programs that check mail follow links, too. POST
 with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has
-both. The request needs no key, because the token is signed. A forged or expired token costs only
-one HMAC; nothing is written. An existing entry is not written again.
+both. The request needs no key, because the token is signed. For a forged or expired token, only one
+HMAC is computed, and nothing is written. An existing entry is not written again.
 
 If Kafka does not answer within WRITE_S, the answer is 503, although the records may still have been
 written. Mail software then tries again; people see the reason on the page.
@@ -178,14 +178,15 @@ class UnsubscribeRoutes:
         return _Verified(wish, client) if client is not None else (410, Page.EXPIRED)
 
     def _is_listed(self, found: _Verified) -> bool:
-        """Whether it is certain that Kafka already has the entry."""
+        """Return whether it is certain that Kafka already has the entry."""
         entry = entry_of(found.wish, 0)
         if entry is None or not self._parts.entries.is_fresh():
             return False
         return self._parts.entries.table.is_listed(entry)
 
     def _outputs(self, found: _Verified) -> list[Output]:
-        """The records of an unsubscription: the event, its copy for the client, the entry."""
+        """Return the records of an unsubscription: the event, its copy for the client, and the
+        entry."""
         now_ms = self._parts.clock.now_ms()
         outputs = event_records(
             SERVICE,

@@ -1,8 +1,8 @@
 """Writes the records of requests to Kafka, and answers a request when its records are acknowledged.
 
 One thread takes all waiting requests and writes them together. So a slow broker delays the answers,
-but does not reduce their number. Owns: the queue, its bound, the producer, the detection that the
-process was paused. Does not own: the records.
+but does not reduce their number. Owns: the queue and its bound, the producer, the detection of
+pauses of this process. Does not own: the records.
 
 Guarantees: write() returns only after Kafka has every record. Otherwise it raises NotWritten within
 WRITE_S + ANSWER_S. In this case it is not known whether the records were written, and the caller
@@ -15,11 +15,11 @@ failpoint `api.sent` no record is written. After `api.sent` the records may be w
 
 If this process is paused, no record of a request is written after the request's time is over,
 because meanwhile another process may have answered the platform. The clock is read immediately
-before each record is handed to the producer. At this point the producer knows the topic, so it does
-not wait. The producer drops records that it could not send within its own time limit (PRODUCER_MS),
-or at once if only a part of the request was handed over. Requests that may have waited in the
-operating system during the pause are refused (PauseWatch). One case is not covered: a pause between
-reading the clock and the system call (docs/decisions/0218-paused-api.md).
+before each record is handed to the producer. At this point the producer knows the topic, so sending
+does not wait. The producer drops records that it could not send within its own time limit
+(PRODUCER_MS), or at once if only a part of the request was handed over. Requests that may have
+waited in the operating system during the pause are refused (PauseWatch). One case is not covered: a
+pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 
 WRITE_S: Final = 4.0
-# The limits of the producer. The time limit of a network request is shorter than that of a record.
+# The limits of the producer. The time limit of a network request is shorter than the time limit of
+# a record.
 PRODUCER_MS: Final = {
     "linger_ms": 0,
     "max_block_ms": 4_000,
     "request_timeout_ms": 3_000,
     "delivery_timeout_ms": 4_000,
 }
-# The number of requests whose records are not acknowledged yet. Each takes some kilobytes.
+# The number of requests whose records are not acknowledged yet. Each request takes some kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
 _NEVER: Final = Failpoints.none()
-# Time for the answer in addition to the time for Kafka.
+# The time for the answer, in addition to the time for Kafka.
 ANSWER_S: Final = 0.5
 
 TICK_S: Final = 0.25
@@ -80,7 +81,7 @@ class _HandedOver(Struct, frozen=True):
 
 
 class KafkaWriter:
-    """The writer of one process. write() belongs to one event loop."""
+    """The writer of one process. Only one event loop may call write()."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class KafkaWriter:
         failpoints: Failpoints = _NEVER,
         is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`missing` returns the topics, out of the given ones, whose records are not to be written.
+        """`missing` returns those of the given topics whose records are not to be written.
         `is_suspect` returns whether a request that is read now may be an old one."""
         self._is_suspect = is_suspect
         self._failpoints = failpoints
@@ -182,14 +183,15 @@ class KafkaWriter:
             hit("api.acknowledged")
             job.done(offset)
         if any(each.futures and not each.is_whole for each in sent):
-            self._drop()  # also drops the unsent records of these jobs
+            self._drop()  # this also drops the unsent records of these jobs
 
     def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
         """Hand the records of a job to the producer until its time is over."""
         futures: list[Any] = []
         for output in job.outputs:
             is_missing = output.topic in missing
-            # Wait for the topic now; otherwise send() would wait for it after the clock was read.
+            # Wait for the topic now; otherwise send() would wait for the topic after the clock was
+            # read.
             is_ready = is_missing or self._is_known(output.topic, job.until)
             if not is_ready or self._clock.monotonic() >= job.until:
                 return _HandedOver(job, futures, is_whole=False)
@@ -224,8 +226,8 @@ class PauseWatch:
     sender has given up, and another process may have answered the sender in the meantime. A thread
     reads the clock every TICK_S. If it could not read the clock for longer than PAUSE_S, requests
     count as old for the next SUSPECT_S. In this time all waiting requests are read. A pause shorter
-    than PAUSE_S is not detected, so a request may be older than it seems by that time. On a machine
-    so busy that no thread runs for PAUSE_S, requests are refused and have to be repeated.
+    than PAUSE_S is not detected, so a request may be up to PAUSE_S older than it seems. On a
+    machine so busy that no thread runs for PAUSE_S, requests are refused and have to be repeated.
 
     Runs from start() until close(); is_suspect() may be called from any thread.
     """
@@ -252,11 +254,11 @@ class PauseWatch:
         """Read the clock, as the thread does."""
         now = self._clock.monotonic()
         if now - self._seen_at > PAUSE_S:
-            self._until = now + SUSPECT_S  # set it before _seen_at: is_suspect() reads both
+            self._until = now + SUSPECT_S  # set before _seen_at, because is_suspect() reads both
         self._seen_at = now
 
     def is_suspect(self) -> bool:
-        """Whether a request that is read now may be from before a pause."""
+        """Return whether a request that is read now may be from before a pause."""
         seen_at = self._seen_at
         now = self._clock.monotonic()
         return now - seen_at > PAUSE_S or now < self._until
@@ -273,7 +275,8 @@ def _late() -> NotWritten:
 def _send(producer: Any, output: Output) -> Any:
     partition = output.partition
     if partition is None and output.key is not None:
-        # The transactional producer does the same, so all events of a message are on one partition.
+        # The transactional producer computes the same partition, so all events of a message are on
+        # one partition.
         partition = zlib.crc32(output.key) % len(producer.partitions_for(output.topic))
     return producer.send(output.topic, output.value, output.key, list(output.headers), partition)
 

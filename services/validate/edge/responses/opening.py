@@ -116,7 +116,7 @@ class ResponseMetrics(Struct, frozen=True):
 
 
 class ReviewLog:
-    """Reads the reviews on a topic: first to the end of the topic, then new ones. For one thread.
+    """Reads the reviews on a topic: first all existing reviews, then new reviews. Not thread-safe.
 
     Raises KafkaError. Unreadable records, and reviews beyond MAX_REVIEWS, are logged and left out.
     """
@@ -132,7 +132,7 @@ class ReviewLog:
         return self._known.values()
 
     def read(self) -> None:
-        """Read from the beginning to the end. Raises NotReady if that takes longer than READ_S."""
+        """Read from the beginning to the end. Raises NotReady if this takes longer than READ_S."""
         ends = self._reader.ends([PARTITION])
         self._reader.read_from(self._reader.begins([PARTITION]))
         deadline = Deadline(READ_S, self._clock)
@@ -142,7 +142,7 @@ class ReviewLog:
             self._take(self._reader.poll(POLL_MS).get(PARTITION, ()))
 
     def read_on(self) -> bool:
-        """Read new records without waiting; return whether there were any."""
+        """Read new records without waiting; return whether there were new records."""
         found = self._reader.poll(_AT_ONCE_MS).get(PARTITION, ())
         self._take(found)
         return bool(found)
@@ -172,7 +172,7 @@ class ReviewLog:
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
     """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
     require_whole(parts.clients)
-    parts.producer.open()  # ends a predecessor's transaction, which may hide its offsets
+    parts.producer.open()  # ends an open transaction, which may hide committed offsets
     topics = (parts.events, parts.suppressions)
     opened = SourceLog(parts.options, topics, parts.clock, last_header=LAST_HEADER)
     reviews: ReviewLog | None = None

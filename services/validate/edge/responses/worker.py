@@ -1,7 +1,8 @@
 """Counts bounces from mail.events, and writes the resulting entries to mail.suppressions.
 
-Only one process counts at a time, so that all records are counted in one order. It is the member of
-the group that has the only partition of mail.control. The other processes stand by.
+Only one process counts at a time, so that all records are counted in one order. This process is the
+member of the group to which the only partition of mail.control is assigned. The other processes
+stand by.
 
 A batch is counted in three steps. (1) The counters are read from Redis, together with the place in
 the log up to which they count. (2) The entries and the consumed offsets are written in one
@@ -18,8 +19,8 @@ place, if the old place in Redis is unchanged. If the process
 Which bounces count also depends on the rules, which consist of the operators' reviews on
 mail.control and the settings of incidents (shared/responses/counting/batch.py). The digest of the
 rules is stored with the counters. If it differs from the digest of the present rules, the counters
-are dropped and counted again. This writes no entries either, because the command that writes a
-review also writes the resulting entries.
+are dropped and counted again. This recount writes no entries either, because the command that
+writes a review also writes the resulting entries.
 
 Owns: the place up to which the counters count. Does not own: which bounces count
 (shared/responses/counting), the view of suppressed recipients, which does not depend on the
@@ -69,13 +70,13 @@ ELECTION_TOPIC: Final = names.CONTROL
 MAX_BATCH: Final = 5_000
 STAND_BY_MS: Final = 200
 COUNTING_POLL_MS: Final = 10
-# The longest wait for the next turn, in case the clock was changed.
+# The longest wait for the next turn. The limit is needed in case the clock was changed.
 MAX_POLL_MS: Final = 500
 RETRY_S: Final = 0.5
 
 
 class CounterMoved(Exception):
-    """The place of the counters is not the one that this process stored last."""
+    """The place of the counters is not the place that this process stored last."""
 
 
 class RulesChanged(Exception):
@@ -88,7 +89,7 @@ class _Session:
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
         self.counting: Counting | None = None
-        # When the next turn of counting is due, in monotonic seconds.
+        # The time at which the next turn of counting is due, in monotonic seconds.
         self.due_at = 0.0
 
     def stop_counting(self) -> None:
@@ -124,7 +125,7 @@ class ResponsesWorker:
             self._parts.producer.close()
 
     def why_waiting(self) -> str:
-        """For /ready: why nothing is counted; "" if this process counts or stands by."""
+        """Return, for /ready, why nothing is counted; "" if this process counts or stands by."""
         return self.status.waiting_for or self.fault
 
     def _open(self) -> _Session:
@@ -146,8 +147,8 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             is_full = self._count(session.counting, membership)
             source_log = session.counting.log
-            # When all records are read, the order of further records is known only after the log is
-            # checked again.
+            # When all known records are read, the log must be checked again. Only then is the order
+            # of further records known.
             is_behind = is_full or source_log.is_behind()
             session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""
@@ -159,7 +160,8 @@ class ResponsesWorker:
             consumer.idle(RETRY_S)
 
     def _poll_ms(self, session: _Session) -> int:
-        """Return how long to poll for the membership: until the next turn of counting is due."""
+        """Return how long to poll for the membership. The poll ends when the next turn of counting
+        is due."""
         if not session.consumer.assignment():
             return STAND_BY_MS
         left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
@@ -175,7 +177,8 @@ class ResponsesWorker:
         return counting
 
     def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> bool:
-        """Count the next records; return True if there were as many as one turn can count."""
+        """Count the next records; return True if there were as many records as one turn can
+        count."""
         parts = self._parts
         counting.log.poll()
         reviews = counting.reviews

@@ -3,8 +3,8 @@ client's forwarding address.
 
 Events, forwarded mail, the windows of the clients and the consumed offsets are written in one
 transaction. So each returned message has one event and is forwarded once, even if a process dies.
-Suppressions result from counting these events (edge/responses/worker.py), where each message counts
-once.
+Suppressions result from counting these events (edge/responses/worker.py). There, each message
+counts once.
 
 Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
 of returned mail (shared/responses, core/returns).

@@ -1,21 +1,21 @@
 """Reads mail.returned as a member of a consumer group, and writes the results exactly once.
 
-It works like the relay (shared/stream/relay.py), but it has state: the windows of the clients
-(core/returns/windows.py), which are written to mail.forwarding in the same transaction. It also
-writes digests that become due while no mail arrives. If the process
+The worker is like the relay (shared/stream/relay.py), but it has state: the windows of the clients
+(core/returns/windows.py), which are written to mail.forwarding in the same transaction. The worker
+also writes digests that become due while no mail arrives. If the process
 
 - dies before the commit is finished, its successor reads the same records again, and the windows
   from before these records;
 - dies after the commit, the records are processed and the windows are written;
 - is paused beyond its session, its commit is refused, because the commit names the membership under
-  which the records were read. This is also true for a digest, because its transaction commits the
-  same offset again;
+  which the records were read. The commit of a digest is refused in the same way, because its
+  transaction commits the same offset again;
 - gets or loses partitions, it reads the windows again before it uses them.
 
-The windows were written in the transactions that committed the offsets of mail.returned. A process
-that gets partitions first reads their committed offsets. When it has them, no transaction on these
-partitions is open. Then it asks for the end of mail.forwarding. So all windows of these partitions
-are before that end.
+The windows were written in the transactions that committed the offsets of mail.returned. When a
+process gets partitions, it first reads their committed offsets. After this read, no transaction on
+these partitions is open. Then the process asks for the end of mail.forwarding. So all windows of
+these partitions are before that end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
@@ -145,11 +145,11 @@ class ReturnsWorker:
             raise
 
     def _read_windows(self, session: _Session, membership: ConsumerGroupMetadata) -> bool:
-        """Return True if the windows were read under this membership; otherwise read them and
-        return False.
+        """Return True if the windows were read under this membership; otherwise read the windows
+        and return False.
 
-        After this the consumer reads the records of this turn again, from the committed offsets to
-        which the windows belong. No open transaction hides these offsets any more.
+        After such a read, the consumer reads the records of this turn again, from the committed
+        offsets to which the windows belong. No open transaction hides these offsets any more.
         """
         assigned = frozenset(session.consumer.assignment())
         under = (membership.generation_id, assigned)
@@ -194,7 +194,7 @@ class ReturnsWorker:
             return
         offsets = {each: self._committed(session, each) for each in session.consumer.assignment()}
         known: dict[TopicPartition, Any] = {each: at for each, at in offsets.items() if at}
-        if known:  # Kafka would not refuse a commit without offsets after a pause
+        if known:  # after a pause, Kafka would not refuse a commit without offsets
             self._commit(session, answer, known, membership)
 
     def _committed(self, session: _Session, partition: TopicPartition) -> OffsetAndMetadata | None:
