@@ -1,4 +1,4 @@
-"""`sluice clients remove`, `restore` and `forget`: removes clients, with a choice for their mail.
+"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice for their mail.
 
 Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
 the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
@@ -54,7 +54,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 
 def removal_options(command: F) -> F:
-    """Add --mail and --keep."""
+    """Add the options --mail and --keep to a command."""
     command = click.option(
         "--keep",
         default=f"{DEFAULT_KEPT_DAYS}d",
@@ -99,7 +99,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return by client name the last order on all mail of the client. Raises Unavailable."""
+    """Return, by client name, the last order on all mail of that client. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order

@@ -79,7 +79,7 @@ def unregistered(name: str, known: Collection[str]) -> click.UsageError:
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
     """Return the client of this name, or all clients if it is "".
 
-    Raises as require_client() does.
+    Raises the same exceptions as require_client().
     """
     if name:
         return [require_client(kafka, name)]
@@ -142,7 +142,7 @@ def explained_lines(found: Explanation) -> list[str]:
 
 
 def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:
-    """Print the document as JSON, or else the sentence; the default is the document's fields."""
+    """Print the document as JSON, or else the sentence; without a sentence, print the fields."""
     if as_json:
         print_json(document)
     else:
