@@ -114,7 +114,7 @@ def require_domain(text: str) -> str:
 
 
 def common(command: F) -> F:
-    """Add --timeout, --kafka, --state and --json."""
+    """Add --timeout, --kafka, --state and --json to a command."""
     command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
         kafka_options(command)
     )

@@ -63,7 +63,7 @@ def acl_of(principal: str, rule: Rule) -> Any:
 
 
 def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
-    """Compare the wanted ACLs with the brokers.
+    """Compare the planned ACLs with the ACLs on the brokers.
 
     Raises KafkaError, for example if the brokers have no authorizer.
     """

@@ -66,7 +66,7 @@ class WrongChoice(Exception):
 
 
 class _Asked(Struct, frozen=True):
-    """The options with which the messages are compared; None for an option that is not set."""
+    """The options with which the messages are compared; an option that is not set is None."""
 
     client: str
     clients_file: str

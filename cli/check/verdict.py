@@ -29,7 +29,7 @@ from shared.submission.checks import case_of
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # Limits the output if a header occurs very often.
+_MAX_LINES_SHOWN: Final = 3  # This limits the output if a header occurs very often.
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
@@ -45,7 +45,7 @@ class Verdict(Struct, frozen=True):
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # Rules not judged because another rule is broken.
+    not_judged: frozenset[str]  # Rules that are not judged, because another rule is broken.
     defect: str  # The reason why the message cannot be read, or "".
     notes: tuple[str, ...]  # Problems that break no rule.
 

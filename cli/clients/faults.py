@@ -56,7 +56,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_client(name: str, known: Collection[str]) -> str:
-    """Return the sentence about an unregistered client; it also lists registered clients."""
+    """Return the sentence about an unregistered client; the text also lists registered clients."""
     return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
 
 

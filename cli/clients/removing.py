@@ -73,7 +73,7 @@ def removal_options(command: F) -> F:
 def make_removal(
     names: Sequence[str], choice: str | None, keep: str, author: str, reason: str
 ) -> Removal:
-    """Return the removal that the options ask for. Raises click.UsageError."""
+    """Return the removal that the options describe. Raises click.UsageError."""
     kept_ms = (duration_s(keep) or 0) * 1000
     if not DAY_MS <= kept_ms <= MAX_KEPT_DAYS * DAY_MS:
         text = f"--keep {keep!r}: give a time from 1d to {MAX_KEPT_DAYS}d, such as 30d"

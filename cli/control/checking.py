@@ -3,9 +3,9 @@
 An order with a typing error would stop no mail, and nobody would notice.
 
 Owns: where each name is looked up. Clients are looked up in the registry. A lane exists if it has a
-topic in Kafka. Providers are defined in deliver's rules, which a command of deliver lists. If a
-source does not answer, the command prints a warning and accepts the name, because the order may be
-urgent. Domains and sites cannot be checked.
+topic in Kafka. Deliver's rules define the providers, and a command of deliver lists these
+providers. If a source does not answer, the command prints a warning and accepts the name, because
+the order may be urgent. Domains and sites cannot be checked.
 """
 
 from __future__ import annotations

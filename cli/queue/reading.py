@@ -140,7 +140,7 @@ def look_at_queues(kafka: KafkaSettings) -> QueueLook:
 
 
 def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict[str, int]:
-    """Return each partition's end; `read_committed` ends before the first open transaction."""
+    """Return each partition's end; for `read_committed`, the first open transaction is the end."""
     reader: Any = make_consumer(options, None, isolation_level=isolation)
     with closing(reader):
         named = [

@@ -33,7 +33,7 @@ _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")
 
 
 def common(command: F) -> F:
-    """Add --kafka, --state and --json."""
+    """Add --kafka, --state and --json to a command."""
     as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     return as_json(kafka_options(command))
 
@@ -44,7 +44,7 @@ def of_client(command: F) -> F:
 
 
 def authored(command: F) -> F:
-    """Add --author and --note."""
+    """Add --author and --note to a command."""
     command = click.option(
         "--author", default="", help="Who does this.  [default: the name of the user]"
     )(command)

@@ -64,7 +64,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Row(Struct, frozen=True):
-    """One config that differs.
+    """One config of a topic that differs from the plan.
 
     If `deletes` is set, altering the config makes Kafka delete records sooner.
     """
