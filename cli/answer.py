@@ -1,4 +1,4 @@
-"""How commands answer and end: one JSON document or lines for people, exit codes, signals.
+"""Prints the answers of commands as JSON or as lines, and ends commands with exit codes.
 
 With --json, standard output holds one JSON document and nothing else; all other messages go to
 standard error.

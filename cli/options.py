@@ -1,4 +1,4 @@
-"""The options and arguments that several commands share, and how a command finds its Kafka.
+"""Defines the options and arguments that several commands share, and finds a command's Kafka.
 
 Every command parses a domain, a duration or an address in the same way.
 
@@ -70,8 +70,9 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
 def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoints | None:
     """Return the endpoints of the running pipeline `line`, or of `main` if `line` is "".
 
-    Return None if `main` is not running, but the user has configured Kafka or a server answers at
-    the default `bootstrap`. Raises NotRunning otherwise.
+    If `line` is "" and `main` is not running, return None if the user has configured Kafka or a
+    server answers at the default `bootstrap`. Raises NotRunning in all other cases without a
+    running pipeline.
     """
     name = line or state.MAIN
     running = state.running(name)
@@ -113,7 +114,7 @@ def require_domain(text: str) -> str:
 
 
 def common(command: F) -> F:
-    """Add --timeout, --kafka, --state and --json."""
+    """Add --timeout, --kafka, --state and --json to a command."""
     command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
         kafka_options(command)
     )
@@ -137,7 +138,7 @@ def ago_ms(option: str, text: str, now_ms: int) -> int:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much was read, on standard error, if that is a terminal."""
+    """Show the progress of reading on standard error, if standard error is a terminal."""
     with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=max(total, 1))

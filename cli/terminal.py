@@ -5,8 +5,8 @@ width of the terminal, otherwise as a few lines per row. Counts and identifiers 
 never wrapped; only texts are wrapped. An identifier that is wider than the terminal is printed
 whole, and the terminal wraps it.
 
-The progress bar is written to standard error, and only if that is a terminal. So it writes nothing
-to a log, a pipe or cron, not even an empty line.
+The progress bar is written to standard error, and only if that is a terminal. So a log, a pipe or
+the output of a cron job gets nothing from it, not even an empty line.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def known_width() -> int | None:
-    """Return the width of the terminal or in COLUMNS; None in a pipe or file without COLUMNS."""
+    """Return the width of the terminal, or the value of COLUMNS; None if neither exists."""
     is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return shutil.get_terminal_size().columns if is_known else None
 

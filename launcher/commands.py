@@ -1,6 +1,6 @@
 """The commands of the launcher: the module and the help line of each command.
 
-Like everything in this folder, it uses only the standard library.
+Like all modules in this folder, this module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ def module_environment() -> dict[str, str]:
     return {
         **with_bytecode(os.environ),
         "PYTHONPATH": os.pathsep.join(paths),
-        # The current folder may contain a package with the name of one of ours.
+        # The current folder may contain a package with the same name as one of ours.
         "PYTHONSAFEPATH": "1",
         "SLUICE_COMMAND": "./sluice",
     }
 
 
 def with_bytecode(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment; it names a separate folder if no bytecode may be in the tree.
+    """Return the environment; if no bytecode may be in the tree, it names another folder.
 
     Without stored bytecode, each process compiles some 900 modules when it starts. That takes
     longer than the rest of the start.

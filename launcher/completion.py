@@ -47,7 +47,8 @@ complete -c sluice -f -a '(__sluice_complete)'
 }
 
 
-# Runs a module with this environment and returns its output, or "" if it does not end in time.
+# A function that runs a module with this environment. It returns the module's output, or "" if the
+# module does not end in time.
 Run = Callable[[str, Mapping[str, str]], str]
 
 

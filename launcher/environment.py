@@ -32,7 +32,7 @@ FILES_PLACEHOLDER: Final = "https://files.invalid/"
 
 
 def neutralise(lock: str) -> str:
-    """Return the lock without the hosts of the package index: they become names under .invalid.
+    """Return the lock with the hosts of the package index replaced by names under .invalid.
 
     Versions, paths and hashes stay. A second call changes nothing.
     """
@@ -41,7 +41,7 @@ def neutralise(lock: str) -> str:
 
 
 def fingerprint(lock: bytes, pyproject: bytes) -> str:
-    """Return a hash of all files that determine the environment, without the settings of tools."""
+    """Return a hash of the files that determine the environment, except the settings of tools."""
     project = tomllib.loads(pyproject.decode())
     relevant = [project.get("project"), project.get("dependency-groups")]
     relevant.append(project.get("tool", {}).get("uv"))
@@ -82,7 +82,7 @@ def environment_is_current(wanted: str) -> bool:
 
 @usable_folder(f"{VENV} is missing or old, and cannot be made")
 def prepare_environment() -> Path:
-    """Install exactly the packages of the lock in `.venv`; returns its Python."""
+    """Install exactly the packages of the lock in `.venv`; return the Python of `.venv`."""
     python = VENV / "bin" / "python"
     lock, pyproject = ROOT / "uv.lock", ROOT / "pyproject.toml"
     wanted = fingerprint(lock.read_bytes(), pyproject.read_bytes())
@@ -118,7 +118,7 @@ def prepare_environment() -> Path:
 
 @usable_folder("uv.lock cannot be made")
 def relock(arguments: Sequence[str]) -> int:
-    """Run `./sluice lock`: uv resolves a copy, from which only the lock without hosts is taken."""
+    """Run `./sluice lock`: uv locks a copy of the project, whose lock without hosts is used."""
     with only_one():
         uv = find_uv()
         copy = STATE / "env" / "lock"

@@ -22,7 +22,8 @@ from launcher.commands import ROOT
 STATE: Final = ROOT / ".sluice"
 # Version 0.5 introduced `uv export` and the dependency groups that are used here.
 UV_MIN_VERSION: Final = (0, 5)
-# Another package manager may be running (a new cloud machine updates itself).
+# apt waits this long for a lock that another package manager holds. For example, a new cloud
+# machine updates itself.
 APT_LOCK_WAIT_S: Final = 180
 # Texts of uv (rustls) and pip (OpenSSL) about a certificate that is not trusted.
 TLS_FAULT: Final = re.compile(
@@ -31,7 +32,7 @@ TLS_FAULT: Final = re.compile(
     r"|SSLCertVerificationError",
     re.IGNORECASE,
 )
-# This much of a step's output is searched for such a text.
+# TLS_FAULT is searched for in this number of last lines of a step's output.
 TAIL_LINES: Final = 200
 # Variables with these names in an operator's environment would make uv work outside of .venv.
 FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
@@ -64,7 +65,8 @@ def tool_environment(environ: dict[str, str]) -> dict[str, str]:
 def tls_hint(output: str, environ: dict[str, str]) -> str:
     """Return advice if a download failed because a certificate is not trusted; "" otherwise.
 
-    A typical reason is a company's proxy that inspects TLS: neither uv nor pip knows its CA.
+    A typical reason is a company's proxy that inspects TLS: neither uv nor pip knows the CA of the
+    proxy.
     """
     if TLS_FAULT.search(output) is None:
         return ""
@@ -103,7 +105,7 @@ def run(command: Sequence[str | Path], what: str) -> None:
 
 
 def run_quietly(command: Sequence[str], log: Path, what: str) -> None:
-    """Run a step with much output, which goes to a log file."""
+    """Run a step and write its output to a log file, because the output is long."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         done = subprocess.run(
@@ -127,7 +129,7 @@ def root_prefix() -> list[str] | None:
 def install_venv_module() -> None:
     """Install ensurepip, which Debian and Ubuntu have in a separate package."""
     package = "python3-venv"
-    # A python3.12 beside the system's python3 has its own package: python3.12-venv.
+    # Another Python than the system's python3 has its own package, such as python3.12-venv.
     if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     prefix = root_prefix() if shutil.which("apt-get") else None
@@ -136,7 +138,7 @@ def install_venv_module() -> None:
             f"this Python has no ensurepip: install {package} (or uv), then try again"
         )
     say(f"installing {package} with apt")
-    # sudo clears the environment, so the frontend is set in the command after sudo.
+    # sudo clears the environment, so DEBIAN_FRONTEND is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
     log = STATE / "apt.log"
@@ -156,7 +158,7 @@ def uv_version(uv: str) -> tuple[int, ...]:
 
 
 def find_uv() -> str:
-    """Return the path of a uv: on the PATH, or our own under .sluice/boot."""
+    """Return the path of uv, from the PATH or from .sluice/boot; install it there if necessary."""
     on_path = shutil.which("uv")
     if on_path and uv_version(on_path) >= UV_MIN_VERSION:
         return on_path

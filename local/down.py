@@ -98,7 +98,8 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
     except FileNotFoundError:
         pass
-    except OSError as error:  # its path is relative to the folder that rmtree was emptying
+    except OSError as error:
+        # The path in the error is relative to the folder that rmtree was emptying.
         raise OSError(error.errno, error.strerror, str(folder)) from None
 
 

@@ -4,7 +4,8 @@ A file is written whole or not at all. If a start is killed, the earlier file re
 
 Most often a folder cannot be used because another user, such as root, ran the pipeline before.
 Owns: the sentence about this fault, with a remedy. Does not own: errors with other files, which are
-raised unchanged, and errors while a pipeline runs (up.py), because a full disk must not end it.
+raised unchanged, and errors while a pipeline runs (up.py), because a full disk must not end the
+pipeline.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cli.stack import paths
 from local.process import PartNotStarted
 
 _NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM})
-_FOR_ALL: Final = 0o666  # reduced by the umask of the process
+_FOR_ALL: Final = 0o666  # The umask of the process reduces this mode.
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def usable_folder() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = Path(str(error.filename or ""))  # a number if the error concerns an open file
+        path = Path(str(error.filename or ""))  # The filename is a number if the file is open.
         if not path.is_relative_to(paths.STATE):
             raise
         raise PartNotStarted(folder_fault(error, path)) from None

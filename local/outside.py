@@ -95,7 +95,7 @@ def check_servers(kafka: str, redis: str) -> None:
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
     """Return the settings of Kafka and Redis, with these addresses unless they are "".
 
-    `extra` are variables in addition to the environment. Raises SettingsError.
+    `extra` contains variables in addition to the environment. Raises SettingsError.
     """
     named = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
     named = {name: value for name, value in named.items() if value}

@@ -1,9 +1,9 @@
 """One process of a pipeline: its specification, and the running process.
 
 Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
-signalling and ending one process. Does not own: when this happens (supervisor.py). A caller may
-start the process in another way; the tests fork a process that has already imported its modules.
-Guarantees: when `end` returns, the whole process group has ended.
+signalling and ending one process. Does not own: the decision when to do this (supervisor.py). A
+caller may start the process in another way; the tests fork a process that has already imported its
+modules. Guarantees: when `end` returns, the whole process group has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PartNotStarted(Unavailable):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """The command of a process, the check that it is ready, and the time limit for that."""
+    """The command of a process, the check that the process is ready, and the time limits."""
 
     name: str
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ class ProcessSpec(Struct, frozen=True):
     ready_timeout_s: float
     stop_timeout_s: float
     env: dict[str, str] = field(default_factory=dict)
-    extra_env: dict[str, str] = field(default_factory=dict)  # a test sets it for one start
+    extra_env: dict[str, str] = field(default_factory=dict)  # A test sets this for one start.
 
     def with_extra_env(self, extra: dict[str, str]) -> ProcessSpec:
         """Return the same specification with this extra environment instead of an earlier one."""
@@ -50,16 +50,16 @@ class ProcessSpec(Struct, frozen=True):
 class Child(Protocol):
     """A child process, such as a subprocess.Popen.
 
-    Its process id is also that of its process group.
+    The id of the process is also the id of its process group.
     """
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return the id of the process."""
         ...
 
     def poll(self) -> int | None:
-        """Return None while it runs, then its exit code, or the negative number of a signal."""
+        """Return None while the process runs, then its exit code or a negative signal number."""
         ...
 
     def wait(self, timeout: float | None = None) -> int:
@@ -67,7 +67,7 @@ class Child(Protocol):
         ...
 
 
-# Starts a process whose output goes to the file.
+# A function that starts a process and redirects its output to the file.
 Start = Callable[[ProcessSpec, IO[bytes]], Child]
 
 
@@ -100,7 +100,7 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """Return None while it runs, then its exit code, or the negative number of a signal."""
+        """Return None while the process runs, then its exit code or a negative signal number."""
         return self._child.poll()
 
     @property
@@ -111,7 +111,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to this process, not to its group; does nothing if it has ended.
 
-        For SIGKILL, this waits until the process has ended, so that a new start can follow at once.
+        After SIGKILL, wait until the process has ended, so that a new start can follow at once.
         """
         if self.runs:
             with contextlib.suppress(ProcessLookupError):

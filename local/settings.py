@@ -5,10 +5,10 @@ setting of the user is never overridden (outside.py), except by options of the c
 two processes cannot share the setting.
 
 Each process checks its settings again when it starts. Without the check here, a wrong setting would
-be reported half a minute later, after Kafka has started, as a service that has ended. The check
+appear only half a minute later: Kafka would have started, and then a service would end. The check
 loads the models itself, because asking the services (`config`) would start a process for each. All
 faults are reported at once, and each is reported once, even if several services have it. Does not
-own: checks of a service beside its settings, such as the content of certificates.
+own: the other checks of a service, such as the content of certificates.
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ class StackSettings(Struct, frozen=True):
     folder: Path
     port: Mapping[str, int]
     has_sink: bool
-    copies: int = 1  # copies of each topic on the embedded brokers
+    copies: int = 1  # The copies of each topic on the embedded brokers.
 
     @property
     def broker(self) -> str:
-        """Return the broker that the pipeline uses; "" for an embedded one."""
+        """Return the address of the broker that the pipeline uses; "" for an embedded broker."""
         return self.kafka or self.outside.text("kafka", "bootstrap")
 
     @property
     def redis_url(self) -> str:
-        """Return the Redis that the pipeline uses; "" for an embedded one."""
+        """Return the URL of the Redis that the pipeline uses; "" for an embedded Redis."""
         return self.redis or self.outside.text("redis", "url")
 
     @property
@@ -185,8 +185,8 @@ class StackSettings(Struct, frozen=True):
     def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
         """Return the environment of the ingest process `name`, with the doors that it serves.
 
-        If a door has its own process, no other process serves it, even if the user has set its
-        address.
+        If a door has its own process, no other process serves it, even if the user has set the
+        address of the door.
         """
         served = [door for door, owner in _door_owners(processes).items() if owner == name]
         chosen = {
@@ -207,8 +207,8 @@ class StackSettings(Struct, frozen=True):
     def is_named(self, name: str) -> bool:
         """Return True if a process gets the instance name that the user has set.
 
-        Further processes of a service (`deliver-2`) do not get it, because two processes must not
-        have the same name.
+        Further processes of a service (`deliver-2`) do not get this name, because two processes
+        must not have the same name.
         """
         return "-" not in name and bool(self.outside.text("runtime", "instance"))
 

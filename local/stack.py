@@ -41,27 +41,29 @@ class StackOptions(Struct, frozen=True):
     """The parts of a pipeline and the folder of its state."""
 
     name: str = "main"
-    folder: Path | None = None  # default: .sluice/run/<name>
-    kafka: str = ""  # host:port of an existing broker; "": an embedded one
-    redis: str = ""  # URL of an existing Redis; "": an embedded one
-    outside: Outside = Outside()  # replaces settings that the pipeline chooses
-    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
-    brokers: int = 1  # embedded ones: 1, or kafka_cluster.SIZE, which keep three copies
-    is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
-    services: tuple[str, ...] = SERVICES  # may also contain API and names in APART
+    folder: Path | None = None  # The default is .sluice/run/<name>.
+    kafka: str = ""  # The host:port of an existing broker, or "" for an embedded broker.
+    redis: str = ""  # The URL of an existing Redis, or "" for an embedded Redis.
+    outside: Outside = Outside()  # Replaces settings that the pipeline chooses.
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # For the embedded broker.
+    brokers: int = 1  # The number of embedded brokers: 1, or kafka_cluster.SIZE with three copies.
+    is_kafka_optimised: bool = False  # For load that lasts; this costs CPU at the start.
+    services: tuple[str, ...] = SERVICES  # May also contain API and names in APART.
     sink: bool = True
     sink_behaviour: str = "demo"
-    base_port: int = 0  # 0: any free ports, else the base of the fixed ports
-    restart: bool = True  # restart dead processes; tests that kill set it to False
-    is_lasting: bool = True  # False, for tests: it ends at once and loses its data
-    env: dict[str, str] = field(default_factory=dict)  # for every service
-    part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one process, by name
+    base_port: int = 0  # The base of the fixed ports, or 0 for any free ports.
+    # Restart processes that died. Tests that kill processes set this to False.
+    restart: bool = True
+    is_lasting: bool = True  # If False, for tests, the pipeline ends at once and loses its data.
+    env: dict[str, str] = field(default_factory=dict)  # For every service.
+    # For single processes, by name.
+    part_env: dict[str, dict[str, str]] = field(default_factory=dict)
     say: Callable[[str], None] = say_on_stderr
-    start: Start = execute  # starts a process
+    start: Start = execute  # A function that starts a process.
 
 
 class Stack:
-    """A pipeline that can be started, watched, damaged and stopped. It is a context manager."""
+    """A pipeline that can be started, watched, damaged and stopped; a context manager."""
 
     def __init__(self, options: StackOptions) -> None:
         self.options = options

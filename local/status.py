@@ -68,7 +68,7 @@ def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _servers_of(name: str, endpoints: Endpoints) -> Servers:
-    """Return one service's settings of Kafka and Redis, with which the pipeline reaches them."""
+    """Return the settings with which a service of the pipeline reaches Kafka and Redis."""
     try:
         return load(Servers, next(iter(environment_of(name).values()))).settings
     except (Unavailable, SettingsError):
@@ -101,12 +101,12 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Return a line per part; for a part that is not ready, also its ends and its log."""
+    """Return a line per part; if a part is not ready, also how often it ended, and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"
         times = f", ended {counted(ended.times, 'time')}, {_exit_of(ended)}" if ended else ""
-        where = f", log: {log}" if log.exists() else ""  # only parts on this machine have a log
+        where = f", log: {log}" if log.exists() else ""  # Only parts on this machine have a log.
         lines.append(f"  {part:<9} {_MARKS[ready]}{'' if ready else times + where}")
     return lines
 

@@ -4,10 +4,10 @@ Owns: starting, waiting until ready, restarting processes that died (after a gro
 message), not restarting a process that a test holds, stopping. Does not own: the list of processes
 (stack.py) and how a process is run (process.py).
 
-Guarantees: after `stop`, no process is left, also if a start was interrupted. If the supervisor's
+Guarantees: after `stop`, no process is left, even if a start was interrupted. If the supervisor's
 own process is killed, the kernel kills all processes that it started (parent_death.py). The kernel
-already does this when the thread that started them ends. Therefore one thread that lives as long as
-the supervisor starts everything.
+even does this when only the thread that started them ends. Therefore one thread that lives as long
+as the supervisor starts everything.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def say_on_stderr(text: str) -> None:
 
 
 def pause_s(deaths: int) -> float:
-    """Return the pause before the restart, after this many deaths in a row (1 is the first)."""
+    """Return the pause before a restart; `deaths` is the number of deaths in a row, from 1."""
     return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths - 1, 10)))
 
 
@@ -83,7 +83,7 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # the logs of an earlier pipeline in this folder
+        for old in logs.glob("*.log"):  # These are logs of an earlier pipeline in this folder.
             old.unlink()
         self._watcher.start()
 
@@ -115,7 +115,7 @@ class Supervisor:
             return self._kept[name].restarts
 
     def ended(self) -> dict[str, Ended]:
-        """Return, by name, the processes that died and whose restart was tried."""
+        """Return, by name, the processes that died and that the supervisor tried to restart."""
         with self._lock:
             return {
                 name: Ended(kept.restarts, kept.last_exit_code)
@@ -253,5 +253,5 @@ class Supervisor:
             kept.last_exit_code = process.exit_code
             try:
                 self.spawn(kept.spec)
-            except OSError as error:  # such as no space or memory: retried after the next pause
+            except OSError as error:  # For example, no space. The start is tried again later.
                 self._say(f"{kept.spec.name} cannot be started: {error}")

@@ -143,7 +143,7 @@ def sink_lines() -> list[str]:
 
 
 def ending_lines(again: str) -> list[str]:
-    """Return the commands for a running pipeline; `again` is the option that selects it."""
+    """Return the commands for a running pipeline; the option `again` selects that pipeline."""
     return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
@@ -219,7 +219,7 @@ def _refresh(stack: Stack, mine: State) -> None:
 
 
 def write_state(current: State) -> str:
-    """Write the state; return the fault, or "": a full disk must not end the pipeline."""
+    """Write the state; return the fault or "", because a full disk must not end the pipeline."""
     try:
         state.write(current)
     except OSError as error:

@@ -50,5 +50,5 @@ def text_of(field: Field, const: str = "") -> Tree:
 
 
 def described(meaning: str) -> Tree:
-    """Return a schema that any text fits."""
+    """Return a schema that accepts any text."""
     return {"type": "string", "description": meaning}

@@ -1,13 +1,13 @@
-"""Fetches foreign programs for the tests that cannot be installed as Debian packages.
+"""Fetches foreign programs that the tests need but that are not installed as Debian packages.
 
 - Helm 3 and Helm 4 are built with Go at pinned versions: `go install` takes them from Go's module
-  proxy and checks them against its checksum database.
+  proxy and checks them against Go's checksum database.
 - Node and npm come from a wheel in uv.lock, so that every machine runs the same versions. npm
   installs only the packages in its lock file and checks the hash of each; no scripts of packages
   are run.
 - Exim and OpenSMTPD are unpacked from their Debian packages, because installing them would replace
-  Postfix. The tests only need their programs, which run from any folder. Libraries that the
-  packages need and that are not installed are unpacked with them; no scripts of packages are run.
+  Postfix. The tests only need the programs in these packages, which run from any folder. Missing
+  libraries that the packages need are unpacked too; no scripts of packages are run.
   apt checks each package against the signatures of its archive.
 
 Owns: .sluice/tools, .sluice/node. Guarantees: each program is fetched once per version or lock
@@ -41,7 +41,7 @@ _FILES: Final = ("package.json", "package-lock.json")
 _OPTIONS: Final = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 _FETCH_TIMEOUT_S: Final = 300
 _UNPACK_TIMEOUT_S: Final = 300
-# Exim looks up its own user in the system; libnss-wrapper answers from a file instead.
+# Exim looks up its own user; libnss-wrapper answers from a file instead of the system's database.
 EXIM: Final = ("exim4-daemon-light", "libnss-wrapper")
 OPENSMTPD: Final = ("opensmtpd",)
 
@@ -55,7 +55,7 @@ class GoProgram(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        """Return the path at which the built program is."""
+        """Return the path of the built program."""
         return FOLDER / f"{self.name}-{self.version}"
 
 

@@ -58,9 +58,9 @@ KUMOMTA: Final[dict[str, frozenset[str]]] = {
 }
 
 # ZoneMTA's categories. "other" is left out, because ZoneMTA also uses it for meaningless text.
-# ZoneMTA's action (defer, reject) is not used: it says whether to try again from another host,
-# which is no class of ours. "capacity" means a full mailbox or a rate limit; "spam" means our host
-# or the content; "policy" includes forged senders.
+# ZoneMTA's action (defer, reject) is not used, because it only says whether to try again from
+# another host, and we have no class for that. "capacity" means a full mailbox or a rate limit;
+# "spam" means our host or the content; "policy" includes forged senders.
 ZONE_MTA: Final[dict[str, frozenset[str]]] = {
     "blacklist": _REFUSES_US,
     "greylist": frozenset({POLICY}),
@@ -116,7 +116,7 @@ def measure(
 
 
 def is_enough(rows: Sequence[Row]) -> bool:
-    """Return True if the share is large enough and no refusal of us counts against a recipient."""
+    """Return True if the share is large enough and held_against() finds no refusal."""
     right = sum(row.is_right for row in rows)
     return bool(rows) and right >= REQUIRED_SHARE * len(rows) and not held_against(rows)
 

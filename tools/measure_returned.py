@@ -24,7 +24,7 @@ from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind, Understood
 from shared.runtime.clock import SystemClock
 
-# The kinds that each label allows. The labels call refusals for policy or content soft.
+# The kinds that each label allows. In the labels, a refusal because of policy or content is "soft".
 ALLOWED: Final[dict[str, frozenset[ResponseKind]]] = {
     "hard": frozenset({ResponseKind.HARD}),
     "soft": frozenset({ResponseKind.SOFT, ResponseKind.POLICY, ResponseKind.CONTENT}),
@@ -49,7 +49,7 @@ class Row(Struct, frozen=True):
     """One sample: its label, and the meaning that was found."""
 
     label: dict[str, Any]
-    found: Understood | None  # None: an exception
+    found: Understood | None  # None after an exception.
     time_ms: float
 
     @property
@@ -101,7 +101,7 @@ def main(folder: Path, wrong: bool, half: str | None) -> None:
 
 
 def half_of(label: dict[str, Any]) -> str:
-    """Return the half of a sample; copies with other line ends are in the same half."""
+    """Return the half to which a sample belongs; copies with other line ends share a half."""
     name = (label.get("dup_of") or label["file"]).replace("-crlf/", "/").replace("-cr/", "/")
     return "a" if hashlib.sha256(name.encode()).digest()[0] % 2 == 0 else "b"
 
@@ -113,11 +113,11 @@ def measure(rules: Rules, folder: Path, labels: Sequence[dict[str, Any]]) -> Ite
         content = (folder / label["file"]).read_bytes()
         found: Understood | None = None
         times_s: list[float] = []
-        for _ in range(2):  # the faster run counts, because the machine has other work too
+        for _ in range(2):  # The faster run counts, because the machine has other work too.
             start = clock.monotonic()
             try:
                 found = understand(content, rules)
-            except Exception:  # a failure is counted
+            except Exception:  # The report counts the failure.
                 found = None
             times_s.append(clock.monotonic() - start)
         yield Row(label, found, min(times_s) * 1000)
@@ -150,7 +150,7 @@ def _names_all(row: Row) -> bool:
 
 
 def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
-    """Return the samples wrongly found hard: not a bounce, or a failure labelled as temporary."""
+    """Return the samples wrongly found hard, whose label is no bounce or a temporary failure."""
     return [
         row
         for row in rows

@@ -204,7 +204,7 @@ def replies_page() -> str:
 
 
 def replies_below(root: ModuleType) -> Iterator[Reply]:
-    """Yield every reply that is a constant, or in a constant, of a module of this package."""
+    """Yield every reply in this package that is a constant, or a value of a constant dictionary."""
     for value in constants_below(root):
         values = value.values() if isinstance(value, dict) else (value,)
         yield from (each for each in values if isinstance(each, Reply))

@@ -25,8 +25,8 @@ from local.parts import kafka_java, packages
 from local.process import PartNotStarted
 from tools import foreign_programs
 
-# The package of Postfix asks for a configuration. The tests do not need one, because they run their
-# own instances.
+# The package of Postfix asks for a configuration. The tests do not need this configuration, because
+# they run their own instances.
 _POSTFIX_ANSWERS: Final = (
     "postfix postfix/main_mailer_type select No configuration\n"
     "postfix postfix/mailname string localhost\n"
@@ -63,14 +63,16 @@ class Foreign(Struct, frozen=True):
     package: str
     preseed: str = ""
     perl_module: str = ""
-    plug_in: str = ""  # a pattern below /usr/lib
+    plug_in: str = ""  # A pattern below /usr/lib.
 
 
 FOREIGN: Final = (
     Foreign(("smtp-source", "smtp-sink", "postconf"), "postfix", _POSTFIX_ANSWERS),
-    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),  # Postfix uses it to log in
+    # Postfix uses this library to log in.
+    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),
     Foreign(("swaks",), "swaks"),
-    Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),  # swaks's TLS
+    # swaks needs this for TLS.
+    Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),
     Foreign(("curl",), "curl"),
     Foreign(("msmtp",), "msmtp"),
     Foreign(("kcat",), "kcat"),
@@ -78,10 +80,10 @@ FOREIGN: Final = (
     Foreign(("haproxy",), "haproxy"),
     Foreign(("zsh",), "zsh"),
     Foreign(("fish",), "fish"),
-    Foreign(("unbound",), "unbound"),  # validates signed zones
+    Foreign(("unbound",), "unbound"),  # Unbound validates signed zones.
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
-    Foreign(("chromium",), "chromium"),  # displays the pages
+    Foreign(("chromium",), "chromium"),  # Chromium displays the pages.
     # Libraries that Exim needs; Exim itself is not installed (foreign_programs.py).
     Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
     Foreign((), "libidn12", plug_in="*/libidn.so.12"),
@@ -101,7 +103,7 @@ def missing() -> list[Foreign]:
 
 
 def is_there(foreign: Foreign) -> bool:
-    """Return True if every part is found. A Perl module is loaded, as its file may be unusable."""
+    """Return True if every part is found; a Perl module is loaded, because it may be unusable."""
     if not all(map(packages.find_program, foreign.programs)):
         return False
     if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
@@ -113,10 +115,10 @@ def is_there(foreign: Foreign) -> bool:
 
 
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the options that spread the tests over processes; none if one is given already.
+    """Return the options that spread the tests over processes; none if the user has given one.
 
-    Tests often wait until servers have started or parts have recovered. So there are two processes
-    more than processors: one for these tests, and one for tests that mostly wait
+    Tests often wait until servers have started or parts have recovered. So there are two more
+    processes than processors: one more for these tests, and one more for tests that mostly wait
     (docs/decisions/0215-units-of-tests.md, docs/decisions/0236-tests-that-wait.md). The long tests
     (`--long`) run one after the other, because each loads the machine and reports progress.
     """

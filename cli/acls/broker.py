@@ -1,7 +1,7 @@
-"""Compares ACLs with the ACLs on the brokers, adds missing ACLs and removes the others.
+"""Compares the planned ACLs with the brokers' ACLs; adds missing ACLs and removes surplus ACLs.
 
-Owns: the requests. Only the ACLs of the given principals are compared; the ACLs of other principals
-stay unchanged. ACLs that deny are never changed.
+Owns: the requests to Kafka. Only the ACLs of the given principals are compared; the ACLs of other
+principals stay unchanged. ACLs that deny access are never changed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _ANY_HOST: Final = "*"
 
 
 class Difference(Struct, frozen=True):
-    """The planned ACLs that the brokers lack, and other ACLs of the same principals."""
+    """The planned ACLs that the brokers lack, and the principals' ACLs that are not planned."""
 
     missing: list[Any]
     extra: list[Any]
@@ -63,9 +63,9 @@ def acl_of(principal: str, rule: Rule) -> Any:
 
 
 def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
-    """Compare the wanted ACLs with the brokers.
+    """Compare the planned ACLs with the ACLs on the brokers.
 
-    Raises KafkaError, also if the brokers have no authorizer.
+    Raises KafkaError, for example if the brokers have no authorizer.
     """
     missing, extra = [], []
     for principal, rules in accounts.items():
@@ -77,14 +77,14 @@ def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
 
 
 def add(admin: Any, acls: Sequence[Any]) -> None:
-    """Add these ACLs. Raises KafkaError if the brokers refuse one."""
+    """Add these ACLs. Raises KafkaError if the brokers refuse one of them."""
     failed = admin.create_acls(acls)["failed"] if acls else []
     if failed:
         raise KafkaError(f"{len(failed)} ACLs were refused: {failed[0].__name__}")
 
 
 def remove(admin: Any, acls: Iterable[Any]) -> None:
-    """Remove these ACLs. Raises KafkaError if the brokers refuse one."""
+    """Remove these ACLs. Raises KafkaError if the brokers refuse one of them."""
     filters = [
         ACLFilter(
             each.principal,

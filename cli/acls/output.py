@@ -88,8 +88,8 @@ def named(
     """Return the rules by principal; with `clients_only`, only the rules of clients.
 
     Raises TemplateFault if two accounts have the same principal, because a client must not get the
-    rights of services: neither those of the service ingest, if the client is named `ingest`, nor
-    those of the login that services share.
+    rights of a service. For example, a client may be named `ingest`, or its principal may be the
+    login that the services share.
     """
     check_service_template(service_template)
     check_client_template(client_template)
@@ -114,7 +114,7 @@ def _sharing(accounts: Sequence[Account]) -> list[Account]:
 
 
 def _grouped(rules: Sequence[Rule]) -> dict[tuple[str, str, str], list[str]]:
-    """Return the operations on each resource: the key is its type, its pattern and its name."""
+    """Return the operations by resource; the key is the resource's type, pattern and name."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for rule in rules:
         found.setdefault((rule.resource, rule.pattern, rule.name), []).append(rule.operation)
@@ -122,7 +122,7 @@ def _grouped(rules: Sequence[Rule]) -> dict[tuple[str, str, str], list[str]]:
 
 
 def as_commands(accounts: Accounts, bootstrap: str) -> str:
-    """Return one command per principal and resource; an administrator logs in."""
+    """Return one command per principal and resource; an administrator must run the commands."""
     lines = []
     for principal, rules in accounts.items():
         lines.append(f"# {principal}")
@@ -137,7 +137,7 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
 
 
 def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
-    """Return one KafkaUser per principal, named like the principal, without `User:` and `CN=`."""
+    """Return one KafkaUser per principal; its name is the principal without `User:` and `CN=`."""
     documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 

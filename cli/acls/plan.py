@@ -1,12 +1,12 @@
-"""The ACLs that each service, the operator and each client needs on Kafka. Pure.
+"""Lists the ACLs that each service, the operator and each client needs on Kafka. Pure.
 
-Owns: the table, which follows docs/topics.md (who writes and reads each topic). Does not own: how
-ACLs are printed (output.py) and applied (broker.py).
+Owns: the table of rights. The table follows docs/topics.md, which says who writes and reads each
+topic. Does not own: how ACLs are printed (output.py) and applied (broker.py).
 
 Services may describe every topic of the pipeline, because each service checks at its start that all
 topics exist. Only validate creates topics, namely the topics of its lanes. The operator creates the
-others with `sluice topics apply` and `sluice clients apply`. A client may write to its intake and
-read its own events. It cannot even see that other topics exist.
+other topics with `sluice topics apply` and `sluice clients apply`. A client may write to its intake
+and read its own events. A client cannot even see that other topics exist.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, order=True):
 
 
 class Account(Struct, frozen=True):
-    """The rights of one principal. `kind` is `service`, also for the operator, or `client`."""
+    """The rights of one principal. `kind` is `client` or `service`; the operator is a `service`."""
 
     kind: Literal["service", "client"]
     name: str
@@ -86,7 +86,8 @@ def _events() -> Iterator[Rule]:
 
 def _ingest() -> Iterator[Rule]:
     yield from _topics(READ, names.INTAKE_PREFIX, names.CLIENTS)
-    # Within seconds, ingest corrects a topic that was created with the producer's timestamps.
+    # If a topic was created with the producer's timestamps, ingest corrects its config within
+    # seconds.
     yield from _topics(ALTER_CONFIGS, names.INTAKE_PREFIX)
     yield from _topics(WRITE, names.RECEIVED, names.REFUSED, names.RETURNED)
     yield from _events()
@@ -95,15 +96,15 @@ def _ingest() -> Iterator[Rule]:
 
 def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.RECEIVED, names.CLIENTS, names.SUBMISSIONS)
-    # Counting bounces. The process that holds the partition of mail.control counts them.
+    # validate counts bounces in the process that holds the partition of mail.control.
     yield from _topics(READ, names.EVENTS, names.SUPPRESSIONS, names.CONTROL)
     yield from _topics(WRITE, names.SUPPRESSIONS)
     yield Rule("group", "literal", "sluice.responses", READ)
-    # Reading returned mail.
+    # validate also reads returned mail.
     yield from _topics(READ, names.RETURNED, names.FORWARDING)
     yield from _topics(WRITE, names.RETURNED, names.FORWARDING)
     yield Rule("group", "literal", "sluice.returns", READ)
-    # Quotas, and the mail that waits because a quota is used up.
+    # validate enforces quotas, and keeps mail waiting while a quota is used up.
     yield from _topics(READ, names.QUOTAS, names.HELD)
     yield from _topics(WRITE, names.HELD)
     yield Rule("group", "literal", "sluice.held", READ)
@@ -121,8 +122,8 @@ def _validate() -> Iterator[Rule]:
 def _deliver() -> Iterator[Rule]:
     own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
     yield from _topics(READ, *own, names.CONTROL)
-    # Counting the reputation of sources and clients. A client is suspended by an order, so deliver
-    # also writes to mail.control.
+    # deliver counts the reputation of sources and clients. It suspends a client with an order, so
+    # it also writes to mail.control.
     yield from _topics(READ, names.EVENTS, names.REPUTATION)
     yield from _topics(WRITE, names.REPUTATION, names.CONTROL)
     yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED, names.RETURNED)

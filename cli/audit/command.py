@@ -1,23 +1,24 @@
-"""`sluice audit`: checks that every accepted message and all returned mail has exactly one fate.
+"""`sluice audit`: checks that each accepted or returned message has exactly one fate.
 
-Reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). The command
+The command reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). It
 checks this equation per client, mailing ID and sub-client: received = refused + suppressed +
 delivered + bounced + expired + cancelled + held + waiting. It also reports each mail id with two
 final events or two first dispatches. With `--settled`, a message that still waits is a fault.
 Waiting messages are not the same as messages in flight, which a process has handed out for an
 attempt (`sluice_stream_in_flight`).
 
-Because the pipeline may be busy, the command first notes the end of the committed records, then the
-end of the written records. It counts final events up to the first end, and tallies up to the
-second. A message's tally is committed before any other process sees the message, so no final event
-counted here lacks its tally.
+Because the pipeline may be busy, the command first records the end of the committed records, then
+the end of all written records. It counts final events up to the first end, and tallies up to the
+second end. A message's tally is committed before any other process sees the message, so every
+counted final event has a counted tally.
 
-If messages count as waiting but no queue holds any message, those messages are lost. The events are
-then read again, with the mail ids of the tallies, to name them (shared/audit/conservation.py). If
-the queues cannot be read, the command reports that on standard error and judges only the events.
+If messages count as waiting but no queue holds any message, those messages are lost. To name the
+lost messages, the command reads the events again, this time with the mail ids of the tallies
+(shared/audit/conservation.py). If the queues cannot be read, the command reports that on standard
+error and judges only the events.
 
-Exit codes: 0 the equation holds, 1 it does not hold or messages still wait with --settled, 2 wrong
-usage, 3 Kafka is unavailable.
+Exit codes: 0 the equation holds, 1 the equation does not hold, or messages still wait with
+--settled, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ _RETURNED: Final = ReturnedTopics()
 class _Reading:
     """Adds records to the books, and their mail ids to the search for second final events.
 
-    `with_ids`: the mail ids of the tallies are stored too, because unfinished() needs them.
+    If `with_ids` is set, the mail ids of the tallies are stored too, because unfinished() needs
+    them.
     """
 
     def __init__(self, final_ends: dict[int, int], with_ids: bool) -> None:
@@ -114,7 +116,7 @@ class _Reading:
         self.returned.close()
 
     def unfinished(self) -> Iterator[str]:
-        """Return the mail ids in tallies whose messages are neither final nor held."""
+        """Return the mail ids of the tallied messages that are neither final nor held."""
         found = map(ids.from_bytes, self.search.unfinished(self._received))
         return (each for each in found if not self.books.is_held(each))
 
@@ -133,11 +135,11 @@ class _Reading:
 
 
 class _Books(Struct, frozen=True):
-    """The result of one reading of the events."""
+    """The result of reading all events once."""
 
     report: Report
-    unfinished: list[str]  # a few mail ids without a final event; empty unless requested
-    is_open: bool  # mail.events had an open transaction
+    unfinished: list[str]  # Some mail ids without a final event; empty unless requested.
+    is_open: bool  # True if mail.events had an open transaction.
 
 
 def audit(
@@ -147,11 +149,10 @@ def audit(
     returned: ReturnedTopics | None = _RETURNED,
     look: Callable[[], QueueLook | None] = lambda: None,
 ) -> Report:
-    """Read mail.events and mail.returned up to their present ends and judge them.
+    """Read mail.events and mail.returned up to their current ends, and judge the counts.
 
-    If `returned` is None, only mail.events is read. `look` reads the queues. It is called if
-    messages count as waiting, and returns None if the queues cannot be read. Raises
-    PartUnavailable.
+    If `returned` is None, only mail.events is read. If messages count as waiting, `look` is called
+    to read the queues. It returns None if the queues cannot be read. Raises PartUnavailable.
     """
     with EventLog(options, topic) as log:
         found = _read(log, options, settled, returned).report

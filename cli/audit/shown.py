@@ -44,7 +44,7 @@ def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
 
 
 def verdict_of(report: Report) -> str:
-    """Return the verdict; it shows if the only fault is that messages still wait."""
+    """Return the verdict: balanced, not balanced, or not settled because messages still wait."""
     if report.balanced:
         return "balances"
     if all(fault.kind in _UNDER_WAY for fault in report.faults):

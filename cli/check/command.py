@@ -1,9 +1,9 @@
 """`sluice check`: judges messages by the rules before they are sent.
 
 Owns: the command, finding the client, and the output. Does not own: reading the paths (files.py),
-the verdict and its words (verdict.py). The command writes nothing.
-Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong usage, an unknown client or
-a file that cannot be read, 3 Kafka is unavailable.
+the verdict and its words (verdict.py). The command writes nothing. Exit codes: 0 all messages are
+accepted, 1 at least one message is not accepted, 2 wrong usage, an unknown client or a file that
+cannot be read, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
-_MARGIN: Final = 11  # width of the label before the text of a row: "FAIL R12 "
+_MARGIN: Final = 11  # The width of the label, such as "FAIL R12 ", before the text.
 _NARROWEST: Final = 40
-_CUT_CHARS: Final = 140  # if the terminal's width is not known, longer header lines are cut
+_CUT_CHARS: Final = 140  # Longer header lines are cut if the terminal's width is not known.
 _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
 _HELP: Final = """Judge messages by the rules R1 to R12, as the pipeline would.
@@ -59,11 +59,14 @@ Exit codes:
 
 
 class WrongChoice(Exception):
-    """The options select no client whose rules apply; the text is one line."""
+    """An option cannot be used, for example because it names no known client.
+
+    The text is one line.
+    """
 
 
 class _Asked(Struct, frozen=True):
-    """The options with which the messages are compared; None for an option that is not set."""
+    """The options with which the messages are compared; an option that is not set is None."""
 
     client: str
     clients_file: str
@@ -123,7 +126,7 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """Return the client with this name or, if no name is given and `alone` is set, the only client.
+    """Return the client with this name; without a name, return the only client if `alone` is set.
 
     Raises WrongChoice, whose text names the existing clients.
     """
@@ -196,7 +199,7 @@ def _tell_json(verdicts: Iterable[Verdict]) -> Counter[bool]:
 
 
 def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
-    """Print every rule for a single message, but only the broken rules and totals for several."""
+    """Print every rule for a single message; for several, only the broken rules and the totals."""
     console = Console(highlight=False)
     counts: Counter[bool] = Counter()
     first, second = next(verdicts, None), next(verdicts, None)
@@ -217,7 +220,7 @@ def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
 
 
 def _show(console: Console, rows: Iterable[Row]) -> None:
-    """Print rows: on a terminal wrapped beside their labels, elsewhere one row per line."""
+    """Print rows, wrapped beside their labels on a terminal, and one row per line elsewhere."""
     terminal = console.is_terminal
     width = max(_NARROWEST, console.width - _MARGIN)
     for row in rows:

@@ -1,10 +1,10 @@
 """Reads the messages for `sluice check`: files, folders, mboxes, standard input.
 
-Owns: finding and reading the messages, one after the other. Does not own: judging them. A file
-whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or its
-content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that begins
-with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees: memory
-holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
+Owns: finding the messages and reading one after the other. Does not own: judging the messages. A
+file whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or
+its content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that
+begins with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees:
+memory holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
 FileFault, whose text is one line.
 """
 
@@ -18,9 +18,9 @@ from typing import IO, Final, NoReturn
 
 from msgspec import Struct
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # far above any limit of R1; keeps memory bounded
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # Far above any limit of R1, but it bounds the memory.
 STANDARD_INPUT: Final = "-"
-_PIECE_BYTES: Final = 1024 * 1024  # a line of any length is read in pieces of this size
+_PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"
 _MBOX_SUFFIX: Final = ".mbox"
 _MARK: Final = b"From "
@@ -33,7 +33,7 @@ class FileFault(Exception):
 
 
 class Message(Struct, frozen=True):
-    """One message; `first_line` is the number of its first line in the file, from 1."""
+    """One message; `first_line` is the line number of its beginning in the file, from 1."""
 
     name: str
     content: bytes
@@ -71,8 +71,8 @@ def read_messages(path: str) -> Iterator[Message]:
 def split_mbox(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield each message of an mbox with the number of its first line.
 
-    The pieces are the lines of the file; a long line comes in several pieces. Raises OverflowError
-    for a message above MAX_MESSAGE_BYTES.
+    The pieces are the lines of the file; a long line is split into several pieces. Raises
+    OverflowError for a message above MAX_MESSAGE_BYTES.
     """
     one: _Gathering | None = None
     number, at_start, after_blank, in_mark = 0, True, True, False
@@ -116,8 +116,8 @@ class _Gathering:
         self._pieces.append(piece)
 
     def content(self) -> bytes:
-        # The last empty line belongs to the mbox format. If it is the only empty line, it ends the
-        # header instead.
+        # The last empty line belongs to the mbox format and not to the message. But if it is the
+        # only empty line, it ends the header.
         if self._ends_blank and self._blanks > 1:
             self._pieces.pop()
         return b"".join(self._pieces)
@@ -138,7 +138,7 @@ def _messages(name: str, file: IO[bytes]) -> Iterator[Message]:
 def _of_mbox(name: str, begin: bytes, file: IO[bytes]) -> Iterator[Message]:
     index = 0
     try:
-        # Without this error, nobody would notice text before the first message.
+        # Text before the first message is an error, because otherwise nobody would notice it.
         if begin and begin not in _BLANK and not begin.startswith(_MARK):
             raise FileFault(f"{name}: {_NO_MBOX}")
         for index, (first_line, content) in enumerate(split_mbox(_pieces(begin, file)), 1):
@@ -182,7 +182,7 @@ def _open(path: str) -> IO[bytes]:
         return Path(path).open("rb")
     except OSError as error:
         raise FileFault(f"{shown(path)}: {error.strerror}") from None
-    except ValueError:  # a NUL in the path
+    except ValueError:  # The path contains a NUL.
         raise FileFault(f"{shown(path)!r}: not a path") from None
 
 

@@ -9,7 +9,7 @@ the header.
 There are notes about two faults. The first is a missing or wrong Date header, which RFC 5322, 3.6
 requires but no rule of Sluice does. A message without a Date is sent unchanged, because adding one
 could break a signature of the client. The second fault is lines that the SMTP front door refuses.
-Intake from Kafka accepts them, because deliver fixes their line ends.
+Intake from Kafka accepts these lines, because deliver fixes their line ends.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _CRLF_BYTES = 2
 
 
 class HeaderLine(Struct, frozen=True):
-    """One unfolded header; `number` is the number of its first line in the message, from 1."""
+    """One unfolded header; `number` is the line number of its beginning, from 1."""
 
     number: int
     name: bytes
-    text: str  # cut to RAW_CHARS
+    text: str  # Cut to RAW_CHARS.
 
 
 def header_lines(head: bytes) -> list[HeaderLine]:
@@ -64,13 +64,16 @@ def header_lines(head: bytes) -> list[HeaderLine]:
 
 
 def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[HeaderLine]:
-    """Return the lines that this rule concerns: none for R1, or if the header is missing."""
+    """Return the lines that this rule concerns; none for R1 or if the header is missing."""
     names = (code_header,) if rule == _CODE_RULE else _HEADERS.get(rule, ())
     return [line for line in lines if line.name in names]
 
 
 def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
-    """Return the text of the line to fix: the second one if a header is doubled, "" if none."""
+    """Return the text of the line to fix; "" if there is none.
+
+    If a header is doubled, the second line is the line to fix.
+    """
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED
@@ -132,7 +135,7 @@ def _is_date(text: str) -> bool:
 def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
     """Yield the reasons why the front door would refuse these bytes, although they break no rule.
 
-    If all lines end with LF, that is no such reason, because an SMTP client sends them with CRLF.
+    Lines that all end with LF are not such a reason, because an SMTP client sends CRLF instead.
     """
     if b"\r" in content and not has_only_crlf(content):
         yield (

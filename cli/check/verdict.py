@@ -29,7 +29,7 @@ from shared.submission.checks import case_of
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # a header may occur more often
+_MAX_LINES_SHOWN: Final = 3  # This limits the output if a header occurs very often.
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
@@ -38,16 +38,16 @@ _FIX_UNREADABLE: Final[dict[str, str]] = {
 
 
 class Verdict(Struct, frozen=True):
-    """The verdict on one message: each broken rule, and the header lines that it concerns."""
+    """The verdict on one message: the broken rules, each with the header lines that it concerns."""
 
     message: str
     first_line: int
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # rules that lack a value, because another rule is broken
-    defect: str  # why the bytes are no readable message; "" if they are
-    notes: tuple[str, ...]  # problems that break no rule
+    not_judged: frozenset[str]  # Rules that are not judged, because another rule is broken.
+    defect: str  # The reason why the message cannot be read, or "".
+    notes: tuple[str, ...]  # Problems that break no rule.
 
     @property
     def accepted(self) -> bool:
@@ -60,8 +60,8 @@ class Row(Struct, frozen=True):
 
     label: str
     text: str
-    mark: str  # pass, fail, note or detail
-    cut: bool = False  # cut to the width instead of wrapped
+    mark: str  # One of pass, fail, note and detail.
+    cut: bool = False  # True if the text is cut instead of wrapped.
 
 
 def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
@@ -102,7 +102,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
 
 
 def in_full(verdict: Verdict) -> Iterator[Row]:
-    """Yield a row for every rule, with pass or fail: the output for a single message."""
+    """Yield a row with pass or fail for every rule, as the output for a single message."""
     yield _head(verdict)
     yield from _unreadable(verdict)
     for rule in RULES:
@@ -116,7 +116,7 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
 
 
 def in_short(verdict: Verdict) -> Iterator[Row]:
-    """Yield a row for each rule that fails, and a row with the names of the others."""
+    """Yield a row for each rule that fails, and one row with the names of the other rules."""
     yield _head(verdict)
     if not verdict.accepted:
         yield from _failures(verdict)

@@ -215,7 +215,7 @@ def _public_key(given: str, of_settings: str) -> tuple[str, str]:
         return "rsa", ""
     try:
         return _load_key(of_settings, "deliver.dkim_key_file")
-    except WrongChoice as error:  # perhaps only the hosts of deliver have the file
+    except WrongChoice as error:  # The file may exist only on the hosts of deliver.
         say(f"{error}; the key in the DNS is not compared")
         return "rsa", ""
 
@@ -229,7 +229,7 @@ def _load_key(path: str, origin: str) -> tuple[str, str]:
     try:
         loaded = _load_pem(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise wanted from None  # the library's text may contain the key
+        raise wanted from None  # The library's error text may contain the key.
     if isinstance(loaded, RSAPrivateKey | Ed25519PrivateKey):
         loaded = loaded.public_key()
     if not isinstance(loaded, RSAPublicKey | Ed25519PublicKey):

@@ -228,7 +228,7 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     shown = _shown(client)
     text = yaml.safe_dump({"clients": [shown]}, sort_keys=False, allow_unicode=True)
     click.echo(text, nl=False)
-    if client.credentials:  # it is a comment, so that `apply` accepts the output
+    if client.credentials:  # This line is a comment, so that `apply` accepts it.
         click.echo(f"# credentials: {credentials.summary(client.credentials)}")
 
 

@@ -55,7 +55,7 @@ def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
 
 
 def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
-    """Add a verb that adds a password of a client; `make` decides which older ones stay valid."""
+    """Add a command that adds a password; `make` decides which older passwords stay valid."""
 
     @main.command(name, help=text)
     @click.argument("name")
@@ -88,7 +88,7 @@ _verb(
 def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """End a rotation: only the newest password stays valid."""
     edited = _edit(find_kafka(bootstrap, line), name, lambda old: old[:1], as_json)
-    if not edited.tries:  # nothing had to be written
+    if not edited.tries:  # There was no old password, so nothing was written.
         fail(f"client {name!r} has no old password", Exit.CHECK_FAILED, as_json)
     _tell(name, "", edited.credentials, as_json)
 
@@ -122,8 +122,8 @@ def _day(credential: Credential) -> str:
 
 def _read_password(as_json: bool) -> str:
     """Return the password in the first line of standard input."""
-    # The line is read as bytes, because the locale must not matter. The limit is one octet more
-    # than a password may have, and the line end.
+    # The line is read as bytes, so that the locale does not matter. The limit is one octet more
+    # than the longest password, plus the line end.
     raw = sys.stdin.buffer.readline(MAX_PASSWORD_OCTETS + 3)
     try:
         text = prepare(raw.removesuffix(b"\n").removesuffix(b"\r").decode(), MAX_PASSWORD_OCTETS)
@@ -169,8 +169,8 @@ def _edit(
         if client.credentials != seen:
             is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
             seen = client.credentials
-            # An attempt that got no answer may have succeeded. Its password is then not added
-            # twice.
+            # An attempt without an answer may have succeeded. In that case, the password is not
+            # added again.
             made = seen if is_written else edit(seen)
         if made == client.credentials:
             return Changes(unchanged=(name,))

@@ -1,9 +1,9 @@
 """Look-ups for `sluice clients check`: turns dnspython's answers into the rows that are judged.
 
-Owns: the choice of the server, and the time for all look-ups. Does not own: what an answer means
-(shared/mailauth/delegation.py). Guarantees: each question is asked once; a look-up never raises;
-SERVFAIL, a refusal and a time-out return Away; a name that does not exist and a name without such
-records return empty Rows.
+Owns: the choice of the server, and the time limit for all look-ups. Does not own: what an answer
+means (shared/mailauth/delegation.py). Guarantees: each question is asked once, and a look-up never
+raises an exception. After SERVFAIL, a refusal or a time-out, a look-up returns Away. If the name or
+its records do not exist, it returns empty Rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from shared.mailauth.spf.evaluation import Away, Rows
 from shared.runtime.clock import Deadline
 from shared.settings.addresses import DNS_PORT, parse_ip_address
 
-_EACH_S: Final = 5.0  # for one question, including all servers and retries
-_PAYLOAD_OCTETS: Final = 1232  # passes unfragmented on every path; longer answers come by TCP
+_EACH_S: Final = 5.0  # The limit for one question, including all servers and retries.
+# UDP answers of this size are not fragmented; longer answers use TCP.
+_PAYLOAD_OCTETS: Final = 1232
 
 
 class ResolverError(ValueError):
@@ -51,7 +52,7 @@ class DnsLookUps:
             # The name is absolute, so that the machine's search list is not used.
             asked = dns.name.from_text(name, dns.name.root)
         except dns.exception.DNSException:
-            return Rows((), exists=False)  # no name has an empty label or one that is too long
+            return Rows((), exists=False)  # Such a name cannot exist: a label is empty or too long.
         try:
             answer = self._resolver.resolve(asked, kind, lifetime=lifetime_s, search=False)
         except dns.resolver.NXDOMAIN:
@@ -65,7 +66,7 @@ class DnsLookUps:
 
 
 def make_resolver(server: str) -> dns.resolver.Resolver:
-    """Return a resolver that asks `server` (HOST:PORT or HOST, an IP address; "": the system's).
+    """Return a resolver that asks `server`, an IP address or IP:PORT; "" is the system's server.
 
     Raises ResolverError.
     """

@@ -26,11 +26,11 @@ from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 
 P = ParamSpec("P")
-NAMES_SHOWN: Final = 20  # at most this many known clients are listed
+NAMES_SHOWN: Final = 20  # At most this many known clients are listed.
 
 
 def answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the faults of a command into its answer; the command has the option `as_json`."""
+    """Turn a command's faults into its answer; the command must have the parameter `as_json`."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -56,7 +56,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_client(name: str, known: Collection[str]) -> str:
-    """Return the sentence about an unregistered client; it also lists registered clients."""
+    """Return the sentence about an unregistered client; the text also lists registered clients."""
     return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
 
 
@@ -71,7 +71,7 @@ def require_known(kafka: KafkaSettings, name: str) -> None:
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """Return the sentence about an unknown name; `what` is its kind, such as a lane."""
+    """Return the sentence about an unknown name; `what` is the kind of name, such as lane."""
     return f"no {what} {shown(name)!r} is known; {_instead(name, known)}"
 
 
@@ -82,7 +82,7 @@ def _instead(name: str, known: Collection[str]) -> str:
 
 
 def listed(known: Collection[str]) -> str:
-    """Return at most NAMES_SHOWN names, in order, as text."""
+    """Return at most NAMES_SHOWN names in sorted order, as text."""
     names = sorted(known)
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return (", ".join(names[:NAMES_SHOWN]) or "none") + more

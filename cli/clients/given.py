@@ -1,12 +1,12 @@
-"""Reads the clients.yaml for a command, and compares its lanes and pools with the settings.
+"""Reads clients.yaml for a command, and compares its lanes and pools with the settings.
 
 Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
-such mail. If the lane is not configured, validate uses the lane `default`; if the pool is not
-configured, deliver defers the mail.
+mail for such lanes and pools. If the lane is not configured, validate uses the lane `default`; if
+the pool is not configured, deliver defers the mail.
 
 The command reads its own settings; the settings of the services may differ. If the command's
-settings have no pools, it cannot judge the pool of a client, and prints a warning. If they have
-pools, an unknown name is an error.
+settings have no pools, it cannot judge the pool of a client, and prints a warning. If the command's
+settings have pools, an unknown pool is an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`sluice clients remove`, `restore` and `forget`: removes clients, with a choice for their mail.
+"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice for their mail.
 
 Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
 the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
@@ -54,7 +54,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 
 def removal_options(command: F) -> F:
-    """Add --mail and --keep."""
+    """Add the options --mail and --keep to a command."""
     command = click.option(
         "--keep",
         default=f"{DEFAULT_KEPT_DAYS}d",
@@ -73,7 +73,7 @@ def removal_options(command: F) -> F:
 def make_removal(
     names: Sequence[str], choice: str | None, keep: str, author: str, reason: str
 ) -> Removal:
-    """Return the removal that the options ask for. Raises click.UsageError."""
+    """Return the removal that the options describe. Raises click.UsageError."""
     kept_ms = (duration_s(keep) or 0) * 1000
     if not DAY_MS <= kept_ms <= MAX_KEPT_DAYS * DAY_MS:
         text = f"--keep {keep!r}: give a time from 1d to {MAX_KEPT_DAYS}d, such as 30d"
@@ -99,7 +99,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return by client name the last order on all mail of the client. Raises Unavailable."""
+    """Return, by client name, the last order on all mail of that client. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order

@@ -1,7 +1,7 @@
 """`sluice config show`: prints every setting of every service, with its value and origin.
 
-Owns: how services are asked for their settings. Because commands import no service, they run
-`python -m services.<name> config --json` for each service.
+Owns: asking the services for their settings. Because commands import no service, they run `python
+-m services.<name> config --json` for each service.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class ServiceConfigError(RuntimeError):
 def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
     """Return the rows of all services, merged and in the order of the sections.
 
-    `environs`: the environment of each service and of other processes of a pipeline, by name. By
-    default, every service gets the environment of this process. Raises ServiceConfigError with the
-    error output of every process that failed.
+    `environs` has, by name, the environment of each service and of the pipeline's other processes.
+    By default, every service gets the environment of this process. Raises ServiceConfigError with
+    the error output of every process that failed.
     """
     environs = environs or dict.fromkeys(SERVICES, os.environ)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
@@ -72,7 +72,7 @@ def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row
 
 
 def ask_module(*command: str) -> str:
-    """Return the output of a service's command. Raises ServiceConfigError with its error output."""
+    """Return the output of a service's command. Raises ServiceConfigError with the error output."""
     answer = _asked(command, os.environ, f"{command[0]} did not answer")
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
@@ -97,7 +97,7 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
 
 
 def in_lines_of(rows: Sequence[SharedRow]) -> list[str]:
-    """Return a line per row for people; it names the services if their values differ."""
+    """Return a line per row for people; the line names the services if their values differ."""
     number = Counter(shared.row.key for shared in rows)
     return in_lines(
         [

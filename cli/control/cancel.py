@@ -1,9 +1,9 @@
-"""`sluice cancel`: ends a message that waits, without a delivery attempt.
+"""`sluice cancel`: ends a waiting message without a delivery attempt.
 
 The command writes an order on the mail id. The deliver process that holds the message, or reads it
 next, ends the message with one `cancelled` event. If an attempt has already begun, it is finished
 and its outcome counts instead. The order is deleted when the event exists, because the event
-contains its author and reason. A second cancellation changes nothing.
+contains the author and the reason of the order. A second cancellation changes nothing.
 
 Exit codes: 0 the message is cancelled, or the order is recorded and the message will not be sent; 1
 the message has ended in another way; 2 wrong usage; 3 Kafka is unavailable.
@@ -44,15 +44,15 @@ class Answer(StrEnum):
     """The state of the message after the order."""
 
     CANCELLED = "cancelled"
-    # The message has another final event, because it ended before the order or an attempt had
-    # begun.
+    # The message has another final event, because the message ended before the order, or an attempt
+    # had already begun.
     ENDED = "ended"
-    # The message will not be sent; its event is written when it is read from its queue.
+    # The message will not be sent; the event is written when the message is read from its queue.
     RECORDED = "recorded"
 
 
 class Cancellation(Struct, frozen=True):
-    """The answer, the message's state, and when a waiting message is read (0: not known)."""
+    """The answer, the message's state, and the time at which it is read next (0: not known)."""
 
     mail_id: str
     answer: Answer
@@ -62,7 +62,7 @@ class Cancellation(Struct, frozen=True):
 
 
 def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
-    """Return the result of a cancellation; a message without events may have had no attempt yet."""
+    """Return the result of a cancellation; without events, the message counts as waiting."""
     found: Story | None = next(iter(stories(events)), None)
     if found is None or found.state == WAITING:
         due_ms = found.next_attempt_at_ms if found is not None else 0
@@ -109,7 +109,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
         else:
             say(f"recorded before: {recorded_line(order)}")
         found = _wait(kafka, order, known, rest["wait_s"])
-    if not looked.is_complete:  # the message may also have events that were not read
+    if not looked.is_complete:  # Some events of the message may not have been read.
         say(f"not all events were read in {READ_S:g} s")
         found = structs.replace(found, has_events=True)
     if as_json:
@@ -127,7 +127,7 @@ def _order(mail_id: str, author: str, reason: str) -> Order:
 
 
 def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
-    """Return the earlier order that cancels this message; its author and reason stay on record."""
+    """Return an earlier order that cancels this message; its author and reason are not replaced."""
     scope, now = Scope(mail_id=mail_id), now_ms()
     for order in read_orders(kafka):
         if order.verb is Verb.CANCEL and order.scope == scope and not order.is_over(now):

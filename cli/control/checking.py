@@ -1,11 +1,11 @@
 """Refuses an order for a client, lane or provider that does not exist.
 
-After a typing error, such an order would stop no mail, and nobody would notice.
+An order with a typing error would stop no mail, and nobody would notice.
 
-Owns: the source of each check. Clients are looked up in the registry. A lane exists if it has a
-topic in Kafka. Providers are defined in deliver's rules, which a command of deliver lists. If a
-source does not answer, the command prints a warning and accepts the name, because the order may be
-urgent. Domains and sites cannot be checked.
+Owns: where each name is looked up. Clients are looked up in the registry. A lane exists if it has a
+topic in Kafka. Deliver's rules define the providers, and a command of deliver lists these
+providers. If a source does not answer, the command prints a warning and accepts the name, because
+the order may be urgent. Domains and sites cannot be checked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Providers(Struct, frozen=True):
 
 
 def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -> None:
-    """Raise click.UsageError for a scope that no message can have. Raises Unavailable.
+    """Refuse a scope that no message can have. Raises click.UsageError, Unavailable.
 
     `bootstrap` and `line` are the options that selected this Kafka.
     """
@@ -78,7 +78,7 @@ def _check_lane(name: str, known: list[str]) -> None:
 
 
 def _lanes(kafka: KafkaSettings) -> list[str]:
-    """Return the lanes that have a topic; validate creates it before it writes to the lane."""
+    """Return the lanes that have a topic; validate creates the topic before it uses the lane."""
     try:
         topics = topic_names(client_options(kafka, f"lanes-{os.getpid()}"))
     except KafkaError as error:

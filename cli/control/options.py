@@ -13,7 +13,7 @@ from shared.settings.addresses import target_fault
 from shared.topics.control import MAX_TEXT_CHARS, Scope
 from shared.topics.names import is_client_name
 
-# A longer time is refused as a typing error; --until-resumed gives an order without an end.
+# A longer time is refused as a typing error; --until-resumed makes an order without an end.
 MAX_FOR_S: Final = 366 * 86_400
 WHY: Final = "The reason; the events name it."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ def author_of(name: str) -> str:
 
 
 def scope_of(**given: str) -> Scope:
-    """Return the scope of these options. Raises click.UsageError, UsageError."""
+    """Return the scope that these options name. Raises click.UsageError, UsageError."""
     values = {name: value.strip() for name, value in given.items()}
     if not any(values.values()):
         names = ", ".join(f"--{name}" for name, _ in _SCOPE)
@@ -72,7 +72,7 @@ def scope_of(**given: str) -> Scope:
 
 
 def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
-    """Return the time when the order ends by itself, 0 for never. Raises click.UsageError."""
+    """Return the time when the order ends by itself, or 0 for no end. Raises click.UsageError."""
     if is_endless and text:
         raise click.UsageError("--for and --until-resumed exclude each other")
     if is_endless:

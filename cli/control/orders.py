@@ -1,4 +1,4 @@
-"""`sluice orders`: lists the orders of operators in force. Also how all commands print orders."""
+"""`sluice orders`: lists the operators' orders in force. Also formats orders for other commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def until(order: Order) -> str:
 
 
 def order_line(order: Order) -> str:
-    """Return the sentence that says what a command has ordered."""
+    """Return the sentence about a new order."""
     if order.verb is Verb.RESUME:
         return f"resume: {order.scope}; mail that waited is sent as its turn comes"
     to = f" to {order.target}" if order.target else ""

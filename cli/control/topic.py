@@ -1,8 +1,8 @@
 """Reads and writes the orders on mail.control for commands.
 
-Owns: which orders are in force, which orders concern a message, and which orders ended so long ago
-that they are deleted. The functions that read or write raise Unavailable if Kafka does not answer;
-the other functions are pure.
+Owns: the decision which orders are in force, which orders concern a message, and which ended orders
+are so old that they are deleted. The functions that read or write raise Unavailable if Kafka does
+not answer; the other functions are pure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFAULT_FOR: Final = {
     Verb.REROUTE: "1d",
     Verb.BOUNCE: "1h",
     Verb.EXPIRE: "1h",
-    # No message waits for longer than this.
+    # These orders end after this time, because no message waits for longer.
     Verb.CANCEL: "49d",
     Verb.RELEASE: "49d",
 }
@@ -50,7 +50,7 @@ def read_orders(kafka: KafkaSettings) -> list[Order]:
 
 
 def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list[T]:
-    """Return the last record of each key, in key order, without those that `decode` cannot read."""
+    """Return the last record of each key, in key order; omit records that `decode` cannot read."""
     found: dict[bytes, T] = {}
     options = client_options(kafka, f"control-{os.getpid()}")
     try:
@@ -72,13 +72,13 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
 def write_orders(
     kafka: KafkaSettings, orders: Iterable[Order], forgotten: Iterable[Order] = ()
 ) -> None:
-    """Write `orders` and delete the `forgotten` ones; return when Kafka has acknowledged all."""
+    """Write all of `orders` and delete all of `forgotten`; wait until Kafka acknowledges this."""
     records: list[tuple[bytes, bytes | None]] = [encode_order(order) for order in orders]
     write_records(kafka, records + [(key_of(order.scope), None) for order in forgotten])
 
 
 def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Write these keys and values; return when all are acknowledged.
+    """Write these keys and values; wait until Kafka has acknowledged all.
 
     The value None deletes a key.
     """

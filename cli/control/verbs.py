@@ -1,7 +1,7 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
-Each command writes one order to mail.control, which every deliver process applies within 2 s. The
-order concerns waiting mail, when its turn comes, and mail that arrives later. An order on a scope
+Each command writes one order to mail.control. Every deliver process applies the order within 2 s.
+The order affects waiting mail when its turn comes, and mail that arrives later. An order on a scope
 that no mail can have is refused (checking.py), unless an order is in force on that scope. The
 answer names the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3
 Kafka is unavailable.
@@ -79,7 +79,7 @@ def verb_command(verb: Verb) -> click.Command:
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
         before = read_orders(kafka)
         found = in_force(before, scope, now)
-        if found is None:  # an order in force can be ended even if its scope no longer exists
+        if found is None:  # An order in force can be ended even if its scope no longer exists.
             check_scope(kafka, scope, bootstrap, line)
         if verb is Verb.RESUME:
             if found is None:

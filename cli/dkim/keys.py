@@ -17,8 +17,8 @@ from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.mailauth.dkim_record import KeyRecordError, parse_record, public_key_of
 from shared.mailauth.spf.evaluation import Away, Rows
 
-_MAX_STRING: Final = 255  # RFC 1035, 3.3
-# Stands for the sending domain if the key has no domain.
+_MAX_STRING: Final = 255  # RFC 1035, 3.3.
+# This text stands for the sending domain if the key has no domain.
 ANY_DOMAIN: Final = "<sending domain>"
 
 
@@ -26,8 +26,8 @@ class State(StrEnum):
     """The state of a key now."""
 
     SIGNS = "signs"
-    WAITS = "waits"  # its start time is in the future
-    REPLACED = "replaced"  # a newer key of its kind signs
+    WAITS = "waits"  # The start time of the key is in the future.
+    REPLACED = "replaced"  # A newer key of the same kind signs.
     ENDED = "ended"
 
 
@@ -44,13 +44,13 @@ class KeyState(Struct, frozen=True):
 
 
 class Published(StrEnum):
-    """Whether a record is in the DNS."""
+    """The result of looking for a record in the DNS."""
 
     YES = "published"
     NO = "missing"
     OTHER = "different"
-    UNKNOWN = "unknown"  # the DNS did not answer
-    UNASKED = "not asked"  # the domain is not known
+    UNKNOWN = "unknown"  # The DNS did not answer.
+    UNASKED = "not asked"  # The domain is not known.
 
 
 class TxtRecord(Struct, frozen=True):

@@ -24,7 +24,7 @@ from shared.topics.names import is_client_name
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
 _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
 DEFAULT_AFTER: Final = "24h"
-# A rotation that is planned for a later time is refused as a typing error.
+# If new keys would sign only after this time, the rotation is refused as a typing error.
 MOST_AHEAD: Final = timedelta(days=366)
 
 
@@ -53,10 +53,10 @@ def wanted_of(  # noqa: PLR0913 - the options of a command
 
 
 def start_time(after: str, at: str, now: datetime) -> datetime:
-    """Return when new keys become active: `after` a delay such as 24h, or `at` an ISO 8601 time.
+    """Return the time from which new keys sign, after the delay `after` or at the time `at`.
 
-    Raises RotationError for a time in the past. The key with the latest time signs, so a key with
-    an earlier time might never sign.
+    `after` is a text such as 24h, and `at` is an ISO 8601 time. Raises RotationError for a time in
+    the past. The key with the latest time signs, so a key with an earlier time might never sign.
     """
     if after and at:
         raise RotationError("--after and --at exclude each other")

@@ -1,7 +1,7 @@
 """`sluice events`: shows the events of all clients or of one client, in the order of their arrival.
 
-Exit codes: 2 wrong usage, or an unknown client without events in that time; 3 Kafka is unavailable.
-With --follow, the client must be registered, or removed and not yet forgotten.
+Exit codes: 2 wrong usage, or an unknown client without events in the chosen time; 3 Kafka is
+unavailable. With --follow, the client must be registered, or removed and not yet forgotten.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sluice message`: shows the events and the state of a message.
 
-Exit codes: 0 found; 1 no event of such a message was found; 2 wrong usage, or an unknown client for
-which nothing was found; 3 Kafka is unavailable.
+Exit codes: 0 the message was found; 1 no event of such a message was found; 2 wrong usage, or an
+unknown client for which nothing was found; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prints events, and the state of messages.
 
 At a terminal, a line that is wider than the terminal continues in indented lines. In a pipe or a
-file (`width` is None) each event is one line, so that grep finds it whole.
+file (`width` is None) each event is one line, so that grep finds the whole event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.events.stories import WAITING, Story
 from shared.topics.records import Event, EventType
 
 _MARGIN: Final = "    "
-# The minimum width of a wrapped reply, also in a narrower terminal.
+# The minimum width of a wrapped reply, even if the terminal is narrower.
 _MIN_WIDTH: Final = 40
 
 
@@ -80,7 +80,7 @@ def _of(client: str, mailing_id: str, sub_client: str) -> str:
 
 
 def _said(event: Event) -> str:
-    """Return an event as one line, without control characters, which a server's reply may have."""
+    """Return an event as one line; the control characters of a server's reply are removed."""
     data = event.data
     attempt = f"attempt {data.attempt}" if data.attempt else ""
     site = f"at {data.site}" if data.site else ""

@@ -1,4 +1,4 @@
-"""`sluice queue`: shows the mail that waits; it is read from Kafka.
+"""`sluice queue`: reads the waiting mail from Kafka and shows it.
 
 Exit codes: 0 success, 1 `show` has not found the message, 2 wrong usage, 3 Kafka is unavailable.
 """

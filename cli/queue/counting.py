@@ -14,7 +14,7 @@ from shared.topics.records import Envelope
 # At most this many different values are counted; all further values are counted as OTHER.
 MAX_VALUES: Final = 100_000
 OTHER: Final = "(others)"
-# Shown for mail that has no value, such as mail without a last reply.
+# This text is shown for mail without a value, such as mail without a last reply.
 NOTHING: Final = "(none)"
 BY: Final = ("client", "mailing", "sub-client", "domain", "lane", "topic", "reply")
 
@@ -23,13 +23,13 @@ class TopicRow(Struct):
     """One topic: its unread offsets, and the counts of the records that were read."""
 
     topic: str
-    records: int  # unread offsets: those of records and of a few transaction markers
+    records: int  # The unread offsets of records and of a few transaction markers.
     records_read: int = 0
-    messages: int = 0  # the messages in the records that were read
-    attempted: int = 0  # the messages that had an attempt before
-    oldest_ms: int = 0  # when the oldest of the messages was received
-    held: int = 0  # the messages that wait for an operator (`sluice indoubt`)
-    next_due_ms: int = 0  # when the first of the messages is due; 0: now
+    messages: int = 0  # The number of messages in the records that were read.
+    attempted: int = 0  # The number of messages that had an attempt before.
+    oldest_ms: int = 0  # The time when the oldest message was received.
+    held: int = 0  # The number of messages that wait for an operator (`sluice indoubt`).
+    next_due_ms: int = 0  # The time when the first message is due, or 0 for now.
 
 
 class Waiting(Struct, frozen=True):
@@ -45,7 +45,7 @@ class QueueCounts:
     """The counts of the mail that waits."""
 
     def __init__(self, unread: Iterable[tuple[str, int]], by: str = "client") -> None:
-        """`unread`: topics and their numbers of unread offsets; a topic may occur several times."""
+        """Add up the numbers of unread offsets; in `unread`, a topic may occur several times."""
         self.rows: dict[str, TopicRow] = {}
         for topic, records in unread:
             row = self.rows.setdefault(topic, TopicRow(topic, 0))
@@ -54,7 +54,7 @@ class QueueCounts:
         self._by = by
 
     def add_record(self, topic: str, count: int = 1) -> None:
-        """Count records that were read."""
+        """Add to the number of records that were read."""
         self.rows[topic].records_read += count
 
     def add(self, waiting: Waiting) -> None:
@@ -73,7 +73,7 @@ class QueueCounts:
         self.by[value] += 1
 
     def top(self, limit: int) -> list[list[str]]:
-        """Return the values with most messages, and their counts, for a table."""
+        """Return the values with the most messages, and their counts, for a table."""
         return [[value or NOTHING, str(count)] for value, count in self.by.most_common(limit)]
 
     def total(self) -> int:

@@ -1,7 +1,8 @@
 """Reads the mail that waits from Kafka, for `sluice queue` and `sluice audit`.
 
 `sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues:
-if more than MOST_RECORDS offsets are unread, some mail waits, but its amount is not certain.
+if more than MOST_RECORDS offsets are unread, some mail waits, but the number of messages is
+unknown.
 
 Raises Unavailable if Kafka does not answer.
 """
@@ -33,7 +34,7 @@ READ_TIMEOUT_S: Final = 20.0
 
 
 class QueueReading:
-    """One reading of all queues. `is_complete` is False if the timeout ended the reading."""
+    """Reads all queues once. `is_complete` is False if the timeout ended the reading."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
         self._kafka = kafka
@@ -61,7 +62,7 @@ class QueueReading:
             raise self._unavailable(error) from error
 
     def held(self, most: int) -> list[Waiting]:
-        """Return the messages that wait for an operator, but at most `most`."""
+        """Return the messages that wait for an operator; `most` limits their number."""
         try:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))
@@ -108,7 +109,7 @@ class QueueReading:
                     try:
                         messages = decode_pack(record.value, record.headers)
                     except CodecError:
-                        continue  # the service writes such a record to mail.refused
+                        continue  # The service will write such a record to mail.refused.
                     is_first = True
                     for index, message in enumerate(messages):
                         if not unread.is_settled(record.offset, index):
@@ -123,7 +124,7 @@ class QueueReading:
 
 
 def look_at_queues(kafka: KafkaSettings) -> QueueLook:
-    """Return how many messages wait now, and where the queues end."""
+    """Return the number of messages that wait now, and the end offsets of the queues."""
     options = client_options(kafka, f"audit-{os.getpid()}")
     try:
         topics = [each for found in queues_of(topic_names(options)).values() for each in found]
@@ -139,7 +140,7 @@ def look_at_queues(kafka: KafkaSettings) -> QueueLook:
 
 
 def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict[str, int]:
-    """Return each partition's end; with `read_committed`, before the first open transaction."""
+    """Return each partition's end; for `read_committed`, the first open transaction is the end."""
     reader: Any = make_consumer(options, None, isolation_level=isolation)
     with closing(reader):
         named = [

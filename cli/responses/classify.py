@@ -1,10 +1,10 @@
 """`sluice responses classify`: shows what returned messages mean. The command writes nothing.
 
-Owns: the command, its output, and the choice of the files. A path stands for the file itself or for
-every regular file below a folder, in the order of the names; a FIFO, for example, is left out. Does
-not own: reading messages (cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all
-paths were read, 2 wrong usage or a path that cannot be read. If a path cannot be read, the command
-still reads the other paths.
+Owns: the command, its output, and the choice of the files. A path names a file or a folder. In a
+folder, every regular file is read, in the order of the names; other files, such as a FIFO, are left
+out. Does not own: reading messages (cli/check/files.py), the meaning (shared/responses). Exit
+codes: 0 all paths were read, 2 wrong usage or a path that cannot be read. If a path cannot be read,
+the command still reads the other paths.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def classify(paths: tuple[str, ...], as_json: bool) -> None:
 
 
 def answers_of(rules: Rules, paths: Sequence[str], faults: list[str]) -> Iterator[Answer]:
-    """Yield the meaning of each message; report and append to `faults` what cannot be read."""
+    """Yield the meaning of each message; report each unreadable file and add it to `faults`."""
     for path in paths:
         for file in files_of(path):
             try:
@@ -100,7 +100,7 @@ def _messages(file: str | FileFault) -> Iterator[Message]:
 
 
 def as_document(answer: Answer) -> dict[str, Any]:
-    """Return the JSON of one message, which becomes one line."""
+    """Return the JSON document of one message, which is printed as one line."""
     understood = answer.understood
     return {
         "file": answer.file,

@@ -1,4 +1,4 @@
-"""`sluice responses`: the group, with `show`, `reset` and `rebuild` for bounce counters.
+"""`sluice responses`: the command group, with `show`, `reset` and `rebuild` for bounce counters.
 
 `show` reads the counters in Redis. `reset` writes to Kafka and needs no Redis. It also removes the
 suppressions that the counters have added, so that the recipient gets mail again. Every other

@@ -4,8 +4,8 @@
 because of an incident. With --undo, both commands take their review back. They count the log again,
 show which recipients are freed and which are suppressed, and ask for confirmation. Then they write
 the review to mail.control, so that validate counts again, and the entries to mail.suppressions. If
-a command dies between these two writes, it can be repeated: it compares the log with and without
-the review, whatever was already written, and so finds the missing entries.
+a command dies between these two writes, it can be repeated. It finds the missing entries, because
+it always compares the log with and without the review, even if the review is already written.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_SHOWN: Final = 50
 
 
 class Answers(Struct, frozen=True):
-    """The options that decide whether the command asks, and how it answers."""
+    """The options for the confirmation, the form of the answer, and the time limit."""
 
     is_dry: bool
     is_sure: bool
@@ -191,7 +191,7 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
 
 
 def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
-    """Return the question: what this review changes, also if it is already written."""
+    """Return the review with both sets of counting rules, even if it is already written."""
     others = [each for key, each in reviews.items() if key != review_key(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])
@@ -201,7 +201,7 @@ def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents)
 
 
 def _records(review: Review, change: Change) -> list[Suppression]:
-    """Return the entries to write. They do not reset counters, because validate counts again."""
+    """Return the entries to write, which reset no counters, because validate counts again."""
     told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
     freed = [replace(each, active=False, **told) for each in change.freed]
     return [*freed, *(replace(each, **told) for each in change.added)]

@@ -15,14 +15,14 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 # A process that runs beside the services: `python -m services.validate api`.
 API: Final = "api"
 PROCESSES: Final = (*SERVICES, API)
-# Parts of services that can also run as separate processes (`up --apart`). Returned mail is
-# otherwise read by validate, and the two doors are otherwise served by ingest.
+# Parts of services that can also run as separate processes (`up --apart`). Without these processes,
+# validate reads returned mail, and ingest serves the two doors.
 RESPONSES: Final = "responses"
 FRONT: Final = "front"
 BOUNCE: Final = "bounce"
 APART: Final = (RESPONSES, FRONT, BOUNCE)
 EVERY_PROCESS: Final = (*PROCESSES, *APART)
-# The service whose module and settings a process uses, if the names differ.
+# The service whose module and settings a process uses, for processes with another name.
 _SERVICE_OF: Final = {API: "validate", RESPONSES: "validate", FRONT: "ingest", BOUNCE: "ingest"}
 
 

@@ -1,10 +1,10 @@
 """The state file .sluice/run/<name>/state.json, by which commands find a running pipeline.
 
 The process that runs the pipeline (local/up.py) writes the file; the commands read it. A pipeline
-counts as not running if its process has ended, also if another process now has its process id.
+counts as not running if its process has ended, even if another process now has the same process id.
 
-This module also reads the environment in which the services of a running pipeline were started. It
-is read from the kernel, so variables in the shell of the command do not change it.
+This module also reads the environment in which the services of a running pipeline were started. The
+environment is read from the kernel, so variables in the shell of the command do not change it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.runtime.errors import Unavailable
 from shared.settings.secrets import masked
 
 FILE: Final = "state.json"
-MAIN: Final = "main"  # the name of a pipeline that is started without --state
+MAIN: Final = "main"  # The name of a pipeline that is started without --state.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Phase = Literal["starting", "ready", "failed"]
 Environment = Mapping[str, str]
@@ -33,20 +33,20 @@ Environment = Mapping[str, str]
 class Endpoints(Struct, frozen=True):
     """The address of each endpoint; None if the pipeline lacks the endpoint.
 
-    `up --json` prints it.
+    `up --json` prints this document.
     """
 
-    kafka: str  # host:port of the bootstrap server
-    redis: str  # redis://host:port/0
+    kafka: str  # The bootstrap server, as host:port.
+    redis: str  # The URL, as redis://host:port/0.
     smtp: str | None = None
     smtps: str | None = None
     bounce: str | None = None
-    billing: str | None = None  # http://host:port
-    api: str | None = None  # http://host:port, of `validate api`
-    metrics: dict[str, str] = {}  # process -> http://host:port/metrics
-    sink: str | None = None  # host:port
-    ca_file: str | None = None  # SMTP clients have to trust this file
-    kafka_copies: int = 1  # copies of each topic: the number of embedded brokers
+    billing: str | None = None  # The URL, as http://host:port.
+    api: str | None = None  # The URL of `validate api`, as http://host:port.
+    metrics: dict[str, str] = {}  # Maps each process to a URL, as http://host:port/metrics.
+    sink: str | None = None  # The address, as host:port.
+    ca_file: str | None = None  # SMTP clients have to trust this file.
+    kafka_copies: int = 1  # The number of copies of each topic, one per embedded broker.
 
 
 class Ended(Struct, frozen=True):
@@ -64,12 +64,12 @@ class State(Struct, frozen=True):
 
     name: str
     pid: int
-    started: str  # distinguishes this process from a later one with the same pid
+    started: str  # The start time; it differs if a later process has the same pid.
     phase: Phase
     endpoints: Endpoints | None = None
-    parts: dict[str, int] = {}  # the process id of each part
+    parts: dict[str, int] = {}  # The process id of each part.
     error: str = ""
-    ended: dict[str, Ended] = {}  # only the parts that have ended, by name
+    ended: dict[str, Ended] = {}  # Only the parts that have ended, by name.
 
 
 def described(endpoints: Endpoints) -> list[str]:

@@ -1,8 +1,8 @@
 """`sluice suppressions import`: imports the recipients of a CSV file, or the entries of an export.
 
 Owns: the command, and the report on the lines that are left out. Does not own: reading the lines
-(shared/suppressions/csv_file.py), writing the entries (topic.py). Memory is bounded, except for the
-report on faulty lines.
+(shared/suppressions/csv_file.py), writing the entries (topic.py). The use of memory is bounded,
+except for the report on faulty lines.
 """
 
 from __future__ import annotations

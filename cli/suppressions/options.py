@@ -33,7 +33,7 @@ _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")
 
 
 def common(command: F) -> F:
-    """Add --kafka, --state and --json."""
+    """Add --kafka, --state and --json to a command."""
     as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     return as_json(kafka_options(command))
 
@@ -44,7 +44,7 @@ def of_client(command: F) -> F:
 
 
 def authored(command: F) -> F:
-    """Add --author and --note."""
+    """Add --author and --note to a command."""
     command = click.option(
         "--author", default="", help="Who does this.  [default: the name of the user]"
     )(command)
@@ -79,7 +79,7 @@ def unregistered(name: str, known: Collection[str]) -> click.UsageError:
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
     """Return the client of this name, or all clients if it is "".
 
-    Raises as require_client() does.
+    Raises the same exceptions as require_client().
     """
     if name:
         return [require_client(kafka, name)]
@@ -142,7 +142,7 @@ def explained_lines(found: Explanation) -> list[str]:
 
 
 def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:
-    """Print the document as JSON, or else the sentence; the default is the document's fields."""
+    """Print the document as JSON, or else the sentence; without a sentence, print the fields."""
     if as_json:
         print_json(document)
     else:

@@ -1,7 +1,8 @@
 """Reads and writes mail.suppressions for commands, and finds the view in Redis.
 
 Owns: finding the last record of each key, waiting until Kafka acknowledges a write, and waiting
-until the view in Redis contains it. All functions raise Unavailable if Kafka does not answer.
+until the view in Redis contains the written records. All functions raise Unavailable if Kafka does
+not answer.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Stores(Struct, frozen=True):
 
 
 def open_stores(line: str) -> Stores:
-    """Connect to the Redis in the settings or, if none is set, of the running pipeline."""
+    """Connect to the Redis in the settings; if none is set, to the running pipeline's Redis."""
     redis = find_redis(line)
     client = connect(redis, decode_responses=False)
     return Stores(
@@ -73,9 +74,9 @@ def open_stores(line: str) -> Stores:
 
 
 def find_redis(line: str) -> RedisSettings:
-    """Return the Redis in the settings or, if none is set, of the running pipeline.
+    """Return the Redis in the settings; if none is set, return the running pipeline's Redis.
 
-    Raises NotRunning if there is neither, and UsageError if the settings contradict each other.
+    Raises NotRunning if neither Redis exists, and UsageError if the settings contradict each other.
     """
     loaded = load(ServersOnly)
     redis = loaded.settings.redis
@@ -85,7 +86,7 @@ def find_redis(line: str) -> RedisSettings:
         return redis
     try:
         return structs.replace(redis, url=endpoints.redis)
-    except ValueError as error:  # for example, a CA file is set but the URL has no TLS
+    except ValueError as error:  # For example, a CA file is set, but the URL has no TLS.
         raise UsageError(str(error)) from None
 
 
@@ -122,7 +123,7 @@ def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRec
 def write_records(
     kafka: KafkaSettings, records: Iterable[SuppressionRecord], progress: Progress = lambda _: None
 ) -> int:
-    """Write these records; return the offset after the last one when all are acknowledged."""
+    """Write these records; when all are acknowledged, return the offset after the last record."""
     options = client_options(kafka, f"suppressions-{os.getpid()}")
     end = 0
     try:
@@ -149,7 +150,7 @@ def _acknowledged(pending: list) -> int:  # type: ignore[type-arg]
 
 
 def wait_in_force(stores: Stores, end: int) -> bool:
-    """Wait until the view has all records before `end`; return False if this is not confirmed."""
+    """Wait until the view has all records before `end`; return False if it is not confirmed."""
     deadline = Deadline(IN_FORCE_S)
     while not deadline.is_over():
         try:

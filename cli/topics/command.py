@@ -32,8 +32,8 @@ from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
 _KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
-# The status of Kafka's own topics with too few copies. `apply` does not change them, so they do not
-# count as a difference.
+# The status of internal topics of Kafka that have too few copies. `apply` does not change these
+# topics, so they do not count as a difference.
 _BROKERS: Final = "brokers"
 _BROKERS_NOTE: Final = "the brokers' own; add copies with kafka-reassign-partitions.sh"
 _RIGHT: Final = frozenset({"ok", "created", "altered", _BROKERS})
@@ -64,9 +64,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Row(Struct, frozen=True):
-    """One config that differs.
+    """One config of a topic that differs from the plan.
 
-    If `deletes` is set, altering it makes Kafka delete records sooner.
+    If `deletes` is set, altering the config makes Kafka delete records sooner.
     """
 
     config: str
@@ -78,8 +78,8 @@ class Row(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """One topic. `status` is ok, differs, missing, unreadable, or brokers.
 
-    The status `brokers` marks a topic of Kafka itself with too few copies. After `apply`, it can
-    also be created, altered or refused.
+    The status `brokers` marks an internal topic of Kafka that has too few copies. After `apply`,
+    the status can also be created, altered or refused.
     """
 
     topic: str
@@ -174,8 +174,8 @@ def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
     """Report Kafka's internal topics with fewer copies than the pipeline's topics should have.
 
     If such a topic is lost, committed offsets and open transactions are lost with it. The brokers
-    own these topics, so `apply` does not change them. ACLs may hide them; hidden topics are not
-    reported.
+    own these topics, so `apply` does not change them. ACLs may hide such topics; hidden topics are
+    not reported.
     """
     there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
     reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))
@@ -208,7 +208,7 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
 
 
 def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
-    """Return a topic's answer. `refused` is the result of alter(), None without a change."""
+    """Return a topic's answer. `refused` is the result of alter(); None if nothing was altered."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")
@@ -219,7 +219,7 @@ def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) 
 
 
 def own_row(report: TopicReport, kafka: KafkaSettings) -> Answer:
-    """Return the answer for one of Kafka's own topics, which has too few copies."""
+    """Return the answer for an internal topic of Kafka that has too few copies."""
     return structs.replace(_row(report, kafka), status=_BROKERS, reason=_BROKERS_NOTE)
 
 
@@ -246,7 +246,7 @@ def table_lines(rows: list[Answer], width: int) -> list[str]:
 
 
 def _rows(row: Answer) -> list[tuple[str, ...]]:
-    """Return the rows of one topic; the first row has the reason."""
+    """Return the rows of one topic; the first row contains the reason."""
     if not row.differences:
         return [(row.topic, row.status, "", "", "", row.reason)]
     rows: list[tuple[str, ...]] = []

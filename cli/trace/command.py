@@ -1,16 +1,16 @@
 """`sluice trace`: shows SMTP dialogs of deliver as they happen.
 
-The command writes a trace to mail.control, which every deliver process applies within 2 s. It then
-reads the lines that these processes write to Redis. It ends after the time of --for (at most 10
-minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is killed, or Kafka
-is unavailable at its end, the trace ends at its expiry, and Redis deletes the lines 15 minutes
-later.
+The command writes a trace to mail.control. Every deliver process applies the trace within 2 s. The
+command then reads the lines that these processes write to Redis. It ends after the time of --for
+(at most 10 minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is
+killed, or Kafka is unavailable at its end, the trace ends at its expiry, and Redis deletes the
+lines 15 minutes later.
 
 Owns: the command, and the records that begin and end a trace; writing them raises Unavailable if
 Kafka does not answer. Does not own: the content of the lines (services/deliver/core/tracing). If
 Redis becomes unavailable during the trace, the command reports that and continues; lost lines are
-counted. Exit codes: 0 the trace has ended, 2 wrong usage, 3 Kafka is unavailable, or Redis at the
-start.
+counted. Exit codes: 0 the trace has ended, 2 wrong usage, 3 Kafka is unavailable, or Redis is
+unavailable at the start.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from shared.topics.traces import (
     key_of,
 )
 
-# One read from Redis waits this long for lines; it is less than the time-out of a Redis command.
+# One read from Redis waits this long for lines; this is less than the time-out of a command.
 WAIT_S: Final = 0.5
 # The command reads for this long after the trace has ended, because each process writes its last
 # lines within FLUSH_S.
@@ -89,7 +89,7 @@ def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -
     )
     kafka = find_kafka(rest["bootstrap"], rest["line"])
     reader = TraceReader(connect(find_redis(rest["line"])), trace.trace_id)
-    reader.delete()  # if Redis is unavailable, this fails before the trace begins
+    reader.delete()  # If Redis is unavailable, this call fails before the trace begins.
     try:
         with interruptible():
             begin(kafka, trace)

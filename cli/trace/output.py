@@ -12,7 +12,7 @@ from cli.events.output import at
 from shared.plurals import counted
 from shared.topics.traces import TraceLine
 
-# The number of described dialogs that are remembered, because they may continue.
+# At most this many described dialogs are remembered, because they may continue.
 MAX_DIALOGS: Final = 10_000
 
 
@@ -24,12 +24,12 @@ class Missing:
         self._skipped: dict[str, int] = {}
 
     def new(self, line: TraceLine) -> list[str]:
-        """Return the remarks about missing lines to print before this line."""
+        """Return the remarks about missing lines, which are printed before this line."""
         said = []
         before = self._numbers.get(line.worker, 0)
         is_mark = not line.kind
         if line.number < before or (line.number == before and not is_mark):
-            before = 0  # another process with this name has started
+            before = 0  # Another process with this name has started.
             self._skipped.pop(line.worker, None)
         self._numbers[line.worker] = line.number
         lost = line.number - before - (not is_mark)
@@ -58,7 +58,7 @@ class Printer:
         key = line.worker, line.dialog
         if line.dialog and self._known.get(key) != about:
             if len(self._known) >= MAX_DIALOGS:
-                self._known.clear()  # the dialogs are described again
+                self._known.clear()  # The next lines describe the dialogs again.
             self._known[key] = about
             yield printable(f"{_at(line)}  {who}  = {_about(line)}")
         yield printable(f"{_at(line)}  {who}  {line.kind} {line.text}")

@@ -31,9 +31,9 @@ from shared.runtime.errors import PartUnavailable
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
-# A delay of one minute between attempts becomes 1.2 s.
+# With this factor, a delay of one minute between attempts becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
-# The number of folders of earlier demos (logs, the sink's journal) that are kept.
+# The folders (logs, the sink's journal) of this number of earlier demos are kept.
 _KEPT_RUNS: Final = 3
 
 
@@ -99,7 +99,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
         return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
         stack.stop()
-        if not differ:  # if they differ, the data in Kafka may show why
+        if not differ:  # If counts differ, the data in Kafka may show why.
             stack.forget_data()
 
 

@@ -19,7 +19,8 @@ from local.demo.observing import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted
 
-# Without a terminal, at most one line is printed in this time, and only if something changed.
+# Without a terminal, at most one line is printed per interval of this length, and only if something
+# changed.
 _LINE_EVERY_S: Final = 2.0
 _REFRESH_PER_S: Final = 8
 _PLAIN_WIDTH: Final = 80
@@ -57,7 +58,8 @@ class Progress(Struct, frozen=True):
 class Display:
     """Shows the progress while the demo runs: a live table on a terminal, otherwise plain lines.
 
-    The output goes to standard error if standard output is for JSON. It is a context manager.
+    The output goes to standard error if standard output is for JSON. This class is a context
+    manager.
     """
 
     def __init__(self, as_json: bool) -> None:
@@ -100,7 +102,7 @@ class Display:
             say(text)
 
     def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
-        """Show the bill beside the sink's counts, say if they agree, and give hints."""
+        """Show the bill beside the sink's counts, say whether they agree, and print hints."""
         console = self._console
         for line in bill_lines(reckoning, console.width):
             console.print(line, markup=False, soft_wrap=True)
@@ -166,7 +168,7 @@ def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """Return a table: why mail did not arrive, and what the clients got back."""
+    """Return a table of the reasons why mail did not arrive, and of the mail that was sent back."""
     columns = (
         Column("reason"),
         Column("messages", Kind.COUNT),

@@ -1,6 +1,6 @@
 """Makes the messages of the demo, with their client, mailing and recipient. Pure.
 
-Each recipient occurs once, so that the sink's journal shows which message it answered. The
+Each recipient occurs once, so that the sink's journal shows which message the sink answered. The
 recipient's local part selects how the sink behaves (local/sink); a share of the messages violates
 rules or goes to blocked recipients.
 """
@@ -52,19 +52,19 @@ _SHOP_ACCOUNTS: Final = ACCOUNTS[:4]
 # The share of each behaviour, in thousandths. The recipient's local part begins with the name of
 # the behaviour.
 BEHAVIOURS: Final = {
-    "bounce-": 12,  # no such mailbox
-    "policy-": 4,  # refused as spam
-    "defer-1-": 15,  # greylisted once
+    "bounce-": 12,  # The mailbox does not exist.
+    "policy-": 4,  # The message is refused as spam.
+    "defer-1-": 15,  # The first attempt is greylisted.
     "defer-2-": 5,
-    "full-": 2,  # mailbox full until the message expires
-    "tarpit-": 2,  # every answer takes a second
-    "drop-": 1,  # closes the connection instead of answering after DATA
-    "unsubscribed-": 10,  # on acme's block list
-    "return-": 3,  # accepted, and then a delivery report comes back
-    "complain-": 2,  # accepted, and then a complaint comes back
+    "full-": 2,  # The mailbox is full until the message expires.
+    "tarpit-": 2,  # Every answer takes a second.
+    "drop-": 1,  # The sink closes the connection instead of answering after DATA.
+    "unsubscribed-": 10,  # The recipient is on acme's block list.
+    "return-": 3,  # The message is accepted, and then a delivery report comes back.
+    "complain-": 2,  # The message is accepted, and then a complaint comes back.
 }
 COMING_BACK: Final = ("return-", "complain-")
-# The demo sends mail to these recipients, although it bounces, until they are suppressed.
+# The demo sends bouncing mail of this client to the recipients in AGAIN, until they are suppressed.
 CLIENT_AGAIN: Final = "acme"
 AGAIN: Final = ("bounce-again-1@mail.example", "bounce-again-2@post.example")
 _BREACHES_PER_THOUSAND: Final = 25
@@ -108,7 +108,7 @@ def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
 
 
 def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publication]:
-    """Return one more message to each recipient in AGAIN; `first` is the first unused number."""
+    """Return one more message to each recipient in AGAIN, numbered from `first`."""
     stock = sample_bodies(seed)
     return [
         _publication(draft, *_compose(draft))
@@ -120,7 +120,7 @@ def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publicat
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:
-    """Return the behaviours of the next thousand messages: each occurs according to its share."""
+    """Return the behaviours of the next thousand messages: each occurs as often as its share."""
     deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
     deck += [""] * (1000 - len(deck))
     chance.shuffle(deck)

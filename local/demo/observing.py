@@ -1,9 +1,9 @@
 """Reads the results of the demo from the pipeline: the events, and the bill.
 
-A thread reads mail.events and notes which final event each message has. Like billing, it reads only
-committed records. It counts independently of billing and by mail id, so it notices a second final
-event of a message. When billing has counted everything, the bill is read from its API, with an
-access key if the API requires one.
+A thread reads mail.events and records which final event each message has. Like billing, the thread
+reads only committed records. It counts by mail id and independently of billing, so it detects a
+second final event of a message. When billing has counted everything, the bill is read from its API,
+with an access key if the API requires one.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ class Counts(Struct, frozen=True):
     ended: int
     doubled: int
     dispatched: int
-    # Mail to forwarding addresses, by the type of the event that caused it.
+    # The number of messages to forwarding addresses, by the type of the event that caused the
+    # message.
     forwarded: dict[str, int] = {}
-    # Messages that validate refused or suppressed, or that deliver gave up. The key is the client
-    # and the word for the outcome in the client's setting `returns`.
+    # The number of messages that were refused or suppressed by validate, or that bounced or
+    # expired. The key has the client, and the word for the outcome in the client's setting
+    # `returns`.
     unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
@@ -79,7 +81,8 @@ class EventFollower:
         self._ended: set[str] = set()
         self._doubled = 0
         self._dispatched = 0
-        self._came_back: dict[str, str] = {}  # the event type of each message that may be forwarded
+        # The event type of each message that may be forwarded.
+        self._came_back: dict[str, str] = {}
         self._forwarded: Counter[str] = Counter()
         self._unsent: Counter[tuple[str, str]] = Counter()
         self._closing = threading.Event()
@@ -150,7 +153,7 @@ class EventFollower:
 
 
 def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
-    """Read the counts from billing's API; waits until billing has counted everything."""
+    """Wait until billing has counted everything, then read the counts from billing's API."""
     billed: dict[Row, int] = {}
     for month in months:
         for row in _usage(stack, month):
@@ -181,7 +184,7 @@ def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
 
 
 def _new_key(stack: Stack) -> str:
-    """Create a key, which billing's API requires if the user has opened it to other machines."""
+    """Create a key for billing's API, which needs one if other machines can reach the API."""
     created_at_ms = SystemClock().now_ms()
     wanted = AccessKey(
         id="",

@@ -15,7 +15,7 @@ from msgspec import Struct
 from local.demo.mailing import Publication
 from shared.plurals import counted
 
-Row = tuple[str, str, str]  # client, mailing ID, sub-client
+Row = tuple[str, str, str]  # The client, the mailing ID and the sub-client.
 
 FINAL_WORDS: Final = ("refused", "suppressed", "delivered", "bounced", "expired", "cancelled")
 
@@ -46,7 +46,7 @@ class Result(Struct, frozen=True):
     bounced: int
     expired: int
     waiting: int
-    in_flight: int  # the same as `waiting`; programs that compare demos read this name
+    in_flight: int  # Equal to `waiting`; programs that compare demos read this name.
     returned: int
     complained: int
     forwarded: int
@@ -61,18 +61,18 @@ class Witness(Struct, frozen=True):
 
     dispatched: Counter[Row]
     sink: SinkCount
-    strangers: int  # recipients that were never published
-    forwarded: int = 0  # mail to forwarding addresses
+    strangers: int  # Recipients for whom nothing was published.
+    forwarded: int = 0  # The number of messages to forwarding addresses.
 
 
 class Returns(Struct, frozen=True):
-    """The numbers of returned and of forwarded mail, and the expected numbers of both."""
+    """The numbers of returned and forwarded messages, and the expected numbers."""
 
     returned: int = 0
     complained: int = 0
-    forwarded: Mapping[str, int] = {}  # by the event type that caused the mail
-    reports_sent: int = 0  # by the sink
-    wanted: int = 0  # mail to forwarding addresses
+    forwarded: Mapping[str, int] = {}  # By the type of the event that caused the mail.
+    reports_sent: int = 0  # The number of reports that the sink sent.
+    wanted: int = 0  # The expected number of messages to forwarding addresses.
 
 
 class Reconciliation(Struct, frozen=True):

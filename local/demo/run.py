@@ -49,13 +49,13 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics.suppressions import field_of
 
 _SEED: Final = 20260701
-_ROUNDS: Final = 4  # three messages that bounce, and one that is suppressed
+_ROUNDS: Final = 4  # Each recipient gets three messages that bounce, and one that is suppressed.
 _MANY: Final = 100
 _LOOK_EVERY_S: Final = 0.1
-# This is shorter than clients.yaml allows, so that mail to a full mailbox expires while the demo
-# runs.
+# This lifetime is shorter than clients.yaml allows, so that mail to a full mailbox expires while
+# the demo runs.
 MAX_AGE_S: Final = 20
-# After this time without progress, the messages that still wait are stuck, and the demo ends.
+# After this time without progress, messages that still wait count as stuck, and the demo ends.
 STALL_S: Final = 120.0
 _FLUSH_TIMEOUT_S: Final = 120.0
 # At most this many records are unacknowledged in the producer: about 50 MB of demo mail.
@@ -78,8 +78,7 @@ def perform(stack: Stack, count: int, display: Display) -> DemoRun:
     clients = register(bootstrap)
     follower = EventFollower(bootstrap)
     follower.start()
-    # A demo of a few messages is too small for the recipients whose mail bounces until they are
-    # suppressed.
+    # A demo of only a few messages sends nothing to the recipients in AGAIN.
     again = len(AGAIN) * _ROUNDS if count >= _MANY else 0
     act = _Act(bootstrap, follower, display, count)
     try:
@@ -114,7 +113,7 @@ def register(bootstrap: str) -> tuple[Client, ...]:
 
 
 class _Act:
-    """Publishes in parts, and shows the sum; `rows` maps each recipient to its row of the bill."""
+    """Publishes in parts, and shows the total; `rows` maps each recipient to a row of the bill."""
 
     def __init__(
         self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
@@ -143,7 +142,7 @@ class _Act:
         self.rows |= publisher.rows
 
     def wait(self, is_done: Callable[[], bool]) -> None:
-        """Wait until `is_done`, or until nothing has changed for STALL_S."""
+        """Wait until `is_done` returns True, or until nothing has changed for STALL_S."""
         last, moved_at = None, time.monotonic()
         while not is_done():
             counts = self.follower.counts()
@@ -210,7 +209,7 @@ class Publisher:
     ) -> None:
         self.wanted = wanted
         self.acknowledged = 0
-        self.rows: dict[str, Row] = {}  # the row of the bill for a message to this recipient
+        self.rows: dict[str, Row] = {}  # Maps each recipient to a row of the bill.
         self.error = ""
         self._records = records
         self._ended = ended
@@ -221,7 +220,7 @@ class Publisher:
 
     @property
     def is_done(self) -> bool:
-        """Return True if Kafka has acknowledged everything, or publishing has failed."""
+        """Return True if Kafka has acknowledged all records, or if publishing has failed."""
         return not self._thread.is_alive()
 
     def _publish(self) -> None:

@@ -1,8 +1,8 @@
 """Creates the front door's certificate and the key of return paths, once per pipeline.
 
 The certificate is self-signed, for this machine only. A publisher on this machine may trust the
-certificate file itself; in production, the front door has a certificate of a public authority. The
-key of the return paths stays the same, so that bounces of earlier mail are recognised; in
+certificate file itself; in production, the front door has a certificate from a public authority.
+The key of the return paths stays the same, so that bounces of earlier mail are recognised; in
 production, its file has several keys, which are rotated (docs/returned-mail.md). Owns: these files.
 """
 
@@ -27,8 +27,8 @@ from local.parts import ports
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
-# The certificate is valid from this long before now, because clocks differ slightly, also between a
-# container and its host.
+# The validity of the certificate begins this long before its creation, because clocks differ
+# slightly, for example between a container and its host.
 _EARLIER: Final = datetime.timedelta(days=1)
 _SECRET_OCTETS: Final = 32
 

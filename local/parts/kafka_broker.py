@@ -1,8 +1,8 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
-Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own: its
-jars and its Java (kafka_java.py), the formatting of its folder (kafka_folder.py), several nodes
-that replicate (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if a
+Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own: the
+jars and the Java (kafka_java.py), the formatting of the node's folder (kafka_folder.py), clusters
+of several nodes (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if a
 program or file is not available; a broker that is restarted with the same folder has all records
 that it has acknowledged.
 """
@@ -30,7 +30,7 @@ from shared.stream.admin import TopicError, ensure_topics
 from shared.topics import names
 
 HEAP_MIB: Final = 448
-# The broker is ready when it answers requests. That is shortly after it starts to listen.
+# The broker is ready when it answers requests, which is shortly after it starts to listen.
 READY_TIMEOUT_S: Final = 180.0
 STOP_TIMEOUT_S: Final = 20.0
 # The broker writes the class archive when it exits.
@@ -38,12 +38,12 @@ ARCHIVE_TIMEOUT_S: Final = 60.0
 _FORMAT_TIMEOUT_S: Final = 120
 _LOOK_EVERY_S: Final = 0.1
 # Without Java's optimising compiler, a broker needs 4 s of CPU to start instead of 7 s. While a new
-# pipeline is idle, the broker uses a seventh of a processor instead of a third. Under load, it
-# needs more CPU per message.
+# pipeline is idle, the broker uses a seventh of a processor instead of a third. Under load, the
+# broker needs more CPU per message.
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
-# A restarted broker is admitted when the session of its last run has ended. That takes the whole
-# session time-out, because the controller is in the same process and counts from its own start.
-# Kafka's default is 9 s.
+# The controller admits a restarted broker only when the session of the broker's last run has ended.
+# That takes the whole session time-out, because the controller is in the same process and measures
+# the time from its own start. Kafka's default time-out is 9 s.
 _ALONE: Final = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
 _TOPICS_TIMEOUT_S: Final = 120.0
 _TOPICS_RETRY_S: Final = 0.5
@@ -69,15 +69,15 @@ class BrokerPlan(Struct, frozen=True):
     folder: Path
     port: int
     controller_port: int
-    properties: dict[str, str] = {}  # tests use them to override properties()
-    is_optimised: bool = False  # see _QUICK_START
+    properties: dict[str, str] = {}  # Tests use these to override properties().
+    is_optimised: bool = False  # See _QUICK_START.
     listeners: tuple[BrokerListener, ...] = ()
     java_options: tuple[str, ...] = ()
     name: str = "kafka"
     node_id: int = 1
     heap_mib: int = HEAP_MIB
-    voters: str = ""  # all nodes of a cluster, as id@host:port; "" for a single node
-    cluster_id: str = ""  # all nodes of a cluster have the same; "" for a new id
+    voters: str = ""  # All nodes of a cluster, as id@host:port, or "" for a single node.
+    cluster_id: str = ""  # The same for all nodes of a cluster, or "" for a new id.
 
     @property
     def address(self) -> str:
@@ -141,7 +141,7 @@ def _of_listeners(plan: BrokerPlan) -> dict[str, str]:
 
 
 def prepare(plan: BrokerPlan) -> ProcessSpec:
-    """Format the node's folder if it is new; returns the specification of the broker's process."""
+    """Format the node's folder if it is new; return the specification of the broker's process."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
     archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
     if archive is None:
@@ -234,8 +234,8 @@ def serves(kafka: KafkaSettings) -> bool:
 def create_topics(kafka: KafkaSettings) -> None:
     """Create the topics that are missing. Raises PartNotStarted.
 
-    This is repeated, because a broker that has just started on a busy machine is fenced for some
-    seconds and refuses to create topics.
+    The request is repeated, because a broker that has just started on a busy machine is fenced for
+    some seconds. A fenced broker refuses to create topics.
     """
     deadline = Deadline(_TOPICS_TIMEOUT_S)
     while True:

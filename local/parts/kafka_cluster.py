@@ -5,9 +5,9 @@ not own: how a node is started (kafka_broker.py).
 
 Every node is broker and controller, so the cluster works while two of the three nodes run. If only
 one node runs, it acknowledges nothing, but no acknowledged record is lost. The leaders move from a
-dead broker after Kafka's default time, 9 s (broker.session.timeout.ms). The data has its own folder
-beside the data of a single broker. So if the number of brokers of a pipeline changes, the pipeline
-starts with other topics.
+dead broker after Kafka's default time, 9 s (broker.session.timeout.ms). The data of a cluster is in
+another folder than the data of a single broker. So if a pipeline is restarted with another number
+of brokers, it does not have its earlier topics.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from local.parts.kafka_folder import make_id
 
 SIZE: Final = 3
 IN_SYNC: Final = 2
-HEAP_MIB: Final = 256  # per node; under the load of one machine, nodes use about half
+# Each node has this heap; under the load of one machine, a node uses about half of it.
+HEAP_MIB: Final = 256
 FOLDER: Final = "cluster"
 _ID_FILE: Final = "cluster.id"
-_KINDS: Final = ("kafka", "controller")  # the two ports of a node
+_KINDS: Final = ("kafka", "controller")  # The two ports of a node.
 _COPIES: Final = {
     "default.replication.factor": str(SIZE),
     "min.insync.replicas": str(IN_SYNC),
@@ -51,7 +52,7 @@ def node_names(brokers: int) -> tuple[str, ...]:
 def members(
     folder: Path, port: Mapping[str, int], properties: Mapping[str, str], *, is_optimised: bool
 ) -> tuple[BrokerPlan, ...]:
-    """Plan the nodes of a cluster whose data is in this folder; creates the id of the cluster."""
+    """Plan the nodes of a cluster whose data is in this folder; create the id of the cluster."""
     voters = ",".join(
         f"{n}@{ports.LOOPBACK}:{port[f'controller{_suffix(n)}']}" for n in range(1, SIZE + 1)
     )

@@ -1,16 +1,17 @@
 """Writes the first contents of a new data folder of an embedded broker.
 
 Kafka requires that a folder is formatted before the node starts. Kafka's tool must start Java to
-write two small files, and only the ids in them differ between folders. So the tool formats one
-folder, the model, for each version of Kafka. All other folders are copies of the model with their
-own ids.
+write two small files, and only the ids in these files differ between folders. So the tool formats
+one folder, the model, for each version of Kafka. All other folders are copies of the model with
+their own ids.
 
 Owns: the two files, and the model, which is beside the jars. Does not own: the files that the node
 writes later, the settings of the node (kafka_broker.py).
 
-On failure: both folders appear whole or not at all. So after an interrupted start, or two starts at
-the same time, the next start either formats the folder or finds it complete. If the model cannot be
-written, the tool formats each folder. A damaged model is replaced.
+On failure: the data folder and the model are each written whole or not at all. So after an
+interrupted start, or two starts at the same time, the next start either formats the folder or finds
+it complete. If the model cannot be written, the tool formats each folder. A damaged model is
+replaced.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from pathlib import Path
 from typing import Final
 
 _IDS: Final = "meta.properties"
-# This file has the feature levels with which a new cluster of this Kafka version starts.
+# This file contains the feature levels with which a new cluster of this Kafka version starts.
 _FEATURES: Final = "bootstrap.checkpoint"
-# A node that was formatted with its own quorum has the addresses of the quorum in its data. In its
-# settings, this key replaces controller.quorum.voters.
+# A node that was formatted with its own quorum has the addresses of the quorum in its data. In the
+# settings of such a node, this key replaces controller.quorum.voters.
 _OWN_QUORUM: Final = "controller.quorum.bootstrap.servers"
 
-# Formats the folder in the settings with Kafka's tool.
+# A function that formats the folder in the settings with Kafka's tool.
 FormatWithTool = Callable[[], None]
 
 
@@ -51,7 +52,7 @@ def is_formatted(data: Path) -> bool:
 def keeps_own_quorum(settings: Path) -> bool:
     """Return True if the node with these settings has the addresses of its quorum in its data.
 
-    The addresses must then not be in the settings as well.
+    In that case, the settings must not contain the addresses as well.
     """
     with suppress(FileNotFoundError):
         return f"{_OWN_QUORUM}=" in settings.read_text()
@@ -68,9 +69,9 @@ def with_own_quorum(properties: dict[str, str]) -> dict[str, str]:
 def format_folder(
     data: Path, model: Path, ids: dict[str, str], format_with_tool: FormatWithTool
 ) -> None:
-    """Format a data folder with these ids (`cluster.id`, `node.id`): copy the model.
+    """Format a data folder with these ids (`cluster.id`, `node.id`) by copying the model.
 
-    If there is no model, the tool formats the folder, and a copy of it becomes the model.
+    If there is no model, the tool formats the folder, and a copy of the folder becomes the model.
     """
     if _is_whole(model):
         _copy(model, data, {**ids, "directory.id": make_id()})
@@ -100,7 +101,7 @@ def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
         draft.mkdir()
         shutil.copyfile(source / _FEATURES, draft / _FEATURES)
         (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
-        if target.exists() and not is_formatted(target):  # an interrupted tool left this folder
+        if target.exists() and not is_formatted(target):  # An interrupted tool left this folder.
             shutil.rmtree(target)
         draft.rename(target)
 

@@ -1,7 +1,7 @@
 """The runtime of the embedded broker: Java, Kafka's jars, and an archive of loaded classes.
 
 Owns: .sluice/kafka. Maven copies the jars once. The archive (Java's class data sharing) is written
-once per Java. It halves the time and CPU of every start of the broker, from 3.1 s to 1.6 s.
+once for each Java. It halves the time and CPU of every start of the broker, from 3.1 s to 1.6 s.
 Guarantees: raises PartNotStarted with one line of text if Java or Maven is missing and cannot be
 installed; without an archive the broker starts anyway.
 """
@@ -32,7 +32,7 @@ def machine(java: str, jars: Path, *options: str) -> list[str]:
     return [
         java,
         *options,
-        "-XX:+UseSerialGC",  # the broker shares two cores with all other parts
+        "-XX:+UseSerialGC",  # The broker shares two cores with all other parts.
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
@@ -72,7 +72,7 @@ def _about(java: str) -> str:
 
 
 def fetch_jars() -> Path:
-    """Return the folder with the broker's jars; Maven creates it if it does not exist."""
+    """Return the folder with the broker's jars; Maven creates the folder if it is missing."""
     version = str(re.findall(r"<version>([\d.]+)</version>", POM.read_text())[1])
     jars = paths.KAFKA / version
     with _only_one():
@@ -115,7 +115,7 @@ def _only_one() -> Iterator[None]:
 
 
 def _archive_of(java: str, jars: Path) -> Path:
-    """Return the path of the archive for this Java and these jars; it is valid only for them."""
+    """Return the path of the archive that is valid only for this Java and these jars."""
     about = "\0".join([java, str(jars), _about(java)]).encode()
     return jars.with_name(f"classes-{hashlib.sha256(about).hexdigest()[:16]}.jsa")
 
@@ -127,7 +127,7 @@ def find_archive(java: str, jars: Path) -> Path | None:
 
 
 def write_archive(java: str, jars: Path, load_classes: Callable[[str], None]) -> Path | None:
-    """Write the archive; `load_classes` must run Java with the option that it gets.
+    """Write the archive; `load_classes` must run Java with the option in its argument.
 
     If Java cannot write an archive, an empty file is written instead, so that later starts do not
     try again.

@@ -1,7 +1,7 @@
 """Installs system packages with apt if the user is root or has sudo without a password.
 
 Owns: the calls of sudo and apt, and their log. Guarantees: if packages cannot be installed, raises
-PartNotStarted with one line of text that names them; prints nothing on standard output.
+PartNotStarted with one line of text that names the packages; prints nothing on standard output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Final
 from cli.stack import paths
 from local.process import PartNotStarted
 
-# Another package manager may be running (a new cloud machine updates itself).
+# apt waits this long for a lock that another package manager holds. For example, a new cloud
+# machine updates itself.
 _LOCK_WAIT_S: Final = 180
 
 
@@ -62,7 +63,7 @@ def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
     log = paths.INSTALL_LOG
     if preseed:
         _logged([*prefix, "debconf-set-selections"], log, preseed)
-    # sudo clears the environment, so the frontend is set in the command after sudo.
+    # sudo clears the environment, so DEBIAN_FRONTEND is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_WAIT_S}"]
     _logged([*apt, "update"], log)

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 LOOPBACK: Final = "127.0.0.1"
 _LOWEST: Final = 20_000
-_HIGHEST: Final = 32_000  # Linux uses 32768 and above for outgoing connections
+_HIGHEST: Final = 32_000  # Linux uses 32768 and above for outgoing connections.
 _TRIES: Final = 200
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 

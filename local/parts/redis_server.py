@@ -1,7 +1,7 @@
 """Runs the embedded Redis: Valkey from its wheel, or a server program on the PATH.
 
-The server is valkey-server or redis-server. It has only derived state, so it writes nothing to
-disk. Guarantees: raises PartNotStarted with one line of text if no server is found.
+The server is valkey-server or redis-server. The server holds only derived state, so it writes
+nothing to disk. Guarantees: raises PartNotStarted with one line of text if no server is found.
 """
 
 from __future__ import annotations

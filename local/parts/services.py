@@ -1,7 +1,8 @@
 """Specifies our own processes: the four services and the sink, run as `python -m ...`.
 
-Owns: their command lines, the readiness check, and the environment that configures them: only
-SLUICE_<SECTION>__<KEY> variables. Does not depend on the internals of services.
+Owns: the command lines, the readiness check, and the environment that configures these processes.
+The environment consists only of SLUICE_<SECTION>__<KEY> variables. This module does not depend on
+the internals of services.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SINK: Final = "sink"
 # fault.
 READY_TIMEOUT_S: Final = 240.0
 # On SIGTERM, a service drains: it finishes transactions and open SMTP dialogs. After 50 s
-# (runtime.drain_timeout_s and a grace period) it gives up by itself.
+# (runtime.drain_timeout_s and a grace period), it ends even if it has not finished.
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
@@ -40,7 +41,7 @@ class ServicePlan(Struct, frozen=True):
     http_port: int
     env: dict[str, str]
     http_host: str = ports.LOOPBACK
-    is_named: bool = False  # the environment sets the instance name, so the plan does not
+    is_named: bool = False  # True if the user sets the instance name.
 
     @property
     def service(self) -> str:
@@ -49,7 +50,7 @@ class ServicePlan(Struct, frozen=True):
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the variables that the process gets beside the environment of this one."""
+        """Return the variables that the process gets in addition to the current environment."""
         name = {} if self.is_named else {"SLUICE_RUNTIME__INSTANCE": self.name}
         port = {"SLUICE_TELEMETRY__HTTP_PORT": str(self.http_port)}
         return {**base_environment(), **self.env, **name, **port}

@@ -1,7 +1,7 @@
 """`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
 
-Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT. Written journal lines
-survive, even if the process is killed.
+Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT. Journal lines that
+were written survive, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.settings.addresses import listening_fault, split_address
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.dialog import ServerOptions
 
-# This is larger than any message of Sluice, so that the sink does not limit messages.
+# The limit is larger than any message of Sluice, so the sink refuses no message for its size.
 MAX_CONTENT_BYTES: Final = 10_485_760
 _BACKLOG: Final = 1_024
 _PART_AWAY: Final = 3
@@ -131,7 +131,7 @@ async def serve(policy: Policy, host: str, port: int, state: Path | None) -> Non
     )
     _tell(server.sockets[0], state)
     sending = loop.create_task(policy.returning.run()) if policy.returning is not None else None
-    gc.freeze()  # the objects that are loaded here live as long as the process
+    gc.freeze()  # All current objects live as long as the process.
     await stop.wait()
     server.close()
     if sending is not None:

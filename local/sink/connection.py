@@ -53,7 +53,7 @@ class Policy(Struct, frozen=True):
     is_smart: bool = True
     idle_timeout_s: float = 0.0  # 0: no limit
     tls: ssl.SSLContext | None = None
-    returning: Returning | None = None  # None: the sink sends no reports
+    returning: Returning | None = None  # None if the sink sends no reports.
 
 
 class Connections(Protocol):
@@ -84,8 +84,8 @@ class SinkConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
-        # It is a stream transport, but isinstance cannot check that: uvloop's transports have their
-        # own class.
+        # The transport is a stream transport, but isinstance cannot check that, because uvloop's
+        # transports have their own class.
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         self._session.greet(Reply(220, "", f"{self._policy.options.host} ESMTP sink"))
@@ -209,8 +209,8 @@ class SinkConnection(asyncio.Protocol):
             self._policy.journal.add(answered, event.sender, recipient)
 
     def _answer_late(self, reply: Reply, late_s: float) -> None:
-        # The journal line of an acceptance may wait as long as its answer, but it is always flushed
-        # before the answer is sent.
+        # The journal line of an acceptance may wait as long as the answer, but the line is always
+        # flushed before the answer is sent.
         def answer() -> None:
             if self._transport is not None:
                 self._session.answer(reply)

@@ -93,7 +93,8 @@ class Journal:
             return
         data = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
-        # A write to a regular file is short only if the disk is full; then the next write raises.
+        # A write to a regular file is short only if the disk is full, and then the next write
+        # raises an error.
         while data:
             data = data[os.write(self._file, data) :]
 

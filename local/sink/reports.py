@@ -2,9 +2,9 @@
 
 Like the reports of mail servers, a report names the recipient and contains the header of the
 message (RFC 3464, RFC 5965). Reports are sent by SMTP to the server that receives mail for the
-sending domains. Owns: composing reports, the queue, and its one task. Sending a report is tried a
-few times, because the server may be starting or may be stopped on purpose. Then the report is
-dropped, and the sink continues.
+sending domains. Owns: composing reports, the queue, and the one task that sends them. Sending a
+report is tried a few times, because the server may be starting or may be stopped on purpose. If all
+tries fail, the report is dropped, and the sink continues.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _complaint(return_path: str, recipient: str) -> _Made:
 
 
 class Returning:
-    """Sends reports to one server, one after the other. It is used only on the event loop."""
+    """Sends reports to one server, one after the other. Used only on the event loop."""
 
     def __init__(self, address: str) -> None:
         self._host, self._port = split_address(address)

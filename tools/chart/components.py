@@ -17,9 +17,9 @@ from services.validate.edge.returns import processor as returns_processor
 from services.validate.settings import DEFAULT_LANES
 from shared.topics import names
 
-# In a list of topics, this stands for the outbound topic of each lane.
+# In a list of topics, this text stands for the outbound topic of each lane.
 EACH_LANE: Final = "<lane>"
-# In a list of topics, this stands for every topic that the group reads.
+# In a list of topics, this text stands for every topic that the group reads.
 WHOLE_GROUP: Final = ""
 
 
@@ -33,7 +33,7 @@ class Lag(Struct, frozen=True):
 class Held(Struct, frozen=True):
     """A setting that limits the bytes of mail in memory.
 
-    If `door` is set, the setting counts only where that door is open.
+    If `door` is set, the setting counts only in processes where that door is open.
     """
 
     section: str
@@ -46,9 +46,9 @@ class Component(Struct, frozen=True):
 
     service: str
     arguments: tuple[str, ...]
-    group: str  # "" if it joins no group
-    # The topics whose lag shows how much work waits. Retry topics are not among them, because their
-    # mail is not due, and no further process could send it.
+    group: str  # The text is "" if the component joins no group.
+    # The topics whose lag shows how much work waits. Retry topics are left out, because their mail
+    # is not due, so another process could not send it either.
     lag: tuple[str, ...]
     also: tuple[Lag, ...] = ()
     held: tuple[Held, ...] = ()
@@ -65,13 +65,13 @@ _DOORS: Final = (
     Held("ingest", "smtp_max_held_bytes", "front"),
     Held("ingest", "bounce_max_held_bytes", "bounce"),
 )
-# The doors of ingest as separate processes. They read nothing from Kafka. Only the front door uses
-# Redis, and only the bounce door uses the keys of return paths.
+# These components are the doors of ingest as separate processes. They read nothing from Kafka. Only
+# the front door uses Redis, and only the bounce door uses the keys of return paths.
 _FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
 _BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))
-# validate, while it counts bounces, and responses read this topic; their processes share its
-# partitions. Only one process of all counts bounces, so a lag on mail.events must not start another
-# process.
+# Two components read this topic: validate, while it counts bounces, and responses. Their processes
+# share the partitions of the topic. Only one of these processes counts bounces, so a lag on
+# mail.events must not start another process.
 _RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
 
 COMPONENTS: Final = {

@@ -1,8 +1,8 @@
 """Stores the last results of tests and benchmarks in docs/promises-results.json.
 
-Job: take from the documents of test runs and benchmarks the results that the table of promises
-names, and store each with its date and commit. Owns: the file, and how a value is found in the JSON
-of a benchmark.
+Job: store the results that the table of promises names, each with its date and commit. The results
+come from the documents of test runs and benchmarks. Owns: the file, and how a value is found in the
+JSON of a benchmark.
 
 Guarantees: a result that was not measured again stays unchanged; a test without cases, or a missing
 value, is never a result. Raises ResultError if a value cannot be found.
@@ -77,7 +77,7 @@ def encode(results: Results) -> str:
 
 
 def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, TestResult]:
-    """Return the known results of a promise's tests, including tests in files that it names."""
+    """Return the known results of the tests, and of the test files, that a promise names."""
     return {
         name: result
         for name, result in known.items()
@@ -86,7 +86,7 @@ def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, Tes
 
 
 def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
-    """Return the results with those of test runs added, without results that the table lacks.
+    """Return the old results and the results of test runs, without results that the table lacks.
 
     The later result of a test counts, so an old file does not replace newer results.
     """
@@ -109,8 +109,9 @@ def with_document(
 ) -> Results:
     """Return the results with the values of one benchmark's document added.
 
-    If a value is missing in the document, its earlier result stays, for example after a long run of
-    only some kinds. Raises ResultError if the document has no value that the table names.
+    If a value is missing in the document, its earlier result stays. For example, a long run may
+    cover only some of its kinds. Raises ResultError if the document has none of the values that the
+    table names.
     """
     wanted = [each.figure for each in table.promises if each.figure]
     found: dict[str, Measured] = {}

@@ -1,13 +1,13 @@
 """Stores the outcomes of test runs in .sluice/results/tests.json, and reads JUnit files.
 
 Job: add the outcomes of a test run, with its date and commit, to the outcomes of earlier runs. The
-file belongs to this checkout. `python -m tools.docs promises --record` takes from it the results
-that the table names.
+file belongs to this checkout. `python -m tools.docs promises --record` reads this file and uses the
+results that the table names.
 
-If the tests.json of a run is not available, as for a run of CI, the outcomes are read from the
-JUnit file that `./sluice test --junitxml=FILE` writes. That file contains the date of the run but
-not its commit. So it must be read in the checkout in which the tests ran. Raises ResultError if the
-file is no such JUnit file.
+If the tests.json of a run is not available, for example after a run in CI, the outcomes are read
+from the JUnit file that `./sluice test --junitxml=FILE` writes. That file contains the date of the
+run but not its commit. So it must be read in the checkout in which the tests ran. Raises
+ResultError if the file is no such JUnit file.
 
 Guarantees: two runs that end at the same time both count, because a lock protects the file; an
 aborted run counts with the tests that it has finished. A skipped test is no result.
