@@ -106,13 +106,13 @@ def _feedback(view: Returned) -> Understood | None:
 
 
 def _is_feedback(view: Returned) -> bool:
-    """Whether the type or the beginning of the text declares a feedback report."""
+    """Return whether the type or the beginning of the text declares a feedback report."""
     types = first(view.fields, "content-type").lower()
     return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Whether the returned message has a field that Hotmail adds only for complaints."""
+    """Return whether the returned message has a field that Hotmail adds only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
 

@@ -68,7 +68,7 @@ class View:
 
     @cached_property
     def subject(self) -> str:
-        """The decoded Subject in lower case."""
+        """Return the decoded Subject in lower case."""
         return _decoded(first(self.fields, "subject")).lower()
 
     @cached_property
@@ -81,7 +81,7 @@ class View:
 
     @cached_property
     def text(self) -> str:
-        """The text for people, without the returned message."""
+        """Return the text for people, without the returned message."""
         parts = [part for part in self.message.parts if not part.is_original]
         plain = [p for p in parts if p.content_type == "text/plain"]
         for part in (*plain[:3], *(p for p in parts if p.content_type.startswith("text/"))):
@@ -92,7 +92,7 @@ class View:
 
     @cached_property
     def lowered(self) -> str:
-        """The text in lower case."""
+        """Return the text in lower case."""
         return self.text.lower()
 
 
@@ -106,7 +106,7 @@ class Returned(View):
 
     @cached_property
     def evidence(self) -> MessageRule | None:
-        """The rule that recognises the message as a bounce.
+        """Return the rule that recognises the message as a bounce.
 
         A rule that needs only words does not apply to a newsletter.
         """
@@ -118,7 +118,7 @@ class Returned(View):
 
     @cached_property
     def report_text(self) -> str:
-        """The text for people, without the returned message."""
+        """Return the text for people, without the returned message."""
         found = self._original
         # The position is from the lower-case text, whose length differs in a few scripts. An error
         # of a few characters does no harm.
@@ -148,7 +148,7 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Whether the message has a sign that a machine sent it.
+        """Return whether the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
         the technical fields of the returned message: a person who forwards a message shows only
@@ -169,7 +169,7 @@ class Returned(View):
 
     @property
     def is_null_path(self) -> bool:
-        """Whether the return path is null, by the envelope or by the Return-Path field."""
+        """Return whether the return path is null, by the envelope or by the Return-Path field."""
         return bool(self.has_null_sender) or first(self.fields, "return-path").startswith("<>")
 
     @cached_property
@@ -180,7 +180,7 @@ class Returned(View):
 
     @cached_property
     def is_answer(self) -> bool:
-        """Whether the header shows that the message answers another one."""
+        """Return whether the header shows that the message answers another one."""
         is_named = "in-reply-to" in self.fields or "references" in self.fields
         return is_named or self.subject.startswith(_REPLY_PREFIXES)
 
@@ -191,12 +191,12 @@ class Returned(View):
 
     @cached_property
     def may_be_letter(self) -> bool:
-        """Whether only the words of the message are evidence for a report."""
+        """Return whether only the words of the message are evidence for a report."""
         return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
     def _original(self) -> Span | None:
-        """The line of the text after which the returned message begins."""
+        """Return the line of the text after which the returned message begins."""
         return self.rules.original.first_in(self.lowered)
 
     @cached_property
@@ -212,7 +212,7 @@ def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
 
 
 def matches(rule: MessageRule, view: View) -> bool:
-    """Whether every part that the rule has matches."""
+    """Return whether every part that the rule has matches."""
     for name, pattern in rule.header:
         values = view.fields.get(name)
         if not values or not any(pattern.is_in(value.lower()) for value in values):

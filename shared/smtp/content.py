@@ -26,7 +26,7 @@ _NO_LINE_END: Final = (None, "\r\n")
 
 
 def has_only_crlf(content: bytes) -> bool:
-    """Whether every CR and every LF is part of a CRLF."""
+    """Return whether every CR and every LF is part of a CRLF."""
     # The standard library's newline decoder records the kinds of line ends in one pass in C. This
     # is four times as fast as counting CR, LF and CRLF.
     seen = io.IncrementalNewlineDecoder(None, translate=False)
@@ -65,7 +65,7 @@ def decode_content(stuffed: bytes) -> bytes:
 
 
 def has_longer_line(content: bytes, max_bytes: int = MAX_TEXT_LINE_BYTES) -> bool:
-    """Whether any line, including its line end, is longer than `max_bytes`."""
+    """Return whether any line, including its line end, is longer than `max_bytes`."""
     start, size = 0, len(content)
     # Search backwards for the last line end within `max_bytes`: one search per thousand bytes.
     while start + max_bytes < size:

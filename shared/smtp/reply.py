@@ -151,13 +151,13 @@ class ReplyParser:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the parser has no unread byte or reply."""
+        """Return whether the parser has no unread byte or reply."""
         if self._ready:
             return False
         return not (self._is_buffering and (self._lines or len(self._buffer)))
 
     def may_become(self, code: bytes) -> bool:
-        """Whether the unread bytes are empty or the beginning of a reply with this code."""
+        """Return whether the unread bytes are empty or the beginning of a reply with this code."""
         if self._ready or self._lines:
             return False
         if not self._is_buffering:

@@ -193,7 +193,7 @@ def return_path(case: Case) -> Breach:
 
 
 def _is_in(address: str, domain: str) -> bool:
-    """Whether the domain of the address is exactly this domain."""
+    """Return whether the domain of the address is exactly this domain."""
     found = address.rpartition("@")[2]
     return found == domain or (bool(domain) and found == domains.normalise(domain))
 

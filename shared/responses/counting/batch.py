@@ -180,7 +180,7 @@ def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules
 
 
 def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
-    """Whether a review covers this bounce."""
+    """Return whether a review covers this bounce."""
     return (
         review.from_ms <= at_ms < review.until_ms
         and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])

@@ -54,12 +54,12 @@ class Fact(Struct, frozen=True, gc=False):
 
     @property
     def field(self) -> bytes:
-        """The field of the recipient's counter."""
+        """Return the field of the recipient's counter."""
         return field_of(self.client, self.recipient)
 
     @property
     def mail(self) -> bytes:
-        """The hash by which a counter names the message."""
+        """Return the hash by which a counter names the message."""
         return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
 
 

@@ -53,7 +53,7 @@ class MergedLog:
         return len(self._queues[source])
 
     def has_given(self, source: Source, end: int) -> bool:
-        """Whether take() has returned all records of the source before this offset."""
+        """Return whether take() has returned all records of the source before this offset."""
         queue = self._queues[source]
         return not queue or queue[0].offset >= end
 

@@ -81,12 +81,12 @@ class Part(Struct, frozen=True):
 
     @property
     def is_original(self) -> bool:
-        """Whether this part is the returned message or its header."""
+        """Return whether this part is the returned message or its header."""
         return self.content_type in _MESSAGES or self.content_type in _HEADERS_ONLY
 
     @property
     def charset(self) -> str:
-        """The declared charset in lower case; "" if none is declared."""
+        """Return the declared charset in lower case; "" if none is declared."""
         return parameter(first(self.fields, "content-type"), "charset").lower()
 
 

@@ -41,11 +41,11 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """The search function, compiled on first use, because most are never used."""
+        """Return the search function, compiled on first use, because most are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
-        """Whether a text with these grams can contain the literals of this alternative."""
+        """Return whether a text with these grams can contain the literals of this alternative."""
         for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
             if needed.isdisjoint(grams):
                 return False

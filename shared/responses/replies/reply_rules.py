@@ -53,7 +53,7 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this row applies to the refusal."""
+        """Return whether this row applies to the refusal."""
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
@@ -66,7 +66,7 @@ class ReplyRule(Struct, frozen=True):
 
 
 def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a status is one of these, or begins with one of these that ends with a dot."""
+    """Return whether a status is one of these, or begins with one of these that ends with a dot."""
     if detail in prefixes:
         return True
     found = detail.find(".")

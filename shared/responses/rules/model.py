@@ -83,7 +83,7 @@ class ReasonRule(Struct, frozen=True):
     counter: str
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether the step of the session, the status and the words match."""
+        """Return whether the step of the session, the status and the words match."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):

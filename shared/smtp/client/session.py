@@ -102,16 +102,16 @@ class ClientSession:
 
     @property
     def waiting_for(self) -> Stage | None:
-        """The step to which the next reply is expected; None between transactions."""
+        """Return the step to which the next reply is expected; None between transactions."""
         return self._expected[0] if self._expected else None
 
     @property
     def takes_eight_bit(self) -> bool:
-        """Whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
+        """Return whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
         return self._extensions.eight_bit_mime or self._extensions.smtputf8
 
     def takes(self, content: bytes) -> bool:
-        """Whether content with these bytes may be sent; its size is not checked."""
+        """Return whether content with these bytes may be sent; its size is not checked."""
         if content.isascii() or self._extensions.smtputf8:
             return True
         return self._extensions.eight_bit_mime and not has_utf8_header(content)

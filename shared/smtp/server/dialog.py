@@ -98,12 +98,12 @@ class Dialog:
 
     @property
     def state(self) -> State:
-        """The state of the session."""
+        """Return the state of the session."""
         return self._state
 
     @property
     def wants_data(self) -> bool:
-        """Whether the edge should continue reading; if False, it pauses the transport."""
+        """Return whether the edge should continue reading; if False, it pauses the transport."""
         return self._pending is None and self._state not in MUTE
 
     @property

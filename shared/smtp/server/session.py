@@ -75,7 +75,7 @@ class ServerSession(Dialog):
 
     @property
     def authenticated_as(self) -> str:
-        """The name of the logged-in user; "" if nobody is logged in."""
+        """Return the name of the logged-in user; "" if nobody is logged in."""
         return self._auth.username
 
     def greet(self, reply: Reply) -> None:
