@@ -3,8 +3,8 @@
 Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1); for these extensions,
 the parameters of MAIL and the form of the content, or the reason why a message cannot be offered:
 RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8). Does not own: the order of
-commands (client/session.py, server/session.py).
-Guarantees: it never raises; unknown extensions are ignored, as the RFC requires.
+commands (client/session.py, server/session.py). Guarantees: no function raises; unknown extensions
+are ignored, as the RFC requires.
 """
 
 from __future__ import annotations

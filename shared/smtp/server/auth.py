@@ -2,7 +2,7 @@
 
 Owns: the base64 lines, the replies to malformed responses, the open exchange. Does not own: the
 mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in (the policy).
-Guarantees: it never raises for data from a peer.
+Guarantees: no function raises for data from a peer.
 """
 
 from __future__ import annotations

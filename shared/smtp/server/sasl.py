@@ -2,10 +2,10 @@
 
 They are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
 
-Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and
-the lines of SMTP (auth.py), who is registered and whether a password is right (the policy).
-Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name looks like an
-exchange with a wrong password.
+Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and the
+lines of SMTP (auth.py), who is registered and whether a password is right (the policy). Guarantees:
+no function raises for data from a peer; a SCRAM exchange for an unknown name looks like an exchange
+with a wrong password.
 
 Names and passwords are UTF-8 in the form NFKC, without control characters. SASLprep (RFC 4013) is
 not applied completely, because its other rules only forbid characters that nobody can type, and its
