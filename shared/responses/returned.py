@@ -2,10 +2,10 @@
 
 Owns: the decoded header and text, which are matched with the rules (View), the signs of a report
 (Returned), and opening a report that a gateway or a mail system has put into another message. Does
-not own: what the message means (reading.py), the rules (rules/), MIME (mime/). Guarantees: it never
-raises. Each property is computed once. A report inside an opened report is not opened again. A
-report that a person has forwarded is not opened. The signs of a forwarded report are addresses in
-the text of the outer message and a sender that is not a mail system.
+not own: what the message means (reading.py), the rules (rules/), MIME (mime/). Guarantees: no
+function raises. Each property is computed once. A report inside an opened report is not opened
+again. A report that a person has forwarded is not opened. The signs of a forwarded report are
+addresses in the text of the outer message and a sender that is not a mail system.
 """
 
 from __future__ import annotations
