@@ -34,7 +34,7 @@ from shared.runtime.clock import Clock
 # With this many buckets, the least recently used bucket is full or nearly full when it is dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
-# The denied requests per minute from one address that get 401 and an entry in the audit log.
+# From one address, this many denied requests per minute get 401 and an entry in the audit log.
 # Further denied requests get 429 and no entry.
 DENIED_PER_MINUTE: Final = 60
 
@@ -170,8 +170,8 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # Only denied requests are limited by peer, because behind a proxy all peers have one
-            # address.
+            # Only denied requests are limited by peer, because behind a proxy all peers have the
+            # same address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)

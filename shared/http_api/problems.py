@@ -22,9 +22,9 @@ from litestar.params import QueryParameter
 from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
-MAX_SHOWN_CHARS: Final = 100  # The length to which a parameter's value is cut.
-# The option of a route that accepts any parameters. It is for routes with links in mail, because
-# mail programs may add parameters.
+MAX_SHOWN_CHARS: Final = 100  # A parameter's value is cut to this length.
+# A route with this option accepts any parameters. The option is for links in mail, because mail
+# programs may add parameters to a link.
 ANY_PARAMETERS: Final = "any_parameters"
 
 

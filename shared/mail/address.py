@@ -22,8 +22,8 @@ from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
-MAX_ADDRESS_OCTETS: Final = 254  # 256 with the brackets of a path (RFC 5321, 4.5.3.1.3).
-MAX_VALUE_CHARS: Final = 4_096  # The limit includes the display name.
+MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
+MAX_VALUE_CHARS: Final = 4_096  # This limit of a header value includes the display name.
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
@@ -73,7 +73,8 @@ _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_BACKSLASH: Final = re.compile(r'(["\\])')
 
 
-_Token = tuple[str, str]  # A kind and the text. The kind of a special character is that character.
+# A token is a pair of kind and text. The kind of a special character is the character itself.
+_Token = tuple[str, str]
 
 
 def parse_single(value: bytes | str) -> Parsed:

@@ -14,11 +14,11 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_CHARS: Final = 253  # DNS allows 255 octets, of which the text form lacks two.
+MAX_DOMAIN_CHARS: Final = 253  # A name of 255 octets in DNS has 253 characters as text.
 # Most recipients are at a few large providers; the others are at many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
-_KELVIN_SIGN: Final = "\u212a"  # The only non-ASCII character whose lower case is ASCII.
+_KELVIN_SIGN: Final = "\u212a"  # This is the only non-ASCII character whose lower case is ASCII.
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)

@@ -27,9 +27,9 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
-MAX_HEADER_LINES: Final = 2_000  # Real mail has fewer than 200 lines. Each line is an object.
-RAW_CHARS: Final = 200  # The part of a value that is shown.
-MAX_MESSAGE_ID_OCTETS: Final = 995  # The value must fit into a line of 998 octets.
+MAX_HEADER_LINES: Final = 2_000  # A real header has fewer than 200 lines. Each line is an object.
+RAW_CHARS: Final = 200  # A value is cut to this length when it is shown.
+MAX_MESSAGE_ID_OCTETS: Final = 995  # A Message-ID must fit into a line of 998 octets.
 
 
 class Defect(StrEnum):
@@ -93,7 +93,7 @@ _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 _ANY_HEADER_END: Final = re.compile(rb"\n\r?\n")
 
-# Not included: tab, CR and LF, which are checked elsewhere, and ESC, which ISO-2022-JP uses.
+# Tab, CR and LF are checked elsewhere. ESC is not included, because ISO-2022-JP uses it.
 _CONTROLS: Final = bytes(sorted({*range(32), 127} - set(b"\t\r\n\x1b")))
 
 _ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -142,8 +142,8 @@ def header_end(content: bytes) -> int:
     """Return the position after the last field and its line end; 0 if there is no header.
 
     The header ends before the first empty line, which may end with LF only. Without an empty line,
-    it ends with the message. Callers search only the header for a field: to search a whole message
-    of 10 KB takes 0.2 ms, as much as all other work on the message.
+    it ends with the message. Callers search only the header for a field, because a search of a
+    whole message of 10 KB takes 0.2 ms, as much as all other work on the message.
     """
     if content.startswith((b"\n", b"\r\n")):
         return 0

@@ -58,7 +58,10 @@ KEYS_EXPECTED: Final = (
 
 
 class Key(Struct, frozen=True):
-    """One key. Each return path contains the id of the key that signed it."""
+    """One key. Each return path contains the id of the key that signed it.
+
+    `first_day` is the first day on which the key signs, counted from 1970-01-01.
+    """
 
     id: int
     first_day: int

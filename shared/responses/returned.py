@@ -230,7 +230,7 @@ def matches(rule: MessageRule, view: View) -> bool:
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
-    """Return the header of the message that a report returns. It is empty if there is none."""
+    """Return the header of the message that a report returns. Without a message, it is empty."""
     return Returned(message, rules).original_fields
 
 
@@ -254,7 +254,7 @@ def _decoded(value: str) -> str:
 
 
 def _octets(part: Part) -> bytes:
-    """Return a returned message's bytes. Some systems encode them in spite of RFC 2046, 5.2.1."""
+    """Return a returned message's bytes, which some systems encode against RFC 2046, 5.2.1."""
     encoding = first(part.fields, "content-transfer-encoding").lower()
     return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body
 

@@ -20,7 +20,7 @@ from shared.smtp.errors import LocalProtocolError
 # password of 1,024 octets.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
-MAX_ADDRESS_OCTETS: Final = 254  # 256 with the brackets of a path (RFC 5321, 4.5.3.1.3).
+MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
 
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"

@@ -13,8 +13,8 @@ from typing import Final
 MAX_TEXT_BYTES: Final = 1_024
 # A text of at most this number of characters cannot exceed the limit in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
-# The most frequent unprintable characters: C0 except LF, which separates the lines of a reply; DEL
-# and C1; line and paragraph separators; marks that change the direction of a text.
+# Matches the most frequent unprintable characters: C0 except LF, which separates the lines of a
+# reply; DEL and C1; line and paragraph separators; marks that change the direction of a text.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )

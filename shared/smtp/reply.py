@@ -88,7 +88,7 @@ def make_reply(code: int, text: str) -> Reply:
     """Build a reply from a code and received text; clean the text, and separate its status.
 
     The enhanced status is used only if its class is the first digit of the code (RFC 2034, 4).
-    Servers repeat the status on every line, so it is removed from each line.
+    Servers repeat the status on every line, so the status is removed from each line.
     """
     text = clean_text(text)
     found = _ENHANCED.match(text)

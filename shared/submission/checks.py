@@ -1,4 +1,4 @@
-"""The checks of the rules R1 to R12: one function per rule. Pure.
+"""Checks messages by the rules R1 to R12, with one function per rule. Pure.
 
 Owns: the checks, and the text that describes a fault. Does not own: the rules' ids, texts, codes
 and order (rules.py). Each function takes a Case. It returns None if the message follows the rule.
@@ -41,7 +41,7 @@ class Case(Struct):
 
     facts: Facts
     submission: Submission
-    sender: str  # From the envelope, or else from the header From.
+    sender: str  # The sender in the envelope, or else in the From header.
     sender_is_valid: bool  # False only if the envelope sender is not an address.
     recipient: str
 

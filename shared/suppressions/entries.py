@@ -102,7 +102,7 @@ class Explanation(Struct, frozen=True):
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
-    """Return the address and its hashes, by which entries may name it.
+    """Return the address and its hashes. Entries may name the recipient by any of them.
 
     The address must be in comparison form.
     """

@@ -47,7 +47,7 @@ NewKey = tuple[KeyEntry, PrivateKey]
 _HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 _PUBLIC_EXPONENT: Final = 65_537
-# A key file is much smaller: with a key of 4096 bits, it has 3.2 KB.
+# A key file is much smaller than this limit: with a key of 4096 bits, the file has 3.2 KB.
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -191,7 +191,7 @@ def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
             text += "\n" if text.endswith("\n") else "\n\n"
         text += encode_entry(entry)
     try:
-        parse_table(text)  # Raises if another rotation has added the selector.
+        parse_table(text)  # Raises KeyTableError if another rotation has added the selector.
     except KeyTableError as error:
         raise KeyFault(f"{path}: {error}") from None
     _replace(path, text)

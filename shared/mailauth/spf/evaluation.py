@@ -25,15 +25,18 @@ from shared.mailauth.spf.record import (
     spf_records,
 )
 
-MAX_LOOKUPS: Final = 10  # Counts include, a, mx, ptr, exists and redirect.
+MAX_LOOKUPS: Final = 10  # The terms include, a, mx, ptr, exists and redirect are counted.
 MAX_VOID_LOOKUPS: Final = 2
-MAX_NAMES: Final = 10  # The most hosts of one mx, and the most names of one ptr.
+MAX_NAMES: Final = 10  # This limit is for the hosts of one mx, and for the names of one ptr.
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """The records of one type at one name. `rows` is () if there are none, or no such name."""
+    """The records of one type at one name.
+
+    `rows` is () if the name has no such records, or if the name does not exist.
+    """
 
     rows: tuple[str, ...] = ()
     exists: bool = True
@@ -203,7 +206,7 @@ class _Check:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # An IPv6 length is invalid for an IPv4 network.
+        except ValueError:  # An IPv6 prefix length may be invalid for an IPv4 network.
             return False
         return self._address in found if found.version == self._address.version else False
 

@@ -66,7 +66,7 @@ class Macros(Struct, frozen=True):
 
 
 def spf_records(rows: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the TXT records that are SPF records (RFC 7208, 4.5)."""
+    """Return the TXT records that are SPF records (RFC 7208, 4.5)."""
     return tuple(row for row in rows if row.lower() == VERSION or row.lower()[:7] == VERSION + " ")
 
 

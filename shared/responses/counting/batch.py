@@ -56,7 +56,7 @@ _DIGEST_BYTES: Final = 16
 class Step(Struct, frozen=True, gc=False):
     """A fact or a reset, with its place in the log.
 
-    `field` is the field of the counter that it changes, or empty if it changes no counter.
+    `field` is the field of the counter that the step changes. It is empty if no counter changes.
     """
 
     what: Fact | CounterReset

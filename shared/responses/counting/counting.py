@@ -3,7 +3,8 @@
 A counter contains the messages that it has counted, so a message counts once even if several
 reports about it arrive. Hard bounces are kept until a reset. Consecutive soft bounces form a row. A
 delivery ends the row and moves the row's messages to `past`, so that a late report cannot count
-them again. If a message has a soft bounce and then a hard one, it counts as hard.
+these messages again. If a message has a soft bounce and then a hard bounce, the message counts as
+hard.
 
 A server may accept a message and return it later. Such a message was not delivered. If all messages
 delivered since the last soft bounce are returned, the row continues as if they had not been

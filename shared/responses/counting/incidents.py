@@ -5,8 +5,8 @@ While an incident is open, hard bounces with its provider and status are held: t
 until an operator has reviewed them (batch.py). An incident opens when both conditions are met
 within the policy's window:
 
-- at least `least` hard bounces with this status arrived, and
-- they are more than `percent` of all outcomes of the provider.
+- At least `least` hard bounces with this status arrived.
+- These bounces are more than `percent` percent of all outcomes of the provider.
 
 An incident ends when these conditions have not been met for the length of a window. Bounces that
 were counted before the incident opened remain counted, but a review can exclude them, too.

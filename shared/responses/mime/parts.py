@@ -1,4 +1,4 @@
-"""Reads the header fields and MIME parts of a returned message, even of a malformed one. Pure.
+"""Reads the header fields and MIME parts of a returned message, even if it is malformed. Pure.
 
 Owns: splitting a block into header and body, the header into fields, and the body into the leaves
 of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
@@ -73,7 +73,7 @@ NO_FIELDS: Final = Fields({})
 
 
 class Part(Struct, frozen=True):
-    """A leaf of the MIME tree. A message without parts is its own only leaf."""
+    """A leaf of the MIME tree. A message without parts has one leaf: the message itself."""
 
     content_type: str
     fields: Fields

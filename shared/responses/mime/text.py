@@ -40,7 +40,7 @@ _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 MAX_RUNS: Final = 400
 _MIN_OCTETS: Final = 8  # No guess is made from fewer octets.
-_MIN_WORD: Final = 3.0  # If the mean length of the runs is shorter, the charset is Latin-1.
+_MIN_WORD: Final = 3.0  # If the runs are shorter on average, the charset is Latin-1.
 
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
 # Matches a space between words. Chinese and Japanese have no spaces between words.

@@ -21,7 +21,7 @@ from shared.smtp.reply import Reply
 # Replies are cut to 1 KiB when they are received (shared/smtp/remote_text.py).
 MAX_CHARACTERS: Final = 1_024
 
-# Operators of block lists. A server names a block list only if it refuses our host.
+# The operators of block lists. A server names an operator only if the server refuses our host.
 _LISTS: Final = (
     "spamhaus|sorbs|spamcop|barracudacentral|barracudanetworks|cloudmark|ipcheck|mail-abuse"
     "|uribl|surbl|invaluement|spamrl|junkemailfilter|hostkarma|cobion|abuseat|uceprotect|njabl"
@@ -42,7 +42,7 @@ _ADDRESS: Final = re.compile(
 # The look-behind follows a set of characters, because a search that begins with such a set is
 # faster: the search skips all other characters.
 _IPV4: Final = re.compile(r"[0-9](?<![\d.][0-9])\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d]|\.\d)")
-_MIN_COLONS: Final = 3  # Shorter forms, such as "::1", are not recognised.
+_MIN_COLONS: Final = 3  # Shorter forms of IPv6 addresses, such as "::1", are not recognised.
 _IPV6: Final = re.compile(r"(?<![\w:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}(?![\w:])", re.IGNORECASE)
 # The letters of the last label must have the same case, because "blocked.For" in "is blocked.For
 # help" is no host name.

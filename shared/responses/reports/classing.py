@@ -48,7 +48,7 @@ _REFUSES_US: Final = frozenset({"policy", "authentication"})
 _NAMES_ADDRESS: Final = "1."
 # RFC 3463, 3.3: X.2.Y means that the mailbox exists, so it contradicts words about an unknown user.
 _NAMES_MAILBOX: Final = "2."
-# RFC 5321, 4.3.2: 551 answers RCPT.
+# The code 551 answers RCPT (RFC 5321, 4.3.2).
 _NOT_LOCAL: Final = 551
 # In every language, the rules for words about an unknown recipient have names with this beginning.
 _WEAK_REASON: Final = "unknown-recipient"
@@ -122,7 +122,7 @@ def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: s
 
 
 def _classify(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
-    """Return the class of one text. A reply rule about us takes precedence over a hard reason."""
+    """Return the class of one text. A refusal of our system takes precedence over a hard reason."""
     by_reply: _Found | None = None
     for reason in rules.reasons:
         if reason.is_fallback or not reason.applies(step, refusal):

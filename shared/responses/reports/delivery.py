@@ -1,4 +1,4 @@
-"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed ones. Pure.
+"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports. Pure.
 
 Owns: finding the group of fields of each recipient. Does not own: the meaning of a group
 (classing.py). Guarantees: no function raises; at most MAX_RECIPIENTS recipients are read.

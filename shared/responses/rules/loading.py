@@ -1,7 +1,7 @@
 """Loads the rules for returned mail from the TOML files beside the code.
 
 Owns: the form and the order of the rules files, and a one-line text for each fault in them. Does
-not own: the values that they become (model.py), the rules for SMTP replies
+not own: the form of the loaded rules (model.py), the rules for SMTP replies
 (shared/responses/replies).
 """
 

@@ -50,7 +50,8 @@ from shared.smtp.reply import Reply, ReplyParser
 
 _SHUTTING_DOWN: Final = 421  # A server may send 421 at any time (RFC 5321, 3.8).
 _START_INPUT: Final = 354
-_UNKNOWN_COMMAND: Final = range(500, 505)  # These do not refuse the message (RFC 5321, 4.2.4).
+# These codes refuse the command, not the message (RFC 5321, 4.2.4).
+_UNKNOWN_COMMAND: Final = range(500, 505)
 _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 _ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
 _LONE_DOT: Final = Send(END_MARK, is_content=False)

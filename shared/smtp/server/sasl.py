@@ -258,8 +258,8 @@ class Scram:
         return Challenge(b"v=" + b64encode(signature))
 
     def _last(self, response: bytes) -> Step:
-        # The client has verified the server; otherwise it would have cancelled the exchange (RFC
-        # 4954, 4).
+        # The client has verified the server. Otherwise, the client would have cancelled the
+        # exchange (RFC 4954, 4).
         self._next = Scram._not_now
         return SaslFault.MESSAGE if response else ScramFinish(self.name, self._index)
 
