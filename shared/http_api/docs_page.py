@@ -3,8 +3,8 @@
 The page is one HTML file without scripts, fonts, images or parts from other servers. Its content
 security policy forbids everything except its own style sheet. Text from the document is escaped.
 docs_page() generates the page and is pure; docs_route() serves the page at DOCS_PATH. An
-application adds this path to AccessPolicy.public, because a browser that opens an address sends no
-key. The page contains no data.
+application adds DOCS_PATH to AccessPolicy.public, because a browser sends no key when it opens an
+address. The page contains no data of clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
-# At this depth only the name of a schema is shown, because a schema may contain itself.
+# At this depth, only the name of a schema is shown, because a schema may contain itself.
 _DEPTH: Final = 4
 _STYLE: Final = """
 body{margin:0 auto;padding:1rem;max-width:60rem;background:#fff;color:#1a1d21;
@@ -54,7 +54,7 @@ def docs_route() -> HTTPRouteHandler:
     def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not pages:
             document = request.app.openapi_schema.to_schema()
-            # Examples may be Structs, which are converted to plain values.
+            # Examples in the document may be Structs, which are converted to plain values.
             pages.append(docs_page(msgspec.to_builtins(document, enc_hook=str)).encode())
         return Response(pages[0], media_type="text/html", headers=HEADERS)
 
@@ -89,7 +89,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
 def _operations(
     document: Mapping[str, Any],
 ) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """Yield name, method, path and definition of each operation, in the order of the document."""
+    """Yield the name, method, path and definition of each operation, in the document's order."""
     for path, item in document.get("paths", {}).items():
         for method in _METHODS:
             if method in item:

@@ -1,14 +1,14 @@
-"""An application that answers only requests with an access key, at a limited rate.
+"""Defines an application that answers only requests with an access key, at a limited rate.
 
 Every request is checked before it is routed, so a request without a key is denied even if its path
-does not exist. Only public paths need no key: health and files without data (`public`), and pages
-whose address contains a signed token (`public_folders`). The grant of a request is `request.auth`;
-a route declares the right that it needs with `guards=[requires(Right...)]`. Denied uses go to the
-audit log of the keys.
+does not exist. Only public paths need no key. They are the health check and files without data
+(`public`), and pages whose address contains a signed token (`public_folders`). `request.auth`
+contains the grant of a request. A route declares the right that it needs with
+`guards=[requires(Right...)]`. Denied uses are written to the audit log of the keys.
 
 Each process limits the rate with one token bucket per key or per peer. A bucket holds the tokens
-for one minute and refills evenly. The number of buckets is bounded: the least recently used one is
-dropped.
+for one minute and refills evenly. The number of buckets is bounded: when there are too many, the
+least recently used bucket is dropped.
 """
 
 from __future__ import annotations
@@ -31,15 +31,19 @@ from shared.access.keys import Right
 from shared.http_api.problems import fail, known_parameters, refuse, send_problem
 from shared.runtime.clock import Clock
 
-# The least recently used of this many buckets is full, or nearly full, when it is dropped.
+# With this many buckets, the least recently used bucket is full or nearly full when it is dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
-# Denied requests of one address per minute. Further ones get 429 and no entry in the audit log.
+# From one address, this many denied requests per minute get 401 and an entry in the audit log.
+# Further denied requests get 429 and no entry.
 DENIED_PER_MINUTE: Final = 60
 
 
 class RateLimiter:
-    """Token buckets by name. `per_minute` 0 means no limit. Only one thread may use it."""
+    """Limits rates with one token bucket per name.
+
+    With `per_minute` 0, there is no limit. Only one thread may use a RateLimiter.
+    """
 
     def __init__(self, per_minute: int, most: int = MAX_BUCKETS) -> None:
         self._per_minute = per_minute
@@ -47,7 +51,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at
 
     def try_acquire(self, name: str, now: float) -> int:
-        """Take one token and return 0; if there is none, return the seconds until the next one."""
+        """Take a token and return 0; if none is left, return the seconds until the next token."""
         wait_s = self.wait_for(name, now)
         if self._per_minute:
             tokens = self._tokens(name, now)
@@ -58,7 +62,7 @@ class RateLimiter:
         return wait_s
 
     def wait_for(self, name: str, now: float) -> int:
-        """Return the seconds until the next token, 0 if there is one. No token is taken."""
+        """Return the seconds until the next token, or 0 if a token is left. Take no token."""
         if not self._per_minute or (tokens := self._tokens(name, now)) >= 1:
             return 0
         return math.ceil((1 - tokens) * 60 / self._per_minute)
@@ -70,10 +74,10 @@ class RateLimiter:
 
 
 class Keys(Protocol):
-    """The interface that checks access keys; in production, it is a KeyView."""
+    """The interface that checks access keys. In production, a KeyView implements it."""
 
     def check(self, header: str | None) -> Grant | Denial:
-        """Return the grant of an Authorization header, or its denial."""
+        """Return the grant for an Authorization header, or the denial."""
         ...
 
     def fault(self) -> str:
@@ -81,31 +85,31 @@ class Keys(Protocol):
         ...
 
     def deny(self, denial: Denial, peer: str) -> None:
-        """Write a denied use to the audit log."""
+        """Write a denied use of a key to the audit log."""
         ...
 
 
 class AccessPolicy(Struct, frozen=True):
-    """The requests that are allowed, and their rate.
+    """Decides which requests are allowed, and at which rate.
 
-    `public`: paths that need no key; `public_folders`: prefixes of such paths, each with a slash at
-    its end.
+    Paths in `public` need no key. Paths that begin with one of `public_folders` need no key either;
+    each of these prefixes ends with a slash.
     """
 
     keys: Keys
     clock: Clock
     per_minute: int = 600
-    is_open: bool = False  # a request without a key has all rights
+    is_open: bool = False  # If True, a request without a key has all rights.
     public: frozenset[str] = frozenset({"/health"})
     public_folders: tuple[str, ...] = ()
 
     def is_public(self, path: str) -> bool:
-        """Whether a path needs no key."""
+        """Return whether a path needs no key."""
         return path in self.public or path.startswith(self.public_folders)
 
 
 class Refused(Struct, frozen=True):
-    """The answer to a request that is refused."""
+    """The response to a request that is refused."""
 
     status: int
     detail: str
@@ -154,7 +158,7 @@ class KeyedApi(Litestar):
         await super().__call__(scope, receive, send)
 
     def deny(self, denial: Denial, connection: Any) -> None:
-        """Write a use that a route has denied to the audit log."""
+        """Write to the audit log that a route has denied a use of a key."""
         self.policy.keys.deny(denial, peer_of(connection.scope))
 
     def _judge(self, scope: AsgiScope) -> Grant | Refused:
@@ -166,8 +170,8 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # Only denied requests are limited by peer, because behind a proxy all peers have one
-            # address.
+            # Only denied requests are limited by peer, because behind a proxy all peers have the
+            # same address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)
@@ -179,7 +183,7 @@ class KeyedApi(Litestar):
 
 
 def requires(right: Right) -> Guard:
-    """Return a guard for a route, which denies a key without this right."""
+    """Return a guard for a route; the guard denies keys without this right."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if not connection.auth.may(right):
@@ -194,7 +198,7 @@ def requires(right: Right) -> Guard:
 def require_scope(
     request: Request[Any, Grant, Any], client: str, sub_client: str | None = None
 ) -> None:
-    """Deny a request for a client or sub-client that the scope of the key does not cover."""
+    """Deny the request if the scope of its key does not cover this client and sub-client."""
     scope = request.auth.scope
     is_client = scope.client in ("", client)
     is_sub = scope.sub_client is None or sub_client in (None, scope.sub_client)
@@ -222,7 +226,7 @@ def _too_often(wait_s: int) -> Refused:
 
 
 def _with_head_allowed(send: Any) -> Any:
-    """Add HEAD to the header `Allow` if it has GET."""
+    """Add HEAD to the header `Allow` if the header contains GET."""
 
     async def completed(message: Any) -> None:
         if message["type"] == "http.response.start":

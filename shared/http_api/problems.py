@@ -1,4 +1,4 @@
-"""Errors of the HTTP APIs as RFC 9457 problems, and the check of the parameters of a URL.
+"""Answers errors of the HTTP APIs with RFC 9457 problems, and checks the parameters of a URL.
 
 A parameter that a route does not know, or that occurs twice, is an error. Otherwise a misspelled
 filter would be ignored, and the answer would contain more than the client asked for.
@@ -22,8 +22,9 @@ from litestar.params import QueryParameter
 from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
-MAX_SHOWN_CHARS: Final = 100  # of the value of a parameter
-# The option of a route whose links pass through mail programs, which may add parameters.
+MAX_SHOWN_CHARS: Final = 100  # A parameter's value is cut to this length.
+# A route with this option accepts any parameters. The option is for links in mail, because mail
+# programs may add parameters to a link.
 ANY_PARAMETERS: Final = "any_parameters"
 
 
@@ -43,7 +44,7 @@ def problem_body(status: int, detail: str) -> bytes:
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """Return a response with a problem, which is never cached."""
+    """Return a response with a problem. The response is never cached."""
     return Response(
         problem_body(status, detail),
         status_code=status,
@@ -55,7 +56,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 async def send_problem(
     scope: Scope, send: Send, status: int, detail: str, headers: Mapping[str, str]
 ) -> None:
-    """Send a problem without an application, as ASGI messages."""
+    """Send a problem as ASGI messages, without an application."""
     body = problem_body(status, detail)
     named = {
         "Content-Type": MEDIA_TYPE,
@@ -70,7 +71,7 @@ async def send_problem(
 
 
 def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer an error of Litestar itself; name the wrong parameter, its value, and the reason."""
+    """Answer an error that Litestar raises; name the wrong parameter, its value and the reason."""
     found = error.extra if isinstance(error.extra, list) else []
     faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})
@@ -84,20 +85,20 @@ def _fault(request: Request[Any, Any, Any], name: str, message: str) -> str:
 
 
 def fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer every other error."""
+    """Answer any other error with status 500."""
     return problem(500, type(error).__name__)
 
 
 def known_parameters(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
-    """Refuse unknown and repeated parameters on every route without the option ANY_PARAMETERS.
+    """Refuse unknown and repeated parameters, unless the route has the option ANY_PARAMETERS.
 
     Raises ValidationException, which becomes a response with the status 400.
     """
     query = connection.scope.get("query_string", b"")
     if connection.scope.get("method") == "OPTIONS":
-        return  # OPTIONS asks only which methods exist
+        return  # OPTIONS asks only for the methods of a path.
     if not query or not isinstance(handler, HTTPRouteHandler) or ANY_PARAMETERS in handler.opt:
         return
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
@@ -106,7 +107,7 @@ def known_parameters(
 
 
 def names_of(handler: HTTPRouteHandler) -> list[str]:
-    """Return the parameters of the query that a route and its dependencies know."""
+    """Return the names of the query parameters that a route and its dependencies know."""
     providers = handler.resolve_dependencies().values()
     signatures = [handler.parsed_fn_signature, *(each.parsed_fn_signature for each in providers)]
     return sorted(

@@ -1,9 +1,9 @@
-"""Runs an application in a separate thread, in parallel to the event loop of a service.
+"""Runs an HTTP application in a separate thread, beside the event loop of a service.
 
-The threads of a process take turns in the interpreter. A request needs about twelve turns (the
-loop, a thread for the route, each answer of a store). If another thread computes at the same time,
-each turn waits for the switch interval. Therefore a process with an API has a short switch
-interval, SWITCH_S.
+The threads of a process take turns in the interpreter. A request needs about twelve turns: for the
+loop, for the thread of the route, and for each answer of a store. If another thread computes at the
+same time, each turn waits for the switch interval. Therefore a process with an API has a short
+switch interval, SWITCH_S.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from shared.runtime.reloaded_files import Certificates
 from shared.runtime.tcp import in_url, listen
 
 _STOP_TIMEOUT_S: Final = 5.0
-# The number of simultaneous connections; further ones are answered with 503.
+# The highest number of simultaneous connections. Further connections are answered with 503.
 MAX_CONNECTIONS: Final = 200
 KEEP_ALIVE_S: Final = 15
-# A request must arrive within this time; uvicorn alone would wait without a limit.
+# A request must arrive within this time. Without this limit, uvicorn would wait forever.
 REQUEST_S: Final = 15.0
 # The switch interval of the interpreter; Python's default is 5 ms.
 SWITCH_S: Final = 0.0005
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection if no response begins within REQUEST_S after the previous one."""
+    """Closes a connection that has waited REQUEST_S for the next request."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -65,7 +65,7 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-        """`setting` is the name of the port's setting. Raises UsageError for an unusable port."""
+        """Start the server; raise UsageError, which names `setting`, if the port cannot be used."""
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)
@@ -83,7 +83,7 @@ class ApiServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # The peer's address is taken from the connection, because a header can be forged.
+            # The peer's address is that of the connection, because a header can be forged.
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,

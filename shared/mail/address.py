@@ -1,11 +1,12 @@
 """Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: the decision whether a value is one valid address (docs/rules.md lists each form); the normal
-form, which is the same text for each spelling of a mailbox: the local part without quotes if
-possible, the domain as lower-case A-labels; the comparison form (comparable()). The local part is
-case-sensitive (RFC 5321, 2.4). Does not own: the header line around it (headers.py). Guarantees: it
-never raises; the work is linear in the length. The fast path for plain ASCII has exactly the same
-result as parsing by tokens; a test compares the two.
+Owns: the decision whether a value is one valid address (docs/rules.md lists each form), the normal
+form, and the comparison form (comparable()). In the normal form, the local part has no quotes if
+possible, and the domain is in lower-case A-labels, so all spellings of a mailbox have the same
+normal form. The local part is case-sensitive (RFC 5321, 2.4). Does not own: the header line that
+contains the address (headers.py). Guarantees: parsing never raises; the work is linear in the
+length. The fast path for plain ASCII has exactly the same result as parsing by tokens, and a test
+compares the two results.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from shared.mail import encoded_words
 from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
-MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
-MAX_ADDRESS_OCTETS: Final = 254  # a path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3)
-MAX_VALUE_CHARS: Final = 4_096  # with the display name; no sender needs more
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
+MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
+MAX_VALUE_CHARS: Final = 4_096  # This limit of a header value includes the display name.
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
 
 class ParsedAddress(Struct, frozen=True):
-    """One valid address: its normal form, and the two sides of the @ in that form."""
+    """One valid address: its normal form, and the local part and domain of that form."""
 
     address: str
     local: str
@@ -51,11 +52,12 @@ _UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
 
 _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
 
-# ASCII controls except the tab; C1 controls, line and paragraph separators, lone surrogates.
+# Matches ASCII controls except the tab, C1 controls, line and paragraph separators, and lone
+# surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# C1 controls and escapes are allowed, because Windows-1252 that is declared as ISO 8859-1 decodes
-# to C1 controls, and malformed ISO 2022 decodes to escapes.
+# C1 controls and escapes are allowed, because harmless mail may contain them: Windows-1252 that is
+# declared as ISO 8859-1 decodes to C1 controls, and malformed ISO 2022 decodes to escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
 
 _TOKEN: Final = re.compile(
@@ -71,7 +73,8 @@ _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_BACKSLASH: Final = re.compile(r'(["\\])')
 
 
-_Token = tuple[str, str]  # kind (space, atom, quoted, literal, comment, or the special) and text
+# A token is a pair of kind and text. The kind of a special character is the character itself.
+_Token = tuple[str, str]
 
 
 def parse_single(value: bytes | str) -> Parsed:
@@ -88,10 +91,11 @@ def parse_path(path: str) -> Parsed:
 
 
 def comparable(address: str) -> str:
-    """Return the form for comparing, counting and hashing recipients; "" if it is not valid.
+    """Return the comparison form, by which recipients are compared, counted and hashed.
 
-    It is the normal form with the local part in lower case. No large provider distinguishes case,
-    and block lists ignore it, including lists of hashes. Dots and +tags are not removed.
+    Return "" if the address is not valid. The comparison form is the normal form with the local
+    part in lower case, because no large provider distinguishes case, and block lists ignore it,
+    including lists of hashes. Dots and +tags are not removed.
     """
     parsed = parse_path(address)
     if isinstance(parsed, AddressFault):
@@ -153,7 +157,7 @@ def _tokens(text: str) -> list[_Token]:
             at = end
             continue
         match = _TOKEN.match(text, at)
-        assert match is not None  # the last alternative matches any character
+        assert match is not None  # The last alternative of _TOKEN matches any character.
         kind, found = match.lastgroup or "", match[0]
         if kind == "special":
             kind = found
@@ -221,8 +225,8 @@ def _check_outside(kinds: list[str]) -> None:
     if ":" in before or ";" in after:
         raise NotOneAddress(Fault.GROUP)
     words = [kind for kind in before if kind not in {"space", "comment"}]
-    # A dot in a name is obsolete syntax (RFC 5322, 4.1), and even that allows no dot at the
-    # beginning.
+    # A dot in a display name is obsolete syntax (RFC 5322, 4.1). Even the obsolete syntax allows no
+    # dot at the beginning.
     if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
         raise NotOneAddress(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
@@ -253,8 +257,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
     at = kinds.index("@")
     local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
     address = f"{local}@{domain}"
-    # The domain as it was written must not be too long either: a U-label can be longer than its
-    # A-label.
+    # The written form is limited, too, because a U-label can be longer than its A-label.
     written = sum(len(text.encode()) for _, text in tokens)
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise NotOneAddress(Fault.TOO_LONG)
@@ -264,7 +267,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
 
 
 def _local_part(tokens: list[_Token]) -> str:
-    """Return the local part in its normal form, which has no quotes if none are necessary."""
+    """Return the local part in its normal form, without quotes if they are not necessary."""
     if len(tokens) == 1 and tokens[0][0] == "quoted":
         content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
         if not content or "\t" in content:

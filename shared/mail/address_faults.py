@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Fault(StrEnum):
-    """The reason why a value is not exactly one valid address, as a text after "because"."""
+    """The reason why a value is not exactly one valid address. The text can follow "because"."""
 
     EMPTY = "it is empty"
     NO_ADDRESS = "it contains no address of the form local-part@domain"
@@ -29,13 +29,13 @@ class Fault(StrEnum):
 
 
 class AddressFault(Struct, frozen=True):
-    """The result of parsing a value that is not exactly one valid address: the reason."""
+    """The result of parsing a value that is not exactly one valid address."""
 
     fault: Fault
 
     @property
     def reason(self) -> str:
-        """The reason as a text."""
+        """Return the reason as a text."""
         return str(self.fault)
 
 

@@ -1,7 +1,7 @@
 """Normalises domains to lower-case A-labels, and finds their organisational domains.
 
 Owns: normalisation (RFC 5321 host names, RFC 5891) and the Public Suffix List, which is loaded
-once, on first use. Does not own: DNS. Guarantees: it never raises; results are cached.
+once, on first use. Does not own: DNS. Guarantees: no function raises; results are cached.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, minus two that the text form does not have
-# The domains of recipients repeat: a few large providers, and many company domains.
+MAX_DOMAIN_CHARS: Final = 253  # A name of 255 octets in DNS has 253 characters as text.
+# Most recipients are at a few large providers; the others are at many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
-_KELVIN_SIGN: Final = "\u212a"  # the only non-ASCII character whose lower case is ASCII
+_KELVIN_SIGN: Final = "\u212a"  # This is the only non-ASCII character whose lower case is ASCII.
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
@@ -26,11 +26,11 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 
 @lru_cache(_CACHED_DOMAINS)
 def normalise(domain: str) -> str:
-    """Return a domain as lower-case A-labels; "" if it is not a host name with two or more labels.
+    """Return a domain as lower-case A-labels, or "" if it is no host name with two or more labels.
 
-    Two mappings of UTS 46 are applied, lower case and normal form C, and then IDNA 2008 without
-    exceptions. Full-width characters, look-alikes of dots and invisible characters are not mapped
-    to others.
+    First, two mappings of UTS 46 are applied: lower case and normal form C. Then IDNA 2008 is
+    applied without exceptions. Full-width characters, look-alikes of dots and invisible characters
+    are not mapped to other characters.
     """
     if len(domain) > MAX_DOMAIN_CHARS:
         return ""
@@ -46,8 +46,8 @@ def normalise(domain: str) -> str:
 def _to_ascii(domain: str) -> str:
     if _KELVIN_SIGN in domain:
         return ""
-    # Each character is converted alone, as in UTS 46, because str.lower() of the whole text
-    # converts a capital sigma at the end to a final sigma, which makes another domain.
+    # As in UTS 46, each character is converted separately. str.lower() of the whole text would
+    # convert a capital sigma at the end to a final sigma, and the result would be another domain.
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
         return idna.encode(folded, strict=True, uts46=False).decode("ascii")
@@ -62,11 +62,12 @@ def domain_of(address: str) -> str:
 
 @lru_cache(_CACHED_DOMAINS)
 def organisational_domain(domain: str) -> str:
-    """Return the public suffix plus one label (RFC 7489, 3.2); "" if it is not a domain.
+    """Return the public suffix and one more label (RFC 7489, 3.2), or "" if it is not a domain.
 
-    The private part of the list is used too, so two customers of one hosting company have different
-    organisational domains. The organisational domain of a public suffix is the suffix itself. Under
-    a top-level domain that is not in the list, the last label is the public suffix.
+    The private part of the Public Suffix List is used, too, so two customers of one hosting company
+    have different organisational domains. The organisational domain of a public suffix is the
+    suffix itself. Under a top-level domain that is not in the list, the last label is the public
+    suffix.
     """
     normal = normalise(domain)
     if not normal:

@@ -1,8 +1,9 @@
 """Decodes RFC 2047 encoded words, and checks whether a text is visible and unambiguous.
 
 Owns: a lenient decoder. Does not own: the places where encoded words are allowed (address.py).
-Guarantees: it never raises; the work is linear in the value's length. To find hidden text, it
-decodes everything that any mail program might decode, even where RFC 2047 forbids encoded words.
+Guarantees: no function raises; the work is linear in the value's length. To find hidden text, the
+decoder decodes everything that any mail program might decode, even where RFC 2047 forbids encoded
+words.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-# longer values are not cached, so that the memory of the cache is bounded
+# Longer values are not cached, so that the memory of the cache is bounded.
 MAX_CACHED_BYTES: Final = 512
 _CACHED_VALUES: Final = 2_048
 
@@ -45,7 +46,7 @@ def decode(value: bytes) -> str:
 
 
 def is_blank(value: bytes) -> bool:
-    """Whether a header value, after decoding, has no visible character (rule R6)."""
+    """Return whether a header value, after decoding, has no visible character (rule R6)."""
     if b"=?" not in value and _VISIBLE_ASCII.search(value):
         return False
     if len(value) <= MAX_CACHED_BYTES:
@@ -61,7 +62,7 @@ _cached_is_blank: Final = lru_cache(_CACHED_VALUES)(_is_blank)
 
 
 def shows_nothing(letter: str) -> bool:
-    """Whether a mail program shows this character as blank, or not at all."""
+    """Return whether a mail program shows this character as blank, or not at all."""
     if "!" <= letter <= "~":
         return False
     if unicodedata.category(letter) in _BLANK_CATEGORIES or letter in _BLANKS:
@@ -70,10 +71,10 @@ def shows_nothing(letter: str) -> bool:
 
 
 def has_deceptive_letter(text: str) -> bool:
-    """Whether an address with this text may look like another address or be parsed as another one.
+    """Return whether an address with this text may look like, or be parsed as, another address.
 
-    This is so if the text is not in NFC, contains an invisible non-ASCII character, or contains a
-    character that another program may convert to a character of the address syntax.
+    A text is deceptive if it is not in NFC, contains an invisible non-ASCII character, or contains
+    a character that another program may convert to a character of the address syntax.
     """
     if not unicodedata.is_normalized("NFC", text):
         return True
@@ -110,9 +111,10 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 
 def is_charset(name: str) -> bool:
-    """Whether this lower-case text is the name of a charset that mail uses.
+    """Return whether this lower-case text is the name of a charset that mail uses.
 
-    Python is asked only for these names, because it caches every name, even an unknown one.
+    Only these names are looked up in Python's codecs, because Python caches every name that is
+    looked up, even an unknown one.
     """
     return _CHARSET.fullmatch(name) is not None
 

@@ -3,9 +3,9 @@
 Owns: where the header ends, which header a line belongs to, the defects that make bytes
 unacceptable as a message, the scan of a message in its normal form. Does not own: the syntax of
 addresses (address.py), the rules (shared/submission/rules.py), the conversion to CRLF
-(shared/smtp/content.py). docs/rules.md lists the forms decided here. Guarantees: it never raises. A
-defect does not end the scan: every line that any mail program might read as one of these headers is
-still counted, so a defect cannot hide a header. The work is linear and bounded by
+(shared/smtp/content.py). docs/rules.md lists the accepted forms. Guarantees: the scan never raises.
+A defect does not end the scan: every line that any mail program might read as one of these headers
+is still counted, so a defect cannot hide a header. The work is linear and bounded by
 `max_header_bytes`; the body is only searched for NUL bytes.
 """
 
@@ -27,13 +27,13 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
-MAX_HEADER_LINES: Final = 2_000  # real mail has fewer than 200; each line takes a Python object
-RAW_CHARS: Final = 200  # the part of a value that is shown
-MAX_MESSAGE_ID_OCTETS: Final = 995  # fits into a line of 998
+MAX_HEADER_LINES: Final = 2_000  # A real header has fewer than 200 lines. Each line is an object.
+RAW_CHARS: Final = 200  # A value is cut to this length when it is shown.
+MAX_MESSAGE_ID_OCTETS: Final = 995  # A Message-ID must fit into a line of 998 octets.
 
 
 class Defect(StrEnum):
-    """The reason why bytes cannot be parsed as a message, as a text after a colon."""
+    """The reason why bytes cannot be parsed as a message. The text can follow a colon."""
 
     EMPTY = "it is empty"
     NO_HEADER = "it begins with an empty line, so it has no header"
@@ -52,7 +52,7 @@ class Defect(StrEnum):
     SPACE = "there is white space between the name of a header and its colon"
 
 
-# The kinds of header lines; values are kept for all kinds except _OTHER.
+# The kinds of header lines. Values are kept for all kinds except _OTHER.
 _OTHER: Final = 0
 
 _FROM, _TO, _CC, _BCC, _SUBJECT, _MESSAGE_ID, _REPLY_TO, _RETURN_PATH, _CODE, _DATE = range(1, 11)
@@ -69,8 +69,8 @@ _RULED: Final = {
     b"date": _DATE,
 }
 
-# Header names in their usual spelling, so that most lines need only one look-up; other spellings
-# are parsed. The table is fixed, because a cache could be filled with names of 256 KB.
+# Header names in their usual spellings need only one look-up; other spellings are parsed. The table
+# is fixed, because a sender could fill a cache with names of 256 KB.
 _USUAL: Final = (
     b"From To Cc Bcc CC BCC Subject Message-ID Message-Id Message-id Reply-To Return-Path Date "
     b"Received DKIM-Signature DomainKey-Signature Authentication-Results ARC-Seal "
@@ -93,7 +93,7 @@ _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 _ANY_HEADER_END: Final = re.compile(rb"\n\r?\n")
 
-# Without tab, CR and LF, which are checked elsewhere, and ESC (Japanese text in ISO-2022-JP).
+# Tab, CR and LF are checked elsewhere. ESC is not included, because ISO-2022-JP uses it.
 _CONTROLS: Final = bytes(sorted({*range(32), 127} - set(b"\t\r\n\x1b")))
 
 _ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -120,7 +120,7 @@ def scan(
     lines = head.split(b"\r\n")
     breaks = len(lines) - 1
     defect, header_bytes = "", end + 4
-    # If every CR and every LF is part of a CRLF, the header ends here for every reader.
+    # If all CR and LF are parts of CRLF, every program finds the header's end at this place.
     whole = end > 0 and head.count(b"\n") == breaks == head.count(b"\r")
     if not whole or not lines[0]:
         lines, header_bytes, defect = _split_odd(content, max_header_bytes)
@@ -133,7 +133,7 @@ def scan(
     line_defect = _sort(lines, code_header, values)
     defect = defect or line_defect
     if not defect and b"\0" in content:
-        # RFC 5322, 2.1 allows no NUL. A server that drops it may see a lone dot: SMTP smuggling.
+        # RFC 5322, 2.1 forbids NUL. If a server drops a NUL, a lone dot may remain (smuggling).
         defect = Defect.NUL_BODY
     return _facts(len(content), header_bytes, str(defect), values)
 
@@ -141,8 +141,8 @@ def scan(
 def header_end(content: bytes) -> int:
     """Return the position after the last field and its line end; 0 if there is no header.
 
-    The header ends before the first empty line, which may end with LF only; without an empty line,
-    it ends with the message. A caller searches only the header for a field, because a search of a
+    The header ends before the first empty line, which may end with LF only. Without an empty line,
+    it ends with the message. Callers search only the header for a field, because a search of a
     whole message of 10 KB takes 0.2 ms, as much as all other work on the message.
     """
     if content.startswith((b"\n", b"\r\n")):
@@ -154,7 +154,7 @@ def header_end(content: bytes) -> int:
 
 
 def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Facts, bytes]:
-    """Return the facts of the message in its normal form, and this form: all lines end with CRLF.
+    """Return the facts and the bytes of a message's normal form, whose lines all end with CRLF.
 
     The same message may arrive with LF by Kafka and with CRLF by SMTP, and deliver sends CRLF.
     Therefore the normal form is measured (R1), compared with earlier messages with the same key,
@@ -225,7 +225,7 @@ def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
 
 
 def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]:
-    """Return the kind and the defect of a line. Odd spellings of a name are recognised, too."""
+    """Return the kind and the defect of a line. Malformed names are recognised, too."""
     if not colon:
         return _OTHER, Defect.NO_COLON
     defect = ""
@@ -240,7 +240,7 @@ def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]
 def _facts(size_bytes: int, header_bytes: int, defect: str, values: _Values) -> Facts:
     message_ids, tos, froms = values[_MESSAGE_ID], values[_TO], values[_FROM]
     subjects, codes = values[_SUBJECT], values[_CODE]
-    # Positional arguments in the order of the fields: keyword arguments take eight times as long.
+    # The arguments are positional, because keyword arguments take eight times as long.
     return Facts(
         size_bytes,
         header_bytes,
@@ -276,12 +276,12 @@ def _message_id(values: list[bytes]) -> str:
 
 
 def _address(parsed: Parsed) -> str:
-    # type() is compared, because isinstance() takes five times as long for a Struct.
+    # type() is used, because isinstance() takes five times as long for a Struct.
     return parsed.address if type(parsed) is ParsedAddress else ""
 
 
 def _sender(value: bytes) -> str:
-    """Return the From address, which is cached because the messages of a client often share it."""
+    """Return the From address. It is cached, because the messages of a client often share it."""
     if len(value) > _MAX_CACHED_OCTETS:
         return _address(parse_single(value))
     return _cached_sender(value)
@@ -293,7 +293,7 @@ def _cached_sender(value: bytes) -> str:
 
 
 def _shown(values: list[bytes]) -> str:
-    """Return the first value as text that is short and can always be encoded."""
+    """Return the first value as a short text that can always be encoded."""
     if not values:
         return ""
     octets = values[0].strip(b" \t")[: 4 * RAW_CHARS]

@@ -1,8 +1,8 @@
 """Guesses the sender's mistake if a message or an address cannot be parsed. Pure.
 
-A refusal always states the fault; a hint is added if the bytes look like a known mistake. Owns:
-these guesses and their texts. Does not own: the refusals (headers.py, address.py), which never
-depend on a hint. At most the first 4,096 octets are read.
+A refusal always states the fault. A hint is added if the bytes look like a known mistake. Owns: the
+hints and their texts. Does not own: the refusals (headers.py, address.py), which never depend on a
+hint. At most the first 4,096 octets are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOKED_AT_OCTETS: Final = 4_096
 _SPEC_VERSION: Final = re.compile(rb'"specversion"\s*:')
 _HEADER_LINE: Final = re.compile(rb"[!-9;-~]{1,80}:")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}")
-_BASE64_OCTETS: Final = 64  # the part that is decoded, to check whether it begins with a header
+_BASE64_OCTETS: Final = 64  # This part is decoded to check whether it begins with a header line.
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -127,7 +127,7 @@ def _in_json(start: bytes) -> str:
 
 
 def _is_utf_16(start: bytes) -> bool:
-    """Whether every other octet is zero, as in UTF-16 text in Latin script."""
+    """Return whether every other octet is zero, as in UTF-16 text in Latin script."""
     pairs = len(start) // 2
     return pairs >= 4 and any(
         start[first : 2 * pairs : 2].count(0) == pairs and 0 not in start[1 - first : 2 * pairs : 2]
@@ -136,7 +136,7 @@ def _is_utf_16(start: bytes) -> bool:
 
 
 def _is_base64(start: bytes) -> bool:
-    """Whether the bytes are base64 that decodes to a header line."""
+    """Return whether the bytes are base64 that decodes to a header line."""
     found = _BASE64.match(start)
     if found is None:
         return False

@@ -1,21 +1,21 @@
-"""The token of an unsubscribe link (RFC 8058), which names recipient, client and message. Pure.
+"""Makes and reads the token of an unsubscribe link (RFC 8058). Pure.
 
     <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
 
-The first part is the return path of the message without its prefix (verp.py): it identifies the
-mailing, the sub-client and the mail id, and its HMAC covers these, the client's name and a hash of
-the recipient. The second part consists of the client's name and the recipient; the HMAC of the
-first part proves that they are genuine.
+A token names the recipient, the client and the message. Its first part is the return path of the
+message without the prefix `rp=` (verp.py). This part identifies the mailing, the sub-client and the
+mail id, and contains an HMAC over them, the client's name and a hash of the recipient. The second
+part consists of the client's name and the recipient. The HMAC proves that both are genuine.
 
-The subject of the mailto: address beside the link contains the same token. In mail without a link,
-RECIPIENT_FIELD contains it.
+Mail with a link also has a mailto: address, whose subject contains the same token. In mail without
+a link, the header field RECIPIENT_FIELD contains the token.
 
 Owns: the form of a token, and finding tokens in a field. Does not own: the return path, the keys
-and their rotation (verp.py), the consequences of unsubscribing (validate), the fields that carry
+and their rotation (verp.py), the consequences of unsubscribing (validate), the fields that contain
 tokens (deliver). Guarantees: reading a token needs no stored state; each accepted text has one
 meaning; on a given day, all texts with the same meaning differ at most in the case of the
-recipient; read_token() never raises, and computes one HMAC and two hashes for a text of any length.
-See docs/decisions/0142-unsubscribe-links.md.
+recipient; read_token() never raises, and computes at most one HMAC and two hashes for a text of any
+length. See docs/decisions/0142-unsubscribe-links.md.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from msgspec import Struct
 from shared.mail import verp
 from shared.mail.verp import Keys, Refused
 
-# A client's name and an address of at most 254 octets are shorter.
+# No valid token is longer: a client's name is short, and an address has at most 254 octets.
 MAX_CHARS: Final = 700
-# The header field for the token in mail without a link. Complaints that hide the recipient quote
-# the field.
+# The header field for the token in mail without a link. A complaint that hides the recipient
+# usually quotes this field.
 RECIPIENT_FIELD: Final = "X-Sluice-Recipient-Token"
 _PATH_CHARS: Final = 61
-# A token in a URL, in the subject of a mailto: address, or alone. Its case has a meaning.
+# Matches a token in a URL, in the subject of a mailto: address, or alone. Tokens are
+# case-sensitive.
 _TOKENS: Final = re.compile(
     r"(?:(?<![0-9A-Za-z_-])|(?<=%20))[0-9a-v]{61}[0-9A-Za-z_-]{4,639}(?![0-9A-Za-z_%=-])"
 )
@@ -48,8 +49,8 @@ class Unsubscription(Struct, frozen=True):
     """The recipient who unsubscribes, the client, and the message that contained the link."""
 
     client: str
-    recipient: str  # in the spelling to which the message was addressed
-    mailing: bytes  # the result of mailing_hash() for the mailing and its sub-client
+    recipient: str  # The address in the spelling to which the message was sent.
+    mailing: bytes  # The result of mailing_hash() for the mailing and its sub-client.
     mail_id: str
 
 
@@ -82,7 +83,7 @@ def find_tokens(text: str) -> Iterator[str]:
 
 
 def _named(text: str) -> tuple[str, str] | None:
-    """Return the client and the recipient; None if the text is not the second part of a token."""
+    """Return the client and recipient in the second part of a token; None if it is malformed."""
     try:
         octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         client, nul, recipient = octets.decode().partition("\0")

@@ -6,10 +6,10 @@ The 61 characters encode 38 octets in base 32: key id (1), day (2), hash of mail
 sub-client (5), hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256
 over the client's name and the other 30 octets. The client is the owner of the sending domain.
 
-Owns: the form, the text form of the keys, signing and verifying. Does not own: the file of the keys
-(shared/settings/secret_files.py), the client of a domain (shared/registry). Guarantees: the local
-part is 64 octets long (RFC 5321, 4.5.3.1.1), and its case has no meaning; each accepted text has
-one meaning, and each meaning has one text; verify() never raises.
+Owns: the form of the return path, the text form of the keys, signing and verifying. Does not own:
+the file of the keys (shared/settings/secret_files.py), the client of a domain (shared/registry).
+Guarantees: the local part is 64 octets long, the limit of RFC 5321, 4.5.3.1.1; upper and lower case
+have the same meaning; apart from case, each meaning has exactly one text; verify() never raises.
 docs/decisions/0073-return-path.md gives the reasons for the lengths.
 """
 
@@ -37,14 +37,14 @@ MAX_KEYS: Final = 32
 MAILING_OCTETS: Final = 5
 RECIPIENT_OCTETS: Final = 6
 _MAC_OCTETS: Final = 8
-_CHARS: Final = 61  # 38 octets have 304 bits; 61 characters have 305, and the last one is 0
+_CHARS: Final = 61  # 61 characters have 305 bits; 304 bits are data, the last bit is 0.
 _OCTETS: Final = 38
 _SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
-# Nearly all addresses match. Parsing a valid one of this form changes only the case of its domain.
+# Nearly all addresses match. For a valid match, parsing changes only the case of the domain.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -58,22 +58,25 @@ KEYS_EXPECTED: Final = (
 
 
 class Key(Struct, frozen=True):
-    """One key: its id, which return paths contain, the first day on which it signs, its secret."""
+    """One key. Each return path contains the id of the key that signed it.
+
+    `first_day` is the first day on which the key signs, counted from 1970-01-01.
+    """
 
     id: int
     first_day: int
     secret: bytes
 
     def __repr__(self) -> str:
-        return f"Key(id={self.id}, first_day={self.first_day})"  # a secret must not reach a log
+        return f"Key(id={self.id}, first_day={self.first_day})"  # Secrets must not appear in logs.
 
 
 class KeysFault(ValueError):
-    """The text contains no usable keys; the message names the line and the expected form."""
+    """The text contains no usable keys. The error names the line and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
-    """The content of a return path; mailing_hash() and recipient_hash() compute its hashes."""
+    """The content of a return path. mailing_hash() and recipient_hash() compute its hashes."""
 
     day: int  # since 1970-01-01
     mailing: bytes
@@ -92,12 +95,12 @@ class Keys:
     """The keys of an installation. The newest active key signs; all keys verify."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
-        """`keys` is not empty, and their ids differ."""
+        """`keys` must not be empty, and the ids must differ."""
         self._newest_first = sorted(keys, key=lambda key: key.first_day, reverse=True)
         self._by_id = {key.id: key for key in keys}
 
     def signing(self, day: int) -> Key:
-        """Return the newest key that is active on this day, or the oldest key if none is."""
+        """Return the newest key that is active on this day; if none is active, the oldest key."""
         for key in self._newest_first:
             if key.first_day <= day:
                 return key
@@ -109,7 +112,7 @@ class Keys:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The ids of the keys, the newest key first."""
+        """Return the ids of the keys, the newest key first."""
         return tuple(key.id for key in self._newest_first)
 
 
@@ -166,7 +169,7 @@ def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
 
 
 def recipient_hash(mail_id: str, address: str) -> bytes:
-    """Return the hash by which the return path of this message names its recipient.
+    """Return the hash by which the return path of a message names the recipient.
 
     The mail id is the salt, so nobody can choose an address that has the same hash as another
     recipient. Upper and lower case have the same hash, because a report may change the case of an
@@ -179,13 +182,13 @@ def recipient_hash(mail_id: str, address: str) -> bytes:
 
 def _normal(address: str) -> str:
     if _PLAIN.fullmatch(address):
-        return address  # parsing would change only the case of the domain
+        return address  # Parsing would change only the case of the domain.
     parsed = parse_path(address)
     return parsed.address if isinstance(parsed, ParsedAddress) else address
 
 
 def is_return_path(local: str) -> bool:
-    """Whether a local part looks like a return path; only verify() decides whether it is one."""
+    """Return whether a local part looks like a return path; only verify() proves this."""
     return local[: len(PREFIX)].lower() == PREFIX
 
 
@@ -232,8 +235,8 @@ def _octets(local: str) -> bytes:
 
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
-    # Not hmac.digest(): it releases the interpreter lock, and in a busy process the thread then
-    # waits long for the lock.
+    # hmac.digest() is not used, because it releases the interpreter lock. In a busy process, the
+    # thread would then wait a long time for the lock.
     mac = _keyed(key.secret).copy()
     # No client's name contains a NUL, so the end of the name is clear.
     mac.update(client.encode() + b"\0" + signed)

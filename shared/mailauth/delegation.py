@@ -1,10 +1,9 @@
 """Judges the delegation of a client's sending domain: MX, SPF, DKIM, DMARC. Pure.
 
-Owns: which records are correct, which are a fault, and the record that fixes each fault. Does not
+Owns: which records are correct, which are faulty, and the record that fixes each fault. Does not
 own: DNS queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM
-keys (dkim_record.py).
-Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. The RFCs are
-5321, 7505, 7208, 6376, 8463 and 7489.
+keys (dkim_record.py). Guarantees: if the DNS is unavailable, the result is AWAY; no record is
+reported as missing. The RFCs are 5321, 7505, 7208, 6376, 8463 and 7489.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from shared.mailauth.spf.evaluation import (
 from shared.mailauth.spf.record import VERSION, spf_records
 
 TTL_S: Final = 3_600
-_STRING_OCTETS: Final = 255  # the limit of one string of a TXT record (RFC 1035, 3.3)
+_STRING_OCTETS: Final = 255  # The longest string in a TXT record (RFC 1035, 3.3).
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No policy with a list of senders allows this address, so all terms are evaluated and counted.
+# No list of senders contains this address, so all terms of a policy are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
@@ -46,7 +45,7 @@ class Judgement(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One check: the value found, the value expected, and the DNS records to publish, if any."""
+    """One check: the value found, the value expected, and any DNS records to publish."""
 
     check: str
     judgement: Judgement
@@ -59,7 +58,7 @@ class Expected(Struct, frozen=True):
     """The values that the installation expects for a sending domain.
 
     Host names are in lower case, without a trailing dot. `public_key` is the p= of the
-    installation's DKIM key, "" if it is not known.
+    installation's DKIM key, or "" if the key is not known.
     """
 
     mail_hosts: tuple[str, ...]
@@ -70,7 +69,7 @@ class Expected(Struct, frozen=True):
 
 
 def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Return every check of one sending domain, in the order of the report."""
+    """Check one sending domain; return all findings in the order of the report."""
     return [
         judge_mx(ask(domain, "MX"), domain, expected.mail_hosts),
         *judge_spf(ask, domain, expected),
@@ -102,7 +101,7 @@ def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> F
 
 
 def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Check that the domain has one policy, which allows only the sending addresses (RFC 7208)."""
+    """Check that one policy exists, ends in -all or ~all, and allows our addresses (RFC 7208)."""
     answer = ask(domain, "TXT")
     wanted = f"one TXT that begins with {VERSION} and ends in -all or ~all"
     if isinstance(answer, Away):
@@ -157,7 +156,7 @@ def _spf_source(ask: LookUp, domain: str, source: str, text: str) -> Finding:
 
 
 def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> Finding:
-    """Check the public key of the installation under its selector (RFC 6376, 3.6)."""
+    """Check that the selector publishes the installation's public key (RFC 6376, 3.6)."""
     host, name = f"{selector}._domainkey.{domain}", f"dkim {selector}"
     key = expected.public_key or "<public key of the installation>"
     text = f"v=DKIM1; k={expected.key_type}; p={key}"
@@ -183,7 +182,7 @@ def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> F
 
 
 def judge_dmarc(ask: LookUp, domain: str) -> Finding:
-    """Check for a policy of the domain or its organisational domain (RFC 7489, 6.6.3)."""
+    """Check that the domain or its organisational domain has a policy (RFC 7489, 6.6.3)."""
     wanted = "one TXT v=DMARC1 with p=none, quarantine or reject"
     organisation = organisational_domain(domain)
     publish = record(f"_dmarc.{domain}", "TXT", _quoted(f"{_DMARC}; p=none"))
@@ -213,8 +212,8 @@ def _dmarc_policy(text: str, owner: str, domain: str, wanted: str) -> Finding:
     if any(known.get(key, "r") not in {"r", "s"} for key in ("adkim", "aspf")):
         wanted = "adkim and aspf r or s"
         return Finding("dmarc", Judgement.WARNING, found, wanted, publish)
-    # R4, R10 and R11 ensure that From, the return path and d= have the sending domain itself, so
-    # even strict alignment is satisfied.
+    # R4, R10 and R11 ensure that From, the return path and d= contain exactly the sending domain,
+    # so even strict alignment is satisfied.
     return Finding("dmarc", Judgement.OK, f"{found}; From, return path and d= are {domain}", wanted)
 
 

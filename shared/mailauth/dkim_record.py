@@ -25,11 +25,11 @@ _TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)", re.DOTALL)
 
 
 class KeyRecordError(ValueError):
-    """The record has no key that can verify mail; the text gives the reason."""
+    """The record has no key that can verify mail. The error states the reason."""
 
 
 class KeyRecord(Struct, frozen=True):
-    """A usable key: its p= without blanks, a description of the key, and its deficiencies."""
+    """A usable key: its p= without blanks, a description of the key, and its weaknesses."""
 
     public_key: str
     shown: str
@@ -37,7 +37,7 @@ class KeyRecord(Struct, frozen=True):
 
 
 def parse_tags(text: str) -> dict[str, str] | None:
-    """Parse a tag-list (3.2); None if it is malformed or has a duplicate tag."""
+    """Parse a tag-list (RFC 6376, 3.2); return None if it is malformed or has a duplicate tag."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         if not part.strip():
@@ -50,7 +50,7 @@ def parse_tags(text: str) -> dict[str, str] | None:
 
 
 def parse_record(text: str) -> KeyRecord:
-    """Parse a key record; raises KeyRecordError."""
+    """Parse a key record. Raises KeyRecordError."""
     tags = parse_tags(text)
     if tags is None:
         raise KeyRecordError(f"{_short(text)} is not a list of tags")

@@ -2,7 +2,7 @@
 
 Owns: the order in which the kinds are tried, and the kind of the whole message. Does not own: the
 parts of the message (mime/), the signs of a report and reports inside other mail (returned.py), the
-forms of reports (reports/), the rules (rules/, replies/). Guarantees: it never raises; time and
+forms of reports (reports/), the rules (rules/, replies/). Guarantees: no function raises; time and
 memory are bounded for any bytes (mime/parts.py); a recipient is hard only if a report states a
 permanent failure for a reason that a rule knows.
 """
@@ -56,7 +56,7 @@ _GRAVEST_FIRST: Final = (
 )
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 _NO_FAILURE: Final = frozenset({"delivered", "notice"})
-# Only programs write the text that these rules match, so the mail counts as a known layout.
+# Only programs write the text that these rules match, so such mail has a known layout.
 _OWN_FORMS: Final = frozenset({"bounce/amazon-json"})
 
 
@@ -92,7 +92,7 @@ def _feedback(view: Returned) -> Understood | None:
     if "feedback-type:" in view.lowered and _is_feedback(view):
         return read_feedback(view.text, view.original_fields)
     if _is_feedback(view) and _part(view, _STATUS_PARTS) is None:
-        # Only the type of the message declares a report: the part with the fields is missing.
+        # Only the message's type declares a report, because the part with the fields is missing.
         return read_feedback("", view.original_fields)
     rule = find_rule(view.rules.messages["complaints"], view)
     if rule and "feedback-type:" in view.lowered:
@@ -106,13 +106,13 @@ def _feedback(view: Returned) -> Understood | None:
 
 
 def _is_feedback(view: Returned) -> bool:
-    """Whether the type or the beginning of the text declares a feedback report."""
+    """Return whether the type or the beginning of the text declares a feedback report."""
     types = first(view.fields, "content-type").lower()
     return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Whether the returned message has a field that Hotmail adds only for complaints."""
+    """Return whether the returned message has a field that Hotmail adds only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
 
@@ -129,13 +129,13 @@ def _notification(view: Returned) -> Understood | None:
 
 
 def _is_refusal(view: Returned) -> bool:
-    """Whether a notification reports that a mail system refused the mail (RFC 5429, 2.1.2)."""
+    """Return whether a notification reports a refusal by a mail system (RFC 5429, 2.1.2)."""
     is_bounce = view.evidence is not None and view.evidence.kind == "bounce"
     return is_bounce and "automatically rejected" in view.report_text.lower()
 
 
 def _delivery_report(view: Returned) -> Understood | None:
-    """Read a report with the fields of RFC 3464 in their own part, the text or an attachment."""
+    """Read a report with RFC 3464 fields in their own part, in the text or in an attachment."""
     part = _part(view, _STATUS_PARTS)
     statements = read_delivery_fields(text_of(part)) if part else []
     text = view.report_text
@@ -164,14 +164,14 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
 
 
 def _fields_of_attachment(part: Part) -> list[Statement]:
-    """Read the fields of a part whose content is a delivery report although its type is not."""
+    """Read the fields of a part whose content is a delivery report although its type differs."""
     if part.is_original or not part.body.lstrip()[:16].lower().startswith(_FIRST_FIELDS):
         return []
     return read_delivery_fields(text_of(part))
 
 
 def _completed(statement: Statement, text: str, view: Returned) -> Statement:
-    """Add the text for people; if there is no address, add the returned message's recipient."""
+    """Complete a statement: add the text for people, and the recipient if it is missing."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
     aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)
@@ -237,19 +237,19 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
 
 
 def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
-    """Whether a postmaster may have written it: only words, not the subject, suggest a report."""
+    """Return whether a person may have written the message: only its text suggests a report."""
     return evidence.kind == "weak" and evidence.subject is None and not view.is_automatic
 
 
 def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
-    """Mark a statement as doubtful if its evidence is weak or it has no recipient."""
+    """Mark a statement as doubtful if the evidence is weak or the statement has no recipient."""
     is_doubtful = is_weak or not statement.address
     can_be_hard = view.is_sure_machine or not is_doubtful
     return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 
 def _full(address: str, view: Returned) -> str:
-    """Return the full address of a recipient that a report masks or names without its domain."""
+    """Return the full address of a recipient whose address is masked or has no domain."""
     if "*" in address:
         return view.hidden_recipient
     if "@" in address or not address:
@@ -286,7 +286,7 @@ def _whole(form: str, judged: Sequence[Judged]) -> Understood:
 
 
 def _reply(view: Returned) -> Understood:
-    """Return the kind of mail without a rule: a person's reply if it is an answer, else unknown."""
+    """Return the meaning of mail that no rule recognises: REPLY for an answer, else UNKNOWN."""
     if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)

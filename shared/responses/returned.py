@@ -1,11 +1,11 @@
 """Prepares a returned message for the rules. Pure.
 
-Owns: the decoded header and text, with which the rules are matched (View), the signs of a report
-(Returned), and opening a report that a gateway or a mail system has put into another message.
-Does not own: what the message means (reading.py), the rules (rules/), MIME (mime/).
-Guarantees: it never raises. Each property is computed once. A report inside an opened report is not
-opened again. A message that a person forwards is not opened. Its signs are addresses in its text
-and a sender that is not a mail system.
+Owns: the decoded header and text, which are matched with the rules (View), the signs of a report
+(Returned), and opening a report that a gateway or a mail system has put into another message. Does
+not own: what the message means (reading.py), the rules (rules/), MIME (mime/). Guarantees: no
+function raises. Each property is computed once. A report inside an opened report is not opened
+again. A report that a person has forwarded is not opened. The signs of a forwarded report are
+addresses in the text of the outer message and a sender that is not a mail system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import find_addresses, is_public
 from shared.responses.rules.model import MessageRule, Rules, Span
 
-# A shorter text has no meaning, so the next part is read.
+# If the text of a part is shorter, it has no meaning, so the next part is read.
 _SHORTEST_TEXT: Final = 12
 _NO_SENDER: Final = "(none)"
 
@@ -43,7 +43,8 @@ _OWN_FIELDS: Final = (
     "sender",
 )
 
-# This rule needs only the null return path and some words (rules/bounces_null_path.toml).
+# The name of the rule that needs only the null return path and some words
+# (rules/bounces_null_path.toml).
 _BY_PATH_ALONE: Final = "bounce/null-path"
 _REPLY_PREFIXES: Final = (
     "re:",
@@ -60,7 +61,7 @@ _REPLY_PREFIXES: Final = (
 
 
 class View:
-    """The decoded header and text of a message, with which the rules are matched."""
+    """The decoded header and text of a message, which are matched with the rules."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -68,12 +69,12 @@ class View:
 
     @cached_property
     def subject(self) -> str:
-        """The decoded Subject in lower case."""
+        """Return the decoded Subject in lower case."""
         return _decoded(first(self.fields, "subject")).lower()
 
     @cached_property
     def sender(self) -> str:
-        """The decoded From, or Sender if there is no From. An empty value indicates a daemon."""
+        """Return the decoded From, else the decoded Sender. An empty value indicates a daemon."""
         for name in ("from", "sender"):
             if name in self.fields:
                 return _decoded(first(self.fields, name)).lower()
@@ -81,7 +82,7 @@ class View:
 
     @cached_property
     def text(self) -> str:
-        """The text for people, without the returned message."""
+        """Return the text for people, without the returned message."""
         parts = [part for part in self.message.parts if not part.is_original]
         plain = [p for p in parts if p.content_type == "text/plain"]
         for part in (*plain[:3], *(p for p in parts if p.content_type.startswith("text/"))):
@@ -92,7 +93,7 @@ class View:
 
     @cached_property
     def lowered(self) -> str:
-        """The text in lower case."""
+        """Return the text in lower case."""
         return self.text.lower()
 
 
@@ -106,9 +107,9 @@ class Returned(View):
 
     @cached_property
     def evidence(self) -> MessageRule | None:
-        """The rule that recognises the message as a bounce.
+        """Return the rule that recognises the message as a bounce.
 
-        A rule that needs only words does not apply to a newsletter.
+        A weak rule, which needs only words, does not apply to a newsletter.
         """
         found = find_rule(self.rules.messages["bounces"], self)
         if found is None and self.is_null_path:
@@ -118,15 +119,15 @@ class Returned(View):
 
     @cached_property
     def report_text(self) -> str:
-        """The text for people, without the returned message."""
+        """Return the text for people, without the returned message."""
         found = self._original
-        # The position is from the lower-case text, whose length differs in a few scripts. An error
-        # of a few characters does no harm.
+        # The position was found in the lower-case text, whose length differs in a few scripts. An
+        # error of a few characters does no harm.
         return self.text[: found.start] if found else self.text
 
     @cached_property
     def original_fields(self) -> Fields:
-        """The header of the returned message, from its MIME part, else from the end of the text."""
+        """Return the returned message's header, from its MIME part or from the end of the text."""
         for part in self.message.parts:
             if part.is_original:
                 return parse_fields(split_header(_octets(part).lstrip(b"\n"))[0])
@@ -138,7 +139,7 @@ class Returned(View):
 
     @cached_property
     def hidden_recipient(self) -> str:
-        """The recipient in the header of the returned message; "" unless there is exactly one."""
+        """Return the recipient in the returned message's header; "" unless there is exactly one."""
         for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
             value = first(self.original_fields, name)
             found = [each for each in find_addresses(value) if is_public(each)]
@@ -148,11 +149,11 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Whether the message has a sign that a machine sent it.
+        """Return whether the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
-        the technical fields of the returned message: a person who forwards a message shows only
-        the fields for people.
+        technical fields of the returned message. A message that a person forwards has only the
+        fields for people.
         """
         return (
             self.is_null_path
@@ -164,44 +165,44 @@ class Returned(View):
 
     @cached_property
     def is_sure_machine(self) -> bool:
-        """Whether a mail system sent the message. A null path alone is not enough evidence."""
+        """Return whether a mail system surely sent the message. A null path alone is not enough."""
         return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
     def is_null_path(self) -> bool:
-        """Whether the return path is null, by the envelope or by the Return-Path field."""
+        """Return whether the return path is null, by the envelope or by the Return-Path field."""
         return bool(self.has_null_sender) or first(self.fields, "return-path").startswith("<>")
 
     @cached_property
     def is_from_mailbox(self) -> bool:
-        """Whether the return path is an address. Reports have a null path (RFC 5321, 4.5.5)."""
+        """Return whether the return path is an address. It is null in reports (RFC 5321, 4.5.5)."""
         has_path = self.has_null_sender is False or bool(first(self.fields, "return-path").strip())
         return has_path and not self.is_automatic
 
     @cached_property
     def is_answer(self) -> bool:
-        """Whether the header shows that the message answers another one."""
+        """Return whether the header shows that the message answers another one."""
         is_named = "in-reply-to" in self.fields or "references" in self.fields
         return is_named or self.subject.startswith(_REPLY_PREFIXES)
 
     @cached_property
     def is_letter(self) -> bool:
-        """Whether a person wrote the message, for example a postmaster in the words of a report."""
+        """Return whether a person wrote the message, even if its text is that of a report."""
         return self.is_answer and self.is_from_mailbox
 
     @cached_property
     def may_be_letter(self) -> bool:
-        """Whether only the words of the message are evidence for a report."""
+        """Return whether a person may have written the message: only its words suggest a report."""
         return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
     def _original(self) -> Span | None:
-        """The line of the text after which the returned message begins."""
+        """Return the position of the line after which the returned message begins."""
         return self.rules.original.first_in(self.lowered)
 
     @cached_property
     def own_addresses(self) -> frozenset[str]:
-        """The addresses in the report's own header, which are not the recipients of the report."""
+        """Return the addresses in the report's own header. They are not reported recipients."""
         values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
         return frozenset(address for value in values for address in find_addresses(value))
 
@@ -212,7 +213,7 @@ def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
 
 
 def matches(rule: MessageRule, view: View) -> bool:
-    """Whether every part that the rule has matches."""
+    """Return whether all parts of the rule match."""
     for name, pattern in rule.header:
         values = view.fields.get(name)
         if not values or not any(pattern.is_in(value.lower()) for value in values):
@@ -229,7 +230,7 @@ def matches(rule: MessageRule, view: View) -> bool:
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
-    """Return the header of the message that a report returns; no fields if it returns none."""
+    """Return the header of the message that a report returns. Without a message, it is empty."""
     return Returned(message, rules).original_fields
 
 
@@ -253,7 +254,7 @@ def _decoded(value: str) -> str:
 
 
 def _octets(part: Part) -> bytes:
-    """Return the bytes of a returned message. Some systems encode it, against RFC 2046, 5.2.1."""
+    """Return a returned message's bytes, which some systems encode against RFC 2046, 5.2.1."""
     encoding = first(part.fields, "content-transfer-encoding").lower()
     return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body
 

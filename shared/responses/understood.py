@@ -1,4 +1,4 @@
-"""The meaning of a returned message: its kind, and the recipients in its report.
+"""Defines the meaning of a returned message: its kind, and the recipients in its report.
 
 Owns: the values that describe this meaning. Does not own: reading the message (reading.py) and the
 consequences (counters, suppressions, forwarding).
@@ -14,12 +14,12 @@ from msgspec import Struct
 class ResponseKind(StrEnum):
     """The kind of a returned message, or of its report about one recipient."""
 
-    HARD = "hard"  # the address or domain does not exist, or has moved
-    SOFT = "soft"  # the delivery failed, but a later message may be delivered
-    POLICY = "policy"  # refused because of the sender's reputation or the recipient's rules
-    CONTENT = "content"  # refused because of the content of the message
+    HARD = "hard"  # The address or domain does not exist, or has moved.
+    SOFT = "soft"  # The delivery failed, but a later message may be delivered.
+    POLICY = "policy"  # The cause is the sender's reputation or the recipient's rules.
+    CONTENT = "content"  # The cause is the content of the message.
     AUTO_REPLY = "auto-reply"
-    REPLY = "reply"  # written by a person
+    REPLY = "reply"  # A person wrote the message.
     COMPLAINT = "complaint"
     UNSUBSCRIBE = "unsubscribe"
     UNKNOWN = "unknown"
@@ -30,16 +30,16 @@ class ReportedRecipient(Struct, frozen=True):
 
     If `is_final` is False, the reporting system is still trying to deliver the message. Only the
     bounce classes hard and soft count against a recipient. A network fault has the kind soft but
-    the class network, so it does not count. `aliases` are the other addresses that the report gives
-    for the same recipient.
+    the class network, so it does not count. `aliases` are the other addresses that the report
+    contains for the same recipient.
     """
 
-    address: str  # the address in its normal form; "" if the message contains none
+    address: str  # The address in its normal form, or "" if the message has none.
     kind: ResponseKind
-    status: str = ""  # enhanced status code (RFC 3463), "" if none is known
-    diagnostic: str = ""  # the reason as the report gives it, at most 500 characters
+    status: str = ""  # The enhanced status code (RFC 3463); "" if it is not known.
+    diagnostic: str = ""  # The reason in the report, at most 500 characters.
     is_final: bool = True
-    bounce_class: str = ""  # hard, soft, policy, content, authentication, network; "" if unknown
+    bounce_class: str = ""  # hard, soft, policy, content, authentication, network; "" if unknown.
     aliases: tuple[str, ...] = ()
 
 

@@ -1,10 +1,10 @@
-"""A buffer of received bytes, from which lines or blocks are taken.
+"""Defines a buffer of received bytes, from which lines or blocks are taken.
 
-Owns: finding line ends and the end of content, even if two reads split such an end. No byte is
-searched twice. Does not own: the meaning of a line. A line ends with CRLF only (RFC 5321, 2.3.8): a
-LF without CR is reported, and does not end a line unless the caller allows this. The caller sets
-the size limits, because replies, commands and content have different ones. `len()` is the number of
-bytes in the buffer.
+Owns: finding line ends and the end of content, even if such an end is split between two reads. No
+byte is searched twice. Does not own: the meaning of a line. A line ends with CRLF only (RFC 5321,
+2.3.8). A LF without CR is reported; it ends a line only if the caller allows this. The caller sets
+the size limits, because replies, commands and content have different limits. `len()` is the number
+of bytes in the buffer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ END_OF_CONTENT: Final = b"\r\n.\r\n"
 _END: Final = re.compile(re.escape(END_OF_CONTENT))
 _CR: Final = 0x0D
 _DOT: Final = 0x2E
-# the first byte of a TLS connection, the type of its record (RFC 8446, 5.1)
+# The first byte of a TLS connection is the type of a record (RFC 8446, 5.1).
 _HANDSHAKE: Final = 0x16
 
 
@@ -36,7 +36,7 @@ class NoLine(Enum):
 class Buffer:
     """A byte buffer that records how far it has been searched.
 
-    `may_be_stuffed`: if False, no line of the last content taken begins with a dot.
+    If `may_be_stuffed` is False, no line of the content taken last begins with a dot.
     """
 
     __slots__ = ("_bytes", "_has_dots", "_searched", "_start", "may_be_stuffed")
@@ -45,10 +45,10 @@ class Buffer:
         # Usually the buffer contains the data of one read, which is not copied but sliced by index.
         # Only the data of several reads is joined.
         self._bytes: bytes | bytearray = b""
-        # the bytes before this index have been taken; it is less than the length, or 0
+        # The bytes before this index have been taken. The index is 0 or less than the length.
         self._start = 0
         self._searched = 0
-        self._has_dots = False  # whether the searched part has a stuffed dot
+        self._has_dots = False  # The searched part contains a stuffed dot.
         self.may_be_stuffed = False
 
     def __len__(self) -> int:
@@ -78,9 +78,9 @@ class Buffer:
     def take_line(self, max_bytes: int, *, ends_at_bare_lf: bool = False) -> bytes | NoLine:
         """Take the next line without its CRLF. `max_bytes` includes the CRLF.
 
-        `ends_at_bare_lf`: a LF without CR ends the line, too; this is only for replies (reply.py).
-        TOO_LONG is returned before the line's end has arrived, and does not depend on how reads
-        split the line.
+        With `ends_at_bare_lf`, a LF without CR ends the line, too. This is only for replies
+        (reply.py). TOO_LONG is returned even before the line's end has arrived. The result does not
+        depend on how reads split the line.
         """
         data, start = self._bytes, self._start
         if not data:
@@ -91,7 +91,7 @@ class Buffer:
         if end < 0:
             self._searched = len(data)
             return NoLine.INCOMPLETE if len(data) - start < max_bytes else NoLine.TOO_LONG
-        # checked first, so that the result does not depend on reads
+        # The length is checked first, so that the result does not depend on how reads split lines.
         if end + 1 - start > max_bytes:
             return NoLine.TOO_LONG
         if end == start or data[end - 1] != _CR:
@@ -102,7 +102,7 @@ class Buffer:
         """Take the next line without its LF and the CR before it; None if no line end has arrived.
 
         A longer line is cut to `max_bytes`. The buffer grows until a line end arrives, so the
-        caller must limit its size.
+        caller must limit the size of the buffer.
         """
         data = self._bytes
         end = data.find(b"\n", self._searched)
@@ -114,11 +114,11 @@ class Buffer:
     def take_content(self) -> bytes | None:
         """Take the bytes before the line with a single dot; None until that line has arrived.
 
-        The result ends with CRLF or is empty; it is still dot-stuffed. The buffer must
-        begin where the content begins.
+        The result ends with CRLF or is empty, and is still dot-stuffed. The buffer must begin where
+        the content begins.
         """
         data, start, searched = self._bytes, self._start, self._searched
-        # An empty message: the first line is the line with the single dot.
+        # A message is empty if its first line is the line with the single dot.
         if searched == start and data.startswith(b".\r\n", start):
             self.may_be_stuffed = False
             return self._take(start, start + 3)
@@ -137,9 +137,9 @@ class Buffer:
 
     def drop_content(self) -> bytes:
         """Remove and return bytes that cannot be part of the end mark; b"" if there are none."""
-        # One byte more than the mark needs is kept, so that `_searched` differs from `_start`. This
-        # shows that the buffer does not begin with a line, so a dot at the front is not alone on
-        # its line.
+        # One byte more than the end mark needs is kept, so that `_searched` differs from `_start`.
+        # The difference shows that the buffer does not begin with a line, so a dot at the front is
+        # not alone on its line.
         length = len(self) - len(END_OF_CONTENT)
         if length <= 0:
             return b""

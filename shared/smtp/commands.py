@@ -1,7 +1,7 @@
-"""Parses the commands of a server session; the results are events or refusals. Pure.
+"""Parses the commands of a server session to events or refusals. Pure.
 
-Owns: which arguments and parameters are accepted, and the replies to arguments that are not. Does
-not own: the order of commands (states.py), the session (session.py).
+Owns: which arguments and parameters are accepted, and the replies to all others. Does not own: the
+order of commands (states.py), the session (session.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from shared.smtp.grammar import PathFault, is_hello_name, parse_path, plain_path
 from shared.smtp.reply import Reply
 from shared.smtp.server.states import RCPT, READY, State
 
-# The verbs of HTTP requests: an attacker can make a browser connect to us (cross-protocol attack).
+# The verbs of HTTP requests. They end the session, because an attacker can make a browser connect
+# to us (cross-protocol attack).
 _FOREIGN: Final = (
     *("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE", "TRACE", "PROPFIND"),
     "PRI",
 )
 _OPTIONAL: Final = ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
 
-# The replies to verbs that are known but not accepted; 521 ends the session.
+# The replies to verbs that are known but not accepted. A reply 521 ends the session.
 UNKNOWN: Final = {
     **dict.fromkeys(_OPTIONAL, Reply(502, "5.5.1", "Command not implemented")),
     **dict.fromkeys(_FOREIGN, Reply(521, "5.5.1", "This is not a web server")),
@@ -119,7 +120,7 @@ def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mai
     path = parse_path(argument, "FROM:")
     if isinstance(path, PathFault):
         return _explained(_SENDER_FAULTS[path], argument)
-    if path.address and "@" not in path.address:  # <postmaster> is allowed only as a recipient
+    if path.address and "@" not in path.address:  # <postmaster> is allowed only as a recipient.
         return _SENDER_FAULTS[PathFault.PATH]
     if not path.parameters:
         if path.address.isascii():
@@ -150,7 +151,7 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """Parse RCPT TO:<recipient>, without parameters. `taken` of `most` recipients were accepted."""
+    """Parse RCPT TO:<recipient>. So far, `taken` recipients of at most `most` were accepted."""
     path = parse_path(argument, "TO:")
     if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)

@@ -1,4 +1,4 @@
-"""The two protocol errors: local (a bug in our code) and remote (a fault of the peer).
+"""Defines the two protocol errors: local (a bug in our code) and remote (a fault of the peer).
 
 After either error, the session can no longer be used, and its connection must be closed.
 """
@@ -15,4 +15,4 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol; the text describes how."""
+    """The peer broke the protocol. The text describes the fault."""

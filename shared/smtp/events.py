@@ -1,4 +1,4 @@
-"""The events of sessions: a policy handles those of the server, a pool those of the client.
+"""Defines the events of sessions. A policy handles server events, a pool handles client events.
 
 Owns: only the form of the events. Each server event except Ended waits for exactly one answer.
 """
@@ -13,14 +13,20 @@ from shared.smtp.reply import Reply
 
 
 class Hello(Struct, frozen=True):
-    """EHLO, or HELO if not `is_extended`. The text of a positive answer is not used."""
+    """The client has sent EHLO or, if not `is_extended`, HELO.
+
+    The text of a positive answer is not used.
+    """
 
     name: str
     is_extended: bool
 
 
 class Mail(Struct, frozen=True):
-    """A sender; "" is the null sender. `size_bytes` is 0 if it was not declared."""
+    """The client has sent MAIL.
+
+    The null sender is "". If MAIL declares no size, `size_bytes` is 0.
+    """
 
     sender: str
     size_bytes: int
@@ -29,7 +35,7 @@ class Mail(Struct, frozen=True):
 
 
 class Recipient(Struct, frozen=True):
-    """A further recipient of the open transaction; `taken` recipients have been accepted so far."""
+    """The client has sent RCPT. So far, `taken` recipients have been accepted."""
 
     sender: str
     address: str
@@ -37,17 +43,17 @@ class Recipient(Struct, frozen=True):
 
 
 class Data(Struct, frozen=True):
-    """The client wants to send the content; 354 allows it."""
+    """The client has sent DATA. The answer 354 allows the client to send the content."""
 
     sender: str
     recipients: tuple[str, ...]
 
 
 class Content(Struct, frozen=True):
-    """A complete message, with dots unstuffed.
+    """The client has sent a complete message. Stuffed dots have been removed.
 
-    If `refusal` is set, the answer must not be positive: the content was too large and is therefore
-    empty, or it breaks the line rules.
+    If `refusal` is set, the answer must not be positive. In this case, the message breaks the rules
+    for lines, or it was too large and `content` is empty.
     """
 
     sender: str
@@ -68,11 +74,11 @@ class Login(Struct, frozen=True):
     password: str
 
     def __repr__(self) -> str:
-        return f"Login(username={self.username!r})"  # a password must not appear in logs
+        return f"Login(username={self.username!r})"  # A password must not appear in logs.
 
 
 class ScramStart(Struct, frozen=True):
-    """SCRAM needs the salt of this name. Answer with answer_scram() or a refusal."""
+    """SCRAM needs the salt for this name. Answer with answer_scram() or a refusal."""
 
     username: str
 
@@ -80,8 +86,8 @@ class ScramStart(Struct, frozen=True):
 class ScramFinish(Struct, frozen=True):
     """SCRAM is complete. `key_index` is the index of the key that matches the proof, or None.
 
-    None means that the proof is wrong; then the answer must be a refusal. Otherwise it is 235 or a
-    refusal.
+    If `key_index` is None, the proof is wrong, and the answer must be a refusal. Otherwise, the
+    answer is 235 or a refusal.
     """
 
     username: str
@@ -112,7 +118,7 @@ class Stage(StrEnum):
 
 
 class Send(Struct, frozen=True):
-    """Write these bytes now. `is_content`: the bytes are the whole content of the message."""
+    """Bytes to write now. With `is_content`, they are the whole content of the message."""
 
     data: bytes
     is_content: bool

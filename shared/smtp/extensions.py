@@ -1,10 +1,10 @@
-"""The SMTP extensions that we use, and how a message is offered to a server with them. Pure.
+"""Defines the SMTP extensions that we use, and encodes a message for a server's extensions. Pure.
 
-Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1); for these extensions,
-the parameters of MAIL and the form of the content, or the reason why a message cannot be offered:
-RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8). Does not own: the order of
-commands (client/session.py, server/session.py).
-Guarantees: it never raises; unknown extensions are ignored, as the RFC requires.
+Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1), the parameters of
+MAIL, the form of the content, and the reasons why a message cannot be offered. The parameters and
+the form depend on SIZE (RFC 1870), CHUNKING (RFC 3030), 8BITMIME (RFC 6152) and SMTPUTF8 (RFC
+6531). Does not own: the order of commands (client/session.py, server/session.py). Guarantees: no
+function raises; unknown extensions are ignored, as the RFC requires.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Extensions(Struct, frozen=True):
     smtputf8: bool = False
     enhanced_status_codes: bool = False
     starttls: bool = False
-    auth: tuple[str, ...] = ()  # the AUTH mechanisms, in upper case
+    auth: tuple[str, ...] = ()  # The AUTH mechanisms, in upper case.
     chunking: bool = False
 
 
@@ -55,7 +55,7 @@ class Unsendable(StrEnum):
 
 
 def all_but_auth(*, starttls: bool) -> Extensions:
-    """Return the extensions of our servers, without AUTH. CHUNKING is not supported."""
+    """Return all extensions of our servers except AUTH. Our servers do not support CHUNKING."""
     return Extensions(
         pipelining=True,
         size=True,
@@ -117,7 +117,7 @@ def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
     """Return those parameters of MAIL that are needed and that the server offers.
 
-    `is_utf8`: at least one address is not ASCII.
+    `is_utf8` means that at least one address is not ASCII.
     """
     words = b" SIZE=%d" % size_bytes if offered.size else b""
     if not is_utf8 and content.isascii():
@@ -130,7 +130,7 @@ def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf
 
 
 def has_utf8_header(content: bytes) -> bool:
-    """Whether the header contains UTF-8 that is not ASCII. Other 8-bit text is not declared."""
+    """Return whether the header contains UTF-8 that is not ASCII, and so needs SMTPUTF8."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]
     if header.isascii():

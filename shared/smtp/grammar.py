@@ -1,8 +1,8 @@
-"""The grammar of commands: verbs, paths, parameters (RFC 5321, 4.1; RFC 6531).
+"""Parses and encodes commands: verbs, paths and parameters (RFC 5321, 4.1; RFC 6531).
 
-Owns: parsing and encoding well-formed commands. Does not own: whether a command is allowed now
-(states.py), whether the addresses are valid (shared/mail). Source routes are refused. One space
-after FROM: or TO: is accepted, because all servers accept it. The work is linear.
+Owns: the grammar of commands. Does not own: whether a command is allowed now (states.py), whether
+the addresses are valid (shared/mail). Source routes are refused. One space after FROM: or TO: is
+accepted, because all servers accept it. The work is linear.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from msgspec import Struct
 
 from shared.smtp.errors import LocalProtocolError
 
-# RFC 5321 requires 512, and extensions may add to this; with our extensions the sum is less than
-# 1,200 (AUTH= adds 500 to MAIL). A password of 1,024 octets in the initial response of AUTH fits
-# too.
+# RFC 5321 requires 512 bytes, and extensions may increase this number. With our extensions, the sum
+# is less than 1,200 (AUTH= adds 500 to MAIL). The initial response of AUTH fits, too, even with a
+# password of 1,024 octets.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
-MAX_ADDRESS_OCTETS: Final = 254  # a path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3)
-MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
+MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
 
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
 _LOCAL: Final = rf"(?:{_ATEXT}+(?:\.{_ATEXT}+)*|\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])*\")"
@@ -37,7 +37,7 @@ _PLAIN_PATH: Final = re.compile(
     rb"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>"
 )
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-# The control characters of ASCII, except the tab, and of Latin-1, and the line ends of Unicode.
+# Matches the control characters of Latin-1 except the tab, and the line ends of Unicode.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HELLO_NAME: Final = re.compile(r"[!-~]{1,255}")
 
@@ -88,7 +88,7 @@ def parse_command(line: bytes) -> Command | CommandFault:
 def plain_path(line: bytes) -> tuple[bool, str] | None:
     """Return True for MAIL or False for RCPT, and the address; None if the line is not simple.
 
-    The result is the same as that of parse_command and parse_path; a test compares them.
+    The result is the same as that of parse_command and parse_path. A test compares the results.
     """
     found = _PLAIN_PATH.fullmatch(line)
     if found is None:
@@ -115,7 +115,7 @@ def parse_path(argument: str, keyword: str) -> Path | PathFault:
         return Path(address, {})
     if rest[0] != " ":
         return PathFault.PATH
-    # Not split() without an argument: it splits at any Unicode white space.
+    # split() without an argument would split at any Unicode white space.
     parameters = _parse_parameters([word for word in rest.split(" ") if word])
     return parameters if isinstance(parameters, PathFault) else Path(address, parameters)
 
@@ -143,16 +143,22 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether EHLO or HELO accepts this text: any ASCII, because many clients send no host name."""
+    """Return whether EHLO and HELO accept this name.
+
+    Any ASCII text is accepted, because many clients send no host name.
+    """
     return _HELLO_NAME.fullmatch(name) is not None
 
 
 def is_mailbox(address: str) -> bool:
-    """Whether an address is valid in a path. No part of a valid one ends the path or line."""
+    """Return whether an address is valid in a path.
+
+    No part of a valid address can end the path or the line.
+    """
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False
-    # _is_too_long() without a call, because is_mailbox() runs twice per message
+    # For ASCII, _is_too_long() is not called, because is_mailbox() runs twice per message.
     if address.isascii():
         return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
     return not _is_too_long(address)

@@ -1,8 +1,8 @@
 """Cleans a peer's text for events, logs and headers.
 
 Owns: which part of a server's text is kept. The text may be in any encoding, contain terminal
-escapes and have any length. The result is at most MAX_TEXT_BYTES of printable UTF-8 and LF: no
-character is invisible, changes the direction of the text, or controls a terminal.
+escapes and have any length. The result is at most MAX_TEXT_BYTES of printable UTF-8 and LF. No
+character in the result is invisible, changes the direction of the text, or controls a terminal.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 from typing import Final
 
 MAX_TEXT_BYTES: Final = 1_024
-# A text with no more characters than this cannot exceed the limit in UTF-8.
+# A text of at most this number of characters cannot exceed the limit in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
-# The most frequent unprintable characters: C0 except LF, which separates the lines of a reply; DEL
-# and C1; line and paragraph separators; marks that change the direction of a text.
+# Matches the most frequent unprintable characters: C0 except LF, which separates the lines of a
+# reply; DEL and C1; line and paragraph separators; marks that change the direction of a text.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
-# A surrogate replaces a byte that was not UTF-8, or cannot be encoded.
+# Matches surrogates. A surrogate replaces a byte that was not UTF-8, or cannot be encoded.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _CUT: Final = "..."
 
@@ -26,7 +26,7 @@ _CUT: Final = "..."
 def clean_text(text: str | bytes) -> str:
     """Replace each run of unprintable characters by one space, and cut the text to the limit.
 
-    Bytes that are not UTF-8, or surrogates in their place, become U+FFFD.
+    Bytes that are not UTF-8, and surrogates, become U+FFFD.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

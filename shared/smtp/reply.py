@@ -1,15 +1,19 @@
-"""A reply as a Struct, its encoding, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
+"""Encodes replies, and parses replies with limits (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
-Owns: the form of a reply. Does not own: which command it answers (client/session.py), its meaning
-for a message (the services). A reply that breaks the form raises RemoteProtocolError, unless it
-answers the content of a message: once the content has been sent, a malformed reply with a clear
-code is better than an unknown result. A parser with `is_lenient` accepts such a reply. It skips
-empty lines, blanks, NUL, a byte order mark and 1xx (which announces another reply) before the code,
-because some servers send them, and needs no blank after the code. Other text before the code is an
-error. A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers
-send. A client can accept it safely, unlike a server: replies contain no text of third parties, so
-nobody can hide a reply in another one; and an additional reply is out of step, which ends the
-session (client/session.py). A peer's text is cleaned when it becomes a reply (remote_text.py).
+Owns: the form of a reply. Does not own: which command a reply answers (client/session.py), the
+meaning of a reply for a message (the services). A peer's text is cleaned when it becomes a reply
+(remote_text.py).
+
+A malformed reply raises RemoteProtocolError, except a malformed reply to the content of a message.
+After the content has been sent, a malformed reply with a clear code is better than an unknown
+result. A parser with `is_lenient` accepts such a reply. Before the code, the parser skips empty
+lines, blanks, NUL, a byte order mark and 1xx (which announces another reply), because some servers
+send them. It needs no blank after the code. Other text before the code is an error.
+
+A line of a reply may end with a bare LF. RFC 5321, 2.3.8 forbids this, but some servers do it.
+Unlike a server, a client can accept a bare LF safely. Replies contain no text of third parties, so
+nobody can hide a reply in another reply. An additional reply is out of step, which ends the session
+(client/session.py).
 """
 
 from __future__ import annotations
@@ -24,24 +28,24 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
-# RFC 5321 allows 512; real servers send longer lines, mainly policy texts with addresses. A reply
-# is read to its end, because the last code counts, but the rest of a line, and further lines, are
-# dropped.
+# RFC 5321 allows 512 bytes, but real servers send longer lines, mainly policy texts with addresses.
+# A reply is read to its end, because the last code counts. But the excess of a line is dropped, and
+# so are the lines after MAX_REPLY_LINES.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
 # A longer reply is an error, because it may have no end.
 MAX_REPLY_BYTES: Final = 1_048_576
 
-# A read that consists of one-line replies is parsed in one step and cached, because servers repeat
-# a few replies, often with those to MAIL, RCPT and DATA in one read.
+# A read that consists of one-line replies is parsed in one step. The result is cached, because
+# servers repeat a few replies, and often send the replies to MAIL, RCPT and DATA together.
 MAX_PLAIN_BYTES: Final = 512
 _KNOWN_READS: Final = 512
 
 _PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
-# Some servers send a tab instead of the blank.
+# Some servers send a tab instead of the blank after the code.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
-# The first line of a lenient reply. The code ends at the end of a word, or before "OK". As in
-# `_LINE`, only one blank separates code and text; further blanks belong to the text.
+# Matches the first line of a lenient reply. The code ends at the end of a word, or before "OK". As
+# in `_LINE`, only one blank separates code and text; further blanks belong to the text.
 _CLEAR_CODE: Final = re.compile(
     rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(?:(-)|[ \t]|[:.,;][ \t:.,;]*)?(.*)",
     re.DOTALL | re.IGNORECASE,
@@ -54,7 +58,7 @@ _LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
 
 
 class Reply(Struct, frozen=True):
-    """A server's reply. `text` is its lines, joined by LF, without `enhanced`."""
+    """A server's reply. `text` contains its lines, joined by LF, without the enhanced status."""
 
     code: int
     enhanced: str = ""
@@ -84,7 +88,7 @@ def make_reply(code: int, text: str) -> Reply:
     """Build a reply from a code and received text; clean the text, and separate its status.
 
     The enhanced status is used only if its class is the first digit of the code (RFC 2034, 4).
-    Servers repeat the status on every line, so it is removed from each line.
+    Servers repeat the status on every line, so the status is removed from each line.
     """
     text = clean_text(text)
     found = _ENHANCED.match(text)
@@ -98,7 +102,7 @@ def make_reply(code: int, text: str) -> Reply:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Encode a reply; each line of its text becomes a line. Raises LocalProtocolError."""
+    """Encode a reply, with one line for each line of its text. Raises LocalProtocolError."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
     if reply.text.isprintable():
         return f"{reply.code} {status}{reply.text}\r\n".encode()
@@ -151,13 +155,13 @@ class ReplyParser:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the parser has no unread byte or reply."""
+        """Return whether the parser has no unread bytes and no replies."""
         if self._ready:
             return False
         return not (self._is_buffering and (self._lines or len(self._buffer)))
 
     def may_become(self, code: bytes) -> bool:
-        """Whether the unread bytes are empty or the beginning of a reply with this code."""
+        """Return whether the unread bytes are empty or the beginning of a reply with this code."""
         if self._ready or self._lines:
             return False
         if not self._is_buffering:
@@ -176,7 +180,7 @@ class ReplyParser:
             raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
-        """Return the next complete reply, None if none is complete. Raises RemoteProtocolError."""
+        """Return the next reply; None if it is not complete yet. Raises RemoteProtocolError."""
         if self._ready:
             return self._ready.pop()
         if not self._is_buffering:
@@ -197,7 +201,8 @@ class ReplyParser:
     def _next_lenient(self) -> Reply | None:
         """Parse a reply that may be malformed.
 
-        It may have odd line ends, lines without a code, or several codes (the last one counts).
+        The reply may have malformed line ends, lines without a code, or several codes. The last
+        code counts.
         """
         while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
             self._count(line)
@@ -223,7 +228,7 @@ class ReplyParser:
             raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
 
     def _count(self, line: bytes) -> None:
-        self._bytes += len(line) + 2  # an empty line has 2 bytes
+        self._bytes += len(line) + 2  # The line end has 2 bytes.
         if self._bytes > MAX_REPLY_BYTES:
             raise RemoteProtocolError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 

@@ -4,9 +4,9 @@ Owns: the data of client and envelope that the rules need, the mailing to which 
 attributed, and the events for refused messages, duplicates, key conflicts and withdrawn
 submissions. Does not own: the rules (rules.py), which submission is a duplicate
 (shared/store/submissions.py), suppression (services/validate), the text of a reply (ingest).
-Guarantees: the front door and validate judge a message in the same way. They attribute it to the
-same mailing whether it is refused after DATA, refused by validate or accepted, so the counts of a
-mailing are complete for every kind of submission.
+Guarantees: the front door and validate judge a message in the same way. They attribute a message to
+the same mailing, whether the message is refused after DATA, refused by validate, or accepted. So
+the counts of a mailing are complete for every kind of submission.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEY_REUSED: Final = "key_reused"
 
 
 def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
-    """Return the rules that this message for this client violates, in the order of the rules."""
+    """Return the violations of a client's message, in the order of the rules."""
     return judge(
         envelope.facts,
         Submission(
@@ -40,7 +40,7 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Set the mailing ID and sub-client of the code; without a code, the client's standard ones.
+    """Set the mailing ID and sub-client by the code, or else by the client's standard mailing.
 
     Also set the versions of the rules and of the client's entry by which the message is judged.
     """
@@ -75,8 +75,8 @@ def unsent_event(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
         sub_client=envelope.sub_client,
-        # The recipient in the header. With SMTP, the envelope may contain another one, which R3
-        # refuses.
+        # This is the recipient in the header. With SMTP, the envelope may contain another
+        # recipient, which R3 refuses.
         recipient=envelope.facts.to_address or envelope.recipient,
         message_id=envelope.message_id,
         at_ms=now_ms,

@@ -1,8 +1,8 @@
-"""The checks of the rules R1 to R12: one function per rule. Pure.
+"""Checks messages by the rules R1 to R12, with one function per rule. Pure.
 
 Owns: the checks, and the text that describes a fault. Does not own: the rules' ids, texts, codes
-and order (rules.py). Each function takes a Case. It returns None if the message follows the rule,
-else the cause and the value found, which may both contain text from the client.
+and order (rules.py). Each function takes a Case. It returns None if the message follows the rule.
+Otherwise, it returns the cause and the value found. Both may contain text from the client.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Breach = tuple[str, str] | None
 class Submission(Struct, frozen=True):
     """The values with which a message is compared. The header supplies missing addresses."""
 
-    sending_domain: str  # lower-case A-labels, like the domains in the registry
-    sender: str = ""  # of the envelope; "": the platform sent none
-    recipient: str = ""  # of the envelope; "": the platform sent none
-    codes: Set[str] = _NO_CODES  # the client's active codes
+    sending_domain: str  # Lower-case A-labels, like the domains in the registry.
+    sender: str = ""  # The envelope sender; "" if there is none.
+    recipient: str = ""  # The envelope recipient; "" if there is none.
+    codes: Set[str] = _NO_CODES  # The client's active codes.
     max_size_bytes: int = MAX_SIZE_BYTES
-    code: str = ""  # from a Kafka header; "": the platform sent none
+    code: str = ""  # The code in a Kafka header; "" if there is none.
 
 
 class Case(Struct):
@@ -41,15 +41,15 @@ class Case(Struct):
 
     facts: Facts
     submission: Submission
-    sender: str  # from the envelope, else from From
-    sender_is_valid: bool  # False only if the envelope sender is not an address
+    sender: str  # The sender in the envelope, or else in the From header.
+    sender_is_valid: bool  # False only if the envelope sender is not an address.
     recipient: str
 
 
 def case_of(facts: Facts, submission: Submission) -> Case:
     """Combine a message with its envelope; the header supplies missing envelope addresses."""
     sender, recipient, valid = submission.sender, submission.recipient, True
-    # Nearly always the texts are equal, because the envelope was built from the header.
+    # The texts are nearly always equal, because the envelope was built from the header.
     if sender != facts.from_address:
         sender, valid = _normal(sender, facts.from_address)
     if recipient != facts.to_address:
@@ -106,7 +106,7 @@ def from_(case: Case) -> Breach:
 
 
 def copies(case: Case) -> Breach:
-    """R5; an empty header violates it, too."""
+    """R5. An empty Cc or Bcc header violates the rule, too."""
     facts = case.facts
     if not facts.cc_count and not facts.bcc_count:
         return None
@@ -115,7 +115,7 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """R6; if there are two subjects, mail programs differ in which one they show."""
+    """R6. Two subjects are refused, because mail programs differ in which subject they show."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
@@ -130,7 +130,7 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8; a code in a Kafka header is as valid as one in the message header; both must agree."""
+    """R8. The code is in a Kafka header or in the message header, or the same code is in both."""
     facts, submission = case.facts, case.submission
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
@@ -145,14 +145,17 @@ def code(case: Case) -> Breach:
 
 
 def effective_code(facts: Facts, beside: str) -> str:
-    """Return the code of a message, from its header or else `beside` (Kafka); "" if in doubt."""
+    """Return the code of a message; "" if it has several codes.
+
+    `beside` is the code in a Kafka header. It is used if the message's header contains no code.
+    """
     if not facts.code_count:
         return beside
     return facts.code if facts.code_count == 1 and beside in {"", facts.code} else ""
 
 
 def same_sender(case: Case) -> Breach:
-    """R9; a message without an envelope sender follows it."""
+    """R9. A message without an envelope sender follows the rule."""
     facts, given = case.facts, case.submission.sender
     # Two identical values that are not addresses follow R9; R4 and R10 refuse them.
     if not given or (not facts.from_address and given == facts.from_raw):
@@ -166,7 +169,7 @@ def same_sender(case: Case) -> Breach:
 
 
 def sender_domain(case: Case) -> Breach:
-    """R10; without an envelope sender, From is judged if it is an address."""
+    """R10. Without an envelope sender, the address in From is judged, if there is one."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
         return "the envelope sender is not an address", _both(case)
@@ -176,7 +179,7 @@ def sender_domain(case: Case) -> Breach:
 
 
 def organisation(case: Case) -> Breach:
-    """R11; it is not judged if From is not an address, because R4 refuses the message."""
+    """R11. The rule is not judged if From is not an address, because R4 refuses the message."""
     ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
     if ours == theirs or not theirs:
         return None
@@ -193,7 +196,7 @@ def return_path(case: Case) -> Breach:
 
 
 def _is_in(address: str, domain: str) -> bool:
-    """Whether the domain of the address is exactly this domain."""
+    """Return whether the domain of the address is exactly this domain."""
     found = address.rpartition("@")[2]
     return found == domain or (bool(domain) and found == domains.normalise(domain))
 
@@ -205,7 +208,7 @@ def _count_or(count: int, otherwise: str) -> str:
 
 
 def _why_not(raw: str) -> str:
-    """Return the reason why a value, which may have been shortened, is not a single address."""
+    """Return the reason why a value is not a single address. The value may have been cut."""
     parsed = parse_single(raw)
     cause = str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
     hint = mistake_in_address(raw)

@@ -1,13 +1,12 @@
-"""The rules R1 to R12 of the submission contract as a table, and the function that applies them.
+"""Defines the rules R1 to R12 of the submission contract as a table, and applies them.
 
 Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Validate, the
-front door and `check` use this module, so they judge a message in the same way. Pure.
-Does not own: parsing the message (shared/mail/headers.py), the syntax of addresses
-(shared/mail/address.py), the checks (checks.py).
-Guarantees: judge() never raises and reports every broken rule, in order. A rule that cannot be
-judged because another rule is broken (R9 to R11 without a valid From) is skipped, because the other
-rule refuses the message. docs/rules.md gives the reasons for the rules; a test compares it with
-this table.
+front door and `check` use this module, so they judge a message in the same way. Pure. Does not own:
+parsing the message (shared/mail/headers.py), the syntax of addresses (shared/mail/address.py), the
+checks (checks.py). Guarantees: judge() never raises and reports every broken rule, in order. A rule
+is skipped if it cannot be judged because another rule is broken (R9 to R11 without a valid From).
+The other rule refuses the message. docs/rules.md explains the rules, and a test compares that page
+with this table.
 """
 
 from __future__ import annotations
@@ -53,11 +52,11 @@ UNREADABLE: Final = "unreadable"
 class Status(StrEnum):
     """The enhanced status codes with which the rules refuse messages."""
 
-    BAD_RECIPIENT = "5.1.3"  # bad destination mailbox address syntax
-    TOO_BIG = "5.3.4"  # message too big for system
-    BAD_HEADER = "5.5.4"  # invalid arguments: the attributes sent with the message
-    BAD_MESSAGE = "5.6.0"  # media error: the message is malformed
-    NOT_AUTHORISED = "5.7.1"  # delivery not authorised, message refused
+    BAD_RECIPIENT = "5.1.3"  # Bad destination mailbox address syntax.
+    TOO_BIG = "5.3.4"  # Message too big for system.
+    BAD_HEADER = "5.5.4"  # Invalid arguments: the attributes sent with the message are wrong.
+    BAD_MESSAGE = "5.6.0"  # Media error: the message is malformed.
+    NOT_AUTHORISED = "5.7.1"  # Delivery not authorised, message refused.
 
 
 class Rule(Struct, frozen=True):

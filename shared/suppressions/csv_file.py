@@ -1,9 +1,9 @@
 """Reads recipients from CSV, and writes entries as CSV. Pure.
 
 A file has one recipient per line: an address, or the SHA-256 or MD5 (hexadecimal) of an address in
-comparison form. If the heading has a column `recipient`, `address` or `email`, that column is read,
-otherwise the first column. In a file from `export`, each row is an entry with all its fields, so
-after a restore a complaint is still a complaint, and a removed entry is still removed.
+comparison form. If the heading has a column `recipient`, `address` or `email`, that column is read.
+Otherwise, the first column is read. In a file from `export`, each row is an entry with all its
+fields. So after a restore, a complaint is still a complaint, and a removed entry is still removed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_DIGITS: Final = 16
 # The byte order marks of UTF-16, in which spreadsheets save "Unicode text". Such a file is refused.
 _UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")
 _HEX: Final = re.compile(r"[0-9a-f]+")
-_ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
+_ESCAPED: Final = re.compile("[\ud800-\udfff]")  # Matches a byte that is not UTF-8.
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 _SAID: Final = ", ".join(REASONS)
 # A spreadsheet program executes a cell that begins with one of these characters as a formula.
@@ -49,18 +49,18 @@ NOT_UTF_8: Final = "surrogateescape"
 # The longest record. A file with a longer record is not a list of recipients.
 MAX_CHARS: Final = 65_536
 _MAX_LINES: Final = 100
-_SHOWN: Final = 100  # the number of characters that are shown of a faulty line
+_SHOWN: Final = 100  # This many characters of a faulty line are shown.
 
 
 class Recipient(Struct, frozen=True):
-    """A recipient, as a file or a command names it: by an address or a hash."""
+    """A recipient in a file or in a command, named by an address or a hash."""
 
     text: str
     form: RecipientForm
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that does not name a recipient, and the reason."""
+    """A line that does not name a recipient, with the reason."""
 
     number: int
     text: str
@@ -79,7 +79,7 @@ def parse_recipient(text: str) -> Recipient | None:
 
 
 def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | Suppression | FaultyLine]:
-    """Yield the recipient of each line; if the file is an export, its entry. Skip empty lines."""
+    """Yield the recipient in each line or, in an export, the entry. Skip empty lines."""
     place = 0
     columns: list[str] = []
     for number, text in _records(lines):
@@ -103,7 +103,7 @@ def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | Suppression | Fault
 
 
 def _entry(number: int, row: dict[str, str]) -> Suppression | FaultyLine:
-    """Return the entry of a row of an export."""
+    """Return the entry in a row of an export."""
     shown = row.get("recipient", "")[:_SHOWN]
     named = parse_recipient(row.get("recipient", ""))
     if named is None:
@@ -179,12 +179,15 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quoted cell is still open after this text. A quote inside a cell is plain text."""
+    """Return whether a quoted cell is still open after this text.
+
+    A quote inside a cell that is not quoted is plain text.
+    """
     place = len(_BOM) if text.startswith(_BOM) else 0
     while True:
         if text.startswith('"', place):
             place = text.find('"', place + 1)
-            while text.startswith('""', place):  # a doubled quote is part of the quoted cell
+            while text.startswith('""', place):  # A doubled quote is part of the quoted cell.
                 place = text.find('"', place + 2)
             if place < 0:
                 return True

@@ -1,4 +1,4 @@
-"""The entries of suppressed recipients, for display and changes by people. Pure.
+"""Plans changes of suppression entries by people, and explains decisions about recipients. Pure.
 
 Owns: the records that a change by a person writes to mail.suppressions, and the explanation why a
 client's mail to a recipient is sent or suppressed. Does not own: the records
@@ -37,7 +37,7 @@ class Author(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """The records that a removal writes, and the complaints that it keeps without --force."""
+    """The records that a removal writes, and the complaints that are kept without --force."""
 
     records: list[SuppressionRecord]
     complaints: list[Suppression]
@@ -88,9 +88,10 @@ def reset(client: str, address: str, author: Author) -> CounterReset:
 class Explanation(Struct, frozen=True):
     """A client's decision about a recipient.
 
-    `reason`: the word for the reason; "" if the recipient receives mail. `pattern`: the matching
-    pattern of the block list. `entries`: all entries, including removed ones and those of parents.
-    `inherited_from`: the parent whose list contains the reason; "" if it is the client's own list.
+    `reason` is the word for the reason, or "" if the recipient receives mail. `pattern` is the
+    matching pattern of the block list. `entries` are all entries, including removed entries and the
+    entries of parents. `inherited_from` is the parent whose list contains the reason, or "" if the
+    client's own list contains it.
     """
 
     client: str
@@ -101,7 +102,10 @@ class Explanation(Struct, frozen=True):
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
-    """Return the recipients by which entries may name this address; it is in comparison form."""
+    """Return the address and its hashes. Entries may name the recipient by any of them.
+
+    The address must be in comparison form.
+    """
     raw = address.encode()
     return {
         RecipientForm.ADDRESS: address,
@@ -113,7 +117,7 @@ def names_of(address: str) -> dict[RecipientForm, str]:
 def explain(
     address: str, clients: Mapping[str, Client], entries: Iterable[Suppression]
 ) -> list[Explanation]:
-    """Return the explanation for each client, sorted by name. `entries` are of this address."""
+    """Return an explanation for each client, sorted by name. `entries` are those of the address."""
     found: dict[str, list[Suppression]] = {name: [] for name in clients}
     for entry in entries:
         found.setdefault(entry.client, []).append(entry)
@@ -126,7 +130,7 @@ def _explain(
     clients: Mapping[str, Client],
     entries: Mapping[str, list[Suppression]],
 ) -> Explanation:
-    """Judge as validate does: block lists before entries, the client's own before its parents'."""
+    """Judge as validate does: block lists first, then entries; a client before its parents."""
     client = clients.get(name)
     names = family_of(client, clients.get).names if client is not None else (name,)
     shown = [entry for each in names for entry in entries.get(each, [])]

@@ -1,11 +1,11 @@
-"""The folder of DKIM keys: `keys.toml` and the key files that it names (RFC 6376, RFC 8463).
+"""Reads and extends the folder of DKIM keys (RFC 6376, RFC 8463).
 
-Owns: which keys are accepted, the form of a key file, reading the folder and adding keys. Does not
-own: the form of the table and when a key is used (table.py), when deliver checks the folder for
-changes (services/deliver).
-Guarantees: load() returns all keys or raises; a file that has not changed is not loaded again. A
-rotation writes the key files first and then replaces the table in one step, so a reader never sees
-a table whose files are missing. No error text contains a key.
+The folder contains the table `keys.toml` and the key files that the table names. Owns: which keys
+are accepted, the form of a key file, reading the folder, and adding keys. Does not own: the form of
+the table, the time when a key is used (both in table.py), the time when deliver checks the folder
+for changes (services/deliver). Guarantees: load() returns all keys or raises; a file that has not
+changed is not loaded again. A rotation writes the key files first and then replaces the table in
+one step, so a reader never sees a table whose files are missing. No error text contains a key.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NewKey = tuple[KeyEntry, PrivateKey]
 _HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 _PUBLIC_EXPONENT: Final = 65_537
-# A file with a key of 4096 bits has 3.2 KB.
+# A key file is much smaller than this limit: with a key of 4096 bits, the file has 3.2 KB.
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -62,19 +62,20 @@ class KeyFolder:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """Return the folder."""
         return self._path
 
     def has_changed(self) -> bool:
-        """Whether a file has changed since load(). Raises KeyFault."""
+        """Return whether a file has changed since load()."""
         return self._look() != self._stamp
 
     def load(self) -> list[Key[PrivateKey]]:
         """Load the table and the keys that it names. Raises KeyFault."""
-        # The stamp is taken before the table is read, so has_changed() notices a change during the
-        # load.
+        # The table's stamp is taken before the table is read, so has_changed() also notices a
+        # change during the load.
         table = _stamp_of(self._path / TABLE)
-        # empty until all is loaded, because a fault may end although no file has changed
+        # The stamp is empty until everything is loaded. After a failed load, has_changed() returns
+        # True, because a fault may end although no file changes.
         self._stamp = ()
         entries = read_table(self._path)
         self._files = tuple(sorted({entry.file for entry in entries}))
@@ -98,7 +99,7 @@ class KeyFolder:
 
 
 class KeyFault(Exception):
-    """The file contains no usable key; the text names the file and the expected content."""
+    """A file contains no usable key. The error names the file and the expected content."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
@@ -125,15 +126,15 @@ def add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
 
 
 def load_key(path: str | Path) -> PrivateKey:
-    """Load the private key from a PEM file. Raises KeyFault."""
+    """Load a private key from a PEM file. Raises KeyFault."""
     try:
         with Path(path).open("rb") as file:
             key = load_pem_private_key(file.read(_MAX_BYTES), password=None)
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; it must hold {EXPECTED}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's error is not shown, because it may quote the file. TypeError: the key is
-        # encrypted.
+        # The library's error is not shown, because it may quote the file. If the key is encrypted,
+        # the error is a TypeError.
         raise KeyFault(f"{path}: cannot be read as a key; it must hold {EXPECTED}") from None
     if isinstance(key, Ed25519PrivateKey):
         return key
@@ -168,7 +169,7 @@ def write_key(path: Path, key: PrivateKey) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the table against other processes; the end of the process releases the lock."""
+    """Lock the table against other processes. If this process ends, the lock is released."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -180,7 +181,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # raises KeyFault, so nothing is added to an unusable table
+        read_table(folder)  # If the table is unusable, this raises KeyFault.
         text = path.read_text("utf-8")
     else:
         text = _HEADING
@@ -190,7 +191,7 @@ def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
             text += "\n" if text.endswith("\n") else "\n\n"
         text += encode_entry(entry)
     try:
-        parse_table(text)  # raises if another rotation has added the same selector
+        parse_table(text)  # Raises KeyTableError if another rotation has added the selector.
     except KeyTableError as error:
         raise KeyFault(f"{path}: {error}") from None
     _replace(path, text)

@@ -1,4 +1,4 @@
-"""The table of DKIM keys, `keys.toml`: which mail each key signs, and when. Pure.
+"""Parses `keys.toml`, the table that states which mail each DKIM key signs, and when. Pure.
 
     [[key]]
     client = "shop"                        # or domain = "news.shop.example", or both, or neither
@@ -7,8 +7,9 @@
     active_from = 2026-11-30T10:00:00Z     # default: at once
     active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
 
-Owns: the form of the table, which keys sign a message. Does not own: the key files (folder.py), the
-signatures (services/deliver). If one entry is not valid, the whole table is refused.
+Owns: the form of the table, the choice of the keys that sign a message. Does not own: the key files
+(folder.py), the signatures (services/deliver). If one entry is not valid, the whole table is
+refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from msgspec import Meta, Struct
 from shared.mail.domains import normalise
 
 TABLE: Final = "keys.toml"
-# Enough for 5,000 clients with two active keys and two future keys each.
+# This number is enough for 5,000 clients with two active and two future keys each.
 MAX_KEYS: Final = 20_000
 MAX_TABLE_BYTES: Final = 8 * 1024 * 1024
 
@@ -35,8 +36,8 @@ RSA: Final = "rsa-sha256"
 ED25519: Final = "ed25519-sha256"
 # RFC 8301, 3.2: signers should use at least 2048 bits; verifiers need not accept more than 4096.
 RSA_BITS: Final = range(2048, 4097)
-# The order of signatures. RSA is first: some verifiers read only the first signature, and all know
-# RSA.
+# The order of signatures. RSA is first, because some verifiers read only the first signature, and
+# all verifiers support RSA.
 ALGORITHMS: Final = (RSA, ED25519)
 
 _Time = Annotated[datetime, Meta(tz=True)]
@@ -44,14 +45,14 @@ T = TypeVar("T")
 
 
 class KeyTableError(ValueError):
-    """The table cannot be used; the text gives the reason."""
+    """The table cannot be used. The error states the reason."""
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key of the table. Without client and domain it signs all mail that no other key signs."""
+    """A key in the table. Without client and domain, it signs mail that no other key signs."""
 
     selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
-    # The pattern allows no path, so nothing outside the folder is read.
+    # The pattern allows no path, so no file outside the folder is read.
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
     client: Annotated[str, Meta(max_length=100)] = ""
     domain: Annotated[str, Meta(max_length=253)] = ""
@@ -60,16 +61,16 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """The client and the domain whose mail this key signs; "" means any."""
+        """Return the client and the domain whose mail this key signs; "" means any."""
         return self.client, self.domain
 
     @property
     def starts_at_s(self) -> float:
-        """The Unix time at which this key becomes active."""
+        """Return the Unix time at which this key becomes active."""
         return self.active_from.timestamp() if self.active_from is not None else 0.0
 
     def is_active(self, now_s: float) -> bool:
-        """Whether this key may sign now."""
+        """Return whether this key may sign now."""
         until = self.active_until
         return self.starts_at_s <= now_s and (until is None or now_s < until.timestamp())
 
@@ -84,7 +85,7 @@ def parse_table(text: str) -> tuple[KeyEntry, ...]:
         table = msgspec.convert(tomllib.loads(text), _Table)
     except msgspec.ValidationError as error:
         raise KeyTableError(str(error)) from None
-    # also for a number of 5,000 digits, or deep nesting
+    # A number with 5,000 digits, or deep nesting, raises one of these errors, too.
     except (ValueError, RecursionError) as error:
         raise KeyTableError(f"it is not TOML: {error}") from None
     entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))
@@ -107,7 +108,7 @@ def _checked(number: int, entry: KeyEntry) -> KeyEntry:
 
 
 def encode_entry(entry: KeyEntry) -> str:
-    """Return the lines to append to a table for one key."""
+    """Return the lines for one key, to append to a table."""
     lines = ["[[key]]"]
     for name in ("client", "domain", "selector", "file"):
         if value := getattr(entry, name):
@@ -119,7 +120,7 @@ def encode_entry(entry: KeyEntry) -> str:
 
 
 class Key(Struct, Generic[T], frozen=True):
-    """An entry, with the key from its file and the key's algorithm."""
+    """An entry of the table, with the key from its file and the key's algorithm."""
 
     entry: KeyEntry
     algorithm: str
@@ -134,16 +135,16 @@ class KeyIndex(Generic[T]):
         for key in keys:
             self._by_scope.setdefault(key.entry.scope, []).append(key)
         for group in self._by_scope.values():
-            # The newest key is first; of two keys with the same time, the later one in the table is
-            # first.
+            # The newest key comes first. If two keys have the same time, the key that is later in
+            # the table comes first.
             group.reverse()
             group.sort(key=lambda key: key.entry.starts_at_s, reverse=True)
 
     def choose(self, client: str, domain: str, now_s: float) -> list[Key[T]]:
         """Return the keys that sign this client's mail from this domain, at most one per algorithm.
 
-        All these keys have the same scope. It is the first of these scopes that has an active key:
-        client and domain, client, domain, any mail.
+        All returned keys have the same scope, which is the first scope with an active key in this
+        order: client and domain, client, domain, any mail.
         """
         for scope in ((client, domain), (client, ""), ("", domain), ("", "")):
             if (group := self._by_scope.get(scope)) and (found := _newest(group, now_s)):

@@ -1,9 +1,8 @@
-"""Evaluates SPF (RFC 7208): whether a domain's policy allows an address to send.
+"""Evaluates SPF (RFC 7208): decides whether a domain's policy allows an IP address to send.
 
 Owns: check_host() with its limits (4.6.4), and finding the qualifier of a policy's `all`. Does not
 own: the grammar (record.py), DNS queries. The caller passes a look-up function, so this module is
-pure.
-Guarantees: it never raises for the contents of a record; if the DNS is unavailable, the result is
+pure. Guarantees: no record causes an exception; if the DNS is unavailable, the result is
 `temperror`, never `none`. This module does not know the HELO name, so %{h} expands to the domain.
 """
 
@@ -26,28 +25,31 @@ from shared.mailauth.spf.record import (
     spf_records,
 )
 
-MAX_LOOKUPS: Final = 10  # terms that query the DNS: include, a, mx, ptr, exists, redirect
+MAX_LOOKUPS: Final = 10  # The terms include, a, mx, ptr, exists and redirect are counted.
 MAX_VOID_LOOKUPS: Final = 2
-MAX_NAMES: Final = 10  # the limit of address look-ups for one mx, and of names for one ptr
+MAX_NAMES: Final = 10  # This limit is for the hosts of one mx, and for the names of one ptr.
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """The records of one type of a name; () if the name has none or does not exist."""
+    """The records of one type at one name.
+
+    `rows` is () if the name has no such records, or if the name does not exist.
+    """
 
     rows: tuple[str, ...] = ()
     exists: bool = True
 
 
 class Away(Struct, frozen=True):
-    """The DNS did not answer, so nothing is known about the name."""
+    """The DNS did not answer, so it is unknown whether the name has records."""
 
     reason: str
 
 
-# Returns the records for a name and a type (TXT, MX, A, AAAA, PTR). The strings of a TXT record are
-# joined; an MX record is "10 host"; host names have no trailing dot.
+# A function that returns the records for a name and a type (TXT, MX, A, AAAA, PTR). The strings of
+# a TXT record are joined. An MX record has the form "10 host". Host names have no trailing dot.
 LookUp = Callable[[str, str], Rows | Away]
 
 
@@ -72,7 +74,7 @@ _QUALIFIED: Final = {
 
 
 class Evaluation(Struct, frozen=True):
-    """A result, the reason for an error, and the number of look-ups."""
+    """A result, the reason if it is an error, and the number of look-ups."""
 
     result: Result
     reason: str = ""
@@ -97,7 +99,7 @@ def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Eval
 
 
 def ending(ask: LookUp, domain: str) -> str:
-    """Follow the redirects of a policy; return the qualifier of its `all`, "" if there is none."""
+    """Follow a policy's redirects; return the qualifier of the last policy's `all`, or ""."""
     for _ in range(MAX_LOOKUPS + 1):
         answer = ask(domain, "TXT")
         records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
@@ -114,7 +116,7 @@ def ending(ask: LookUp, domain: str) -> str:
 
 
 class _Check:
-    """One evaluation, and its counts of look-ups."""
+    """One evaluation, which counts its look-ups."""
 
     def __init__(self, ask: LookUp, address: Address, sender: str) -> None:
         mapped = getattr(address, "ipv4_mapped", None)
@@ -126,7 +128,7 @@ class _Check:
         self.voids = 0
 
     def host(self, domain: str) -> Result:
-        """Evaluate one domain; raises _Error."""
+        """Evaluate the policy of one domain. Raises _Error."""
         policy = self._policy(domain)
         if policy is None:
             return Result.NONE
@@ -198,13 +200,13 @@ class _Check:
         except _Error as error:
             if error.result is not Result.TEMPERROR:
                 raise
-        return False  # if one of these look-ups fails, the term does not match (5.5)
+        return False  # A failed look-up means that the term does not match (5.5).
 
     def _is_in(self, network: str, term: Term) -> bool:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # a network of the other address family, which has fewer bits
+        except ValueError:  # An IPv6 prefix length may be invalid for an IPv4 network.
             return False
         return self._address in found if found.version == self._address.version else False
 

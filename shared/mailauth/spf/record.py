@@ -15,7 +15,7 @@ from msgspec import Struct
 
 VERSION: Final = "v=spf1"
 MAX_NAME_CHARS: Final = 253
-# The letters c, r and t are valid only in explanations, which are not supported here.
+# The macro letters c, r and t are valid only in explanations, which are not supported here.
 MACRO: Final = re.compile(r"%\{([slodiphvSLODIPHV])(\d*)([rR]?)([.\-+,/_=]*)\}")
 _TERM: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(?:([:/=])(.*))?", re.DOTALL)
 _LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?$")
@@ -31,11 +31,11 @@ _PLAIN: Final = {"%": "%", "_": " ", "-": "%20"}
 
 
 class SpfSyntaxError(ValueError):
-    """The record violates the grammar; the text names the term."""
+    """The record violates the grammar. The error names the term."""
 
 
 class Term(Struct, frozen=True):
-    """One mechanism: its qualifier, name, domain or network, and prefix lengths."""
+    """One mechanism of a policy. `value` is its domain or network."""
 
     qualifier: str
     name: str
@@ -45,20 +45,20 @@ class Term(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """A record: its mechanisms in order, up to `all`, and the target of its redirect."""
+    """A parsed record: its mechanisms up to `all`, in order, and the target of its redirect."""
 
     terms: tuple[Term, ...]
     redirect: str = ""
 
     @property
     def ending(self) -> str:
-        """The qualifier of `all`; "" if there is none."""
+        """Return the qualifier of `all`; "" if there is none."""
         last = self.terms[-1] if self.terms else None
         return last.qualifier if last is not None and last.name == "all" else ""
 
 
 class Macros(Struct, frozen=True):
-    """The values of the macro letters."""
+    """The values from which macros are expanded."""
 
     sender: str
     domain: str
@@ -66,12 +66,12 @@ class Macros(Struct, frozen=True):
 
 
 def spf_records(rows: Iterable[str]) -> tuple[str, ...]:
-    """Return the SPF records among TXT records (4.5)."""
+    """Return the TXT records that are SPF records (RFC 7208, 4.5)."""
     return tuple(row for row in rows if row.lower() == VERSION or row.lower()[:7] == VERSION + " ")
 
 
 def parse_record(record: str) -> Policy:
-    """Parse a record; raises SpfSyntaxError."""
+    """Parse a record. Raises SpfSyntaxError."""
     terms: list[Term] = []
     modifiers: dict[str, str] = {}
     for text in filter(None, record[len(VERSION) :].split(" ")):
@@ -86,7 +86,7 @@ def parse_record(record: str) -> Policy:
     every = [term.name for term in terms]
     if "all" not in every:
         return Policy(tuple(terms), modifiers.get("redirect", ""))
-    return Policy(tuple(terms[: every.index("all") + 1]))  # later terms are ignored (5.1)
+    return Policy(tuple(terms[: every.index("all") + 1]))  # Later terms are ignored (5.1).
 
 
 def expand(text: str, macros: Macros) -> str:
@@ -101,7 +101,7 @@ def _modifier(text: str, qualifier: str, name: str, value: str, known: dict[str,
     if qualifier or not _MACRO_TEXT.fullmatch(value):
         raise SpfSyntaxError(f"{text!r} is not a term")
     if name not in {"redirect", "exp"}:
-        return  # unknown modifiers are ignored (6)
+        return  # Unknown modifiers are ignored (6).
     if name in known:
         raise SpfSyntaxError(f"{name}= appears twice")
     _check_domain(text, value)
@@ -120,7 +120,7 @@ def _mechanism(text: str, qualifier: str, name: str, rest: str) -> Term:
     ip4_length, ip6_length = 32, 128
     if name in _WITH_HOST:
         lengths = _LENGTHS.search(rest)
-        assert lengths is not None  # the pattern also matches the empty text
+        assert lengths is not None  # The pattern also matches an empty text.
         rest = rest[: lengths.start()]
         ip4_length, ip6_length = int(lengths[1] or 32), int(lengths[2] or 128)
         if ip4_length > 32 or ip6_length > 128:
@@ -186,6 +186,6 @@ def _value(letter: str, macros: Macros) -> str:
         case "v":
             return "in-addr" if macros.address.version == 4 else "ip6"
         case "p":
-            return "unknown"  # the RFC advises against the use of this macro (7.2)
+            return "unknown"  # The RFC advises against this macro (7.2).
         case _:
             return macros.domain

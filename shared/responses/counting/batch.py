@@ -1,13 +1,14 @@
-"""Counts one batch of the merged log: the changed counters, and the entries to write. Pure.
+"""Counts one batch of the merged log: finds the changed counters and the entries to write. Pure.
 
-Counting has two steps, because the counters are read from the store in between: first read_batch()
-decodes the records and names the counters, then count_batch() counts.
+Counting has two steps. First, read_batch() decodes the records and names the counters. The caller
+reads these counters from the store. Then count_batch() counts.
 
-Owns: whether a bounce counts (an operator's review decides; without one, an incident at the
-provider decides), the rules for counting a log, and the digest of these rules. Counters with
-another digest were counted under other rules, so they are counted again. Thus counters depend only
-on the log and the rules, not on when the rules became known. Does not own: incidents
-(incidents.py), the effect of a bounce on its counter (counting.py).
+Owns: the decision whether a bounce counts, the rules for counting a log, and the digest of these
+rules. If an operator's review covers a bounce, the review decides whether the bounce counts.
+Otherwise, an incident at the provider decides. Counters with another digest were counted under
+other rules, so the log is counted again. Thus the counters depend only on the log and the rules,
+not on the time when a rule was added. Does not own: incidents (incidents.py), the effect of a
+bounce on its counter (counting.py).
 """
 
 from __future__ import annotations
@@ -44,16 +45,19 @@ from shared.topics.suppressions import (
     field_of,
 )
 
-# These kinds change no counter.
+# Facts of these kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# This stands for the status of a bounce without one, because incidents are found by status.
+# The status that is used for a bounce without a status, because incidents are found by status.
 _NO_STATUS = "none"
 
 _DIGEST_BYTES: Final = 16
 
 
 class Step(Struct, frozen=True, gc=False):
-    """A fact or a reset, its place in the log, and the field of its counter ("" if none)."""
+    """A fact or a reset, with its place in the log.
+
+    `field` is the field of the counter that the step changes. It is empty if no counter changes.
+    """
 
     what: Fact | CounterReset
     field: bytes
@@ -69,7 +73,10 @@ class CountingRules(Struct, frozen=True):
     reviews: tuple[Review, ...] = ()
 
     def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
-        """Return the verdict on a bounce, None if no review has one. Exclusion takes precedence."""
+        """Return the verdict of the reviews on a bounce; None if no review covers it.
+
+        If one of the reviews that cover it excludes the bounce, the verdict is EXCLUDED.
+        """
         found = None
         for review in self.reviews:
             if is_in(review, fact, at_ms):
@@ -89,7 +96,7 @@ class CountingRules(Struct, frozen=True):
 
 
 class Judging(Struct, frozen=True):
-    """The rules and the present incidents, which decide whether a bounce counts."""
+    """The rules and the present incidents. Together, they decide whether a bounce counts."""
 
     rules: CountingRules = CountingRules()
     incidents: Incidents = field(default_factory=Incidents)
@@ -102,12 +109,12 @@ class Read(Struct, frozen=True):
     unreadable: int
 
     def fields(self) -> list[bytes]:
-        """Return the fields of all counters that the steps need, without repetition."""
+        """Return the fields of all counters that the steps need, without duplicates."""
         return list(dict.fromkeys(step.field for step in self.steps if step.field))
 
 
 class Counted(Struct, frozen=True):
-    """The changed counters, the suppression entries to write, and the incidents after the batch.
+    """The result: the changed counters, the suppression entries to write, and the incidents.
 
     `held` is the number of new bounces that do not count, by provider and status.
     """
@@ -119,7 +126,7 @@ class Counted(Struct, frozen=True):
 
 
 def read_batch(batch: Sequence[Merged], events_topic: str = EVENTS) -> Read:
-    """Decode the records of a batch. It never raises for the content of a record."""
+    """Decode the records of a batch. Unreadable records are counted and skipped."""
     steps = []
     unreadable = 0
     for at_ms, source, record in batch:
@@ -138,13 +145,13 @@ def count_batch(
     counters: Mapping[bytes, BounceCounter],
     done: Mapping[Source, int],
     limits_of: Callable[[str], Limits | None],
-    judging: Judging = Judging(),  # noqa: B008 - never changed
+    judging: Judging = Judging(),  # noqa: B008 - the default is never changed
 ) -> Counted:
-    """Count the steps; these counters and incidents are the state before the first step.
+    """Count the steps. The counters and incidents are the state before the first step.
 
-    Only records at or after the offset of their source in `done` lead to entries. The entries for
-    earlier records were written when those records were first counted. A client that is not
-    registered (limits None) gets no entries.
+    `done` contains an offset for each source. Records before that offset lead to no entries,
+    because their entries were written when these records were first counted. If a client is not
+    registered, `limits_of` returns None, and the client gets no entries.
     """
     changed: dict[bytes, BounceCounter] = {}
     entries: list[Suppression] = []
@@ -173,14 +180,14 @@ def count_batch(
 
 
 def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules:
-    """Return the rules for this policy and for the active ones of these reviews."""
+    """Return the rules that consist of this policy and of those reviews that are active."""
     active = [each for each in reviews if each.active]
     active.sort(key=lambda each: (each.from_ms, each.until_ms, each.provider, each.status))
     return CountingRules(policy, tuple(active))
 
 
 def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
-    """Whether a review covers this bounce."""
+    """Return whether a review covers this bounce."""
     return (
         review.from_ms <= at_ms < review.until_ms
         and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])
@@ -189,7 +196,7 @@ def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
 
 
 def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:
-    """Record the outcome for its provider; return whether it counts for its recipient."""
+    """Record the outcome for the provider; return whether it counts for the recipient."""
     is_hard = fact.kind is FactKind.HARD
     is_held = False
     if fact.kind in OUTCOMES:
@@ -205,7 +212,7 @@ def _reset_of(value: bytes | None) -> CounterReset | None:
     try:
         found = decode_suppression(value) if value else None
     except CodecError:
-        return None  # the reader of mail.suppressions reports this error
+        return None  # The reader of mail.suppressions reports this error.
     return found if isinstance(found, CounterReset) else None
 
 

@@ -2,15 +2,16 @@
 
 A counter contains the messages that it has counted, so a message counts once even if several
 reports about it arrive. Hard bounces are kept until a reset. Consecutive soft bounces form a row. A
-delivery ends the row and moves its messages to `past`, so that a late report cannot count them
-again. If a message has a soft bounce and then a hard one, it counts as hard.
+delivery ends the row and moves the row's messages to `past`, so that a late report cannot count
+these messages again. If a message has a soft bounce and then a hard bounce, the message counts as
+hard.
 
 A server may accept a message and return it later. Such a message was not delivered. If all messages
 delivered since the last soft bounce are returned, the row continues as if they had not been
 delivered.
 
-Owns: these rules, the form of a counter, its bytes in Redis. Does not own: the store
-(shared/store/counters.py).
+Owns: these rules, the form of a counter, the encoding of a counter in Redis. Does not own: the
+store (shared/store/counters.py).
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 # The highest possible limit of a client is 1,000 bounces.
 MAX_COUNTED: Final = 1_000
 MAX_PAST: Final = 16
-# After more deliveries than this, a row cannot continue, even if all of them are returned.
+# After more deliveries than this, a row cannot continue, even if all these messages are returned.
 MAX_DELIVERED: Final = 16
 
 
 class BounceCounter(Struct, frozen=True, array_like=True, gc=False):
-    """The bounces of one recipient of one client, as messages in the order of counting."""
+    """The bounces of one recipient of one client: hashes of messages, in the order of counting."""
 
     hard: tuple[bytes, ...] = ()
     soft: tuple[bytes, ...] = ()
     past: tuple[bytes, ...] = ()
-    # `ended` is the length of the last soft row that a delivery ended; the row is at the end of
-    # `past`. `delivered` are the messages delivered since that row. If all of them are returned,
-    # the row continues.
+    # `ended` is the length of the last row that a delivery ended. The messages of this row are at
+    # the end of `past`. `delivered` are the messages that were delivered after this row. If all of
+    # them are returned, the row continues.
     ended: int = 0
     delivered: tuple[bytes, ...] = ()
 
@@ -60,7 +61,7 @@ def decode_counter(value: bytes | None) -> BounceCounter:
 
 
 class Limits(Struct, frozen=True):
-    """The limits of a client: hard bounces, and soft bounces in a row."""
+    """A client's limits: the number of hard bounces, and the number of soft bounces in a row."""
 
     hard: int
     soft: int
@@ -91,7 +92,8 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.hard or mail in counter.soft or mail in counter.past:
         return counter
     if mail in counter.delivered:
-        # This bounce belongs to the row that its delivery seemed to end, not to a later row.
+        # The message was counted as delivered. Its bounce belongs to the row that this delivery
+        # seemed to end, not to a later row.
         past = (*counter.past, mail)[-MAX_PAST:]
         longer = replace(counter, past=past, ended=min(counter.ended + 1, len(past)))
         return _without_delivery(longer, mail)
@@ -100,7 +102,7 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.soft or mail in counter.hard or mail in counter.past:
-        return counter  # the message was returned before its delivery was read
+        return counter  # The message's bounce was read before its delivery.
     if counter.soft:
         past = (counter.past + counter.soft)[-MAX_PAST:]
         ended = min(len(counter.soft), len(past))
@@ -113,7 +115,7 @@ def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 
 
 def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
-    """Remove a delivery. If it is the last one of those that ended the row, the row continues."""
+    """Remove a delivery. If no delivery is left after the ended row, the row continues."""
     if mail not in counter.delivered:
         return counter
     left = tuple(each for each in counter.delivered if each != mail)
@@ -127,10 +129,10 @@ def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 def entry_after(
     before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
 ) -> Suppression | None:
-    """Return the suppression entry to write because of this fact, if any.
+    """Return the suppression entry to which this fact leads; None if it leads to no entry.
 
-    A counter over its limit leads to an entry with every further bounce, so an entry that was
-    removed without a reset of the counter is written again.
+    When a counter has reached its limit, every further bounce leads to an entry. So an entry that
+    was removed without a reset of the counter is written again.
     """
     match fact.kind:
         case FactKind.COMPLAINED:

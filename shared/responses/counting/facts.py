@@ -1,10 +1,11 @@
-"""Reads the fact that an event contains about its recipient, for example a bounce. Pure.
+"""Reads the fact about the recipient, for example a bounce, from an event. Pure.
 
 Only final failures that concern the recipient count: bounces, expired messages and returned mail of
-the classes hard and soft. The classes policy, content, authentication and network never count, but
-they are outcomes of the provider: incidents.py compares its hard bounces with all its outcomes.
+the classes hard and soft. Failures of the classes policy, content, authentication and network never
+count against a recipient. But they are outcomes of the provider, and incidents.py compares a
+provider's hard bounces with all its outcomes.
 
-Every event is read here, so only the necessary fields are decoded.
+This module reads every event, so it decodes only the necessary fields.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-# The search for headers ends at this one.
+# Reading the headers of a record ends with this header.
 LAST_HEADER: Final = TYPE_HEADER
 _MAIL: Final = "sluice.mail."
 
 
 class FactKind(StrEnum):
-    """What happened to the message of a recipient."""
+    """The kinds of facts about a recipient's message."""
 
     HARD = "hard"
     SOFT = "soft"
     DELIVERED = "delivered"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    OTHER = "other"  # a final failure that counts against no recipient
+    OTHER = "other"  # A final failure that counts against no recipient.
 
 
-# The results of an attempt, which are outcomes of the provider.
+# The results of an attempt. They are outcomes of the provider.
 OUTCOMES: Final = frozenset({FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED, FactKind.OTHER})
 
 
@@ -49,17 +50,17 @@ class Fact(Struct, frozen=True, gc=False):
     client: str
     recipient: str
     mail_id: str
-    provider: str = ""  # a provider of the shaping rules, or the recipient's domain
-    status: str = ""  # the enhanced status of a failure
+    provider: str = ""  # A provider of the shaping rules, or the recipient's domain.
+    status: str = ""  # The enhanced status of a failure.
 
     @property
     def field(self) -> bytes:
-        """The field of the recipient's counter."""
+        """Return the field of the recipient's counter."""
         return field_of(self.client, self.recipient)
 
     @property
     def mail(self) -> bytes:
-        """The hash by which a counter names the message."""
+        """Return the hash by which a counter names the message."""
         return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
 
 
@@ -89,7 +90,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of an event, None if it has none. Raises ValueError if it is unreadable."""
+    """Return the fact in an event; None if there is none. Raises ValueError for a bad event."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
@@ -97,7 +98,8 @@ def fact_of(record: EventRecord) -> Fact | None:
         data = _decoder.decode(record.value or b"")
     except RecursionError:
         raise ValueError("the event is nested too deeply") from None
-    # A returned report is not the result of an attempt, so without a class it is no fact.
+    # A returned message is not the result of an attempt, so it is no fact unless it is hard or
+    # soft.
     other = None if kind == _RETURNED else FactKind.OTHER
     found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)

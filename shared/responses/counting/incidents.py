@@ -2,13 +2,14 @@
 
 If a provider answers every message with 550 for an hour, the sender must not lose its recipients.
 While an incident is open, hard bounces with its provider and status are held: they do not count
-until an operator has reviewed them (batch.py). An incident opens when, within the policy's window,
+until an operator has reviewed them (batch.py). An incident opens when both conditions are met
+within the policy's window:
 
-- at least `least` hard bounces with this status arrived, and
-- they are more than `percent` of all outcomes of the provider.
+- At least `least` hard bounces with this status arrived.
+- These bounces are more than `percent` percent of all outcomes of the provider.
 
 An incident ends when these conditions have not been met for the length of a window. Bounces that
-were counted before it opened remain counted, but a review can exclude them, too.
+were counted before the incident opened remain counted, but a review can exclude them, too.
 
 Incidents depend only on the records and their order, not on the clock or on batches, so counting
 the log again finds the same incidents. Memory is bounded: at most MAX_PROVIDERS providers,
@@ -31,7 +32,7 @@ OTHER: Final = "other"
 
 
 class IncidentPolicy(Struct, frozen=True):
-    """The conditions under which an incident opens; with `least` 0, none opens."""
+    """The conditions under which an incident opens. With `least` 0, no incident opens."""
 
     least: int = 0
     percent: int = 50
@@ -39,7 +40,11 @@ class IncidentPolicy(Struct, frozen=True):
 
 
 class Incident(Struct, frozen=True, array_like=True):
-    """An incident: its first and last time over the threshold, and the number of held bounces."""
+    """One incident. `held` is the number of held bounces.
+
+    The conditions for the incident were met at `opened_ms` for the first time, and at `last_ms` for
+    the last time.
+    """
 
     provider: str
     status: str
@@ -56,21 +61,24 @@ class _Bucket(Struct, array_like=True):
 
 class _Provider(Struct, array_like=True):
     buckets: list[_Bucket] = []
-    outcomes: int = 0  # the sums of the buckets
+    outcomes: int = 0  # `outcomes` and `hard` are the sums of the buckets.
     hard: dict[str, int] = {}
     open: dict[str, Incident] = {}
 
 
 class Incidents(Struct, array_like=True):
-    """The incidents and recent outcomes at one place in the log; note() changes them."""
+    """The incidents and recent outcomes up to one place in the log. note() updates them."""
 
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # the policy by which the incidents were found
+    policy: IncidentPolicy = IncidentPolicy()  # The policy by which the incidents were found.
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
-        """Record an outcome: the status of a hard bounce, else "". Return whether it is held."""
+        """Record an outcome of a provider; return whether it is a held bounce.
+
+        `status` is the status of a hard bounce, or "" for any other outcome.
+        """
         if not policy.least:
             return False
         self.at_ms, self.policy = max(self.at_ms, at_ms), policy
@@ -86,7 +94,7 @@ class Incidents(Struct, array_like=True):
         return self._judge(known, provider, status, policy)
 
     def open_ones(self) -> list[Incident]:
-        """Return the incidents that have not ended at the time of the last record."""
+        """Return the incidents that are open at the time of the last record."""
         return [
             each
             for known in self.providers.values()
@@ -95,7 +103,7 @@ class Incidents(Struct, array_like=True):
         ]
 
     def all_ones(self) -> list[Incident]:
-        """Return the open incidents and the kept ended ones, in the order of their beginning."""
+        """Return the open incidents and the ended incidents that are kept, in order of opening."""
         found = [each for known in self.providers.values() for each in known.open.values()]
         return sorted([*self.past, *found], key=lambda each: (each.opened_ms, each.provider))
 
@@ -115,7 +123,7 @@ class Incidents(Struct, array_like=True):
         return True
 
     def _of(self, provider: str, number: int) -> _Provider:
-        """Return a provider whose last bucket is the present one."""
+        """Return the counts of a provider, with bucket `number` as the last bucket."""
         known = self.providers.get(provider)
         if known is not None and known.buckets[-1].number == number:
             return known

@@ -3,9 +3,10 @@
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
 are on another topic. Counting needs one order for all records. The order must be the same when the
 topics are read again later, so it is the order of (append time, source, offset). A record is
-returned only when no partition can still deliver an earlier one.
+returned only when no partition can deliver an earlier record any more.
 
-The place in this log up to which bounces are counted is stored as text, with the counters.
+The counters are stored with the place in this log up to which bounces have been counted. The place
+is stored as text.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Merged(NamedTuple):
 
     at_ms: int
     source: Source
-    record: Any  # a record with the attributes `offset` and `timestamp`
+    record: Any  # A record with the attributes `offset` and `timestamp`.
 
 
 class MergedLog:
@@ -41,7 +42,7 @@ class MergedLog:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._queues: dict[Source, deque[Any]] = {each: deque() for each in sorted(sources)}
-        # No record of a source that is still to be added is earlier than this time.
+        # Records of a source that are added later are not earlier than this time.
         self._read_until: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
         self._last: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
 
@@ -49,11 +50,11 @@ class MergedLog:
         return sum(map(len, self._queues.values()))
 
     def waiting(self, source: Source) -> int:
-        """Return how many records of this source take() has not returned yet."""
+        """Return the number of records of this source that take() has not returned yet."""
         return len(self._queues[source])
 
     def has_given(self, source: Source, end: int) -> bool:
-        """Whether take() has returned all records of the source before this offset."""
+        """Return whether take() has returned all added records of the source before `end`."""
         queue = self._queues[source]
         return not queue or queue[0].offset >= end
 
@@ -66,7 +67,7 @@ class MergedLog:
         self._read_until[source] = max(until_ms, self._read_until[source])
 
     def take(self, most: int) -> list[Merged]:
-        """Remove and return at most `most` next records, as far as their order is certain."""
+        """Remove and return the next records whose order is certain. `most` limits their number."""
         heap = [(self._time(each), each) for each, queue in self._queues.items() if queue]
         heapq.heapify(heap)
         bound = min(

@@ -1,8 +1,8 @@
 """Finds the suppression entries that a review of a provider's bounces removes or adds. Pure.
 
-The log is counted twice for the recipients with a bounce in the window of the review: under the
-present rules, and under the rules with the review. The change is the difference between the
-entries. The number of recipients in the window bounds the memory.
+The log is counted twice for the recipients who have a bounce in the window of the review: once
+under the present rules, and once under the rules with the review. The change is the difference
+between the two sets of entries. The number of recipients in the window limits the memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def concerned(steps: Iterable[Step], review: Review) -> list[Step]:
 
 
 class Recount:
-    """Counts a log from its beginning under some rules, for some counters."""
+    """Counts a log from its beginning, under the given rules and for the given counters."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Recount:
 def change_between(
     before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
 ) -> Change:
-    """Return the change. `entries` are all entries of mail.suppressions, also removed ones."""
+    """Return the change. `entries` are all entries of mail.suppressions, including removed ones."""
     active: Mapping[Named, Suppression] = {
         _named(each): each
         for each in entries

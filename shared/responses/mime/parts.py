@@ -1,12 +1,11 @@
-"""Reads the header fields and MIME parts of a returned message, even of a malformed one. Pure.
+"""Reads the header fields and MIME parts of a returned message, even if it is malformed. Pure.
 
 Owns: splitting a block into header and body, the header into fields, and the body into the leaves
 of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
-the report.
-Does not own: the text of a part (text.py), the checks of submitted mail (shared/mail/headers.py).
-This module reads even malformed mail as well as possible.
-Guarantees: it never raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH
-levels and MAX_FIELDS fields are read.
+the report. Does not own: the text of a part (text.py), the checks of submitted mail
+(shared/mail/headers.py). This module reads even malformed mail as well as possible. Guarantees: no
+function raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels and
+MAX_FIELDS fields are read.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Final
 
 from msgspec import Struct
 
-MAX_FIELDS: Final = 400  # real messages have up to 150
-MAX_VALUE_CHARS: Final = 4_096  # of one field; a longer value is cut
+MAX_FIELDS: Final = 400  # Real messages have up to 150 fields.
+MAX_VALUE_CHARS: Final = 4_096  # A longer value of a field is cut.
 MAX_HEADER_BYTES: Final = 65_536
 
-# A field and its continuation lines. A line without a field name is skipped.
+# Matches a field and its continuation lines. A line without a field name is skipped.
 _FIELD: Final = re.compile(rb"^([!-9;-~]{1,76})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _FOLD: Final = re.compile(r"\n[ \t]+")
 _PARAMETER: Final = re.compile(
@@ -28,7 +27,7 @@ _PARAMETER: Final = re.compile(
 )
 _BLANK_LINE: Final = re.compile(rb"\n[ \t]*\n")
 
-# A report is at the beginning of the message, before the returned message.
+# Only the beginning of a message is read, because a report precedes the message that it returns.
 MAX_BYTES: Final = 262_144
 MAX_PARTS: Final = 40
 MAX_DEPTH: Final = 6
@@ -37,7 +36,7 @@ _GUESSED_BOUNDARY: Final = re.compile(
     rb"(?:^|\n)--([^\s-][^\n]{2,70}|[^\n]{3,70})\n[Cc]ontent-", re.ASCII
 )
 _TYPE: Final = re.compile(r"\s*([\w.+-]{1,40}/[\w.+-]{1,60})", re.ASCII)
-# The line before a message in an mbox file (RFC 4155), or text before the header.
+# Matches white space and an mbox line (RFC 4155) before the header of a message.
 _MBOX_LINE: Final = re.compile(rb"\s{0,100}(?:>?From [^\n]{0,998}\n)?")
 _HEADERS_ONLY: Final = frozenset(
     {"text/rfc822-headers", "text/rfc822-header", "message/global-headers"}
@@ -46,9 +45,10 @@ _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/parti
 
 
 class Fields:
-    """The fields of a header by their lower-case names; values are decoded on demand.
+    """The fields of a header by their lower-case names. Values are decoded on demand.
 
-    A message has 30 to 60 fields, of which few are read; decoding all would be most of the work.
+    A message has 30 to 60 fields, but few of them are read. To decode all fields would be most of
+    the work.
     """
 
     __slots__ = ("_octets", "_values")
@@ -73,7 +73,7 @@ NO_FIELDS: Final = Fields({})
 
 
 class Part(Struct, frozen=True):
-    """A leaf of the tree, or the message itself."""
+    """A leaf of the MIME tree. A message without parts has one leaf: the message itself."""
 
     content_type: str
     fields: Fields
@@ -81,17 +81,17 @@ class Part(Struct, frozen=True):
 
     @property
     def is_original(self) -> bool:
-        """Whether this part is the returned message or its header."""
+        """Return whether this part is the returned message or its header."""
         return self.content_type in _MESSAGES or self.content_type in _HEADERS_ONLY
 
     @property
     def charset(self) -> str:
-        """The declared charset in lower case; "" if none is declared."""
+        """Return the declared charset in lower case; "" if none is declared."""
         return parameter(first(self.fields, "content-type"), "charset").lower()
 
 
 class Message(Struct, frozen=True):
-    """A returned message: its header, and its leaves in their order."""
+    """A returned message: its header, and the leaves of its MIME tree in order."""
 
     fields: Fields
     content_type: str
@@ -181,7 +181,7 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 
 def _boundary(part: Part) -> bytes:
-    """Return the delimiter line: the declared one if it occurs, else a line that looks like one."""
+    """Return the declared delimiter line if it occurs, else a line that looks like a delimiter."""
     declared = parameter(first(part.fields, "content-type"), "boundary")
     octets = b"--" + declared.encode("utf-8", "surrogateescape").rstrip()
     if declared and octets in part.body:

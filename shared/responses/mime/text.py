@@ -1,11 +1,12 @@
 """Converts a part to the text that a person reads, at most MAX_CHARS characters. Pure.
 
-Owns: transfer encodings, HTML, and charsets. If a part declares no charset, or declares ASCII or
-UTF-8 wrongly, its charset is guessed: UTF-8, then ISO-2022-JP if its escapes occur, then a charset
-by the arrangement of its 8-bit octets. In Latin-1 they are single letters between ASCII letters; in
-Cyrillic charsets they form whole words; in Chinese and Japanese charsets they form pairs without
-spaces. Korean is not recognised.
-Guarantees: it never raises; the work is linear; a guess reads at most MAX_RUNS runs of octets.
+Owns: transfer encodings, HTML, and charsets. If a part declares no charset and contains the escapes
+of ISO-2022-JP, that charset is used. Otherwise, a part that declares no charset, ASCII or UTF-8 is
+decoded as UTF-8. If its octets are not UTF-8, its charset is guessed from the arrangement of the
+8-bit octets. In Latin-1, 8-bit octets are single letters between ASCII letters. In Cyrillic
+charsets, they form whole words. In Chinese and Japanese charsets, they form pairs without spaces.
+Korean is not recognised. Guarantees: no function raises; the work is linear; a guess reads at most
+MAX_RUNS runs of octets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from shared.mail.encoded_words import decode_octets, is_charset
 from shared.responses.mime.parts import Part, first
 
 MAX_CHARS: Final = 16_384
-_MAX_BYTES: Final = 65_536  # of a part before its transfer encoding is removed
+_MAX_BYTES: Final = 65_536  # The limit for a part before its transfer encoding is removed.
 
 _SOFT_BREAK: Final = re.compile(rb"=[ \t]*\n")
 _QP_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
@@ -38,13 +39,13 @@ _JAPANESE: Final = b"\x1b$"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 MAX_RUNS: Final = 400
-_MIN_OCTETS: Final = 8  # no guess is made from fewer octets
-_MIN_WORD: Final = 3.0  # mean number of octets per word
+_MIN_OCTETS: Final = 8  # No guess is made from fewer octets.
+_MIN_WORD: Final = 3.0  # If the runs are shorter on average, the charset is Latin-1.
 
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
-# Matches a space between words, which Chinese and Japanese do not have.
+# Matches a space between words. Chinese and Japanese have no spaces between words.
 _SPACED: Final = re.compile(rb"[\x80-\xff][,.:;!]? (?=[\x80-\xff])")
-# In EUC-JP, the first octet of a kana is one of these.
+# In EUC-JP, the first octet of a kana is one of these octets.
 _KANA: Final = frozenset({0xA4, 0xA5})
 _SHIFT_JIS_KANA: Final = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
@@ -134,7 +135,7 @@ def _decode(octets: bytes, declared: str) -> str:
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start > len(octets) - 4:  # the octets may end within a character
+        if error.start > len(octets) - 4:  # The octets may end within a character.
             return octets.decode("utf-8", "ignore")
     return octets.decode(guess_charset(octets), "replace")
 
@@ -146,7 +147,7 @@ def _known(charset: str) -> str:
 
 
 def _first_runs(octets: bytes) -> bytes:
-    """Return the octets up to the end of run MAX_RUNS, so that all counts use the same octets."""
+    """Return the octets up to the end of the run number MAX_RUNS. All counts use these octets."""
     last = next(islice(_RUN.finditer(octets), MAX_RUNS - 1, None), None)
     return octets[: last.end()] if last else octets
 
@@ -163,7 +164,10 @@ def _of_pairs(runs: list[bytes]) -> str:
 
 
 def _cyrillic(runs: list[bytes]) -> str:
-    """Most letters are lower-case: from 0xE0 on in Windows-1251, below 0xE0 in KOI8-R."""
+    """Return the Cyrillic charset in which most letters of these runs are lower-case.
+
+    Lower-case letters are 0xE0 or more in Windows-1251, and less than 0xE0 in KOI8-R.
+    """
     counts = Counter(b"".join(runs))
     small = sum(count for octet, count in counts.items() if octet >= 0xE0)
     capital = sum(count for octet, count in counts.items() if 0xC0 <= octet < 0xE0)

@@ -1,13 +1,13 @@
-"""Extracts the literals that each match of a pattern contains, to avoid most searches. Pure.
+"""Avoids searches: searches for a pattern only in texts that contain the pattern's literals. Pure.
 
-Owns: reading the literals from the pattern. In a text of 200 characters, a search for an
-alternative of many words takes 50 to 100 µs, and a test for its literals takes 1 µs. Therefore a
-pattern is split into its alternatives, and an alternative is searched only if its literals are in
-the text.
+Owns: reading the literals from a pattern, that is, the strings that each match contains. In a text
+of 200 characters, a search for an alternative of many words takes 50 to 100 µs, and a test for its
+literals takes 1 µs. Therefore a pattern is split into its alternatives, and an alternative is
+searched only if its literals are in the text.
 
-This module uses Python's own pattern parser (`re._parser`, which is private and the same in 3.11 to
-3.14). A construct that is unknown here has no literals, so its pattern is always searched. For
-every rule, a test compares this search with the plain one.
+This module uses Python's own pattern parser, `re._parser`. The parser is private, but it is the
+same in Python 3.11 to 3.14. A construct that this module does not know has no literals, so its
+pattern is always searched. For every rule, a test compares the result with that of a plain search.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _GRAM_CHARS: Final = 3
 _COMMON_FIRST: Final = " etaoinsrldhcumpfgy"
 
 _parser: Final = import_module("re._parser")
-# A pattern with these is not split: group references, named groups, conditions and flags concern
-# the whole pattern.
+# Matches group references, named groups, conditions and flags. A pattern with one of them is not
+# split, because they concern the whole pattern.
 _WHOLE: Final = re.compile(r"\\[1-9]|\(\?[P(aiLmsux-]")
 
 
 class _Alternative:
-    """One alternative of a pattern, and sets of grams; each match contains a gram of every set."""
+    """One alternative of a pattern, with sets of grams. Each match contains a gram of each set."""
 
     def __init__(self, source: str, flags: int, needed: Sequence[frozenset[str]]) -> None:
         self._source = source
@@ -41,11 +41,11 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """The search function, compiled on first use, because most are never used."""
+        """Return the search function. It is compiled on first use, because most are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
-        """Whether a text with these grams can contain the literals of this alternative."""
+        """Return whether a text with these grams can contain the literals of this alternative."""
         for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
             if needed.isdisjoint(grams):
                 return False
@@ -53,7 +53,7 @@ class _Alternative:
 
 
 class Search:
-    """Regular expressions. Each is searched only in a text that contains its literals."""
+    """Searches for regular expressions, each only in a text that contains its literals."""
 
     __slots__ = ("_by_gram", "_by_literal", "_grams", "_others", "_without_gram", "patterns")
 
@@ -88,7 +88,7 @@ class Search:
             self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
-        """Whether one of the expressions matches in the text; `grams` are the grams of the text."""
+        """Return whether an expression matches. `grams`, if given, are the grams of the text."""
         if grams is None:
             return self._is_in_text(text)
         found = self._grams & grams
@@ -122,8 +122,8 @@ def _any_found(by_literal: dict[str, list[_Alternative]], text: str) -> bool:
 def grams_in(text: str) -> frozenset[str]:
     """Return all sequences of three characters in a text.
 
-    They exclude most of the 90 expressions at once. A test for each of the 700 literals takes twice
-    as long as all other steps.
+    These sequences (grams) exclude most of the 90 expressions at once. To test for each of the 700
+    literals would take twice as long as all other steps.
     """
     return frozenset(map("".join, zip(text, text[1:], text[2:], strict=False)))
 
@@ -148,7 +148,7 @@ def _commonness(gram: str) -> int:
 
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
-    """Return strings of which each match contains at least one; () if none are known."""
+    """Return strings; each match contains at least one of them. Return () if none are known."""
     found = _sets_of_literals(pattern.pattern, pattern.flags)
     best: frozenset[str] = max(found, key=_rank, default=frozenset())
     return tuple(sorted(best))
@@ -182,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """Return the set of literals that excludes most texts; empty if a sequence has none."""
+    """Return the set of literals that excludes most texts; it is empty if there is no set."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 
@@ -208,7 +208,7 @@ def _rank(literals: Collection[str]) -> tuple[int, int]:
 
 
 def alternatives_of(pattern: re.Pattern[str]) -> list[str]:
-    """Return the alternatives of a pattern; it matches a text if, and only if, one of them does."""
+    """Split a pattern into alternatives. Together, they match the same texts as the pattern."""
     source = pattern.pattern
     if pattern.flags & re.VERBOSE or _WHOLE.search(source):
         return [source]
@@ -233,7 +233,7 @@ def _end_of_set(source: str, at: int) -> int:
     at += 1
     if source.startswith("^", at):
         at += 1
-    if source.startswith("]", at):  # at the beginning, "]" is a member of the set
+    if source.startswith("]", at):  # At the beginning, "]" is a member of the set.
         at += 1
     while source[at] != "]":
         at += 2 if source[at] == "\\" else 1

@@ -2,10 +2,10 @@
 
 Owns: the part of a server's text that the rules read. Does not own: the rules (reply_rules.py). An
 address, host name, IP address or URL is not a reason, but its parts look like words:
-`<policy@r.example>: no such user` is about a recipient, not about a policy. Therefore each is
-replaced by a marker: {addr}, {host}, {ip}, {url}. The host name of a known block list becomes
-{blocklist}, which is a reason. Every pattern takes linear time, and at most MAX_CHARACTERS
-characters are read.
+`<policy@r.example>: no such user` is about a recipient, not about a policy. Therefore a marker
+replaces each of these texts: {addr}, {host}, {ip} or {url}. The host name of a known block list
+becomes {blocklist}, because a block list is a reason. Every pattern takes linear time, and at most
+MAX_CHARACTERS characters are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.smtp.reply import Reply
 # Replies are cut to 1 KiB when they are received (shared/smtp/remote_text.py).
 MAX_CHARACTERS: Final = 1_024
 
-# Operators of block lists. A server names a block list only if it refuses our host.
+# The operators of block lists. A server names an operator only if the server refuses our host.
 _LISTS: Final = (
     "spamhaus|sorbs|spamcop|barracudacentral|barracudanetworks|cloudmark|ipcheck|mail-abuse"
     "|uribl|surbl|invaluement|spamrl|junkemailfilter|hostkarma|cobion|abuseat|uceprotect|njabl"
@@ -33,24 +33,25 @@ _LIST_HOST: Final = re.compile(
     rf"{_LISTS}|(?:^|[.-])(?:dns|dns[br]|rhs|uri|su|d|x|s|p|c)?r?bl[.-]|(?:black|block)list",
     re.IGNORECASE,
 )
-# Each of these patterns matches only at the beginning of a word, so it is tried once per word.
+# The following patterns match only at the beginning of a word, so each is tried once per word.
 _URL: Final = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _NAME: Final = r"[^\s<>\"'(),:;=\[\]@]"
 _ADDRESS: Final = re.compile(
     rf"(?<!{_NAME}){_NAME}{{1,320}}@{_NAME}{{1,255}}|\"[^\"\n@]{{1,64}}\"@{_NAME}{{1,255}}"
 )
-# The look-behind is second, because a search that begins with a set of characters is faster: it
-# skips all other characters.
+# The look-behind follows a set of characters, because a search that begins with such a set is
+# faster: the search skips all other characters.
 _IPV4: Final = re.compile(r"[0-9](?<![\d.][0-9])\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d]|\.\d)")
-_MIN_COLONS: Final = 3  # in an IPv6 address
+_MIN_COLONS: Final = 3  # Shorter forms of IPv6 addresses, such as "::1", are not recognised.
 _IPV6: Final = re.compile(r"(?<![\w:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}(?![\w:])", re.IGNORECASE)
-# The last label has letters of one case: in "is blocked.For help", "blocked.For" is no host name.
+# The letters of the last label must have the same case, because "blocked.For" in "is blocked.For
+# help" is no host name.
 _HOST: Final = re.compile(
     r"(?<![\w.*-])(?:[\w*-]{1,63}\.){1,9}(?:[a-z]{2,24}|[A-Z]{2,24})(?![\w-]|\.\w)"
 )
 _BRACKETED: Final = re.compile(r"<[^<>\s{}]{1,255}>|(?<!\w)([\"'])[^\s\"'{}]{1,64}\1")
-# A status anywhere in the text: "(#5.1.1)", "#5.7.1", "[5.1.1]", "5.1.1:". The second number of a
-# status is 0 to 7 (RFC 3463, 4), which excludes most version numbers.
+# Matches a status anywhere in the text: "(#5.1.1)", "#5.7.1", "[5.1.1]", "5.1.1:". The second
+# number of a status is 0 to 7 (RFC 3463, 4), which excludes most version numbers.
 _STATUS: Final = re.compile(
     r"[(#\[245](?<![\w.\-/][(#\[245])(?:(?<=[(#\[])[(#\[]{0,2}[245]|(?<=[245]))"
     r"\.([0-7]\.\d{1,3})(?![\w]|\.\d)[\])]?:?"
@@ -60,14 +61,14 @@ _SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)
 
 
 class Refusal(Struct, frozen=True):
-    """The input of the rules: the status without its first digit ("" if none), and the words.
+    """The input of the rules. `detail` is the status without its first digit, "" if there is none.
 
     The words are in lower case, because a search that ignores case takes twice as long.
     """
 
     detail: str
     words: str
-    grams: frozenset[str] = frozenset()  # the grams of the words (literals.py)
+    grams: frozenset[str] = frozenset()  # The grams of the words (literals.py).
 
 
 def read_refusal(reply: Reply) -> Refusal:
@@ -75,8 +76,8 @@ def read_refusal(reply: Reply) -> Refusal:
     text = reply.text[:MAX_CHARACTERS]
     text = _without_names(_SAID.sub("", text) if " said:" in text else text)
     found = _STATUS.search(text)
-    # RFC 2034 requires the status at the beginning, with the class of the code. A status elsewhere
-    # has the same meaning.
+    # RFC 2034 requires the status at the beginning of the text, with the class of the code. A
+    # status elsewhere in the text has the same meaning.
     detail = reply.enhanced[2:] or (found[1] if found else "")
     # "BAD_RECIPIENT" and "is_blocked" consist of two words each; a line may end between any two
     # words.
@@ -86,7 +87,7 @@ def read_refusal(reply: Reply) -> Refusal:
 
 
 def _without_names(text: str) -> str:
-    # Most texts do not contain these characters, and a test for a character is fast.
+    # A test for a character is fast, and most texts do not contain these characters.
     if "/" in text or "www." in text.lower():
         text = _URL.sub(_url_marker, text)
     if "@" in text:

@@ -1,14 +1,15 @@
 """Decides the class of a server's refusal, and whether the refusal is final. Pure.
 
-Owns: the mapping from stage and reply to permanence and bounce class, by the rules in replies.toml.
-Does not own: the words that the rules read (refusal_text.py), the outcome of an attempt (deliver),
-the kind of a returned message.
+The rules in replies.toml map a stage and a reply to a bounce class. Owns: the use of these rules,
+and the decision whether a refusal is final. Does not own: the words that the rules read
+(refusal_text.py), the outcome of an attempt (deliver), the kind of a returned message.
 
-A 5xx to the recipient or the content is final. A 5xx before RCPT concerns us, not the recipient. If
-it answers the connection or EHLO, the message is deferred; if it answers MAIL, the message bounces
-as policy, which never counts against a recipient. Any other refusal defers the message. A 5xx that
-no rule recognises is policy, never hard: a few hard refusals end all mail to a recipient, so a
-class that counts against a recipient needs a reason that we understand.
+A 5xx reply to the recipient or the content is final. A 5xx reply before RCPT concerns us, not the
+recipient. If it answers the connection or EHLO, the message is deferred. If it answers MAIL, the
+message bounces with the class policy, which never counts against a recipient. Any other refusal
+defers the message. A 5xx reply that no rule recognises is never hard, because a few hard refusals
+end all mail to a recipient. A class that counts against a recipient needs a reason that we
+understand.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ NETWORK: Final = "network"
 AUTHENTICATION: Final = "authentication"
 CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, AUTHENTICATION})
 
-# The class of a permanent refusal that no rule matches, by its stage; POLICY for other stages.
+# The class of a permanent refusal that no rule matches, by stage. For other stages, the class is
+# POLICY.
 _DEFAULT_PERMANENT: Final = {Stage.CONTENT: CONTENT}
 # RFC 5321, 4.2.3: 552 means exceeded storage.
 _DEFAULT_BY_CODE: Final = {(Stage.RCPT, 552): SOFT, (Stage.CONTENT, 552): SOFT}
@@ -53,11 +55,11 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this row applies to the refusal."""
+        """Return whether this row applies to the refusal."""
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether stage, status and text match. A condition that the row omits is not checked."""
+        """Return whether stage, status and text match. Omitted conditions are not checked."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -66,7 +68,7 @@ class ReplyRule(Struct, frozen=True):
 
 
 def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a status is one of these, or begins with one of these that ends with a dot."""
+    """Return whether the status is one of `prefixes`, or begins with one that ends with a dot."""
     if detail in prefixes:
         return True
     found = detail.find(".")
@@ -74,14 +76,14 @@ def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
 
 
 class Meaning(Struct, frozen=True):
-    """Whether a refusal is final, and its class."""
+    """The meaning of a refusal: whether it is final, and its bounce class."""
 
     is_permanent: bool
     bounce_class: str
 
 
 def parse_rules(text: str) -> tuple[ReplyRule, ...]:
-    """Parse replies.toml. Raises ValueError, whose text names the row that is wrong."""
+    """Parse replies.toml. Raises ValueError, which names the wrong row."""
     rows: list[dict[str, Any]] = tomllib.loads(text)["rule"]
     return tuple(_parse_rule(number, row) for number, row in enumerate(rows, 1))
 
@@ -106,13 +108,13 @@ def _compile(alternatives: str | list[str]) -> Search:
 
 
 def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
-    """Return the meaning of a refusal; `stage` is the step that it answered."""
+    """Return the meaning of a refusal; `stage` is the step that the reply answers."""
     refusal = read_refusal(reply)
     found = next((rule.bounce_class for rule in rules if rule.applies(stage, refusal)), None)
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # The recipient is never the cause, even if the text mentions one.
+        # At these stages, the recipient is never the cause, even if the text names a recipient.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
@@ -121,6 +123,6 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
 
 @cache
 def load_reply_rules() -> tuple[ReplyRule, ...]:
-    """Load replies.toml. Raises ValueError, whose text names the row that is wrong."""
+    """Load replies.toml. Raises ValueError, which names the wrong row."""
     file = importlib.resources.files("shared.responses.replies").joinpath("replies.toml")
     return parse_rules(file.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """Finds the addresses in a report and returns them in their normal form. Pure.
 
-Owns: which text is a recipient's address in a report, in any notation. Guarantees: it never raises.
+Owns: the decision which text in a report is a recipient's address, in any notation. Guarantees: no
+function raises.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Final
 from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.encoded_words import decode
 
-# An address in running text. A match has a limited length, and cannot begin inside an address.
+# Matches an address in running text. A match has a limited length, and cannot begin inside an
+# address.
 ADDRESS_PATTERN: Final = (
     r"(?<![\w.!#$%&*+/=?^`{|}~-])(?<!\w')[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,64}"
     r"(?:'[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,40})?@"
@@ -23,14 +25,15 @@ _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
 # RFC 6533, 3: \x{HEX} is a character of an internationalised address.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
-# The note about the address before an alias changed it, as Postfix, Sendmail and Exim write it.
+# Matches the note by Postfix, Sendmail or Exim that contains the address before an alias changed
+# it.
 _CHANGED: Final = re.compile(
     r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
     re.IGNORECASE,
 )
 _MAX_CODE_POINT: Final = 0x10FFFF
 _MAX_CHARS: Final = 1_000
-# The fields of a report contain at most three aliases of a recipient, and the text contains one.
+# A report contains at most three aliases of a recipient in its fields, and one in its text.
 MAX_ALIASES: Final = 4
 
 
@@ -46,18 +49,18 @@ def find_addresses(text: str) -> list[str]:
 
 
 def aliases_in(text: str) -> list[str]:
-    """Return the addresses before aliases changed them: `(expanded from <a@b.example>)`."""
+    """Return the addresses in notes about aliases, such as `(expanded from <a@b.example>)`."""
     found = (find_address(each[1]) for each in _CHANGED.finditer(text[:_MAX_CHARS]))
     return [address for address in found if address]
 
 
 def without_aliases(text: str) -> str:
-    """Remove the notes about aliases, because "from:" in them could be read as a reason."""
+    """Remove the notes about aliases, because "from:" in a note could be read as a reason."""
     return _CHANGED.sub("", text) if " from" in text or " by" in text else text
 
 
 def distinct(addresses: Iterable[str], but: str) -> tuple[str, ...]:
-    """Return the first MAX_ALIASES different addresses, except `but` and empty ones."""
+    """Return the first MAX_ALIASES different addresses. Skip empty texts and the address `but`."""
     return tuple(each for each in dict.fromkeys(addresses) if each and each != but)[:MAX_ALIASES]
 
 
@@ -73,7 +76,7 @@ def typed_address(value: str) -> str:
 
 
 def normal_form(address: str) -> str:
-    """Return the normal form of an address; of an invalid one, only the domain is changed."""
+    """Return the normal form of an address. If it is invalid, only the domain is changed."""
     parsed = parse_path(address)
     if isinstance(parsed, ParsedAddress):
         return parsed.address
@@ -82,7 +85,7 @@ def normal_form(address: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether the domain can be public: it has a dot and no private ending such as `.local`."""
+    """Return whether the domain can be public: with a dot, without an ending such as `.local`."""
     domain = address.rpartition("@")[2]
     return "." in domain and not domain.endswith((".local", ".localdomain", ".lan", ".internal"))
 

@@ -1,11 +1,12 @@
 """Decides the kind of each statement of a report. Pure.
 
 Owns: the order of the rules, and the evidence that the class hard requires. Does not own: the rules
-(shared/responses/rules/reasons.toml, shared/responses/replies).
-Guarantees: only a permanent failure is hard. A quoted reply about an unknown user is hard only with
-a status or the step RCPT, or if the reporting system checks recipients itself, because filters
-refuse the content of a message with the same words. A failure that no rule recognises is unknown; a
-server's refusal that no rule recognises is policy, as in deliver.
+(shared/responses/rules/reasons.toml, shared/responses/replies). Guarantees: only a permanent
+failure is hard. Filters refuse the content of a message with the same words that report an unknown
+user. Therefore such words in a quoted reply are hard only with more evidence: a status about the
+address, the step RCPT, or a reporting system that checks recipients itself. If no rule recognises a
+failure, its kind is unknown. If no rule recognises a server's refusal, its kind is policy, as in
+deliver.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ _REFUSES_US: Final = frozenset({"policy", "authentication"})
 _NAMES_ADDRESS: Final = "1."
 # RFC 3463, 3.3: X.2.Y means that the mailbox exists, so it contradicts words about an unknown user.
 _NAMES_MAILBOX: Final = "2."
-# RFC 5321, 4.3.2: 551 answers RCPT.
+# The code 551 answers RCPT (RFC 5321, 4.3.2).
 _NOT_LOCAL: Final = 551
-# The rule for this reason has a name with this beginning, in every language.
+# In every language, the rules for words about an unknown recipient have names with this beginning.
 _WEAK_REASON: Final = "unknown-recipient"
 
 
@@ -65,14 +66,14 @@ class _Found(Struct, frozen=True):
 
     bounce_class: str = ""
     rule: str = ""
-    is_quoted: bool = False  # the words are a quoted reply
+    is_quoted: bool = False  # The words are a quoted reply.
 
 
 _NOTHING: Final = _Found()
 
 
 def judge(rules: Rules, statement: Statement) -> Judged:
-    """Return the recipient of a statement with its kind."""
+    """Judge a statement; return its recipient with the kind and the rule."""
     words = words_of(statement)
     status = status_of(statement, words)
     stage = stage_of(statement)
@@ -110,7 +111,8 @@ def _passing(found: _Found) -> _Found:
 def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: str) -> _Found:
     step = stage or Stage.RCPT
     if step is Stage.CONTENT and status[2:].startswith(_NAMES_ADDRESS):
-        # With PIPELINING, the reply to RCPT arrives while DATA is sent, so a report may name DATA.
+        # With PIPELINING, the reply to RCPT may arrive while DATA is sent. Then a report may name
+        # DATA instead of RCPT.
         step = Stage.RCPT
     for one in words:
         found = _classify(rules, step, read_refusal(Reply(550, one.status or status, one.text)))
@@ -120,7 +122,7 @@ def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: s
 
 
 def _classify(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
-    """Return the class of one text. A reply rule about the sender precedes a hard reason."""
+    """Return the class of one text. A refusal of our system takes precedence over a hard reason."""
     by_reply: _Found | None = None
     for reason in rules.reasons:
         if reason.is_fallback or not reason.applies(step, refusal):
@@ -156,7 +158,10 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
-    """Whether there is more evidence for an unknown recipient than words that filters use, too."""
+    """Return whether the evidence for an unknown recipient is sufficient.
+
+    Words alone are not sufficient, because filters use the same words.
+    """
     if not statement.can_be_hard:
         return False
     is_weak = found.rule.startswith("replies-") or found.rule.startswith(_WEAK_REASON)

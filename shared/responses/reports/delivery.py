@@ -1,8 +1,7 @@
-"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed ones. Pure.
+"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports. Pure.
 
 Owns: finding the group of fields of each recipient. Does not own: the meaning of a group
-(classing.py).
-Guarantees: it never raises; at most MAX_RECIPIENTS recipients are read.
+(classing.py). Guarantees: no function raises; at most MAX_RECIPIENTS recipients are read.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _FIELD: Final = re.compile(
     re.IGNORECASE,
 )
 _OTHER_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:(?: |$)")
-# Some systems do not indent the further lines of a reply (RFC 5321, 4.2.1).
+# Matches a line of a reply (RFC 5321, 4.2.1), because some systems do not indent further lines.
 _REPLY_LINE: Final = re.compile(r"[245]\d\d[ -]")
 _STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _COMMENT: Final = re.compile(r"\(([^()]{1,300})")
@@ -38,7 +37,7 @@ _Group = dict[str, str]
 
 
 def read_delivery_fields(text: str) -> list[Statement]:
-    """Return the statements of the recipient groups in a text; [] if there are none."""
+    """Return one statement for each recipient in a text; [] if the text has no recipient."""
     statements: dict[str, Statement] = {}
     for group in _groups(text):
         statement = _statement(group)
@@ -55,7 +54,7 @@ def read_delivery_fields(text: str) -> list[Statement]:
 
 
 def _groups(text: str) -> Iterator[_Group]:
-    """Yield the fields of each recipient, which end at an empty line or before a repeated field."""
+    """Yield the fields of each recipient. An empty line or a repeated field ends a group."""
     group: _Group = {}
     last = ""
     for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
@@ -107,5 +106,5 @@ def _addresses(group: _Group) -> list[str]:
 
 
 def _preferred(addresses: Sequence[str]) -> str:
-    """Return the first public address, else the first one. The final recipient is tried first."""
+    """Return the first public address or, if none is public, the first address."""
     return next(filter(is_public, addresses), next(filter(None, addresses), ""))

@@ -1,11 +1,11 @@
 """Reads feedback reports (RFC 5965, RFC 6591). Pure.
 
-Owns: the kind of a report, the recipients that it names, and which of the addresses in it are
-placeholders. A report about authentication (RFC 6591) or of the type not-spam is not a complaint of
-a recipient. Does not own: which recipient the report is about (validate).
+Owns: the kind of a report, the recipients that the report names, and the decision which of its
+addresses are placeholders. A report about authentication (RFC 6591) or of the type not-spam is not
+a complaint of a recipient. Does not own: which recipient the report is about (validate).
 
-Many feedback loops hide the recipient (RFC 6590): some replace the local part by an opaque text and
-keep the domain, others write a placeholder, such as `redacted@redacted.invalid`. If an address is
+Many feedback loops hide the recipient (RFC 6590). Some replace the local part by an opaque text and
+keep the domain. Others write a placeholder, such as `redacted@redacted.invalid`. If an address is
 not a placeholder and has another domain, it belongs to somebody else, for example to the owner of a
 mailbox to which the message was forwarded.
 """
@@ -20,7 +20,7 @@ from shared.responses.mime.parts import Fields, Part, first, parse_fields
 from shared.responses.reports.addresses import find_addresses, typed_address
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
-# The rule for a feedback report has this name, followed by the type of the report.
+# The name of the rule for a feedback report is this text, followed by the report's type.
 FEEDBACK_RULE: Final = "feedback-report/"
 _KINDS: Final = {
     "auth-failure": ResponseKind.POLICY,
@@ -36,12 +36,12 @@ _PLACEHOLDER: Final = re.compile(
     r"|anonym(?:ous|i[sz]ed)|suppressed|x{3,20})(?![a-z0-9])[^@]{0,60}",
     re.IGNORECASE,
 )
-# No real address can have these domains (RFC 2606).
+# No real address can have a domain with one of these endings (RFC 2606).
 _NO_DOMAINS: Final = (".invalid", "@invalid", "@redacted", "localhost")
 
 
 def feedback_part(parts: Sequence[Part]) -> Part | None:
-    """Find the part with the fields of a feedback report by its type, else by its content."""
+    """Find the part with the fields of a feedback report, first by type, then by content."""
     by_type = (part for part in parts if part.content_type == "message/feedback-report")
     return next(by_type, None) or next(filter(_is_by_content, parts), None)
 
@@ -52,7 +52,10 @@ def _is_by_content(part: Part) -> bool:
 
 
 def read_feedback(text: str, original: Fields) -> Understood:
-    """Return the meaning of a feedback report, by its fields and the returned message's header."""
+    """Return the meaning of a feedback report.
+
+    `text` contains the fields of the report, `original` the header of the returned message.
+    """
     fields = parse_fields(text.lstrip().encode("utf-8", "replace"))
     feedback_type = first(fields, "feedback-type").lower().split(";")[0].strip()
     kind = _KINDS.get(feedback_type, ResponseKind.COMPLAINT)
@@ -73,7 +76,7 @@ def _only_recipient(original: Fields) -> list[str]:
 
 
 def is_hidden(named: str, recipient: str) -> bool:
-    """Whether the address in a report may be a placeholder for this recipient."""
+    """Return whether the address in a report may be a placeholder for this recipient."""
     local, _, domain = named.lower().rpartition("@")
     if not local.strip("*.[]<>-_ ") or f"@{domain}".endswith(_NO_DOMAINS):
         return True

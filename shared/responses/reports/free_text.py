@@ -1,9 +1,9 @@
-"""Finds the recipients in free-text reports, and the text about each. Pure.
+"""Finds the recipients in free-text reports, and the text about each recipient. Pure.
 
-Owns: reading a known layout (rules/formats.toml), and the general search in an unknown layout:
-first for addresses alone in a line, then for addresses after certain words, then for any address
-except those of the sender and of contacts. Guarantees: it never raises; the work is linear in the
-text.
+Owns: reading a known layout (rules/formats.toml), and the general search in an unknown layout. The
+general search looks first for addresses alone in a line, then for addresses after certain words,
+and then for any address. It skips the addresses of the sender and of contacts. Guarantees: no
+function raises; the work is linear in the text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LABELS: Final = (
 
 
 def _alone(labels: str) -> re.Pattern[str]:
-    """Return a pattern for a line with only an address, and perhaps a bullet, label or reason."""
+    """Return a pattern for a line that is an address, perhaps with a bullet, label or reason."""
     return re.compile(
         rf"^[ \t>*|\u2022.-]{{0,40}}(?:(?:\d{{1,3}}[.)]|{labels})[ \t]{{0,20}})?"
         rf"(?:\"[^\"\n]{{1,60}}\" )?[<(\[\"']{{0,2}}(?:smtp:|mailto:)?({_A})[>)\]\"']{{0,3}}"
@@ -47,7 +47,7 @@ def _alone(labels: str) -> re.Pattern[str]:
 
 
 _ALONE: Final = _alone(_LABELS)
-# A line that begins with "to:" may also be from the header of the returned message.
+# A line that begins with "to:" is less certain: it may be from the returned message's header.
 _ALONE_AFTER_TO: Final = _alone(r"to[ \t]{0,4}:")
 _AFTER_WORDS: Final = re.compile(
     r"(?:delivered to|deliver(?:ing|y)?(?: (?:your|the|this|a))?(?: (?:mail|e-?mail|message))?"
@@ -57,12 +57,12 @@ _AFTER_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 _ANY: Final = re.compile(_A)
-# A line of signs, below which gateways append their advertisements.
+# Matches a line of signs. Gateways append advertisements below such a line.
 _FOOTER: Final = re.compile(r"\n[ \t]{0,8}[_*=#~]{10,200}")
 _HEADER_LINE: Final = re.compile(
     r"^[ \t>*]{0,8}(?:message-id|date|from|to|cc|subject|sent|betreff"
     r"|gesendet am|objet|oggetto|asunto):[^\n]{0,998}$"
-    # A greeting may name the sender.
+    # This part matches greetings, because a greeting may name the sender.
     r"|^[ \t]{0,8}(?:sehr geehrte|lieber? |dear|ch[eè]re? |gentile|egregio|estimad|prezad|caro "
     r"|beste |geachte|уважаем|szanown|vážen)[^\n.]{0,60}[,!:]?$",
     re.IGNORECASE | re.MULTILINE,
@@ -106,18 +106,18 @@ def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> l
 
 
 def around(text: str, address: str) -> str:
-    """Return the text from the first occurrence of the address on; "" if the text has none."""
+    """Return the text from the first occurrence of the address; "" if it does not occur."""
     at = text.lower().find(address.lower())
     return without_footer(text[at : at + _AROUND_CHARS]) if at >= 0 else ""
 
 
 def reasons_in(text: str) -> str:
-    """Remove the lines that repeat the header of the returned message."""
+    """Remove the footer, greetings, and lines that repeat the returned message's header."""
     return _HEADER_LINE.sub("", without_footer(text))
 
 
 def without_footer(text: str) -> str:
-    """Remove the notice that a gateway appends below a line of signs, and that line."""
+    """Remove a line of signs and the text below it, which a gateway has appended."""
     found = _FOOTER.search(text)
     return text[: found.start()] if found else text
 

@@ -1,9 +1,9 @@
-"""The statement of a report about one recipient, and the evidence in it. Pure.
+"""Defines the statement of a report about one recipient, and finds the evidence in it. Pure.
 
-Owns: the statement, to which every form of report is converted, and finding in it the words of a
-server, the step of the session that was refused, the status, and whether the failure is permanent.
-Does not own: the kind that follows (classing.py). Guarantees: it never raises; at most
-MAX_TEXT_CHARS characters of a text are read, in linear time.
+Every form of report is converted to statements. Owns: the form of a statement, and finding the
+words of a server, the refused step of the session, the status, and whether the failure is
+permanent. Does not own: the kind of a statement (classing.py). Guarantees: no function raises; at
+most MAX_TEXT_CHARS characters of a text are read, in linear time.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from shared.smtp.events import Stage
 
 MAX_TEXT_CHARS: Final = 2_000
 
-# The look-behind is after the first characters, because a search that begins with a set of
-# characters skips all other characters, which is several times faster.
+# The look-behind follows the first characters. A search that begins with a set of characters is
+# several times faster, because it skips all other characters.
 _REPLY: Final = re.compile(
     r"([45]\d\d)(?<![\w.:/@=-]\d\d\d)(?:[ -]|: |:$)(?![\d.]+[\])])", re.ASCII
 )
 _STATUS: Final = re.compile(r"([245](?<![\w.\-/]\d)\.[0-7]\.\d{1,3})(?![\w]|\.\d)")
-# The code and status at the beginning of each line of a reply whose lines have been joined.
+# Matches the code and status of each line of a reply, after the lines have been joined.
 _CONTINUED: Final = re.compile(
     r"[45]\d\d(?<=\s\d\d\d)(?:-| (?=[45]\.\d))(?:[45]\.\d{1,3}\.\d{1,3}\s)?"
 )
-# The recipient and the host before a quoted reply, which are not part of the reply.
+# Matches the recipient and the host before a quoted reply. They are not part of the reply.
 _QUOTED: Final = re.compile(
     r"\A\s{0,8}<?[^<>\s]{1,320}>[^\n:]{0,330}:\s{1,12}host\s{1,8}\S{1,320}\s{1,8}said:"
 )
-# The text that a reporting system adds after the reply that it quotes.
+# Matches the beginning of the text that a reporting system adds after a quoted reply.
 _TAIL: Final = re.compile(
     r"\(in\s{1,6}reply\s{1,6}to|giving up on |i'm not going to try|\[rcpt_to\]|\[mail_from\]"
     r"|message details:|<<< 503",
@@ -81,14 +81,14 @@ class Statement(Struct, frozen=True):
     """The content of a report about one recipient, before its kind is known.
 
     `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the text
-    for people near this recipient. `is_trusted`: the reporting system checks recipients itself.
-    `aliases` are the other addresses of the recipient in the report: those before an alias or a
-    mail server changed the address. `is_doubtful`: perhaps the message is not a report. Such a
-    statement can be hard only if a machine sent the message (`can_be_hard`).
+    for people near this recipient. If `is_trusted`, the reporting system checks recipients itself.
+    `aliases` are the recipient's addresses before an alias or a mail server changed them. If
+    `is_doubtful`, the message may be no report. A doubtful statement can be hard only if a machine
+    sent the message (`can_be_hard`).
     """
 
     address: str
-    # failed, delayed, delivered, relayed, expanded; "" if the report has no action
+    # One of failed, delayed, delivered, relayed and expanded; "" if the report has no action.
     action: str = ""
     status: str = ""
     diagnostic: str = ""
@@ -100,7 +100,7 @@ class Statement(Struct, frozen=True):
 
 
 class Words(Struct, frozen=True):
-    """A text, the reply code before the text (0 if none), and the status in it ("" if none)."""
+    """A text, with the reply code before it (0 if none) and the status in it ("" if none)."""
 
     text: str
     code: int
@@ -108,7 +108,7 @@ class Words(Struct, frozen=True):
 
 
 def words_of(statement: Statement) -> list[Words]:
-    """Return the texts to search, the most specific first; at least one, which may be empty."""
+    """Return the texts to search, the most specific first. Without texts, return an empty one."""
     found: list[Words] = []
     for text in (statement.diagnostic, statement.around):
         said = without_aliases(text[:MAX_TEXT_CHARS])
@@ -117,7 +117,7 @@ def words_of(statement: Statement) -> list[Words]:
 
 
 def status_of(statement: Statement, words: Sequence[Words]) -> str:
-    """Return the most specific status: from the reply, else the field, else the whole text."""
+    """Return the most specific status: from the reply, else from the field, else from the text."""
     given = statement.status
     first = words[0].status if statement.diagnostic else ""
     for one in (first, given):
@@ -137,7 +137,7 @@ def stage_of(statement: Statement) -> Stage | None:
 
 
 def is_permanent(statement: Statement, words: Sequence[Words], status: str) -> bool:
-    """Whether the failure is permanent: the reply's code decides; without one, the status."""
+    """Return whether the failure is permanent, by the reply's code or else by the status."""
     code = next((one.code for one in words if one.code), 0)
     if code:
         return code >= 500
@@ -153,7 +153,8 @@ def _replies(text: str) -> Iterator[Words]:
     found = _REPLY.search(whole)
     reply = whole[found.end() :] if found else ""
     for one in dict.fromkeys((reply, whole.strip().partition("\n\n")[0], whole)):
-        # A leading colon is not removed: the pattern for the filter of au begins with one.
+        # A leading colon is kept, because the pattern for the filter of the provider au begins with
+        # a colon.
         clean = _CONTINUED.sub("", one).lstrip(" \t\n;-").rstrip(" \t\n:;-")
         if clean:
             status = _STATUS.search(clean)

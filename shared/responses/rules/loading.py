@@ -1,7 +1,7 @@
 """Loads the rules for returned mail from the TOML files beside the code.
 
 Owns: the form and the order of the rules files, and a one-line text for each fault in them. Does
-not own: the values that they become (model.py), the rules for SMTP replies
+not own: the form of the loaded rules (model.py), the rules for SMTP replies
 (shared/responses/replies).
 """
 
@@ -21,7 +21,7 @@ from shared.responses.rules.model import Format, LineSearch, MessageRule, Reason
 from shared.responses.understood import ResponseKind
 from shared.smtp.events import Stage
 
-# Names of rule sets for whole messages, and the files of each set, without .toml.
+# The rule sets for whole messages, and the names of each set's files without .toml.
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
     "bounces": ("bounces_notices", "bounces", "bounces_rare"),
@@ -30,14 +30,14 @@ MESSAGE_FILES: Final = {
     "complaints": ("complaints",),
     "unsubscribes": ("unsubscribes",),
 }
-# These files are tried in this order.
+# The rules of these files are tried in this order.
 FORMAT_FILES: Final = ("formats", "formats_rare", "formats_more")
 REASON_FILES: Final = ("reasons", "reasons_languages", "reasons_fallback")
 _IN_TEXT: Final = re.MULTILINE | re.IGNORECASE
 
 
 class RuleError(ValueError):
-    """A rules file is faulty; the text is one line."""
+    """A rules file is faulty. The error is one line of text."""
 
 
 class MessageRow(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +131,7 @@ def parse_formats(file: str, text: str) -> tuple[Format, ...]:
 
 
 def parse_original(file: str, text: str) -> LineSearch:
-    """Parse the lines that begin the returned message. Raises RuleError."""
+    """Parse the patterns for the line before a returned message. Raises RuleError."""
     rows = _rows(file, text, "original", list[str])
     for row in rows:
         _pattern(f"{file}: original", row)

@@ -1,9 +1,10 @@
-"""The rules for the meaning of returned mail, and how each rule is matched. Pure.
+"""Defines the rules for the meaning of returned mail, and how each rule is matched. Pure.
 
-Owns: the values that the rules files become. Does not own: the files and their faults (loading.py),
-the rules for SMTP replies (shared/responses/replies). Each rule has an example that it matches and
-a counter-example that it does not match; the tests run both. All patterns are in lower case and are
-searched in lower-case text. They repeat no group, and their gaps have a length limit.
+Owns: the form of the rules after they have been loaded. Does not own: the files and their faults
+(loading.py), the rules for SMTP replies (shared/responses/replies). Each rule has an example that
+it matches and a counter-example that it does not match; the tests run both. All patterns are in
+lower case and are searched in lower-case text. The patterns repeat no group, and their gaps have a
+length limit.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ class Span(Struct, frozen=True):
 class LineSearch:
     """Searches for the first line that begins with one of several expressions.
 
-    A search for `^` tries every character of a text; fourteen such searches took half of the time
-    for a message. This class tries only the beginning of each line, with all expressions joined to
-    one. `prefix` is a pattern before each expression; it must not match a line end.
+    A search for a pattern with `^` tries every character of a text. Fourteen such searches took
+    half of the time for a message. This class joins all expressions to one, and tries only the
+    beginning of each line. `prefix` is a pattern before each expression. It must not match a line
+    end.
     """
 
     __slots__ = ("_joined", "patterns")
@@ -55,7 +57,7 @@ class LineSearch:
 
 
 class MessageRule(Struct, frozen=True):
-    """Recognises a whole message: every part that the rule has must match."""
+    """Recognises a whole message. All parts of the rule must match."""
 
     name: str
     kind: str
@@ -83,7 +85,7 @@ class ReasonRule(Struct, frozen=True):
     counter: str
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Whether the step of the session, the status and the words match."""
+        """Return whether the step of the session, the status and the words match."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -97,8 +99,8 @@ class ReasonRule(Struct, frozen=True):
 class Format(Struct, frozen=True):
     """A layout of free-text reports: the words that identify it, and the place of its recipients.
 
-    `reason` captures the report's text about a recipient; if `reason` is None, the text after the
-    address is used. `is_trusted`: the system checks recipients itself, so its words about an
+    `reason` captures the report's text about a recipient. If `reason` is None, the text after the
+    address is used. If `is_trusted`, the system checks recipients itself, so its words about an
     unknown recipient are accepted without an SMTP step or status.
     """
 
@@ -118,5 +120,5 @@ class Rules(Struct, frozen=True):
     replies: tuple[ReplyRule, ...]
     reasons: tuple[ReasonRule, ...]
     formats: tuple[Format, ...]
-    original: LineSearch  # the lines after which a returned message begins
-    messages: Mapping[str, tuple[MessageRule, ...]]  # by the name of the rule set
+    original: LineSearch  # A returned message follows one of these lines.
+    messages: Mapping[str, tuple[MessageRule, ...]]  # The key is the name of a rule set.

@@ -1,33 +1,33 @@
-"""The client side of a session, without I/O: it sends transactions and receives replies.
+"""The client side of a session, without I/O: encodes transactions and parses replies.
 
-Use it after the greeting and EHLO. `send_transaction()` returns the bytes to write. Pass each read
-to `receive()`; its events contain the next bytes to write and the end of the transaction. Call
-`send_transaction()` again only after that end.
+Use a ClientSession after the greeting and EHLO. `send_transaction()` returns the bytes to write.
+Pass each read to `receive()`, which returns events: the next bytes to write, and the end of the
+transaction. Call `send_transaction()` again only after the end of the transaction.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
-recipient is refused and the server still answers DATA with 354, a single dot ends the content, and
-nothing is sent to anyone. If the server offers CHUNKING, the content is sent as one BDAT chunk (RFC
-3030) after the recipient has been accepted. If it were sent with RCPT and the connection broke
-before a reply, the result would be unknown. A server that offers CHUNKING but does not know BDAT
-has not accepted the message (`is_chunking_refused`). Without a 354, another positive reply can be
-mistaken for the reply to the content, so `chunking` is only for trusted servers. RSET is sent
-before the next MAIL if a transaction is still open. The parameters SIZE, BODY=8BITMIME and SMTPUTF8
-are sent if they are needed and offered. These are not sent: content with 8-bit bytes without
-8BITMIME (RFC 6152, 3), a header with raw UTF-8 without SMTPUTF8 (RFC 6531, 3.4), and content above
-the server's SIZE (RFC 1870, 6.1). The result is then Unsendable, and nothing is written. The caller
-converts content if possible (see `takes`).
+recipient is refused and the server still answers DATA with 354, a single dot ends the empty
+content, so nobody gets a message. If the server offers CHUNKING, the content is sent as one BDAT
+chunk (RFC 3030) after the recipient has been accepted. If BDAT were sent with RCPT and the
+connection broke before a reply, the result would be unknown. A server that offers CHUNKING but does
+not know BDAT has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354,
+so another positive reply can be mistaken for the reply to the content. Therefore `chunking` is only
+for trusted servers. RSET is sent before the next MAIL if a transaction is still open. The
+parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. The result is
+Unsendable, and nothing is written, for 8-bit content if the server lacks 8BITMIME (RFC 6152, 3),
+for a header with raw UTF-8 if the server lacks SMTPUTF8 (RFC 6531, 3.4), and for content above the
+server's SIZE (RFC 1870, 6.1). The caller converts content if possible (see `takes`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, the meaning of a reply
-for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which the
-connection must be closed; no part of an address or content can become a command. A decision by a
+for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, and then the
+connection must be closed; no part of an address or content can become a command; a decision by a
 reply is final. Bytes after the reply that ends a transaction close the session (`is_closing`) but
 do not change the result. If the connection breaks after a refusal, `decided` is the outcome of the
 transaction. The reply to the content is parsed leniently (reply.py).
 
-A second reply to a content can arrive when the next message has been offered; then it looks like
-the reply to MAIL. Therefore, after a content, a refusal of MAIL counts only if the replies after it
-are in step; if one is not, the message has no result. Without PIPELINING, RSET is sent after every
-content, because its reply shows whether the replies are in step.
+A second reply to a content may arrive after the next MAIL; then it looks like the reply to MAIL.
+Therefore, after a content, a refusal of MAIL counts only if the following replies are in step. If a
+reply is out of step, the message has no result. Without PIPELINING, RSET is sent after every
+content, because the reply to RSET shows whether the replies are in step.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ from shared.smtp.extensions import (
 from shared.smtp.grammar import is_mailbox
 from shared.smtp.reply import Reply, ReplyParser
 
-_SHUTTING_DOWN: Final = 421  # RFC 5321, 3.8: may be sent at any time
+_SHUTTING_DOWN: Final = 421  # A server may send 421 at any time (RFC 5321, 3.8).
 _START_INPUT: Final = 354
-_UNKNOWN_COMMAND: Final = range(500, 505)  # RFC 5321, 4.2.4; none of these refuses the message
+# These codes refuse the command, not the message (RFC 5321, 4.2.4).
+_UNKNOWN_COMMAND: Final = range(500, 505)
 _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 _ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
 _LONE_DOT: Final = Send(END_MARK, is_content=False)
@@ -85,33 +86,32 @@ class ClientSession:
         self._decided: Finished | None = None
         self._content = b""
         self._mail = self._rcpt = b""
-        self._is_open = False  # RSET is sent before the next MAIL
-        self._has_sent_content = False  # in an earlier transaction
-        self._is_suspect = False  # the refusal of MAIL may be a reply to that content
+        self._is_open = False  # If True, RSET is sent before the next MAIL.
+        self._has_sent_content = False  # True if an earlier transaction sent content.
+        self._is_suspect = False  # The refusal of MAIL may be a reply to earlier content.
         self._sender, self._sender_path = "", b"<>"
-        # For the last transaction: was MAIL or RCPT answered, was the whole content sent?
-        self.is_answered = False
-        self.is_content_sent = False
-        self.is_chunking_refused = False  # the server offers CHUNKING but does not know BDAT
-        self.is_closing = False  # the server has announced that it closes the connection
+        self.is_answered = False  # MAIL or RCPT of the last transaction was answered.
+        self.is_content_sent = False  # The whole content of the last transaction was sent.
+        self.is_chunking_refused = False  # The server offers CHUNKING but does not know BDAT.
+        self.is_closing = False  # The server has announced that it closes the connection.
 
     @property
     def decided(self) -> Finished | None:
-        """The refusal that has decided the open transaction; None if it is not decided yet."""
+        """Return the refusal that decided the open transaction; None if it is not decided yet."""
         return None if self._is_suspect else self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
-        """The step to which the next reply is expected; None between transactions."""
+        """Return the step to which the next reply is expected; None between transactions."""
         return self._expected[0] if self._expected else None
 
     @property
     def takes_eight_bit(self) -> bool:
-        """Whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
+        """Return whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
         return self._extensions.eight_bit_mime or self._extensions.smtputf8
 
     def takes(self, content: bytes) -> bool:
-        """Whether content with these bytes may be sent; its size is not checked."""
+        """Return whether the server accepts the bytes of this content. The size is not checked."""
         if content.isascii() or self._extensions.smtputf8:
             return True
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
@@ -160,14 +160,14 @@ class ClientSession:
         return mail
 
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """Process received data; raises RemoteProtocolError."""
+        """Process received data. Raises RemoteProtocolError."""
         events: list[ClientEvent] = []
         try:
             self._receive(data, events)
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # the caller does not write the content
+                    self.is_content_sent = False  # The caller does not write the content.
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -177,13 +177,13 @@ class ClientSession:
         event: ClientEvent | None = None
         self._parser.add(data)
         while (reply := self._parser.next_reply()) is not None:
-            # The bytes of a Send have not been written yet, so only a 421 can follow here.
+            # The caller has not written the bytes of a Send yet, so only a 421 can follow here.
             if isinstance(event, Send) and reply.code != _SHUTTING_DOWN:
                 raise RemoteProtocolError(f"an answer before the command: {reply}")
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        # Reads may split a 421 anywhere; the replies before it must not be lost.
+        # A read may end within a 421, but the replies before the 421 must not be lost.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
 
@@ -250,7 +250,7 @@ class ClientSession:
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
-        is_positive = 200 <= reply.code < 300  # same as Reply.is_positive, but without a call
+        is_positive = 200 <= reply.code < 300  # Equal to Reply.is_positive, but without a call.
         if not is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)

@@ -1,8 +1,8 @@
-"""The server side of AUTH (RFC 4954): the command, challenges and responses, the logged-in user.
+"""The server side of AUTH (RFC 4954): parses the command and the responses to challenges.
 
-Owns: the base64 lines, the replies to malformed responses, the open exchange. Does not own: the
-mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in (the policy).
-Guarantees: it never raises for data from a peer.
+Owns: the base64 lines, the replies to malformed responses, the open exchange, the logged-in user.
+Does not own: the mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in
+(the policy). Guarantees: no function raises for data from a peer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.smtp.server.sasl import (
 )
 from shared.smtp.server.states import Access
 
-# RFC 4954, 4: this limit is sufficient. It includes the CRLF.
+# This limit, which includes the CRLF, is sufficient (RFC 4954, 4).
 MAX_RESPONSE_BYTES: Final = 12_288
 CONTINUE: Final = 334
 _LET_IN: Final = 235
@@ -65,8 +65,8 @@ def judge_mechanisms(mechanisms: tuple[str, ...], nonce: Callable[[], str]) -> N
 class Authentication:
     """The logged-in user of one connection, and the open exchange.
 
-    Its methods return a reply for the peer (334 continues the exchange, any other reply ends it) or
-    an event for the policy.
+    The methods return an event for the policy, or a reply for the peer. The reply 334 continues the
+    exchange; any other reply ends the exchange.
     """
 
     __slots__ = ("_exchange", "_mechanisms", "_nonce", "username")
@@ -91,7 +91,8 @@ class Authentication:
         initial = initial.lstrip(" ")
         if not name:
             return _WHICH
-        # The upper case of some non-ASCII characters is ASCII ("PLA\u0131N").
+        # Only ASCII is accepted, because the upper case of some other characters is ASCII
+        # ("PLA\u0131N").
         if not name.isascii() or name.upper() not in self._mechanisms:
             return _UNKNOWN
         self._exchange = MECHANISMS[name.upper()](self._nonce)

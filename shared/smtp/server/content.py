@@ -1,9 +1,9 @@
 """Reads a message in a server's session: finds its end, its size, and reasons to refuse it.
 
 Owns: the limit for the message's bytes in memory, the line rules. Does not own: the dialog before
-and after a message.
-Guarantees: a message that is too large is dropped while it arrives, but its line ends are still
-checked, because malformed line ends make it uncertain whether the sender intended its end.
+and after a message. Guarantees: a message that is too large is dropped while it arrives, but its
+line ends are still checked. Malformed line ends make it uncertain whether the sender intended the
+end of the message.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
 from shared.smtp.server.dialog import ServerOptions
 
-# The limit of bytes that are read beyond the content limit, so that the reply 552 follows the end
-# of the message. The session ends if a message is longer.
+# A message that is too large is read up to this number of bytes beyond the content limit, so that
+# the reply 552 follows the end of the message. If the message is even longer, the session ends.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
@@ -31,7 +31,7 @@ class UnterminatedMessage(Struct, frozen=True):
 class ContentReader:
     """One message that is being received.
 
-    `is_doubtful`: the message contains a bare CR or LF, so its end is uncertain. A sender that
+    If `is_doubtful`, the message contains a bare CR or LF, so its end is uncertain. A sender that
     forwards a bare CR or LF may also have forwarded an end mark that is part of somebody's text
     (SMTP smuggling).
     """
@@ -43,7 +43,7 @@ class ContentReader:
         self._options = options
         self.is_doubtful = False
         self._dropped_bytes = 0
-        self._carried = b""  # a CR at the end of the last dropped part
+        self._carried = b""  # A CR at the end of the last dropped part.
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:

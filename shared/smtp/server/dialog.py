@@ -1,9 +1,9 @@
-"""The part of a server's session that handles its input, events, output and end.
+"""Handles the input, events, output and end of a server's session.
 
 Owns: the options of a session, both buffers, the event that waits for its answer, the limits for
 errors and idle commands, the end of the session. Does not own: the meaning of the bytes
 (session.py). Guarantees: at most MAX_UNREAD_BYTES are kept, in addition to the content of a
-message; nothing is read after the end.
+message; nothing is read after the end of the session.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from shared.smtp.server.auth import judge_mechanisms, no_nonce
 from shared.smtp.server.refusals import AbuseLimits
 from shared.smtp.server.states import MUTE, State
 
-MAX_UNREAD_BYTES: Final = 1_048_576  # a few reads of a socket, while an event waits for its answer
+MAX_UNREAD_BYTES: Final = 1_048_576  # Enough for a few reads while an event waits for its answer.
 
 
 class ServerOptions(Struct, frozen=True):
-    """The options of a session. 0 means no limit for text lines and idle commands.
+    """The options of a session. For text lines and idle commands, 0 means no limit.
 
-    `max_errors` limits refused commands without an accepted message between them.
-    `max_idle_commands` limits NOOP, RSET, EHLO and similar commands without a message between them.
+    `max_errors` limits the refused commands since the last accepted message. `max_idle_commands`
+    limits NOOP, RSET, EHLO and similar commands since the last message.
 
-    `counts_refusals`: a recipient that the policy refuses with 5yz counts as an error, too.
+    With `counts_refusals`, a recipient that the policy refuses with 5yz counts as an error, too.
 
     `auth_mechanisms` (keys of auth.MECHANISMS) are offered only inside TLS. SCRAM needs `nonce`, a
-    source of printable nonces. `is_secure`: TLS began before the greeting.
+    source of printable nonces. `is_secure` means that TLS began before the greeting.
     """
 
     host: str
@@ -63,7 +63,7 @@ class ServerOptions(Struct, frozen=True):
         judge_mechanisms(self.auth_mechanisms, self.nonce)
 
     def offered(self, is_secure: bool) -> Extensions:
-        """Return the extensions for EHLO, with the size limit and STARTTLS or, inside TLS, AUTH."""
+        """Return the extensions for EHLO: STARTTLS only outside TLS, AUTH only inside TLS."""
         return replace(
             self.extensions,
             size_limit_bytes=self.max_content_bytes,
@@ -94,21 +94,21 @@ class Dialog:
         self._pending: ServerEvent | None = None
         self._ended: Ended | None = None
         self._limits = AbuseLimits(options.max_errors, options.max_idle_commands)
-        self.refused = 0  # the number of refused commands and login responses so far
+        self.refused = 0  # The number of refused commands and login responses so far.
 
     @property
     def state(self) -> State:
-        """The state of the session."""
+        """Return the state of the session."""
         return self._state
 
     @property
     def wants_data(self) -> bool:
-        """Whether the edge should continue reading; if False, it pauses the transport."""
+        """Return whether the edge should continue reading. If not, it pauses the transport."""
         return self._pending is None and self._state not in MUTE
 
     @property
     def unread_bytes(self) -> int:
-        """The number of unread bytes of commands or of the message that is being received."""
+        """Return the number of unread bytes of commands or of the message being received."""
         return len(self._buffer)
 
     def take_output(self) -> bytes:

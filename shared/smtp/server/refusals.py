@@ -1,7 +1,7 @@
-"""The refusals that a session sends without its policy, and limits for idle clients. Pure.
+"""Defines the refusals that a session sends without its policy, and limits for idle clients. Pure.
 
-Two counts, without a clock, limit a client that sends no mail: refused commands since the last
-accepted message, and idle commands since the last complete message.
+Two counts limit a client that sends no mail: the refused commands since the last accepted message,
+and the idle commands since the last complete message. No clock is needed.
 """
 
 from __future__ import annotations

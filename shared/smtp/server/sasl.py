@@ -1,16 +1,17 @@
-"""The server side of three SASL mechanisms, without I/O: for each response it returns a step.
+"""The server side of three SASL mechanisms, without I/O: returns a step for each response.
 
-They are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
+The mechanisms are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802,
+RFC 7677).
 
-Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and
-the lines of SMTP (auth.py), who is registered and whether a password is right (the policy).
-Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name looks like an
-exchange with a wrong password.
+Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and the
+lines of SMTP (auth.py), who is registered and whether a password is right (the policy). Guarantees:
+no function raises for data from a peer; a SCRAM exchange for an unknown name looks like an exchange
+with a wrong password.
 
-Names and passwords are UTF-8 in the form NFKC, without control characters. SASLprep (RFC 4013) is
-not applied completely, because its other rules only forbid characters that nobody can type, and its
-Unicode 3.2 would refuse newer characters. Channel binding is not offered. A user cannot act for
-another user, so an authorization identity must be empty or the name itself.
+Names and passwords are UTF-8 in the form NFKC, without control characters. The other rules of
+SASLprep (RFC 4013) are not applied. They only forbid characters that nobody can type, and with
+Unicode 3.2 they would refuse newer characters. Channel binding is not offered. A user cannot act
+for another user, so an authorization identity must be empty or equal to the name.
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ from shared.smtp.events import Login, ScramFinish, ScramStart
 
 MAX_NAME_OCTETS: Final = 255
 MAX_PASSWORD_OCTETS: Final = 1_024
-MAX_NONCE_OCTETS: Final = 512  # clients send about 24 octets
-KEY_BYTES: Final = 32  # of SHA-256
+MAX_NONCE_OCTETS: Final = 512  # Clients send about 24 octets.
+KEY_BYTES: Final = 32  # The length of a SHA-256 hash.
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Extensions: attributes whose letter has no meaning in SCRAM. `m` is excluded, because it MUST fail
-# the exchange (RFC 5802, 5.1). Letters with a meaning are excluded, because other implementations
-# might read a second name, nonce or proof differently.
+# Matches extensions, that is, attributes whose letter has no meaning in SCRAM. `m` is excluded,
+# because it MUST fail the exchange (RFC 5802, 5.1). Letters with a meaning are excluded, because
+# other implementations might read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
-# gs2-header, authorization identity, client-first-message-bare with its name and nonce.
+# Captures the gs2-header, the authorization identity, and client-first-message-bare with its name
+# and nonce.
 _CLIENT_FIRST: Final = re.compile(
     rb"(([ny]|p=[A-Za-z0-9.-]+),(?:a=([^,\0]+))?,)(n=([^,\0]+),r=([!-+\--~]+)" + _MORE + rb")"
 )
-# client-final-message-without-proof with its channel binding and nonce, then the proof.
+# Captures client-final-message-without-proof with its channel binding and nonce, and the proof.
 _CLIENT_FINAL: Final = re.compile(
     rb"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)" + _MORE + rb"),p=([A-Za-z0-9+/=]+)"
 )
@@ -58,14 +60,14 @@ class ScramKeys(Struct, frozen=True):
     server_key: bytes
 
     def __repr__(self) -> str:
-        return "ScramKeys(...)"  # a server key must not appear in logs
+        return "ScramKeys(...)"  # A server key must not appear in logs.
 
 
 class ScramOffer(Struct, frozen=True):
     """The data that a SCRAM exchange needs for a name.
 
-    Each key stands for a valid password; all have the same salt and number of iterations. Without
-    keys the name does not exist, and the exchange fails when the proof is checked.
+    Each key stands for a valid password. All keys have the same salt and number of iterations. If
+    there are no keys, the name does not exist, and the exchange fails when the proof is checked.
     """
 
     salt: bytes
@@ -74,7 +76,7 @@ class ScramOffer(Struct, frozen=True):
 
 
 class Challenge(Struct, frozen=True):
-    """Data to send before waiting for the response."""
+    """Data to send to the client, which then sends a response."""
 
     data: bytes
 
@@ -93,7 +95,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Decode canonical base64; None for other characters, incomplete groups or unused bits."""
+    """Decode base64; return None if it is not canonical or has other characters."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:
@@ -181,7 +183,7 @@ def _login(name: bytes, password: bytes, acts_for: bytes = b"") -> Login | SaslF
 
 
 class Scram:
-    """SCRAM-SHA-256: client-first, server-first, client-final, server-final, an empty response."""
+    """SCRAM-SHA-256: four messages, from client-first to server-final, and an empty response."""
 
     __slots__ = (
         "_bare",
@@ -195,7 +197,7 @@ class Scram:
     )
 
     def __init__(self, nonce: str) -> None:
-        """`nonce` is the server's part. Raises LocalProtocolError if it is not valid."""
+        """`nonce` is the server's part of the nonce. Raises LocalProtocolError if it is invalid."""
         if _NONCE.fullmatch(nonce) is None:
             raise LocalProtocolError("a nonce is printable ASCII without a comma")
         self._nonce = nonce.encode()
@@ -256,8 +258,8 @@ class Scram:
         return Challenge(b"v=" + b64encode(signature))
 
     def _last(self, response: bytes) -> Step:
-        # The client has verified the server; otherwise it would have cancelled the exchange (RFC
-        # 4954, 4).
+        # The client has verified the server. Otherwise, the client would have cancelled the
+        # exchange (RFC 4954, 4).
         self._next = Scram._not_now
         return SaslFault.MESSAGE if response else ScramFinish(self.name, self._index)
 
@@ -265,7 +267,7 @@ class Scram:
         return SaslFault.MESSAGE
 
 
-# The key for an unknown name, so that the work is the same as for a known one.
+# This key is checked for an unknown name, so that the work is the same as for a known name.
 _NOBODY: Final = ScramKeys(bytes(KEY_BYTES), bytes(KEY_BYTES))
 
 

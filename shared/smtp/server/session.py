@@ -1,17 +1,17 @@
-"""The server side of a session, without I/O: it converts bytes to events for a policy, and replies.
+"""The server side of a session, without I/O: parses commands to events, and encodes replies.
 
-Use: call `greet()`; then, for each read, call `receive(data)`, and `next_event()` until it returns
-None. Answer each event with `answer(reply)`, at once or later; the next event follows only after
-the answer. ScramStart may be answered with `answer_scram(offer)`; Ended has no answer. Then write
-the result of `take_output()`.
+First, call `greet()`. For each read, call `receive(data)`, and then `next_event()` until it returns
+None. A policy answers each event with `answer(reply)`, at once or later. The next event follows
+only after the answer. ScramStart may be answered with `answer_scram(offer)`. Ended has no answer.
+Then write the bytes that `take_output()` returns.
 
-Owns: the state and its changes, the replies to commands that do not concern the policy.
-Does not own: the buffers, the error count and the end of a session (dialog.py); which mail is
-accepted (the policy); logins (auth.py); time limits (the edge).
-Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, or data
-before the greeting ends the session; if further lines may be somebody's text instead of commands,
-the session accepts no more mail (State.DESYNCED); the content limit and MAX_UNREAD_BYTES bound the
-memory for any input. The RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
+Owns: the state and its changes, the replies to commands that do not concern the policy. Does not
+own: the buffers, the error count and the end of a session (dialog.py), which mail is accepted (the
+policy), logins (auth.py), time limits (the edge). Guarantees: only CRLF.CRLF ends a message. The
+session ends after a command with a LF without CR, plain text after STARTTLS, or data before the
+greeting. If further lines may be somebody's text instead of commands, the session accepts no more
+mail (State.DESYNCED). For any input, the content limit and MAX_UNREAD_BYTES limit the memory. The
+RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class ServerSession(Dialog):
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
-        self._is_data_refused = False  # the reply to the last command refused DATA
-        self.is_secure = options.is_secure  # the session is inside TLS
+        self._is_data_refused = False  # The last command was DATA, and it was refused.
+        self.is_secure = options.is_secure  # The session is inside TLS.
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
 
     @property
     def authenticated_as(self) -> str:
-        """The name of the logged-in user; "" if nobody is logged in."""
+        """Return the name of the logged-in user; "" if nobody is logged in."""
         return self._auth.username
 
     def greet(self, reply: Reply) -> None:
@@ -96,7 +96,7 @@ class ServerSession(Dialog):
         if reply.code == 421:
             self._end(reply, "the policy ended it")
             return
-        # type() is compared, because isinstance() takes five times as long for a Struct.
+        # type() is used, because isinstance() takes five times as long for a Struct.
         if type(event) is Recipient:
             if reply.is_positive:
                 self._recipients.append(event.address)
@@ -136,7 +136,7 @@ class ServerSession(Dialog):
         self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
-        """Continue after the TLS handshake; forget everything from before it (RFC 3207, 4.2)."""
+        """Continue after the TLS handshake; forget all earlier state (RFC 3207, 4.2)."""
         if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
@@ -197,7 +197,7 @@ class ServerSession(Dialog):
             self._state = states.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
-            # It is unknown whether the following bytes are the rest of the line or commands.
+            # It is unknown whether the following bytes are commands or the rest of the long line.
             self._put(reply)
             reply = refusals.LINE_ENDS_ALL
         self._end(reply, f"a line is {fault.value}")
@@ -209,7 +209,7 @@ class ServerSession(Dialog):
         allowed = self._order.allowed.get(verb)
         if isinstance(command, CommandFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                # the client sends the content although DATA was refused
+                # The client sends the content although DATA was refused.
                 self._reset(State.DESYNCED)
             fault = command if isinstance(command, CommandFault) else CommandFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
@@ -233,8 +233,8 @@ class ServerSession(Dialog):
             self._is_data_refused = verb == "DATA"
             self._refuse(found)
         elif isinstance(found, StartTls) and len(self._buffer):
-            # Otherwise the buffered commands would be executed as if sent inside TLS
-            # (CVE-2011-0411).
+            # If the session continued, the buffered commands would be executed as if they had been
+            # sent inside TLS (CVE-2011-0411).
             self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
         elif found is not None:
             return found

@@ -1,4 +1,4 @@
-"""The states of a server's session and the commands that each allows (RFC 5321, 4.1.4).
+"""Defines the states of a server's session, and the commands in each state (RFC 5321, 4.1.4).
 
 Owns: the order of commands, in one table per AUTH state of a session. Does not own: the execution
 of commands (session.py).
@@ -18,21 +18,21 @@ from shared.smtp.reply import Reply
 class State(IntEnum):
     """The state of a session."""
 
-    # An IntEnum, because the hash function of an Enum is Python code, which costs time per command.
+    # This is an IntEnum, because the hash function of an Enum is Python code, so it is slow.
 
-    BANNER = auto()  # connected; the greeting is not sent yet
-    GREETED = auto()  # no EHLO yet
+    BANNER = auto()  # The greeting has not been sent yet.
+    GREETED = auto()  # EHLO has not been received yet.
     READY = auto()
-    MAIL = auto()  # a sender is accepted, no recipient yet
-    RCPT = auto()  # at least one recipient is accepted
-    CONTENT = auto()  # 354 was sent
-    DESYNCED = auto()  # lines may be content, not commands: no more mail on this connection
-    AUTH = auto()  # lines are the responses of a login, not commands
-    TLS = auto()  # 220 to STARTTLS was sent; the edge does the handshake
+    MAIL = auto()  # A sender has been accepted, but no recipient.
+    RCPT = auto()  # At least one recipient has been accepted.
+    CONTENT = auto()  # The reply 354 has been sent.
+    DESYNCED = auto()  # Lines may be content, so no more mail is accepted.
+    AUTH = auto()  # Lines are the responses of a login, not commands.
+    TLS = auto()  # STARTTLS has been answered with 220, and the edge does the handshake.
     CLOSED = auto()
 
 
-# Members as names, for fast comparisons: access to a member through its class costs a call.
+# These names make comparisons fast, because access to a member through its class costs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -41,8 +41,8 @@ AUTH: Final = State.AUTH
 TLS: Final = State.TLS
 CLOSED: Final = State.CLOSED
 
-# In the states of UNREAD, input is not read as commands. In those of MUTE, the transport is not
-# read.
+# In the states in UNREAD, input is not read as commands. In the states in MUTE, the transport is
+# not read.
 UNREAD: Final = frozenset({State.BANNER, TLS, CLOSED})
 MUTE: Final = frozenset({TLS, CLOSED})
 
@@ -50,8 +50,8 @@ MUTE: Final = frozenset({TLS, CLOSED})
 class Access(IntEnum):
     """The state of a session with regard to AUTH."""
 
-    NO_AUTH = auto()  # no mechanism is configured
-    BEFORE_TLS = auto()  # passwords are not accepted in plain text
+    NO_AUTH = auto()  # No mechanism is configured.
+    BEFORE_TLS = auto()  # Passwords are not accepted in plain text.
     BEFORE_LOGIN = auto()
     LOGGED_IN = auto()
 
@@ -59,7 +59,7 @@ class Access(IntEnum):
 class Order(Struct, frozen=True):
     """The allowed states by verb, and the refusals by verb and state.
 
-    `takes_mail`: MAIL is allowed in READY.
+    `takes_mail` means that MAIL is allowed in the state READY.
     """
 
     allowed: dict[str, frozenset[State]]
@@ -68,7 +68,7 @@ class Order(Struct, frozen=True):
 
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
-# For commands that do no harm even if the lines are a message that somebody else wrote.
+# The states for commands that do no harm, even if the lines are a message that somebody else wrote.
 _ANY: Final = _MAILING | {State.DESYNCED}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
@@ -92,7 +92,7 @@ ALLOWED: Final[dict[str, frozenset[State]]] = {
     "QUIT": _ANY,
 }
 
-# The refusal by (verb, state), for the pairs that are not in ALLOWED. 421 ends the session.
+# The refusals for pairs of verb and state that are not in ALLOWED. A reply 421 ends the session.
 REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("MAIL", State.GREETED): _HELLO_FIRST,
     ("MAIL", State.MAIL): _NESTED,
