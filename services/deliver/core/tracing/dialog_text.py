@@ -1,8 +1,9 @@
-"""The lines of a dialog as a trace shows them, without secrets and control characters. Pure.
+"""Makes the lines of a dialog for a trace, without secrets and control characters. Pure.
 
-Owns: what is masked. Everything after AUTH until its final reply is shown as `<hidden>`, in both
-directions, because a server may repeat what it received. Of the server's replies only the code is
-shown. Content is shown as its size. Does not own: which bytes are content; the caller decides.
+Owns: what is masked. After an AUTH command, everything in both directions is shown as `<hidden>`
+until the final reply to AUTH, because a server may repeat what it received. Only the codes of the
+server's replies to AUTH are shown. Content is shown as its size. Does not own: which bytes are
+content (the caller decides).
 
 Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
 reaches a terminal as a control sequence. A line is cut after MAX_LINE_CHARS, and a dialog after
@@ -16,8 +17,8 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE_CHARS: Final = 600
-# This is enough for two EHLO replies with all extensions and 20 commands. Without a limit, a server
-# might answer endlessly.
+# This is enough for two EHLO replies with all extensions and for 20 commands. Without a limit, a
+# server might answer endlessly.
 MAX_LINES: Final = 200
 # A line without an end is cut at this length. RFC 5321, 4.5.3.1 allows 512 octets, but servers send
 # more.
@@ -34,7 +35,7 @@ Line = tuple[str, str]  # kind and text
 
 
 class DialogText:
-    """The lines of one dialog. Pass all bytes, in their order."""
+    """The lines of one dialog. All bytes of the dialog must be passed, in their order."""
 
     __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
 
@@ -111,7 +112,7 @@ class DialogText:
         return f"{found[1].decode()} {HIDDEN}"
 
     def _counted(self, lines: Iterator[Line] | list[Line]) -> list[Line]:
-        # All lines are read even if no line is shown, because a reply ends the hidden part.
+        # All lines are read even if no line is shown, because a reply may end the hidden part.
         found = list(lines)
         room = MAX_LINES - self._lines
         self._lines += len(found)
