@@ -1,4 +1,4 @@
-"""The keys: names for what a limit or a suspension concerns. Pure.
+"""Makes the keys, which name what a limit or a suspension concerns. Pure.
 
 A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
@@ -30,9 +30,9 @@ class Destination(Struct, frozen=True, cache_hash=True):
 
     @property
     def key(self) -> str:
-        """The key of the provider, or of the site without a provider.
+        """Return the key of the provider, or of the site if there is no provider.
 
-        Limits and replies are about this key.
+        Limits are counted under this key, and replies are about it.
         """
         return f"provider:{self.provider}" if self.provider else f"site:{self.site}"
 
