@@ -44,7 +44,7 @@ _IN_DOUBT: Final = (
 )
 _EXPIRED: Final = "The message expired before it could be delivered"
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
-# A held message is written again every FIRST_LOOK_S, but every LATER_LOOK_S once it has been held
+# A held message is written again every FIRST_LOOK_S, and every LATER_LOOK_S after it has been held
 # for FIRST_MS.
 FIRST_LOOK_S: Final = 60.0
 LATER_LOOK_S: Final = 300.0
@@ -113,7 +113,7 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
-    """Return the plan with the versions that are in force added to its final event."""
+    """Return the plan with the current versions added to its final event."""
     versions = versions_of(envelope, shaping)
     events = tuple(
         replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each

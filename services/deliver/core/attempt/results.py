@@ -7,11 +7,11 @@ the connection rather than the message.
 
 The fields of an outcome:
 
-dispatched    a destination server answered MAIL or RCPT, with any reply; this is billed
-in_doubt      the content was sent completely and no answer came: the server may hold a copy
+dispatched    a destination server answered MAIL or RCPT with any reply; such an attempt is billed
+in_doubt      the whole content was sent but no answer came, so the server may have it
 bounce_class  hard, soft, policy, content, authentication or network
 reply         the server's answer, "" if there was none
-enhanced      the status of RFC 3463 in the reply, "" if it has none
+enhanced      the RFC 3463 status in the reply, "" if there was none
 site          the name of the destination's site
 source        our local address
 tls           the protocol version, "" for a connection without TLS

@@ -1,8 +1,8 @@
 """Decides the outcome of every attempt from SMTP replies, lost connections and DNS results. Pure.
 
-Owns: every verdict on a message that was attempted, and whether the message was dispatched, which
-is billed. Does not own: the class of a server's refusal (reply_rules.py), the steps that follow an
-outcome (plan.py).
+Owns: every verdict on a message that was attempted, and the decision whether the message counts as
+dispatched and so is billed. Does not own: the class of a server's refusal (reply_rules.py), the
+steps that follow an outcome (plan.py).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_REPLY_CHARACTERS: Final = 500
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
 _NO_LOGIN: Final = "4.7.0"
-_NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure
+_NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure.
 # The status codes are from RFC 3463, 3.4 and 3.7; only 5.6.7 is from RFC 6531.
 _UNSENDABLE: Final = {
     Unsendable.SENDER: "5.6.7",

@@ -53,7 +53,7 @@ NOWHERE: Final = Place()
 
 
 class Orders:
-    """The orders in force, indexed. Immutable: after a change a new object replaces this one."""
+    """An immutable index of the orders in force. After a change, a new index is made."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._index: dict[tuple[str, ...], dict[tuple[str, ...], Order]] = {}
@@ -157,7 +157,7 @@ class Freshness:
 def rank_of(order: Order) -> tuple[int, int, int]:
     """Return the rank of an order.
 
-    Of all orders about a message, the one with the lowest rank decides.
+    If several orders concern a message, the order with the lowest rank decides.
     """
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
 
@@ -174,8 +174,8 @@ def scope_fault(scope: Scope) -> str:
 class Concerning(Struct, frozen=True):
     """The orders about some mail, sorted by rank. The first order decides."""
 
-    whole: tuple[Order, ...] = ()  # orders about all of the mail
-    part: tuple[Order, ...] = ()  # orders about a part, such as one client's mail
+    whole: tuple[Order, ...] = ()  # Orders about all of the mail.
+    part: tuple[Order, ...] = ()  # Orders about a part, such as one client's mail.
 
 
 def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:

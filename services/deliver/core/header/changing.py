@@ -41,7 +41,7 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PART_CHARS: Final = 60
 # RFC 5322, 2.1.1: a line has at most 998 characters.
 _MAX_LINE_CHARS: Final = 998
-_LINE_BYTES: Final = 1_000  # the longest line with its line end
+_LINE_BYTES: Final = 1_000  # The limit includes the line end.
 # A link that deliver added is the first field of the header.
 _LINK: Final = b"List-Unsubscribe: "
 

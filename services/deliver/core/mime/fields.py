@@ -22,7 +22,7 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 class Field(Struct, frozen=True):
-    """A field: its name in lower case, its value unfolded, and the lines that it was read from."""
+    """A field: its name in lower case, its unfolded value, and the lines as they were read."""
 
     name: bytes
     value: bytes

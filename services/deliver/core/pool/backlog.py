@@ -110,9 +110,9 @@ class Backlog:
     ) -> list[float]:
         """Return, for each of `count` messages, the seconds until its turn.
 
-        `first_s`: the wait before the first turn. `each_s`: returns the time between two turns; its
-        argument is the time of the earlier turn. If the last turn would be later than the longest
-        turn allows, the turns are closer together.
+        `first_s`: the wait before the first turn. `each_s`: a function that returns the time
+        between two turns; its argument is the time of the earlier turn. If the last turn would be
+        later than the longest turn allows, the turns are closer together.
         """
         if not count:
             return []

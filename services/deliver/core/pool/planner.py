@@ -10,7 +10,7 @@ result for the message (attempt/verdicts.py), how many connections the site acce
 (concurrency.py), how long its mail takes (backlog.py). Guarantees: each added message appears in
 exactly one Start or Fail. It appears in another step only after `returned`, or after `ended` has
 returned False. At most `max_connections` connections are open or being opened. While a connection
-works or is being opened, the refusal of another connection fails no message.
+works or is being opened, the refusal of another connection makes no message fail.
 
 A site that pushes back (concurrency.py) gets fewer connections. During a pause no connection is
 opened, and the mail waits. If a site cannot be reached, waiting mail fails.
@@ -56,8 +56,8 @@ class PoolLimits(Struct, frozen=True):
     max_connections: int = 20
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
-    max_wait_s: float = 120.0  # the longest wait for a connection
-    opens_per_s: float = 0.0  # new connections per second; 0: any number
+    max_wait_s: float = 120.0  # The longest wait for a connection.
+    opens_per_s: float = 0.0  # New connections per second; 0: any number.
 
 
 class SitePlanner(Generic[M, C]):
@@ -81,7 +81,7 @@ class SitePlanner(Generic[M, C]):
         # The last time at which mail waited for a limit while a connection was idle.
         self._limited_at = -LIMITED_S
         self._next_open_at = 0.0
-        # How many messages may wait or be sent while the site is slow; None: any number.
+        # The most messages that may wait or be sent while the site is slow; None: any number.
         self._most: int | None = None
 
     @property

@@ -26,9 +26,9 @@ SLOW_S: Final = 10.0
 # process cannot read mail for other sites while it has no room.
 SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
-# For how long the wait for a site must stay long before the site counts as slow.
+# A site counts as slow only after its wait has been long for this time.
 WATCH_S: Final = 2.0
-# How long after its last message a site still counts as having mail.
+# A site counts as having mail for this time after its last message.
 HAS_MAIL_S: Final = 10.0
 
 
@@ -40,7 +40,7 @@ class Room(Struct, frozen=True):
 
 
 class SiteLoad(Struct, frozen=True):
-    """How many messages are in flight for one site, and how long a new message would wait."""
+    """The messages in flight for one site, and the likely wait of a new message for this site."""
 
     messages: int
     content_bytes: int
@@ -53,7 +53,7 @@ class SlowSites:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._since: dict[str, float] = {}  # for each site, since when its wait is long
+        self._since: dict[str, float] = {}  # when the long wait of each site began
 
     def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
         """Return how many messages each slow site may have in flight; other sites are left out."""

@@ -46,7 +46,7 @@ class Waiting(Generic[M]):
         # No message was added before this time. take_older() checks this time first, because there
         # is rarely an older message.
         self._oldest_at = math.inf
-        # When a skipped line may send again; 0.0 if no line was skipped.
+        # The time at which a skipped line may send again; 0.0 if no line was skipped.
         self.blocked_until = 0.0
 
     def __len__(self) -> int:
@@ -166,7 +166,7 @@ class ConnectionState(Generic[M]):
     def __init__(self) -> None:
         self.is_idle = False
         self.idle_until = 0.0
-        self.messages = 0  # how many transactions were started
-        self.added_at = 0.0  # when the current message was added
-        self.gate: Gate[M] | None = None  # the gate of the current message
-        self.started_at = 0.0  # when the current transaction began
+        self.messages = 0  # The number of transactions started.
+        self.added_at = 0.0  # The time at which the current message was added.
+        self.gate: Gate[M] | None = None  # The gate of the current message.
+        self.started_at = 0.0  # The time at which the current transaction began.

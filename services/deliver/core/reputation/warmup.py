@@ -1,11 +1,11 @@
 """Decides which step of its warm-up schedule a source has reached at a provider. Pure.
 
     state      event                                                   next state
-    waiting    a result of mail from this source                       running since then
+    waiting    a result of mail from this source                       running
     running    24 h, fewer results than `enough` of the step's limit   waiting, the same step
     running    24 h, delivered share of `passes` or more               waiting, the next step
-    running    24 h, delivered share below `falls`                     waiting, the step before
-    running    24 h, any share between them                            waiting, the same step
+    running    24 h, delivered share below `falls`                     waiting, the previous step
+    running    24 h, any other delivered share                         waiting, the same step
     (a step past the last one)                                         warm: no limit
 
 A step begins with its first result, so a source that gets no mail stays at its step. Each block
@@ -78,7 +78,7 @@ class Steps:
         self.version = 0
 
     def replace(self, states: Iterable[WarmupState]) -> None:
-        """Replace all steps by the steps in the states on the topic mail.reputation."""
+        """Replace all steps. `states`: all states on the topic mail.reputation."""
         found = {(state.source, state.provider): state.step for state in states}
         if found != self._steps:
             self._steps = found

@@ -4,11 +4,11 @@ Owns: the candidates for one new connection, and the memory of which addresses w
 connecting (edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds
 of one monotonic clock.
 
-The order is that of RFC 5321, 5.1: exchangers with the lowest preference come first, and those of
-equal preference are in random order. An address that has failed is tried after all other addresses,
-even if its preference is better. So an exchanger that is down costs one time-out per RETRY_S and
-not one per connection. A failed address is never left out: if no other address works, it is tried
-as well.
+The order is that of RFC 5321, 5.1: exchangers with the lowest preference number come first, and
+those of equal preference are in random order. An address that has failed is tried after all other
+addresses, even if its preference is better. So an exchanger that is down costs one time-out per
+RETRY_S and not one per connection. A failed address is never left out: if no other address works,
+it is tried as well.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Shuffle = Callable[[list[Host] | list[str]], None]
 class Failure(StrEnum):
     """A failure at an address."""
 
-    UNREACHABLE = "unreachable"  # refused, unreachable, timed out
-    SLOW = "slow"  # another address of the host was faster
-    REFUSED = "refused"  # no service: greeting, EHLO, silence, a drop
-    PUSHED_BACK = "pushed back"  # 421 at any step, or a drop after EHLO
+    UNREACHABLE = "unreachable"  # The address refused, was unreachable or timed out.
+    SLOW = "slow"  # Another address of the host was faster.
+    REFUSED = "refused"  # The greeting or EHLO was refused or did not come.
+    PUSHED_BACK = "pushed back"  # 421 at any step, or a drop after EHLO.
 
 
 class Candidate(Struct, frozen=True):
@@ -70,7 +70,7 @@ class Candidate(Struct, frozen=True):
         return self.ip, self.host.port
 
     def __str__(self) -> str:
-        """Return the name for people, in the form that Postfix uses."""
+        """Return the name to show in texts, in the form that Postfix uses."""
         name = self.host.name if self.host.name == self.ip else f"{self.host.name}[{self.ip}]"
         return f"{name}:{self.host.port}"
 
@@ -106,8 +106,8 @@ class _Record(Struct):
     failure: Failure | None = None  # None: the address did not fail, or has worked again
     failed_at: float = -math.inf
     worked_at: float = -math.inf
-    due_at: float = -math.inf  # when the address is tried in its old place again
-    is_probed: bool = False  # whether it was tried in its old place after the failure
+    due_at: float = -math.inf  # When the address is tried in its old place again.
+    is_probed: bool = False  # Whether the old place was tried after the failure.
 
     def hold(self, now: float) -> None:
         is_push_back = self.failure is Failure.PUSHED_BACK
@@ -130,8 +130,8 @@ class AddressHistory:
     def worked(self, candidate: Candidate, now: float) -> None:
         """Note that a connection was opened to an address."""
         record = self._record(candidate)
-        # A host that pushed back may still accept a connection, so a new connection alone proves
-        # nothing.
+        # A host that pushed back may still accept a connection, so a new connection alone does not
+        # show that the host has recovered.
         if record.failure is not Failure.PUSHED_BACK or record.is_probed:
             record.failure = None
         record.worked_at = now

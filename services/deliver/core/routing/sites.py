@@ -13,8 +13,8 @@ from shared.settings.addresses import split_address
 
 SMTP_PORT: Final = 25
 ANY: Final = "*"
-# Per domain, at most this number of exchangers is used, the most preferred ones. Large providers
-# have up to ten exchangers.
+# At most this number of exchangers is used per domain, namely those with the best preferences.
+# Large providers have up to ten exchangers.
 MAX_EXCHANGERS: Final = 20
 _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -32,7 +32,7 @@ class Host(Struct, frozen=True):
 
 
 class Site(Struct, frozen=True):
-    """Servers that are treated as one and limited together.
+    """A group of servers that are treated as one server and limited together.
 
     `is_override`: an operator, not the DNS, has named the host. `tls`: the TLS that the messages
     for this site require.

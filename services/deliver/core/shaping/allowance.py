@@ -8,7 +8,7 @@ knows how much was used.
 
 Owns: the lease, the share, how much to ask for, the turns of mail. Does not own: the store, the
 calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent later than LEASE_S
-after its answer, so a paused process spends no old lease; a share begins empty.
+after the store's answer, so a paused process spends no old lease; a share begins empty.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 BURST_S: Final = 0.1
 # A lease from a window is at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
-# How often a worker checks again whether its used-up share of a window has room.
+# After this time, a worker checks again whether its used-up share of a window has room.
 LOCAL_LOOK_S: Final = 10.0
 
 
@@ -70,7 +70,7 @@ class Allowance:
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
-        self._used = 0.0  # the use of a window by all workers at the last answer of the store
+        self._used = 0.0  # what all workers had used of a window at the store's last answer
         self.record = WindowRecord()
         self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False
@@ -256,7 +256,7 @@ class Allowance:
     def _largest_lease(self) -> float:
         if self.limit.is_window:
             most = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
-        else:  # share_per_s, without its calls
+        else:  # the value of share_per_s, without its calls
             most = self._per_s * self.factor / self._workers.count * BURST_S
         return most if most > 1 else 1.0
 

@@ -1,4 +1,4 @@
-"""The messages of one sender to one destination, and the limits that they need together. Pure.
+"""The messages of one sender to one destination, and the limits that apply to them. Pure.
 
 A message counts under up to fifteen limits, and most messages follow a message of the same group.
 So the group that was used last keeps its own count: how many more of its messages wait, and how
@@ -85,13 +85,13 @@ class Group:
         # answer.
         self._waits_for = -1
         self._look_at = 0.0
-        # How many more messages may wait without a check of each limit.
+        # The number of further messages that may wait without a check of each limit.
         self._room = 0
         # The number of further messages that wait; it is not booked yet.
         self._joined = 0
-        # How much every lease allowed at the last look, and how much of that amount is left. The
-        # difference is not booked yet. Both amounts are valid until `_until`; -NEVER: they are not
-        # known.
+        # The amount that every lease allowed at the last look, and the part of this amount that is
+        # left. The difference is not booked yet. Both amounts are valid until `_until`; -NEVER:
+        # they are not known.
         self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
@@ -103,7 +103,8 @@ class Group:
         if not self._workers.is_crowded:
             if self.has_room():
                 return None
-            # The count of another group must be booked first; this group's own count is known here.
+            # The count of another group must be booked first. _free_room() considers this group's
+            # own count.
             if self._workers.holder is not self:
                 self._workers.book()
             if (room := self._free_room(now)) > 0:
@@ -138,7 +139,7 @@ class Group:
     def may_go_early(self, now: float) -> bool:
         """Return whether mail may be read before its turn, because its limits are used too little.
 
-        This changes nothing, so another thread may call it.
+        This method changes nothing, so another thread may call it.
         """
         joined = self._joined if self._workers.holder is self else 0
         return all(
@@ -206,7 +207,7 @@ class Group:
         return True
 
     def _hold(self) -> None:
-        """Make this group the one that keeps its own count."""
+        """Make this group the only group that keeps its own count."""
         self._workers.book()
         self._workers.holder = self
 

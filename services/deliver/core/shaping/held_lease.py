@@ -22,7 +22,7 @@ from typing import Final
 
 from services.deliver.core.shaping.workers import NEVER
 
-# For how long a lease may be spent.
+# A lease may be spent for this time.
 LEASE_S: Final = 0.08
 # A lease is larger than the recent use by this factor, so that it is not spent too early.
 SPARE: Final = 1.5
@@ -58,7 +58,7 @@ class HeldLease:
         self.slot = self._next_slot = 0
         self._returned = 0.0
         self._returned_slot = 0
-        # These measure how fast the lease is spent.
+        # These two values measure how fast the lease is spent.
         self._asked_at = 0.0
         self._spent_since = 0.0
 
@@ -107,7 +107,7 @@ class HeldLease:
     def demand(self, now: float, waits: float, most: float) -> float:
         """Return the size of the next lease.
 
-        It is enough for `waits` and for the expected use in LEASE_S, but at most `most`.
+        The lease is enough for `waits` and for the expected use in LEASE_S, but at most `most`.
         """
         # Comparisons take a third of the time of max() and min(), and this code runs at each use of
         # a limit.

@@ -1,10 +1,10 @@
 """Decides when lanes and retry topics are read, so that mail waits for its limits in Kafka. Pure.
 
-A lane with the mail of one provider is the queue of that provider. Mail that the limit does not
-allow soon (room.py) stays unread, and while the provider is suspended, the lane is not read. So a
-backlog of any length costs neither memory nor a second copy. A lane whose mail goes to several
-destinations, such as `default`, is always read. If mail of such a lane cannot be sent yet, it is
-deferred until its turn (throttle.py), so that it delays no other mail.
+A lane with the mail of one provider is the queue of that provider. Mail that the provider's limit
+will not allow soon (room.py) stays unread, and while the provider is suspended, the lane is not
+read. So a backlog of any length costs neither memory nor a second copy. A lane whose mail goes to
+several destinations, such as `default`, is always read. If mail of such a lane cannot be sent yet,
+it is deferred until its turn (throttle.py), so that it delays no other mail.
 
 Mail that a limit has turned away waits on a retry topic for its turn. The turn is an estimate from
 the rate at which mail was sent before (turns.py). So this mail is read
@@ -37,12 +37,12 @@ from shared.topics.records import Envelope
 from shared.topics.retry_topics import JITTER_SHARE, RETRY_TOPICS_S
 
 DEFAULT_LANE: Final = "default"
-# How often a lane that is not read, or a held record, is checked again.
+# A lane that is not read, or a held record, is checked again after this time.
 LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
-# How often a record whose turn has not come is checked.
+# A record whose turn has not come is checked again after this time.
 EARLY_LOOK_S: Final = 0.25
-# For how long a lane counts as mixed after mail for a second destination.
+# A lane counts as mixed for this time after mail for a second destination.
 MIXED_S: Final = 600.0
 # The limits of the time for which a record may be held after its due time.
 LEAST_S: Final = 30.0

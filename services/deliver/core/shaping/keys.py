@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Scope(StrEnum):
-    """What a reply is about."""
+    """The kinds of keys that a reply can be about."""
 
     SITE = "site"
     PROVIDER = "provider"
@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 
 class Destination(Struct, frozen=True, cache_hash=True):
-    """Where a message goes. `provider` is "" if its servers belong to no known provider."""
+    """The destination of a message. `provider` is "" if its servers belong to no known provider."""
 
     domain: str
     site: str
@@ -38,7 +38,7 @@ class Destination(Struct, frozen=True, cache_hash=True):
 
 
 class Party(Struct, frozen=True):
-    """Who sends a message."""
+    """The sender of a message."""
 
     client: str
     mailing_id: str

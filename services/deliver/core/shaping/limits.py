@@ -35,7 +35,7 @@ EXPECTED_DURATION: Final = '"30s", "15min", "4h" or "1d"'
 
 
 class Unit(StrEnum):
-    """What is counted."""
+    """The unit in which a limit counts."""
 
     MESSAGES = "messages"
     BYTES = "bytes"
@@ -81,7 +81,7 @@ class Ratio(Struct, frozen=True):
 
 
 def parse_ratio(text: str) -> Ratio:
-    """Read a ratio. Raises ValueError with what is expected."""
+    """Read a ratio. Raises ValueError, which names the expected form."""
     found = _RATIO.fullmatch(text.strip())
     if found is None or not int(found["least"]) or not float(found["share"]) <= 100:
         raise ValueError(f"expected {EXPECTED_RATIO}")
@@ -92,7 +92,7 @@ def parse_ratio(text: str) -> Ratio:
 
 
 def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
-    """Read a limit. Raises ValueError with what is expected."""
+    """Read a limit. Raises ValueError, which names the expected form."""
     found = _LIMIT.fullmatch(text.strip())
     if found is None or (found["size"] and unit is Unit.MESSAGES):
         raise ValueError(f"expected {EXPECTED}")
@@ -104,7 +104,7 @@ def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
 
 
 def parse_duration(text: str) -> int:
-    """Read a duration in seconds. Raises ValueError with what is expected."""
+    """Read a duration in seconds. Raises ValueError, which names the expected form."""
     found = _DURATION.fullmatch(text.strip())
     if found is None or not int(found[1]):
         raise ValueError(f"expected {EXPECTED_DURATION}")

@@ -29,5 +29,5 @@ def for_back(share: float, *, is_scarce: bool) -> float:
 
 
 def nearly_full(share: float, *, is_scarce: bool) -> float:
-    """Return the number of waiting messages from which mail stays on its topic (holds.py)."""
+    """Return how many messages must wait before further mail stays on its topic (holds.py)."""
     return NEARLY_FULL * for_back(share, is_scarce=is_scarce)

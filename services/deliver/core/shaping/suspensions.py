@@ -1,4 +1,4 @@
-"""Keeps the state of each key, such as suspended or slowed down, and decides its changes. Pure.
+"""Keeps the state of each key (free, suspended or slowed down) and decides its changes. Pure.
 
 A key names what a state is about (`provider:google`, `client:shop@provider:google`); keys.py makes
 the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor. Each further
@@ -12,7 +12,7 @@ Owns: the state machine of one key.
     free         slow_down   slowed: half the rate for `for_s`, then it recovers
     slowed       slow_down   slowed: half of that, once per SETTLE_S
     any          suspend     suspended for `for_s`, doubled for each strike before it
-    suspended    suspend     the same: replies to attempts under way are no further strike
+    suspended    suspend     the same: replies to attempts under way add no strike
     any          resume      free
     suspended    time        free, or slowed; its strikes are kept for twice its duration
 
@@ -92,7 +92,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
 
 
 class Event(Struct, frozen=True):
-    """What happened to a key, for how long, and why."""
+    """An event that changes the state of a key, with its duration and reason."""
 
     action: Action
     for_s: float

@@ -58,7 +58,7 @@ class Turns:
         self._used = 0.0
         self._looked_at = float("-inf")
         self._had_waiting = False
-        self._is_sure = True  # in all seconds that are measured together
+        self._is_sure = True  # `is_sure` for all seconds that are measured together
         self._looks = 0
 
     def used(self, amount: float) -> None:

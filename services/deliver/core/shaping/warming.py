@@ -1,4 +1,4 @@
-"""Reads the schedules in the shaping rules with which new source addresses warm up. Pure.
+"""Reads the warm-up schedules of new source addresses from the shaping rules. Pure.
 
 A provider trusts an address from which it has received good mail, but blocks an address that begins
 with all its mail at once. A source with `warmup` begins with the first step of its schedule, at
@@ -113,12 +113,12 @@ def _share(general: Mapping[str, Setting], key: str) -> float:
 
 
 def read_steps(value: Any) -> Value:
-    """Read the `warmup` of a source. Raises ValueError with what is expected."""
+    """Read the `warmup` of a source. Raises ValueError, which names the expected form."""
     return value if isinstance(value, bool) else read_days(value)
 
 
 def read_days(value: Any) -> Value:
-    """Read the messages of each day. Raises ValueError with what is expected."""
+    """Read the messages of each day. Raises ValueError, which names the expected form."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_STEPS:
         raise ValueError(EXPECTED_STEPS)
     if not all(type(each) is int and 1 <= each <= MOST_MESSAGES for each in value):
@@ -129,7 +129,7 @@ def read_days(value: Any) -> Value:
 
 
 def read_share(value: Any) -> float:
-    """Read a percentage such as "95%". Raises ValueError with what is expected."""
+    """Read a percentage such as "95%". Raises ValueError, which names the expected form."""
     text = value.strip() if isinstance(value, str) else ""
     number = text.removesuffix("%")
     is_number = number.replace(".", "", 1).isascii() and number.replace(".", "", 1).isdecimal()

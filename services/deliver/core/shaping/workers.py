@@ -20,7 +20,7 @@ class Holder(Protocol):
 
 
 class Workers:
-    """What one worker knows about the number of live workers and about the store.
+    """Holds what one worker knows about the number of live workers and about the store.
 
     `local_until`: until this time each worker uses only its share of the limits. `room`: how many
     messages may be in flight in this process. `waiting`: how many messages wait for limits.
@@ -35,7 +35,7 @@ class Workers:
         self.waiting = 0
         # The only group whose count is not booked yet, if there is one.
         self.holder: Holder | None = None
-        # How often the store has answered or failed to answer.
+        # Counts the calls that the store has answered or failed to answer.
         self.answers = 0
         # This function is called when a lease is wanted.
         self.on_want: Callable[[], None] = _nothing

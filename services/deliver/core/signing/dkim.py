@@ -1,4 +1,4 @@
-"""Makes DKIM signatures: RFC 6376 with SHA-256. The caller passes a signing function for each.
+"""Makes DKIM signatures (RFC 6376, SHA-256). The caller passes a function that signs bytes.
 
 The header is always canonicalised as `relaxed`, the body as `relaxed` or `simple`. All signatures
 of a message share the canonical forms and the hash of the body.
@@ -65,7 +65,7 @@ class Identity(Struct, frozen=True):
 
 
 class BodyForm(StrEnum):
-    """How the body is canonicalised: `simple` ignores only the empty lines at its end."""
+    """The ways to canonicalise a body: `simple` ignores only the empty lines at its end."""
 
     RELAXED = "relaxed"
     SIMPLE = "simple"

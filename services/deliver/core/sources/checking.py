@@ -1,4 +1,4 @@
-"""Judges a source address from facts of this host and of the DNS. Pure.
+"""Judges a source address by facts from this host and from the DNS. Pure.
 
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
 back to the address (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.

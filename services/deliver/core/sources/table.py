@@ -73,7 +73,7 @@ class SourceFaults(ValueError):
 
 
 class SourceTable(Struct, frozen=True):
-    """All pools. `by_class`: the pool of a mail class."""
+    """All pools. `by_class`: for each mail class, the name of its pool."""
 
     pools: Mapping[str, Pool]
     by_class: Mapping[str, str] = {}

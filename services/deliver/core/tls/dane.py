@@ -1,10 +1,10 @@
 """Compares a server's certificates with its TLSA records: RFC 6698 and RFC 7672. Pure.
 
-Usage 3 pins the server's own key or certificate; its names and dates are not checked (RFC 7672,
-3.1.1). Usage 2 pins a CA. The server sends the certificate of this CA, too, and the server's own
-certificate must be for one of the expected names (3.1.2). Usages 0 and 1 are unusable for mail
-(3.1.3). Guarantees: no input causes an exception; an unreadable record or certificate matches
-nothing.
+Usage 3 pins the server's own key or certificate; the names and dates of the certificate are not
+checked (RFC 7672, 3.1.1). Usage 2 pins a CA. The server sends the certificate of this CA, too, and
+the server's own certificate must be for one of the expected names (3.1.2). Usages 0 and 1 are
+unusable for mail (3.1.3). Guarantees: no input causes an exception; an unreadable record or
+certificate matches nothing.
 """
 
 from __future__ import annotations

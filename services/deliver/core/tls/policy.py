@@ -20,8 +20,10 @@ class Level(StrEnum):
 
     # TLS is used if the server offers it; policies that the domain publishes are ignored.
     OPPORTUNISTIC = "opportunistic"
-    REQUIRED = "required"  # encrypted; any certificate
-    VERIFIED = "verified"  # encrypted, with a certificate of a known CA for the server's name
+    # The connection must be encrypted; any certificate is accepted.
+    REQUIRED = "required"
+    # The connection must be encrypted, with a certificate of a known CA for the server's name.
+    VERIFIED = "verified"
 
 
 class PolicyName(StrEnum):
@@ -108,7 +110,7 @@ ANY_TLS: Final = DomainTls()
 
 
 class HostTls(Struct, frozen=True):
-    """How connections to one server use TLS.
+    """The way in which connections to one server use TLS.
 
     `is_required`: a server whose TLS does not satisfy the policy is not used. `is_verified`: the
     certificate must be of a known CA and for the server's name. `dane`: the certificate must match

@@ -19,7 +19,8 @@ MAX_POLICY_BYTES: Final = 64 * 1024
 # RFC 8461, 3.2.
 MAX_AGE_S: Final = 31_557_600
 _MAX_MX: Final = 100
-# How often the TXT record is looked up again: for a domain with a policy, and without one.
+# The TXT record is looked up again after this time: CHECK_S for a domain with a policy, otherwise
+# CHECK_NONE_S.
 CHECK_S: Final = 3_600.0
 CHECK_NONE_S: Final = 1_800.0
 # RFC 8461, 3.3: a failed fetch is not repeated before this time has passed.
@@ -47,7 +48,7 @@ class KnownPolicy(Struct, frozen=True):
     def is_current(self, record_id: str, now_s: float) -> bool:
         """Return whether no fetch is needed.
 
-        The id must be the same, and less than half of max_age must have passed.
+        No fetch is needed if the id is the same and less than half of max_age has passed.
         """
         half_s = self.policy.max_age_s / 2
         return self.id == record_id and now_s < self.fetched_at_s + half_s

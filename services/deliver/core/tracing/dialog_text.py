@@ -40,8 +40,8 @@ class DialogText:
     __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
 
     def __init__(self) -> None:
-        self._received = b""  # the part of a line whose end has not been received
-        self._skips_rest = False  # whether the rest of a line that was cut is skipped
+        self._received = b""  # The part of a line whose end has not been received.
+        self._skips_rest = False  # Whether the rest of a line that was cut is skipped.
         self._secret = False
         self._lines = 0
 
@@ -81,7 +81,7 @@ class DialogText:
         return self._counted([(RECEIVED, self._reply(line)) for line in data])
 
     def said(self, text: str) -> list[Line]:
-        """Return a line of our own, such as why a connection broke; it may quote the server."""
+        """Return a line with our own text, such as a reason; the text may quote the server."""
         if self._secret:
             return self._counted([(SAID, HIDDEN)])
         return self._counted([(SAID, shown(text.encode("utf-8", "backslashreplace")))])
@@ -124,7 +124,7 @@ class DialogText:
 
 
 def shown(line: bytes) -> str:
-    """Return a line for people: all bytes except printable characters are escaped."""
+    """Return the line as text, in which all bytes except printable characters are escaped."""
     text = line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
     cut = text[:MAX_LINE_CHARS]
     safe = "".join(char if char.isprintable() else _escaped(char) for char in cut)

@@ -26,7 +26,7 @@ MAX_WRITTEN: Final = 200
 
 
 class Traces:
-    """The traces in force, indexed. Immutable: after a change a new object replaces this one."""
+    """An immutable index of the traces in force. After a change, a new index is made."""
 
     __slots__ = ("_all", "_by_domain", "_by_mail_id", "is_any")
 
