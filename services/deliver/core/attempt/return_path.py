@@ -23,7 +23,7 @@ from shared.submission.rules import Status
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
-# This is enough, because the mail of one hour usually has few different From lines.
+# This size is enough, because the mail of one hour usually has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
 

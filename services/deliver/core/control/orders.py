@@ -38,7 +38,8 @@ _LANE_ONLY: Final = ("lane",)
 # The values of the mail for each field of a scope; a field that is missing here is open.
 _Values = Mapping[str, tuple[str, ...]]
 FRESH_S: Final = 5.0
-# This is a number of tries and not a time, because a pause of the process is no fault of Kafka.
+# This limit is a number of tries and not a time, because a pause of the process is no fault of
+# Kafka.
 GIVE_UP_TRIES: Final = 4
 
 
@@ -70,8 +71,8 @@ class Orders:
             names = tuple(name for name, _ in given)
             self._index.setdefault(names, {})[tuple(value for _, value in given)] = order
             self._count += 1
-        # If this is False, find() returns None for every message. It is an attribute and not a
-        # method, because it is read several times per message.
+        # If `is_any` is False, find() returns None for every message. `is_any` is an attribute and
+        # not a method, because it is read several times per message.
         self.is_any = bool(self._index)
 
     def __len__(self) -> int:

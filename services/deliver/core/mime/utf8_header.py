@@ -7,9 +7,9 @@ domain of an address becomes A-labels, and a parameter gets its extended form.
 
 Owns: which field can be written in ASCII. Does not own: when a header must be in ASCII
 (seven_bit.py, edge/pool/delivery.py). Guarantees: no header causes an exception; the decoded text
-of each field stays the same. A field that cannot be encoded without guessing is refused. This
-concerns bytes that are not UTF-8, non-ASCII characters in local parts or comments, and fields with
-their own syntax. See docs/decisions/0189-utf8-headers.md.
+of each field stays the same. A field that cannot be encoded without guessing is refused. Examples
+are fields with bytes that are not UTF-8, with non-ASCII characters in local parts or comments, or
+with their own syntax. See docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _addresses(value: str) -> str:
     while at < len(value):
         found = _MAILBOX.match(value, at)
         if found is None or found.end() == at:
-            # This is a comment, an address without brackets, or no address at all.
+            # The text here is a comment, an address without brackets, or no address at all.
             end = next((i for i in range(at, len(value)) if value[i] in ",;"), len(value)) + 1
             written.append(_address(value[at:end]))
             at = end

@@ -26,7 +26,7 @@ class EndRate:
     """The rate at which one site's transactions end. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._first_at = 0.0  # when the first transaction after a quiet time ended
+        self._first_at = 0.0  # the end of the first transaction after a quiet time
         self._window_at = 0.0
         self._before = 0
         self._count = 0

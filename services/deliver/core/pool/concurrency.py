@@ -26,7 +26,7 @@ MOST_BROKEN: Final = 0.5
 
 
 class ConcurrencyLimit:
-    """The limit of one site; it is never above `most`. Times are seconds of one monotonic clock."""
+    """The limit of one site, never above `most`. Times are seconds of one monotonic clock."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -2,9 +2,10 @@
 
 Each process limits the number of its messages in flight. A site that needs minutes per message
 would soon fill this room, and the mail of all other sites would wait behind its mail. A site is
-slow if a new message would have to wait for a long time. This must have been true for some time,
-because the first transactions of a burst say little. All slow sites together may use half of the
-room, in equal shares. Mail beyond a share is turned away and comes back when its turn is near.
+slow if a new message would have to wait for a long time. The wait must have been long for some time
+already, because the first transactions of a burst say little. All slow sites together may use half
+of the room, in equal shares. Mail beyond a share is turned away and comes back when its turn is
+near.
 
 A site is not slow if it has an idle connection and its mail waits for a limit. Shaping already
 prevents such mail from taking the room of other mail (core/shaping/allowance.py). If this mail were

@@ -40,8 +40,8 @@ class Waiting(Generic[M]):
 
     def __init__(self) -> None:
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
-        # The number of messages that wait; read-only. It is an attribute, because it is read often
-        # and len() would cost a call.
+        # The number of messages that wait; read-only. This number is an attribute, because it is
+        # read often and len() would cost a call.
         self.count = 0
         # No message was added before this time. take_older() checks this time first, because there
         # is rarely an older message.

@@ -78,8 +78,8 @@ class Candidate(Struct, frozen=True):
 def arrange(hosts: Sequence[tuple[Host, Sequence[str]]], shuffle: Shuffle) -> list[Candidate]:
     """Return all candidates in the order of the RFCs.
 
-    They are sorted by rank, and the hosts of one rank are shuffled. The addresses of each host are
-    shuffled, too; IPv6 and IPv4 addresses alternate (RFC 8305, 4).
+    The candidates are sorted by rank, and the hosts of one rank are shuffled. The addresses of each
+    host are shuffled, too; IPv6 and IPv4 addresses alternate (RFC 8305, 4).
     """
     addresses = dict(hosts)
     # Hosts may share an address; a shared address is tried once.

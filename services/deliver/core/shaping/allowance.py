@@ -70,7 +70,7 @@ class Allowance:
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
-        self._used = 0.0  # what all workers had used of a window at the store's last answer
+        self._used = 0.0  # the use of a window by all workers, as in the store's last answer
         self.record = WindowRecord()
         self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False

@@ -24,7 +24,7 @@ LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
 # A message that waits for the store's answer tries again after this time, even without an answer.
 LOOK_S: Final = 0.5
-# Allowance.ready_at() returns one of these if the limit itself does not delay the message.
+# Allowance.ready_at() returns one of these values if the limit does not delay the message.
 _FREE: Final = (0.0, NEVER)
 # The amount that is left if there is no limit, in whole messages or bytes.
 _ALL: Final = 1 << 62
@@ -87,7 +87,7 @@ class Group:
         self._look_at = 0.0
         # The number of further messages that may wait without a check of each limit.
         self._room = 0
-        # The number of further messages that wait; it is not booked yet.
+        # The number of further messages that wait. This number is not booked yet.
         self._joined = 0
         # The amount that every lease allowed at the last look, and the part of this amount that is
         # left. The difference is not booked yet. Both amounts are valid until `_until`; -NEVER:
@@ -150,7 +150,8 @@ class Group:
 
     def has_room(self) -> bool:
         """Count one more message and return True if each limit surely has room; otherwise False."""
-        # This is Workers.is_crowded without a call, because each message needs this check.
+        # The second condition is Workers.is_crowded without a call, because each message needs this
+        # check.
         if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
@@ -249,7 +250,8 @@ class Group:
     def overflows(self, now: float) -> bool:
         """Return whether mail should use another source.
 
-        This is so if today's warm-up limit is used up, or if too much mail waits for this limit.
+        Mail should do so if today's warm-up limit is used up, or if too much mail waits for this
+        limit.
         """
         if self.warmup is None:
             return False

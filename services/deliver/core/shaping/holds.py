@@ -138,7 +138,7 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """Return the seconds for which this message stays on its topic; read it now if 0.0 or less.
+        """Return the seconds for which a message stays on its topic; 0.0 or less: it is read now.
 
         `more`: how many messages are about to be passed on. `due_in_s`: the time until the message
         is due; negative if it is late.

@@ -67,7 +67,7 @@ class Limit(Struct, frozen=True):
 class Ratio(Struct, frozen=True):
     """A limit on a share of messages.
 
-    It applies only if there are at least `least` messages within `window_s`.
+    The limit applies only if there are at least `least` messages within `window_s`.
     """
 
     share: float

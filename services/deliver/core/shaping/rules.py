@@ -142,7 +142,7 @@ class Rules:
         return found + self._source_limits(to, sender)
 
     def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """Return the limits of a source. They are counted per provider, or per site without one."""
+        """Return the limits of a source. They are counted per provider, or else per site."""
         if not sender.source or (to.is_override and not to.provider):
             return []
         table = f"source.{sender.source}"

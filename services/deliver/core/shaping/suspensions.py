@@ -64,7 +64,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     def within_bounds(self) -> Suspension:
         """Return this state with all values in their allowed ranges.
 
-        This is needed because Redis may hold any values.
+        This check is needed, because Redis may hold any values.
         """
         return replace(
             self,
@@ -146,7 +146,7 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
-        # Whether any state is kept. This is an attribute, because it is read for each message.
+        # Whether any state is kept. `has_any` is an attribute, because it is read for each message.
         self.has_any = False
 
     def __len__(self) -> int:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE_CHARS: Final = 600
-# This is enough for two EHLO replies with all extensions and for 20 commands. Without a limit, a
-# server might answer endlessly.
+# This number is enough for two EHLO replies with all extensions and for 20 commands. Without a
+# limit, a server might answer endlessly.
 MAX_LINES: Final = 200
 # A line without an end is cut at this length. RFC 5321, 4.5.3.1 allows 512 octets, but servers send
 # more.
