@@ -1,12 +1,12 @@
-"""The record on mail.returned of a message that bounced or expired. Pure.
+"""Makes the record on the topic mail.returned for a message that bounced or expired. Pure.
 
-The record is written in the transaction of the final event, so each final event has exactly one
-record, even if the process dies. The service validate forwards the record to the clients that want
-their bounces back. deliver does not know these clients, so a change in clients.yaml also applies to
-mail that was accepted before the change.
+The record is written in the same transaction as the final event, so each final event has exactly
+one record, even if the process dies. The `validate` service forwards the record to those clients
+that want to receive their bounces. deliver does not know these clients, so a change in clients.yaml
+also applies to mail that was accepted before the change.
 
-The record keeps the header of the message, up to MAX_HEADER_BYTES. Mail to a forwarding address
-gets no such record, because nobody wants a report on a report.
+The record contains the header of the message, up to MAX_HEADER_BYTES. No record is written for mail
+to a forwarding address, because nobody needs a report about a report.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GivenUp(Struct, frozen=True):
 
 
 def given_up(steps: Plan, envelope: Envelope, content: bytes) -> Iterable[GivenUp]:
-    """Return the records for the client of this message, one per final failure."""
+    """Yield one record for each event with which this message finally failed."""
     if envelope.forwards:
         return
     for event in steps.events:

@@ -1,19 +1,21 @@
 """Maps an outcome to the records to write: events, and the message on a retry topic. Pure.
 
-A message that is read before its earliest time moves to its next delay topic. This is not an
-attempt, and no event is published. A message is billed by the event that carries `first_dispatch`:
-the event of the first attempt in which a destination server answered its MAIL or RCPT command.
+A message that is read too early, before `not_before_ms`, moves to its next delay topic. This move
+is not an attempt, and no event is published. A message is billed by its event with
+`first_dispatch`. This is the event of the first attempt in which a destination server answered the
+MAIL or RCPT command.
 
-A message is in doubt in two cases: a process began to offer it and no outcome was recorded, or a
-server received the whole content and did not answer. The setting `on_doubt` of the client or the
-code decides whether the message is sent again or held. A held message waits on the delay topics,
-where `sluice queue` shows it, until an operator releases or cancels it, or it expires. It is
-written again every minute, and after an hour every five minutes. It has one event: `in_doubt` with
-`held`. After a crash nobody knows whether a server answered MAIL or RCPT. So the doubt alone is not
-billed; a later attempt is billed.
+A message is in doubt in two cases: a process began to offer it but recorded no outcome, or a server
+received the whole content but did not answer. The setting `on_doubt` of the client or of the
+message's code decides whether the message is sent again or held. A held message waits on the delay
+topics until an operator releases or cancels it, or until it expires. `sluice queue` shows held
+messages. In the first hour a held message is written again every minute, later every five minutes.
+Only one event is published for the hold: `in_doubt` with `held`. After a crash nobody knows whether
+a server answered MAIL or RCPT. So the event `in_doubt` after a crash is not billed; a later attempt
+is billed.
 
-Mail to a client's forwarding address is not the client's mail, so it is never billed. Its only
-event is its final one: `forwarded` or `forwarding_failed`.
+Mail to a client's forwarding address is not the client's mail, so it is never billed. Only its
+final event is published: `forwarded` or `forwarding_failed`.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ _IN_DOUBT: Final = (
 )
 _EXPIRED: Final = "The message expired before it could be delivered"
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
-# A held message is written again every FIRST_LOOK_S. After it was held for FIRST_MS, it is written
-# again every LATER_LOOK_S.
+# A held message is written again every FIRST_LOOK_S, and every LATER_LOOK_S after it has been held
+# for FIRST_MS.
 FIRST_LOOK_S: Final = 60.0
 LATER_LOOK_S: Final = 300.0
 FIRST_MS: Final = 3_600_000
-# The events of mail to a forwarding address.
+# For each final event, the event that replaces it for mail to a forwarding address.
 _FORWARDED: Final = {
     EventType.DELIVERED: EventType.FORWARDED,
     EventType.BOUNCED: EventType.FORWARDING_FAILED,
@@ -64,7 +66,7 @@ class PlannedEvent(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The result of an attempt. `retry` and the delay `step` are set if the message continues."""
+    """The records to write. `retry` and its delay `step` are set if the message is not final."""
 
     events: tuple[PlannedEvent, ...]
     retry: Envelope | None = None
@@ -72,23 +74,23 @@ class Plan(Struct, frozen=True):
 
 
 class Timing(Struct, frozen=True):
-    """The current time of a plan, and the retry times."""
+    """The time at which a plan is made, and the settings of the retry times."""
 
     now_ms: int
     retries: RetryTimes = RetryTimes()
 
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
-    """Return the next hop of a message that is read before its earliest time.
+    """Return the plan that moves a message to its next hop, because it was read too early.
 
-    This is not an attempt, and there is no event.
+    The move is not an attempt and has no event.
     """
     hop = next_hop(envelope.not_before_ms, timing.now_ms, timing.retries.scale)
     return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message has expired, so that it is not attempted again."""
+    """Return whether the message has expired. An expired message is not attempted again."""
     return 0 < envelope.expires_at_ms <= now_ms
 
 
@@ -106,12 +108,12 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
-    """The plan that follows from the outcome of one attempt."""
+    """Return the plan that follows from the outcome of one attempt."""
     return as_forwarded(envelope, _plan(envelope, outcome, timing))
 
 
 def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
-    """Return the plan; its final event also names the versions that are in force."""
+    """Return the plan with the current versions added to its final event."""
     versions = versions_of(envelope, shaping)
     events = tuple(
         replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each
@@ -121,12 +123,12 @@ def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
 
 
 def subject_of(envelope: Envelope) -> str:
-    """The mail id that the events of this message are about."""
+    """Return the mail id that the events of this message are about."""
     return envelope.forwards or envelope.mail_id
 
 
 def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
-    """Return the plan, in which forwarded mail has its own kinds of events."""
+    """Return the plan. For forwarded mail, replace the events in _FORWARDED and drop all others."""
     if not envelope.forwards:
         return found
     events = (
@@ -143,7 +145,7 @@ def as_forwarded(envelope: Envelope, found: Plan) -> Plan:
 def base_event(
     envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int
 ) -> MailEvent:
-    """The data that all kinds of events of this message have."""
+    """Return the data that every event of this message has."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
@@ -175,12 +177,12 @@ def hold(envelope: Envelope, timing: Timing) -> Plan:
 
 
 def must_hold(envelope: Envelope) -> bool:
-    """Whether the message is held when it is in doubt. Forwarded mail is never held."""
+    """Return whether this message is held if it is in doubt. Forwarded mail is never held."""
     return envelope.on_doubt is OnDoubt.HOLD and not envelope.forwards
 
 
 def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
-    """Return the plan for a message in doubt after a crash: the event `in_doubt` comes first."""
+    """Return the plan with the event `in_doubt` in front, for a message in doubt after a crash."""
     attempts = envelope.attempts
     data = replace(
         base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms),
@@ -192,19 +194,19 @@ def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
 
 
 def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
-    """Return the plan of an attempt, or hold the message if the server left the outcome open."""
+    """Return the plan of an attempt, or a plan that holds the message if it is now in doubt."""
     doubts = [each for each in found.events if each.kind is EventType.IN_DOUBT]
     if not doubts or found.retry is None or not must_hold(envelope):
         return found
     deferral = found.events[-1].data
-    # One event is enough: it says that the message is held and whether it was dispatched.
+    # One event is enough, because it shows that the message is held and whether it was dispatched.
     data = replace(deferral, held=True, next_attempt_at_ms=0)
     onward = hold(replace(found.retry, held_since_ms=timing.now_ms), timing)
     return replace(onward, events=(PlannedEvent(EventType.IN_DOUBT, data),))
 
 
 def _plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
-    # It is no attempt if the message was not offered to a server.
+    # An outcome counts as an attempt only if the message was offered to a server.
     is_attempt = not isinstance(outcome, Deferred) or outcome.waits_s is None
     attempt = envelope.attempts.count + is_attempt
     before = envelope.attempts.first_dispatched_at_ms
@@ -243,7 +245,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
-    # If the message was held, an operator has released it, and it now has an outcome.
+    # If the message was held, an operator has released it, so the hold ends here.
     turn_at_ms = retry.due_at_ms if outcome.is_turn else 0
     onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0, turn_at_ms=turn_at_ms)
     if outcome.waits_s is None:

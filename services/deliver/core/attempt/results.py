@@ -1,16 +1,17 @@
-"""The results of a transaction, of an attempt to connect and of a whole attempt, as values. Pure.
+"""Defines the results of a transaction, of an attempt to connect and of a whole attempt. Pure.
 
-The edge reports the result of a transaction or of connecting; verdicts.py maps it to the outcome of
-the attempt, and plan.py maps the outcome to records. A remote answer is never an exception. Owns:
-the types of these values, and whether a result concerns the connection rather than the message.
+The edge reports the result of a transaction or of an attempt to connect. verdicts.py maps this
+result to the outcome of the whole attempt, and plan.py maps the outcome to records. A remote answer
+is never an exception. Owns: the types of these values, and the decision whether a result concerns
+the connection rather than the message.
 
 The fields of an outcome:
 
-dispatched    a destination server answered MAIL or RCPT, with any reply; this is billed
-in_doubt      the content was sent completely and no answer came: the server may hold a copy
+dispatched    a destination server answered MAIL or RCPT with any reply; such an attempt is billed
+in_doubt      the whole content was sent but no answer came, so the server may have it
 bounce_class  hard, soft, policy, content, authentication or network
 reply         the server's answer, "" if there was none
-enhanced      the status of RFC 3463 in the reply, "" if it has none
+enhanced      the RFC 3463 status in the reply, "" if there was none
 site          the name of the destination's site
 source        our local address
 tls           the protocol version, "" for a connection without TLS
@@ -44,7 +45,7 @@ _LIMIT_OF_A_CONNECTION: Final = (
 
 
 class Broken(Struct, frozen=True):
-    """A transaction ended without an answer: the connection broke or timed out.
+    """The transaction ended without an answer, because the connection broke or timed out.
 
     `answered`: the server had answered MAIL or RCPT. `in_doubt`: the content had been sent
     completely. `is_form_refused`: the server does not know the command with which the content was
@@ -65,7 +66,7 @@ class Refusal(Struct, frozen=True):
 
 
 class NoConnection(Struct, frozen=True):
-    """There is no connection to the site; `reason` is clean text.
+    """No connection to the site could be opened. `reason` is printable text.
 
     `tls_policy` and `tls_fault` are set if a connection lacked the TLS that its policy requires.
     """
@@ -76,23 +77,23 @@ class NoConnection(Struct, frozen=True):
 
 
 class NoSource(Struct, frozen=True):
-    """The site cannot be reached from the source address; `reason` is clean text.
+    """The site cannot be reached from the source address. `reason` is printable text.
 
-    This says nothing about the site: another source may reach it.
+    This result says nothing about the site, because another source may reach it.
     """
 
     reason: str
-    # The process cannot bind to the address, so no site can be reached from it now.
+    # True if the process cannot bind to the source address, so that no site can be reached from it.
     is_unavailable: bool = False
-    # The source warms up and has used its limit for today at this provider.
+    # True if the source warms up and has used today's limit at this provider.
     is_warming: bool = False
 
 
 class NoLogin(Struct, frozen=True):
     """The smart host did not let us log in. No message is offered until a login succeeds.
 
-    `reason` is clean text. `reply` is the code and status of the answer to AUTH; "" without an
-    answer. `waits_s`: the time until the login is tried again.
+    `reason` is printable text. `reply` is the code and status of the answer to AUTH; "" if there
+    was no answer. `waits_s`: the time until the login is tried again.
     """
 
     reason: str
@@ -101,16 +102,19 @@ class NoLogin(Struct, frozen=True):
 
 
 class NoRoute(Struct, frozen=True):
-    """The DNS says for sure that no host of the site can be used; `reason` is clean text."""
+    """A definite answer of the DNS shows that no host of the site can be used.
+
+    `reason` is printable text.
+    """
 
     reason: str
 
 
 class Busy(Struct, frozen=True):
-    """The message was not offered, because the site is slower than its mail or a limit has no room.
+    """The message was not offered, because the site is too slow or a limit has no room.
 
-    `delay_s`: the likely time until the turn of the message. `is_turn`: a limit is the reason, and
-    the limit may have room earlier.
+    `delay_s`: the likely time until the turn of the message. `is_turn`: the reason is a limit,
+    which may have room before that time.
     """
 
     delay_s: float
@@ -119,7 +123,7 @@ class Busy(Struct, frozen=True):
 
 
 class ConnectionInfo(Struct, frozen=True):
-    """The connection used: the site, our local address, the TLS version ("" without TLS).
+    """The connection used: its site, our local address and its TLS version ("" without TLS).
 
     `tls_policy`: the policy under which the connection was opened. `tls_fault`: why the server's
     TLS was not used, or did not satisfy the policy. `has_login`: we logged in at the server, or the
@@ -158,12 +162,13 @@ class Deferred(Struct, frozen=True, tag=True):
     tls: str
     dispatched: bool
     in_doubt: bool = False
-    # If set, the message was not offered to a server and waits this long. This is no attempt.
+    # If `waits_s` is set, the message was not offered to a server and waits for this time. Such an
+    # outcome does not count as an attempt.
     waits_s: float | None = None
     is_turn: bool = False  # the message waits for a limit, which may have room earlier
     tls_fault: str = ""
     tls_policy: str = ""
-    # The delay steps that the shaping rules set for the destination; (): all steps.
+    # The delay steps that the shaping rules set for the destination; () stands for all steps.
     retry_steps: tuple[str, ...] = ()
 
 
@@ -189,14 +194,16 @@ Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
-    """Whether a message is offered again at once; it is number `messages` on its connection.
+    """Return whether the message is offered again at once, because it did not cause the failure.
 
-    A used connection may have ended before the message could start: servers close idle connections,
-    answer 421 to the next command, or limit the number of messages per connection. A server may
-    also not know the command with which the content was sent. None of these is a failure of the
-    message.
+    `messages`: how many messages the connection has carried, including this one.
+
+    A connection that has carried other messages may end before this message starts: servers close
+    idle connections, answer 421 to the next command, or limit the number of messages per
+    connection. It is also possible that the server does not know the command with which the content
+    was sent.
     """
-    # `match` takes three times as long, and this function is called four times per message.
+    # `match` would take three times as long, and this function is called four times per message.
     if isinstance(result, Finished):
         stage, reply = result.stage, result.reply
         if messages <= 1 or reply.is_positive:
@@ -211,11 +218,11 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 
 
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
-    """Whether the server refused because of earlier messages on the connection, not of this one.
+    """Return whether the server refused because of earlier messages on the same connection.
 
-    The connection has carried as many messages as the server accepts on one connection, or the
-    server has lost track of the dialog (503 to MAIL). The server would give another answer on a new
-    connection.
+    Either the connection has carried as many messages as the server accepts per connection, or the
+    server has lost track of the dialog (503 to MAIL). On a new connection the server would answer
+    differently.
     """
     if stage is Stage.MAIL and reply.code == _BAD_SEQUENCE:
         return True
@@ -225,7 +232,7 @@ def is_about_connection(stage: Stage, reply: Reply) -> bool:
 
 
 def is_push_back(result: TransactionResult) -> bool:
-    """Whether the server wants fewer connections: 421 at any step, or a broken connection."""
+    """Return whether the server wants fewer connections: it sent 421, or the connection broke."""
     if isinstance(result, Finished):
         return result.reply.code == SERVICE_NOT_READY
     return isinstance(result, Broken)

@@ -1,15 +1,16 @@
-"""When a message is tried again, and on which retry topic it waits. Pure.
+"""Decides when a message is tried again, and on which retry topic it waits until then. Pure.
 
-After a failed attempt a message waits for the next delay step, with its own jitter. A message that
-was not offered to a server waits for its turn instead: until its site or its limit has room, its
-suspension ends, or the login is tried again. A reader of a retry topic pauses a partition until its
-first record is due, so turns have their own topics (shared/topics/names.py), each for waits of
-about the same length. On the topic of a delay step, turns and real retries would wait behind each
-other. Only a turn that is as long as a delay step goes to the topic of that step.
+After a failed attempt a message waits for the time of its next delay step, plus its own jitter. A
+message that was not offered to a server waits for its turn instead: until its site or its limit has
+room, its suspension ends, or the login is tried again. The reader of a retry topic pauses a
+partition until the first record in that partition is due. So all records on one topic must have
+waits of about the same length, and turns have their own topics (shared/topics/names.py). On the
+topic of a delay step, turns and real retries would wait behind each other. Only a turn that is as
+long as a delay step is written to the topic of that step.
 
 Guarantees: a record is written once per turn. A turn between two minutes and an hour is late by at
-most its own length; a shorter or longer turn is late by at most twice its length. No turn makes a
-retry on the topic of a step wait longer. A message with an expiry time is read before that time,
+most its own length; a shorter or longer turn is late by at most twice its length. A turn never
+delays a retry on the topic of a delay step. A message with an expiry time is read before that time,
 unless the process is late by more than a quarter of the time that was left.
 """
 
@@ -25,20 +26,20 @@ from msgspec import Struct
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
-# For each topic, how long a record may wait behind records that are due later.
+# For each topic, the longest time for which a record may wait behind records that are due later.
 _LONGEST_S: Final[dict[str, float]] = {
     **{step: seconds * (1 + JITTER_SHARE) for step, seconds in DELAYS_S.items()},
     **{step: TURNS_S[following] for step, following in pairwise(TURNS_S)},
     list(TURNS_S)[-1]: DELAYS_S["12h"],
 }
-# A message whose remaining time is shorter than this expires instead of waiting for its turn.
+# A message that expires within this time does not get an earlier turn.
 SHORTEST_LEFT_S: Final = 10.0
-# A message with an expiry time is read again within this part of its remaining time.
+# A message with an expiry time is read again within this part of the time that is left.
 _SAFE_SHARE: Final = 0.75
 
 
 class RetryTimes(Struct, frozen=True):
-    """Adjusts the delays: `in_doubt_s` is the shortest delay after an attempt that ended in doubt.
+    """Settings of the delays. `in_doubt_s` is the shortest delay after an attempt in doubt.
 
     `scale` shortens all delays for tests and demos; it is 1.0 in production.
     """
@@ -63,10 +64,11 @@ def next_attempt(
     in_doubt: bool = False,
     steps: Sequence[str] = STEPS,
 ) -> Retry:
-    """Return the next attempt after `attempts` attempts; after the last step, that step repeats.
+    """Return the next attempt after `attempts` attempts. The last delay step is used repeatedly.
 
     A server that has received the whole content may still deliver it; RFC 5321, 4.5.3.2.6 gives the
-    server 10 minutes to answer. So `in_doubt` selects the first step that is long enough.
+    server 10 minutes to answer. So after an attempt in doubt, the first step of at least
+    `in_doubt_s` is used.
     """
     step = steps[min(max(attempts, 1), len(steps)) - 1]
     if in_doubt and DELAYS_S[step] < times.in_doubt_s:
@@ -84,7 +86,7 @@ def next_turn(waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
 def next_turn_before(expires_at_ms: int, waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
     """Return the next attempt of a message that was not offered and has an expiry time.
 
-    `expires_at_ms` 0: the message never expires.
+    If `expires_at_ms` is 0, the message never expires.
 
     A turn is an estimate, so a message that might expire before its turn is read earlier.
     """

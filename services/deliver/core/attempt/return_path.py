@@ -1,4 +1,4 @@
-"""The envelope sender of an outgoing message, and whether From agrees with it (rule R11). Pure.
+"""Makes the envelope sender of a message, and checks that From agrees with it (rule R11). Pure.
 
 Owns: the content of a return path, and the check that From agrees with the envelope sender. Does
 not own: the form of a return path (shared/mail/verp.py), the keys. Guarantees: all attempts for a
@@ -23,15 +23,15 @@ from shared.submission.rules import Status
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
-# The mail of one hour usually has few different From lines.
+# This size is enough, because the mail of one hour usually has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
 
 def return_path(envelope: Envelope, keys: Keys | None) -> str:
     """Return the envelope sender with which a message is sent.
 
-    Without keys it is the submitted sender. The null sender is not replaced, because no report may
-    be sent about a report.
+    Without keys, the submitted sender is returned. The null sender is not replaced, because no
+    report may be sent about a report.
     """
     domain = domain_of(envelope.sender)
     if keys is None or not domain:
@@ -46,7 +46,7 @@ def return_path(envelope: Envelope, keys: Keys | None) -> str:
 
 
 def misalignment(sender: str, content: bytes) -> Bounced | None:
-    """Return the outcome of a message that must not have this sender; None if it may have it."""
+    """Return the bounce of a message whose From does not agree with `sender`; None if it agrees."""
     if not sender:
         return None
     wanted = organisational_domain(domain_of(sender))
@@ -75,13 +75,13 @@ def from_domain(content: bytes) -> str:
     found = _only_from(head)
     if found is not None and found[1] and not found[3]:
         return _domain_in(found[2].rstrip(b"\r"))
-    # The field is folded or unusual: read it as the submission rules do.
+    # The field is folded or unusual, so it is read in the same way as by the submission rules.
     facts = headers.scan(head)
     return domain_of(facts.from_address) if facts.from_count == 1 else ""
 
 
 def _only_from(head: bytes) -> re.Match[bytes] | None:
-    """Return the line that begins with "From"; None if there is not exactly one."""
+    """Return the only line that begins with "From"; None if there are no or several such lines."""
     # Searching in lower-case bytes takes a tenth of the time of a search that ignores case.
     lines = b"\n" + head.lower()
     at = lines.find(b"\nfrom")

@@ -1,7 +1,8 @@
-"""Decides the outcome of every attempt: from SMTP replies, lost connections and DNS results. Pure.
+"""Decides the outcome of every attempt from SMTP replies, lost connections and DNS results. Pure.
 
-Owns: every verdict on a message that was attempted, and what is billed as dispatched. Does not own:
-the class of a server's refusal (reply_rules.py), the steps that follow an outcome (plan.py).
+Owns: every verdict on a message that was attempted, and the decision whether the message counts as
+dispatched and so is billed. Does not own: the class of a server's refusal (reply_rules.py), the
+steps that follow an outcome (plan.py).
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from shared.smtp.extensions import Unsendable
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
-# Events keep this much of a server's answer; some servers send very long texts.
+# Events contain only this part of a server's answer, because some servers send very long texts.
 MAX_REPLY_CHARACTERS: Final = 500
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
 _NO_LOGIN: Final = "4.7.0"
-_NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure
-# RFC 3463, 3.4 and 3.7; 5.6.7: RFC 6531.
+_NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure.
+# The status codes are from RFC 3463, 3.4 and 3.7; only 5.6.7 is from RFC 6531.
 _UNSENDABLE: Final = {
     Unsendable.SENDER: "5.6.7",
     Unsendable.RECIPIENT: "5.6.7",
@@ -76,14 +77,14 @@ class OutcomeRules:
     def transaction(
         self, result: TransactionResult, was_answered: bool, where: ConnectionInfo
     ) -> Outcome:
-        """The outcome of a transaction.
+        """Return the outcome of a transaction.
 
-        `was_answered`: MAIL or RCPT was answered, in this transaction or in an earlier one of the
-        same attempt.
+        `was_answered`: whether MAIL or RCPT was answered in this transaction or in an earlier
+        transaction of the same attempt.
         """
         match result:
             case Finished(stage, reply):
-                # MAIL is the first command: any answer to it counts as dispatched.
+                # MAIL is the first command, and any answer to MAIL counts as dispatched.
                 return answered(self._rules, stage, reply, True, where)
             case Broken(reason=reason, in_doubt=in_doubt):
                 return unanswered(reason, was_answered, in_doubt, where)
@@ -91,7 +92,7 @@ class OutcomeRules:
                 return _without_server(_UNSENDABLE[result], CONTENT, result.value, where)
 
     def no_connection(self, fault: ConnectFault, was_answered: bool, site: str) -> Outcome:
-        """The outcome of a message that got no connection to its site."""
+        """Return the outcome of a message that got no connection to its site."""
         where = ConnectionInfo(site)
         match fault:
             case Refusal(stage, reply):
@@ -120,7 +121,7 @@ class OutcomeRules:
 
 
 def is_answer(result: TransactionResult) -> bool:
-    """Whether the server answered MAIL or RCPT."""
+    """Return whether the server answered MAIL or RCPT."""
     if isinstance(result, Finished):
         return result.stage is not Stage.RSET
     return isinstance(result, Broken) and result.answered
@@ -129,7 +130,7 @@ def is_answer(result: TransactionResult) -> bool:
 def answered(
     rules: Sequence[ReplyRule], stage: Stage, reply: Reply, dispatched: bool, where: ConnectionInfo
 ) -> Outcome:
-    """Map a server's answer to `stage` to an outcome."""
+    """Return the outcome for a server's answer at this stage of a transaction."""
     text = str(reply)[:MAX_REPLY_CHARACTERS]
     if stage is Stage.CONTENT and reply.is_positive:
         return Delivered(
@@ -142,11 +143,11 @@ def answered(
             where.tls_policy,
         )
     if where.tls_fault and wants_tls(reply):
-        # The server refuses only this connection. TLS may work at the next attempt.
+        # The server refuses only this connection, and TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     if where.has_login and wants_login(reply):
-        # The server may have ended our login; this does not concern the recipient.
+        # The server may have ended our login, so the recipient is not the reason of the refusal.
         reason = f"The smart host wants another login: {text}"
         found = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
         return replace(found, bounce_class=AUTHENTICATION)
@@ -167,7 +168,7 @@ def answered(
 
 
 def wants_tls(reply: Reply) -> bool:
-    """Whether the server refuses to continue without TLS."""
+    """Return whether the server refuses to continue without TLS."""
     return reply.is_permanent and (
         reply.code == _TLS_WANTED_CODE
         or reply.enhanced in _TLS_WANTED_STATUS
@@ -176,7 +177,7 @@ def wants_tls(reply: Reply) -> bool:
 
 
 def wants_login(reply: Reply) -> bool:
-    """Whether the server refuses to continue without a login, or with the login in use."""
+    """Return whether the server requires a login, or no longer accepts the login in use."""
     return reply.code in _LOGIN_WANTED_CODES
 
 
@@ -189,7 +190,7 @@ def unanswered(
     reply: str = "",
     enhanced: str = "",
 ) -> Deferred:
-    """The outcome if the connection broke, timed out or could not be opened."""
+    """Return the outcome if the connection broke, timed out or could not be opened."""
     return Deferred(
         reply=reply,
         enhanced=enhanced or ("" if dispatched else "4.4.1"),
@@ -206,10 +207,10 @@ def unanswered(
 
 
 def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
-    """The outcome of an attempt that ended with a fault of our own code.
+    """Return the outcome of an attempt that ended with a fault of our own code.
 
-    An outcome that was already known is kept, without the server's text; otherwise the message is
-    deferred.
+    If the outcome was already known, it is returned without the server's text. Otherwise the
+    message is deferred.
     """
     reason = f"The attempt failed with an internal error ({type(error).__name__})"
     match outcome:
@@ -222,9 +223,9 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
 
 
 def unroutable(domain: str, resolution: NullMx | NoDomain | NoServer | Unresolved) -> Outcome:
-    """The outcome for a domain without a server to connect to.
+    """Return the outcome for a domain that has no server to connect to.
 
-    A failure of the DNS bounces no message.
+    A failed look-up never bounces a message.
     """
     match resolution:
         case NullMx():

@@ -1,13 +1,13 @@
 """Maps an operator's order about a message to the records to write. Pure.
 
-`cancel`, `bounce` and `expire` end the message with one final event that carries the author and the
-reason. `suspend` defers the message without an attempt. No order dispatches a message, so no order
-is billed. A message that was dispatched before the order stays billed.
+`cancel`, `bounce` and `expire` end the message with one final event, which names the author of the
+order and the reason. `suspend` defers the message without an attempt. No order dispatches a
+message, so no order is billed. A message that was dispatched before the order stays billed.
 
-A suspended message waits on the delay topics. Its steps grow with the age of the suspension, so
-that the message is written again only a few times. After `resume` the message is read when its step
-ends, after 72 minutes at most. Each message has its own jitter, so that messages that were
-suspended together are not read in one burst.
+A suspended message waits on the delay topics. Its delay steps grow with the age of the suspension,
+so that the message is written again only a few times. After `resume` the message is read when its
+current delay step ends, which is after 72 minutes at most. Each message has its own jitter, so that
+messages that were suspended together are not read in one burst.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 from shared.topics.records import Envelope, EventType, MailEvent
 from shared.topics.retry_topics import JITTER_SHARE
 
-# All records of a delay topic must have about the same delay, so each step has a topic.
+# All records of a delay topic must have about the same delay, so each step has its own topic.
 STEPS_S: Final = (60, 300, 900, 3600)
 # The next step is at most this part of the time for which the suspension has lasted.
 AGE_SHARE: Final = 0.5
@@ -71,7 +71,8 @@ def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
     step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
     left_s = (order.expires_at_ms - now_ms) / 1000
     if order.expires_at_ms and left_s < step_s:
-        # The suspension ends soon: the mail is spread over STEPS_S[0] after its end.
+        # The suspension ends soon. The reads of its mail are spread over the first STEPS_S[0]
+        # seconds after the end.
         return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
     found = next_turn(step_s, now_ms, timing.retries)
     jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)
@@ -82,7 +83,7 @@ def _suspend(envelope: Envelope, order: Order, data: MailEvent, timing: Timing) 
     turn = next_look(envelope.mail_id, order, timing)
     due_ms = turn.due_at_ms
     if envelope.expires_at_ms:
-        # The message is read no later than its expiry time; its outcome is then `expired`.
+        # The message is read at its expiry time at the latest, so that it expires then.
         due_ms = min(due_ms, envelope.expires_at_ms)
     data = replace(data, next_attempt_at_ms=due_ms)
     return Plan(

@@ -1,23 +1,23 @@
-"""Which order of an operator concerns a message, and whether the known orders are recent. Pure.
+"""Finds the operator's order that counts for a message. Checks that the orders are recent. Pure.
 
 Owns: which order counts. If several orders concern a message, the order with the strongest verb
-counts (cancel, bounce, expire, suspend, reroute). Among equal verbs the narrower scope counts, and
-then the later order. Does not own: what an order does (effects.py), where orders come from
-(edge/control/follower.py).
+counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb, the order with
+the narrower scope counts, and among equal scopes the later order. Does not own: what an order does
+(effects.py), where orders come from (edge/control/follower.py).
 
 The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
-of fields in use, however many orders there are. Without orders a message costs nothing.
+of fields in use, however many orders there are. If there are no orders, a message costs no look-up.
 
-concerning() finds the orders about the mail of a sender to a destination. Its caller may leave
-fields open: without a client it asks about the mail of all clients, and it never names a sub-client
-or a lane. So an order concerns all of that mail, a part of it, or none. Orders about single
-messages are left out, because they do not concern a destination.
+concerning() finds the orders about the mail of a sender to a destination. The caller may leave
+fields open. For example, without a client the orders about the mail of all clients are found. The
+caller never names a sub-client or a lane. So an order concerns all of that mail, a part of it, or
+none. Orders about single messages are left out, because they do not concern a destination.
 
 Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
 stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
 so a process that was paused does not send mail that was cancelled during the pause. After
-GIVE_UP_TRIES failed tries, mail is sent under the orders that were known before, because a broker
-that is unavailable for one small topic must not stop all mail.
+GIVE_UP_TRIES failed tries, mail is sent according to the orders that were known before, because a
+broker that is unavailable for one small topic must not stop all mail.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from msgspec import Struct
 from shared.topics.control import FIELDS, Order, Scope, Verb
 from shared.topics.records import Envelope
 
-# More orders would be a mistake, because one scope can cover any number of messages.
+# More orders than this are a mistake, because one scope can cover any number of messages.
 MAX_ORDERS: Final = 100_000
 _STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
 _LANE_ONLY: Final = ("lane",)
 # The values of the mail for each field of a scope; a field that is missing here is open.
 _Values = Mapping[str, tuple[str, ...]]
 FRESH_S: Final = 5.0
-# This counts tries and not time, because a pause of the process is no fault of Kafka.
+# This limit is a number of tries and not a time, because a pause of the process is no fault of
+# Kafka.
 GIVE_UP_TRIES: Final = 4
 
 
@@ -53,13 +54,13 @@ NOWHERE: Final = Place()
 
 
 class Orders:
-    """The orders in force, indexed. Immutable: after a change a new object replaces this one."""
+    """An immutable index of the orders in force. After a change, a new index is made."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._index: dict[tuple[str, ...], dict[tuple[str, ...], Order]] = {}
         self._count = 0
-        # When each held message was last released, by mail id. An order may still suspend such a
-        # message.
+        # For each mail id of a held message, the time of its last release. An order may still
+        # suspend a released message.
         self._released: dict[str, int] = {}
         for order in orders:
             if order.verb is Verb.RELEASE:
@@ -70,8 +71,8 @@ class Orders:
             names = tuple(name for name, _ in given)
             self._index.setdefault(names, {})[tuple(value for _, value in given)] = order
             self._count += 1
-        # False: find() returns None for every message. An attribute, because it is read several
-        # times per message.
+        # If `is_any` is False, find() returns None for every message. `is_any` is an attribute and
+        # not a method, because it is read several times per message.
         self.is_any = bool(self._index)
 
     def __len__(self) -> int:
@@ -88,7 +89,7 @@ class Orders:
         return best
 
     def suspends_lane(self, lane: str, now_ms: int) -> bool:
-        """Whether all mail of this lane is suspended, so that it need not be read."""
+        """Return whether all mail of this lane is suspended, so that the lane need not be read."""
         order = self._index.get(_LANE_ONLY, {}).get((lane,))
         return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
 
@@ -102,7 +103,7 @@ class Orders:
         return [order for order in found if not order.is_over(now_ms)]
 
     def has(self, scope: Scope, now_ms: int) -> bool:
-        """Whether an order with exactly this scope is in force."""
+        """Return whether an order with exactly this scope is in force."""
         given = scope.given()
         orders = self._index.get(tuple(name for name, _ in given), {})
         order = orders.get(tuple(value for _, value in given))
@@ -127,7 +128,7 @@ class Orders:
 
 
 class Freshness:
-    """When the orders were last read, and how often reading failed. Times are monotonic seconds."""
+    """Records when the orders were last read. `at` is a time in monotonic seconds."""
 
     def __init__(self) -> None:
         self._confirmed_at: float | None = None
@@ -144,11 +145,11 @@ class Freshness:
 
     @property
     def was_read(self) -> bool:
-        """Whether the orders have been read once."""
+        """Return whether the orders have been read once."""
         return self._confirmed_at is not None
 
     def is_current(self, at: float) -> bool:
-        """Whether the orders are recent enough to begin an attempt."""
+        """Return whether the orders are recent enough to begin an attempt."""
         if self._confirmed_at is None:
             return False
         return at - self._confirmed_at <= FRESH_S or self._failed_tries >= GIVE_UP_TRIES
@@ -157,7 +158,7 @@ class Freshness:
 def rank_of(order: Order) -> tuple[int, int, int]:
     """Return the rank of an order.
 
-    Of all orders about a message, the one with the lowest rank decides.
+    If several orders concern a message, the order with the lowest rank decides.
     """
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
 
@@ -172,17 +173,17 @@ def scope_fault(scope: Scope) -> str:
 
 
 class Concerning(Struct, frozen=True):
-    """The orders about some mail, sorted; the first order decides."""
+    """The orders about some mail, sorted by rank. The first order decides."""
 
-    whole: tuple[Order, ...] = ()  # about all of the mail
-    part: tuple[Order, ...] = ()  # about a part of the mail, such as that of one client
+    whole: tuple[Order, ...] = ()  # Orders about all of the mail.
+    part: tuple[Order, ...] = ()  # Orders about a part, such as one client's mail.
 
 
 def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:
     """Return the orders in force about this mail, whose destination is `place`.
 
     `mail` has the known fields; an open field is "". If `place` has no sites, the destination is
-    not known.
+    unknown.
     """
     values = _values(mail, place)
     found = [each for each in orders if not (each.is_over(now_ms) or each.scope.mail_id)]

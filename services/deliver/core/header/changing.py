@@ -1,15 +1,15 @@
-"""The header fields that deliver adds and removes before a message is signed. Pure.
+"""Adds and removes header fields before a message is signed. Pure.
 
 Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
 has a web page and an address; List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
-enough. The page and the address contain the signed return path of the message and its recipient. So
-no state is needed to know who unsubscribes from what, even if the recipient writes to the address
-from another mailbox.
+enough. The URL of the page and the address contain the recipient and the signed return path of the
+message. So no state is needed to know who unsubscribes from what, even if the recipient writes to
+the address from another mailbox.
 
-Any mail may get a field that names its recipient in a signed token (shared/mail/unsubscribe.py).
-Mailbox providers hide the recipient in the complaints that they send, but return the rest of the
-header. The token proves which message the complaint is about. It also contains the recipient's
-address; the return path contains only a hash of that address.
+A field with a signed token that names the recipient can be added to any mail
+(shared/mail/unsubscribe.py). Mailbox providers hide the recipient in the complaints that they send,
+but return the rest of the header. The token proves which message the complaint is about. The token
+also contains the recipient's address, because the return path contains only a hash of that address.
 
 The field with the mailing code is removed. Field names are not case-sensitive (RFC 5322, 2.2), and
 obsolete white space before the colon is allowed (4.5.8).
@@ -17,8 +17,9 @@ obsolete white space before the colon is allowed (4.5.8).
 Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token, the page and the
 handling of complaints (`validate`), the signature over the fields (core/signing/dkim.py).
 
-Guarantees: total; except for the removed field, the client's fields are not changed; added fields
-are put in front; a message whose link contains the token does not get the token twice.
+Guarantees: no content causes an exception; except for the removed field, the client's fields are
+not changed; added fields are put in front; a message whose link contains the token does not get the
+token twice.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PART_CHARS: Final = 60
 # RFC 5322, 2.1.1: a line has at most 998 characters.
 _MAX_LINE_CHARS: Final = 998
-_LINE_BYTES: Final = 1_000  # including the line end
+_LINE_BYTES: Final = 1_000  # The limit includes the line end.
 # A link that deliver added is the first field of the header.
 _LINK: Final = b"List-Unsubscribe: "
 
@@ -56,7 +57,7 @@ class MarketingFields(Struct, frozen=True):
     feedback_sender: str = ""
 
     def added_to(self, content: bytes, envelope: Envelope) -> bytes:
-        """The content with the fields in front; the same object if none are added."""
+        """Return the content with the fields in front; the same object if no field is added."""
         if envelope.mail_class is not MailClass.MARKETING:
             return content
         if not (self.unsubscribe_url or self.feedback_sender):
@@ -74,7 +75,7 @@ class MarketingFields(Struct, frozen=True):
 
 
 class FieldRemover:
-    """Removes the fields of one name; with the name "" it removes no field."""
+    """Removes all fields of one name. With the name "", no field is removed."""
 
     def __init__(self, name: str) -> None:
         self._name = name.lower().encode("ascii")
@@ -89,7 +90,7 @@ class FieldRemover:
         )
 
     def removed_from(self, content: bytes) -> bytes:
-        """Return the content without these fields; the same object if it has no such field."""
+        """Return the content without these fields; the same object if there are no such fields."""
         if self._pattern is None:
             return content
         end = header_end(content)
@@ -116,7 +117,7 @@ def with_recipient_token(content: bytes, envelope: Envelope) -> bytes:
 def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
     local, _, domain = envelope.sender.rpartition("@")
     if not local.startswith(PREFIX) or not domain.isascii():
-        return []  # only a signed return path says which recipient unsubscribes
+        return []  # only a signed return path proves the recipient
     token = make_token(envelope.client, local, envelope.recipient)
     post = _post(local, domain, token)
     page = f"List-Unsubscribe: <{_page(url, token)}>,"
@@ -126,7 +127,7 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """Return the mailto URL. With the token in the subject, the mail may come from any mailbox."""
+    """Return the mailto URL. Its subject has the token, so the mail may come from any mailbox."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"

@@ -1,9 +1,9 @@
-"""Header fields of a message or MIME part, as bytes: RFC 5322, 2.2, and RFC 2045, 5 and 6.
+"""Parses header fields of a message or MIME part: RFC 5322, 2.2, and RFC 2045, 5 and 6.
 
 Owns: splitting a part into header and body, and a header into fields; the type, the boundary and
-the declared encoding of a part. Does not own: how these are used (seven_bit.py, dkim.py).
-Guarantees: total, in linear time; for a value that does not parse, the result is None or the
-default of RFC 2045. All input must have CRLF line ends.
+the declared encoding of a part. Does not own: the use of these values (seven_bit.py, dkim.py).
+Guarantees: no input causes an exception, and the time is linear; for a value that does not parse,
+the result is None or the default of RFC 2045. All input must have CRLF line ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
-# A line end that does not fold a field.
+# Matches a line end that ends a field. A line end inside a folded field does not match.
 _END: Final = re.compile(rb"\r\n(?![ \t])")
 _TYPE: Final = re.compile(rb"\s*([^\s;/]+/[^\s;/]+)\s*(?:;|\Z)")
 _PARAMETER: Final = re.compile(rb";\s*([^\s;=]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)", re.DOTALL)
@@ -22,7 +22,7 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 class Field(Struct, frozen=True):
-    """A field: its name in lower case, its value unfolded, and the lines that it was read from."""
+    """A field: its name in lower case, its unfolded value, and the lines as they were read."""
 
     name: bytes
     value: bytes
@@ -30,7 +30,7 @@ class Field(Struct, frozen=True):
 
 
 def split(part: bytes) -> tuple[bytes, bytes]:
-    """Split into the header with its last CRLF, and the body after the blank line."""
+    """Split a part into the header with its last CRLF, and the body after the blank line."""
     if part[:2] == b"\r\n":
         return b"", part[2:]
     header, _, body = part.partition(b"\r\n\r\n")
@@ -38,7 +38,7 @@ def split(part: bytes) -> tuple[bytes, bytes]:
 
 
 def split_fields(header: bytes) -> list[bytes]:
-    """Return the fields of a header in order. They stay folded, but lose their last CRLF.
+    """Return the fields of a header in order. A field is still folded, but has no CRLF at its end.
 
     Lines without a colon and empty lines are returned, too.
     """
@@ -63,12 +63,12 @@ def parse_fields(header: bytes) -> list[Field] | None:
 
 
 def value_of(fields: list[Field], name: bytes) -> bytes:
-    """The value of the first field of this name; "" if there is none."""
+    """Return the value of the first field of this name; "" if there is no such field."""
     return next((field.value for field in fields if field.name == name), b"")
 
 
 def media_type(content_type: bytes, default: bytes) -> bytes:
-    """The type and subtype in lower case, from the value of Content-Type."""
+    """Return the type and subtype in lower case from the value of Content-Type."""
     if not content_type:
         return default
     found = _TYPE.match(content_type)
@@ -76,7 +76,7 @@ def media_type(content_type: bytes, default: bytes) -> bytes:
 
 
 def boundary_of(content_type: bytes) -> bytes:
-    """The boundary parameter; "" if there is none."""
+    """Return the boundary parameter; "" if there is no such parameter."""
     for found in _PARAMETER.finditer(content_type):
         if found[1].lower() == b"boundary":
             value = found[2]

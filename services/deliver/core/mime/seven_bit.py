@@ -1,14 +1,14 @@
 """Converts a message with 8-bit text to one with 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
 
-This is used for a server that does not offer 8BITMIME, and for a header with raw UTF-8 if the
-server does not offer SMTPUTF8. Such a header is encoded, too (utf8_header.py). Each part with 8-bit
-text becomes quoted-printable, or base64 if that is shorter; multiparts and messages inside messages
-are converted part by part. No other byte changes.
+The conversion is used for a server that does not offer 8BITMIME, and for a header with raw UTF-8 if
+the server does not offer SMTPUTF8. Such a header is encoded, too (utf8_header.py). Each part with
+8-bit text becomes quoted-printable, or base64 if that is shorter; multiparts and messages inside
+messages are converted part by part. No other byte changes.
 
 Owns: the choice of the encoding of each part, and which messages cannot be converted. Does not own:
 when a message is converted (edge/signing/preparing.py), signatures (core/signing/dkim.py).
-Guarantees: total; the decoded content of every part stays the same; the result is ASCII, and
-encoded parts have lines of at most 76 characters. See
+Guarantees: no content causes an exception; the decoded content of every part stays the same; the
+result is ASCII, and encoded parts have lines of at most 76 characters. See
 docs/decisions/0067-bodies-for-seven-bit-servers.md.
 """
 
@@ -31,11 +31,11 @@ from services.deliver.core.mime.utf8_header import ascii_header
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.smtp.extensions import Unsendable
 
-# The deepest nesting of parts; it limits the work and the recursion. Real mail has at most five
-# levels.
+# The deepest nesting of parts that is converted; it limits the work and the recursion. Real mail
+# has at most five levels.
 MAX_DEPTH: Final = 30
 # In quoted-printable an 8-bit byte needs two more characters; base64 makes the whole text longer by
-# a third.
+# a third. So base64 is shorter if more than one byte in six is an 8-bit byte.
 _BASE64_FROM: Final = 6
 _BASE64_LINE: Final = 76
 
@@ -62,7 +62,7 @@ def to_seven_bit(content: bytes) -> bytes | Unsendable:
 
 
 def to_ascii_header(content: bytes) -> bytes | Unsendable:
-    """Convert the header of a message to ASCII, not its body; or return why it is not possible."""
+    """Convert only the header of a message to ASCII, or return why that is not possible."""
     header, body = split(with_crlf(content))
     encoded = ascii_header(header)
     return Unsendable.EIGHT_BIT_HEADER if encoded is None else encoded + b"\r\n" + body
@@ -85,7 +85,8 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY:
-        # The part has 8-bit bytes although it declares an encoding, so their meaning is not known.
+        # The part has 8-bit bytes although it declares an encoding, so the meaning of these bytes
+        # is not known.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -93,7 +94,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
         inner = _converted(body, _TEXT, depth + 1, is_message=True)
         return _joined(fields, b"7bit", inner, is_message)
     if kind.startswith(b"message/") and not body.isascii():
-        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: these must not be encoded
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: such parts must not be encoded
     return _joined(fields, *_leaf(body, is_text=kind.startswith(b"text/")), is_message)
 
 
@@ -101,8 +102,8 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
     if kind == b"multipart/signed" and not body.isascii():
         raise _Refused(Unsendable.SIGNED_PARTS)  # RFC 1847, 2.1: the signature covers the encoding
     boundary = boundary_of(content_type)
-    # RFC 2046, 5.1.1: spaces may follow the boundary; the line end before it belongs to the
-    # delimiter.
+    # RFC 2046, 5.1.1: spaces may follow the boundary, and the line end before the boundary belongs
+    # to the delimiter.
     line = re.compile(rb"(?:\A|\r\n)--%b(--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundary))
     delimiters = list(line.finditer(body))
     if not boundary or not delimiters:
@@ -115,7 +116,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some mail programs show these as parts
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show more parts here
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]
@@ -127,12 +128,12 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
 
 
 def _ascii_only(text: bytes) -> bytes:
-    """Make the text around the parts ASCII; mail programs do not show it (RFC 2046, 5.1.1)."""
+    """Make the text around the parts ASCII. Mail programs do not show it (RFC 2046, 5.1.1)."""
     return text if text.isascii() else bytes(byte if byte < 0x80 else 0x3F for byte in text)
 
 
 def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
-    """Return the encoding of a part without inner parts, and its encoded body."""
+    """Return the encoding of a part that has no inner parts, and the encoded body."""
     if body.isascii() and not has_longer_line(body):
         return b"7bit", body
     eight_bit = len(body) - len(body.decode("ascii", "ignore"))
@@ -147,14 +148,14 @@ def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
 
 
 def _quoted_printable(body: bytes) -> bytes:
-    # Each line is encoded alone: b2a_qp ends soft line breaks with LF if the first line has no
-    # CRLF.
+    # Each line is encoded alone, because b2a_qp ends soft line breaks with LF if the first line has
+    # no CRLF.
     lines = (b2a_qp(line, istext=False).replace(b"\n", b"\r\n") for line in body.split(b"\r\n"))
     return b"\r\n".join(lines)
 
 
 def _joined(fields: list[Field], encoding: bytes, body: bytes, is_message: bool) -> bytes:
-    """Return the part with its encoding declared; its other fields are not changed."""
+    """Return the part with a field that declares the encoding; all other fields are not changed."""
     kept = [field.raw for field in fields if field.name != _ENCODING]
     if is_message and not value_of(fields, b"mime-version"):
         kept.append(b"MIME-Version: 1.0\r\n")  # without MIME-Version, the encoding has no meaning

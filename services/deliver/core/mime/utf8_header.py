@@ -1,15 +1,15 @@
-"""Writes header fields with raw UTF-8 in ASCII, by RFC 2047 and, for parameters, RFC 2231.
+"""Converts header fields with raw UTF-8 to ASCII: RFC 2047, and RFC 2231 for parameters.
 
-This is used for a server that does not offer SMTPUTF8 (RFC 6531, 3.4, RFC 6532). ASCII fields are
-not changed. In unstructured text, words with non-ASCII characters become encoded words (base64,
-UTF-8), and the other words are not changed. A display name is encoded as a whole, the domain of an
-address becomes A-labels, and a parameter gets its extended form.
+The conversion is used for a server that does not offer SMTPUTF8 (RFC 6531, 3.4, RFC 6532). ASCII
+fields are not changed. In unstructured text, words with non-ASCII characters become encoded words
+(base64, UTF-8), and the other words are not changed. A display name is encoded as a whole, the
+domain of an address becomes A-labels, and a parameter gets its extended form.
 
 Owns: which field can be written in ASCII. Does not own: when a header must be in ASCII
-(seven_bit.py, edge/pool/delivery.py). Guarantees: total; the decoded text of each field stays the
-same. A field that cannot be encoded without guessing is refused: bytes that are not UTF-8, local
-parts outside ASCII, comments, fields with their own syntax. See
-docs/decisions/0189-utf8-headers.md.
+(seven_bit.py, edge/pool/delivery.py). Guarantees: no header causes an exception; the decoded text
+of each field stays the same. A field that cannot be encoded without guessing is refused. Examples
+are fields with bytes that are not UTF-8, with non-ASCII characters in local parts or comments, or
+with their own syntax. See docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PREFIX: Final = "=?utf-8?b?"
 _SUFFIX: Final = "?="
 _OCTETS: Final = (75 - len(_PREFIX) - len(_SUFFIX)) // 4 * 3
 _LINE: Final = 76
-# RFC 5322, 2.1.1 limits a line, and a parameter is not folded.
+# RFC 5322, 2.1.1 limits the length of a line, and a parameter is not folded.
 _LONGEST: Final = 900
 
 _NAME: Final = re.compile(r"([!-9;-~]+)[ \t]*:")
@@ -53,7 +53,7 @@ _STRUCTURED: Final = frozenset(
         "return-path",
     }
 )
-# A display name, and the address or the group after it.
+# Matches a display name, and the address or the group after the name.
 _MAILBOX: Final = re.compile(
     r'(?P<name>(?:"(?:[^"\\]|\\.)*"|[^"<>,;:()@\\])*)(?P<rest><[^<>]*>|:|[,;]|\Z)'
 )
@@ -111,8 +111,8 @@ def _text(value: str) -> str:
             continue
         end = _run_end(pieces, at)
         text = "".join(pieces[at:end])
-        # Mail programs do not show the space between two encoded words, so the new word includes
-        # it.
+        # Mail programs do not show the space between two encoded words, so the new encoded word
+        # includes this space.
         if len(written) > 1 and _is_encoded_word(written[-2]):
             text = written[-1] + text
         if end + 1 < len(pieces) and _is_encoded_word(pieces[end + 1]):
@@ -123,7 +123,7 @@ def _text(value: str) -> str:
 
 
 def _run_end(pieces: list[str], at: int) -> int:
-    """Return the end of the run of non-ASCII words that begins at `at`, spaces included."""
+    """Return the end of the run of non-ASCII words that begins at `at`, including spaces."""
     end = at + 1
     while end + 1 < len(pieces) and not pieces[end + 1].isascii():
         end += 2
@@ -153,7 +153,7 @@ def _addresses(value: str) -> str:
     while at < len(value):
         found = _MAILBOX.match(value, at)
         if found is None or found.end() == at:
-            # A comment, an address without brackets, or no address at all.
+            # The text here is a comment, an address without brackets, or no address at all.
             end = next((i for i in range(at, len(value)) if value[i] in ",;"), len(value)) + 1
             written.append(_address(value[at:end]))
             at = end
@@ -214,12 +214,12 @@ def _ascii(text: str) -> str:
 
 
 def _folded(name: str, value: str) -> str:
-    """The field, folded at its spaces where a line would be too long."""
+    """Return the field, folded at its spaces where a line would be too long."""
     lines, line = [], name
     for piece in re.findall(r"[ \t]*[^ \t]+|[ \t]+\Z", value):
         is_word = piece.strip(" \t") != ""
-        # Some mail programs end the header at a line of only spaces. So a value begins on the first
-        # line.
+        # Some mail programs end the header at a line that has only spaces. So a value begins on the
+        # first line.
         if is_word and piece[0] in " \t" and line != name and len(line) + len(piece) > _LINE:
             lines.append(line)
             line = piece

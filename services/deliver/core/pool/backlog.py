@@ -1,14 +1,14 @@
-"""How long the mail of one site takes, and when a message that cannot wait has its turn. Pure.
+"""Measures how long the mail of one site takes, and plans turns for mail that cannot wait. Pure.
 
 A message that is turned away gets its own turn. The turns follow each other at the rate at which
 the site accepts mail, so that each message comes back when there is room for it.
 
-The rate is the number of the site's transactions that ended per second in the last seconds. It is
-an estimate from few transactions. A message that has a turn cannot be sent earlier, because it is
-already in Kafka. So no message waits for much longer than the site has been slow already
-(docs/decisions/0275-first-turns.md). A site counts as slow from the first message that is turned
-away until SLOW_AGAIN_S after the last turn. Between the turns it has no mail, so nothing shows
-whether it is still slow.
+The rate is the number of the site's transactions that ended per second in the last few seconds.
+This rate is only an estimate, because few transactions are counted. A message that has a turn
+cannot be sent earlier, because it waits in Kafka. So no turn is much longer than the time for which
+the site has already been slow (docs/decisions/0275-first-turns.md). A site counts as slow from the
+first message that is turned away until SLOW_AGAIN_S after the last turn. Between the turns the site
+has no mail, so it is not known whether the site is still slow.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Final
 
 # The rate is measured over the last one to two windows of this length.
 WINDOW_S: Final = 2.0
-# A rate that is measured over a shorter time is not meaningful.
+# A rate that is measured over a shorter time than this is not meaningful.
 _SHORTEST_S: Final = 0.5
 
 
 class EndRate:
-    """The ends of one site's transactions. All times are seconds of one monotonic clock."""
+    """The rate at which one site's transactions end. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._first_at = 0.0  # the first end after a time without an end
+        self._first_at = 0.0  # the end of the first transaction after a quiet time
         self._window_at = 0.0
         self._before = 0
         self._count = 0
@@ -39,7 +39,7 @@ class EndRate:
         self._count += 1
 
     def per_s(self, now: float) -> float:
-        """Return the ends per second; 0.0 if there were none, or if it is too early to measure."""
+        """Return the ends per second; 0.0 if nothing ended, or if it is too early to measure."""
         self._move_on(now)
         seconds = min(now - self._first_at, now - self._window_at + WINDOW_S)
         return (self._before + self._count) / seconds if seconds >= _SHORTEST_S else 0.0
@@ -59,12 +59,13 @@ SHORTEST_TURN_S: Final = 5.0
 # long. Between these limits the longest turn is the time for which the site has been slow.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# A message may come back late, and it waits again before the process notices that the site is slow.
+# A site counts as slow for this time after its last turn. A message may come back late, and it then
+# waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 
 
 class Backlog:
-    """The times of one site. All times are seconds of one monotonic clock."""
+    """The transaction times and turns of one site. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._average_s = 0.0
@@ -82,35 +83,36 @@ class Backlog:
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
     def held_up(self, pause_s: float, now: float) -> None:
-        """Note a push back: expect one transaction per pause until a few more have ended."""
+        """Note a push back: one transaction per pause is expected until a few more end."""
         self._ended_at = now
         self._held_up_s = max(self._held_up_s, pause_s)
 
     def each_s(self, connections: int, oldest_start: float, now: float) -> float:
-        """Return the time from one end to the next, with this number of connections.
+        """Return the time between the ends of two transactions with this number of connections.
 
-        `oldest_start`: when the oldest transaction under way began.
+        `oldest_start`: when the oldest transaction that is still running began.
         """
         seconds = max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
         by_time = seconds / connections
         per_s = self._rate.per_s(now)
-        # A busy process notices an end late, and without the rate it would consider the site slow.
+        # A busy process notices an end late. Without the rate, the process would consider the site
+        # slow.
         if per_s and seconds > self._held_up_s:
             return min(by_time, 1 / per_s)
         return by_time
 
     def is_over(self, now: float) -> bool:
-        """Whether all turns have passed and the site no longer counts as slow."""
+        """Return whether all turns have passed and the site no longer counts as slow."""
         return now >= self._next_turn_at + SLOW_AGAIN_S
 
     def turns(
         self, count: int, first_s: float, each_s: Callable[[float], float], now: float
     ) -> list[float]:
-        """Return in how many seconds each of `count` messages has its turn.
+        """Return, for each of `count` messages, the seconds until its turn.
 
-        `first_s`: the wait before the first turn. `each_s`: returns the time between two turns; its
-        argument is the time of the earlier turn. If the turns do not fit into the longest turn,
-        they are closer together.
+        `first_s`: the wait before the first turn. `each_s`: a function that returns the time
+        between two turns; its argument is the time of the earlier turn. If the last turn would be
+        later than the longest turn allows, the turns are closer together.
         """
         if not count:
             return []

@@ -1,13 +1,14 @@
-"""How many connections a site accepts at a time, learned from its refusals. Pure.
+"""Learns from refusals how many connections a site accepts at a time. Pure.
 
-Like TCP's congestion window (RFC 5681): a push back halves the limit, and a refused connection
-lowers the limit to the number of working connections. In quiet times the limit doubles until it
-reaches the last limit that is known to work. Above this value it grows by one connection at a time.
+The limit works like TCP's congestion window (RFC 5681). A push back halves the limit, and a refused
+connection lowers it to the number of working connections. In quiet times the limit doubles until it
+reaches the last limit that is known to work. Above this value the limit grows by one connection at
+a time.
 
-Push backs are: a 421, and a connection that breaks before a reply to MAIL. If a connection breaks
-later, the message may be the reason, for example if a content filter hangs up. Such a break counts
-only if most recent transactions ended in this way, because one client's mail must not slow down the
-mail of the others.
+A reply 421 is a push back, and so is a connection that breaks before the reply to MAIL. If a
+connection breaks later, the message may be the reason, for example if a content filter closes the
+connection. Such a break counts as a push back only if most of the recent transactions ended in this
+way, because one client's mail must not slow down the mail of the others.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
-# The weight of one transaction in the share of broken transactions, and the share above which a
-# break is a push back. After three breaks in a row the share is above it.
+# A break counts as a push back if the share of broken transactions is above MOST_BROKEN. In this
+# share each transaction has the weight BROKEN_WEIGHT. So three breaks in a row are enough.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 
 
 class ConcurrencyLimit:
-    """The limit of one site, at most `most`. Times are seconds of one monotonic clock."""
+    """The limit of one site, never above `most`. Times are seconds of one monotonic clock."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -35,7 +36,7 @@ class ConcurrencyLimit:
         self._changed_at = 0.0
 
     def at(self, now: float) -> int:
-        """Return the limit at this time; it grows with each quiet interval."""
+        """Return the limit at this time. The limit grows with each quiet interval."""
         self._limit, self._changed_at = self._grown(now)
         return self._limit
 
@@ -44,7 +45,7 @@ class ConcurrencyLimit:
         return self._grown(at)[0]
 
     def _grown(self, at: float) -> tuple[int, float]:
-        """The limit at this time, and when it changed."""
+        """Return the limit at this time, and the time of its last change."""
         limit, changed_at = self._limit, self._changed_at
         while limit < self._most:
             interval = DOUBLE_S if limit < self._known else ADD_S
@@ -55,7 +56,7 @@ class ConcurrencyLimit:
         return limit, changed_at
 
     def is_full(self, now: float) -> bool:
-        """Whether the limit was never lowered or has recovered."""
+        """Return whether the limit was never lowered or has recovered."""
         return self.at(now) == self._most
 
     def works(self, connections: int) -> None:
@@ -64,7 +65,7 @@ class ConcurrencyLimit:
         self._known = max(self._known, connections)
 
     def refused(self, working: int, now: float) -> None:
-        """Note that the site refused a connection while it served `working` others."""
+        """Note that the site refused a connection while `working` other connections were open."""
         limit = self.at(now)
         self._known = working or max(1, limit // 2)
         self._lower(max(1, working), now)
@@ -80,7 +81,7 @@ class ConcurrencyLimit:
 
 
 class PushBacks:
-    """The recent ends of one site's transactions."""
+    """Decides which ends of one site's transactions are push backs."""
 
     def __init__(self) -> None:
         self._broken = 0.0

@@ -1,16 +1,16 @@
-"""Plans the connections to one site: facts in, steps out. Pure.
+"""Plans the connections to one site from facts that the edge reports. Pure.
 
 The edge reports each fact (a message was added, a transaction ended, a connection was opened or
 closed) and then calls plan(), which returns the steps to carry out now. Messages and connections
-are any hashable handles of the edge; the planner never looks into them.
+can be any hashable objects; the planner never looks into them.
 
 Owns: which message goes over which connection, when a connection is opened or ended, the pause
-after a failure. Does not own: time limits within a transaction (the connection), what an end means
-for the message (attempt/verdicts.py), how many connections the site takes (concurrency.py), how
-long its mail takes (backlog.py). Guarantees: each added message appears in exactly one Start or
-Fail, and in another one only after `returned`, or after `ended` has returned False. Open
-connections and those being opened are never more than `max_connections`. A refused connection fails
-no waiting message while another connection works or is being opened.
+after a failure. Does not own: time limits within a transaction (the connection), the meaning of a
+result for the message (attempt/verdicts.py), how many connections the site accepts
+(concurrency.py), how long its mail takes (backlog.py). Guarantees: each added message appears in
+exactly one Start or Fail. It appears in another step only after `returned`, or after `ended` has
+returned False. At most `max_connections` connections are open or being opened. While a connection
+works or is being opened, the refusal of another connection makes no message fail.
 
 A site that pushes back (concurrency.py) gets fewer connections. During a pause no connection is
 opened, and the mail waits. If a site cannot be reached, waiting mail fails.
@@ -46,7 +46,7 @@ from shared.smtp.extensions import Unsendable
 # After a failure no connection is opened for this time; the time doubles with each failure.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-# After mail waited for a limit while a connection was idle, none is opened for this time.
+# If mail waited for a limit while a connection was idle, no connection is opened for this time.
 LIMITED_S: Final = 1.0
 
 
@@ -56,8 +56,8 @@ class PoolLimits(Struct, frozen=True):
     max_connections: int = 20
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
-    max_wait_s: float = 120.0  # the longest wait for a connection
-    opens_per_s: float = 0.0  # new connections; 0: any number
+    max_wait_s: float = 120.0  # The longest wait for a connection.
+    opens_per_s: float = 0.0  # New connections per second; 0: any number.
 
 
 class SitePlanner(Generic[M, C]):
@@ -67,8 +67,8 @@ class SitePlanner(Generic[M, C]):
         self._limits = limits
         self._waiting: Waiting[M] = Waiting()
         self._connections: dict[C, ConnectionState[M]] = {}
-        # The connection used last is used next, so that unneeded ones reach their time-out. The
-        # first one has been idle for longest.
+        # The connection used last is used next, so that unneeded connections reach their time-out.
+        # The first connection in the queue has been idle for longest.
         self._idle: deque[C] = deque()
         self._full: list[C] = []
         self._opening = 0
@@ -78,35 +78,35 @@ class SitePlanner(Generic[M, C]):
         self._concurrency = ConcurrencyLimit(limits.max_connections)
         self._push_backs = PushBacks()
         self._backlog = Backlog()
-        # When mail last waited for a limit while a connection was idle.
+        # The last time at which mail waited for a limit while a connection was idle.
         self._limited_at = -LIMITED_S
         self._next_open_at = 0.0
-        # How many messages may wait or be sent while the site is slow.
+        # The most messages that may wait or be sent while the site is slow; None: any number.
         self._most: int | None = None
 
     @property
     def connections(self) -> Collection[C]:
-        """The open connections."""
+        """Return the open connections."""
         return self._connections.keys()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no message waits and no connection is open or being opened."""
+        """Return whether no message waits and no connection is open or being opened."""
         return not (self._waiting or self._connections or self._opening)
 
     @property
     def needs_plan(self) -> bool:
-        """Whether plan() might return a step although no time has passed."""
+        """Return whether plan() might return a step even if no time has passed."""
         return bool(self._waiting.count or self._full)
 
     @property
     def blocked_until(self) -> float:
-        """When plan() may start a message that its limits hold back; 0.0 if there is none."""
+        """Return when plan() may start a message that waits for its limits; 0.0 if none waits."""
         return self._waiting.blocked_until
 
     @property
     def messages(self) -> int:
-        """The number of messages that wait or are being sent."""
+        """Return the number of messages that wait or are being sent."""
         return len(self._waiting) + self._busy
 
     @property
@@ -114,16 +114,16 @@ class SitePlanner(Generic[M, C]):
         return len(self._connections) - len(self._idle)
 
     def is_paused(self, now: float) -> bool:
-        """Whether no connection may be opened now, because of a failure."""
+        """Return whether no connection may be opened now, because of a failure."""
         return now < self._paused_until
 
     def has_recovered(self, now: float) -> bool:
-        """Whether the planner holds no knowledge of the site that must be kept."""
+        """Return whether the site has recovered, so that this planner need not be kept."""
         is_free = self._backlog.is_over(now)
         return is_free and not self.is_paused(now) and self._concurrency.is_full(now)
 
     def wait_s(self, now: float) -> float:
-        """Return how long a new message is likely to wait for the site, not for limits."""
+        """Return the likely wait of a new message for the site, without the wait for limits."""
         limit = self._concurrency.at(now)
         before = 0 if self._idle and self._waiting.blocked_until else len(self._waiting)
         return (before + (self._busy >= limit)) * self._each_s(limit, now)
@@ -133,19 +133,19 @@ class SitePlanner(Generic[M, C]):
         return self._backlog.each_s(limit, min(busy, default=now), now)
 
     def restrict(self, most: int | None) -> None:
-        """Let at most this many messages wait or be sent; the others fail as Busy."""
+        """Let at most this number of messages wait or be sent; all other messages fail as Busy."""
         self._most = most
 
     def added(self, message: M, now: float, gate: Gate[M] | None = None) -> None:
-        """Add a message, to be sent as soon as its gate admits it."""
+        """Add a message, which is sent as soon as its gate admits it."""
         self._waiting.add(message, now, gate)
 
     def gates(self) -> list[Gate[M]]:
-        """The gates for which messages wait."""
+        """Return the gates for which messages wait."""
         return self._waiting.gates()
 
     def waiting(self) -> Iterator[M]:
-        """The messages that wait."""
+        """Return the messages that wait."""
         return self._waiting.messages()
 
     def withdraw(self, gate: Gate[M], wanted: Wanted[M] = anything) -> list[M]:
@@ -170,7 +170,8 @@ class SitePlanner(Generic[M, C]):
         self._pause(now)
 
     def _pause(self, now: float) -> None:
-        # Connections that were opened together fail together: their failures count as one.
+        # Connections that were opened together fail together, so their failures count as one
+        # failure.
         if now >= self._paused_until:
             self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
             self._paused_until = now + self._pause_s
@@ -201,11 +202,11 @@ class SitePlanner(Generic[M, C]):
         return True
 
     def begun(self, connection: C, now: float) -> None:
-        """Note that the transaction begins only now: the message was not ready before."""
+        """Note that the transaction begins only now, because the message was not ready before."""
         self._connections[connection].started_at = now
 
     def dropped(self, connection: C, now: float) -> None:
-        """Note that a message was not started, because it is no longer ours."""
+        """Note that a message was not started, because it must not be sent now."""
         self._connections[connection].messages -= 1
         self._park(connection, now)
 
@@ -227,7 +228,7 @@ class SitePlanner(Generic[M, C]):
         return self._waiting.take_all()
 
     def plan(self, now: float) -> list[Step[M, C]]:
-        """Return the steps to carry out now; the state changes as if they were carried out."""
+        """Return the steps to carry out now. From now on, they count as carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
         most = len(idle) if self._most is None else min(len(idle), self._most - self._busy)
@@ -276,7 +277,7 @@ class SitePlanner(Generic[M, C]):
             if self._fault is None or self._connections or self._opening:
                 return []
             return [Fail(message, self._fault) for message in self.withdraw_all()]
-        # After a failure a single connection is tried first.
+        # After a failure, only one connection is tried at first.
         limit = 1 if self._pause_s > 0 and not self._connections else self._concurrency.at(now)
         if self._most is not None:
             limit = min(limit, self._most)

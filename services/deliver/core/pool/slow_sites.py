@@ -1,17 +1,18 @@
-"""How many messages of slow sites may be in flight, so that other sites keep their room. Pure.
+"""Limits how many messages of slow sites are in flight, so that other sites have room. Pure.
 
-The number of messages in flight is limited in a process. A site that needs minutes per message
+Each process limits the number of its messages in flight. A site that needs minutes per message
 would soon fill this room, and the mail of all other sites would wait behind its mail. A site is
-slow if a new message would wait for long, and if this has been true for some time, because the
-first transactions of a burst say little. All slow sites together have half of the room, in equal
-shares. Mail beyond a share is turned away and comes back when its turn is near.
+slow if a new message would have to wait for a long time. The wait must have been long for some time
+already, because the first transactions of a burst say little. All slow sites together may use half
+of the room, in equal shares. Mail beyond a share is turned away and comes back when its turn is
+near.
 
 A site is not slow if it has an idle connection and its mail waits for a limit. Shaping already
-keeps such mail from taking the room of others (core/shaping/allowance.py). If this mail were turned
-away, messages that have just come back for their turn would be written to Kafka again.
+prevents such mail from taking the room of other mail (core/shaping/allowance.py). If this mail were
+turned away, messages that have just come back for their turn would be written to Kafka again.
 
-Turning a message away costs as much as a delivery. So a site whose mail waits only because there is
-so much of it keeps this mail while no other site has mail.
+Turning a message away costs as much as a delivery. So while no other site has mail, mail that waits
+only because there is so much of it is not turned away.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from typing import Final
 from msgspec import Struct
 
 SLOW_S: Final = 10.0
-# The wait from which a site is slow even if no other site has mail. The process cannot read new
-# mail for other sites until it has room for it.
+# With a wait of at least this time, a site is slow even if no other site has mail, because the
+# process cannot read mail for other sites while it has no room.
 SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
-# For how long the wait for a site must stay long before the site counts as slow.
+# A site counts as slow only after its wait has been long for this time.
 WATCH_S: Final = 2.0
-# How long after its last message a site still counts as having mail.
+# A site counts as having mail for this time after its last message.
 HAS_MAIL_S: Final = 10.0
 
 
 class Room(Struct, frozen=True):
-    """How many messages may be in flight in this process."""
+    """The most messages, and the most bytes of content, that may be in flight in this process."""
 
     messages: int
     content_bytes: int
 
 
 class SiteLoad(Struct, frozen=True):
-    """How many messages are in flight for one site, and how long a new message would wait."""
+    """The messages in flight for one site, and the likely wait of a new message for this site."""
 
     messages: int
     content_bytes: int
@@ -49,11 +50,11 @@ class SiteLoad(Struct, frozen=True):
 
 
 class SlowSites:
-    """Which sites are slow. All times are seconds of one monotonic clock."""
+    """Decides which sites are slow. All times are seconds of one monotonic clock."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._since: dict[str, float] = {}  # when each wait was first seen to be long
+        self._since: dict[str, float] = {}  # when the long wait of each site began
 
     def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
         """Return how many messages each slow site may have in flight; other sites are left out."""

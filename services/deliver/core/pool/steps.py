@@ -22,7 +22,7 @@ class Open(Struct, frozen=True):
 class Start(Struct, Generic[M, C], frozen=True):
     """Start the message's transaction, then report `ended`.
 
-    If it cannot be started, report `returned` or `dropped`.
+    If the transaction cannot be started, report `returned` or `dropped`.
     """
 
     connection: C
@@ -36,7 +36,7 @@ class Quit(Struct, Generic[C], frozen=True):
 
 
 class Fail(Struct, Generic[M], frozen=True):
-    """The message gets no connection."""
+    """Report `fault` for the message, because it gets no connection."""
 
     message: M
     fault: ConnectFault

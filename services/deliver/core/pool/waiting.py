@@ -1,8 +1,8 @@
-"""The messages of one site that wait for a connection: one line per group of limits. Pure.
+"""Holds the messages of one site that wait for a connection, in one line per group of limits. Pure.
 
 A line whose group may not send now is skipped, so that a client over its limit stops no other
-client. Messages without limits have one line. Owns: the order (first come, first served in each
-line; the lines take turns), and what the planner knows about a connection and its message.
+client. All messages without limits share one line. Owns: the order (first come, first served in
+each line; the lines take turns), and what the planner knows about a connection and its message.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Gate(Protocol[W_contra]):
     """Decides when the messages of a line may be sent."""
 
     def admit(self, message: W_contra, now: float, waiting: int) -> float:
-        """Take what the message needs of its limits and return 0.0; or return when to try again."""
+        """Count the message under its limits and return 0.0; or return when to try again."""
         ...
 
     def joined(self, count: int) -> None:
-        """Note that `count` more messages wait; if it is negative, fewer messages wait."""
+        """Note that `count` more messages wait; if `count` is negative, fewer messages wait."""
         ...
 
 
@@ -40,23 +40,24 @@ class Waiting(Generic[M]):
 
     def __init__(self) -> None:
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
-        # How many messages wait; read-only. It is read often, and len() would cost a call.
+        # The number of messages that wait; read-only. This number is an attribute, because it is
+        # read often and len() would cost a call.
         self.count = 0
-        # No message was added before this time. take_older() checks this first, because it rarely
-        # finds a message.
+        # No message was added before this time. take_older() checks this time first, because there
+        # is rarely an older message.
         self._oldest_at = math.inf
-        # When a skipped line may send again; 0.0 if no line was skipped.
+        # The time at which a skipped line may send again; 0.0 if no line was skipped.
         self.blocked_until = 0.0
 
     def __len__(self) -> int:
         return self.count
 
     def gates(self) -> list[Gate[M]]:
-        """The gates of all lines."""
+        """Return the gates of all lines."""
         return [gate for gate in self._lines if gate is not None]
 
     def messages(self) -> Iterator[M]:
-        """Return all messages, line by line. Add or take no message during the iteration."""
+        """Return all messages, line by line. Do not add or take messages during the iteration."""
         return (message for line in self._lines.values() for message, _ in line)
 
     def add(self, message: M, at: float, gate: Gate[M] | None, *, is_first: bool = False) -> None:
@@ -76,8 +77,8 @@ class Waiting(Generic[M]):
     def take(self, now: float) -> tuple[M, float, Gate[M] | None] | None:
         """Remove and return the next message that may be sent now; None if there is none."""
         self.blocked_until = 0.0
-        # The lines are not copied, because there may be thousands, and nothing changes before the
-        # return.
+        # The lines are not copied, because there may be thousands of them. The loop ends when it
+        # changes them.
         for gate, line in self._lines.items():
             if gate is not None:
                 ready = gate.admit(line[0][0], now, len(line))
@@ -93,7 +94,7 @@ class Waiting(Generic[M]):
         return None
 
     def take_ready(self, now: float, most: int) -> list[tuple[M, float, Gate[M] | None]]:
-        """Remove and return the next messages that may be sent now, `most` at most."""
+        """Remove and return the next messages that may be sent now, at most `most` messages."""
         found: list[tuple[M, float, Gate[M] | None]] = []
         if len(self._lines) != 1:
             while len(found) < most and (taken := self.take(now)) is not None:
@@ -165,7 +166,7 @@ class ConnectionState(Generic[M]):
     def __init__(self) -> None:
         self.is_idle = False
         self.idle_until = 0.0
-        self.messages = 0  # transactions started
-        self.added_at = 0.0  # when the message under way was added
-        self.gate: Gate[M] | None = None  # the gate of that message
-        self.started_at = 0.0  # when the transaction of that message began
+        self.messages = 0  # The number of transactions started.
+        self.added_at = 0.0  # The time at which the current message was added.
+        self.gate: Gate[M] | None = None  # The gate of the current message.
+        self.started_at = 0.0  # The time at which the current transaction began.

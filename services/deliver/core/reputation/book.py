@@ -1,10 +1,10 @@
-"""The states of all sources and clients, and the orders that follow from them. Pure.
+"""Keeps the states of all sources and clients, and makes the orders that follow from them. Pure.
 
 Owns: the states, which of them have changed, the orders that suspend a client at a provider. Does
 not own: how one state changes (warmup.py, ratios.py), reading and writing (edge/reputation/).
-Guarantees: the mail of one client does not change the state of another. At most MAX_CLIENTS pairs
-of client and provider are counted; results of further pairs are dropped, and the number of dropped
-results is counted.
+Guarantees: the mail of one client does not change the state of another. Results are counted for at
+most MAX_CLIENTS pairs of client and provider. The results of further pairs are dropped, and the
+number of dropped results is counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Pair = tuple[str, str]
 
 
 class Book:
-    """All states. Use an object in one thread only."""
+    """The states of all sources and clients. Use a Book in one thread only."""
 
     def __init__(self, rules: Rules, addresses: Mapping[str, str], states: Iterable[State]) -> None:
         """`addresses`: the name of the source for each of our addresses."""
@@ -48,7 +48,7 @@ class Book:
                 self.clients[state.client, state.provider] = state
 
     def count(self, facts: Iterable[Fact], now_ms: int) -> None:
-        """Count these results; a result with a time in the future counts as one of now."""
+        """Count these results. A time in the future counts as the present time."""
         grouped: Counter[Fact] = Counter()
         for fact in facts:
             at_ms = min(fact.at_ms, now_ms) // SLOT_MS * SLOT_MS
@@ -82,10 +82,10 @@ class Book:
         self._set(ratios.counted(before, fact.result, fact.at_ms, number))
 
     def judge(self, is_ordered: Callable[[Scope], bool], now_ms: int) -> list[Order]:
-        """Advance the steps of sources; return the orders that suspend clients.
+        """Update the warm-up steps of all sources, and return the orders that suspend clients.
 
-        `is_ordered`: whether an order with exactly this scope is in force; such an order is not
-        replaced.
+        `is_ordered` returns whether an order with exactly this scope is in force. Such an order is
+        not replaced.
         """
         for state in list(self.sources.values()):
             schedule = schedule_of(self._rules, state.source, provider_at(state.provider))
@@ -129,6 +129,6 @@ class Book:
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """Return the states changed since the last call, by key; None: the state is deleted."""
+        """Return the states that changed since the last call, by key; None: a deleted state."""
         found, self._changed = self._changed, {}
         return found

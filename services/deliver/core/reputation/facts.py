@@ -1,8 +1,8 @@
-"""What an event means for the reputation of its client and its source. Pure.
+"""Finds out what an event means for the reputation of its client and its source. Pure.
 
 Only answers of servers count. A message that was deferred because of a limit, an operator or a
-suspension was not offered to a server. Every policy reply counts, because each one is a block.
-Bounces are final failures of the classes hard, soft and content.
+suspension was not offered to a server, so its deferral does not count. Every policy reply counts,
+because each one is a block. Bounces are final failures of the classes hard, soft and content.
 
 This module reads every event, so it decodes only the fields that it needs.
 """
@@ -33,7 +33,7 @@ class Result(StrEnum):
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """One result. `provider` is "" if the event does not name one; `source` is our address."""
+    """One result. `provider` is "" if the event names no provider; `source` is our address."""
 
     result: Result
     client: str
@@ -55,7 +55,7 @@ class _Data(Struct, frozen=True, gc=False):
 
 
 _decoder: Final = msgspec.json.Decoder(_Data)
-# The result that each event stands for; None: the bounce class decides.
+# The result that each kind of event stands for; None: the bounce class decides.
 _KINDS: Final[dict[bytes, Result | None]] = {
     (_MAIL + EventType.DELIVERED).encode(): Result.DELIVERED,
     (_MAIL + EventType.COMPLAINED).encode(): Result.COMPLAINED,
@@ -66,7 +66,7 @@ _BOUNCED: Final = (_MAIL + EventType.BOUNCED).encode()
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact of this event; None if the event has none.
+    """Return the fact that follows from this event; None if no fact follows.
 
     Raises ValueError if the event cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The shares of bounces, complaints and policy blocks of a client at a provider. Pure.
+"""Computes the shares of bounces, complaints and policy blocks of a client at a provider. Pure.
 
     share        part                of
     bounces      bounced             delivered and bounced
@@ -6,12 +6,13 @@
     policy       policy replies      delivered, bounced and policy replies
 
 Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
-clears the counts that led to it. After the suspension only later results count, and the client must
-reach the minimum number of messages again.
+clears the counts that led to it. Only results after the start of the suspension count, and the
+client must reach the minimum number of messages again.
 
-The thresholds are in these tables; a value in a later table replaces one in an earlier table:
-`[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`, `[ratios.class.NAME.provider.NAME]` for
-the mail class of the client; `[ratios.client.NAME]`, `[ratios.client.NAME.provider.NAME]`.
+The thresholds are in these tables; a value in a later table replaces the same value in an earlier
+table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,
+`[ratios.class.NAME.provider.NAME]` for the mail class of the client; `[ratios.client.NAME]`,
+`[ratios.client.NAME.provider.NAME]`.
 
 Owns: how counts change, and which thresholds apply to a client. Does not own: the states of all
 clients and the orders (book.py).
@@ -51,7 +52,7 @@ class Kind(StrEnum):
 
 
 class Thresholds(Struct, frozen=True):
-    """The thresholds of a client at a provider, and how long exceeding one suspends the client."""
+    """The thresholds of a client at a provider, and how long a suspension lasts."""
 
     ratios: dict[Kind, Ratio]
     origins: dict[Kind, str]
@@ -68,7 +69,7 @@ class Share(Struct, frozen=True):
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether the share is above its threshold, so that the client is suspended."""
+        """Return whether the share is above its threshold, so that the client is suspended."""
         return self.whole >= self.ratio.least and self.part > self.ratio.share * self.whole
 
     def __str__(self) -> str:
@@ -94,7 +95,7 @@ def thresholds_of(rules: Rules, client: str, mail_class: str, provider: str) -> 
 
 
 def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
-    """Return the state after `count` more results, without those from before a suspension."""
+    """Return the state after `count` more results. Results from before a suspension are ignored."""
     if at_ms <= state.suspended_ms:
         return state
     number = at_ms // SLOT_MS

@@ -1,20 +1,20 @@
-"""The step of its warm-up schedule that a source has reached at a provider. Pure.
+"""Decides which step of its warm-up schedule a source has reached at a provider. Pure.
 
     state      event                                                   next state
-    waiting    a result of mail from this source                       running since then
+    waiting    a result of mail from this source                       running
     running    24 h, fewer results than `enough` of the step's limit   waiting, the same step
     running    24 h, delivered share of `passes` or more               waiting, the next step
-    running    24 h, delivered share below `falls`                     waiting, the step before
-    running    24 h, any share between them                            waiting, the same step
+    running    24 h, delivered share below `falls`                     waiting, the previous step
+    running    24 h, any other delivered share                         waiting, the same step
     (a step past the last one)                                         warm: no limit
 
 A step begins with its first result, so a source that gets no mail stays at its step. Each block
-counts, even if a message has several; a plain deferral (greylisting) does not count.
+counts, even if one message is blocked several times. A plain deferral (greylisting) does not count.
 
-The module also owns the steps from which a worker makes its warm-up limits. Guarantees: a source
-without a known state is at its first step. So a process that could not yet read mail.reputation
-sends too little from a new address, not too much. Until the process has read the topic, mail of a
-warm source overflows to other sources.
+This module also keeps the steps from which a worker makes its warm-up limits. Guarantees: a source
+without a known state is at its first step. So a process that has not yet read the topic
+mail.reputation sends too little from a new address, not too much. Until the process has read the
+topic, mail of a warm source overflows to other sources.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> 
 
 
 def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
-    """Return the state at this time; it does not change before the day of the step is over."""
+    """Return the state at this time. The step does not change before its day is over."""
     limit = schedule.limit(state.step)
     if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
         return state
@@ -71,21 +71,21 @@ def limit_of_state(state: WarmupState, rules: Rules) -> KeyLimit | None:
 
 
 class Steps:
-    """The step of each source at each provider. `version` changes with each change."""
+    """The step of each source at each provider. `version` grows with each change."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple[str, str], int] = {}
         self.version = 0
 
     def replace(self, states: Iterable[WarmupState]) -> None:
-        """Replace all steps by the states on mail.reputation."""
+        """Replace all steps. `states`: all states on the topic mail.reputation."""
         found = {(state.source, state.provider): state.step for state in states}
         if found != self._steps:
             self._steps = found
             self.version += 1
 
     def limit(self, rules: Rules, source: str, to: Destination) -> KeyLimit | None:
-        """Return the limit of a source at a destination; None if the source has none or is warm."""
+        """Return the limit of a source at a destination; None if it is warm or needs no warm-up."""
         if not source or (to.is_override and not to.provider):
             return None
         step = self._steps.get((source, place_of(to.provider)), 0)

@@ -2,8 +2,9 @@
 
 Owns: the verdict on the names and addresses of mail exchangers from the DNS. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
-`deliver.routes`, which may have any address. Guarantees: only an authoritative answer for every
-exchanger makes a site unroutable; one failed look-up makes the site unresolved.
+`deliver.routes` (these may have any address). Guarantees: a site without a usable address is
+unroutable only if the DNS has answered for every exchanger. If one look-up failed, the site is
+unresolved instead.
 
 An exchanger at a loopback, private or other special address would be this host or a host in the
 same network. The message would loop, or reach a server that does not belong to the domain.
@@ -23,8 +24,8 @@ from services.deliver.core.routing.sites import Host, Unresolved
 # The most addresses that are used per host.
 MAX_ADDRESSES: Final = 16
 # A name in the DNS may have any octets (RFC 2181, 11), which are escaped as \DDD here. No host has
-# such a name, and TLS cannot send it. Underscores are not allowed in host names either, but some
-# mail hosts have them.
+# a name with such escapes, and TLS cannot send such a name. Underscores are not allowed in host
+# names either, but some mail hosts have them.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,7 +35,7 @@ def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Networ
     return tuple(map(ipaddress.ip_network, texts))
 
 
-# None of these is the address of another host's mail server.
+# No address in these networks is the address of another host's mail server.
 _SPECIAL: Final = {
     "loopback": _networks("127.0.0.0/8", "::1/128"),
     "unspecified": _networks("0.0.0.0/8", "::/128"),
@@ -65,7 +66,7 @@ Lookup = Addresses | NoAddress | Unresolved
 
 
 class Unroutable(Struct, frozen=True):
-    """No host of the site can be used, according to a definite answer of the DNS."""
+    """According to a definite answer of the DNS, no host of the site can be used."""
 
     reason: str
 
@@ -103,7 +104,7 @@ def address_fault(ip: str, allow_private: bool) -> str:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address inside an IPv6 address: mapped, 6to4 or NAT64."""
+    """Return the IPv4 address inside a mapped, 6to4 or NAT64 address; otherwise None."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
     return address.ipv4_mapped or address.sixtofour
@@ -122,7 +123,7 @@ def judge_hosts(
 ) -> Reachable | Unroutable | Unresolved:
     """Return the hosts that can be used, or why there are none.
 
-    `found`: the result for each host.
+    `found`: each host with the result of its look-up.
     """
     usable: list[tuple[Host, tuple[str, ...]]] = []
     unknown: list[str] = []

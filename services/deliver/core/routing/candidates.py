@@ -1,13 +1,14 @@
-"""The order in which the addresses of a site are tried, given their earlier failures. Pure.
+"""Decides in which order the addresses of a site are tried, based on earlier failures. Pure.
 
 Owns: the candidates for one new connection, and the memory of which addresses work. Does not own:
 connecting (edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds
 of one monotonic clock.
 
-The order is that of RFC 5321, 5.1: exchangers with the lowest preference come first, and those of
-equal preference are in random order. An address that has failed is tried after all others, whatever
-its preference. So an exchanger that is down costs one time-out per RETRY_S and not one per
-connection. A failed address is never left out: if no other address works, it is tried as well.
+The order is that of RFC 5321, 5.1: exchangers with the lowest preference number come first, and
+those of equal preference are in random order. An address that has failed is tried after all other
+addresses, even if its preference is better. So an exchanger that is down costs one time-out per
+RETRY_S and not one per connection. A failed address is never left out: if no other address works,
+it is tried as well.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host
 
-# How long an address that failed is tried after all others. After this time one new connection
-# tries the address in its old place; other connections do the same once this one has succeeded.
+# For this time an address that failed is tried after all other addresses. After this time, one new
+# connection tries the address in its old place. Other connections do so only after that connection
+# has succeeded.
 RETRY_S: Final = 300.0
-# The same time for an address that pushed back (421, or a connection lost later). Such an address
-# works, but accepts no more connections now.
+# The same time for an address that pushed back (it answered 421 or dropped a connection later).
+# Such an address works, but accepts no more connections now.
 PUSH_BACK_RETRY_S: Final = 60.0
-# If a site has several failed addresses, one of them is tried at most this often.
+# If a site has several failed addresses, at most one of them is tried in its old place within this
+# time.
 PROBE_GAP_S: Final = 60.0
-# The most sites that are remembered, and the most addresses per site. The least recently used are
-# forgotten first.
+# The most sites that are remembered, and the most addresses per site. The least recently used
+# entries are forgotten first.
 MAX_SITES: Final = 10_000
 MAX_REMEMBERED: Final = 400
 
@@ -42,10 +45,10 @@ Shuffle = Callable[[list[Host] | list[str]], None]
 class Failure(StrEnum):
     """A failure at an address."""
 
-    UNREACHABLE = "unreachable"  # refused, unreachable, timed out
-    SLOW = "slow"  # another address of the host was faster
-    REFUSED = "refused"  # no service: greeting, EHLO, silence, a drop
-    PUSHED_BACK = "pushed back"  # 421 at any step, or a drop after EHLO
+    UNREACHABLE = "unreachable"  # The address refused, was unreachable or timed out.
+    SLOW = "slow"  # Another address of the host was faster.
+    REFUSED = "refused"  # The greeting or EHLO was refused or did not come.
+    PUSHED_BACK = "pushed back"  # 421 at any step, or a drop after EHLO.
 
 
 class Candidate(Struct, frozen=True):
@@ -60,14 +63,14 @@ class Candidate(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key for the failures of this address.
+        """Return the key for the failures of this address.
 
-        It has no host name, because hosts may share an address.
+        The key contains no host name, because hosts may share an address.
         """
         return self.ip, self.host.port
 
     def __str__(self) -> str:
-        """Return the name for people, in the form that Postfix uses."""
+        """Return the name to show in texts, in the form that Postfix uses."""
         name = self.host.name if self.host.name == self.ip else f"{self.host.name}[{self.ip}]"
         return f"{name}:{self.host.port}"
 
@@ -75,8 +78,8 @@ class Candidate(Struct, frozen=True):
 def arrange(hosts: Sequence[tuple[Host, Sequence[str]]], shuffle: Shuffle) -> list[Candidate]:
     """Return all candidates in the order of the RFCs.
 
-    They are sorted by rank, and the hosts of one rank are shuffled. The addresses of each host are
-    shuffled, too; IPv6 and IPv4 addresses alternate (RFC 8305, 4).
+    The candidates are sorted by rank, and the hosts of one rank are shuffled. The addresses of each
+    host are shuffled, too; IPv6 and IPv4 addresses alternate (RFC 8305, 4).
     """
     addresses = dict(hosts)
     # Hosts may share an address; a shared address is tried once.
@@ -100,11 +103,11 @@ def _alternate(ips: Sequence[str], shuffle: Shuffle) -> list[str]:
 
 
 class _Record(Struct):
-    failure: Failure | None = None  # None: the address did not fail, or has worked since
+    failure: Failure | None = None  # None: the address did not fail, or has worked again
     failed_at: float = -math.inf
     worked_at: float = -math.inf
-    due_at: float = -math.inf  # when the address is tried in its old place again
-    is_probed: bool = False  # it was tried in its old place since the failure
+    due_at: float = -math.inf  # When the address is tried in its old place again.
+    is_probed: bool = False  # Whether the old place was tried after the failure.
 
     def hold(self, now: float) -> None:
         is_push_back = self.failure is Failure.PUSHED_BACK
@@ -127,8 +130,8 @@ class AddressHistory:
     def worked(self, candidate: Candidate, now: float) -> None:
         """Note that a connection was opened to an address."""
         record = self._record(candidate)
-        # A host that pushed back may still accept a connection, so a new connection alone proves
-        # nothing.
+        # A host that pushed back may still accept a connection, so a new connection alone does not
+        # show that the host has recovered.
         if record.failure is not Failure.PUSHED_BACK or record.is_probed:
             record.failure = None
         record.worked_at = now
@@ -141,16 +144,16 @@ class AddressHistory:
         return record
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether the last known attempt at an address failed."""
+        """Return whether the last known attempt at an address failed."""
         record = self._records.get(candidate.key)
         return record is not None and record.failure is not None
 
     def take_next(self, left: list[Candidate], now: float) -> list[Candidate]:
         """Remove the next candidates from `left`, which arrange() has ordered, and return them.
 
-        The result is two addresses, in the order of trying, if a host has both families; otherwise
-        one. An address that has failed and is due again is marked, so that other connections do not
-        try it, too.
+        If the host has IPv6 and IPv4 addresses, two addresses are returned in the order in which
+        they are tried; otherwise one. A failed address that is due again is marked, so that other
+        connections do not try it, too.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:
@@ -174,7 +177,7 @@ class AddressHistory:
         return min(left, key=self._last_resort)
 
     def _last_resort(self, candidate: Candidate) -> tuple[bool, float]:
-        """Return the sort key if all have failed: it puts addresses that ever worked first."""
+        """Return a sort key for failed addresses: addresses that have ever worked come first."""
         record = self._records[candidate.key]
         return record.worked_at == -math.inf, record.failed_at
 
@@ -184,13 +187,13 @@ class AddressHistory:
 
 
 class Histories:
-    """The histories of sites; those of the MAX_SITES sites used last are kept."""
+    """The histories of the MAX_SITES sites that were used last."""
 
     def __init__(self) -> None:
         self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
 
     def of(self, site: str) -> AddressHistory:
-        """Return the history of a site; the site's pool uses the same object for its whole life."""
+        """Return the history of a site. The site's pool keeps this object for its whole life."""
         history = self._by_site.setdefault(site, AddressHistory())
         self._by_site.move_to_end(site)
         if len(self._by_site) > MAX_SITES:

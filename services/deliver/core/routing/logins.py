@@ -6,9 +6,9 @@
     tls = "verified"
 
 Owns: the form of the file, the login for a host, and the TLS that the login requires. Does not own:
-reading the file (edge/smtp/logins.py). Guarantees: only a host that an operator has named, by
-`deliver.routes` or by `reroute`, has a login; if a domain's MX names the same host, no login is
-used there. No error text and no `repr` shows a password.
+reading the file (edge/smtp/logins.py). Guarantees: a login is used only at a host that an operator
+has named in `deliver.routes` or by `reroute`. If a domain's MX names the same host, no login is
+used. No error text and no `repr` shows a password.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class LoginFaults(ValueError):
 
 
 class LoginTable(Struct, frozen=True):
-    """The logins by host name, in lower case, and port."""
+    """The logins. A key is a host name in lower case, with a port."""
 
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host; None if it has none or its name came from the DNS."""
+        """Return the login at this host; None if it has no login or the DNS has named it."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 
@@ -101,7 +101,7 @@ def _fault(target: str, row: Any) -> str:
 
 
 def tls_for(login: Login | None, tls: HostTls) -> HostTls:
-    """Return the TLS of a connection that also logs in."""
+    """Return the TLS of a connection: `tls`, or stricter TLS if the login requires it."""
     level = Level.OPPORTUNISTIC if login is None else login.level
     is_enough = tls.is_required and (tls.is_verified or level is Level.REQUIRED)
     if level is Level.OPPORTUNISTIC or is_enough or tls.dane is not None:

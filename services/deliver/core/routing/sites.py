@@ -13,15 +13,16 @@ from shared.settings.addresses import split_address
 
 SMTP_PORT: Final = 25
 ANY: Final = "*"
-# The most exchangers that are used per domain, the best ones. Large providers have up to ten.
+# At most this number of exchangers is used per domain, namely those with the best preferences.
+# Large providers have up to ten exchangers.
 MAX_EXCHANGERS: Final = 20
 _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Host(Struct, frozen=True):
-    """A server to connect to. Hosts of a lower `rank` are preferred.
+    """A server to connect to. Hosts with a lower `rank` are preferred.
 
-    `is_named`: an operator has named the host, not the DNS.
+    `is_named`: an operator, not the DNS, has named the host.
     """
 
     name: str
@@ -31,10 +32,10 @@ class Host(Struct, frozen=True):
 
 
 class Site(Struct, frozen=True):
-    """Servers that are treated as one and limited together.
+    """A group of servers that are treated as one server and limited together.
 
-    `is_override`: an operator has named the host, not the DNS. `tls`: the TLS that the messages for
-    this site require.
+    `is_override`: an operator, not the DNS, has named the host. `tls`: the TLS that the messages
+    for this site require.
     """
 
     name: str
@@ -44,12 +45,12 @@ class Site(Struct, frozen=True):
 
     @property
     def pool(self) -> str:
-        """The name of the site's pool; messages that require different TLS have a separate pool."""
+        """Return the name of the site's pool. Each set of TLS requirements has its own pool."""
         return f"{self.name} {key}" if (key := self.tls.key) else self.name
 
 
 class Mx(Struct, frozen=True):
-    """The mail exchangers of a domain, by rank and name; the domain itself if it has no MX."""
+    """The mail exchangers of a domain, sorted by rank; the domain itself if it has no MX."""
 
     hosts: tuple[Host, ...]
 
@@ -67,7 +68,7 @@ class NoServer(Struct, frozen=True):
 
 
 class Unresolved(Struct, frozen=True):
-    """The DNS gave no usable answer; this says nothing about the domain."""
+    """The DNS gave no usable answer, so nothing is known about the domain."""
 
     reason: str
 
@@ -80,7 +81,7 @@ class Routes:
     """The overrides by recipient domain; `*` stands for all other domains."""
 
     def __init__(self, overrides: Mapping[str, str]) -> None:
-        """The targets have the form `host:port`, which the settings have checked."""
+        """The settings have already checked that each target has the form `host:port`."""
         self._sites: dict[str, Site] = {}
         for domain, target in overrides.items():
             self._sites[domain.lower()] = site_of_target(target)
@@ -91,7 +92,7 @@ class Routes:
 
 
 def site_of_target(target: str) -> Site:
-    """The site of a server that an operator has named as `host:port`."""
+    """Return the site of a server that an operator has named as `host:port`."""
     host = Host(*split_address(target), is_named=True)
     return Site(f"{host.name}:{host.port}", (host,), True)
 
@@ -99,8 +100,8 @@ def site_of_target(target: str) -> Site:
 def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
     """Return the exchangers of MX records (preference, name).
 
-    Only the order of preferences counts: domains with the same exchangers are equal, whatever
-    numbers they use and in whichever order the DNS returns the records.
+    Only the order of the preferences counts, not their numbers or the order of the records in the
+    DNS answer. So domains with the same exchangers in the same order have equal results.
     """
     best: dict[str, int] = {}
     for preference, name in sorted(records):

@@ -1,14 +1,14 @@
-"""What one worker may send now under one limit that all workers share. Pure.
+"""Decides what one worker may send now under one limit that all workers share. Pure.
 
-A worker spends from a lease: a few messages (or bytes) that only this worker may use for LEASE_S.
-Then it gives the unused part back. While the store is unavailable, and for some time after it was
-emptied, each worker spends its share: the limit divided by the last known number of workers. After
-the store was emptied, nothing is spent of a window in this time, because no worker alone knows how
-much was used.
+A worker spends from a lease: a few messages (or bytes) that only this worker may use. After LEASE_S
+the worker gives the unused part back. While the store is unavailable, and for some time after it
+was emptied, each worker spends its share: the limit divided by the last known number of workers.
+After the store was emptied, no part of a window is spent in this time, because no single worker
+knows how much was used.
 
-Owns: the lease, the share, how much to ask for, turns of mail turned away. Does not own: the store,
-the calls (edge/shaping/). Times are monotonic seconds. Guarantees: a lease is not spent later than
-LEASE_S after its answer, so a paused process spends no old lease; a share begins empty.
+Owns: the lease, the share, how much to ask for, the turns of mail. Does not own: the store, the
+calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent later than LEASE_S
+after the store's answer, so a paused process spends no old lease; a share begins empty.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# The burst of a rate. With LEASE_S, it lets mail exceed a limit by less than 2 % in any 10 s.
+# Bursts of this length and LEASE_S let mail exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
-# A lease of a window takes at most 1/WINDOW_PART of the amount that is left in the window.
+# A lease from a window is at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
-# How often a worker checks again whether its used-up share of a window has room.
+# After this time, a worker checks again whether its used-up share of a window has room.
 LOCAL_LOOK_S: Final = 10.0
 
 
@@ -70,11 +70,11 @@ class Allowance:
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
-        self._used = 0.0  # the use of a window by all workers at the last answer of the store
+        self._used = 0.0  # the use of a window by all workers, as in the store's last answer
         self.record = WindowRecord()
         self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False
-        self.held_elsewhere = False  # in the last second, another limit delayed mail under this one
+        self.held_elsewhere = False  # whether, in the last second, another limit delayed this mail
         self._not_before = -NEVER
         self._share = LocalShare()
         self.waiting = 0  # messages of this worker that wait for this limit
@@ -83,12 +83,12 @@ class Allowance:
 
     @property
     def per_s(self) -> float:
-        """The rate of all workers together, in messages or bytes per second."""
+        """Return the rate of all workers together, in messages or bytes per second."""
         return self._per_s * self.factor
 
     @property
     def share_per_s(self) -> float:
-        """This worker's share of the rate, per second."""
+        """Return this worker's share of the rate, per second."""
         return self.per_s / self._workers.count
 
     def cost(self, size_bytes: int) -> float:
@@ -98,7 +98,8 @@ class Allowance:
     def ready_at(self, now: float, cost: float) -> float:
         """Return 0.0 if a message of this cost may be sent now; otherwise the time to try again.
 
-        NEVER: try again when the store has answered; call want() so that it is asked.
+        If the result is NEVER, call want() so that the store is asked; then try again after the
+        answer.
         """
         if now < self._workers.local_until:
             return self._local_ready_at(now, cost)
@@ -109,7 +110,7 @@ class Allowance:
         return NEVER if now >= self._not_before else self._not_before
 
     def take(self, now: float, cost: float, waiting: int) -> None:
-        """Spend `cost`. Call it only after ready_at() has returned 0.0."""
+        """Spend `cost`. Call take() only after ready_at() has returned 0.0."""
         self.seen_at = now
         if self._share.is_used:
             self._take_local(now, cost)
@@ -133,7 +134,7 @@ class Allowance:
         self._turns.used(amount)
 
     def _settle(self) -> None:
-        """Book the amount that was taken from the lease without a call."""
+        """Book the amount that Group.admit() took from the lease without a call."""
         if self._workers.holder is not None:
             self._workers.book()
         self.quick_until = -NEVER
@@ -174,18 +175,18 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Note that the store did not answer: amounts that it granted or received back are lost."""
+        """Note that the store did not answer. Amounts that it granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
     def emptied(self) -> None:
-        """Note that the store was emptied: all amounts spent of a window must be reported again."""
+        """Note that the store was emptied: all amounts spent from a window are reported again."""
         self._settle()
         self.record.report_all()
 
     @property
     def has_returned(self) -> bool:
-        """Whether there is something to give back."""
+        """Return whether the lease has an amount to give back."""
         return self._lease.has_returned
 
     def expire(self, now: float) -> None:
@@ -198,30 +199,29 @@ class Allowance:
             self._turns.look(now, self.share_per_s, has_waiting=self.waiting > 0, is_sure=is_sure)
 
     def turn_s(self, now: float) -> float:
-        """Return in how many seconds a message that cannot wait here has its own turn."""
+        """Return the seconds until the turn of a message that may not wait in memory."""
         share = self.share_of_messages()
         first_at = now + max(SHORTEST_TURN_S, self.waiting / share)
         return self._turns.next_s(now, max(first_at, self._blocked_until(now)), share)
 
     def has_turns(self, now: float) -> bool:
-        """Whether mail that this limit turned away still has to come back."""
+        """Return whether mail that this limit turned away still has to come back."""
         return self._turns.are_open(now)
 
     def free_room(self, now: float) -> float:
-        """Return how many more messages may wait for sure; a quick check before is_full()."""
+        """Return how many more messages may surely wait. This is a quick check before is_full()."""
         if now < self._turns.next_at or (self.limit.is_window and self.is_used_up(now)):
             return 0.0
         return self.most_waiting - self.waiting
 
     def is_used_up(self, now: float) -> bool:
-        """Whether it is a window that is used up for longer than messages may wait in memory."""
+        """Return whether a window is used up for longer than messages may wait in memory."""
         return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
-        """Whether no more messages may wait in memory. `is_back`: the turn of the message has come.
+        """Return whether no more messages may wait here. `is_back`: the message's turn has come.
 
-        New mail may use only the room that is not needed for the turns of mail that was turned
-        away.
+        New mail may use only the room that mail with turns does not need.
         """
         if self.is_used_up(now):
             return True
@@ -236,7 +236,7 @@ class Allowance:
         return self.has_turns(now) and wait_s >= max(room.FILL_S, self._turns.first_at - now)
 
     def is_idle(self, now: float, for_s: float) -> bool:
-        """Whether this limit has no state that must be kept."""
+        """Return whether this limit has no state that must be kept."""
         return (
             not self.waiting
             and not self.is_asking
@@ -247,7 +247,7 @@ class Allowance:
         )
 
     def share_of_messages(self) -> float:
-        """This worker's share of the rate in messages per second, at the usual message size."""
+        """Return this worker's share in messages per second, at the usual size of a message."""
         return self.share_per_s / (20_000 if self.is_by_byte else 1)
 
     def _blocked_until(self, now: float) -> float:
@@ -256,7 +256,7 @@ class Allowance:
     def _largest_lease(self) -> float:
         if self.limit.is_window:
             most = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
-        else:  # share_per_s, without its calls
+        else:  # the value of share_per_s, without its calls
             most = self._per_s * self.factor / self._workers.count * BURST_S
         return most if most > 1 else 1.0
 
@@ -272,7 +272,7 @@ class Allowance:
         self.wanted = max(self.wanted, amount)
 
     def is_wanted(self, now: float) -> bool:
-        """Whether a lease is wanted and the store may be asked for it now."""
+        """Return whether a lease is wanted and the store may be asked for it now."""
         return self.wanted > 0 and not self.is_asking and now >= self._not_before
 
     def _enter_local(self, now: float) -> None:

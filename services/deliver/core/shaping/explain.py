@@ -1,4 +1,4 @@
-"""All limits for a destination and sender with their origins, and what is suspended. Pure."""
+"""Lists all limits for a destination and a sender with their origins, and all suspensions. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LimitRow(Struct, frozen=True):
 
 
 class SuspensionRow(Struct, frozen=True):
-    """One key: it is suspended until a Unix time or, if `until` is 0.0, slowed down to `factor`."""
+    """A key that is suspended until a Unix time or, if `until` is 0.0, slowed down to `factor`."""
 
     key: str
     until: float
@@ -29,7 +29,7 @@ class SuspensionRow(Struct, frozen=True):
 
 
 class Explained(Struct, frozen=True):
-    """The answer."""
+    """The answer of explain()."""
 
     domain: str
     site: str
@@ -51,7 +51,7 @@ def explain(
     An empty field of `sender` stands for all values: without a client, the suspensions of all
     clients at the destination are shown.
 
-    `step`: the step of the sender's source at the provider, if it warms up.
+    `step`: the warm-up step of the sender's source at the provider, if the source warms up.
     """
     rows = [
         LimitRow(name, f"site:{to.site}", _text(each.value), each.origin)

@@ -1,9 +1,9 @@
-"""The messages of one sender to one destination, and the limits that they need together. Pure.
+"""The messages of one sender to one destination, and the limits that apply to them. Pure.
 
-A message needs up to fifteen limits, and most messages follow a message of the same group. So the
-group that was used last keeps its own count: how many more of its messages wait, and how much it
-took from the leases. The count is booked in all limits of the group before other code reads a limit
-(Workers.book).
+A message counts under up to fifteen limits, and most messages follow a message of the same group.
+So the group that was used last keeps its own count: how many more of its messages wait, and how
+much its messages took from the leases. The count is booked in all limits of the group before other
+code reads a limit (Workers.book).
 
 Guarantees: a group never takes more than each lease has left. At most one group has a count that is
 not booked.
@@ -18,16 +18,15 @@ from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
-# The room of the limits is checked again after this number of messages of a group, or after
-# messages that fill this part of the room, because other groups share the limits.
+# The room of the limits is checked again after LOOK_AGAIN messages of a group, or after messages
+# that fill ROOM_PART of the room, because other groups share the limits.
 LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
-# A message that waits for an answer of the store tries again after this time, even without an
-# answer.
+# A message that waits for the store's answer tries again after this time, even without an answer.
 LOOK_S: Final = 0.5
-# Allowance.ready_at() returns one of these if the limit itself does not delay the message.
+# Allowance.ready_at() returns one of these values if the limit does not delay the message.
 _FREE: Final = (0.0, NEVER)
-# The amount left without any limit, in whole messages or bytes.
+# The amount that is left if there is no limit, in whole messages or bytes.
 _ALL: Final = 1 << 62
 
 
@@ -36,7 +35,7 @@ class Sized(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """The size of its content."""
+        """Return the size of the content."""
         ...
 
 
@@ -72,7 +71,7 @@ class Group:
         workers: Workers,
         warmup: Allowance | None = None,
     ) -> None:
-        """`warmup`: which of the allowances is the warm-up limit of the source, if it warms up."""
+        """`warmup`: the one of `allowances` that is the warm-up limit, if the source warms up."""
         self.warmup = warmup
         self._workers = workers
         self.to = to
@@ -86,12 +85,13 @@ class Group:
         # answer.
         self._waits_for = -1
         self._look_at = 0.0
-        # How many more messages have room without a check of each limit.
+        # The number of further messages that may wait without a check of each limit.
         self._room = 0
-        # The number of further messages that wait; it is not booked yet.
+        # The number of further messages that wait. This number is not booked yet.
         self._joined = 0
-        # How much every lease allowed at the last look, and how much of that is left. The
-        # difference is not booked yet. `_until`: how long this is valid; -NEVER: not known.
+        # The amount that every lease allowed at the last look, and the part of this amount that is
+        # left. The difference is not booked yet. Both amounts are valid until `_until`; -NEVER:
+        # they are not known.
         self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
@@ -103,7 +103,8 @@ class Group:
         if not self._workers.is_crowded:
             if self.has_room():
                 return None
-            # The count of another group must be booked first; this group's own count is known here.
+            # The count of another group must be booked first. _free_room() considers this group's
+            # own count.
             if self._workers.holder is not self:
                 self._workers.book()
             if (room := self._free_room(now)) > 0:
@@ -117,13 +118,14 @@ class Group:
 
     def _free_room(self, now: float) -> float:
         free = min([each.free_room(now) for each in self.allowances], default=NEVER)
-        # 0.0 means that each limit must be checked, however many messages have just left the line.
+        # 0.0 means that each limit must be checked, even if messages have just left the line.
         return free - self._joined if free > 0 else 0.0
 
     def is_nearly_full(self, more: int) -> bool:
-        """Whether `more` messages that come back would leave little room for other messages.
+        """Return whether `more` messages that come back would leave little room for other messages.
 
-        This changes nothing, so another thread may call it. The count of another group is left out.
+        This method changes nothing, so another thread may call it. A count that another group keeps
+        is left out.
         """
         if self._workers.holder is self:
             more += self._joined
@@ -135,9 +137,9 @@ class Group:
         )
 
     def may_go_early(self, now: float) -> bool:
-        """Whether mail may be read before its turn, because the limits would be used too little.
+        """Return whether mail may be read before its turn, because its limits are used too little.
 
-        This changes nothing, so another thread may call it.
+        This method changes nothing, so another thread may call it.
         """
         joined = self._joined if self._workers.holder is self else 0
         return all(
@@ -147,17 +149,18 @@ class Group:
         )
 
     def has_room(self) -> bool:
-        """Whether one more message may wait without a check of each limit; if so, count it."""
-        # This is Workers.is_crowded without a call, because it is needed for each message.
+        """Count one more message and return True if each limit surely has room; otherwise False."""
+        # The second condition is Workers.is_crowded without a call, because each message needs this
+        # check.
         if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
         return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
-        """Take what a message needs of all limits and return 0.0; or return when to try again."""
+        """Count a message under all limits and return 0.0; or return when to try again."""
         size_bytes, workers = message.size_bytes, self._workers
-        # There is no call on this path, because nearly every message takes it.
+        # This path has no function call, because nearly every message takes this path.
         if workers.holder is self and workers.local_until <= now < self._until:
             left, left_bytes = self._left, self._left_bytes
             if left and left_bytes >= size_bytes:
@@ -181,7 +184,7 @@ class Group:
             elif ready > blocked_until:
                 blocked_until = ready
         if blocked_until:
-            # The other limits ask for no lease, because it would expire unused.
+            # The other limits ask for no lease, because their leases would expire unused.
             for allowance, ready in zip(self.allowances, ready_at, strict=True):
                 allowance.held_elsewhere |= ready in _FREE
             return blocked_until
@@ -195,7 +198,7 @@ class Group:
         return 0.0
 
     def _try_quickly(self, size_bytes: int, now: float) -> bool:
-        """Take what a message needs if each limit has enough of its lease left."""
+        """Take what a message needs and return True if each lease has enough; otherwise False."""
         if self._workers.holder is not self or self._until == -NEVER:
             self._look()
         if now >= self._until or not self._left or self._left_bytes < size_bytes:
@@ -205,7 +208,7 @@ class Group:
         return True
 
     def _hold(self) -> None:
-        """Make this group the one that keeps its own count."""
+        """Make this group the only group that keeps its own count."""
         self._workers.book()
         self._workers.holder = self
 
@@ -232,7 +235,7 @@ class Group:
         self._joined = 0
 
     def joined(self, count: int) -> None:
-        """Note that `count` more messages wait for the limits; fewer if it is negative."""
+        """Note that `count` more messages wait for the limits; fewer if `count` is negative."""
         if not self.allowances:
             return
         if self._workers.holder is not self:
@@ -241,11 +244,15 @@ class Group:
         self._joined += count
 
     def is_warmed_out(self, now: float) -> bool:
-        """Whether the source warms up and is known to have used its limit for today."""
+        """Return whether the source warms up and is known to have used today's limit."""
         return self.warmup is not None and 0 < self.warmup.ready_at(now, 1) < NEVER
 
     def overflows(self, now: float) -> bool:
-        """Whether mail should use another source: today's limit is used, or too much mail waits."""
+        """Return whether mail should use another source.
+
+        Mail should do so if today's warm-up limit is used up, or if too much mail waits for this
+        limit.
+        """
         if self.warmup is None:
             return False
         self._workers.book()
@@ -253,14 +260,14 @@ class Group:
 
     @property
     def share_per_s(self) -> float:
-        """The messages per second that the tightest limit allows this worker; 0: no limit."""
-        # Mail beyond the limit of a source that warms up is sent from another source.
+        """Return this worker's messages per second under the tightest limit; 0.0: no limit."""
+        # The warm-up limit is left out, because mail beyond it is sent from another source.
         mine = (each for each in self._by_message if each is not self.warmup)
         return min((each.share_per_s for each in mine), default=0.0)
 
     @property
     def destination_share_per_s(self) -> float:
-        """The messages per second that the limits of the destination alone allow this worker."""
+        """Return the messages per second that the destination's own limits allow this worker."""
         return min([each.share_per_s for each in self._of_destination], default=0.0)
 
 

@@ -1,17 +1,18 @@
-"""What one worker holds of one limit: leases, a local share, the record of a window. Pure.
+"""Keeps what one worker holds of a limit: leases, a local share and the record of a window. Pure.
 
 Leases: a worker holds two leases at most. It spends the older lease first, and asks for the next
-lease before the older one is spent. A lease may be spent for LEASE_S after the store's answer, and
-its rest is then given back. So a process that was paused spends nothing from an old lease.
+lease before the older one is spent. A lease may be spent for LEASE_S after the store's answer.
+After that time the rest is given back. So a process that was paused spends nothing from an old
+lease.
 
 Share: while the store is unavailable, the worker may use its part of the limit. This share begins
 empty.
 
-Record: the amounts that the worker has spent of a rolling window, by slot. Each live worker reports
-them to a store that was emptied or unavailable. The worker repeats the report until the store has
-answered, because it is safer to count an amount twice than not at all.
+Record: the amounts that the worker has spent from a rolling window, by slot. Each live worker
+reports these amounts to a store that was emptied or unavailable. The worker repeats the report
+until the store has answered, because it is safer to count an amount twice than not at all.
 
-Does not own: when the share counts (allowance.py), how leases are asked for (edge/shaping/). Times
+Does not own: when the share is used (allowance.py), how leases are asked for (edge/shaping/). Times
 are seconds of one monotonic clock.
 """
 
@@ -21,12 +22,12 @@ from typing import Final
 
 from services.deliver.core.shaping.workers import NEVER
 
-# For how long a lease may be spent.
+# A lease may be spent for this time.
 LEASE_S: Final = 0.08
 # A lease is larger than the recent use by this factor, so that it is not spent too early.
 SPARE: Final = 1.5
 _AHEAD_S: Final = LEASE_S * SPARE
-# The speed is measured over at least this time.
+# The speed at which a lease is spent is measured over at least this time.
 _SHORTEST_S: Final = 0.001
 # The number of slots of a window.
 SLOTS: Final = 60
@@ -57,7 +58,7 @@ class HeldLease:
         self.slot = self._next_slot = 0
         self._returned = 0.0
         self._returned_slot = 0
-        # These measure how fast the lease is spent.
+        # These two values measure how fast the lease is spent.
         self._asked_at = 0.0
         self._spent_since = 0.0
 
@@ -104,9 +105,12 @@ class HeldLease:
             self._left, self._expires_at, self.slot = amount, expires_at, slot
 
     def demand(self, now: float, waits: float, most: float) -> float:
-        """Return the size of the next lease: what waits or is spent in LEASE_S, at most `most`."""
-        # Comparisons take a third of the time of max() and min(), and each use of a limit runs
-        # this.
+        """Return the size of the next lease.
+
+        The lease is enough for `waits` and for the expected use in LEASE_S, but at most `most`.
+        """
+        # Comparisons take a third of the time of max() and min(), and this code runs at each use of
+        # a limit.
         seconds = now - self._asked_at
         spent = self._spent_since / (seconds if seconds > _SHORTEST_S else _SHORTEST_S) * _AHEAD_S
         demand = spent if spent > waits else waits
@@ -124,18 +128,19 @@ class HeldLease:
 
     @property
     def has_returned(self) -> bool:
-        """Whether there is an amount to give back."""
+        """Return whether there is an amount to give back."""
         return self._returned > 0
 
     def _give_back(self, amount: float, slot: int) -> None:
         if self._returned_slot != slot:
-            # The old amount is given back too late; it counts as used until its window has ended.
+            # It is too late to give back the older amount. That amount counts as used until its
+            # window has ended.
             self._returned, self._returned_slot = 0.0, slot
         self._returned += amount
 
 
 class LocalShare:
-    """The share of one limit. `is_used`: whether the share is in use now."""
+    """This worker's share of one limit. `is_used`: whether the share is in use now."""
 
     __slots__ = ("is_used", "left", "next_at")
 
@@ -153,13 +158,13 @@ class LocalShare:
     def take(self, now: float, cost: float, per_s: float, burst_s: float) -> None:
         """Take `cost` from the share of a rate.
 
-        The part that was not used for longer than `burst_s` is lost.
+        A part of the share that is not used for longer than `burst_s` is lost.
         """
         self.next_at = max(self.next_at, now - burst_s) + cost / per_s
 
 
 class WindowRecord:
-    """The record of one window."""
+    """The amounts that this worker has spent from one window, by slot."""
 
     __slots__ = ("_locally", "_spent", "_to_report")
 
@@ -171,12 +176,12 @@ class WindowRecord:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the record has no amounts."""
+        """Return whether the record has no amounts."""
         return not (self._spent or self._locally or self._to_report)
 
     @property
     def has_unreported(self) -> bool:
-        """Whether an amount was spent that the store does not count yet."""
+        """Return whether an amount was spent that the store does not count yet."""
         return bool(self._locally or self._to_report)
 
     def spend(self, slot: int, amount: float) -> None:
@@ -208,5 +213,5 @@ class WindowRecord:
         return dict(self._to_report)
 
     def reported(self) -> None:
-        """Note that the store has taken the report."""
+        """Note that the store has received the report."""
         self._to_report.clear()

@@ -1,10 +1,10 @@
-"""When lanes and retry topics are read. Mail that a limit does not allow yet stays in Kafka. Pure.
+"""Decides when lanes and retry topics are read, so that mail waits for its limits in Kafka. Pure.
 
-A lane with the mail of one provider is the queue of that provider. Mail that the limit does not
-allow soon (room.py) stays unread, and while the provider is suspended, the lane is not read. So a
-backlog of any length costs neither memory nor a second copy. A lane whose mail goes to several
-destinations, such as `default`, is always read. Its mail that cannot be sent is deferred until its
-turn (throttle.py), and delays no other mail.
+A lane with the mail of one provider is the queue of that provider. Mail that the provider's limit
+will not allow soon (room.py) stays unread, and while the provider is suspended, the lane is not
+read. So a backlog of any length costs neither memory nor a second copy. A lane whose mail goes to
+several destinations, such as `default`, is always read. If mail of such a lane cannot be sent yet,
+it is deferred until its turn (throttle.py), so that it delays no other mail.
 
 Mail that a limit has turned away waits on a retry topic for its turn. The turn is an estimate from
 the rate at which mail was sent before (turns.py). So this mail is read
@@ -37,14 +37,14 @@ from shared.topics.records import Envelope
 from shared.topics.retry_topics import JITTER_SHARE, RETRY_TOPICS_S
 
 DEFAULT_LANE: Final = "default"
-# How often a lane that is not read, or a held record, is checked again.
+# A lane that is not read, or a held record, is checked again after this time.
 LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
-# How often a record whose turn has not come is checked.
+# A record whose turn has not come is checked again after this time.
 EARLY_LOOK_S: Final = 0.25
-# For how long a lane counts as mixed after mail for a second destination.
+# A lane counts as mixed for this time after mail for a second destination.
 MIXED_S: Final = 600.0
-# For how long a record may be held after its due time.
+# The limits of the time for which a record may be held after its due time.
 LEAST_S: Final = 30.0
 MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
@@ -82,7 +82,7 @@ class LaneHolds:
         return not state.mixed_until or self._now() >= state.mixed_until
 
     def handed(self, lane: str, jobs: Iterable[Hashable]) -> None:
-        """Count messages of a lane that were handed out for sending."""
+        """Count messages of a lane that were passed on for sending."""
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
@@ -92,9 +92,9 @@ class LaneHolds:
             state.waiting.discard(job)
 
     def hold_s(self, lane: str, more: int) -> float:
-        """Return for how long the lane is not read; 0.0: it is read now.
+        """Return for how many seconds the lane is not read; 0.0 if it is read now.
 
-        `more`: the number of messages that are about to be handed out.
+        `more`: the number of messages that are about to be passed on.
         """
         state = self._lanes.get(lane)
         if state is None or not state.key:
@@ -138,9 +138,9 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """Return for how long this message is left on its topic; 0.0 or less: it is read now.
+        """Return the seconds for which a message stays on its topic; 0.0 or less: it is read now.
 
-        `more`: how many messages are about to be handed out. `due_in_s`: the time until the message
+        `more`: how many messages are about to be passed on. `due_in_s`: the time until the message
         is due; negative if it is late.
         """
         known = self._groups.get(_key(envelope))
@@ -169,7 +169,7 @@ class _Lane:
         self.key = ""
         self.mixed_until = 0.0
         self.per_s = 0.0
-        # Messages that were handed out and whose attempt has not begun.
+        # Messages that were passed on for sending and whose attempt has not begun.
         self.waiting: set[Hashable] = set()
 
 
@@ -179,9 +179,9 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """Counts the messages of a group that may be read early: no more than its limit allows.
+    """Counts the messages of a group that may be read early. The limit of the group allows no more.
 
-    It is needed because a message that was read does not count as waiting immediately.
+    The budget is needed, because a message that was read does not immediately count as waiting.
     """
 
     __slots__ = ("left", "until")

@@ -1,4 +1,4 @@
-"""The keys: names for what a limit or a suspension concerns. Pure.
+"""Makes the keys, which name what a limit or a suspension concerns. Pure.
 
 A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Scope(StrEnum):
-    """What a reply is about."""
+    """The kinds of keys that a reply can be about."""
 
     SITE = "site"
     PROVIDER = "provider"
@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 
 class Destination(Struct, frozen=True, cache_hash=True):
-    """Where a message goes. `provider` is "" if its servers belong to no known provider."""
+    """The destination of a message. `provider` is "" if its servers belong to no known provider."""
 
     domain: str
     site: str
@@ -30,15 +30,15 @@ class Destination(Struct, frozen=True, cache_hash=True):
 
     @property
     def key(self) -> str:
-        """The key of the provider, or of the site without a provider.
+        """Return the key of the provider, or of the site if there is no provider.
 
-        Limits and replies are about this key.
+        Limits are counted under this key, and replies are about it.
         """
         return f"provider:{self.provider}" if self.provider else f"site:{self.site}"
 
 
 class Party(Struct, frozen=True):
-    """Who sends a message."""
+    """The sender of a message."""
 
     client: str
     mailing_id: str

@@ -1,9 +1,10 @@
-"""The limits of the shaping rules, and their text. Pure.
+"""Parses the limits of the shaping rules, and writes them as text. Pure.
 
 `200/s`, `1000/min`, `10/5min` and `5MB/s` are rates. A rate is spread evenly, so `60/min` is one
-per second. `10000 in 24h` is a rolling window: all of it may be used at once, but no period of 24
-hours may have more. `10% of 500 in 24h` is a ratio. It is exceeded if there are at least 500
-messages and more than a tenth of them count.
+per second. `10000 in 24h` is a rolling window: all 10000 messages may be sent at once, but never
+more than 10000 in any period of 24 hours. `10% of 500 in 24h` is a ratio. This ratio is exceeded if
+there are at least 500 messages and more than a tenth of them have the counted result, such as a
+bounce.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ EXPECTED_DURATION: Final = '"30s", "15min", "4h" or "1d"'
 
 
 class Unit(StrEnum):
-    """What is counted."""
+    """The unit in which a limit counts."""
 
     MESSAGES = "messages"
     BYTES = "bytes"
@@ -53,7 +54,7 @@ class Limit(Struct, frozen=True):
 
     @property
     def per_s(self) -> float:
-        """The average rate."""
+        """Return the average rate per second."""
         return self.amount / self.period_s
 
     def __str__(self) -> str:
@@ -64,7 +65,10 @@ class Limit(Struct, frozen=True):
 
 
 class Ratio(Struct, frozen=True):
-    """The limit is a `share` of the messages within `window_s`, if these are at least `least`."""
+    """A limit on a share of messages.
+
+    The limit applies only if there are at least `least` messages within `window_s`.
+    """
 
     share: float
     least: int
@@ -77,7 +81,7 @@ class Ratio(Struct, frozen=True):
 
 
 def parse_ratio(text: str) -> Ratio:
-    """Read a ratio. Raises ValueError with what is expected."""
+    """Read a ratio. Raises ValueError, which names the expected form."""
     found = _RATIO.fullmatch(text.strip())
     if found is None or not int(found["least"]) or not float(found["share"]) <= 100:
         raise ValueError(f"expected {EXPECTED_RATIO}")
@@ -88,7 +92,7 @@ def parse_ratio(text: str) -> Ratio:
 
 
 def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
-    """Read a limit. Raises ValueError with what is expected."""
+    """Read a limit. Raises ValueError, which names the expected form."""
     found = _LIMIT.fullmatch(text.strip())
     if found is None or (found["size"] and unit is Unit.MESSAGES):
         raise ValueError(f"expected {EXPECTED}")
@@ -100,7 +104,7 @@ def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
 
 
 def parse_duration(text: str) -> int:
-    """Read a duration in seconds. Raises ValueError with what is expected."""
+    """Read a duration in seconds. Raises ValueError, which names the expected form."""
     found = _DURATION.fullmatch(text.strip())
     if found is None or not int(found[1]):
         raise ValueError(f"expected {EXPECTED_DURATION}")

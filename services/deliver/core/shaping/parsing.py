@@ -149,7 +149,7 @@ class _Reader:
         self._table(name, rest, readers)
 
     def _ratios(self, table: dict[str, Any]) -> None:
-        """Read the ratios of all clients, of a mail class and of a client."""
+        """Read the ratios of all clients, of mail classes and of single clients."""
         for word in ("class", "client"):
             for name, values in self._named(table, word):
                 self._sender(f"ratios.{word}.{name}", values, ratios.READERS)

@@ -1,6 +1,6 @@
-"""Which replies slow down, suspend or resume a destination or sender, and for how long. Pure.
+"""Decides which replies slow down, suspend or resume mail, and for how long. Pure.
 
-A rule reads a reply without the names in it, as the rules for refusals do
+Like the rules for refusals, a rule matches the words of a reply after the names were removed
 (shared/responses/replies/refusal_text.py). Only replies of servers are matched, never a reason that
 deliver itself writes.
 """
@@ -20,7 +20,7 @@ from shared.smtp.reply import Reply, make_reply
 
 
 class ShapingReply(Struct, frozen=True):
-    """One `[[reply]]` of a shaping file. With `provider` "" it applies everywhere."""
+    """One `[[reply]]` of a shaping file. With `provider` "" the rule applies everywhere."""
 
     action: Action
     scope: Scope
@@ -36,7 +36,7 @@ class ShapingReply(Struct, frozen=True):
     is_shipped: bool = False
 
     def applies(self, stage: Stage, reply: Reply, refusal: Refusal) -> bool:
-        """Whether the rule matches this reply."""
+        """Return whether the rule matches this reply."""
         if self.stages and stage not in self.stages:
             return False
         if self.codes and not any(str(reply.code).startswith(str(code)) for code in self.codes):

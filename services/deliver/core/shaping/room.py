@@ -1,4 +1,4 @@
-"""The number of messages of one process that may wait in memory for one limit. Pure.
+"""Computes how many messages of one process may wait in memory for one limit. Pure.
 
 `share`: the messages per second that the process may send under the limit.
 """
@@ -7,26 +7,27 @@ from __future__ import annotations
 
 from typing import Final
 
-# The room in seconds of the share: for new mail; for new mail while turns come; for mail whose turn
-# has come, which has more room because it is read all at once.
+# The room in seconds of the share. ROOM_S is for new mail, and FILL_S is for new mail while turns
+# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because such mail is
+# read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
-# The room for new mail while half of the room in flight is used by mail that waits for limits.
+# The room for new mail while mail that waits for limits uses half of the room in flight.
 CROWDED_ROOM: Final = 10
 NEARLY_FULL: Final = 0.75
 
 
 def for_new(share: float) -> float:
-    """The number of new messages that may wait."""
+    """Return the number of new messages that may wait."""
     return max(LEAST_ROOM, ROOM_S * share)
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """The number of messages that may wait after their turn. `is_scarce`: other mail needs room."""
+    """Return how many messages may wait after their turn. `is_scarce`: other mail needs room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 
 def nearly_full(share: float, *, is_scarce: bool) -> float:
-    """With this number of waiting messages, mail stays on its topic after its turn (holds.py)."""
+    """Return how many messages must wait before further mail stays on its topic (holds.py)."""
     return NEARLY_FULL * for_back(share, is_scarce=is_scarce)

@@ -1,13 +1,13 @@
 """The shaping rules: limits in layers per destination and sender, with their origins. Pure.
 
-The layers are `[default]`, `[provider.NAME]`, `[site."HOST"]` and `[domain."NAME"]`, and within
-each layer the shipped files, then the operator's. A value in a later layer replaces the same value
-in an earlier one. A limit of messages or bytes, however, belongs to the layer that sets it. The
-limit of a provider applies to all its sites together; that of `[default]` applies to each site
-without a known provider. The limits of `[site]`, `[domain]`, `[client.NAME]`,
-`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` apply in addition. So do the limits
-of `[source.NAME]`, at each provider or site separately; `[source.NAME.provider.NAME]` replaces them
-at that provider.
+The layers are `[default]`, `[provider.NAME]`, `[site."HOST"]` and `[domain."NAME"]`, in this order.
+Within each layer, the operator's files come after the shipped files. A value in a later layer
+replaces the same value in an earlier layer. A limit of messages or bytes, however, belongs to the
+layer that sets it. The limit of a provider applies to all its sites together. The limit of
+`[default]` applies to each site without a known provider. The limits of `[site]`, `[domain]`,
+`[client.NAME]`, `[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` apply in addition.
+The limits of `[source.NAME]` apply in addition, too, at each provider or site separately. At a
+provider, the limits of `[source.NAME.provider.NAME]` replace those of `[source.NAME]`.
 
 Owns: which values apply to a destination and a sender. Does not own: reading the files
 (parsing.py), the used part of a limit (allowance.py), suspensions (suspensions.py).
@@ -50,7 +50,7 @@ Table = Mapping[str, Setting]
 
 
 class Provider(Struct, frozen=True):
-    """A mailbox provider: its MX suffixes, and domains that belong to it whatever their MX is."""
+    """A mailbox provider: its MX suffixes, and the domains that belong to it with any MX."""
 
     name: str
     mx: tuple[str, ...] = ()
@@ -86,15 +86,15 @@ class Rules:
             self._by_domain.update(dict.fromkeys(provider.domains, provider.name))
 
     def table(self, name: str) -> Table:
-        """The settings of one table, such as `source.mx2`; empty if there is none."""
+        """Return the settings of one table, such as `source.mx2`; empty if it does not exist."""
         return self._tables.get(name, {})
 
     def tables(self, prefix: str) -> list[str]:
-        """The names of all tables with this prefix."""
+        """Return the names of all tables with this prefix."""
         return [name for name in self._tables if name.startswith(prefix)]
 
     def providers(self) -> list[str]:
-        """The names of all providers that a domain or its MX hosts can have."""
+        """Return the names of all providers that a domain or its MX hosts can have."""
         return sorted({*self._by_suffix.values(), *self._by_domain.values()})
 
     def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
@@ -121,7 +121,7 @@ class Rules:
         return found
 
     def limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """All limits of messages and bytes for mail of this sender to this destination."""
+        """Return all limits of messages and bytes for mail of this sender to this destination."""
         return [*self.destination_limits(to), *self._sender_limits(to, sender)]
 
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
@@ -142,7 +142,7 @@ class Rules:
         return found + self._source_limits(to, sender)
 
     def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """Return the limits of a source. They are counted per provider, or per site without one."""
+        """Return the limits of a source. They are counted per provider, or else per site."""
         if not sender.source or (to.is_override and not to.provider):
             return []
         table = f"source.{sender.source}"

@@ -1,10 +1,10 @@
-"""The state of one key, suspended or slowed down until some time, and how it changes. Pure.
+"""Keeps the state of each key (free, suspended or slowed down) and decides its changes. Pure.
 
 A key names what a state is about (`provider:google`, `client:shop@provider:google`); keys.py makes
 the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor. Each further
 slow-down halves the factor (multiplicative decrease). After `for_s`, and then after each quiet
 minute, a tenth of the full rate is added (additive increase). A suspension that begins soon after
-the last one ended lasts twice as long.
+the end of the previous suspension lasts twice as long.
 
 Owns: the state machine of one key.
 
@@ -12,7 +12,7 @@ Owns: the state machine of one key.
     free         slow_down   slowed: half the rate for `for_s`, then it recovers
     slowed       slow_down   slowed: half of that, once per SETTLE_S
     any          suspend     suspended for `for_s`, doubled for each strike before it
-    suspended    suspend     the same: replies to attempts under way are no further strike
+    suspended    suspend     the same: replies to attempts under way add no strike
     any          resume      free
     suspended    time        free, or slowed; its strikes are kept for twice its duration
 
@@ -31,7 +31,7 @@ HALF: Final = 0.5
 LEAST_FACTOR: Final = 1 / 64
 STEP: Final = 0.1
 QUIET_S: Final = 60.0
-# Replies within this time belong to attempts that were under way when the first such reply came.
+# Replies within this time after the first such reply belong to attempts that had already begun.
 SETTLE_S: Final = 10.0
 LONGEST_S: Final = 86_400.0
 _ALMOST_ONE: Final = 0.999
@@ -48,7 +48,7 @@ class Action(StrEnum):
 class Suspension(Struct, frozen=True, omit_defaults=True):
     """The state of one key.
 
-    Of the states that several workers write, the latest `changed_at` wins.
+    If several workers write states of one key, the state with the latest `changed_at` wins.
     """
 
     key: str
@@ -62,7 +62,10 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
     def within_bounds(self) -> Suspension:
-        """Return this state with all values in their allowed ranges: Redis may hold anything."""
+        """Return this state with all values in their allowed ranges.
+
+        This check is needed, because Redis may hold any values.
+        """
         return replace(
             self,
             factor=min(1.0, max(LEAST_FACTOR, self.factor)),
@@ -71,25 +74,25 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
         )
 
     def is_suspended(self, now: float) -> bool:
-        """Whether no mail may be sent now."""
+        """Return whether no mail may be sent now."""
         return now < self.until
 
     def factor_at(self, now: float) -> float:
-        """The part of the full rate that may be used now."""
+        """Return the part of the full rate that may be used now."""
         quiet_s = now - self.slowed_at - self.slow_for_s
         if self.factor >= 1 or quiet_s < 0:
             return self.factor
         return min(1.0, self.factor + STEP * (1 + quiet_s // QUIET_S))
 
     def is_over(self, now: float) -> bool:
-        """Whether this state no longer has an effect, so that it need not be kept."""
+        """Return whether this state no longer has an effect, so that it need not be kept."""
         if self.until and now < self.until + 2 * self.lasted_s:
             return False
         return self.factor_at(now) > _ALMOST_ONE
 
 
 class Event(Struct, frozen=True):
-    """What happened to a key, for how long, and why."""
+    """An event that changes the state of a key, with its duration and reason."""
 
     action: Action
     for_s: float
@@ -143,7 +146,7 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
-        # Whether any state is kept. An attribute, because it is read for each message.
+        # Whether any state is kept. `has_any` is an attribute, because it is read for each message.
         self.has_any = False
 
     def __len__(self) -> int:
@@ -158,7 +161,7 @@ class Suspensions:
         return list(self._states.values())
 
     def happen(self, key: str, event: Event, now: float) -> Suspension | None:
-        """Apply an event; return the new state, to be shared with other workers, if it changed."""
+        """Apply an event. Return the new state for other workers; None if nothing changed."""
         found = changed(key, self._states.get(key), event, now)
         if found is not None:
             self.merge([found], now)

@@ -1,11 +1,13 @@
-"""Decides whether a message may be sent now, and if not, when. Only this module decides it. Pure.
+"""Decides whether a message may be sent now, or when. No other module decides this. Pure.
 
-A message belongs to a group: all messages of one sender to one destination, which share limits
-(allowance.py) and the keys under which they can be suspended (suspensions.py). The pool of a site
-has one waiting line per group, so that a client over its limit stops no other client.
+Each message belongs to a group. The messages of a group have the same sender and destination, the
+same limits (allowance.py), and the same keys under which they can be suspended (suspensions.py).
+The pool of a site has one waiting line per group, so that a client over its limit stops no other
+client.
 
-Owns: the groups, the limits in use, which mail is turned away before it waits. Does not own: the
-rules (rules.py), the store, connections. `now` is in monotonic seconds, `at` is in Unix seconds.
+Owns: the groups, the limits in use, and which mail is turned away before it waits. Does not own:
+the rules (rules.py), the store, connections. `now` is in monotonic seconds, `at` is in Unix
+seconds.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ GroupKey = tuple[Destination, str, str, str, str]
 
 
 def key_of(to: Destination, sender: Party) -> GroupKey:
-    """The key of a group."""
+    """Return the key of a group."""
     return (to, sender.client, sender.mailing_id, sender.sending_domain, sender.source)
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now. It comes back in `delay_s`; if `is_turn`, maybe earlier."""
+    """The message is not offered now. It comes back in `delay_s`, maybe earlier if `is_turn`."""
 
     delay_s: float
     reason: str
@@ -59,15 +61,15 @@ class Throttle:
         self._steps_version = 0
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
-        # Read-only for other modules. They may look up a group here, without a call, after
-        # warm_up().
+        # Other modules may only read this dict. After warm_up() they may look up a group here
+        # without a call.
         self.groups: dict[GroupKey, Group] = {}
-        # For each suspended key, when the last message that has a turn comes back.
+        # For each suspended key, the time at which the last of its messages with turns comes back.
         self._turns: dict[str, float] = {}
 
     @property
     def allowances(self) -> Iterable[Allowance]:
-        """All limits that are in use."""
+        """Return all limits that are in use."""
         return self._allowances.values()
 
     def known(self, to: Destination, sender: Party) -> Group | None:
@@ -76,7 +78,7 @@ class Throttle:
         return self.groups.get(key_of(to, sender))
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
-        """Use these steps for all sources that warm up."""
+        """Use the steps in these states for all sources that warm up."""
         self.steps.replace(states)
         self._follow_steps()
 
@@ -116,7 +118,7 @@ class Throttle:
         return found
 
     def slow_rate(self, to: Destination) -> float:
-        """Return the full rate of a destination without a limit; a slow-down begins from it."""
+        """Return the full rate of a destination without a limit, from which a slow-down starts."""
         setting = self.rules.settings(to).get("slow_rate")
         value = setting.value if setting else DEFAULT_SLOW_RATE
         return float(value) if isinstance(value, int | float) else DEFAULT_SLOW_RATE
@@ -135,10 +137,10 @@ class Throttle:
     def held(
         self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
     ) -> Held | None:
-        """Return why a new message does not wait here, and when it comes back; None if it waits.
+        """Return why a new message may not wait here, and when it comes back; None if it may wait.
 
-        Each message gets its own turn, at the rate at which such mail can be sent. `is_back`: the
-        turn of the message has come.
+        Each message gets its own turn, and the turns follow each other at the rate at which such
+        mail can be sent. `is_back`: the turn of the message has come.
         """
         if (found := self.held_back(group, at, source)) is not None:
             return found
@@ -149,7 +151,7 @@ class Throttle:
         return Held(full.turn_s(now), _over(full), not full.limit.is_window)
 
     def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
-        """Return how a suspension holds back a new message; None if no suspension does."""
+        """Return how a suspension delays a new message; None if there is no suspension."""
         found = self.suspension(group, at, source)
         return None if found is None else self.turned_away(group, found, at)
 

@@ -1,4 +1,6 @@
-"""When mail comes back that a limit turned away: message by message, slower than the limit. Pure.
+"""Decides when each message that a limit turned away comes back. Pure.
+
+Messages come back one by one, more slowly than the limit allows.
 
 A message that comes back and finds no room is written to Kafka again, so turns must not come faster
 than mail is really sent. A limit is not always used up: if a process is busy with other work, the
@@ -7,10 +9,11 @@ used while mail waited, and the rate of turns follows the yield. New mail may us
 (Allowance.is_full).
 
 The yield of a limit may be low because another limit delays the same mail. Such a yield says
-nothing about other mail under this limit, so it counts as at least LEAST_YIELD; otherwise as at
-least LEAST_SURE_YIELD. Seconds in which nothing was sent are measured together with the next second
-in which something was sent, because they do not show at which rate a site accepts mail. If another
-limit delayed mail in any of these seconds, it may be the reason in all of them.
+nothing about other mail under this limit, so it counts as at least LEAST_YIELD. Any other yield
+counts as at least LEAST_SURE_YIELD. Seconds in which nothing was sent are measured together with
+the next second in which something was sent, because seconds without mail do not show at which rate
+a site accepts mail. If another limit delayed mail in any of these seconds, that limit may be the
+reason in all of them.
 
 Owns: the list of turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.
@@ -24,12 +27,13 @@ SHORTEST_TURN_S: Final = 5.0
 LONGEST_TURN_S: Final = 43_200.0
 # The rate of turns is this part of the rate at which mail is sent.
 MARGIN: Final = 0.97
-# The yield before the first measurement, and the least yields that count: if another limit delays
-# the same mail, and if no other limit does.
+# FIRST_YIELD counts before the first measurement. The yield is never less than LEAST_YIELD if
+# another limit delays the same mail, and never less than LEAST_SURE_YIELD if no other limit does
+# so.
 FIRST_YIELD: Final = 0.4
 LEAST_YIELD: Final = 0.8
 LEAST_SURE_YIELD: Final = 0.2
-# The weight of one measurement in the moving average. The first ones have equal weights.
+# The weight of one measurement in the moving average. The first measurements have equal weights.
 _WEIGHT: Final = 0.1
 
 
@@ -54,7 +58,7 @@ class Turns:
         self._used = 0.0
         self._looked_at = float("-inf")
         self._had_waiting = False
-        self._is_sure = True  # in all seconds that are measured together
+        self._is_sure = True  # `is_sure` for all seconds that are measured together
         self._looks = 0
 
     def used(self, amount: float) -> None:
@@ -82,7 +86,7 @@ class Turns:
         self._is_sure = True
 
     def are_open(self, now: float) -> bool:
-        """Whether mail that was turned away still has to come back."""
+        """Return whether mail that was turned away still has to come back."""
         return now < self.next_at
 
     def next_s(self, now: float, first_at: float, per_s: float) -> float:

@@ -1,6 +1,6 @@
-"""The schedules in the shaping rules by which new source addresses warm up. Pure.
+"""Reads the warm-up schedules of new source addresses from the shaping rules. Pure.
 
-A provider trusts an address from which it has received good mail. It blocks an address that begins
+A provider trusts an address from which it has received good mail, but blocks an address that begins
 with all its mail at once. A source with `warmup` begins with the first step of its schedule, at
 each provider separately. All destinations without a known provider count as one provider, `other`.
 A step is a limit per rolling window of 24 hours; like any other limit, it is counted over all
@@ -30,11 +30,11 @@ EXPECTED_STEPS: Final = "expected true, false or the messages of each day, such 
 
 
 class Schedule(Struct, frozen=True):
-    """The messages of each step, and when a step is passed.
+    """The messages of each step, and the conditions for the next step.
 
-    `enough`: a day counts only if at least this part of the step's messages was sent. `passes`:
-    with at least this delivered share the next step follows. `falls`: below this share the previous
-    step follows. Between the two shares the step is repeated.
+    `enough`: a day counts only if at least this part of the step's messages was sent. `passes`: if
+    at least this share was delivered, the next step follows. `falls`: if less than this share was
+    delivered, the previous step follows. Between the two shares the step is repeated.
     """
 
     days: tuple[int, ...]
@@ -44,19 +44,19 @@ class Schedule(Struct, frozen=True):
     origin: str
 
     def limit(self, step: int) -> Limit | None:
-        """Return the limit of a step; steps begin at 0. None after the last step."""
+        """Return the limit of a step; None after the last step. The first step is 0."""
         if step >= len(self.days):
             return None
         return Limit(self.days[max(0, step)], DAY_S, is_window=True)
 
 
 def place_of(provider: str) -> str:
-    """Return the name under which the states of warm-ups keep a provider."""
+    """Return the name of a provider in the states of warm-ups; `other` if it is ""."""
     return provider or OTHER
 
 
 def provider_at(place: str) -> str:
-    """Return the provider of such a name; "" for `other`."""
+    """Return the provider for a name that place_of() has returned; "" for `other`."""
     return "" if place == OTHER else place
 
 
@@ -113,12 +113,12 @@ def _share(general: Mapping[str, Setting], key: str) -> float:
 
 
 def read_steps(value: Any) -> Value:
-    """Read the `warmup` of a source. Raises ValueError with what is expected."""
+    """Read the `warmup` of a source. Raises ValueError, which names the expected form."""
     return value if isinstance(value, bool) else read_days(value)
 
 
 def read_days(value: Any) -> Value:
-    """Read the messages of each day. Raises ValueError with what is expected."""
+    """Read the messages of each day. Raises ValueError, which names the expected form."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_STEPS:
         raise ValueError(EXPECTED_STEPS)
     if not all(type(each) is int and 1 <= each <= MOST_MESSAGES for each in value):
@@ -129,7 +129,7 @@ def read_days(value: Any) -> Value:
 
 
 def read_share(value: Any) -> float:
-    """Read a percentage such as "95%". Raises ValueError with what is expected."""
+    """Read a percentage such as "95%". Raises ValueError, which names the expected form."""
     text = value.strip() if isinstance(value, str) else ""
     number = text.removesuffix("%")
     is_number = number.replace(".", "", 1).isascii() and number.replace(".", "", 1).isdecimal()

@@ -1,4 +1,4 @@
-"""The workers that share each limit: their number, and the leases that a worker asks for. Pure."""
+"""Defines what a worker knows of all workers, and the leases for which it asks the store. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Holder(Protocol):
 
 
 class Workers:
-    """What one worker knows: how many workers are live, and whether the store can be asked.
+    """Holds what one worker knows about the number of live workers and about the store.
 
-    `local_until`: until this time each worker uses only its share. `room`: how many messages may be
-    in flight in this process. `waiting`: how many messages wait for limits.
+    `local_until`: until this time each worker uses only its share of the limits. `room`: how many
+    messages may be in flight in this process. `waiting`: how many messages wait for limits.
     """
 
     __slots__ = ("answers", "count", "holder", "local_until", "on_want", "room", "waiting")
@@ -35,9 +35,9 @@ class Workers:
         self.waiting = 0
         # The only group whose count is not booked yet, if there is one.
         self.holder: Holder | None = None
-        # How often the store has answered or failed to answer.
+        # Counts the calls that the store has answered or failed to answer.
         self.answers = 0
-        # Called when a lease is wanted.
+        # This function is called when a lease is wanted.
         self.on_want: Callable[[], None] = _nothing
 
     def book(self) -> None:
@@ -48,17 +48,17 @@ class Workers:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether mail that waits for limits takes the room of other mail."""
+        """Return whether mail that waits for limits takes the room of other mail."""
         return self.waiting * 2 >= self.room
 
     @property
     def is_overcrowded(self) -> bool:
-        """Whether even mail whose turn has come must stay on its topic."""
+        """Return whether even mail whose turn has come must stay on its topic."""
         return self.waiting * 4 >= self.room * 3
 
 
 def _nothing() -> None:
-    """Do nothing: the callback until another one is set."""
+    """Do nothing. This is the callback until another callback is set."""
 
 
 class Ask(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""DKIM signatures: RFC 6376 with SHA-256. The caller passes a signing function per signature.
+"""Makes DKIM signatures (RFC 6376, SHA-256). The caller passes a function that signs bytes.
 
 The header is always canonicalised as `relaxed`, the body as `relaxed` or `simple`. All signatures
 of a message share the canonical forms and the hash of the body.
@@ -6,9 +6,9 @@ of a message share the canonical forms and the hash of the body.
 Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
 Does not own: keys and algorithms (edge/signing/signer.py), dot-stuffing (shared/smtp/content.py).
 
-Guarantees: total; for any content the result is a field, if the signing function returns. The
-signed bytes are the bytes that a server reads: `with_crlf` writes the same line ends as
-shared/smtp/content.py, which later changes only dots.
+Guarantees: for any content the result is a field, if the signing function returns. The signed bytes
+are the bytes that a server reads, because `with_crlf` writes the same line ends as
+shared/smtp/content.py. That module later changes only dots.
 
 Cost: the body is processed by bytes.replace and hashing only, never line by line.
 """
@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from services.deliver.core.mime.fields import split, split_fields, unfold
 
-# The signed fields, in the order of h=. Fields that a relay may add or change (Received,
+# The signed fields, in the order of the tag h=. Fields that a relay may add or change (Received,
 # Return-Path) are left out, as RFC 6376, 5.4.1 requires. RFC 8058, 4 requires List-Unsubscribe and
 # List-Unsubscribe-Post. Mailbox providers ignore a Feedback-ID that is not signed.
 SIGNED: Final = (
@@ -43,11 +43,12 @@ SIGNED: Final = (
     b"list-unsubscribe-post",
     b"feedback-id",
 )
-# Fields that mail programs show or that change how they show the body. They are listed once more
-# than they occur, so that another such field added on top breaks the signature (RFC 6376, 5.4.2 and
-# 8.15). See docs/decisions/0066-oversigned-headers.md.
+# Fields that mail programs show, or that change how the body is shown. Each field is listed once
+# more than it occurs, so that the signature breaks if another such field is added on top (RFC 6376,
+# 5.4.2 and 8.15). See docs/decisions/0066-oversigned-headers.md.
 OVERSIGNED: Final = SIGNED
-# RFC 5322, 2.1.1 allows 78 characters without CRLF. Only a longer domain exceeds this limit.
+# RFC 5322, 2.1.1 allows 78 characters without CRLF. Only a line with a longer domain exceeds
+# MAX_LINE_BYTES.
 MAX_LINE_BYTES: Final = 76
 
 _FOLD: Final = b"\r\n\t"
@@ -64,7 +65,7 @@ class Identity(Struct, frozen=True):
 
 
 class BodyForm(StrEnum):
-    """How the body is canonicalised: `simple` ignores only the empty lines at its end."""
+    """The ways to canonicalise a body: `simple` ignores only the empty lines at its end."""
 
     RELAXED = "relaxed"
     SIMPLE = "simple"
@@ -152,7 +153,7 @@ def _pick(fields: Sequence[Field]) -> list[Field]:
 
 
 def _filled(words: Iterable[bytes]) -> list[bytes]:
-    """Fill the lines. A space separates words, but there is none after a colon of h=."""
+    """Fill lines with the words. Words are separated by a space, except after a colon of h=."""
     lines = []
     line = b""
     room = MAX_LINE_BYTES - len(b"DKIM-Signature: ")

@@ -1,10 +1,10 @@
-"""Judges a source address from facts of this host and of the DNS. Pure.
+"""Judges a source address by facts from this host and from the DNS. Pure.
 
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
 back to the address (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
 
 Owns: what is an error and what is a warning. Does not own: the look-ups
-(edge/sources/selecting.py). Guarantees: a DNS that does not answer is a warning, never an error,
+(edge/sources/selecting.py). Guarantees: a missing answer of the DNS is a warning, never an error,
 because it says nothing about the address.
 """
 
@@ -54,12 +54,12 @@ class Facts(Struct, frozen=True):
 
 
 def has_reverse_name(address: str) -> bool:
-    """Whether the public DNS may have a name for this address."""
+    """Return whether the public DNS may have a name for this address."""
     return ipaddress.ip_address(address).is_global
 
 
 def judge(source: Source, address: str, facts: Facts) -> Finding:
-    """The worst finding about one address of a source."""
+    """Return the worst finding about one address of a source."""
     severity, text = _judge(source, address, facts)
     return Finding(source.name, address, severity, text)
 

@@ -6,14 +6,15 @@ mail class, otherwise `default`.
 
 Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the sources of the pool for
 each message: the score of a source is computed from the hash of the mail id and the source's name,
-divided by the source's weight. So a message keeps its source over all attempts, on every worker,
-without any state, and a server that greylists recognises the message. If a source is added or
-removed, only its share of the messages moves.
+divided by the source's weight. So a message has the same source at all attempts and on all workers,
+although no state is kept. A server that greylists therefore recognises the message. If a source is
+added or removed, only its share of the messages changes to another source.
 
-Owns: reading the settings, the pool of a message, and the order in which it uses the sources. Does
-not own: whether an address can be used now (edge/sources/). Guarantees: without configured sources
-there is one pool, whose only source binds to no address and uses the installation's EHLO name. An
-unknown name is a fault of the settings, and all faults are reported at once.
+Owns: reading the settings, the pool of a message, and the order in which a message uses the
+sources. Does not own: whether an address can be used now (edge/sources/). Guarantees: without
+configured sources there is one pool, whose only source binds to no address and uses the
+installation's EHLO name. An unknown name is a fault of the settings. All faults are reported at
+once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Source(Struct, frozen=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses of the source, one or two."""
+        """Return the addresses of the source, one or two."""
         return tuple(ip for ip in (self.ipv4, self.ipv6) if ip)
 
     def reaches(self, ip: str) -> bool:
@@ -72,7 +73,7 @@ class SourceFaults(ValueError):
 
 
 class SourceTable(Struct, frozen=True):
-    """All pools. `by_class`: the pool of a mail class."""
+    """All pools. `by_class`: for each mail class, the name of its pool."""
 
     pools: Mapping[str, Pool]
     by_class: Mapping[str, str] = {}
@@ -83,7 +84,7 @@ class SourceTable(Struct, frozen=True):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All sources that have an address; each source appears once."""
+        """Return all sources that have an address; each source appears once."""
         found = {one.name: one for pool in self.pools.values() for one, _ in pool.members}
         return tuple(one for one in found.values() if one.name)
 
@@ -147,7 +148,10 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
 
 
 def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
-    """Return the faults of sources with a common address: they would share its reputation."""
+    """Return the faults of sources that have a common address.
+
+    Such sources would share the reputation of this address.
+    """
     owners: dict[str, str] = {}
     faults = []
     for one in known.values():

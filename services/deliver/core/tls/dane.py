@@ -1,9 +1,10 @@
 """Compares a server's certificates with its TLSA records: RFC 6698 and RFC 7672. Pure.
 
-Usage 3 pins the server's own key or certificate; its names and dates are not checked (RFC 7672,
-3.1.1). Usage 2 pins a CA whose certificate the server sends, too; the server's own certificate must
-be for one of the names (3.1.2). Usages 0 and 1 are unusable for mail (3.1.3). Guarantees: total; an
-unreadable record or certificate matches nothing.
+Usage 3 pins the server's own key or certificate; the names and dates of the certificate are not
+checked (RFC 7672, 3.1.1). Usage 2 pins a CA. The server sends the certificate of this CA, too, and
+the server's own certificate must be for one of the expected names (3.1.2). Usages 0 and 1 are
+unusable for mail (3.1.3). Guarantees: no input causes an exception; an unreadable record or
+certificate matches nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def usable(rows: Iterable[tuple[int, int, int, bytes]]) -> tuple[Tlsa, ...]:
 def dane_fault(chain: Sequence[bytes], keys: DaneKeys, now: datetime) -> str:
     """Return why the certificates match no record; "" if they match one.
 
-    The certificates are in DER; the server's own comes first.
+    The certificates are in DER, and the server's own certificate comes first.
     """
     certificates = [found for der in chain[:_MAX_CHAIN] if (found := _load(der)) is not None]
     if not certificates or not chain or _load(chain[0]) is None:
@@ -101,7 +102,7 @@ def _matches(certificate: x509.Certificate, record: Tlsa) -> bool:
 
 
 def _anchors(record: Tlsa, sent: Sequence[x509.Certificate]) -> list[x509.Certificate]:
-    """Return the CA that a record pins: the server sends it, or the record contains all of it."""
+    """Return the CA that a record pins, from the server's certificates or from the record."""
     found = [certificate for certificate in sent if _matches(certificate, record)]
     if not found and (record.selector, record.matching) == (0, _FULL):
         whole = _load(record.data)

@@ -18,14 +18,16 @@ from msgspec import Struct
 class Level(StrEnum):
     """The TLS level that an operator sets, from the weakest to the strictest."""
 
-    # TLS if the server offers it; what the domain publishes is ignored.
+    # TLS is used if the server offers it; policies that the domain publishes are ignored.
     OPPORTUNISTIC = "opportunistic"
-    REQUIRED = "required"  # encrypted; any certificate
-    VERIFIED = "verified"  # encrypted, with a certificate of a known CA for the server's name
+    # The connection must be encrypted; any certificate is accepted.
+    REQUIRED = "required"
+    # The connection must be encrypted, with a certificate of a known CA for the server's name.
+    VERIFIED = "verified"
 
 
 class PolicyName(StrEnum):
-    """The policy under which a connection was opened, by its name in events."""
+    """The name, as used in events, of the policy under which a connection was opened."""
 
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"
@@ -44,7 +46,7 @@ class StsMode(StrEnum):
 
 
 class StsPolicy(Struct, frozen=True):
-    """The MTA-STS policy that a domain publishes for its senders."""
+    """The MTA-STS policy that a domain publishes for servers that send mail to it."""
 
     mode: StsMode
     max_age_s: int
@@ -63,8 +65,8 @@ class Tlsa(Struct, frozen=True):
 class DaneKeys(Struct, frozen=True):
     """The usable TLSA records of a server, and the names that its certificate may have.
 
-    Empty `records`: the server has only unusable records. Then encryption is required, but the
-    certificate is not checked (RFC 7672, 2.1.1).
+    If `records` is empty, the server has only unusable records. Then encryption is required, but
+    the certificate is not checked (RFC 7672, 2.1.1).
     """
 
     records: tuple[Tlsa, ...]
@@ -92,12 +94,12 @@ class DomainTls(Struct, frozen=True):
 
     level: Level = Level.OPPORTUNISTIC
     sts: StsPolicy | None = None
-    # Whether the MX records are signed: only then the TLSA records of the servers count.
+    # The TLSA records of the servers count only if the MX records are signed.
     is_signed: bool = False
 
     @property
     def key(self) -> str:
-        """A name for these requirements; "" if there are no requirements."""
+        """Return a name for these requirements; "" if there are no requirements."""
         if self == ANY_TLS:
             return ""
         sts = f"{self.sts.mode}:{','.join(self.sts.mx)}" if self.sts is not None else ""
@@ -108,12 +110,12 @@ ANY_TLS: Final = DomainTls()
 
 
 class HostTls(Struct, frozen=True):
-    """How connections to one server use TLS.
+    """The way in which connections to one server use TLS.
 
     `is_required`: a server whose TLS does not satisfy the policy is not used. `is_verified`: the
     certificate must be of a known CA and for the server's name. `dane`: the certificate must match
     one of these records. `is_trial`: a failure is only reported, and the mail is sent as with
-    opportunistic TLS. `fault`: why the server must not be used; in a trial, the fault is only
+    opportunistic TLS. `fault`: why the server must not be used. In a trial the fault is only
     reported.
     """
 
@@ -135,7 +137,7 @@ def strictest(*levels: Level | None) -> Level | None:
 
 
 def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = False) -> DomainTls:
-    """The TLS that the mail of a domain requires of every connection.
+    """Return the TLS that the mail of a domain requires of every connection.
 
     `level`: the level that the operator sets. With `opportunistic`, the policy that the domain
     publishes is ignored.
@@ -145,12 +147,12 @@ def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = 
     asked = level or Level.OPPORTUNISTIC
     if sts is None or sts.mode is StsMode.NONE:
         return DomainTls(asked, is_signed=is_signed)
-    # The maximum age has no effect on the required TLS.
+    # The maximum age is left out, because it has no effect on the required TLS.
     return DomainTls(asked, StsPolicy(sts.mode, 0, sts.mx), is_signed)
 
 
 def host_tls(wanted: DomainTls, host: str, dane: Dane) -> HostTls:
-    """How a connection to this server uses TLS."""
+    """Return how a connection to this server uses TLS."""
     match dane:
         case DaneFault(reason):
             return HostTls(PolicyName.DANE, is_required=True, fault=f"dane-required: {reason}")
@@ -175,9 +177,10 @@ def _sts_fault(sts: StsPolicy, host: str) -> str:
 
 
 def matches(pattern: str, host: str) -> bool:
-    """Whether a host name matches an mx pattern: `*.` stands for exactly one label (RFC 8461, 4.1).
+    """Return whether a host name matches an mx pattern (RFC 8461, 4.1).
 
-    Both are in lower case, without a dot at the end.
+    In a pattern, `*.` stands for exactly one label. Both names are in lower case, without a dot at
+    the end.
     """
     if pattern.startswith("*."):
         return host.partition(".")[2] == pattern[2:] and not host.startswith(".")

@@ -1,7 +1,7 @@
-"""MTA-STS: parses TXT records and policies, decides when to fetch again (RFC 8461). Pure.
+"""Parses MTA-STS records and policies, and decides when to fetch again (RFC 8461). Pure.
 
 Owns: the meaning of a record and a policy, and how long they are valid. Does not own: look-ups and
-fetching (edge/tls). A fault begins with its result type of RFC 8460, 4.3.
+fetching (edge/tls). The text of a fault begins with its result type (RFC 8460, 4.3).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ MAX_POLICY_BYTES: Final = 64 * 1024
 # RFC 8461, 3.2.
 MAX_AGE_S: Final = 31_557_600
 _MAX_MX: Final = 100
-# How often the TXT record is looked up again: for a domain with a policy, and without one.
+# The TXT record is looked up again after this time: CHECK_S for a domain with a policy, otherwise
+# CHECK_NONE_S.
 CHECK_S: Final = 3_600.0
 CHECK_NONE_S: Final = 1_800.0
-# RFC 8461, 3.3: a failed fetch is not repeated before this time.
+# RFC 8461, 3.3: a failed fetch is not repeated before this time has passed.
 RETRY_S: Final = 300.0
 _ID: Final = re.compile(r"[A-Za-z0-9]{1,32}")
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:(.*)\Z")
@@ -41,17 +42,23 @@ class KnownPolicy(Struct, frozen=True):
     fetched_at_s: float
 
     def is_valid(self, now_s: float) -> bool:
-        """Whether the policy may still be used."""
+        """Return whether the policy may still be used."""
         return now_s < self.fetched_at_s + self.policy.max_age_s
 
     def is_current(self, record_id: str, now_s: float) -> bool:
-        """Whether no fetch is needed: same id, and less than half of max_age has passed."""
+        """Return whether no fetch is needed.
+
+        No fetch is needed if the id is the same and less than half of max_age has passed.
+        """
         half_s = self.policy.max_age_s / 2
         return self.id == record_id and now_s < self.fetched_at_s + half_s
 
 
 def parse_txt(rows: Sequence[str]) -> str:
-    """Return the id of the only TXT record at `_mta-sts.<domain>`; "" if none or several (3.1)."""
+    """Return the id in the TXT record at `_mta-sts.<domain>` (3.1).
+
+    Return "" if there are no or several such records.
+    """
     records = [row for row in rows if re.match(r"v=STSv1[ \t]*(;|\Z)", row)]
     if len(records) != 1:
         return ""

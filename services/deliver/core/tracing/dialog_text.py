@@ -1,8 +1,9 @@
-"""The lines of a dialog as a trace shows them, without secrets and control characters. Pure.
+"""Makes the lines of a dialog for a trace, without secrets and control characters. Pure.
 
-Owns: what is masked. Everything after AUTH until its final reply is shown as `<hidden>`, in both
-directions, because a server may repeat what it received. Of the server's replies only the code is
-shown. Content is shown as its size. Does not own: which bytes are content; the caller decides.
+Owns: what is masked. After an AUTH command, everything in both directions is shown as `<hidden>`
+until the final reply to AUTH, because a server may repeat what it received. Only the codes of the
+server's replies to AUTH are shown. Content is shown as its size. Does not own: which bytes are
+content (the caller decides).
 
 Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
 reaches a terminal as a control sequence. A line is cut after MAX_LINE_CHARS, and a dialog after
@@ -16,8 +17,8 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE_CHARS: Final = 600
-# This is enough for two EHLO replies with all extensions and 20 commands. Without a limit, a server
-# might answer endlessly.
+# This number is enough for two EHLO replies with all extensions and for 20 commands. Without a
+# limit, a server might answer endlessly.
 MAX_LINES: Final = 200
 # A line without an end is cut at this length. RFC 5321, 4.5.3.1 allows 512 octets, but servers send
 # more.
@@ -34,13 +35,13 @@ Line = tuple[str, str]  # kind and text
 
 
 class DialogText:
-    """The lines of one dialog. Pass all bytes, in their order."""
+    """The lines of one dialog. All bytes of the dialog must be passed, in their order."""
 
     __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
 
     def __init__(self) -> None:
-        self._received = b""  # the part of a line whose end has not been received
-        self._skips_rest = False  # whether the rest of a line that was cut is skipped
+        self._received = b""  # The part of a line whose end has not been received.
+        self._skips_rest = False  # Whether the rest of a line that was cut is skipped.
         self._secret = False
         self._lines = 0
 
@@ -80,7 +81,7 @@ class DialogText:
         return self._counted([(RECEIVED, self._reply(line)) for line in data])
 
     def said(self, text: str) -> list[Line]:
-        """Return a line of our own, such as why a connection broke; it may quote the server."""
+        """Return a line with our own text, such as a reason; the text may quote the server."""
         if self._secret:
             return self._counted([(SAID, HIDDEN)])
         return self._counted([(SAID, shown(text.encode("utf-8", "backslashreplace")))])
@@ -111,7 +112,7 @@ class DialogText:
         return f"{found[1].decode()} {HIDDEN}"
 
     def _counted(self, lines: Iterator[Line] | list[Line]) -> list[Line]:
-        # All lines are read even if no line is shown, because a reply ends the hidden part.
+        # All lines are read even if no line is shown, because a reply may end the hidden part.
         found = list(lines)
         room = MAX_LINES - self._lines
         self._lines += len(found)
@@ -123,7 +124,7 @@ class DialogText:
 
 
 def shown(line: bytes) -> str:
-    """Return a line for people: all bytes except printable characters are escaped."""
+    """Return the line as text, in which all bytes except printable characters are escaped."""
     text = line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
     cut = text[:MAX_LINE_CHARS]
     safe = "".join(char if char.isprintable() else _escaped(char) for char in cut)

@@ -1,12 +1,12 @@
-"""Which traces concern a message, and how much of each a process shows. Pure.
+"""Finds the traces that concern a message, and limits how much of each a process shows. Pure.
 
 Each trace has its own channel, so the trace of a busy domain does not limit the trace of a single
-message. Per channel at most DIALOGS_PER_S dialogs begin per second; further dialogs are counted as
-skipped. At most MAX_QUEUED lines wait to be written; further lines are dropped. Each line has a
-number, even if it is dropped, so a reader sees how many lines are missing.
+message. In each channel, at most DIALOGS_PER_S dialogs begin per second; further dialogs are
+counted as skipped. At most MAX_QUEUED lines wait to be written; further lines are dropped. Each
+line has a number, even if it is dropped, so a reader sees how many lines are missing.
 
 Does not own: where traces come from (edge/control/follower.py), what a line shows (dialog_text.py).
-Without traces `Traces.is_any` is false, and no message costs more than that check.
+Without traces, `Traces.is_any` is false, and a message costs only this check.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from shared.topics.traces import MAX_TRACES, Trace, TraceLine
 
 DIALOGS_PER_S: Final = 20
 MAX_QUEUED: Final = 1_000
-# Lines per write.
+# The most lines per write.
 MAX_WRITTEN: Final = 200
 
 
 class Traces:
-    """The traces in force, indexed. Immutable: after a change a new object replaces this one."""
+    """An immutable index of the traces in force. After a change, a new index is made."""
 
     __slots__ = ("_all", "_by_domain", "_by_mail_id", "is_any")
 
@@ -73,7 +73,7 @@ NO_DIALOG: Final = DialogInfo(0)
 
 
 class Channel:
-    """The lines of one trace. `now` is monotonic seconds."""
+    """The lines of one trace. `now` is in monotonic seconds."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
@@ -87,12 +87,12 @@ class Channel:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no line and no report of a gap waits to be written."""
+        """Return whether no line and no report of a gap waits to be written."""
         has_gap = self._written < self._number or self._skipped_written < self._skipped
         return not (self._queue or has_gap)
 
     def try_begin(self, now: float) -> bool:
-        """Take the allowance for a dialog; otherwise count it as skipped and return False."""
+        """Return True if a dialog may begin now; otherwise count it as skipped and return False."""
         passed_s = max(0.0, now - self._allowed_at)
         self._allowance = min(DIALOGS_PER_S, self._allowance + passed_s * DIALOGS_PER_S)
         self._allowed_at = now
@@ -109,7 +109,7 @@ class Channel:
             self._queue.append(self._line(info, kind, text, at_ms))
 
     def take(self, now_ms: int) -> list[TraceLine]:
-        """Take the next lines to write. A last line without text shows how many were lost.
+        """Take the next lines to write. A last line without text shows how many lines were lost.
 
         Lines that are taken count as written, unless lost() is called.
         """
@@ -119,7 +119,7 @@ class Channel:
             self._written = taken[-1].number
             self._skipped_written = max(self._skipped_written, taken[-1].skipped)
         if not queue and not self.is_empty:
-            # This line is not counted: it has the number of the previous line.
+            # This line is not counted, so it has the number of the previous line.
             taken.append(self._line(NO_DIALOG, "", "", now_ms))
             self._written, self._skipped_written = self._number, self._skipped
         return taken
