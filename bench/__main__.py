@@ -1,4 +1,4 @@
-"""The benchmarks as commands: `python -m bench ...`, run by `./sluice bench ...`."""
+"""The commands of the benchmarks: `./sluice bench ...` runs `python -m bench ...`."""
 
 from __future__ import annotations
 

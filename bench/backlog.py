@@ -1,14 +1,14 @@
 """`./sluice bench backlog`: a large backlog for one provider with a limit, then mail for others.
 
-Publishes --messages of the given --sizes for one provider that is limited to --rate messages per
-second. As soon as deliver has delivered or deferred all of them, publishes --others messages for
-another destination, and measures how long their delivery takes. All messages share the lane
-`default`. Then waits for --stand seconds, or until the backlog has been delivered (--drain). Counts
-how often each body was written to Kafka between validate and the sink, and measures the memory of
-each service.
+The command publishes --messages of the given --sizes for one provider that is limited to --rate
+messages per second. As soon as deliver has delivered or deferred all of them, the command publishes
+--others messages for another destination, and measures how long their delivery takes. All messages
+share the lane `default`. Then the command waits for --stand seconds, or until the backlog has been
+delivered (--drain). It counts how often each body was written to Kafka between validate and the
+sink, and measures the memory of each service.
 
-Exit code 1: the delivery of the other messages took more than 5 s, a body was written more than
-twice, or the memory of a service was too large or grew too much (backlog_result.py).
+The exit code is 1 if the delivery of the other messages took more than 5 s, if a body was written
+more than twice, or if the memory of a service was too large or grew too much (backlog_result.py).
 
     ./sluice bench backlog --messages 20000 --stand 90     about three minutes
 """
@@ -61,13 +61,13 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 _POLL_S: Final = 0.05
 _MEMORY_EACH_S: Final = 1.0
 _SIZE: Final = click.IntRange(600, 307_200)
-# The run may take this much longer than the limit itself makes it.
+# The run may take this much longer than the time that the limit requires.
 _SPARE_S: Final = 600.0
 _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\} ([0-9.e+]+)', re.M)
 
 
 class Load(Struct, frozen=True):
-    """The published messages, their sizes, and the messages for others that follow."""
+    """The messages for the limited provider, their sizes, and the messages for others."""
 
     messages: int
     rate_per_s: int
@@ -112,7 +112,7 @@ class _Run:
         return int(float(found[1])) if found else 0
 
     def rss_mb(self) -> dict[str, float]:
-        """The memory of each service."""
+        """Return the memory of each service."""
         pids = {name: pid for name, pid in self._stack.pids().items() if name in SERVICES}
         return {name: usage.rss_mb for name, usage in read_all(pids).items()}
 
@@ -145,7 +145,7 @@ def measure(load: Load) -> Result:
 
 
 class _Looks:
-    """The observations of a run, in order of time."""
+    """The observations during a run, in order of time."""
 
     def __init__(self, run: _Run, longest_s: float) -> None:
         self._run = run
@@ -154,8 +154,8 @@ class _Looks:
         self.memory: list[dict[str, float]] = []
 
     def look(self) -> None:
-        """Record the counts and the memory, then wait a moment. Raises PeerError if the run is too
-        long."""
+        """Record the counts and the memory, then wait a moment. Raises PeerError if the run takes
+        too long."""
         now = time.monotonic()
         if not self.seen or now - self.seen[0][0] >= len(self.memory) * _MEMORY_EACH_S:
             self.memory.append(self._run.rss_mb())

@@ -1,4 +1,4 @@
-"""The cost of a backlog: how often each body was written, and the judgement of `bench backlog`."""
+"""Computes and judges the results of `bench backlog`, such as how often each body was written."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shared.topics.retry_topics import RETRY_TOPICS_S
 _READ_S: Final = 300.0
 # The mail of others has to arrive within this many seconds.
 MOST_OTHERS_S: Final = 5.0
-# validate writes the body once, and deliver once more when the message has to wait for its turn.
+# validate writes a body once. deliver writes it once more if the message waits for its turn.
 MOST_WRITTEN: Final = 2
 MOST_DELIVER_MB: Final = 512.0
-# Memory counts as flat if its peak in the second half of `standing` exceeds the peak before it by
-# at most this. In the first half memory may still grow, because the first deferred messages become
-# due.
+# The memory may not grow while the backlog waits: its peak in the second half of `standing` may
+# exceed the earlier peak by at most this. In the first half the memory may still grow, because the
+# first deferred messages become due.
 MOST_GROWTH_MB: Final = 32.0
 
 
@@ -40,7 +40,7 @@ def bodies_written(bootstrap: str) -> Counter[str]:
 
 
 def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
-    """Return why these messages were last deferred: each reason, with the number of messages."""
+    """Return for each reason how many of these messages were last deferred for it."""
     reasons: dict[str, str] = {}
     for record in _read(bootstrap, [EVENTS]):
         event = decode_event(record.headers, record.value)
@@ -52,7 +52,7 @@ def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
 
 
 def _read(bootstrap: str, topics: Sequence[str]) -> Iterator[Record]:
-    """All committed records of these topics."""
+    """Yield all committed records of these topics."""
     for topic in topics:
         with closing(LogReader(ClientOptions(bootstrap, "bench"), topic)) as reader:
             for partition in reader.partitions():
@@ -68,31 +68,32 @@ class Memory(Struct, frozen=True):
 
     @property
     def peak(self) -> float:
-        """The peak of both periods."""
+        """Return the peak over both periods."""
         return max((*self.coming, *self.standing), default=0.0)
 
     @property
     def growth(self) -> float:
-        """By how much the peak in the second half of `standing` exceeds the peak before it."""
+        """Return by how much the peak in the second half of `standing` exceeds the earlier peak."""
         half = len(self.standing) // 2
         before = (*self.coming, *self.standing[:half])
         return max(0.0, max(self.standing[half:], default=0.0) - max(before, default=0.0))
 
 
 class Result(Struct, frozen=True):
-    """The measurements. `bodies_written`: number of writes of a body -> number of messages."""
+    """The measurements. `bodies_written` has the number of bodies by the number of their writes."""
 
     messages: int
     rate_per_s: int
     others: int
     others_s: float
-    # The time until deliver had delivered or deferred all messages, and the time after that.
+    # `taken_s` is the time until deliver had delivered or deferred all messages, and `stood_s` is
+    # the time after that.
     taken_s: float
     stood_s: float
     delivered: int
     fullest_10_s: int
     bodies_written: dict[int, int]
-    # For the messages whose body was written more than twice: the reasons of their last deferral.
+    # The reasons of the last deferrals of messages whose body was written more than twice.
     deferred_again: dict[str, int]
     memory: dict[str, Memory]
 
@@ -114,14 +115,14 @@ class Result(Struct, frozen=True):
 
 
 def quarters(values: Sequence[float]) -> tuple[float, ...]:
-    """The peak of each quarter of these values; fewer than four values give fewer peaks."""
+    """Return the peak of each quarter of these values (fewer peaks for fewer than four values)."""
     parts = min(4, len(values))
     ends = [len(values) * each // parts for each in range(parts + 1)] if parts else []
     return tuple(max(values[low:high]) for low, high in pairwise(ends))
 
 
 def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str, Memory]:
-    """The memory of each service in these looks; `standing` begins at index `stood_from`."""
+    """Return the memory of each service in these looks; `standing` begins at index `stood_from`."""
     services = dict.fromkeys(name for look in looks for name in look)
     return {
         name: Memory(
@@ -133,7 +134,7 @@ def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str
 
 
 def fullest(seen: Sequence[tuple[float, int]], window_s: float) -> int:
-    """The largest number of messages that arrived within `window_s`."""
+    """Return the largest number of messages that arrived within `window_s`."""
     most = first = 0
     for at, count in seen:
         while seen[first][0] < at - window_s:

@@ -1,8 +1,8 @@
 """`python -m bench.bad_servers`: runs four slow or faulty servers and prints their addresses.
 
-`tarpit` answers each command after 60 s. `busy` answers every connection with 421. `dropping`
-closes each connection in the middle of the content. `slow` reads one byte of the content per
-second.
+`tarpit` waits 60 s before it answers a command. `busy` answers every connection with 421.
+`dropping` closes each connection in the middle of the content. `slow` reads one byte of the content
+per second.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Final
 
 _TARPIT_S: Final = 60.0
-# Buffers per connection, of the kernel and of the reader. Larger buffers would receive much of the
-# content before the server reads it.
+# The sizes of the buffers that the kernel and the reader have for each connection. Larger buffers
+# would receive much of the content before the server reads it.
 _KERNEL_BYTES: Final = 4_096
 _READER_BYTES: Final = 1_024
 _READ_BEFORE_DROPPING_BYTES: Final = 100
@@ -54,7 +54,7 @@ async def _dropping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def _slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await _to_content(reader, writer)
-    while await reader.read(1):  # noqa: ASYNC110 - it waits for a time, not for an event
+    while await reader.read(1):  # noqa: ASYNC110 - the wait is for a time, not for an event
         await asyncio.sleep(1.0)
 
 
@@ -67,7 +67,7 @@ SERVERS: Final[dict[str, Talk]] = {
 
 
 async def _start(talk: Talk) -> str:
-    """Start a server; return its address."""
+    """Start a server and return its address."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
     sock.bind(("127.0.0.1", 0))

@@ -1,11 +1,12 @@
-"""`./sluice bench bad-sites SITE`: how long good mail takes beside a slow or faulty site.
+"""`./sluice bench bad-sites SITE`: measures good mail while one other site is slow or faulty.
 
-A deliver process with its broker gets mail for 20 good domains at a steady rate, published as
-validate publishes it. In the first phase there is only this mail. In the second phase a tenth of
-all messages is for one bad site (bad_servers.py); half of these have 300 KB. The latency of a
-message is the time from publishing it to reading its event. Exit code 1: the 99th percentile of the
-latency of good mail in the second phase is more than 1.3 times that of the first, a good message
-was not delivered, or deliver uses more than 512 MB.
+The benchmark publishes mail for 20 good domains at a steady rate, in the form in which validate
+publishes it. One deliver process with its own broker delivers this mail. In the first phase there
+is only good mail. In the second phase a tenth of all messages is for one bad site (bad_servers.py);
+half of these messages have 300 KB. The latency of a message is the time from publishing the message
+to reading its event. The exit code is 1 if the 99th percentile of the latency of good mail in the
+second phase is more than 1.3 times that in the first phase. It is also 1 if a good message was not
+delivered, or if deliver uses more than 512 MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
@@ -55,7 +56,7 @@ _LOOK_S: Final = 0.1
 
 
 class Phase(Struct, frozen=True):
-    """The good mail of one phase: published messages, delivered messages, latency."""
+    """The good mail of one phase: the published and the delivered messages, and the latency."""
 
     messages: int
     delivered: int
@@ -65,7 +66,7 @@ class Phase(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """Both phases, the ratio of their 99th percentiles, the peak memory of deliver."""
+    """Both phases, the ratio of their 99th percentiles, and the peak memory of deliver."""
 
     site: str
     alone: Phase
@@ -75,13 +76,13 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether all requirements are met."""
+        """Return whether all requirements are met."""
         is_complete = self.beside.delivered == self.beside.messages
         return is_complete and self.ratio <= MOST_RATIO and self.peak_mb <= MOST_MB
 
 
 def make_message(recipient: str, size_bytes: int) -> Message:
-    """A message of about this size."""
+    """Return a message of about this size."""
     now_ms = time.time_ns() // 1_000_000
     mail_id = ids.time_letters(now_ms) + ids.random_part(os.urandom(16))
     message_id = f"<{mail_id}@news.bench.example>"
@@ -101,7 +102,7 @@ def make_message(recipient: str, size_bytes: int) -> Message:
 
 
 def publish_outbound(producer: Any, recipient: str, size_bytes: int) -> str:
-    """Publish one message in one record; return its mail id."""
+    """Publish one message in one record and return its mail id."""
     message = make_message(recipient, size_bytes)
     value, headers = encode_pack([message])
     producer.send(names.outbound(LANE), value, headers=headers)
@@ -109,10 +110,10 @@ def publish_outbound(producer: Any, recipient: str, size_bytes: int) -> str:
 
 
 class EventTimes:
-    """Reads all events from the beginning until it is closed."""
+    """A reader of all events, from the first event until the reader is closed."""
 
     def __init__(self, bootstrap: str) -> None:
-        # Seconds of the monotonic clock.
+        # For each mail id, the time of its `delivered` event in seconds of the monotonic clock.
         self.seen: dict[str, float] = {}
         self._consumer: Any = KafkaConsumer(
             names.EVENTS,
@@ -153,12 +154,12 @@ class _Load:
         self._bad = 0
 
     def close(self) -> None:
-        """Stop both."""
+        """Stop the reader and the producer."""
         self._events.close()
         self._producer.close()
 
     def run(self, seconds: float, bad_domain: str = "") -> Phase:
-        """Publish for this long, and wait until the good mail is delivered."""
+        """Publish mail for this many seconds, then wait until the good mail is delivered."""
         published: dict[str, float] = {}
         began = time.monotonic()
         for number in range(int(self._rate_per_s * seconds)):
@@ -188,7 +189,7 @@ def _phase(published: dict[str, float], seen: dict[str, float]) -> Phase:
 
 @contextmanager
 def _bad_servers() -> Iterator[dict[str, str]]:
-    """The addresses of the bad servers by name, while they run."""
+    """Run the bad servers, and yield their addresses by name."""
     command = [sys.executable, "-m", "bench.bad_servers"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:

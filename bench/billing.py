@@ -1,11 +1,11 @@
 """Measures billing, from Kafka to the cells, and the cost of each part.
 
-One process with one thread does the work. The figures are the CPU time of this process per event;
-the broker and the store run in other processes, which are not counted. The events resemble a real
-flow: one message in three is deferred once, one event in ten is a bounce, events have replies, and
-a transaction has 1,000 events.
+One process with one thread does the work. The figures are the CPU time of this process per event.
+They do not include the broker and the store, because these run in other processes. The events
+resemble a real flow: one message in three is deferred once, one event in ten is a bounce, events
+have replies, and a transaction has 1,000 events.
 
-- counting: only services/billing/core/usage.py, over records in memory;
+- counting: only services/billing/core/usage.py, with records from memory;
 - reading: kafka-python with the feed of billing, without counting;
 - all: the feed, counting and the store, up to the last event.
 """
@@ -69,7 +69,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether every figure reaches its bar."""
+        """Return whether every figure reaches its bar."""
         return all(each.events_per_s >= each.bar for each in self.figures)
 
 
@@ -111,7 +111,7 @@ def _figure(name: str, cpu_s: float, events: int, bar: int = 0) -> Figure:
 
 
 def _publish(bootstrap: str, topic: str, events: int) -> int:
-    """Publish the events; return their size in bytes."""
+    """Publish the events and return their size in bytes."""
     producer = make_producer(ClientOptions(bootstrap, "bench"), f"bench.{topic}")
     producer.init_transactions()
     size = 0
@@ -162,7 +162,7 @@ def _event(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 
 
 def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
-    """Return the CPU time of reading all events, and the records."""
+    """Return the CPU time for reading all events, and the records."""
     records: list[Any] = []
     with _feed(bootstrap, topic) as feed:
         started = time.process_time()
@@ -173,7 +173,7 @@ def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
 
 
 def _count_all(bootstrap: str, redis_url: str, topic: str, events: int) -> tuple[float, int]:
-    """Return the CPU time of reading, counting and applying, and the number of cells."""
+    """Return the CPU time for reading, counting and applying, and the number of cells."""
     client = connect(RedisSettings(url=redis_url))
     cells = RedisCells(client, "{bench}:cells")
     marks = dict.fromkeys(range(PARTITIONS), NO_WATERMARK)
@@ -211,7 +211,7 @@ def _feed(bootstrap: str, topic: str) -> Iterator[EventFeed]:
 
 
 def _runs(feed: EventFeed, events: int) -> Iterator[Sequence[EventRun]]:
-    """Poll until all events were returned."""
+    """Poll and yield runs of records until all events have been read."""
     left, until = events, time.monotonic() + _TIMEOUT_S
     while left > 0:
         assert time.monotonic() < until, f"{left} events did not come"

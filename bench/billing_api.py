@@ -1,10 +1,10 @@
 """Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
 
-One process runs the API, as billing does, and sends HTTP requests to it. It measures the time until
-the month is sorted, because billing is ready only then. It then measures how long page 1 takes, in
-the first request and in later ones, how long the whole CSV takes, and how much memory is used. With
-each page it requests `/health`, which does nothing: the time of that request shows the load of the
-machine. Kafka is not used.
+One process runs the API, as billing does, and sends HTTP requests to it. The benchmark measures the
+time until the month is sorted, because billing is ready only then. It then measures how long page 1
+takes, in the first and in later requests, how long the whole CSV takes, and how much memory is
+used. With each page it also requests `/health`. This request does no work, so its time shows the
+load of the machine. Kafka is not used.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class _NoQuotas:
 
 
 def measure(cells: int, postgresql: str = "") -> Result:
-    """Measure with this number of cells. Raises PartNotStarted if Redis cannot be started."""
-    calm_collector()  # as a service does at its start
+    """Run the benchmark with this number of cells. Raises PartNotStarted if Redis cannot be
+    started."""
+    calm_collector()  # services also call this at their start
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())
     with _store(postgresql) as store:
@@ -147,7 +148,7 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
 
 
 def _pages(port: int, path: str, every_s: float = 0.0) -> tuple[Times, Times]:
-    """Return the times of pages, and of requests in between that do nothing."""
+    """Return the times of the pages, and of the requests to /health in between."""
     pages, nothing = [], []
     for _ in range(PAGES):
         pages.append(_asked_ms(port, path))
@@ -182,7 +183,7 @@ def _counting(store: Cells, month: str) -> Iterator[None]:
 
 
 def _get(port: int, path: str) -> tuple[int, int]:
-    """Read a whole answer; return its bytes and lines."""
+    """Read a whole answer, and return the numbers of its bytes and lines."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -221,7 +222,8 @@ def _fill(store: Cells, month: str, cells: int) -> None:
         if not increments:
             break
         run = Run(LOG, 0, mark, 1 if mark < 0 else mark + 1, increments)
-        # A command whose answer was late is sent again. Stale means that the first one was applied.
+        # If an answer is late, the client sends the command again. Stale means that the first
+        # command was applied.
         if store.apply(run) not in (Applied(), Stale(run.target)):
             raise RuntimeError("the store has other counts")
         mark = run.target

@@ -12,7 +12,7 @@ PAGE_BAR_MS: Final = 50.0
 
 
 class Times(Struct, frozen=True):
-    """Milliseconds of many requests."""
+    """The times of many requests, in milliseconds."""
 
     median: float
     p99: float
@@ -23,32 +23,33 @@ class Times(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The measurements. Times of pages in milliseconds, memory in MiB of the whole process."""
+    """The measurements. The times of pages are in milliseconds. The memory is that of the whole
+    process, in MiB."""
 
     store: str
     cells: int
     ready_s: float
     first_page_ms: float
-    page_cpu_ms: float  # CPU of this process for one page, its client and one /health
+    page_cpu_ms: float  # CPU time of this process for one page, its client and one /health
     page: Times
     page_health: Times
-    counting: Times  # while cells are added and the month is sorted again
+    counting: Times  # pages while cells are added and the month is sorted again
     counting_health: Times
     csv_s: float
     csv_bytes: int
     csv_rows: int
-    memory_before: int  # before the first request
-    memory_sorting: int  # the most while the month was sorted
-    memory_streaming: int  # the most that streaming added
+    memory_before: int  # The memory before the first request.
+    memory_sorting: int  # The peak while the month was sorted.
+    memory_streaming: int  # The largest increase while the CSV was streamed.
 
     @property
     def holds(self) -> bool:
-        """Whether page 1 is as fast as promised."""
+        """Return whether page 1 is as fast as promised."""
         return max(self.page.p99, self.counting.p99) < PAGE_BAR_MS
 
 
 def times_of(found: Sequence[float]) -> Times:
-    """The times of these requests, given in milliseconds."""
+    """Return the statistics of these request times, which are in milliseconds."""
     ordered = sorted(found)
     median, p99 = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
     return Times(round(median, 1), round(p99, 1), round(ordered[-1], 1))

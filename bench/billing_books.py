@@ -55,15 +55,16 @@ NOON_MS: Final = 1_790_856_000_000  # 2026-10-01T12:00Z
 NOVEMBER_MS: Final = 1_794_744_000_000
 DAY_MS: Final = 86_400_000
 DAYS: Final = 20
-CELLS_PER_EVENT: Final = 3  # delivered, billed, bytes
-MEMORY_BAR: Final = 150  # MiB that a close may add
+CELLS_PER_EVENT: Final = 3  # the counters delivered, billed and bytes
+MEMORY_BAR: Final = 150  # memory in MiB that a step may add
 _RUN: Final = 5_000
 _RECORD_BYTES: Final = 8 * 1024 * 1024
 _MONTHS: Final = Months(UTC)
 
 
 class Step(Struct, frozen=True):
-    """One step: its time in seconds, the memory before it, the most memory it added (MiB)."""
+    """One step: its time in seconds, the memory before it, and its largest increase in memory
+    (MiB)."""
 
     name: str
     seconds: float
@@ -80,12 +81,12 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether every step stays within the bar."""
+        """Return whether every step stays within the bar."""
         return all(each.memory_added <= MEMORY_BAR for each in self.steps)
 
 
 class Parts(Struct, frozen=True):
-    """The addresses of the parts, for the process of a step."""
+    """The addresses of the servers, for the process that runs a step."""
 
     kafka: str
     redis: str
@@ -102,7 +103,7 @@ class _Record(Struct):
 
 
 class _Events:
-    """The events that result in the cells; each is generated when it is read."""
+    """The events from which the cells are counted; each event is generated when it is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -244,7 +245,7 @@ def _archive(parts: Parts) -> bool:
 
 
 def _restore(parts: Parts) -> bool:
-    # Restore into another store, which is empty.
+    # Restore the cells into another store, which is empty.
     cells = _open(structs.replace(parts, cells_key=f"{parts.cells_key}:restored"))
     with _topic(parts, keeps_cells=True) as topic:
         return restore(cells, topic) and cells.read().watermarks == {0: parts.events}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from typing import Final
 
-# The number of different bodies, which are used in turn. Compression would reduce repeated lines,
-# or ten equal bodies in one record, to almost nothing.
+# The messages use this many different bodies in turn, because compression would reduce equal bodies
+# in one record to almost nothing. For the same reason no line of a body is repeated.
 _BODIES: Final = 16
 _LINE_OCTETS: Final = 74
-_HEAD_OCTETS: Final = 480  # the size of a head by make_head, rounded up
+_HEAD_OCTETS: Final = 480  # the size of a header block of make_head, rounded up
 _LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
 
 
 def make_bodies(size_bytes: int) -> list[bytes]:
-    """Return different texts; with each, a message is just below or at `size_bytes`."""
+    """Return different bodies. A message with any of them has at most `size_bytes`, or slightly
+    less."""
     chance = random.Random(0)
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
     room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)

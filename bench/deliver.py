@@ -1,8 +1,8 @@
 """Measures deliver's engine (its pools, with messages from memory) and its peers in one run.
 
 The senders run in turn. Each sends the same number of messages over the same number of connections
-to one sink. The CPU time is that of the sending process, which uses the memory settings that each
-service makes at its start. `bench e2e` measures the whole pipeline.
+to one sink. The CPU time is that of the sending process. This process uses the same memory settings
+as a service. `bench e2e` measures the whole pipeline.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20
 LARGE_BYTES: Final = 102_400
-# The share of messages in the runs with large messages and with Postfix, which are slower: a large
-# message takes ten times as long, and Postfix writes to its queue.
+# The runs with large messages and with Postfix send this share of the messages, because they are
+# slower: a large message takes ten times as long, and Postfix writes to its queue.
 LARGE_SHARE: Final = 0.2
-# More pairs are measured because limits cost little: the speed of a shared machine varies more from
-# one run to the next.
+# For the cost of limits, this many pairs of runs are measured per repeat. One pair is not enough:
+# limits cost little, and the speed of a shared machine varies more from run to run.
 PAIRS_PER_REPEAT: Final = 3
 _RUN_TIMEOUT_S: Final = 900.0
 
 
 class Options(Struct, frozen=True):
-    """How much is measured."""
+    """The numbers of messages and repeats, and the size of the messages."""
 
     messages: int
     size_bytes: int

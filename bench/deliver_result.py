@@ -41,7 +41,7 @@ _COLUMNS: Final = (
 
 
 class Row(Struct, frozen=True):
-    """One sender: medians over its runs; 0.0 if the CPU time is not known."""
+    """One sender, with the medians over its runs. `cpu_us` is 0.0 if the CPU time is not known."""
 
     name: str
     messages_per_s: float
@@ -66,11 +66,11 @@ class Result(Struct, frozen=True):
     connections: int
     rows: list[Row]
     bars: list[Bar]
-    left_out: list[str]  # what was not measured, and why
+    left_out: list[str]  # measurements that were omitted, with the reasons
 
 
 def row_of(name: str, figures: Sequence[Figure]) -> Row:
-    """The medians of the runs of one sender."""
+    """Return the medians of the runs of one sender."""
     return Row(
         name,
         round(median(figure.messages_per_s for figure in figures), 1),
@@ -80,13 +80,14 @@ def row_of(name: str, figures: Sequence[Figure]) -> Row:
 
 
 def _ratio(rows: Mapping[str, Row], one: str, other: str) -> float:
-    """The median of the ratios of each pair of runs; a disturbance affects both runs of a pair."""
+    """Return the median of the ratios of all pairs of runs. A disturbance of the machine affects
+    both runs of a pair."""
     pairs = zip(rows[one].rates, rows[other].rates, strict=True)
     return round(median(a / b for a, b in pairs), 2)
 
 
 def bars_of(rows: Sequence[Row]) -> list[Bar]:
-    """The requirements on the rows that were measured."""
+    """Return the requirements on the rows that were measured."""
     by_name = {row.name: row for row in rows}
     bars = []
     for name, one, other, least in (
@@ -118,7 +119,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 
 def described(result: Result, width: int = PIPED_WIDTH) -> str:
-    """The result as text; the table fits a terminal of this width."""
+    """Return the result as text, with a table that fits a terminal of this width."""
     cells = [
         (
             row.name,

@@ -1,11 +1,12 @@
 """`./sluice bench e2e`: the whole pipeline on this machine, compared with Postfix.
 
-First measures the time from publishing the first message until the last one is at the sink and
-counted by billing. Then, at half that rate, measures the time from publishing a message until the
-sink accepts it. Then measures Postfix with the same number and size of messages (postfix.py).
+The benchmark first measures the time from publishing the first message until the last message is at
+the sink and counted by billing. Then it publishes at half of that rate, and measures the time from
+publishing a message until the sink accepts it. Finally it measures Postfix with messages of the
+same number and size (postfix.py).
 
-Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same.
-Only the latency phase uses Sluice's sink, which records when it accepted each message.
+Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same. Only the
+latency phase uses Sluice's sink, because this sink records when it accepted each message.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 LATENCY_DOMAIN: Final = "latency.example.net"
-# During the warm-up the broker's JVM compiles hot code, connections are opened, views are filled.
+# The first messages are not measured: meanwhile the JVM of the broker compiles code, connections
+# are opened and views are filled.
 WARM_UP: Final = 10_000
 LATENCY_S: Final = 10.0
 RUN_TIMEOUT_S: Final = 1_800.0
@@ -60,7 +62,8 @@ class _Throughput(Struct, frozen=True):
 
 
 def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartNotStarted for a missing part."""
+    """Run the whole benchmark, which takes minutes. Raises PeerError or PartNotStarted for a
+    missing part."""
     name = f"bench-{os.getpid()}"
     folder = paths.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,8 @@ def _reachable(folder: Path) -> Path:
 
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    # This is always set, so that the caller's environment does not decide whether mail is signed.
+    # The key file is always set, so that the caller's environment does not decide whether mail is
+    # signed.
     key = str(opendkim.write_key(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 
@@ -134,7 +138,7 @@ def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Stack]:
 
 @contextmanager
 def _journal_sink(folder: Path) -> Iterator[str]:
-    """Run Sluice's sink with a journal; yields its address."""
+    """Run Sluice's sink with a journal, and yield its address."""
     state = folder / "sink.json"
     files = ("--journal", str(folder / "sink.jsonl"), "--state", str(state))
     command = (sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files)
@@ -187,7 +191,7 @@ class _Bench:
         return _throughput(report, ended_at, messages, (before, after))
 
     def latency(self, rate_per_s: float) -> Latency:
-        """Publish at a steady rate; return the time each message took to the sink."""
+        """Publish at a steady rate, and return the latency of the messages up to the sink."""
         messages = max(100, int(rate_per_s * LATENCY_S))
         with self._publisher(messages, "latency", LATENCY_DOMAIN, rate_per_s) as publisher:
             _report(publisher)
@@ -245,7 +249,7 @@ class _Bench:
 
 
 def start_publisher(plan: Plan) -> subprocess.Popen[bytes]:
-    """Start a publisher; it prints its report."""
+    """Start a publisher process, which prints a report when it ends."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench.publisher", msgspec.json.encode(plan).decode()],
         cwd=paths.ROOT,

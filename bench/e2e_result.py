@@ -23,7 +23,8 @@ _QUEUES: Final = {"disk": "on disk", "ram": "in RAM"}
 
 
 class Latency(Struct, frozen=True):
-    """Milliseconds from publishing to the sink's acceptance, at half load."""
+    """The times from publishing a message until the sink accepts it, at half load, in
+    milliseconds."""
 
     p50: float
     p99: float
@@ -55,7 +56,7 @@ class Result(Struct, frozen=True):
 
 
 def described(result: Result, width: int = PIPED_WIDTH) -> str:
-    """The result as text; the tables fit a terminal of this width."""
+    """Return the result as text, with tables that fit a terminal of this width."""
     latency = result.latency_ms
     lines = [
         f"{result.messages:,} messages of {result.size_bytes:,} bytes,"
@@ -72,7 +73,8 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def process_lines(result: Result, width: int) -> list[str]:
-    """The table of the processes: CPU time and memory of each process, and of all together."""
+    """Return the lines of the table of processes: CPU time and memory of each process and of
+    all."""
     rows = [
         (name, f"{cpu_us:,.0f}", f"{result.rss_mb[name]:,.0f}" if name in result.rss_mb else "")
         for name, cpu_us in result.cpu_us_per_message.items()
@@ -82,7 +84,8 @@ def process_lines(result: Result, width: int) -> list[str]:
 
 
 def peer_lines(result: Result, peer: Peer, width: int) -> list[str]:
-    """The peer's rate with each of its queues, and how much faster the pipeline is."""
+    """Return the lines of the table of peers: the rate with each queue, and the pipeline's ratio to
+    it."""
     rows = [
         (
             f"{peer.name}, queue {_QUEUES.get(run.queue, run.queue)}",

@@ -5,7 +5,8 @@ the same door without them (front_door_open.py), aiosmtpd with a handler that do
 Postfix's smtp-sink. In addition, Postfix's smtp-source sends mail to the servers in plain SMTP; the
 requirements for plain SMTP use only these rows. A message counts once its 250 has arrived. The
 front door's 250 means that Kafka has acknowledged the message. All rows are measured in turn,
-`repeats` times; the medians are reported. The reasons: docs/decisions/0024-front-door-bench.md.
+`repeats` times; the medians are reported. The reasons for this setup are in
+docs/decisions/0024-front-door-bench.md.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ from bench.smtp_sink import PeerError, program
 from cli.stack import paths
 from shared.runtime.machine import allow_open_files
 
-# Slow peers get this share of the messages, so that all rows take about the same time.
+# Slow servers get this share of the messages, so that all rows take about the same time.
 _PEER_SHARE: Final = 0.25
-# Sockets of the idle connections on both sides, plus a reserve for everything else.
+# Limit on open files: the sockets of the idle connections on both sides, plus a reserve.
 _OPEN_FILES: Final = 20_000
-# Wait this long, because garbage of TLS handshakes is freed only by the next one or two sweeps.
+# The memory is read after this time, because the garbage of TLS handshakes is freed only by one of
+# the next two sweeps.
 _SETTLE_S: Final = 1.0
 
 _SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
@@ -58,9 +60,8 @@ _WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
-    """What is measured, how many connections are `idle`, which parts are used ("": start them).
-
-    Each row first sends a share of the messages that is not counted, while the JVM compiles.
+    """The load, the number of `idle` connections, and the addresses of Kafka and Redis ("": start
+    them). Each row first sends a share of the messages that is not counted, while the JVM compiles.
     """
 
     messages: int
@@ -81,7 +82,8 @@ class _Case(Struct, frozen=True):
 
 
 def measure(options: Options) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartNotStarted for a missing part."""
+    """Run the whole benchmark, which takes minutes. Raises PeerError or PartNotStarted for a
+    missing part."""
     for name in ("smtp-source", "smtp-sink"):
         program(name)
     allow_open_files(_OPEN_FILES)
@@ -148,7 +150,7 @@ def _plan(options: Options, run: str, share: float = 1.0) -> Plan:
         sessions=options.sessions,
         messages=max(options.sessions, int(options.messages * share)),
         size_bytes=options.size_bytes,
-        # Message-IDs that another run has used would be duplicates.
+        # A unique name, because messages with the Message-IDs of another run would be duplicates.
         run=f"{run}.{time.time_ns():x}",
         talk=Talk.GROUP,
     )
@@ -182,9 +184,11 @@ def _latency(door: Server, options: Options, rate_per_s: float) -> Latency:
 
 
 def _hold_idle(door: Server, options: Options) -> Idle:
-    """Log in over `options.idle` connections and read ingest's memory while they are idle."""
+    """Log in over `options.idle` connections, and read the memory of ingest while these are
+    idle."""
     plan = parts.plan_for(door, _plan(options, "idle"), login=True)
-    # The first logins and messages allocate memory that does not depend on the connections.
+    # Send some messages first, because the first logins and messages allocate memory that does not
+    # depend on the number of connections.
     parts.run_load(door, replace(plan, messages=max(options.sessions, 500)))
     before_mb = _rss_mb(door)
     held = connect_all(plan, options.idle)

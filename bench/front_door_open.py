@@ -1,9 +1,9 @@
 """A front door for comparisons only, which also accepts mail without TLS and AUTH.
 
 The cost of TLS can only be measured against the same server without TLS, and smtp-source supports
-neither TLS nor AUTH. Here anybody may submit mail as the client of the benchmark. For this reason
-it is a program of the benchmark and not a setting of ingest. It is configured like ingest and reads
-no intake. It uses the code of ingest from the session to Kafka.
+neither TLS nor AUTH. Anybody may submit mail to this server as the client of the benchmark. So the
+server is a program of the benchmark and not a setting of ingest. It is configured like ingest, but
+reads no intake. From the session to Kafka it uses the code of ingest.
 
     python -m bench.front_door_open
 """
@@ -25,12 +25,13 @@ from shared.runtime.service_cli import Running, run_service
 from shared.stream.kit import StreamKit
 from shared.topics import names
 
-# The variable that names the registered client; all mail is submitted as this client.
+# The environment variable that names the registered client. All mail is submitted as this client.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 
 
 class _OpenService(FrontDoorService):
-    """Accepts MAIL before a login; a peer without a login is the client of the benchmark."""
+    """A front door that accepts MAIL before a login, and treats a peer without a login as the
+    client of the benchmark."""
 
     def make_context(self, *args: Any) -> FrontDoorContext:
         context = super().make_context(*args)
@@ -45,7 +46,7 @@ class _OpenService(FrontDoorService):
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Run until a signal stops it."""
+    """Run the open front door until a signal stops the process."""
     view = ClientView(settings.kafka)
     view.start()
     try:

@@ -1,8 +1,8 @@
 """The servers that the front door's benchmark compares, and its two load generators.
 
 Owns: the servers (a pipeline with only ingest, the open front door, aiosmtpd, smtp-sink), the load
-generators (smtp_load.py, Postfix's smtp-source), the CPU time of a measurement. Does not own: the
-compared pairs and the conclusions (front_door.py).
+generators (smtp_load.py, Postfix's smtp-source), and reading the CPU time. Does not own: the choice
+of the compared pairs, and the conclusions (front_door.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 _PASSWORD: Final = "a-password-for-the-bench"
-# One client on one machine represents many clients.
+# These limits are high, because one client on one machine represents many clients.
 _LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_CLIENT": "10000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
@@ -72,8 +72,8 @@ class Servers(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One measurement. The latency from the end of the content to the 250 is None for
-    smtp-source."""
+    """One measurement. `p50_ms` and `p99_ms` are the latency from the end of the content to the
+    250; they are None for smtp-source."""
 
     messages_per_s: float
     cpu_us: dict[str, float]
@@ -84,9 +84,9 @@ class Run(Struct, frozen=True):
 
 @contextmanager
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
-    """Start everything; Kafka and Redis are started only if no address is given.
+    """Start all servers and yield them. Kafka and Redis are started only if no address is given.
 
-    `doors`: the number of front doors that share a port, in the rows with several doors. Raises
+    `doors` is the number of front doors that share a port in the rows with several doors. Raises
     PartNotStarted or PeerError if a part does not start.
     """
     options = StackOptions(
@@ -116,7 +116,7 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
 
 
 def register(bootstrap: str) -> None:
-    """Enable logins of the benchmark's client."""
+    """Register the client of the benchmark with a password, so that it can log in."""
     credential = make_credential(_PASSWORD, int(time.time() * 1000))
     client = Client(
         CLIENT,
@@ -129,7 +129,7 @@ def register(bootstrap: str) -> None:
 
 
 def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
-    """Return the plan of the load on this server; a plan with a login uses TLS."""
+    """Return the plan for the load on this server; a plan with a login uses TLS."""
     secret = (CLIENT, _PASSWORD) if login else ("", "")
     return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
 
@@ -167,7 +167,7 @@ def _load_process(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def run_smtp_source(server: Server, plan: Plan) -> Run:
-    """Run Postfix's smtp-source with the same load; its Message-IDs are unique."""
+    """Run Postfix's smtp-source with the same load. It writes unique Message-IDs."""
     command = (
         *(program("smtp-source"), "-d", "-s", str(plan.sessions), "-m", str(plan.messages)),
         *("-l", str(plan.size_bytes), "-M", SENDING_DOMAIN, "-S", "The news of today"),
@@ -194,7 +194,7 @@ def run_smtp_source(server: Server, plan: Plan) -> Run:
 
 @contextmanager
 def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Server]:
-    """Front doors on one port, with the broker, Redis and certificate of the pipeline."""
+    """Run front doors on one port, with the broker, Redis and certificate of the pipeline."""
     port, *http_ports = ports.free_ports(count + 1)
     cert, key = _certificate(folder)
     env = {
@@ -226,7 +226,7 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """Return the processor for process `number`; [] means any, for a single process."""
+    """Return the processor for process `number`, or [] (any processor) for a single process."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))
@@ -238,7 +238,7 @@ def _without_ingest(stack: Stack) -> dict[str, int]:
 
 
 def _certificate(folder: Path) -> tuple[str, str]:
-    """The certificate of the pipeline, and its key."""
+    """Return the certificate of the pipeline, and its key."""
     files = credentials.make_certificate(folder)
     return str(files.certificate), str(files.key)
 

@@ -1,10 +1,10 @@
 """The peer of the front door's benchmark: aiosmtpd with a handler that discards the mail.
 
-It runs on asyncio's default loop or on uvloop, which is faster. It works in plain text without a
-login, or it requires STARTTLS and then AUTH before MAIL, as the front door does. It accepts every
-password.
+The peer runs on asyncio's default loop or on uvloop, which is faster. Either it works in plain text
+without a login, or it requires STARTTLS and then AUTH before MAIL, as the front door does. It
+accepts every password.
 
-    python -m bench.front_door_peer 127.0.0.1:2525   prints `ready`, serves until SIGTERM
+    python -m bench.front_door_peer 127.0.0.1:2525    prints `ready`, then serves until SIGTERM
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class _NoOp:
-    """Accepts everything, stores nothing."""
+    """A handler that accepts all mail and stores nothing."""
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         return "250 OK"

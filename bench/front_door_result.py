@@ -22,7 +22,7 @@ AIOSMTPD_TLS: Final = "aiosmtpd, no-op, TLS"
 SINK: Final = "smtp-sink"
 OWN: Final = "own client"
 SOURCE: Final = "smtp-source"
-# The rows in the order of measurement: the server and the load generator.
+# The rows in the order of measurement; each has a server and a load generator.
 ROWS: Final = [
     (DOOR, OWN),
     (DOORS, OWN),
@@ -40,7 +40,7 @@ ROWS: Final = [
 LEAST_TO_AIOSMTPD: Final = 4.0
 LEAST_TO_SMTP_SINK: Final = 0.6
 LEAST_TLS_TO_PLAIN: Final = 0.6
-# The memory that ingest may use with this many idle connections.
+# With BAR_CONNECTIONS idle connections, ingest may use at most MOST_IDLE_MB.
 BAR_CONNECTIONS: Final = 2_000
 MOST_IDLE_MB: Final = 150.0
 
@@ -56,7 +56,7 @@ _COLUMNS: Final = (
 
 
 class Row(Struct, frozen=True):
-    """Medians of one server under one load, and the rate of each of its runs."""
+    """The medians of one server under one load, and the rate of each run."""
 
     server: str
     load: str
@@ -69,21 +69,21 @@ class Row(Struct, frozen=True):
 
 
 class Ratios(Struct, frozen=True):
-    """Rates of the front doors, relative to a peer in the same run."""
+    """The rates of the front doors, divided by the rate of a peer in the same run."""
 
-    to_aiosmtpd_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
-    to_aiosmtpd: float  # front doors with TLS and login, load by the own client
-    one_to_aiosmtpd: float  # a single front door with TLS and login
+    to_aiosmtpd_smtp_source: float  # Required. Open doors in plain text, load by smtp-source.
+    to_aiosmtpd: float  # Front doors with TLS and login, load by our client.
+    one_to_aiosmtpd: float  # A single front door with TLS and login.
     to_aiosmtpd_uvloop: float
-    to_aiosmtpd_tls: float  # aiosmtpd also with TLS and login
-    to_smtp_sink: float  # doors: TLS, login, own client; smtp-sink: smtp-source
-    to_smtp_sink_own_client: float  # doors: TLS, login; load by the own client
-    to_smtp_sink_smtp_source: float  # the bar: open doors in plain text, load by smtp-source
-    tls_to_plain: float  # open doors with TLS and login, to the same doors in plain text
+    to_aiosmtpd_tls: float  # Both servers with TLS and login.
+    to_smtp_sink: float  # Doors with TLS, login and our client; smtp-sink with smtp-source.
+    to_smtp_sink_own_client: float  # Doors with TLS and login; load on both by our client.
+    to_smtp_sink_smtp_source: float  # Required. Open doors in plain text, load by smtp-source.
+    tls_to_plain: float  # Required. Open doors with TLS and login, to the same doors in plain text.
 
 
 class Latency(Struct, frozen=True):
-    """Milliseconds from the end of the content to the 250, at half the rate."""
+    """The time from the end of the content to the 250, at half the rate, in milliseconds."""
 
     at_per_s: float
     p50: float
@@ -139,7 +139,7 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 
 
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
-    """The requirements. Memory is included only if the required number of connections was held."""
+    """Return the requirements. Memory is included only if enough idle connections were open."""
     wanted = (
         ("doors to aiosmtpd", ratios.to_aiosmtpd_smtp_source, LEAST_TO_AIOSMTPD),
         ("doors to smtp-sink", ratios.to_smtp_sink_smtp_source, LEAST_TO_SMTP_SINK),
@@ -153,7 +153,7 @@ def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
 
 
 def described(result: Result, width: int = PIPED_WIDTH) -> str:
-    """The result as text; the table fits a terminal of this width."""
+    """Return the result as text, with a table that fits a terminal of this width."""
     lines = [
         f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions;"
         f" several doors are {result.doors} processes",

@@ -1,7 +1,7 @@
 """Runs a measurement, ends what it started, and shows its figures.
 
-Without measured(), `timeout` and a closed terminal would end the benchmark at once and leave its
-sinks and brokers running, which slow down the next measurement.
+Without measured(), `timeout` or a closed terminal would end the benchmark at once. Its sinks and
+brokers would then keep running and slow down the next measurement.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Figure(Struct, frozen=True):
 
 
 def measured(measure: Callable[[], T]) -> T:
-    """Measure. End the process if a part or a peer cannot be started. On SIGINT, SIGTERM or SIGHUP,
-    first end everything that was started, then the process."""
+    """Run a measurement and return its result. If a part or a peer cannot be started, exit. On
+    SIGINT, SIGTERM or SIGHUP, end everything that was started, then exit."""
     try:
         with interruptible():
             return measure()
@@ -55,8 +55,9 @@ def measured(measure: Callable[[], T]) -> T:
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a new event loop, within measured().
 
-    The signals cancel the coroutine, because an event loop would attribute an exception of a signal
-    handler to the interrupted callback. Raises StopAskedError when the coroutine has ended.
+    The signals cancel the coroutine. They do not raise an exception, because an event loop would
+    attribute the exception to the interrupted callback. Raises StopAskedError when the cancelled
+    coroutine has ended.
     """
     return uvloop.run(_until_asked(work))
 
@@ -82,11 +83,11 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def row(name: str, figure: Figure, note: str, *, at_us: float, digits: int) -> tuple[str, ...]:
-    """A row with the columns of COLUMNS; messages per second are computed from `at_us`."""
+    """Return a row with the columns of COLUMNS; messages per second are computed from `at_us`."""
     times = (f"{each:.{digits}f}" for each in (figure.min_us, figure.median_us))
     return (name, *times, str(per_second(at_us)), note)
 
 
 def per_second(us: float) -> int:
-    """Return messages per second from microseconds per message."""
+    """Convert microseconds per message to messages per second."""
     return int(1e6 / us)

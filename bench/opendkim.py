@@ -1,4 +1,4 @@
-"""OpenDKIM as the milter of the Postfix that deliver is compared with, and keys for one run."""
+"""Runs OpenDKIM as the milter of the Postfix that deliver is compared with, and writes keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Syslog no
 
 
 def write_key(path: Path) -> Path:
-    """Write a new RSA key as PEM, readable only by its owner; return the path."""
+    """Write a new RSA key as PEM, readable only by its owner, and return the path."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     path.touch(mode=0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -41,13 +41,13 @@ def write_key(path: Path) -> Path:
 
 
 def is_there() -> bool:
-    """Whether OpenDKIM is installed."""
+    """Return whether OpenDKIM is installed."""
     return shutil.which("opendkim") is not None
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Run OpenDKIM with a new RSA-2048 key; yields the milter's address for Postfix."""
+    """Run OpenDKIM with a new RSA-2048 key, and yield the milter's address for Postfix."""
     program = shutil.which("opendkim")
     if program is None:
         raise PeerError("opendkim is missing: apt-get install --no-install-recommends opendkim")

@@ -1,8 +1,8 @@
 """The peer that the end-to-end figure is compared with: smtp-source | postfix | smtp-sink.
 
-It runs a separate Postfix with its own configuration, ports and queue folder; the system's Postfix
-is not changed. It measures the time from the first submission to the last message at the sink, for
-N messages of one size, with the queue on disk and with the queue in RAM.
+The module runs a separate Postfix with its own configuration, ports and queue folder. The system's
+Postfix is not changed. It measures the time from the first submission until the last message is at
+the sink, for messages of one size, with the queue on disk and with the queue in RAM.
 
 The settings are chosen to be fair to Postfix: no chroot, no DNS, 50 deliveries at once to
 the one relay (20 from the start), up to 100 processes per service, no client limits, and no
@@ -60,7 +60,8 @@ in_flow_delay = 0
 
 
 class PeerRun(Struct, frozen=True):
-    """One measured run: where the queue is, and the rate from the first to the last message."""
+    """One measured run. `queue` is `disk` or `ram`; the rate is that from the first to the last
+    message."""
 
     queue: str
     messages: int
@@ -69,7 +70,7 @@ class PeerRun(Struct, frozen=True):
 
 
 def install() -> None:
-    """Install Postfix with apt, without a configuration for the system; needs root."""
+    """Install Postfix with apt, without a configuration for the system. This needs root."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise PeerError("installing Postfix needs root and apt-get")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -80,7 +81,8 @@ def install() -> None:
 
 
 def require(may_install: bool) -> None:
-    """Raise PeerError unless the peer can be run; install it first if requested."""
+    """Raise PeerError if Postfix cannot be run. If it is missing and `may_install` is set, install
+    it."""
     if os.geteuid() != 0:
         raise PeerError("Postfix can only be started by root (or measure with --no-peer)")
     try:
@@ -92,7 +94,7 @@ def require(may_install: bool) -> None:
 
 
 def version() -> str:
-    """The name of Postfix with its version."""
+    """Return the name of Postfix with its version."""
     asked = subprocess.run(
         [program("postconf"), "-d", "-h", "mail_version"], capture_output=True, check=True
     )
@@ -102,10 +104,10 @@ def version() -> str:
 def measure(folder: Path, queue: str, messages: int, size_bytes: int, milter: str = "") -> PeerRun:
     """Run the peer once with its queue under `folder`; `queue` names the run (disk, ram).
 
-    `milter`: the address of a milter that sees each message.
+    `milter` is the address of a milter that processes each message.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Postfix's own user must reach its queue through every folder above it.
+    # Postfix's own user must be able to enter every folder above the queue.
     folder.chmod(0o755)
     with smtp_sink.running(folder) as sink, _postfix(folder, sink, milter) as port:
         _hand_in(port, _WARM_UP, size_bytes)
@@ -117,7 +119,7 @@ def measure(folder: Path, queue: str, messages: int, size_bytes: int, milter: st
 
 
 def _hand_in(port: int, messages: int, size_bytes: int) -> None:
-    # -d keeps each session open for many messages, which is faster.
+    # With -d each session is used for many messages, which is faster.
     subprocess.run(
         [
             *(program("smtp-source"), "-d", "-s", str(_SESSIONS), "-m", str(messages)),
@@ -189,7 +191,8 @@ def _installed(name: str) -> Path:
 
 
 def _master(port: int) -> str:
-    """Return the distribution's master.cf with smtpd on our port and without chroot."""
+    """Return the distribution's master.cf, changed: smtpd listens on our port, and nothing uses
+    chroot."""
     text = _installed("master.cf").read_text()
     smtpd = f"{port}     inet  n       -       n       -       -       smtpd"
     text = re.sub(r"(?m)^smtp      inet .*$", smtpd, text)

@@ -1,4 +1,4 @@
-"""The CPU time and memory of processes, read from /proc, and the memory of this one. Linux only."""
+"""Reads the CPU time and memory of processes from /proc. Works on Linux only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _EVERY_S: Final = 0.02
 
 
 class Usage(Struct, frozen=True):
-    """The CPU seconds of a process since its start, and its current and peak resident memory."""
+    """The CPU seconds that a process has used since its start, and its current and peak resident
+    memory."""
 
     cpu_s: float
     rss_mb: float
@@ -25,9 +26,11 @@ class Usage(Struct, frozen=True):
 
 
 def read_usage(pid: int) -> Usage | None:
-    """Return the usage of process `pid` and its ended children; None if the process has ended."""
+    """Return the usage of process `pid`, including ended children; None if the process has
+    ended."""
     try:
-        # The name (2nd field) may contain spaces and brackets: count the fields after it.
+        # The name (2nd field) may contain spaces and brackets, so the fields are counted after the
+        # name.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -44,7 +47,7 @@ def _kb(status: str, name: str) -> int:
 
 
 def read_all(pids: Mapping[str, int]) -> dict[str, Usage]:
-    """The usage of each named process that is alive."""
+    """Return the usage of each named process that has not ended."""
     found = {name: read_usage(pid) for name, pid in pids.items()}
     return {name: usage for name, usage in found.items() if usage is not None}
 
@@ -52,7 +55,7 @@ def read_all(pids: Mapping[str, int]) -> dict[str, Usage]:
 def cpu_us_per_message(
     before: Mapping[str, Usage], after: Mapping[str, Usage], messages: int
 ) -> dict[str, float]:
-    """CPU microseconds of each process per message between two readings."""
+    """Return the CPU microseconds per message that each process used between two measurements."""
     return {
         name: round(
             (usage.cpu_s - (before[name].cpu_s if name in before else 0.0)) * 1e6 / messages, 1
@@ -62,24 +65,24 @@ def cpu_us_per_message(
 
 
 def read_own_rss_mb() -> float:
-    """The resident memory of this process."""
+    """Return the resident memory of this process in MiB."""
     return _kb(Path("/proc/self/status").read_text(), "VmRSS:") / 1024
 
 
 class Watch:
-    """The memory in MiB: the first value, and the largest so far."""
+    """The memory of this process in MiB: the first value, and the largest value so far."""
 
     def __init__(self) -> None:
         self.first = self.most = memory()
 
     def look(self) -> None:
-        """Measure the memory again."""
+        """Measure the memory once more."""
         self.most = max(self.most, memory())
 
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """Measure the memory many times a second, until the end of the context."""
+    """Measure the memory of this process many times per second, until the context ends."""
     watch, ended = Watch(), threading.Event()
 
     def run() -> None:
@@ -96,5 +99,5 @@ def watching() -> Iterator[Watch]:
 
 
 def memory() -> int:
-    """The resident memory of this process in MiB."""
+    """Return the resident memory of this process in whole MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // ONE_MIB

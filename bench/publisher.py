@@ -1,9 +1,9 @@
 """The publisher of the benchmarks: a separate process that fills one intake topic.
 
 It publishes as fast as Kafka accepts the messages, or at a steady rate. At a steady rate it can
-record when each message was published. Its producer is tuned like that of a platform: batches of 1
-MB, lz4, idempotent. To keep its own cost small, it generates message bodies once and varies only
-the headers.
+record when each message was published. Its producer is configured like that of a platform:
+idempotent, with batches of 1 MB and lz4. To keep its cost small, the publisher generates message
+bodies once and varies only the headers.
 
     python -m bench.publisher '{"bootstrap": ..., see Plan}'   prints a Report as JSON
 """
@@ -30,14 +30,16 @@ _BATCH_BYTES: Final = 1024 * 1024
 _OUTSTANDING_BYTES: Final = 64 * 1024 * 1024
 _FLUSH_TIMEOUT_S: Final = 120.0
 _SLICE_S: Final = 0.01
-# A prime number, so that no size goes to the same partition each time.
+# The number of different sizes. It is a prime number, so that messages of one size are not always
+# on the same partition.
 _SIZES: Final = 17
 
 
 class Plan(Struct, frozen=True):
     """The messages to publish, and the broker.
 
-    `rate_per_s` 0: as fast as possible. `times`: a file, or "".
+    If `rate_per_s` is 0, the publisher publishes as fast as possible. `times` names a file for the
+    times of the messages ("": no file).
     """
 
     bootstrap: str
@@ -45,15 +47,15 @@ class Plan(Struct, frozen=True):
     sending_domain: str
     recipient_domain: str
     messages: int
-    size_bytes: int  # the largest
+    size_bytes: int  # the size of the largest message
     rate_per_s: float = 0.0
     run: str = "r"
     times: str = ""
-    least_bytes: int = 0  # 0: all messages have the same size
+    least_bytes: int = 0  # the size of the smallest message; 0: all messages have the same size
 
 
 class Report(Struct, frozen=True):
-    """The times of the first send and of the last acknowledgement (Unix s), and the cost."""
+    """The times of the first send and of the last acknowledgement (Unix seconds), and the cost."""
 
     first_at: float
     acknowledged_at: float
@@ -62,7 +64,7 @@ class Report(Struct, frozen=True):
 
 
 def make_body(size_bytes: int) -> bytes:
-    """Return a body with which the whole message is just below or at `size_bytes`."""
+    """Return a body. The whole message then has `size_bytes`, or slightly less."""
     longest = Plan("", "", "news.bench.example", "latency.example.net", 1, 0, run="latency")
     head = len(make_head(longest, 99_999_999))
     room = max(size_bytes - head, len(_LINE))
@@ -70,7 +72,7 @@ def make_body(size_bytes: int) -> bytes:
 
 
 def make_bodies(plan: Plan) -> list[bytes]:
-    """The bodies that the messages use in turn; their sizes are spread evenly."""
+    """Return the bodies that the messages use in turn; the sizes are spread evenly."""
     if not plan.least_bytes:
         return [make_body(plan.size_bytes)]
     step = (plan.size_bytes - plan.least_bytes) / (_SIZES - 1)
@@ -78,7 +80,7 @@ def make_bodies(plan: Plan) -> list[bytes]:
 
 
 def make_head(plan: Plan, number: int) -> bytes:
-    """The header block of the message with this number, with the empty line."""
+    """Return the header block of the message with this number, including the empty line."""
     return (
         f"From: Bench News <news@{plan.sending_domain}>\r\n"
         f"To: Reader {number} <ok-{number}@{plan.recipient_domain}>\r\n"
@@ -110,7 +112,7 @@ class _Publisher:
             linger_ms=20,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._plan.topic)  # or the first send waits for it
+        producer.partitions_for(self._plan.topic)  # so that the first send does not wait
         first_at = time.time()
         times = self._send_all(producer)
         producer.flush(timeout=_FLUSH_TIMEOUT_S)

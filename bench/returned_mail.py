@@ -19,7 +19,7 @@ SHOP: Final = Client(
     "standard",
     codes={"c1": Code("spring", "north")},
 )
-# The ids of returned mail differ from those of the messages.
+# Added to a number, so that the ids of returned mail differ from those of the messages.
 _RETURNS: Final = 1_000_000
 
 
@@ -39,7 +39,7 @@ def return_path(mail_id: str, recipient: str, client: Client = SHOP, keys: Keys 
 
 
 def to_return_path(number: int, recipient: str, *, return_number: int = 0) -> Returned:
-    """Return what the bounce door knows about mail to the return path of a message."""
+    """Return the data that the bounce door records for mail to the return path of a message."""
     mail_id = mail_id_of(number)
     local = return_path(mail_id, recipient)
     return Returned(

@@ -1,12 +1,14 @@
-"""The SMTP load of the front door's benchmark: a separate process, the same for every server.
+"""The SMTP load generator of the front door's benchmark. It is a separate process, and the same for
+every server.
 
-It sends messages that comply with the submission rules, each with its own Message-ID and recipient,
-over many sessions at once, with TLS and AUTH if the plan requests them. A message counts once its
-250 has arrived. It uses blocking sockets with one epoll and generates bodies once, because it has
-to be cheap: it shares the processors with the server. The report contains its cost.
+The process sends messages that comply with the submission rules, each with a different Message-ID
+and recipient, over many sessions at once. It uses TLS and AUTH if the plan requests them. A message
+counts once its 250 has arrived. The process shares the processors with the server, so it has to be
+cheap: it uses blocking sockets with one epoll, and generates the bodies only once. The report
+contains its CPU time.
 
-It prints `ready` when all sessions are logged in, and starts when it reads a line from standard
-input. In between, the CPU time of the parts can be read.
+The process prints `ready` when all sessions are logged in, and starts to send when it reads a line
+from standard input. Before it sends that line, the caller can read the CPU time of the server.
 
     python -m bench.smtp_load '{"address": ..., see Plan}'   prints a Report as JSON
 """
@@ -42,17 +44,17 @@ _SOURCES: Final = 8
 
 
 class Talk(StrEnum):
-    """The commands that are sent before waiting for a reply (RFC 2920)."""
+    """The modes: how much a session sends before it waits for replies (RFC 2920)."""
 
-    SINGLE = "single"  # each command waits for its reply, as in smtp-source
-    GROUP = "group"  # MAIL, RCPT and DATA together, then the content
-    AHEAD = "ahead"  # GROUP, and the next message's commands directly after the content
+    SINGLE = "single"  # Each command waits for its reply, as in smtp-source.
+    GROUP = "group"  # MAIL, RCPT and DATA are sent together, then the content.
+    AHEAD = "ahead"  # Like GROUP, but the next message's commands directly follow the content.
 
 
 class Plan(Struct, frozen=True):
     """The mail to send, and the server.
 
-    `user` "": no TLS and no login. `rate_per_s` 0: maximum rate.
+    If `user` is "", there is no TLS and no login. If `rate_per_s` is 0, the rate is not limited.
     """
 
     address: str
@@ -69,8 +71,8 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """Times of a run, from the first byte to the last 250; latencies begin at the end of the
-    content."""
+    """The times of a run. `seconds` is the time from the first byte to the last 250; a latency is
+    the time from the end of the content to the 250."""
 
     seconds: float
     cpu_s: float
@@ -79,11 +81,11 @@ class Report(Struct, frozen=True):
 
 
 class LoadError(RuntimeError):
-    """The server sent an unexpected reply; the text contains it."""
+    """The server sent an unexpected reply; the text contains the reply."""
 
 
 def connect(plan: Plan, number: int) -> socket.socket:
-    """Open a session that is ready for MAIL, logged in over TLS if there is a user."""
+    """Open a session that is ready for MAIL. If the plan has a user, log in over TLS."""
     host, _, port = plan.address.rpartition(":")
     source = f"127.0.0.{1 + number % _SOURCES}" if host == "127.0.0.1" else ""
     sock = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S, (source, 0))
@@ -106,7 +108,7 @@ def connect_all(plan: Plan, count: int) -> list[socket.socket]:
 
 
 def _context() -> ssl.SSLContext:
-    # The pipeline's certificate is self-signed. Verifying it is not needed for a measurement.
+    # The certificate of the pipeline is self-signed, and a measurement does not need to verify it.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -141,8 +143,8 @@ class _Session:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.got = b""
-        self.waits: tuple[bytes, ...] = ()  # the codes of the awaited replies
-        self.accepts = False  # whether the first of them is the reply to the end of DATA
+        self.waits: tuple[bytes, ...] = ()  # The codes of the awaited replies.
+        self.accepts = False  # Whether the first awaited reply is the one to the end of DATA.
         self.next_steps: list[_Step] = []
         self.sent_at = 0.0
 
@@ -152,8 +154,8 @@ class _Session:
         self.sent_at = time.perf_counter()
 
     def take_replies(self) -> bool:
-        """Read; return True once all awaited replies are there. Raises LoadError for another
-        code."""
+        """Read once, and return True if all awaited replies have arrived. Raises LoadError for any
+        other code."""
         data = self.sock.recv(_READ_BYTES)
         if not data:
             raise LoadError(f"the server disconnected; before that it sent {self.got!r}")
@@ -175,7 +177,7 @@ _GO: Final = b"354 "
 
 
 class Load:
-    """Sends the plan's messages over its sessions."""
+    """A load generator that sends the messages of the plan over its sessions."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -195,7 +197,7 @@ class Load:
         self._sessions = [_Session(sock) for sock in connect_all(plan, plan.sessions)]
 
     def run(self) -> Report:
-        """Send everything; raises LoadError at the first reply that is not the expected one."""
+        """Send all messages. Raises LoadError at the first unexpected reply."""
         used_s = _cpu_s()
         started = time.perf_counter()
         self._send_all(started)
@@ -255,7 +257,8 @@ class Load:
         session.send(*steps[0], accepts=False)
 
     def _go_on(self, session: _Session) -> bool:
-        """Send the next step on a session; return True if it is free for another message."""
+        """Send the next step on a session, or return True if the session is free for another
+        message."""
         if session.accepts:
             self._taken_ms.append((time.perf_counter() - session.sent_at) * 1000)
             self._accepted += 1

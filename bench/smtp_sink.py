@@ -1,7 +1,7 @@
 """Postfix's smtp-sink as the destination of both sides of a comparison.
 
-It is written in C and uses the same small share of the machine for both sides. So the figures
-compare the senders and not the receivers. Its `-c` counter shows when a run is complete.
+smtp-sink is written in C and uses the same small share of the machine for both sides. So the
+figures compare the senders and not the receivers. Its counter (`-c`) shows when a run is complete.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Final
 
 from local.parts import ports
 
-# smtp-sink's listen backlog; more connections than either sender opens at once.
+# smtp-sink's listen backlog. No sender opens this many connections at once.
 _BACKLOG: Final = "1000"
 _START_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.02
 
-# `sess=15 quit=2 mesg=200`, then a carriage return.
+# A report of smtp-sink is `sess=15 quit=2 mesg=200` and a carriage return.
 _REPORT: Final = re.compile(rb"mesg=(\d+)\r")
 _REPORT_BYTES: Final = 200
 
@@ -41,7 +41,8 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """Return the path of a Postfix program; raises PeerError with the remedy."""
+    """Return the path of a Postfix program. Raises PeerError, which says how to install the
+    program."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
         raise PeerError(
@@ -52,7 +53,7 @@ def program(name: str) -> str:
 
 
 class SmtpSink:
-    """A running smtp-sink; `count()` returns the number of messages it has accepted."""
+    """A running smtp-sink; `count()` returns the number of messages that it has accepted."""
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, output: Path) -> None:
         self.process = process
@@ -69,8 +70,7 @@ class SmtpSink:
         return int(reports[-1]) if reports else 0
 
     def wait_for(self, count: int, timeout_s: float) -> float:
-        """Wait until `count` messages are accepted; return the time of the observation (Unix
-        seconds)."""
+        """Wait until `count` messages are accepted, and return the time (Unix seconds)."""
         deadline = time.monotonic() + timeout_s
         while self.count() < count:
             if time.monotonic() > deadline:
@@ -81,10 +81,10 @@ class SmtpSink:
 
 @contextmanager
 def running(folder: Path) -> Iterator[SmtpSink]:
-    """Run an smtp-sink on a free port; its counter is written to a file in `folder`."""
+    """Run an smtp-sink on a free port. It writes its counter to a file in `folder`."""
     port = free_port()
     output = folder / f"smtp-sink-{port}.count"
-    # If smtp-sink runs as root, it requires a user to switch to.
+    # If smtp-sink is started by root, it needs the name of a user to switch to.
     user = ["-u", "postfix"] if os.geteuid() == 0 else []
     address = f"127.0.0.1:{port}"
     with output.open("wb") as file:

@@ -1,9 +1,9 @@
 """Measures the view of suppressed recipients in a separate Redis, and counting bounces.
 
 The view is filled with random recipients. `look_up_us` is the time per message that the look-up
-adds to a batch, including waiting. `look_up_cpu_us` and `look_up_redis_us` are its processor time
-in this process and in Redis. `start_s` is the time from a new connection to the first answer of the
-full view.
+adds to a batch, including waiting. `look_up_cpu_us` and `look_up_redis_us` are the processor times
+of the look-up in this process and in Redis. `start_s` is the time from a new connection to the
+first answer from the full view.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from shared.topics.suppressions import FIELD_BYTES, Suppression, SuppressionReas
 _KEY: Final = "{bench}:suppressions"
 _LOG: Final = "bench"
 _PART: Final = 5_000
-_BATCH: Final = 1_500  # messages that validate judges at a time
+_BATCH: Final = 1_500  # validate judges this many messages at a time
 _ROUNDS: Final = 20
 _EVENTS: Final = 50_000
 
@@ -98,7 +98,7 @@ def measure(recipients: int) -> Result:
 
 
 def described(result: Result) -> str:
-    """Return the figures in lines."""
+    """Return the figures as text for people."""
     return "\n".join(
         [
             f"{result.recipients} suppressed recipients: {result.memory_mb:.0f} MB in Redis,"
@@ -151,7 +151,8 @@ def _cpu_s(client: Any) -> float:
 
 
 def _look_up(store: SuppressionStore, recipients: int, rounds: int) -> tuple[float, float]:
-    """Return the microseconds per message: elapsed time, and processor time of this process."""
+    """Return the elapsed time and the processor time of this process per message, in
+    microseconds."""
     batches = [_batch(start, recipients) for start in range(rounds)]
     wall, cpu = perf_counter(), process_time()
     for judged in batches:
@@ -165,7 +166,7 @@ def _look_up(store: SuppressionStore, recipients: int, rounds: int) -> tuple[flo
 
 
 def _batch(start: int, recipients: int) -> list[Judged]:
-    """One in fifty is suppressed."""
+    """Return a batch of judged messages; one recipient in fifty is suppressed."""
     found = []
     for number in range(_BATCH):
         chosen = start * _BATCH + number
@@ -178,7 +179,7 @@ def _batch(start: int, recipients: int) -> list[Judged]:
 
 
 def _count() -> float:
-    """Return the events per second: four in five delivered, one in five bounced."""
+    """Return the number of events that are counted per second. One event in five is a bounce."""
     source = Source(names.EVENTS, 0)
     batch = []
     for number in range(_EVENTS):

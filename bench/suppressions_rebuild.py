@@ -1,8 +1,9 @@
 """Measures how long rebuilding the view of suppressed recipients takes in an emptied Redis.
 
-Starts Kafka and Redis, fills mail.suppressions as `sluice suppressions import` does, and lets the
-follower of validate build the view. Then it runs FLUSHALL and measures the time until the view can
-be used again. During that time validate judges no mail, so an operator sees a pause of this length.
+The benchmark starts Kafka and Redis, fills mail.suppressions as `sluice suppressions import` does,
+and empties Redis (FLUSHALL). Then it starts validate's follower of the view, and measures the time
+until the view can be used again. During that time validate judges no mail, so an operator sees a
+pause of this length.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 _KEY: Final = "{bench}:suppressions"
 _CPU: Final = ("used_cpu_user", "used_cpu_sys")
 _POLL_S: Final = 0.05
-# A rebuild that takes longer is aborted. 5 million recipients may take a tenth of this time.
+# A rebuild that takes longer than this is aborted. A rebuild with 5 million recipients takes about
+# a tenth of this time.
 _LIMIT_S: Final = 600.0
 
 
@@ -74,7 +76,7 @@ def measure(recipients: int) -> Result:
 
 
 def described(result: Result) -> str:
-    """Return the figures in lines."""
+    """Return the figures as text for people."""
     return "\n".join(
         [
             f"{result.recipients} suppressed recipients:"

@@ -1,8 +1,8 @@
 """`python -m bench.tls_sink [CERT KEY]`: accepts all mail, over TLS or in clear text, on uvloop.
 
-It offers STARTTLS if it has a certificate. (Postfix's smtp-sink has no TLS.) It reads only the
-beginning of each command and the end of each content, so that the figures compare the senders. It
-prints its port.
+The sink offers STARTTLS if it has a certificate. (Postfix's smtp-sink has no TLS.) It parses only
+the beginning of each command and the end of each content, so it is cheap and the figures compare
+the senders. It prints its port.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class _Sink(asyncio.Protocol):
                 self._transport.write(b"".join(replies))
                 self._task = asyncio.ensure_future(self._start_tls())
                 return
-        # Of the content only the last bytes are kept: they may be the beginning of the end mark.
+        # Only the last bytes of the content are kept, because they may be the beginning of the end
+        # mark.
         self._held = held[-(len(_END) - 1) :] if self._is_content else held
         if replies:
             self._transport.write(b"".join(replies))
@@ -90,8 +91,8 @@ async def _serve(*files: str) -> None:
 
 @contextmanager
 def running(*files: Path) -> Iterator[str]:
-    """Run a sink as a process, with a certificate and its key or without TLS; yields its
-    address."""
+    """Run a sink as a separate process, and yield its address. `files` are a certificate and its
+    key; without files the sink has no TLS."""
     command = [sys.executable, "-m", "bench.tls_sink", *map(str, files)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:

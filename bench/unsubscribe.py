@@ -1,8 +1,8 @@
-"""Measures one-click unsubscribing: how long a POST takes until Kafka has the event and the entry.
+"""Measures one-click unsubscribing: the time of a POST until Kafka has the event and the entry.
 
-Starts Kafka, Redis and one process of `validate api`. Each connection sends one POST after another.
-Each POST has the link of another recipient, so that each results in a write. The time is measured
-from the request to the complete answer.
+The benchmark starts Kafka, Redis and one process of `validate api`. Each connection sends one POST
+after another. Each POST uses the link of a different recipient, so that each results in a write.
+The time is measured from the request to the complete answer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REGISTERED_S: Final = 60
 
 
 class Result(Struct, frozen=True):
-    """The measurements: milliseconds per answered POST."""
+    """The measurements. The times are those of one answered POST."""
 
     requests: int
     connections: int
@@ -51,11 +51,11 @@ class Result(Struct, frozen=True):
     median_ms: float
     p99_ms: float
     worst_ms: float
-    failed: int  # not answered with 200
+    failed: int  # requests that were not answered with 200
 
     @property
     def holds(self) -> bool:
-        """Whether the answers are as fast as promised."""
+        """Return whether the answers are as fast as promised."""
         return self.p99_ms < BAR_MS and not self.failed
 
 

@@ -1,8 +1,8 @@
 """`python -m bench.micro.limits`: the time that shaping adds to each message, without I/O.
 
-It makes the calls that a pool makes for each message, in the same order, under the 15 limits of
-bench/micro/shaping.py, with leases that do not end. Its figures vary far less than those of a run
-with sockets, so they show small changes. It prints the fastest of many runs.
+The program makes the same calls in the same order as a pool makes for each message. There are 15
+limits (bench/micro/shaping.py), with leases that do not end. The figures vary far less than those
+of a run with sockets, so they show small changes. The program prints the fastest of many runs.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def _grant_much(throttle: Throttle, now: float) -> None:
 
 
 def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
-    """Take each message through the limits, from its arrival to the end of its transaction.
+    """Pass each message through the limits, from its arrival to the end of its transaction.
 
-    `now` does not advance; otherwise the leases would end when this process is interrupted.
+    `now` does not advance, because otherwise leases would end while this process is interrupted.
     """
     mail, message = envelope(1), _Message()
     to = shaper.destination(_DOMAIN, Site(_DOMAIN, ()))
@@ -70,7 +70,7 @@ def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
 
 
 def _pass_no_limits(now: float, count: int) -> None:
-    """Make the calls of a pool without shaping."""
+    """Make the calls that a pool without shaping makes."""
     message = _Message()
     waiting: Waiting[_Message] = Waiting()
     for _ in range(count):
@@ -89,13 +89,13 @@ def _fastest_us(run: Callable[[int], None], prepare: Callable[[], None], count: 
 
 
 async def measure(rules: str, count: int) -> tuple[float, float]:
-    """Microseconds per message with and without limits."""
+    """Return the microseconds per message with limits and without limits."""
     throttle = Throttle(load_rules(rules), Workers(1, 0.0))
     counters, now = Counters("bench"), asyncio.get_running_loop().time()
-    client = connect_async(RedisSettings())  # it never connects: no request is sent
+    client = connect_async(RedisSettings())  # never connects, because no request is sent
     stores = Stores(LeaseStore(client, _TAG), SuspensionStore(client, _TAG))
     shaper = Shaper(throttle, stores, "bench", SystemClock(), counters)
-    # The first message creates the limits.
+    # Pass one message first, because the first message creates the limits.
     shaper.group(envelope(1), shaper.destination(_DOMAIN, Site(_DOMAIN, ())))
     limited = _fastest_us(
         lambda each: _pass_limits(shaper, now, each), lambda: _grant_much(throttle, now), count

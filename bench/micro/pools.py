@@ -1,7 +1,8 @@
 """`python -m bench.micro.pools`: CPU per message of `Pools.send` and of aiosmtplib, in one run.
 
-Both send the same messages over the same number of connections to Postfix's smtp-sink, which
-this program starts. Only the CPU of this process counts, so the figure is valid on a busy machine.
+Both senders send the same messages over the same number of connections to Postfix's smtp-sink. This
+program starts the sink. Only the CPU time of this process counts, so the figures are valid on a
+busy machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
 SENDER: Final = "newsletter@news.example.com"
-# Messages submitted at a time; deliver does the same with its in-flight window.
+# The number of messages in flight at a time; deliver has a similar window.
 WINDOW: Final = 200
 _LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
 _WARM_UP: Final = 500
@@ -52,7 +53,7 @@ class Figure(Struct, frozen=True):
 
 
 def envelope(number: int) -> Envelope:
-    """Return an envelope with a distinct recipient."""
+    """Return the envelope with this number; each number has a different recipient."""
     return Envelope(
         mail_id=f"{number:026d}",
         client="bench",
@@ -67,19 +68,19 @@ def envelope(number: int) -> Envelope:
 
 
 def content_of(size_bytes: int) -> bytes:
-    """A message of about this size."""
+    """Return a message of about this size."""
     head = b"Message-ID: <1@news.example.com>\r\nSubject: News\r\n\r\n"
     return head + _LINE * max(1, (size_bytes - len(head)) // len(_LINE))
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process so far."""
+    """Return the CPU seconds that this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 async def measure(name: str, send: Send, messages: int, content: bytes) -> Figure:
-    """Send `count` messages, WINDOW at a time."""
+    """Send `messages` messages, WINDOW at a time, and return the cost of a message."""
     await _send_all(send, _WARM_UP, content)
     cpu, began = cpu_s(), time.perf_counter()
     await _send_all(send, messages, content)
@@ -92,7 +93,7 @@ async def _send_all(send: Send, messages: int, content: bytes) -> None:
 
     async def work() -> None:
         for number in numbers:
-            # One task per message, as in deliver.
+            # Each message has a separate task, as in deliver.
             await asyncio.ensure_future(send(envelope(number), content))
 
     await asyncio.gather(*(work() for _ in range(WINDOW)))
@@ -108,7 +109,7 @@ async def pools_figure(address: str, connections: int, messages: int, content: b
 
 
 def make_pools(address: str, connections: int, shaper: Shaper | None = None) -> Pools:
-    """The pools of deliver, to this address."""
+    """Return the pools of deliver, with a route to this address."""
     limits = PoolLimits(max_connections=connections, max_messages_per_connection=1_000_000)
     opener = Opener("bench.invalid", Timeouts(10, 10, 10, 10), Failpoints.none())
     routing = Routing(Routes({"*": address}), Resolver(time.monotonic))
@@ -117,7 +118,8 @@ def make_pools(address: str, connections: int, shaper: Shaper | None = None) -> 
 
 
 def through(pools: Pools) -> Send:
-    """Send through these pools; raises PeerError for a message that is not delivered."""
+    """Return a function that sends through these pools, and raises PeerError for a message that is
+    not delivered."""
 
     async def send(envelope: Envelope, content: bytes) -> None:
         outcome = await pools.send(envelope, content)

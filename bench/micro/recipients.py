@@ -1,8 +1,8 @@
-"""The time the bounce door takes per recipient: `./sluice bench recipients [--json]`.
+"""Measures the bounce door's time per recipient: `./sluice bench recipients [--json]`.
 
-The session and the policy of the bounce door turn the bytes of RCPT commands into the bytes of the
+The session and the policy of the bounce door convert the bytes of RCPT commands to the bytes of the
 replies, without sockets and without the limit on errors. The keys, the look-up of clients and the
-counting are those of ingest; the outbox only stores the messages.
+counting are those of ingest. A test outbox only stores the messages.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tests.support.bounce_door import DOMAIN, local_part
 from tests.support.bounce_session import TODAY, BounceDialog, BounceDoor
 
 MAX_FORGED_US: Final = 40.0
-# Commands per read of the socket: a few KB, as from a peer that does not wait for replies.
+# The session gets this many commands at once, as from a peer that does not wait for replies.
 _AT_ONCE: Final = 50
 _SEED: Final = 1
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuv"
-_OF_FORGED: Final = 10  # a tenth as many of the other kinds are measured
+_OF_FORGED: Final = 10  # of each other kind, a tenth of the number is measured
 
 
 class Row(Struct, frozen=True):
-    """One kind of recipient: number, CPU microseconds for each, number accepted, records for
-    Kafka."""
+    """One kind of recipient. `each_us` is the CPU time of one recipient; `written` is the number of
+    records for Kafka."""
 
     kind: str
     count: int
@@ -38,14 +38,14 @@ class Row(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """All rows; `meets_bar` uses the rows of forged recipients."""
+    """All rows; `meets_bar` is true if the rows of forged recipients meet the bar."""
 
     rows: tuple[Row, ...]
     meets_bar: bool
 
 
 def measure(count: int) -> Result:
-    """Measure `count` forged recipients, and fewer of other kinds."""
+    """Measure `count` forged recipients, and fewer recipients of the other kinds."""
     draw = random.Random(_SEED)
     right, expired = local_part(TODAY), local_part(TODAY - 400)
 
@@ -53,7 +53,7 @@ def measure(count: int) -> Result:
         return f"rp={''.join(draw.choices(_LETTERS, k=60))}0@{DOMAIN}"
 
     def forged_tail() -> str:
-        # The key exists and the day is right, so the HMAC has to be computed.
+        # The address names an existing key and a valid day, so the HMAC has to be computed.
         return f"{right[:-13]}{''.join(draw.choices(_LETTERS, k=12))}0@{DOMAIN}"
 
     fewer = count // _OF_FORGED
@@ -71,7 +71,7 @@ def measure(count: int) -> Result:
 
 
 def described(result: Result) -> str:
-    """The result as a table."""
+    """Return the result as a table."""
     lines = [f"{'recipient':<30}{'count':>10}{'us each':>9}{'accepted':>10}{'written':>9}"]
     lines += [
         f"{row.kind:<30}{row.count:>10}{row.each_us:>9.1f}{row.accepted:>10}{row.written:>9}"
@@ -87,7 +87,7 @@ def _measured(kind: str, make: Callable[[], str], count: int) -> Row:
     door.context = replace(door.context, server=replace(door.context.server, options=options))
     taken_ns, accepted = 0, 0
     for some in _slices(count):
-        # Each slice has a new connection, so that no list of accepted recipients grows.
+        # Each slice uses a new connection, so that the list of accepted recipients stays short.
         dialog = BounceDialog(door)
         dialog.codes("MAIL FROM:<>")
         data = "".join(f"RCPT TO:<{make()}>\r\n" for _ in range(some)).encode()

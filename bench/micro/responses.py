@@ -1,13 +1,14 @@
-"""The time validate takes for returned mail: `./sluice bench responses [FOLDER] [--json]`.
+"""Measures validate's time for returned mail: `./sluice bench responses [FOLDER] [--json]`.
 
-The input is a folder of messages (`*.eml` at any depth). Without a folder it is the samples of the
-tests, each with the header fields that two relays add. Three steps are measured in turn:
-understanding a message; processing a record of mail.returned (understanding, event, mail to the
-forwarding address); counting the events. The bar applies to the sum of processing and counting
-(described in returned_path.py), without reading from Kafka and writing to Kafka and Redis. In the
-same run, round by round, Python's `email` package parses the same messages and decodes their texts;
-it does less, because it determines no meaning. The figures are those of the fastest and the median
-round, because the machine may be busy.
+The input is a folder of messages (`*.eml` at any depth). Without a folder the samples of the tests
+are used, each with the header fields that two relays add. Three steps are measured in turn. The
+first is understanding a message. The second is processing a record of mail.returned: understanding
+it, and making the event and the mail to the forwarding address. The third is counting the events.
+The bar applies to the sum of processing and counting (described in returned_path.py), without
+reading from Kafka and without writing to Kafka and Redis. In each round, Python's `email` package
+also parses the same messages and decodes their texts. It does less work, because it does not
+determine the meaning of a message. The figures are those of the fastest and the median round,
+because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ T = TypeVar("T")
 
 SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "golden" / "returned"
 ROUNDS: Final = 15
-MIN_MESSAGES_PER_S: Final = 2_000  # on one core
-_PEER_SHARE: Final = 4  # the peer reads every fourth message, as it is slow
+MIN_MESSAGES_PER_S: Final = 2_000  # the bar, on one core
+_PEER_SHARE: Final = 4  # `email` reads every fourth message, because it is slow
 
 _HOP: Final = (
     "Received: from mx{0}.relay.example (mx{0}.relay.example [192.0.2.{0}])\n"
@@ -49,7 +50,7 @@ _RELAYED: Final = "".join(_HOP.format(hop, "Q" * 44, "R" * 344) for hop in (1, 2
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` uses the fastest round."""
+    """All figures of a run; `meets_bar` is computed from the fastest round."""
 
     messages: int
     mean_bytes: int
@@ -58,19 +59,20 @@ class Result(Struct, frozen=True):
     counting: Figure
     in_all: Figure  # processing and counting
     email: Figure
-    times_of_email: float  # of understanding
+    times_of_email: float  # the time of understanding, divided by that of `email`
     meets_bar: bool
 
 
 def load(folder: Path | None) -> list[bytes]:
-    """The messages of a folder, or the samples of the tests as relays pass them on."""
+    """Return the messages of a folder, or the samples of the tests with the fields of two
+    relays."""
     if folder is not None:
         return [path.read_bytes() for path in sorted(folder.rglob("*.eml")) if path.is_file()]
     return [_RELAYED + path.read_bytes() for path in sorted(SAMPLES.glob("*.eml"))]
 
 
 def measure(messages: Sequence[bytes]) -> Result:
-    """Measure the steps and the peer in turn."""
+    """Measure the steps and Python's `email` package in turn."""
     rules = load_rules()
     processor = returned_path.processor_of(rules)
     records = returned_path.records_of(messages, rules)
@@ -102,7 +104,7 @@ def measure(messages: Sequence[bytes]) -> Result:
 
 
 def described(result: Result, width: int = PIPED_WIDTH) -> str:
-    """The result as a table that fits a terminal of this width."""
+    """Return the result as a table that fits a terminal of this width."""
     rows = [
         ("understanding", result.understanding, ""),
         ("with event and forwarding", result.processing, ""),
@@ -124,7 +126,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def _calm_collector() -> None:
-    """Set the cyclic collector as the services do (shared/runtime/service_cli.py)."""
+    """Configure the cyclic garbage collector as the services do (shared/runtime/service_cli.py)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

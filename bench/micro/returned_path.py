@@ -1,14 +1,14 @@
 """The steps of validate for returned messages, as functions without Kafka and Redis.
 
-A message is a record of mail.returned. The steps are everything that validate's worker does with
-the bytes between reading and committing. ReturnsProcessor decodes the record, verifies and
-understands the message, encodes its event, composes the mail to the forwarding address and packs
-it. Then read_batch and count_batch decode and count the event, and encode the counter as Redis
-stores it. Every message is forwarded one by one, which is the most expensive case: above the limit
-only one line per message is kept.
+A returned message is a record of mail.returned. The steps are everything that validate's worker
+does with the record between reading and committing. ReturnsProcessor decodes the record, verifies
+and understands the message, encodes its event, and composes and packs the mail to the forwarding
+address. Then read_batch and count_batch decode and count the event, and encode the counter as Redis
+stores it. Every message is forwarded separately. This is the most expensive case, because above the
+forwarding limit only one line per message is stored.
 
-Each message has its own mail id and names its recipient by a hash, as if it had come to its return
-path. So hard and soft bounces are counted.
+Each record has a different mail id and the hash of a recipient, as if the message had come to a
+return path. So hard and soft bounces are counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import Headers, encode_returned
 
-BATCH: Final = 200  # as many as the worker reads at a time
+BATCH: Final = 200  # the worker also reads this many records at a time
 _UNLIMITED: Final = 1 << 40
 
 
@@ -73,7 +73,7 @@ class _Registry:
 
 
 def processor_of(rules: Rules) -> ReturnsProcessor:
-    """Return the processor of a worker that forwards everything one by one."""
+    """Return the processor of a worker that forwards every message separately."""
     tools = Tools(
         rules=rules,
         lanes=Lanes({}),
@@ -86,7 +86,7 @@ def processor_of(rules: Rules) -> ReturnsProcessor:
 
 
 def records_of(messages: Sequence[bytes], rules: Rules) -> list[Record]:
-    """Return the record of each message, as if it had come to its own return path."""
+    """Return the record of each message, as if the message had come to a separate return path."""
     return [_record(number, content, rules) for number, content in enumerate(messages)]
 
 
@@ -110,7 +110,7 @@ def process(processor: ReturnsProcessor, records: Sequence[Any]) -> list[Output]
 
 
 def events_of(written: Sequence[Output]) -> list[Merged]:
-    """Return the events among the written records, as the counting reads them."""
+    """Return the events among the written records, in the form that the counting reads."""
     source = Source(names.EVENTS, 0)
     found = [each for each in written if each.topic == names.EVENTS]
     return [

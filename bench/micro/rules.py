@@ -1,9 +1,10 @@
-"""The time for the header scan and the rules: `./sluice bench rules [--json]`.
+"""Measures the time for the header scan and the rules: `./sluice bench rules [--json]`.
 
-The input is the 10 KB newsletter of the message set with about 15 headers. It is addressed to 500
-recipients of 50 domains, so that no cache holds all of them. In the same run two peers read the
-same headers and addresses: Python's `email` package and Rust's mailparse (fast-mail-parser). The
-figures are the fastest and the median of many short rounds, because the machine may be busy.
+The input is the 10 KB newsletter of the message set with about 15 headers. Copies of it are
+addressed to 500 recipients in 50 domains, so that no cache holds all of them. In the same run two
+other parsers read the same headers and addresses: Python's `email` package and Rust's mailparse
+(fast-mail-parser). The figures are the fastest and the median of many short rounds, because the
+machine may be busy.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ SAMPLE: Final = "html-newsletter-10kb.eml"
 ROUNDS: Final = 60
 RECIPIENTS: Final = 500
 DOMAINS: Final = 50
-MIN_MESSAGES_PER_S: Final = 25_000  # scan and judge, on one core
+MIN_MESSAGES_PER_S: Final = 25_000  # the bar for scan and rules together, on one core
 MAX_SCAN_US: Final = 20.0
 _PEER_MESSAGES: Final = 25  # messages per round; few, because the peers are slow
 _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` uses the medians."""
+    """All figures of a run; `meets_bar` is computed from the medians."""
 
     message_bytes: int
     header_bytes: int
@@ -51,7 +52,7 @@ class Result(Struct, frozen=True):
 
 
 def measure() -> Result:
-    """Measure scan, judge, both together, and the peers."""
+    """Measure the scan, the rules, both together, and the other parsers."""
     sample = next(sample for sample in load() if sample.name == SAMPLE)
     messages = _messages(sample)
     codes = frozenset(sample.client.codes)
@@ -97,7 +98,7 @@ def measure() -> Result:
 
 
 def described(result: Result, width: int = PIPED_WIDTH) -> str:
-    """The result as a table that fits a terminal of this width."""
+    """Return the result as a table that fits a terminal of this width."""
     rows = [
         ("scan", result.scan, f"median under {MAX_SCAN_US:.0f} us"),
         ("scan, LF line ends", result.scan_lf, ""),
@@ -122,7 +123,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def _messages(sample: Sample) -> list[bytes]:
-    """The sample, addressed to many recipients; each copy has a different Message-ID."""
+    """Return copies of the sample, each with a different recipient and Message-ID."""
     facts = scan(sample.content)
     address, message_id = facts.to_address.encode(), facts.message_id.encode()
     made = []
@@ -156,7 +157,7 @@ def _read_by_mailparse(header: bytes) -> None:
 
 
 def _timed(task: Callable[[], None], messages: int) -> Figure:
-    """Microseconds of this process' CPU per message."""
+    """Return the CPU time of this process per message, in microseconds."""
     task()
     taken = []
     for _ in range(ROUNDS):

@@ -1,8 +1,9 @@
 """`python -m bench.micro.shaping`: CPU per message of `Pools.send` with and without shaping.
 
-Both send the same messages to Postfix's smtp-sink, in turn and in one run. With shaping, each
-message is counted under 15 limits in a real Valkey (messages per second and per day, and bytes, of
-every scope), which are so high that none is reached. Only the CPU of this process counts.
+Pools with and without shaping send the same messages to Postfix's smtp-sink, in turn and in one
+run. With shaping, each message is counted under 15 limits in a real Valkey: messages per second,
+messages per day and bytes, for every scope. The limits are so high that none is reached. Only the
+CPU time of this process counts.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ RULES: Final = "".join(
 
 
 class Result(Struct, frozen=True):
-    """The figures of each pair, and the median of their ratios of CPU."""
+    """The figures of each pair of runs, and the median of the ratios of their CPU times."""
 
     without: tuple[Figure, ...]
     shaped: tuple[Figure, ...]
@@ -58,7 +59,7 @@ class Result(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """The servers, and the mail to send."""
+    """The addresses of the servers, and the mail to send."""
 
     address: str
     redis: str
@@ -86,7 +87,7 @@ async def _shaped(run: Run) -> Figure:
     pools = make_pools(run.address, 20, shaper)
     shaper.start()
     pools.start()
-    # Wait until the limits are shared, as they are in a process at work.
+    # Wait until Redis shares the limits, as in a process that has been running for a while.
     while throttle.workers.local_until:  # noqa: ASYNC110 - no event reports it
         await asyncio.sleep(_LOOK_S)
     try:
@@ -99,7 +100,7 @@ async def _shaped(run: Run) -> Figure:
 
 
 def pairs(run: Run, count: int) -> Result:
-    """Measure this number of pairs in turn."""
+    """Measure this number of pairs of runs, one after the other."""
     without, shaped = [], []
     for _ in range(count):
         without.append(run_interruptibly(_without(run)))
