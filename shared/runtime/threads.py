@@ -52,6 +52,10 @@ class EnduringThread:
         """Return whether the task must end."""
         return self._closing.is_set()
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait for this time, or until the task must end."""
+        self._closing.wait(timeout_s)
+
     def start(self) -> None:
         """Start the thread; return at once."""
         self._thread.start()

@@ -26,7 +26,6 @@ the last known states.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Final
@@ -121,7 +120,6 @@ class QuotaKeeper:
         self._pace = Pace(SHARE, BURST_S, MAX_WAIT_S)
         self._reading_s = 0.0  # how long the last read took
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
-        self._stop = threading.Event()
         self._thread = EnduringThread(
             "quotas",
             self._run,
@@ -137,7 +135,6 @@ class QuotaKeeper:
 
     def close(self) -> None:
         """Finish the turn and stop."""
-        self._stop.set()
         self._thread.close()
 
     def turn(self) -> None:
@@ -168,11 +165,11 @@ class QuotaKeeper:
 
     def _run(self) -> None:
         clock = self._parts.clock
-        while not self._stop.is_set():
+        while not self._thread.is_closing:
             begun = clock.monotonic()
             self.turn()
             self.fault = ""
-            self._stop.wait(self._parts.every_s - (clock.monotonic() - begun))
+            self._thread.wait(self._parts.every_s - (clock.monotonic() - begun))
 
     def _failed(self, reason: str) -> None:
         if reason != self.fault:

@@ -13,7 +13,6 @@ the month itself, or gets the reason why that fails.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from typing import Final
 
 from services.billing.core.closing.chain import Closed
@@ -42,7 +41,6 @@ class Warmer:
         self._books = books
         self._looked_at: float | None = None
         self._is_first = True
-        self._stop = threading.Event()
         self._thread = EnduringThread(
             "views",
             self._run,
@@ -57,7 +55,6 @@ class Warmer:
 
     def close(self) -> None:
         """Finish sorting and stop."""
-        self._stop.set()
         self._thread.close()
 
     def turn(self) -> None:
@@ -69,9 +66,9 @@ class Warmer:
             self._is_first, self.fault = False, ""
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._thread.is_closing:
             self.turn()
-            self._stop.wait(LOOK_S)
+            self._thread.wait(LOOK_S)
 
     def _failed(self, reason: str) -> None:
         if self._is_first:

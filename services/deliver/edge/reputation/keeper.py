@@ -26,7 +26,6 @@ orders and before it writes. This time is at most one second.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Final
@@ -132,7 +131,6 @@ class ReputationKeeper:
         # None while another keeper may write.
         self._own: _Own | None = None
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
-        self._stop = threading.Event()
         self._thread = EnduringThread(
             "reputation",
             self._run,
@@ -148,7 +146,6 @@ class ReputationKeeper:
 
     def close(self) -> None:
         """Finish the turn and stop."""
-        self._stop.set()
         self._thread.close()
 
     def turn(self) -> None:
@@ -180,7 +177,7 @@ class ReputationKeeper:
                 raise
             self.fault = ""
             behind = self._own is not None and self._own.log.is_behind
-            self._stop.wait(0.0 if behind else self._parts.every_s)
+            self._thread.wait(0.0 if behind else self._parts.every_s)
 
     def _end_counting(self) -> None:
         own, self._own = self._own, None
