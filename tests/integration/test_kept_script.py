@@ -12,7 +12,7 @@ import pytest
 
 from shared.settings.sections import RedisSettings
 from shared.store.client import NO_RETRY, StoreUnavailable, connect_async
-from shared.store.script import KeptScript, pack
+from shared.store.script import KeptScript
 
 NAME = "leases"
 
@@ -22,6 +22,7 @@ class Server:
 
     def __init__(self) -> None:
         self.commands: list[str] = []
+        self.last: list[str] = []
         self.answers = asyncio.Event()
         self.answers.set()
         self.knows_script = True
@@ -40,14 +41,16 @@ class Server:
         if not command[0].startswith("EVAL"):
             return b"+PONG\r\n" if command[0] == "PING" else b"+OK\r\n"
         self.commands.append(command[0])
+        self.last = command
         await self.answers.wait()
         if command[0] == "EVALSHA" and not self.knows_script:
             return b"-NOSCRIPT No matching script\r\n"
-        return b"$%d\r\n%b\r\n" % (len(command[-1]), command[-1].encode())
+        answer = command[-1].encode()
+        return b"$%d\r\n%b\r\n" % (len(answer), answer)
 
 
 @asynccontextmanager
-async def made() -> AsyncIterator[tuple[Server, Callable[[str], Awaitable[Any]]]]:
+async def made() -> AsyncIterator[tuple[Server, Callable[[str | int | bytes], Awaitable[Any]]]]:
     """A server, and a script that answers with what it is given."""
     server = Server()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
@@ -55,7 +58,7 @@ async def made() -> AsyncIterator[tuple[Server, Callable[[str], Awaitable[Any]]]
     client = connect_async(RedisSettings(url=f"redis://127.0.0.1:{port}/0"), retry=NO_RETRY)
     script = KeptScript(client, NAME)
 
-    async def call(text: str) -> Any:
+    async def call(text: str | int | bytes) -> Any:
         return await script.run(["key"], [text])
 
     try:
@@ -142,7 +145,11 @@ def test_a_server_that_does_not_know_the_script_is_sent_it() -> None:
     asyncio.run(scenario())
 
 
-def test_a_command_is_an_array_of_bulk_strings() -> None:
-    parser = hiredis.Reader()
-    parser.feed(pack(["EVALSHA", 2, "clé", b"\r\n\x00"]))
-    assert parser.gets() == [b"EVALSHA", b"2", "clé".encode(), b"\r\n\x00"]
+def test_numbers_texts_and_octets_are_sent_as_they_are() -> None:
+    async def scenario() -> None:
+        async with made() as (server, call):
+            for part, answer in (("clé", "clé"), (2, "2"), (b"\r\n\x00", "\r\n\x00")):
+                assert await call(part) == answer
+            assert server.last[2:] == ["1", "key", "\r\n\x00"]
+
+    asyncio.run(scenario())
