@@ -10,6 +10,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
+from rich.cells import cell_len
+
 from shared.events.stories import WAITING, Story
 from shared.topics.records import Event, EventType
 
@@ -29,10 +31,7 @@ def event_lines(event: Event, width: int | None) -> list[str]:
     data = event.data
     named = "  ".join([at(data.at_ms), f"{event.type.value:<10}", event.subject, data.client])
     rest = "  ".join(part for part in (data.recipient, _said(event)) if part)
-    whole = f"{named}  {rest}" if rest else named
-    if width is None or len(whole) <= width:
-        return [whole]
-    return [named, *_wrapped(rest, _MARGIN, width)]
+    return _fitted(named, rest, _MARGIN, width)
 
 
 def story_lines(story: Story, width: int | None) -> list[str]:
@@ -48,25 +47,28 @@ def story_lines(story: Story, width: int | None) -> list[str]:
     )
     lines += [f"{_MARGIN}{name:<11} {text}" for name, text in named if text]
     for event in story.events:
-        said = _said(event)
-        line = f"{_MARGIN}{at(event.data.at_ms)}  {event.type.value:<10}{said and '  ' + said}"
-        if said and width is not None and len(line) > width:
-            lines += [line.removesuffix(said).rstrip(), *_wrapped(said, 2 * _MARGIN, width)]
-        else:
-            lines.append(line)
+        named_at = f"{_MARGIN}{at(event.data.at_ms)}  {event.type.value:<10}"
+        lines += _fitted(named_at, _said(event), 2 * _MARGIN, width)
     return lines
 
 
-def _wrapped(text: str, margin: str, width: int) -> list[str]:
-    """Return the text as indented lines of this width; a long word stays whole."""
-    return textwrap.wrap(
-        text,
+def _fitted(head: str, rest: str, margin: str, width: int | None) -> list[str]:
+    """Return both parts as one line if it fits, otherwise the rest in lines with this margin.
+
+    A long word is not cut.
+    """
+    whole = f"{head}  {rest}" if rest else head
+    if not rest or width is None or cell_len(whole) <= width:
+        return [whole]
+    wrapped = textwrap.wrap(
+        rest,
         max(width, _MIN_WIDTH),
         initial_indent=margin,
         subsequent_indent=margin,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [head.rstrip(), *wrapped]
 
 
 def _state(story: Story) -> str:
