@@ -1,8 +1,9 @@
 """The server side of AUTH (RFC 4954): parses the command and the responses to challenges.
 
 Owns: the base64 lines, the replies to malformed responses, the open exchange, the logged-in user.
-Does not own: the mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in
-(the policy). Guarantees: no function raises for data from a peer.
+Does not own: the messages of the mechanisms (sasl.py), the states in which AUTH is allowed
+(states.py), the decision whether a user may log in (the policy). Guarantees: no function raises for
+data from a peer.
 """
 
 from __future__ import annotations
