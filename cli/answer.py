@@ -50,9 +50,16 @@ def fail(text: str, code: Exit, as_json: bool) -> NoReturn:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block, the first of SIGNALS raises StopAskedError; later signals are ignored."""
+    """Within the block, the first of SIGNALS raises StopAskedError; later signals are ignored.
+
+    A signal can arrive anywhere, for example within a call of a Kafka client, whose clean-up then
+    fails in turn. So after a signal, the block ends with StopAskedError whatever else it raises.
+    """
+    is_asked = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_asked
+        is_asked = True
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         raise StopAskedError
@@ -60,6 +67,10 @@ def interruptible() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
+    except Exception as error:
+        if is_asked:
+            raise StopAskedError from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

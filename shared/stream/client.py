@@ -26,6 +26,7 @@ from shared.settings.kafka import OAUTH, SASL, TLS
 from shared.settings.secret_files import SecretFile, TlsFiles, require_secrets, require_tls
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.kafka_python.closing import ClosingClient, make_client
+from shared.stream.kafka_python.decoders import generate_one_at_a_time
 from shared.stream.kafka_python.fetching import bound_fetches
 from shared.stream.kafka_python.lost_connections import soften_lost_connections
 from shared.stream.kafka_python.producing import keep_requests
@@ -107,6 +108,7 @@ def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
 
 
 def _common(options: ClientOptions, role: str) -> dict[str, Any]:
+    generate_one_at_a_time()
     soften_lost_connections()
     try_before_waiting()
     return {
@@ -176,6 +178,7 @@ def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any
 
     Raises kafka.errors.KafkaError when no broker answers, or all brokers refuse this client.
     """
+    generate_one_at_a_time()
     soften_lost_connections()
     try_before_waiting()
     config = {

@@ -38,7 +38,11 @@ def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
     assert the_end_of(watch, "clock", "repeated").type is EventType.DELIVERED
     evicting.config_set("maxmemory", 1)
     told = {"validate": {"submission_keys"}, "billing": {"redis"}}  # without any mail
-    wait_until(lambda: {of: not_ok(stack, of) for of in told} == told, "it is full", PATIENCE_S)
+
+    def found() -> dict[str, set[str]]:
+        return {of: not_ok(stack, of) for of in told}
+
+    wait_until(lambda: found() == told, "it is full", found=found)
     evicting.config_set("maxmemory", 0)
     waiting = ("ingest", "validate", "billing")
     wait_until(lambda: all(map(stack.is_ready, waiting)), "none waits any more", PATIENCE_S)

@@ -15,11 +15,16 @@ from cli.stack.paths import base_environment
 from tests.support.patience import PATIENCE_S
 
 
-def wait_until(is_so: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
-    """Check repeatedly until the condition holds."""
+def wait_until(
+    is_so: Callable[[], bool],
+    what: str,
+    within_s: float = PATIENCE_S,
+    found: Callable[[], object] = lambda: None,
+) -> None:
+    """Check repeatedly until the condition holds; a failure shows what was `found` instead."""
     until = time.monotonic() + within_s
     while not is_so():
-        assert time.monotonic() < until, f"waited {within_s} s until {what}"
+        assert time.monotonic() < until, f"waited {within_s} s until {what}; found {found()}"
         time.sleep(0.01)
 
 

@@ -206,21 +206,30 @@ class Stage:
             time.sleep(_POLL_S)
 
     def _wait_settled(self, run: Run, is_idle: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until every promise has a final event and no more events of the run arrive."""
+        """Wait until every promise has a final event and no more events of the run arrive.
+
+        After `timeout_s` in which no message ended, the wait is over.
+        """
         wanted = {promise.message_id for promise in run.promises}
-        deadline = time.monotonic() + timeout_s
+        deadline, ended = time.monotonic() + timeout_s, 0
         while time.monotonic() < deadline:
             self.look_after_parts(run)
             if self._has_ended(run, wanted) and is_idle():
                 return
+            if (more := len(wanted & self._ended(run))) > ended:
+                deadline, ended = time.monotonic() + timeout_s, more
             time.sleep(_POLL_S)
+
+    def _ended(self, run: Run) -> set[str]:
+        """Return the Message-IDs of the run's messages that have a final event."""
+        return set().union(*(self._events.ended(client) for client in run.clients))
 
     def _has_ended(self, run: Run, wanted: set[str]) -> bool:
         """Whether these messages have their final events and no more events arrive."""
         if self._events.quiet_s(run.clients) <= QUIET_S:
             self._events.raise_error()
             return False
-        return wanted <= set().union(*(self._events.ended(client) for client in run.clients))
+        return wanted <= self._ended(run)
 
     def _revive(self) -> None:
         """Restart parts that a failed test left down, and wait until all are ready."""
