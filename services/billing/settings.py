@@ -15,8 +15,13 @@ from shared.settings.sections import (
     TelemetrySettings,
 )
 
+# Names in the database of a host that mean another zone on another host.
+_OF_THE_HOST: Final = frozenset({"localtime", "posixrules"})
+
 
 def _zone_fault(name: str) -> str:
+    if name in _OF_THE_HOST:
+        return "this name means another zone on another host"
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):

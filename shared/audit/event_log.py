@@ -42,10 +42,13 @@ class EventLog:
         self._reset = "none" if is_strict else "earliest"
         self._committed = self._open(is_committed=True)
         self._written = self._open(is_committed=False)
-        self._partitions = self._committed.partitions()
-        if not self._partitions:
+        try:
+            self._partitions = self._ask(self._committed.partitions)
+            if not self._partitions:
+                raise self._unavailable(f"topic {topic} does not exist")
+        except PartUnavailable:
             self.close()
-            raise self._unavailable(f"topic {topic} does not exist")
+            raise
 
     def __enter__(self) -> EventLog:
         return self

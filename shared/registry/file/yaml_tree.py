@@ -61,8 +61,10 @@ def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
     except yaml.YAMLError as error:
         raise RegistryError([_no_yaml(error, text, name)]) from None
     except _TreeError as fault:
-        expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
-        sentence = f"the file is too large: {fault}; it may have {expected}"
+        expected = (
+            f"at most {MAX_FILE_BYTES} bytes, {MAX_NODES} values and {MAX_DEPTH} levels of nesting"
+        )
+        sentence = f"the file has {fault}; it may have {expected}"
         raise RegistryError([RegistryFault(name, str(fault), expected, sentence)]) from None
     return tree, walk.twice
 
@@ -109,7 +111,10 @@ class _Walk:
     def tree(self, node: yaml.Node, path: str, depth: int) -> Tree:
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise _TreeError(f"{'deep nesting' if depth > MAX_DEPTH else 'too many values'}")
+            is_deep = depth > MAX_DEPTH
+            raise _TreeError(
+                f"more than {MAX_DEPTH} levels" if is_deep else f"more than {MAX_NODES} values"
+            )
         if isinstance(node, yaml.MappingNode):
             return self._table(node, path, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -15,6 +15,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.mail.parameters import parameter_of
+
 MAX_FIELDS: Final = 400  # Real messages have up to 150 fields.
 MAX_VALUE_CHARS: Final = 4_096  # A longer value of a field is cut.
 MAX_HEADER_BYTES: Final = 65_536
@@ -182,8 +184,9 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 def _boundary(part: Part) -> bytes:
     """Return the declared delimiter line if it occurs, else a line that looks like a delimiter."""
-    declared = parameter(first(part.fields, "content-type"), "boundary")
-    octets = b"--" + declared.encode("utf-8", "surrogateescape").rstrip()
+    content_type = first(part.fields, "content-type").encode("utf-8", "surrogateescape")
+    declared = parameter_of(content_type, b"boundary")
+    octets = b"--" + declared
     if declared and octets in part.body:
         return octets
     found = _GUESSED_BOUNDARY.search(part.body[:8_192])

@@ -1,7 +1,7 @@
 """Parses header fields of a message or MIME part: RFC 5322, 2.2, and RFC 2045, 5 and 6.
 
-Owns: splitting a part into header and body, and a header into fields; the type, the boundary and
-the declared encoding of a part. Does not own: the use of these values (seven_bit.py, dkim.py).
+Owns: splitting a part into header and body, and a header into fields; the type of a part. Does not
+own: parameters (shared/mail/parameters.py), the use of these values (seven_bit.py, dkim.py).
 Guarantees: no input causes an exception, and the time is linear; for a value that does not parse,
 the result is None or the default of RFC 2045. All input must have CRLF line ends.
 """
@@ -13,12 +13,14 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.mail.parameters import without_comments
+
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 # Matches a line end that ends a field. A line end inside a folded field does not match.
 _END: Final = re.compile(rb"\r\n(?![ \t])")
 _TYPE: Final = re.compile(rb"\s*([^\s;/]+/[^\s;/]+)\s*(?:;|\Z)")
-_PARAMETER: Final = re.compile(rb";\s*([^\s;=]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)", re.DOTALL)
-_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+# Types whose body has further parts. RFC 2045, 6.4: such a body must not be encoded as a whole.
+_COMPOSITE: Final = re.compile(rb"(?i)multipart|message")
 
 
 class Field(Struct, frozen=True):
@@ -68,19 +70,13 @@ def value_of(fields: list[Field], name: bytes) -> bytes:
 
 
 def media_type(content_type: bytes, default: bytes) -> bytes:
-    """Return the type and subtype in lower case from the value of Content-Type."""
+    """Return the type and subtype in lower case from the value of Content-Type.
+
+    The result is "" if the value does not parse, but may name a type whose body has parts.
+    """
     if not content_type:
         return default
-    found = _TYPE.match(content_type)
-    return found[1].lower() if found else b"text/plain"  # RFC 2045, 5.2
-
-
-def boundary_of(content_type: bytes) -> bytes:
-    """Return the boundary parameter; "" if there is no such parameter."""
-    for found in _PARAMETER.finditer(content_type):
-        if found[1].lower() == b"boundary":
-            value = found[2]
-            if value[:1] == b'"':
-                value = _ESCAPED.sub(rb"\1", value[1:-1])
-            return value.rstrip()
-    return b""
+    found = _TYPE.match(without_comments(content_type))
+    if found:
+        return found[1].lower()
+    return b"" if _COMPOSITE.search(content_type) else b"text/plain"  # RFC 2045, 5.2

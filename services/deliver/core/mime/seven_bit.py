@@ -21,13 +21,13 @@ from typing import Final
 
 from services.deliver.core.mime.fields import (
     Field,
-    boundary_of,
     media_type,
     parse_fields,
     split,
     value_of,
 )
 from services.deliver.core.mime.utf8_header import ascii_header
+from shared.mail.parameters import parameter_of, without_comments
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.smtp.extensions import Unsendable
 
@@ -79,14 +79,14 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     fields = parse_fields(header) if header.strip() else []
     if fields is None or depth > MAX_DEPTH:
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
-    declared = value_of(fields, _ENCODING).lower()
+    declared = without_comments(value_of(fields, _ENCODING)).lower()
     if body.isascii() and declared not in {b"8bit", b"binary"}:
         return part
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
-    if declared not in _IDENTITY:
+    if declared not in _IDENTITY or not kind:
         # The part has 8-bit bytes although it declares an encoding, so the meaning of these bytes
-        # is not known.
+        # is not known; or it may have parts, but its type does not parse.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -101,7 +101,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
 def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> bytes:
     if kind == b"multipart/signed" and not body.isascii():
         raise _Refused(Unsendable.SIGNED_PARTS)  # RFC 1847, 2.1: the signature covers the encoding
-    boundary = boundary_of(content_type)
+    boundary = parameter_of(content_type, b"boundary")
     # RFC 2046, 5.1.1: spaces may follow the boundary, and the line end before the boundary belongs
     # to the delimiter.
     line = re.compile(rb"(?:\A|\r\n)--%b(--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundary))

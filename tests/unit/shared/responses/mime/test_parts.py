@@ -34,6 +34,21 @@ def test_a_part_without_a_header_is_text() -> None:
     assert leaves(read_message(multipart("b", "\nplain"))) == [("text/plain", "plain")]
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        'boundary*0="zAb"; boundary*1="=cd"',
+        "boundary*=us-ascii''zAb%3Dcd",
+        'boundary (a comment; boundary=x) = "zAb=cd"',
+    ],
+)
+def test_a_boundary_is_read_in_each_form_of_rfc_2231(declared: str) -> None:
+    # The first line looks like a delimiter, so a guess would take it.
+    body = f"--guess=1\n--zAb=cd\n{TEXT}\n--zAb=cd--\n"
+    found = read_message(f"Content-Type: multipart/mixed; {declared}\n\n{body}".encode())
+    assert leaves(found) == [("text/plain", "one")]
+
+
 def test_a_nested_tree_is_flat() -> None:
     inner = multipart("inner", TEXT).decode()
     assert leaves(read_message(multipart("outer", inner, TEXT))) == [

@@ -40,6 +40,8 @@ def test_the_set_has_messages_of_both_kinds() -> None:
 GREEK = "Καλημέρα κόσμε"
 
 
+BODY = f"--B\n{PLAIN}\nContent-Transfer-Encoding: 8bit\n\n{UMLAUTS}\n--B--\n"
+
 # What it is; the message; the encodings of all its parts, from the outside in.
 CONVERTED: list[tuple[str, bytes, list[str | None]]] = [
     (
@@ -147,6 +149,19 @@ CONVERTED: list[tuple[str, bytes, list[str | None]]] = [
         ),
         ["7bit", "7bit", "quoted-printable"],
     ),
+    *(
+        (
+            f"Content-Type: {value}",
+            message(f"Content-Type: {value}\nContent-Transfer-Encoding: 8bit (text)", BODY),
+            ["7bit", "quoted-printable"],
+        )
+        for value in (
+            "multipart/alternative (a comment); boundary=B",
+            'multipart/alternative; boundary*0="B"',
+            "multipart/alternative; boundary*1*=; boundary*0*=us-ascii'en'%42",
+            "multipart/alternative; boundary*=us-ascii''B",
+        )
+    ),
 ]
 
 
@@ -187,6 +202,11 @@ REFUSED = [
     (
         "a multipart without a boundary",
         message("Content-Type: multipart/mixed", UMLAUTS),
+        Unsendable.NOT_CONVERTIBLE,
+    ),
+    (
+        "a multipart whose type does not parse",
+        message("Content-Type: multipart/mixed boundary=B", BODY),
         Unsendable.NOT_CONVERTIBLE,
     ),
     ("a multipart without parts", message(MIXED, UMLAUTS), Unsendable.NOT_CONVERTIBLE),
