@@ -24,6 +24,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
@@ -31,7 +32,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata,
 from shared.runtime.clock import monotonic
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
 from shared.stream.kafka_python.claims import ClaimingAssignor
-from shared.stream.kafka_python.fetching_by_id import fetch_by_id
+from shared.stream.kafka_python.fetching_by_id import fetch_by_id, known_id
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
 from shared.stream.kafka_python.positions import has_read_all, without_position
@@ -230,6 +231,10 @@ class StreamConsumer:
         self._require_membership()
         # The broker accepts a commit that names no member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
+
+    def topic_id(self, topic: str) -> UUID | None:
+        """Return the id of the topic that is read under this name, or None if it is not known."""
+        return known_id(self._consumer, topic)
 
     def require_same_topics(self) -> None:
         """Raise TopicRecreated if the offsets of the records read so far must not be committed."""
