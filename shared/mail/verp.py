@@ -15,6 +15,7 @@ docs/decisions/0073-return-path.md gives the reasons for the lengths.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ MAX_KEYS: Final = 32
 MAILING_OCTETS: Final = 5
 RECIPIENT_OCTETS: Final = 6
 _MAC_OCTETS: Final = 8
+_BLOCK_OCTETS: Final = 64  # of SHA-256
+_INNER_PAD: Final = bytes(octet ^ 0x36 for octet in range(256))
+_OUTER_PAD: Final = bytes(octet ^ 0x5C for octet in range(256))
 _CHARS: Final = 61  # 61 characters have 305 bits; 304 bits are data, the last bit is 0.
 _OCTETS: Final = 38
 _SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
@@ -236,13 +240,20 @@ def _octets(local: str) -> bytes:
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
     # hmac.digest() is not used, because it releases the interpreter lock. In a busy process, the
-    # thread would then wait a long time for the lock.
-    mac = _keyed(key.secret).copy()
+    # thread would then wait a long time for the lock. A copy of a hmac.HMAC is not used, because it
+    # takes half as long again as the copies of two hashes.
+    keyed_inner, keyed_outer = _keyed(key.secret)
+    inner, outer = keyed_inner.copy(), keyed_outer.copy()
     # No client's name contains a NUL, so the end of the name is clear.
-    mac.update(client.encode() + b"\0" + signed)
-    return mac.digest()[:_MAC_OCTETS]
+    inner.update(client.encode() + b"\0" + signed)
+    outer.update(inner.digest())
+    return outer.digest()[:_MAC_OCTETS]
 
 
 @lru_cache(_CACHED_KEYS)
-def _keyed(secret: bytes) -> hmac.HMAC:
-    return hmac.new(secret, digestmod="sha256")
+def _keyed(secret: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """Return the inner and the outer hash of HMAC-SHA-256 (RFC 2104) after they read the key."""
+    if len(secret) > _BLOCK_OCTETS:
+        secret = hashlib.sha256(secret).digest()
+    block = secret.ljust(_BLOCK_OCTETS, b"\0")
+    return hashlib.sha256(block.translate(_INNER_PAD)), hashlib.sha256(block.translate(_OUTER_PAD))
