@@ -47,6 +47,7 @@ from services.deliver.edge.attempt.attempt_records import (
 )
 from services.deliver.edge.attempt.claims import Claim
 from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
+from services.deliver.edge.attempt.stepping import Steps
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Metric
@@ -99,7 +100,7 @@ class Attempts:
         self._retries = retries
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._steps = Steps(self._loop)
         self.crashed: asyncio.Future[None] = self._loop.create_future()
 
     def hand_out(self, jobs: list[Job]) -> None:
@@ -114,7 +115,7 @@ class Attempts:
 
     def _start(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self._tasks.add(self._loop.create_task(self._attempt_once(job)))
+            self._steps.start(self._attempt_once(job))
 
     def _begun(self, job: Job) -> None:
         # A job that was moved to the handover topic has already begun.
@@ -130,9 +131,6 @@ class Attempts:
             if not self.crashed.done():
                 self.crashed.set_exception(error)
         finally:
-            # The task is discarded here, because a callback of the task would cost another turn of
-            # the loop.
-            self._tasks.discard(asyncio.current_task())
             self._begun(job)
 
     async def _attempt(self, job: Job) -> None:
