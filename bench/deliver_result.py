@@ -5,7 +5,7 @@ Owns: everything derived from the figures. Does not own: measuring them (deliver
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
@@ -41,12 +41,16 @@ _COLUMNS: Final = (
 
 
 class Row(Struct, frozen=True):
-    """One sender, with the medians over its runs. `cpu_us` is 0.0 if the CPU time is not known."""
+    """One sender, with the medians over its runs. `cpu_us` is 0.0 if the CPU time is not known.
+
+    `rates` and `costs`: the messages per second, and the CPU time per message, of each run.
+    """
 
     name: str
     messages_per_s: float
     cpu_us: float
     rates: tuple[float, ...]
+    costs: tuple[float, ...]
 
 
 class Bar(Struct, frozen=True):
@@ -76,14 +80,14 @@ def row_of(name: str, figures: Sequence[Figure]) -> Row:
         round(median(figure.messages_per_s for figure in figures), 1),
         round(median(figure.cpu_us_per_message for figure in figures), 1),
         tuple(figure.messages_per_s for figure in figures),
+        tuple(figure.cpu_us_per_message for figure in figures),
     )
 
 
-def _ratio(rows: Mapping[str, Row], one: str, other: str) -> float:
+def _ratio(these: Sequence[float], those: Sequence[float]) -> float:
     """Return the median of the ratios of all pairs of runs. A disturbance of the machine affects
     both runs of a pair."""
-    pairs = zip(rows[one].rates, rows[other].rates, strict=True)
-    return round(median(a / b for a, b in pairs), 2)
+    return round(median(a / b for a, b in zip(these, those, strict=True)), 2)
 
 
 def bars_of(rows: Sequence[Row]) -> list[Bar]:
@@ -97,7 +101,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
         ("TLS to plain", TLS, PLAIN, LEAST_TLS_TO_PLAIN),
     ):
         if one in by_name and other in by_name:
-            found = _ratio(by_name, one, other)
+            found = _ratio(by_name[one].rates, by_name[other].rates)
             bars.append(Bar(name, found, f"at least {least}", found >= least))
     if LARGE in by_name:
         found = round(1e6 / by_name[LARGE].cpu_us, 1)
@@ -106,7 +110,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
             Bar("100 KB messages per CPU second", found, wanted, found >= LEAST_LARGE_PER_CORE)
         )
     if SHAPED in by_name:
-        found = round(by_name[SHAPED].cpu_us / by_name[UNSHAPED].cpu_us, 2)
+        found = _ratio(by_name[SHAPED].costs, by_name[UNSHAPED].costs)
         bars.append(
             Bar(
                 "CPU with all limits to that without",

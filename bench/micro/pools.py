@@ -81,14 +81,15 @@ def cpu_s() -> float:
 
 async def measure(name: str, send: Send, messages: int, content: bytes) -> Figure:
     """Send `messages` messages, WINDOW at a time, and return the cost of a message."""
-    await _send_all(send, _WARM_UP, content)
+    await send_all(send, _WARM_UP, content)
     cpu, began = cpu_s(), time.perf_counter()
-    await _send_all(send, messages, content)
+    await send_all(send, messages, content)
     used, took = cpu_s() - cpu, time.perf_counter() - began
     return Figure(name, round(used / messages * 1e6, 1), round(messages / took))
 
 
-async def _send_all(send: Send, messages: int, content: bytes) -> None:
+async def send_all(send: Send, messages: int, content: bytes) -> None:
+    """Send messages, WINDOW at a time."""
     numbers = iter(range(messages))
 
     async def work() -> None:

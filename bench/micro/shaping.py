@@ -1,9 +1,18 @@
 """`python -m bench.micro.shaping`: CPU per message of `Pools.send` with and without shaping.
 
-Pools with and without shaping send the same messages to Postfix's smtp-sink, in turn and in one
-run. With shaping, each message is counted under 15 limits in a real Valkey: messages per second,
-messages per day and bytes, for every scope. The limits are so high that none is reached. Only the
-CPU time of this process counts.
+One process has pools without shaping and pools with shaping. Both send the same messages over the
+same number of connections to one smtp-sink of Postfix. With shaping, each message is counted under
+15 limits in a real Valkey: messages per second, messages per day and bytes, for every scope. The
+limits are so high that none is reached.
+
+The two sides take turns: each sends a slice of its messages, and the side that begins changes with
+every slice. So a change in the speed of the machine affects both sides, and so does the work of the
+other side that goes on meanwhile (its deadlines, its call per second). Before each slice, its side
+sends messages that do not count. They reopen the connections and the leases that ended during the
+slice of the other side.
+
+Only the CPU time of this process counts. The CPU time of smtp-sink and Valkey is left out, but on a
+machine with few processors their work lowers the messages per second of both sides.
 """
 
 from __future__ import annotations
@@ -11,6 +20,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -21,7 +33,16 @@ from msgspec import Struct
 
 from bench import smtp_sink
 from bench.measured import measured, run_interruptibly
-from bench.micro.pools import Figure, content_of, make_pools, measure, through
+from bench.micro.pools import (
+    WINDOW,
+    Figure,
+    Send,
+    content_of,
+    cpu_s,
+    make_pools,
+    send_all,
+    through,
+)
 from local.parts import redis_server
 from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.workers import Workers
@@ -36,6 +57,9 @@ from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
 
+# Each side sends its messages in this number of slices. A slice must be much longer than a lease.
+SLICES: Final = 10
+CONNECTIONS: Final = 20
 _LOOK_S: Final = 0.05
 _LIMITS: Final = 'messages = ["1000000/s", "1000000000 in 24h"]\nbytes = "100GB/s"\n'
 RULES: Final = "".join(
@@ -68,30 +92,54 @@ class Run(Struct, frozen=True):
     rules: Path
 
 
-async def _without(run: Run) -> Figure:
-    pools = make_pools(run.address, 20)
+class Used(Struct):
+    """What the slices of one side of a pair have used so far."""
+
+    name: str
+    send: Send
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+
+    async def slice(self, messages: int, content: bytes) -> None:
+        """Send and measure this number of messages."""
+        await send_all(self.send, WINDOW, content)
+        cpu, began = cpu_s(), time.perf_counter()
+        await send_all(self.send, messages, content)
+        self.cpu_s += cpu_s() - cpu
+        self.seconds += time.perf_counter() - began
+
+    def figure(self, messages: int) -> Figure:
+        """Return the cost of a message."""
+        cpu_us = round(self.cpu_s / messages * 1e6, 1)
+        return Figure(self.name, cpu_us, round(messages / self.seconds))
+
+
+@asynccontextmanager
+async def _without(run: Run) -> AsyncIterator[Send]:
+    pools = make_pools(run.address, CONNECTIONS)
     pools.start()
     try:
-        return await measure("without", through(pools), run.messages, run.content)
+        yield through(pools)
     finally:
         await pools.close()
 
 
-async def _shaped(run: Run) -> Figure:
+@asynccontextmanager
+async def _shaped(run: Run) -> AsyncIterator[Send]:
     counters, redis = Counters("b"), RedisSettings(url=run.redis)
     client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)  # as deliver does
     tag = f"{{bench:{secrets.token_hex(4)}}}"
     throttle = Throttle(load_rules(str(run.rules)), Workers(1))
     stores = Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
     shaper = Shaper(throttle, stores, "bench", SystemClock(), counters)
-    pools = make_pools(run.address, 20, shaper)
+    pools = make_pools(run.address, CONNECTIONS, shaper)
     shaper.start()
     pools.start()
-    # Wait until Redis shares the limits, as in a process that has been running for a while.
-    while throttle.workers.local_until:  # noqa: ASYNC110 - no event reports it
-        await asyncio.sleep(_LOOK_S)
     try:
-        return await measure("shaped", through(pools), run.messages, run.content)
+        # Wait until Redis shares the limits, as in a process that has been running for a while.
+        while throttle.workers.local_until:  # noqa: ASYNC110 - no event reports it
+            await asyncio.sleep(_LOOK_S)
+        yield through(pools)
     finally:
         await pools.close()
         await shaper.close()
@@ -99,17 +147,28 @@ async def _shaped(run: Run) -> Figure:
         counters.close()
 
 
+async def _pair(run: Run, without: Send, shaped: Send) -> tuple[Figure, Figure]:
+    sides = (Used("without", without), Used("shaped", shaped))
+    count = min(SLICES, run.messages)
+    for number in range(count):
+        messages = run.messages // count + (number < run.messages % count)
+        for side in sides if number % 2 else reversed(sides):
+            await side.slice(messages, run.content)
+    one, other = sides
+    return one.figure(run.messages), other.figure(run.messages)
+
+
+async def _measure(run: Run, count: int) -> Result:
+    async with _without(run) as without, _shaped(run) as shaped:
+        found = [await _pair(run, without, shaped) for _ in range(count)]
+    ratios = [with_it.cpu_us_per_message / plain.cpu_us_per_message for plain, with_it in found]
+    plain, limited = zip(*found, strict=True)
+    return Result(plain, limited, round(median(ratios), 3))
+
+
 def pairs(run: Run, count: int) -> Result:
-    """Measure this number of pairs of runs, one after the other."""
-    without, shaped = [], []
-    for _ in range(count):
-        without.append(run_interruptibly(_without(run)))
-        shaped.append(run_interruptibly(_shaped(run)))
-    ratios = [
-        with_it.cpu_us_per_message / plain.cpu_us_per_message
-        for plain, with_it in zip(without, shaped, strict=True)
-    ]
-    return Result(tuple(without), tuple(shaped), round(median(ratios), 3))
+    """Measure this number of pairs of runs, one pair after the other."""
+    return run_interruptibly(_measure(run, count))
 
 
 @click.command()

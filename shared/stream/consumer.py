@@ -6,7 +6,7 @@ because the producer's transaction contains the offsets (transactions.py).
 Guarantees:
 
 - poll() returns a record a second time only after seek() or rewind(), or after the partition was
-  revoked and assigned again. The client library does not guarantee this: see _unseen().
+  revoked and assigned again. The client library does not guarantee this (seen_records.py).
 - poll() returns nothing while it is uncertain whether this process is still a member of the group,
   for example after a pause of the process. It raises MembershipLost in every case in which the
   process is no longer a member (kafka_python/membership.py), and TopicRecreated when a topic was
@@ -24,6 +24,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
@@ -31,12 +32,13 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata,
 from shared.runtime.clock import monotonic
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
 from shared.stream.kafka_python.claims import ClaimingAssignor
-from shared.stream.kafka_python.fetching_by_id import fetch_by_id
+from shared.stream.kafka_python.fetching_by_id import fetch_by_id, known_id
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
-from shared.stream.kafka_python.positions import has_read_all, known_positions, without_position
+from shared.stream.kafka_python.positions import has_read_all, without_position
 from shared.stream.rebalance_listener import RebalanceListener, names_of
 from shared.stream.recreated_topics import require_same_for_commit, require_same_topics
+from shared.stream.seen_records import SeenRecords
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +89,8 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(options, group, **own)
         fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # For each partition: its number of losses, and the offset below which nothing is returned.
-        self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
+        self._seen = SeenRecords(self._consumer, listener)
         # The time at which this consumer first found a partition without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
@@ -105,7 +106,7 @@ class StreamConsumer:
         if self._has_old_assignment:
             self._join_again()
         losses = self._listener.losses.copy()
-        self._note_positions(losses)
+        self._seen.note_positions(losses)
         try:
             found: dict[TopicPartition, list[Record]] = poll(
                 self._consumer, timeout_ms, assignor=self._assignor, max_records=max_records
@@ -124,54 +125,13 @@ class StreamConsumer:
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
             return {}
-        return self._unseen(found, losses)
+        return self._seen.unseen(found, losses)
 
     def _require_membership(self) -> None:
         if self._membership.is_fenced:
             raise FencedInstanceIdError("another process uses this instance name")
         if self._membership.lost:
             raise MembershipLost(self._membership.lost)
-
-    def _note_positions(self, losses: dict[TopicPartition, int]) -> None:
-        """Store the first position of each newly assigned partition, for _unseen().
-
-        The position can jump back even before the first record is returned, because the position
-        also moves past transaction markers.
-        """
-        for partition, position in known_positions(self._consumer).items():
-            count = losses.get(partition, 0)
-            if self._given.get(partition, (-1, 0))[0] != count:
-                self._given[partition] = count, position
-
-    def _unseen(
-        self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
-    ) -> dict[TopicPartition, list[Record]]:
-        """Remove records that were returned before.
-
-        When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
-        the broker whether the consumer's position is still valid. The library interprets the answer
-        "unknown epoch" as a truncated log, and silently continues from the beginning (KIP-320). But
-        records that all replicas acknowledged are never truncated. So all records below the old
-        position were already returned.
-        """
-        unseen: dict[TopicPartition, list[Record]] = {}
-        for partition, records in found.items():
-            noted_at, given = self._given.get(partition, (0, 0))
-            is_held = noted_at == self._listener.losses.get(partition, 0)
-            if is_held and records[0].offset < given:
-                log.warning(
-                    "%s/%d jumped back to %d; reading on from %d",
-                    *partition,
-                    records[0].offset,
-                    given,
-                )
-                self._consumer.seek(partition, given)
-                continue
-            unseen[partition] = records
-            # Store the count from before the poll: if the partition was revoked during the poll,
-            # these records may have to be returned again.
-            self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
-        return unseen
 
     def _join_again(self) -> None:
         """Join once more after a static member's first join.
@@ -227,8 +187,7 @@ class StreamConsumer:
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read this partition from `offset` on."""
-        self._consumer.seek(partition, offset)
-        self._given[partition] = (self._listener.losses.get(partition, 0), offset)
+        self._seen.seek(partition, offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these partitions; ignore those that are no longer assigned."""
@@ -272,6 +231,10 @@ class StreamConsumer:
         self._require_membership()
         # The broker accepts a commit that names no member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
+
+    def topic_id(self, topic: str) -> UUID | None:
+        """Return the id of the topic that is read under this name, or None if it is not known."""
+        return known_id(self._consumer, topic)
 
     def require_same_topics(self) -> None:
         """Raise TopicRecreated if the offsets of the records read so far must not be committed."""

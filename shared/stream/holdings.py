@@ -19,6 +19,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
+from uuid import UUID
 
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from msgspec.structs import replace
 from shared.runtime.clock import monotonic
 from shared.stream import outputs
 from shared.stream.jobs import AssignedPartition, Job, WorkerStatus
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
 from shared.stream.transactions import Output
 from shared.topics.records import Message
@@ -56,15 +58,24 @@ class GroupMember(Protocol):
         """Continue reading a partition at this offset."""
         ...
 
+    def topic_id(self, topic: str) -> UUID | None:
+        """Return the id of the topic that is read under this name, or None if it is not known."""
+        ...
+
 
 class Holdings:
     """The ledgers of the partitions being read, and the jobs in flight."""
 
     def __init__(
-        self, member: GroupMember, status: WorkerStatus, may_begin: Callable[[], bool]
+        self,
+        member: GroupMember,
+        status: WorkerStatus,
+        may_begin: Callable[[], bool],
+        kept: KeptOutcomes,
     ) -> None:
         """`may_begin` returns whether the service allows new attempts now."""
         self._member = member
+        self._kept = kept
         self._may_begin = may_begin
         self._status = status
         # The partitions being read. A partition is removed as soon as its handover begins.
@@ -87,8 +98,10 @@ class Holdings:
                     # message.
                     log.error("the commit metadata of %s/%d cannot be read: %s", *partition, error)
             ledger = PartitionLedger(offset, settled)
-            assigned = AssignedPartition(partition, ledger, self.may_begin)
+            topic_id = self._member.topic_id(partition.topic)
+            assigned = AssignedPartition(partition, ledger, self.may_begin, topic_id)
             self.reading[partition] = assigned
+            self._kept.begin(assigned, offset)
         return assigned
 
     def may_begin(self) -> bool:
@@ -129,10 +142,21 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition; from now on, it belongs to another member."""
+        """Drop a partition; from now on, it belongs to another member.
+
+        Its jobs that have begun are kept, for the case that the partition is assigned again.
+        """
         assigned.gone = True
         for job in self._jobs_of(assigned):
+            self._kept.keep(job)
             self.forget(job)
+
+    def resume(self, job: Job, assigned: AssignedPartition, message: Message) -> None:
+        """Let a job of a lost partition continue on the same record, which was read again."""
+        is_offered = job.assigned.ledger.is_offered(job.offset, job.index)
+        job.assigned, job.message = assigned, message
+        if is_offered:
+            assigned.ledger.offer(job.offset, job.index)
 
     def _jobs_of(self, assigned: AssignedPartition) -> list[Job]:
         return [job for job in self.in_flight if job.assigned is assigned]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
+from uuid import UUID
 
 from kafka.structs import TopicPartition
 from msgspec import Struct
@@ -44,6 +45,7 @@ class AssignedPartition:
     `closing`: no further message may begin. `gone`: the partition belongs to another member.
     `is_stale`: the last commit marks messages as offered that were not offered, so another commit
     is due. `has_lease` returns whether this process is certainly a member of the group now.
+    `topic_id`: the id of the topic that is read; None if the brokers did not say it.
     """
 
     __slots__ = (
@@ -55,12 +57,18 @@ class AssignedPartition:
         "ledger",
         "lock",
         "partition",
+        "topic_id",
     )
 
     def __init__(
-        self, partition: TopicPartition, ledger: PartitionLedger, has_lease: Callable[[], bool]
+        self,
+        partition: TopicPartition,
+        ledger: PartitionLedger,
+        has_lease: Callable[[], bool],
+        topic_id: UUID | None = None,
     ) -> None:
         self.partition = partition
+        self.topic_id = topic_id
         self.ledger = ledger
         self.has_lease = has_lease
         self.lock = threading.Lock()
@@ -137,6 +145,8 @@ class WorkerStatus(LoopStatus):
     transactions: int = 0
     lost_transactions: int = 0
     unreadable: int = 0
+    kept_outcomes: int = 0
+    dropped_outcomes: int = 0
 
     @property
     def oldest_in_flight_s(self) -> float:

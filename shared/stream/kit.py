@@ -46,7 +46,8 @@ _BOTH: Final = (
     Metric(
         "sluice_stream_lost_memberships",
         "Times the process lost its membership of the consumer group, for example after a pause of"
-        " more than 10 s. What deliver had in flight may have been sent twice.",
+        " more than 10 s. What deliver had in flight may have been sent twice, if another process"
+        " got the partition.",
     ),
 )
 RELAY_METRICS: Final = (
@@ -75,6 +76,16 @@ WORKER_METRICS: Final = (
         "sluice_stream_unreadable",
         "Records that were not a pack of messages and were written to mail.refused: a sign that"
         " another program writes to an internal topic.",
+    ),
+    Metric(
+        "sluice_stream_kept_outcomes",
+        "Messages whose attempt had begun when the process lost their partition. They are not sent"
+        " again if the process gets the partition again within an hour.",
+    ),
+    Metric(
+        "sluice_stream_dropped_outcomes",
+        "Messages of lost partitions that the process forgot because there were too many. They are"
+        " sent again if no other process has settled them.",
     ),
     *_BOTH,
 )

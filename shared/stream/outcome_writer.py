@@ -29,6 +29,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 from shared.runtime.failpoints import Failpoints
 from shared.stream.holdings import GroupMember, Move, to_commit
 from shared.stream.jobs import AssignedPartition, Job
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.transactions import Output, TransactionLost
 
 log = logging.getLogger(__name__)
@@ -66,12 +67,18 @@ class OutcomeWriter:
         producer: Transactions,
         failpoints: Failpoints,
         max_messages: int,
+        *,
+        kept: KeptOutcomes,
     ) -> None:
-        """`max_messages` is the maximum number of outcomes per transaction."""
+        """`max_messages` is the maximum number of outcomes per transaction.
+
+        `kept` gets the outcomes of lost partitions.
+        """
         self._service = service
         self._producer = producer
         self._failpoints = failpoints
         self._max_messages = max_messages
+        self.kept = kept
         self._settled: deque[tuple[Job, Sequence[Output]]] = deque()
         # The outcomes of the current transaction, until its commit is certain.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
@@ -119,6 +126,9 @@ class OutcomeWriter:
 
     def drop(self) -> None:
         """Drop the outcomes and moves of partitions that belong to another member."""
+        for job, outputs in self._writing:
+            if job.assigned.gone:
+                self.kept.settle(job, outputs)
         self._writing = [pair for pair in self._writing if not pair[0].assigned.gone]
         self._stale = {assigned for assigned in self._stale if not assigned.gone}
         self._drop_names()
@@ -199,6 +209,8 @@ class OutcomeWriter:
         """Select settled outcomes for the next transaction; finish jobs that need no record."""
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
+            if job.assigned.gone and self.kept.settle(job, outputs):
+                continue
             if job.assigned.gone or not job.assigned.ledger.settle(job.offset, job.index):
                 self._finished.append(job)
                 continue

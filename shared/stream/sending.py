@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from kafka.partitioner.default import murmur2
 from kafka.structs import TopicPartition
 
-from shared.stream.kafka_python.bulk_sending import SentRecord, append_all
+from shared.stream.kafka_python.bulk_sending import SentRecord, add_partitions, append_all
 from shared.stream.kafka_python.producing import known_partitions
 from shared.topics.names import RETURNED
 
@@ -59,6 +59,8 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Outgoing]) -> list[Any]:
             together.setdefault(TopicPartition(topic, partition), []).append(place)
         else:
             futures[place] = producer.send(topic, value, key, list(headers), partition)
+    if together:
+        add_partitions(producer, together)
     for at, places in together.items():
         found = append_all(producer, at, [outputs[place][1:4] for place in places])
         for place, future in zip(places, found, strict=True):

@@ -11,8 +11,8 @@ new member.
 - If the process is paused for longer than its session time-out, its lease has expired when it
   continues. So no message begins and no record is handed out before the broker confirms the
   membership. If the membership is lost, all partitions and messages are dropped, and a new consumer
-  joins. Another member processes the dropped messages, and at most the messages that had begun here
-  are sent twice.
+  joins. If another member gets the dropped messages, at most the messages that had begun here are
+  sent twice. If this process gets them again, none is sent twice (kept_outcomes.py).
 - If the process must give up partitions in a rebalance, it drops messages that have not begun. It
   finishes and commits messages that have begun, while polling and heartbeats continue. Until then
   the partition stays with this member, unless these messages are moved to a shelf of this member
@@ -34,6 +34,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Handler, Job, Limits, WorkerStatus
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.loop import SessionLoop
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.transactions import Output, TransactionalProducer
@@ -61,8 +62,12 @@ class Worker:
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
+        # Twice as many, because the partitions may be lost again while their records are read.
+        self._kept = KeptOutcomes(2 * limits.max_in_flight, limits.max_in_flight_bytes)
         # After a lost transaction, the next transaction may contain the outcomes of both.
-        self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
+        self._outcomes = OutcomeWriter(
+            service, producer, failpoints, 2 * limits.commit_messages, kept=self._kept
+        )
         self._stop_until: float | None = None
         self.status = WorkerStatus()
 
@@ -97,6 +102,13 @@ class Worker:
         # open. Before the end of this transaction, the broker does not return the committed
         # offsets.
         self._producer.open()
+        if self._kept:
+            log.warning(
+                "%s: %d messages of lost partitions are not sent again if this process gets their"
+                " partitions again",
+                self._service,
+                len(self._kept),
+            )
         return WorkerSession(
             self._make_consumer(),
             self._outcomes,

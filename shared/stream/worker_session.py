@@ -61,7 +61,8 @@ class WorkerSession:
         self._limits = limits
         self._status = status
         self._hit = hit
-        self._holdings = Holdings(consumer, status, handler.may_begin)
+        self._kept = outcomes.kept
+        self._holdings = Holdings(consumer, status, handler.may_begin, self._kept)
         self._handovers = Handovers(consumer, outcomes, self._holdings, limits)
         self._pauser = PartitionPauser(limits.handover_topic)
         self._last_commit = 0.0
@@ -90,6 +91,7 @@ class WorkerSession:
         self._commit_if_due()
         self._handovers.finish()
         self._holdings.note_oldest()
+        self._note_kept()
         self._status.waiting_for = self._consumer.waiting_for()
 
     def close(self) -> None:
@@ -100,7 +102,12 @@ class WorkerSession:
         self._holdings.note_oldest()
         self._handovers.close()
         self._outcomes.drop()
+        self._note_kept()
         self._consumer.close()
+
+    def _note_kept(self) -> None:
+        self._status.kept_outcomes = len(self._kept)
+        self._status.dropped_outcomes = self._kept.dropped
 
     def _pause(self) -> None:
         fill = max(self.in_flight / self._limits.max_in_flight, self._bytes_fill())
@@ -141,7 +148,9 @@ class WorkerSession:
             jobs += self._read(partition, records, room)
         if jobs:
             self._holdings.add(jobs)
-            self._give(jobs)
+            # A job that has begun continues after its partition was lost and assigned again.
+            if new := [job for job in jobs if not job.begun]:
+                self._give(new)
 
     def _give(self, jobs: list[Job]) -> None:
         self._status.handed_out += len(jobs)
@@ -181,11 +190,30 @@ class WorkerSession:
                 # flight.
                 self._pauser.wait_for_room(self._consumer, partition, records[at:])
                 break
-            for index in assigned.ledger.add(record.offset, len(messages)):
-                jobs.append(Job(assigned, record.offset, index, messages[index]))
+            jobs += self._jobs_of(assigned, record.offset, messages)
             if assigned.ledger.full():
                 self._pauser.keep(self._consumer, partition, records[at + 1 :])
                 break
+        return jobs
+
+    def _jobs_of(
+        self, assigned: AssignedPartition, offset: int, messages: Sequence[Message]
+    ) -> list[Job]:
+        """Return the jobs of a pack. Jobs that have begun before their partition was lost continue.
+
+        If the outcome of such a job is known, it is settled.
+        """
+        kept = self._kept.take(assigned, offset, messages)
+        jobs: list[Job] = []
+        for index in assigned.ledger.add(offset, len(messages)):
+            found = kept.get(index)
+            if found is None:
+                jobs.append(Job(assigned, offset, index, messages[index]))
+                continue
+            self._holdings.resume(found.job, assigned, messages[index])
+            if found.outputs is not None:
+                self._outcomes.settle(found.job, found.outputs)
+            jobs.append(found.job)
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:

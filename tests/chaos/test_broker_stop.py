@@ -15,7 +15,8 @@ from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.producing import discard
 from shared.topics.names import TopicPlan
-from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
+from tests.support.chaos.fleet import Fleet
+from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 from tests.support.patience import PATIENCE_S
 from tests.support.pausing import paused
 from tests.support.smtp_peers import wait_until
@@ -27,6 +28,9 @@ AWAY_S = 31.0
 LONG_AWAY_S = 150.0
 # A step that waits for Kafka may take 90 s.
 STILL_S = 110.0
+# Twice the session of a member, which is 10 s.
+PAUSED_S = 20.0
+LOST = "sluice_stream_lost_memberships"
 ACROSS = "test.across"
 STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
@@ -50,23 +54,49 @@ def test_a_broker_away_for_longer_than_records_are_kept_loses_nothing(
     take_the_broker_away(stage, f"broker-long-{seed}", seed, LONG_AWAY_S)
 
 
+def test_a_broker_that_is_paused_for_longer_than_a_session_sends_nothing_twice(
+    stage: Stage, one_seed: int
+) -> None:
+    run = stage.open_run(f"broker-paused-{one_seed}", one_seed)
+    pause_the_broker(stage, run, PAUSED_S)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_broker_that_stands_still_for_longer_than_a_step_may_take_ends_no_process(
-    stage: Stage, seed: int
+    stage: Stage, seed: int, processes: int
 ) -> None:
-    # It takes connections meanwhile, so the watchdog counts the time. When it goes on, the sessions
-    # of all members have expired: what was in flight belongs to the next members.
-    run = stage.open_run(f"broker-still-{seed}", seed)
-    run.copies_bound = MAX_IN_FLIGHT
+    # It takes connections meanwhile, so the watchdog counts the time.
+    fleet = Fleet(stage)
+    run = stage.open_run(f"broker-still-{processes}-{seed}", seed)
+    if processes > 1:
+        # A partition may come to the other process, which does not know what was in flight.
+        run.copies_bound = processes * MAX_IN_FLIGHT
+    before = {name: stage.stack.process(name).pid for name in SERVICES}
+    try:
+        fleet.grow(["deliver"], processes)
+        stage.wait_for(run, lambda: fleet.has_partitions("deliver", processes), PATIENCE_S)
+        pause_the_broker(stage, run, STILL_S)
+    finally:
+        fleet.reset()
+    assert {name: stage.stack.process(name).pid for name in SERVICES} == before
+
+
+def pause_the_broker(stage: Stage, run: Run, seconds: float) -> None:
+    """Pause the broker in the middle of the traffic of a run, and judge the run.
+
+    When it goes on, the sessions of all members have expired.
+    """
+    fleet = Fleet(stage)
+    lost_before = fleet.metric("deliver", LOST)
     injector = run.inject(MESSAGES, RATE_PER_S)
     injector.wait_for(MESSAGES // 3, timeout_s=120)
-    before = {name: stage.stack.process(name).pid for name in SERVICES}
     with paused(stage.stack.process("kafka").pid):
-        time.sleep(STILL_S)  # the fault itself, not a wait for a condition
+        time.sleep(seconds)  # the fault itself, not a wait for a condition
     stage.stack.wait_ready("kafka")
     stage.finish(run, injector)
-    assert {name: stage.stack.process(name).pid for name in SERVICES} == before
+    assert fleet.metric("deliver", LOST) > lost_before
 
 
 def take_the_broker_away(stage: Stage, name: str, seed: int, away_s: float) -> None:

@@ -43,7 +43,7 @@ def test_the_bench_measures_every_sender(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def row(name: str, *rates: float, cpu_us: float = 100.0) -> Row:
-    return Row(name, rates[0], cpu_us, rates)
+    return Row(name, rates[0], cpu_us, rates, tuple(cpu_us for _ in rates))
 
 
 GOOD = {

@@ -112,7 +112,7 @@ class ClientSession:
 
     def takes(self, content: bytes) -> bool:
         """Return whether the server accepts the bytes of this content. The size is not checked."""
-        if content.isascii() or self._extensions.smtputf8:
+        if self._extensions.smtputf8 or content.isascii():
             return True
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
 

@@ -26,7 +26,7 @@ whose partition the producer chooses. This module can be removed when send() is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -127,28 +127,37 @@ class SentRecord:
         return first if first < 0 else first + self._index
 
 
+def add_partitions(producer: KafkaProducer, partitions: Iterable[TopicPartition]) -> None:
+    """Add partitions to the producer's transaction, and wake the thread that sends.
+
+    The thread then adds all of them in one request to the broker, while the caller encodes the
+    records. If each partition were added with its first record, there would be more requests, and a
+    system call per partition to wake the thread.
+    """
+    transaction = producer._transaction_manager
+    with transaction._lock:  # otherwise the thread may send some of them before the others
+        for partition in partitions:
+            transaction.maybe_add_partition_to_transaction(partition)
+    producer._sender.wakeup()
+
+
 def append_all(
     producer: KafkaProducer, partition: TopicPartition, records: Sequence[Record]
 ) -> list[SentRecord]:
-    """Append these records to one partition, in this order; wake the sender if necessary.
+    """Append these records to one partition, in this order. Raises KafkaError.
 
-    The producer must know the topic and have an open transaction. Raises KafkaError.
+    The producer must know the topic, and the partition must have been added to its transaction. The
+    sender is not woken: the producer's flush() does this.
     """
-    producer._transaction_manager.maybe_add_partition_to_transaction(partition)
     accumulator, at_ms = producer._accumulator, now_ms()
     accumulator._appends_in_progress.increment()
     try:
         with accumulator._tp_lock(partition):
             if accumulator._closed:
                 raise IllegalStateError("the producer is closed")
-            before = len(accumulator._batches[partition])
-            sent = _append(producer, partition, records, at_ms)
-            has_work = len(accumulator._batches[partition]) > before
+            return _append(producer, partition, records, at_ms)
     finally:
         accumulator._appends_in_progress.decrement()
-    if has_work:
-        producer._sender.wakeup()
-    return sent
 
 
 def _append(

@@ -80,6 +80,12 @@ def fetch_by_id(consumer: Any) -> None:
     consumer._fetcher.is_by_id = True
 
 
+def known_id(consumer: Any, topic: str) -> UUID | None:
+    """Return the topic id to which this consumer's positions belong, or None if it is not known."""
+    found: UUID | None = consumer._fetcher.ids.get(topic)
+    return found
+
+
 def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
     """Return the topics whose id is not the id that this consumer has read from.
 

@@ -112,14 +112,21 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     return as_forwarded(envelope, _plan(envelope, outcome, timing))
 
 
-def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
-    """Return the plan with the current versions added to its final event."""
-    versions = versions_of(envelope, shaping)
-    events = tuple(
-        replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each
-        for each in found.events
-    )
-    return replace(found, events=events)
+def with_versions(envelope: Envelope, found: Plan, shaping: str, provider: str = "") -> Plan:
+    """Return the plan with the current versions and the provider added to its final event.
+
+    The events that are not final get their provider when their records are made. Both values are
+    added in one copy, because an event has forty fields.
+    """
+    events: list[PlannedEvent] = []
+    for each in found.events:
+        if each.kind in FINAL:
+            versions = versions_of(envelope, shaping)
+            data = replace(each.data, versions=versions, provider=provider)
+            events.append(PlannedEvent(each.kind, data))
+        else:
+            events.append(each)
+    return Plan(tuple(events), found.retry, found.step)
 
 
 def subject_of(envelope: Envelope) -> str:
@@ -195,8 +202,9 @@ def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
 
 def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
     """Return the plan of an attempt, or a plan that holds the message if it is now in doubt."""
-    doubts = [each for each in found.events if each.kind is EventType.IN_DOUBT]
-    if not doubts or found.retry is None or not must_hold(envelope):
+    if found.retry is None or not must_hold(envelope):
+        return found
+    if not any(each.kind is EventType.IN_DOUBT for each in found.events):
         return found
     deferral = found.events[-1].data
     # One event is enough, because it shows that the message is held and whether it was dispatched.

@@ -1,14 +1,14 @@
 """Decides what one worker may send now under one limit that all workers share. Pure.
 
-A worker spends from a lease: a few messages (or bytes) that only this worker may use. After LEASE_S
-the worker gives the unused part back. While the store is unavailable, and for some time after it
-was emptied, each worker spends its share: the limit divided by the last known number of workers.
-After the store was emptied, no part of a window is spent in this time, because no single worker
-knows how much was used.
+A worker spends from a lease: a few messages (or bytes) that only this worker may use. After the
+time of the lease (held_lease.py) the worker gives the unused part back. While the store is
+unavailable, and for some time after it was emptied, each worker spends its share: the limit divided
+by the last known number of workers. After the store was emptied, no part of a window is spent in
+this time, because no single worker knows how much was used.
 
 Owns: the lease, the share, how much to ask for, the turns of mail. Does not own: the store, the
-calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent later than LEASE_S
-after the store's answer, so a paused process spends no old lease; a share begins empty.
+calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent after its time, so
+a paused process spends no old lease; a share begins empty.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# Bursts of this length and LEASE_S let mail exceed a limit by less than 2 % in any 10 s.
+# Bursts of this length and the leases let mail exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
 # A lease from a window is at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
@@ -166,7 +166,7 @@ class Allowance:
         self._workers.answers += 1
         self._settle()
         if grant.amount:
-            self._lease.add(grant.amount, grant.answered_at, grant.slot)
+            self._lease.add(grant.amount, grant.answered_at, grant.slot, self._largest_lease())
         # An emptied store does not know yet what was used, so it would grant a second window.
         is_known = grant.answered_at >= self._workers.local_until
         self._used = grant.used if is_known else max(self._used, grant.used)
@@ -261,7 +261,7 @@ class Allowance:
         return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
-        """Return the size of the next lease: enough for the waiting messages or for LEASE_S."""
+        """Return the size of the next lease: enough for the waiting messages or for its time."""
         waits = (cost if self.is_by_byte else 1) * (waiting or 1)
         return self._lease.demand(now, waits, self._largest_lease())
 

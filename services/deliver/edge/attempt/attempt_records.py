@@ -61,12 +61,14 @@ NONE: Final = "none"
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
     """Return the records of a plan: its events, and the message if it is deferred or given up."""
     mail_id = subject_of(envelope)
-    written = [
-        outputs.event(SERVICE, each.kind, mail_id, replace(each.data, provider=provider))
-        for each in steps.events
-    ]
+    written: list[Output] = []
+    for event in steps.events:
+        data = event.data
+        if data.provider != provider:
+            data = replace(data, provider=provider)
+        written.append(outputs.event(SERVICE, event.kind, mail_id, data))
     if envelope.own_events:
-        written += [outputs.client_copy(event, envelope.client) for event in written]
+        written += [outputs.client_copy(each, envelope.client) for each in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
         # From now on the message waits, and it is not offered to any server.

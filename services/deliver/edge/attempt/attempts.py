@@ -1,10 +1,11 @@
 """Turns jobs into attempts on the asyncio loop, and the outcomes of attempts into records.
 
-Owns: the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
-(core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
-anything is sent; a job that cannot be claimed is skipped. Some messages must be held when they are
-in doubt. Such a message first gets a connection. Then Kafka records that the message is about to be
-offered. The message is sent only after this. While Kafka cannot record this, the message waits.
+Owns: the running attempts. Does not own: connections (pool/pools.py), the steps that follow an
+outcome (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just
+before anything is sent; a job that cannot be claimed is skipped. Some messages must be held when
+they are in doubt. Such a message first gets a connection. Then Kafka records that the message is
+about to be offered. The message is sent only after this. While Kafka cannot record this, the
+message waits.
 
 A fault of our own code in one attempt affects only that message: the message is deferred, or it
 keeps the outcome that was already known. The fault is counted and logged with its traceback; the
@@ -46,6 +47,7 @@ from services.deliver.edge.attempt.attempt_records import (
 )
 from services.deliver.edge.attempt.claims import Claim
 from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
+from services.deliver.edge.attempt.stepping import Steps
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Metric
@@ -53,7 +55,6 @@ from shared.stream import outputs
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
 from shared.topics.control import Verb
-from shared.topics.records import Envelope
 from shared.topics.retry_topics import is_early
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Attempts:
         self._retries = retries
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._steps = Steps(self._loop)
         self.crashed: asyncio.Future[None] = self._loop.create_future()
 
     def hand_out(self, jobs: list[Job]) -> None:
@@ -114,7 +115,7 @@ class Attempts:
 
     def _start(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self._tasks.add(self._loop.create_task(self._attempt_once(job)))
+            self._steps.start(self._attempt_once(job))
 
     def _begun(self, job: Job) -> None:
         # A job that was moved to the handover topic has already begun.
@@ -130,9 +131,6 @@ class Attempts:
             if not self.crashed.done():
                 self.crashed.set_exception(error)
         finally:
-            # The task is discarded here, because a callback of the task would cost another turn of
-            # the loop.
-            self._tasks.discard(asyncio.current_task())
             self._begun(job)
 
     async def _attempt(self, job: Job) -> None:
@@ -158,8 +156,7 @@ class Attempts:
                     return
             if outcome is None and not job.begin(is_offer=False):
                 return
-            steps = self._completed(job, steps)
-            written = self._written(envelope, content, steps)
+            written = self._written(job, steps)
         except Exception as error:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
@@ -178,15 +175,14 @@ class Attempts:
 
     def _turn_away(self, claim: Claim) -> None:
         job = claim.job
-        envelope, content = job.message.envelope, job.message.content
+        envelope = job.message.envelope
         if job.begun:
             return
         try:
             steps = self._without_attempt(job) if claim.is_ordered_otherwise() else None
             if steps is None or not claim.withdraw() or not job.begin(is_offer=False):
                 return
-            steps = self._completed(job, steps)
-            written = self._written(envelope, content, steps)
+            written = self._written(job, steps)
         except Exception as error:
             self._failed.add(1)
             log.exception("an order could not be applied", extra={"mail_id": envelope.mail_id})
@@ -196,10 +192,12 @@ class Attempts:
             written = self._records_after_fault(job, error, None, is_open=False)
         self._worker.settle(job, written)
 
-    def _written(self, envelope: Envelope, content: bytes, steps: Plan) -> list[Output]:
-        """Return the records of a plan, and count its events."""
+    def _written(self, job: Job, steps: Plan) -> list[Output]:
+        """Complete a plan, return its records, and count its events."""
+        envelope = job.message.envelope
         provider = self._control.provider_of(envelope)
-        written = records_of(steps, envelope, content, provider)
+        steps = self._completed(job, steps, provider)
+        written = records_of(steps, envelope, job.message.content, provider)
         self._events.count(envelope, provider, steps)
         return written
 
@@ -217,12 +215,12 @@ class Attempts:
 
         self._worker.name(job, named)
 
-    def _completed(self, job: Job, steps: Plan) -> Plan:
-        """Add to the plan the doubt of an earlier attempt and the versions in force."""
+    def _completed(self, job: Job, steps: Plan, provider: str) -> Plan:
+        """Add to the plan the doubt of an earlier attempt, the versions in force, the provider."""
         envelope = job.message.envelope
         if job.in_doubt:
             steps = with_doubt(envelope, steps, self._clock.now_ms())
-        return with_versions(envelope, steps, self._shaping)
+        return with_versions(envelope, steps, self._shaping, provider)
 
     def _without_attempt(self, job: Job) -> Plan | None:
         """Return the plan for a message that is not attempted now, or None to attempt it."""
@@ -260,8 +258,9 @@ class Attempts:
             if is_open and must_hold(envelope) and isinstance(found, Deferred):
                 found = replace(found, in_doubt=True)
             steps = plan(envelope, found, timing)
-            steps = self._completed(job, as_outcome(envelope, steps, timing))
-            return records_of(steps, envelope, content, self._control.provider_of(envelope))
+            provider = self._control.provider_of(envelope)
+            steps = self._completed(job, as_outcome(envelope, steps, timing), provider)
+            return records_of(steps, envelope, content, provider)
         except Exception as worse:
             log.exception("no event can be written; the message goes to mail.refused", extra=extra)
             reason = f"No event can be written for this message ({type(worse).__name__})"

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from msgspec.structs import astuple
+
 from services.deliver.core.attempt.results import Outcome
 from services.deliver.core.tls.policy import PolicyName
 from shared.runtime.clock import Clock
@@ -62,33 +64,39 @@ class TlsCounter:
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        # The key is the number of days since 1970, and the kind of count.
-        self._counts: Counter[tuple[int, TlsCount]] = Counter()
+        # The key is the number of days since 1970, and the fields of a TlsCount. A tuple is used,
+        # because the hash of a Struct takes longer, and an attempt needs it several times.
+        self._counts: Counter[tuple[int, str, str, str]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
         """Count an attempt for a recipient domain."""
         if found := counted_as(outcome):
-            self._count(TlsCount(domain, *found))
+            self._count(domain, *found)
 
     def policy_fault(self, domain: str, fault: str) -> None:
         """Count a policy that could not be fetched or used."""
-        self._count(TlsCount(domain, STS, result_type(fault)))
+        self._count(domain, STS, result_type(fault))
 
-    def _count(self, count: TlsCount) -> None:
-        day = self._clock.now_ms() // DAY_MS
-        if (day, count) in self._counts or len(self._counts) < MAX_ROWS:
-            self._counts[day, count] += 1
+    def _count(self, domain: str, policy: str, result: str) -> None:
+        key = self._clock.now_ms() // DAY_MS, domain, policy, result
+        number = self._counts.get(key, 0)
+        if number or len(self._counts) < MAX_ROWS:
+            self._counts[key] = number + 1
 
     async def flush(self) -> None:
         """Write the counts. If this fails, they are kept for the next call."""
         taken, self._counts = self._counts, Counter()
-        for day in sorted({day for day, _ in taken}):
-            rows = {count: number for (its, count), number in taken.items() if its == day}
+        for day in sorted({day for day, *_ in taken}):
+            rows = {
+                TlsCount(*count): number for (its, *count), number in taken.items() if its == day
+            }
             try:
                 await self._add(f"{datetime.fromtimestamp(day * DAY_S, UTC):%Y-%m-%d}", rows)
             except Unavailable as error:
                 log.info("TLS counts are kept for later", extra={"reason": str(error)})
-                self._counts.update({(day, count): number for count, number in rows.items()})
+                self._counts.update(
+                    {(day, *astuple(count)): number for count, number in rows.items()}
+                )
 
 
 def counted_as(outcome: Outcome) -> tuple[str, str] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 from hashlib import blake2b
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.mail import verp
@@ -111,6 +112,16 @@ def test_the_return_path_of_one_client_is_none_of_another() -> None:
 def test_it_expires_after_the_days_of_the_setting(days: int, is_valid: bool) -> None:
     found = check(verp.encode(KEYS, "acme", PATH), today=DAY + days)
     assert found == (PATH if is_valid else Refused.EXPIRED)
+
+
+@given(st.binary(min_size=verp.MIN_SECRET_OCTETS, max_size=200), names)
+@example(b"k" * 64, "acme")  # as long as a block of the hash
+@example(b"k" * 65, "acme")
+def test_the_signature_is_the_hmac_of_the_standard_library(secret: bytes, client: str) -> None:
+    local = verp.encode(Keys([verp.Key(7, 0, secret)]), client, PATH)
+    whole = (int(local.removeprefix(verp.PREFIX), 32) >> 1).to_bytes(38, "big")
+    expected = hmac.digest(secret, client.encode() + b"\0" + whole[:30], "sha256")
+    assert whole[30:] == expected[:8]
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.stream.holdings import Holdings
 from shared.stream.jobs import AssignedPartition, Job, WorkerStatus
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.ledger import PartitionLedger
 from shared.topics.records import Message
 from tests.support.stream_topics import envelope
 
 SOURCE = TopicPartition("mail.outbound.default", 0)
+TOPIC_ID = UUID(int=1)
 
 
 class Member:
@@ -31,6 +35,9 @@ class Member:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         pass
 
+    def topic_id(self, _topic: str) -> UUID | None:
+        return TOPIC_ID
+
 
 def jobs(count: int) -> list[Job]:
     assigned = AssignedPartition(SOURCE, PartitionLedger(0), lambda: True)
@@ -40,7 +47,7 @@ def jobs(count: int) -> list[Job]:
 
 def test_the_age_is_that_of_the_oldest_job_that_is_left() -> None:
     status = WorkerStatus()
-    holdings = Holdings(Member(), status, lambda: True)
+    holdings = Holdings(Member(), status, lambda: True, KeptOutcomes(10, 10))
     first, second = jobs(2)
     holdings.add([first])
     holdings.add([second])
@@ -59,7 +66,7 @@ def test_the_age_is_that_of_the_oldest_job_that_is_left() -> None:
 
 def test_what_is_settled_out_of_order_does_not_hide_the_one_that_does_not_move() -> None:
     status = WorkerStatus()
-    holdings = Holdings(Member(), status, lambda: True)
+    holdings = Holdings(Member(), status, lambda: True, KeptOutcomes(10, 10))
     stuck, *others = jobs(50)
     holdings.add([stuck])
     holdings.note_oldest()

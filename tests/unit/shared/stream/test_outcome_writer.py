@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from uuid import UUID
 
 import pytest
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
 from shared.stream.jobs import AssignedPartition, Job
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.ledger import PartitionLedger, decode_metadata
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.transactions import Output, TransactionLost
@@ -74,6 +76,9 @@ class Broker:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.read_from[partition] = offset
 
+    def topic_id(self, _topic: str) -> UUID | None:
+        return None
+
     def texts(self, topic: str) -> list[bytes | None]:
         return [output.value for output in self.written if output.topic == topic]
 
@@ -91,7 +96,7 @@ def jobs_on(assigned: AssignedPartition, offsets: Iterable[int]) -> list[Job]:
 
 
 def writer_on(broker: Broker) -> OutcomeWriter:
-    return OutcomeWriter("deliver", broker, Failpoints.none(), 100)
+    return OutcomeWriter("deliver", broker, Failpoints.none(), 100, kept=KeptOutcomes(10, 1_000))
 
 
 def settle(writer: OutcomeWriter, jobs: Iterable[Job]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +23,20 @@ class Producer:
         self.known = {"known"}
         self.sent: list[tuple[str, bytes, int | None]] = []
         self.appended: dict[TopicPartition, list[bytes]] = {}
+        # For each wake of the sender: the partitions that had been added to the transaction.
+        self.woken_with: list[list[int]] = []
+        self.added: list[TopicPartition] = []
+        self._sender = SimpleNamespace(wakeup=self._wake)
+        self._transaction_manager = SimpleNamespace(
+            _lock=threading.RLock(), maybe_add_partition_to_transaction=self.added.append
+        )
         self._metadata = SimpleNamespace(
             partitions_for_topic=lambda topic: PARTITIONS if topic in self.known else None
         )
+
+    def _wake(self) -> None:
+        assert not self.appended
+        self.woken_with.append([each.partition for each in self.added])
 
     def partitions_for(self, _topic: str) -> set[int]:
         return PARTITIONS
@@ -60,6 +72,15 @@ def test_records_of_one_partition_go_together_in_their_order() -> None:
         TopicPartition("known", 2): [b"b"],
     }
     assert futures == ["appended a", "appended b", "appended c"]
+
+
+def test_all_partitions_are_added_before_the_first_record() -> None:
+    producer: Any = Producer()
+    send_all(producer, [Output("known", b"a", partition=each) for each in (1, 2, 1)])
+    assert producer.woken_with == [[1, 2]]
+    send_all(producer, [])
+    send_all(producer, [Output("other", b"b", partition=0)])
+    assert producer.woken_with == [[1, 2]]
 
 
 def test_a_key_chooses_the_partition() -> None:

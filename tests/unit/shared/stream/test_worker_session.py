@@ -13,6 +13,7 @@ from shared.runtime.clock import FakeClock, now_ms
 from shared.runtime.failpoints import Failpoints
 from shared.stream import worker_session
 from shared.stream.jobs import Handler, Job, Limits, WorkerStatus
+from shared.stream.kept_outcomes import KeptOutcomes
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.worker_session import WorkerSession
 from shared.topics.codec import encode_pack
@@ -76,6 +77,9 @@ class Consumer:
     def has_lease(self) -> bool:
         return self.lease
 
+    def topic_id(self, _topic: str) -> None:
+        """The broker does not say it."""
+
     def waiting_for(self) -> str:
         return ""
 
@@ -97,7 +101,7 @@ def session(
 ) -> WorkerSession:
     """`held`: the mail ids that are left where they are."""
     producer: Any = None  # nothing is settled
-    outcomes = OutcomeWriter("test", producer, Failpoints.none(), 10)
+    outcomes = OutcomeWriter("test", producer, Failpoints.none(), 10, kept=KeptOutcomes(10, 1_000))
     handler = Handler(
         handed.extend,
         lambda _record, _reason: [],

@@ -5,6 +5,7 @@ The accumulator is the library's own; nothing is sent.
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,13 @@ from kafka.record.util import encode_varint
 from kafka.structs import TopicPartition
 
 from shared.stream.kafka_python import bulk_sending
-from shared.stream.kafka_python.bulk_sending import Record, SentRecord, append_all, varint
+from shared.stream.kafka_python.bulk_sending import (
+    Record,
+    SentRecord,
+    add_partitions,
+    append_all,
+    varint,
+)
 
 AT = TopicPartition("t", 0)
 NOW_MS = 1_700_000_000_000
@@ -35,7 +42,7 @@ class Producer:
         self.woken = 0
         self._accumulator = RecordAccumulator(batch_size=BATCH_BYTES, message_version=2)
         self._transaction_manager = SimpleNamespace(
-            maybe_add_partition_to_transaction=self.added.append
+            _lock=threading.RLock(), maybe_add_partition_to_transaction=self.added.append
         )
         self._sender = SimpleNamespace(wakeup=self._wake)
 
@@ -107,14 +114,13 @@ def test_a_record_beside_a_closed_batch_begins_another() -> None:
     assert [batch.record_count for batch in producer.batches] == [1, 1]
 
 
-def test_the_sender_is_woken_for_a_new_batch_only() -> None:
-    producer = Producer()
+def test_the_sender_is_woken_once_for_all_partitions_of_a_transaction() -> None:
+    producer: Any = Producer()
+    others = [TopicPartition("t", number) for number in (1, 2)]
+    add_partitions(producer, [AT, *others])
     producer.append([(b"first", None, ()), (b"second", None, ())])
-    assert (producer.woken, producer.added) == (1, [AT])
-    producer.append([(b"third", None, ())])
-    assert producer.woken == 1
     producer.append([(b"x" * BATCH_BYTES, None, ())])
-    assert producer.woken == 2
+    assert (producer.woken, producer.added) == (1, [AT, *others])
 
 
 def test_a_record_larger_than_a_batch_has_its_own() -> None:

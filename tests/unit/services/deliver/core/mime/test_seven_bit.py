@@ -40,6 +40,7 @@ def test_the_set_has_messages_of_both_kinds() -> None:
 GREEK = "Καλημέρα κόσμε"
 
 
+BODY_CONVERTED: list[str | None] = ["7bit", "quoted-printable"]
 BODY = f"--B\n{PLAIN}\nContent-Transfer-Encoding: 8bit\n\n{UMLAUTS}\n--B--\n"
 
 # What it is; the message; the encodings of all its parts, from the outside in.
@@ -153,7 +154,7 @@ CONVERTED: list[tuple[str, bytes, list[str | None]]] = [
         (
             f"Content-Type: {value}",
             message(f"Content-Type: {value}\nContent-Transfer-Encoding: 8bit (text)", BODY),
-            ["7bit", "quoted-printable"],
+            BODY_CONVERTED,
         )
         for value in (
             "multipart/alternative (a comment); boundary=B",

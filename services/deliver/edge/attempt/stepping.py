@@ -1,0 +1,68 @@
+"""Runs coroutines on the event loop without an asyncio task for each.
+
+A task begins in a later turn of the event loop, and asyncio keeps it in a set of weak references
+that is written in Python. Here a coroutine begins at once, in the callback that starts it, and goes
+on in a callback of the future that it awaits. So an attempt that waits once takes one turn.
+
+Does not own: the faults of a coroutine. A coroutine must catch its own exceptions; another
+exception ends it and is raised in the callback, so that the event loop logs it. A cancelled future
+ends the coroutine that awaits it, as it ends a task.
+
+Limits: in such a coroutine asyncio.current_task() is None. So it can await futures, tasks,
+asyncio.wait() and asyncio.shield(), but not asyncio.timeout(). It cannot be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Steps:
+    """The running coroutines of one event loop. Use it in that loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        # Otherwise a coroutine would be dropped together with the only future that it awaits.
+        self._running: set[_Steps] = set()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine up to its first wait, and the rest of it when the wait is over."""
+        steps = _Steps(coroutine, self._loop, self._running)
+        self._running.add(steps)
+        steps.go_on()
+
+
+class _Steps:
+    """One coroutine."""
+
+    __slots__ = ("_coroutine", "_loop", "_running")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        loop: asyncio.AbstractEventLoop,
+        running: set[_Steps],
+    ) -> None:
+        self._coroutine = coroutine
+        self._loop = loop
+        self._running = running
+
+    def go_on(self, _awaited: object = None) -> None:
+        """Run the coroutine up to its next wait."""
+        try:
+            # The coroutine itself takes the result or the exception of the future.
+            awaited = self._coroutine.send(None)
+        except (StopIteration, asyncio.CancelledError):
+            self._running.discard(self)
+        except BaseException:
+            self._running.discard(self)
+            raise
+        else:
+            if awaited is None:  # asyncio.sleep(0)
+                self._loop.call_soon(self.go_on)
+                return
+            # A future sets this flag when it is awaited; whoever waits for the future clears it.
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self.go_on)
