@@ -171,7 +171,13 @@ class SourceLog:
         if self._find_sources() != self._sources:
             raise KafkaError("the topics have other partitions than before")
         self._ends = self.ends()
-        self._readable_ends = self._ends_by(self._readers)
+        # A topic that is read to its end has no readable records that are unread.
+        unread = {
+            topic: reader
+            for topic, reader in self._readers.items()
+            if self._is_before(self._ends, topic)
+        }
+        self._readable_ends = self._ends_by(unread)
         self._asked_at, self._asked_ms = now, asked_ms
 
     def _is_before(self, ends: Mapping[Source, int], topic: str) -> bool:

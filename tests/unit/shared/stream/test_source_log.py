@@ -34,11 +34,13 @@ class Reader:
         self.is_committed = is_committed
         self.at = 0
         self.waits: list[int] = []
+        self.asked = 0
 
     def partitions(self) -> list[int]:
         return [0]
 
     def ends(self, _: Iterable[int]) -> dict[int, int]:
+        self.asked += 1
         return {0: self.log.stable if self.is_committed else self.log.written}
 
     def read_from(self, offsets: Mapping[int, int]) -> None:
@@ -192,3 +194,18 @@ def test_records_are_given_once_they_are_taken_and_not_while_they_are_unread(
     assert not slow.made.has_given(ends)
     assert len(slow.made.take(10)) == 1
     assert slow.made.has_given(ends)
+
+
+def test_the_readable_ends_are_requested_only_of_topics_with_unread_records(
+    slow: SlowLog, clock: FakeClock
+) -> None:
+    slow.write(TOPIC, 1)
+    slow.made.poll()
+    clock.go_on(ASK_S)
+    slow.made.poll()
+    assert [each.asked for each in slow.readers.values()] == [1, 0]
+    slow.write(OTHER, 1)
+    clock.go_on(ASK_S)
+    slow.made.poll()
+    assert [each.asked for each in slow.readers.values()] == [1, 1]
+    assert not slow.made.is_behind()
