@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import click
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
-from cli.options import KafkaOnly
 from cli.stack.paths import ROOT
 from cli.topics.command import main as topics_command
+from services.validate.settings import ValidateSettings
 from shared.settings.loader import load, variable_of
+from shared.settings.sections import KafkaSettings
 from tests.support.chart.rendering import EVERYTHING, VALUE_SETS, Resource, render, render_set
 from tests.support.chart.resources import by_component, containers, environment, of_kind, pods
 from tools.chart.components import COMPONENTS, model_of
@@ -28,10 +29,17 @@ EXTRA: Final = ("HTTPS_PROXY",)
 STRIMZI: Final = {"topics": {"manage": "strimzi", "strimzi": {"cluster": "mail"}}}
 
 
+class TopicSettings(Struct, frozen=True):
+    """The sections that `sluice topics` reads: its own, and validate's for the lanes."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    validate: ValidateSettings = ValidateSettings()
+
+
 def settings_of(arguments: list[str]) -> Any:
     """The settings of the process that is run with these arguments."""
     package, _, name = arguments[0].partition(".")
-    return model_of(name) if package == "services" else KafkaOnly
+    return model_of(name) if package == "services" else TopicSettings
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -209,6 +217,15 @@ def test_a_lane_without_domains_is_one_for_clients() -> None:
     assert json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"])["marketing"] == []
     topics = {each["metadata"]["name"] for each in of_kind(resources, "KafkaTopic")}
     assert "mail.outbound.marketing" in topics
+
+
+def test_the_topics_job_creates_the_lanes_of_validate() -> None:
+    resources = render({"lanes": {"marketing": []}, "topics": {"manage": "job"}})
+    (job,) = of_kind(resources, "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    lanes = environment(container)["SLUICE_VALIDATE__LANES"]
+    assert lanes == variables(resources, "validate")["SLUICE_VALIDATE__LANES"]
+    assert "marketing" in json.loads(lanes)
 
 
 def test_a_lane_that_is_null_is_removed() -> None:
