@@ -14,13 +14,15 @@ from msgspec import Struct, structs
 
 from cli.stack.paths import ROOT
 from cli.topics.command import main as topics_command
-from services.validate.settings import ValidateSettings
+from services.validate.settings import DEFAULT_LANES, ValidateSettings
 from shared.settings.loader import load, variable_of
 from shared.settings.sections import KafkaSettings
-from tests.support.chart.rendering import EVERYTHING, VALUE_SETS, Resource, render, render_set
+from shared.topics.names import OUTBOUND_PREFIX
+from tests.support.chart.rendering import HELMS, VALUE_SETS, Resource, render, render_set
 from tests.support.chart.resources import by_component, containers, environment, of_kind, pods
 from tools.chart.components import COMPONENTS, model_of
 from tools.chart.settings_schema import OWNED
+from tools.foreign_programs import GoProgram
 
 # What Kubernetes itself resolves.
 OURS: Final = ("POD_NAME", "POD_NAMESPACE")
@@ -228,10 +230,29 @@ def test_the_topics_job_creates_the_lanes_of_validate() -> None:
     assert "marketing" in json.loads(lanes)
 
 
-def test_a_lane_that_is_null_is_removed() -> None:
-    lanes = json.loads(variables(render_set("everything"), "validate")["SLUICE_VALIDATE__LANES"])
-    assert set(lanes) == {"apple", "gmail", "microsoft"}
-    topics = {each["metadata"]["name"] for each in of_kind(render_set("everything"), "KafkaTopic")}
-    assert {"mail.outbound.apple", "mail.outbound.default"} <= topics
-    assert "mail.outbound.yahoo" not in topics
-    assert EVERYTHING.exists()
+@pytest.mark.parametrize("helm", HELMS.values(), ids=HELMS)
+@pytest.mark.parametrize("lanes", [{}, {"apple": ["icloud.com"], "bulk": []}])
+def test_the_lanes_of_the_chart_replace_the_shipped_ones(
+    lanes: dict[str, list[str]], helm: GoProgram
+) -> None:
+    resources = render({"lanes": lanes, **STRIMZI}, helm)
+    assert json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"]) == lanes
+    assert lanes_with_a_topic(resources) == {"default", *lanes}
+
+
+@pytest.mark.parametrize("helm", HELMS.values(), ids=HELMS)
+@pytest.mark.parametrize("given", [{}, {"lanes": None}])
+def test_the_chart_without_lanes_has_the_shipped_ones(
+    given: dict[str, None], helm: GoProgram
+) -> None:
+    resources = render({**given, **STRIMZI}, helm)
+    lanes = json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"])
+    assert lanes == {lane: list(domains) for lane, domains in DEFAULT_LANES.items()}
+    assert lanes_with_a_topic(resources) == {"default", *DEFAULT_LANES}
+
+
+def lanes_with_a_topic(resources: list[Resource]) -> set[str]:
+    found = {each["metadata"]["name"] for each in of_kind(resources, "KafkaTopic")}
+    return {
+        name.removeprefix(OUTBOUND_PREFIX) for name in found if name.startswith(OUTBOUND_PREFIX)
+    }
