@@ -52,7 +52,7 @@ from shared.registry.client import Client, Limit, all_limits
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader
@@ -102,7 +102,7 @@ class KeeperParts(Struct, frozen=True):
     writer: str = _WRITER
 
 
-class QuotaKeeper:
+class QuotaKeeper(RunsThread):
     """Runs from start() until close(). `fault`: the reason why the last turn failed."""
 
     def __init__(self, parts: KeeperParts) -> None:
@@ -128,14 +128,6 @@ class QuotaKeeper:
             ended=self._ended,
         )
         self.fault = ""
-
-    def start(self) -> None:
-        """Start the thread and return at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish the turn and stop."""
-        self._thread.close()
 
     def turn(self) -> None:
         """Compare and write once. May raise KafkaError, Unavailable, TransactionLost."""

@@ -21,7 +21,7 @@ from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import ReadsBooks
 from services.billing.edge.views.shelf import Shelf
 from shared.runtime.clock import Clock
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.store.client import StoreUnavailable
 
 LOOK_S: Final = 2.0
@@ -30,7 +30,7 @@ ASKED_S: Final = 900.0
 LOOK_BACK_S: Final = 30.0
 
 
-class Warmer:
+class Warmer(RunsThread):
     """Runs from start() until close(). `fault`: why the first request would have to wait; "" if it
     would not."""
 
@@ -48,14 +48,6 @@ class Warmer:
             failed=self._failed,
         )
         self.fault = "the months are being sorted"
-
-    def start(self) -> None:
-        """Start the thread and return at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish sorting and stop."""
-        self._thread.close()
 
     def turn(self) -> None:
         """Sort the months that are due. May raise what sorting raises."""
