@@ -13,7 +13,7 @@ from cli.clients.faults import unknown_client
 from cli.options import kafka_options
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.terminal import Column, Kind, lay_out, terminal_width, visible
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.store.view import load_known, load_registry

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from shared.events.log import Sieve
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 

@@ -1,12 +1,12 @@
 """Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: the decision whether a value is one valid address (docs/rules.md lists each form), the normal
-form, and the comparison form (comparable()). In the normal form, the local part has no quotes if
-possible, and the domain is in lower-case A-labels, so all spellings of a mailbox have the same
-normal form. The local part is case-sensitive (RFC 5321, 2.4). Does not own: the header line that
-contains the address (headers.py). Guarantees: parsing never raises; the work is linear in the
-length. The fast path for plain ASCII has exactly the same result as parsing by tokens, and a test
-compares the two results.
+Owns: the decision whether a value is one valid address (docs/rules.md lists each form), and the
+normal form. In the normal form, the local part has no quotes if possible, and the domain is in
+lower-case A-labels, so all spellings of a mailbox have the same normal form. The local part is
+case-sensitive (RFC 5321, 2.4). Does not own: the header line that contains the address
+(headers.py), the comparison form (comparison.py). Guarantees: parsing never raises; the work is
+linear in the length. The fast path for plain ASCII has exactly the same result as parsing by
+tokens, and a test compares the two results.
 """
 
 from __future__ import annotations
@@ -48,9 +48,6 @@ _PLAIN: Final = re.compile(
     rf"|({_DOT_ATOM})@([A-Za-z0-9.-]++))[ \t]*+".encode()
 )
 
-# The most frequent local parts in the comparison form.
-_LOWER_LOCAL: Final = re.compile(r"[a-z0-9]++(?:[._+-][a-z0-9]++)*+")
-
 _UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
 
 _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
@@ -91,28 +88,6 @@ def parse_path(path: str) -> Parsed:
     if len(path) > 2 * MAX_ADDRESS_OCTETS:
         return AddressFault(Fault.TOO_LONG)
     return _cached_path(path)
-
-
-def comparable(address: str) -> str:
-    """Return the comparison form, by which recipients are compared, counted and hashed.
-
-    Return "" if the address is not valid. The comparison form is the normal form with the local
-    part in lower case, because no large provider distinguishes case, and block lists ignore it,
-    including lists of hashes. Dots and +tags are not removed.
-    """
-    # Most addresses are in this form, and parsing takes four times as long as these checks.
-    local, _, domain = address.rpartition("@")
-    if (
-        len(local) <= MAX_LOCAL_OCTETS
-        and len(address) <= MAX_ADDRESS_OCTETS
-        and _LOWER_LOCAL.fullmatch(local)
-        and normalise(domain) == domain != ""
-    ):
-        return address
-    parsed = parse_path(address)
-    if isinstance(parsed, AddressFault):
-        return ""
-    return f"{parsed.local.lower()}@{parsed.domain}"
 
 
 @lru_cache(_CACHED_PATHS)

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.topics.suppressions import (
     REASONS,
     RecipientForm,

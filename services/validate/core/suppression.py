@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from services.validate.core.batch import Judged
 from services.validate.core.verdict import Passed, Suppressed, suppressed_event
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.topics.records import Envelope
 from shared.topics.suppressions import fields_of, strongest
 

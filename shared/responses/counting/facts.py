@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.topics.event_records import TYPE_HEADER, EventRecord, type_of
 from shared.topics.records import EventType
 from shared.topics.suppressions import field_of

@@ -21,7 +21,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.mail.unsubscribe import Unsubscription
 from shared.registry.client import Client
 from shared.responses.understood import ResponseKind

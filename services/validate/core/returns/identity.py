@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail import verp
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.mail.unsubscribe import Unsubscription
 from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Final
 
 from services.validate.core.returns.identity import SEARCHED_BYTES
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.mail.verp import Keys
 from shared.registry.client import Client
 from shared.responses.mime.parts import Fields

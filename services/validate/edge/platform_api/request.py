@@ -26,7 +26,7 @@ from services.validate.edge.platform_api.writer import KafkaWriter
 from shared.access.checking import Denial, Grant, Reason
 from shared.http_api.keyed import KeyedApi, require_scope
 from shared.http_api.problems import Problem
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.registry.client import Client
 from shared.registry.lookup import Clients
 from shared.runtime.clock import Clock

@@ -1,4 +1,4 @@
-"""One address: accepted and refused forms, the normal form, and the form for comparison."""
+"""One address: accepted and refused forms, and the normal form."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.mail import address
-from shared.mail.address import ParsedAddress, comparable, parse_path, parse_single
+from shared.mail.address import ParsedAddress, parse_path, parse_single
 from shared.mail.address_faults import AddressFault, Fault
 from tests.support.addresses import NOT_TAKEN, PIECES, TAKEN
-
-FORMS = {
-    "anna@example.com": "anna@example.com",
-    "Anna.Lee@Example.COM": "anna.lee@example.com",
-    '"anna"@example.com': "anna@example.com",
-    "anna@Bücher.example": "anna@xn--bcher-kva.example",
-    "ANNA+News@example.com": "anna+news@example.com",
-    "ÄNNA@example.com": "änna@example.com",
-    "anna": "",
-    "": "",
-    "a@example.com, b@example.com": "",
-    "<anna@example.com>": "",
-}
 
 
 @pytest.mark.parametrize(("value", "expected"), TAKEN)
@@ -84,35 +71,3 @@ def test_a_normal_form_is_its_own_normal_form(value: str) -> None:
         assert parse_single(f"Name <{parsed.address}> (c)") == parsed
         assert parse_path(parsed.address) == parsed
         assert isinstance(parse_single(f"{value}, {value}"), AddressFault)
-
-
-@pytest.mark.parametrize(("given", "wanted"), FORMS.items())
-def test_an_address_has_one_comparison_form(given: str, wanted: str) -> None:
-    assert comparable(given) == wanted
-
-
-@pytest.mark.parametrize("form", sorted(filter(None, FORMS.values())))
-def test_the_comparison_form_is_its_own(form: str) -> None:
-    assert comparable(form) == form
-
-
-LOCALS = st.one_of(
-    st.text(st.sampled_from("abAB09._+-=? \n"), max_size=8),
-    st.sampled_from(["a" * 64, "a" * 65]),
-)
-DOMAINS = st.one_of(
-    st.text(st.sampled_from("abA1.-@\nü"), max_size=8),
-    st.sampled_from(["x.example", "1.2", ".".join(["b" * 63] * 3) + ".example", "c" * 64 + ".de"]),
-)
-
-
-@settings(deadline=None, max_examples=400)
-@given(st.builds("{}@{}".format, LOCALS, DOMAINS))
-@example("a@")
-@example("@x.example")
-def test_the_fast_comparison_form_is_that_of_the_parsed_address(value: str) -> None:
-    parsed = parse_path(value)
-    if isinstance(parsed, ParsedAddress):
-        assert comparable(value) == f"{parsed.local.lower()}@{parsed.domain}"
-    else:
-        assert comparable(value) == ""

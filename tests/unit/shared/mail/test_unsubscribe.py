@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.mail import verp
-from shared.mail.address import comparable
+from shared.mail.comparison import comparable
 from shared.mail.unsubscribe import MAX_CHARS, Unsubscription, make_token, read_token
 from shared.mail.verp import Refused, ReturnPath, parse_keys
 from shared.topics import ids

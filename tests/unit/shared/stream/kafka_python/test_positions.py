@@ -20,7 +20,8 @@ class Consumer:
             self._subscription.seek(partition, OffsetAndMetadata(offset, "", 3))
 
     def assignment(self) -> set[TopicPartition]:
-        return self._subscription.assigned_partitions()
+        assigned: set[TopicPartition] = self._subscription.assigned_partitions()
+        return assigned
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._subscription.seek(partition, offset)
@@ -33,7 +34,7 @@ class Consumer:
         self._subscription.complete_validation(partition)
 
     def is_read(self, partition: TopicPartition) -> bool:
-        return self._subscription.is_fetchable(partition)
+        return bool(self._subscription.is_fetchable(partition))
 
 
 class Clock:
