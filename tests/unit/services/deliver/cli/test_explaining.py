@@ -111,7 +111,7 @@ def test_orders_on_a_part_are_told_apart_in_json() -> None:
     [
         (("--client", "shpo"), "no client 'shpo' is registered; known: shop; did you"),
         (("--client", "shop", "--mailing", "x"), "--mailing: shop has no mailing ID 'x'"),
-        (("--mailing", "spring-26"), "--mailing is that of a client: add --client"),
+        (("--mailing", "spring-26"), "--mailing belongs to a client: add --client"),
         (("--source", "mx9"), "--source: no source 'mx9' is known; known: none"),
     ],
 )
