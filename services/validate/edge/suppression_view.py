@@ -121,7 +121,7 @@ class SuppressionFollower:
     def _failed(self, reason: str) -> None:
         fault = f"suppressed recipients: {reason}"
         if fault != self._fault:
-            log.warning("suppressed recipients are not known", extra={"reason": fault})
+            log.warning("suppressed recipients cannot be read", extra={"reason": fault})
         self._fault = fault
 
     def _follow(self, reader: LogReader) -> None:
@@ -196,7 +196,7 @@ class SuppressionFollower:
             except (CodecError, ValueError) as error:  # ValueError: a hash that is not hexadecimal
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
-                log.error("suppression cannot be read", extra=fields)
+                log.error("the record of a suppression cannot be read", extra=fields)
         return entries
 
 
