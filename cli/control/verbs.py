@@ -75,8 +75,8 @@ def verb_command(verb: Verb) -> click.Command:
             if verb is Verb.RESUME
             else expiry_ms(how_long, is_endless=is_endless, default=DEFAULT_FOR[verb], now_ms=now)
         )
-        kafka = find_kafka(bootstrap, line)
         scope = scope_of(**rest)
+        kafka = find_kafka(bootstrap, line)
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
         before = read_orders(kafka)
         found = in_force(before, scope, now)

@@ -64,9 +64,10 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
 
     For a closed month, the counts are those of its statement.
     """
+    if month:
+        require_month(month, "--month")
     parts = connect_to(line)
     month = month or parts.months.of(SystemClock().now_ms())
-    require_month(month, "--month")
     with statement_of(parts, month, live=live) as closed:
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)

@@ -185,7 +185,7 @@ def test_what_needs_no_kafka_is_printed_without_one(
     ("arguments", "reason"),
     [
         (("--client", "Shop"), "is not a client name"),
-        (("--services-only", "--prune"), "give --apply too"),
+        (("--services-only", "--prune"), "--prune needs --apply"),
         (("--services-only", "--service-principal", "me"), "expected a text such as"),
     ],
 )

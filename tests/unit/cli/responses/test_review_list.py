@@ -24,7 +24,7 @@ def test_a_review_can_be_taken_back_also_a_second_time(asked: Review) -> None:
     [
         (
             replace(DONE, until_ms=3 * HOUR_MS),
-            "Those of google: 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z",
+            "The reviews of google in force: 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z",
         ),
         (
             replace(DONE, provider="googel"),
