@@ -61,7 +61,7 @@ def plan_brokers(
     if brokers == SIZE:
         return members(folder / FOLDER, port, properties, is_optimised=is_optimised)
     ports_of_one = (port["kafka"], port["controller"])
-    return (BrokerPlan(folder / "kafka", *ports_of_one, properties, is_optimised),)
+    return (BrokerPlan(folder / "kafka", *ports_of_one, dict(properties), is_optimised),)
 
 
 def members(
