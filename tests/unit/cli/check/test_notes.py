@@ -75,7 +75,7 @@ def test_a_nul_in_the_body_is_mended_in_the_body(registry: str) -> None:
     given = HEADER + b"\r\nHi\0\r\n"
     shown = run("-", "--clients", registry, "--client", "shop", given=given).stdout
     assert "fix: Remove the NUL bytes" in shown
-    assert "Write the header again" not in shown
+    assert "Write the header as lines" not in shown
 
 
 HEAD = b"To: a\r\n\tb\r\nTO : c\r\nCc: d\r\nX\xc3\xa9: f\r\nBcc:\r\n\r\n"
