@@ -81,8 +81,8 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
 def nothing_found(what: str) -> str:
     """Return the sentence that is printed if the text names no message."""
     return (
-        f"no event of {what!r} was found; give a whole mail id, Message-ID, ce_id or recipient's"
-        " address, and a longer --since unless it is a mail id; `sluice queue show` looks for mail"
+        f"no event of {what!r} was found: give a complete mail id, Message-ID, ce_id or address of"
+        " a recipient; for all but a mail id, try a longer --since; `sluice queue show` finds mail"
         " that waits"
     )
 
