@@ -95,7 +95,7 @@ def test_nothing_is_said_to_be_free_unless_all_is_known(answers: Answers) -> Non
     answers.redis_fault, answers.kafka = "", Known(fault="Kafka is unavailable")
     shown = explain("x2.example", "--client", "any")
     assert NOTHING not in shown
-    assert "orders and warm-up are not known: Kafka is unavailable" in shown
+    assert "orders and warm-up could not be read: Kafka is unavailable" in shown
 
 
 @pytest.mark.usefixtures("answers")
