@@ -12,7 +12,7 @@ settings have pools, an unknown pool is an error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +43,12 @@ def read_clients(path: Path, option: str = "-f") -> list[Client]:
     return parse_clients_yaml(text, "standard input" if str(path) == "-" else str(path))
 
 
-def known_lanes() -> frozenset[str]:
-    """Return the lanes in validate's settings. Raises ServiceConfigError."""
-    rows = {row.key: row.value for row in ask_service("validate")}
+def known_lanes(environ: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Return the lanes in validate's settings. Raises ServiceConfigError.
+
+    `environ` is the environment of validate; if it is None, this process's environment is used.
+    """
+    rows = {row.key: row.value for row in ask_service("validate", environ)}
     return frozenset((DEFAULT_LANE, *rows[LANES]))
 
 

@@ -1,7 +1,9 @@
 """`sluice events`: shows the events of all clients or of one client, in the order of their arrival.
 
 Exit codes: 2 wrong usage, or an unknown client without events in the chosen time; 3 Kafka is
-unavailable. With --follow, the client must be registered, or removed and not yet forgotten.
+unavailable. A client that was removed and forgotten has no record in the registry, but its events
+are kept for 400 days, so a client with events in the chosen time counts as known. --follow reads
+this time once to find such events before it refuses an unknown client.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from cli.clients.faults import answering, require_known
 from cli.events.output import event_lines
 from cli.options import ago_ms, common, find_kafka, progress
 from cli.terminal import known_width
-from shared.events.log import Reading, Span
+from shared.events.log import Reading, Sieve, Span
 from shared.runtime.clock import now_ms
 from shared.runtime.commands import run_command
+from shared.runtime.errors import UsageError
+from shared.settings.sections import KafkaSettings
 from shared.topics.records import Event, EventType
 
 
@@ -51,7 +55,7 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
     Without --follow, only the last --limit events are shown.
     """
     follow, limit = bool(rest["follow"]), int(rest["limit"])
-    since_ms = ago_ms("--since", since or ("1s" if follow else "10m"), now_ms())
+    since_ms = ago_ms("--since", since or "10m", now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
     is_known = not client
     needle = msgspec.json.encode(client)[1:-1]
@@ -69,14 +73,14 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
     def may_be(_key: bytes, value: bytes) -> bool:
         return needle in value
 
-    span = Span(since_ms, timeout_s, is_endless=follow)
     if follow:
         if client:
-            require_known(kafka, client)
+            _require_found(kafka, client, Span(since_ms, timeout_s), may_be)
+        span = Span(since_ms if since else now_ms() - 1_000, timeout_s, is_endless=True)
         reading = Reading(kafka, span, may_be, lambda _done, _total: None)
         _follow(filter(is_wanted, of_client(reading.events())), as_json)
     with progress("reading mail.events") as shown:
-        reading = Reading(kafka, span, may_be, shown)
+        reading = Reading(kafka, Span(since_ms, timeout_s), may_be, shown)
         found = list(filter(is_wanted, of_client(reading.events())))
     if not is_known:
         require_known(kafka, client)
@@ -93,6 +97,18 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
     else:
         for event in found[-limit:]:
             click.echo(_shown(event))
+
+
+def _require_found(kafka: KafkaSettings, client: str, span: Span, may_be: Sieve) -> None:
+    """Refuse a client that is not registered and has no event in `span`. Raises UsageError."""
+    try:
+        require_known(kafka, client)
+    except UsageError:
+        with progress("reading mail.events") as shown:
+            events = Reading(kafka, span, may_be, shown).events()
+            is_found = any(event.data.client == client for event in events)
+        if not is_found:
+            raise
 
 
 def _shown(event: Event) -> str:

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, Final
 
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 
 from cli.queue.counting import QueueCounts, Waiting, queues_of
 from shared.audit.conservation import QueueLook
@@ -24,7 +23,7 @@ from shared.events.log import Progress
 from shared.runtime.clock import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
-from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, topic_names
+from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, partitions_of, topic_names
 from shared.stream.client import ClientOptions, client_options, make_consumer
 from shared.topics.codec import CodecError, decode_pack
 
@@ -143,10 +142,5 @@ def _ends(options: ClientOptions, topics: Iterable[str], isolation: str) -> dict
     """Return each partition's end; for `read_committed`, the first open transaction is the end."""
     reader: Any = make_consumer(options, None, isolation_level=isolation)
     with closing(reader):
-        named = [
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in reader.partitions_for_topic(topic) or ()
-        ]
-        found = reader.end_offsets(named, timeout_ms=ASK_TIMEOUT_MS)
+        found = reader.end_offsets(partitions_of(reader, topics), timeout_ms=ASK_TIMEOUT_MS)
     return {f"{each.topic}/{each.partition}": end for each, end in found.items()}

@@ -33,6 +33,7 @@ from shared.topics.control import Review
 from shared.topics.suppressions import Suppression
 
 BATCH: Final = 5_000
+WAIT_MS: Final = 50
 Progress = Callable[[int], None]
 
 
@@ -100,7 +101,7 @@ def _read(
     while not log.has_given(ends):
         if deadline.is_over():
             raise KafkaError("the events could not be read in time; set a longer --timeout")
-        log.poll()
+        log.poll(WAIT_MS)
         while batch := log.take(BATCH):
             progress(len(batch))
             yield list(read_batch(batch).steps)

@@ -16,7 +16,10 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
+from cli.clients.given import known_lanes
+from cli.config.command import ServiceConfigError
 from cli.options import find_kafka, kafka_options
+from cli.stack import state
 from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
@@ -30,7 +33,6 @@ from shared.stream.topic_configs import TopicReport, Wanted, alter, compare, gro
 from shared.topics import names
 from shared.topics.names import TopicPlan
 
-_LANES: Final = ("default",)
 _KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 # The status of internal topics of Kafka that have too few copies. `apply` does not change these
 # topics, so they do not count as a difference.
@@ -41,9 +43,10 @@ _HELP: Final = """Compare the topics' configuration on the brokers with the plan
 
 Every topic of the pipeline on the brokers is compared, including the topics of clients. `plan` also
 shows topics of Kafka itself that have too few copies (status `brokers`); `apply` does not change
-these topics, so they do not count as a difference. `apply` also shortens retentions, which deletes
-records: `plan` marks these topics. `apply` begins to add copies to topics that have fewer copies
-than `kafka.replication`, and removes no copies. The setting `kafka.topic_configs` replaces planned
+these topics, so they do not count as a difference. The plan has a topic for each lane in the
+setting `validate.lanes`. `apply` also shortens retentions, which deletes records: `plan` marks
+these topics. `apply` begins to add copies to topics that have fewer copies than
+`kafka.replication`, and removes no copies. The setting `kafka.topic_configs` replaces planned
 values.
 
 \b
@@ -115,8 +118,9 @@ def plan(bootstrap: str, line: str, as_json: bool) -> None:
     """Show how the topics differ from the plan."""
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
+        planned = _planned(kafka, line)
         with _admin(kafka) as admin:
-            reports, own = _compare(admin, kafka), _compare_kafkas_own(admin, kafka)
+            reports, own = _compare(admin, kafka, planned), _compare_kafkas_own(admin, kafka)
         rows = [_row(report, kafka) for report in reports]
         _answer(kafka, [*rows, *(own_row(report, kafka) for report in own)], as_json)
 
@@ -127,10 +131,10 @@ def apply(bootstrap: str, line: str, as_json: bool) -> None:
     """Create missing topics and alter those that differ."""
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
-        planned = (*names.plans(_LANES, kafka.partitions), *_of_clients(kafka))
+        planned = _planned(kafka, line)
         created = ensure_topics(kafka, planned, aligned=False)
         with _admin(kafka) as admin:
-            reports = _compare(admin, kafka)
+            reports = _compare(admin, kafka, planned)
             results = alter(admin, [each for one in reports for each in one.differences])
             short = [one.topic for one in reports if one.is_short(kafka.replication)]
             reason = _add_replicas(admin, short, kafka.replication)
@@ -149,6 +153,10 @@ def _reporting(as_json: bool) -> Iterator[None]:
         yield
     except SettingsError as error:
         fail("; ".join(map(str, error.faults)), Exit.USAGE_ERROR, as_json)
+    except ServiceConfigError as error:
+        is_late = error.exit_code == Exit.PART_UNAVAILABLE
+        code = Exit.PART_UNAVAILABLE if is_late else Exit.USAGE_ERROR
+        fail("; ".join(error.lines), code, as_json)
     except (Unavailable, KafkaError, TopicError) as error:
         fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
@@ -163,9 +171,24 @@ def _admin(kafka: KafkaSettings) -> Iterator[Any]:
         admin.close()
 
 
-def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
+def _planned(kafka: KafkaSettings, line: str) -> list[TopicPlan]:
+    """Return the plan: the topics of the pipeline, of each lane and of each registered client.
+
+    The lanes are those in the settings of the pipeline whose Kafka this is, if that pipeline runs
+    on this machine, and otherwise those in the settings of this command. Raises ServiceConfigError.
+    """
+    name = line or state.MAIN
+    running = state.running(name)
+    is_its_own = running is not None and (
+        running.endpoints is not None and running.endpoints.kafka == kafka.bootstrap
+    )
+    lanes = known_lanes(state.environment_of(name)["validate"] if is_its_own else None)
+    return [*names.plans(tuple(sorted(lanes)), kafka.partitions), *_of_clients(kafka)]
+
+
+def _compare(admin: Any, kafka: KafkaSettings, planned: list[TopicPlan]) -> list[TopicReport]:
     """Compare every topic in the plan, and the pipeline's other topics on the brokers."""
-    wanted = {plan.name: plan.configs for plan in (*names.plans(_LANES), *_of_clients(kafka))}
+    wanted = {plan.name: plan.configs for plan in planned}
     for topic in admin.list_topics():
         configs = names.configs_of(topic)
         if configs is not None:

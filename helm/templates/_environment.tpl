@@ -128,13 +128,13 @@
 {{- end }}
 {{- end -}}
 
-{{/* Lanes without those that were set to null, as JSON. */}}
+{{/* Recipient domains by lane as JSON: the value `lanes`, or the shipped lanes if it is null. */}}
 {{- define "sluice.laneDomains" -}}
-{{- $lanes := dict -}}
-{{- range $name, $domains := .Values.lanes -}}
-{{- if not (kindIs "invalid" $domains) -}}{{- $_ := set $lanes $name $domains -}}{{- end -}}
+{{- if kindIs "invalid" .Values.lanes -}}
+{{- (.Files.Get "files/topics.json" | fromJson).lanes | toJson -}}
+{{- else -}}
+{{- toJson .Values.lanes -}}
 {{- end -}}
-{{- toJson $lanes -}}
 {{- end -}}
 
 {{/* Which parts of ingest and validate run in this component: dict "root" "component". */}}

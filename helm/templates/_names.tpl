@@ -137,9 +137,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* The lanes, with `default`, as a JSON list. */}}
 {{- define "sluice.lanes" -}}
 {{- $names := list "default" -}}
-{{- range $name, $domains := .Values.lanes -}}
-{{- if not (kindIs "invalid" $domains) -}}{{- $names = append $names $name -}}{{- end -}}
-{{- end -}}
+{{- range $name, $_ := include "sluice.laneDomains" . | fromJson -}}{{- $names = append $names $name -}}{{- end -}}
 {{- $names | uniq | toJson -}}
 {{- end -}}
 

@@ -1,4 +1,4 @@
-"""The entry point of `python -m services.billing`: the service and its subcommands."""
+"""Runs the billing service and its subcommands: `python -m services.billing`."""
 
 from services.billing.cli import main
 

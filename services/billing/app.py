@@ -1,5 +1,5 @@
-"""Puts billing together: the cells, the counting loop, checkpoints and closing, quotas, the
-HTTP server."""
+"""Builds and runs the parts of the billing service: the cells, the counting loop, the writer of
+checkpoints and statements, the quota keeper and the HTTP server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RETRY_S: Final = 1.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Count events and answer requests until asked to stop."""
+    """Count events and answer requests until `running.stop` is set."""
     billing = settings.billing
     kit = StreamKit(settings.kafka, settings.runtime, running)
     ends = EndsAsker(kit.options)
@@ -111,8 +111,8 @@ def _bookkeeper(
     ends: EndsAsker,
     metrics: BillingMetrics,
 ) -> Bookkeeper:
-    """Build the bookkeeper with its own connection to the cells. It writes checkpoints and closes
-    months."""
+    """Build the bookkeeper, which writes checkpoints and closes months. The bookkeeper has its own
+    connection to the cells."""
     billing = settings.billing
     cells = open_cells(billing, settings.redis)
     closer = None
@@ -137,7 +137,7 @@ def _bookkeeper(
 def _quota_keeper(
     settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker, api: Api
 ) -> QuotaKeeper:
-    """Build the quota keeper with its own connection to the cells."""
+    """Build the quota keeper. The quota keeper has its own connection to the cells."""
     billing = settings.billing
     return QuotaKeeper(
         KeeperParts(
@@ -156,7 +156,7 @@ def _quota_keeper(
 
 
 def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:
-    """Raise an error if the settings and the statements have different time zones."""
+    """Raise UsageError if the time zone of the settings differs from that of the statements."""
     while not stop.is_set():
         try:
             topic.read()

@@ -1,4 +1,4 @@
-"""The settings of billing."""
+"""The settings of the billing service."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True):
-    """All settings of billing."""
+    """All settings of the billing service."""
 
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)

@@ -5,8 +5,8 @@ from shared.runtime.service_cli import Running, run_service
 
 
 def _serve(settings: Settings, running: Running) -> int:
-    # The import stands here, because at the top it would make the other verbs start three times as
-    # slowly.
+    # The app is imported here and not at the top of the file, because with this import the other
+    # subcommands start three times as slowly.
     from services.ingest.app import serve
 
     return serve(settings, running)

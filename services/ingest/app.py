@@ -1,11 +1,11 @@
-"""The composition root of ingest.
+"""Builds the parts of the ingest service and runs them.
 
-It takes messages from the intakes and by SMTP, and writes mail.received and mail.returned. By
-default a process reads the intakes and serves the doors. If `ingest.reads_intakes` is off, the
-process only serves the doors for which it has addresses, and it joins no consumer group. So any
-number of such processes may run beside processes that read the intakes or serve the same doors. A
-message belongs to the process to which its client is connected; processes do not pass messages to
-one another.
+The ingest service accepts messages from the intake topics and by SMTP, and writes mail.received and
+mail.returned. By default, a process reads the intake topics and serves the doors. If
+`ingest.reads_intakes` is off, the process serves only the doors for which it has addresses, and
+joins no consumer group. So any number of such processes may run beside processes that read the
+intake topics or serve the same doors. A message is processed by the process to which its client is
+connected. Processes do not pass messages to one another.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from shared.stream.relay import Relay
 from shared.topics import names
 
 REGISTRY_LOOK_S: Final = 0.2
-# A topic that is created by hand keeps the broker's default configs for at most about this long.
+# An intake topic that somebody creates manually has the broker's default configs for about this
+# long, or less.
 INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Run until the process is asked to stop. Raises UsageError if the settings enable no work."""
+    """Run until `running.stop` is set. Raises UsageError if the process would have nothing to do
+    with these settings."""
     require_work(settings.ingest)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
@@ -81,12 +83,12 @@ def require_work(ingest: IngestSettings) -> None:
 
 
 def has_front_door(ingest: IngestSettings) -> bool:
-    """Return whether the process serves the front door."""
+    """Return True if the process serves the front door."""
     return bool(ingest.smtp_listen or ingest.smtps_listen)
 
 
 def has_door(ingest: IngestSettings) -> bool:
-    """Return whether the process serves any door."""
+    """Return True if the process serves at least one door."""
     return has_front_door(ingest) or bool(ingest.bounce_listen)
 
 
@@ -101,7 +103,7 @@ def written(ingest: IngestSettings) -> tuple[str, ...]:
 
 
 def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientView) -> Relay:
-    """Create the relay that reads the intakes."""
+    """Create the relay that reads the intake topics."""
     intake = Intake(WithRemoved(view), settings.ingest.code_header, running.clock)
     return kit.relay(
         kit.consumer(pattern=names.INTAKE_PATTERN),
@@ -113,7 +115,8 @@ def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientVi
 
 @contextmanager
 def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
-    """Let a door listen. At the end, wait until the door has answered all messages."""
+    """Start a door. At the end of the block, stop the process and wait until the door has answered
+    all messages."""
     door.start()
     try:
         yield
@@ -123,9 +126,10 @@ def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
 
 
 def _wait_for_registry(view: ClientView, stop: Stop) -> None:
-    """Wait for the registry before listening.
+    """Wait until the registry is loaded. The doors listen only afterwards.
 
-    Without the registry each login would get 535, and after a 535 some clients never try again.
+    Before the registry is loaded, every login would get 535, and some clients never try again after
+    a 535.
     """
     while not (stop.is_set() or view.wait_ready(REGISTRY_LOOK_S)):
         pass

@@ -1,4 +1,4 @@
-"""The settings of ingest."""
+"""The settings of the ingest service."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of ingest."""
+    """All settings of the ingest service."""
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -1,10 +1,10 @@
 """Finds the meaning of a returned message. Pure.
 
 Owns: the order in which the kinds are tried, and the kind of the whole message. Does not own: the
-parts of the message (mime/), the signs of a report and reports inside other mail (returned.py), the
-forms of reports (reports/), the rules (rules/, replies/). Guarantees: no function raises; time and
-memory are bounded for any bytes (mime/parts.py); a recipient is hard only if a report states a
-permanent failure for a reason that a rule knows.
+parts of the message (mime/), the signs of a report and reports inside other mail (returned.py),
+complaints (complaints.py), the forms of reports (reports/), the rules (rules/, replies/).
+Guarantees: no function raises; time and memory are bounded for any bytes (mime/parts.py); a
+recipient is hard only if a report states a permanent failure for a reason that a rule knows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from shared.responses.mime.parts import Message, Part, first, read_message
+from shared.responses.complaints import read_complaint
+from shared.responses.mime.parts import Message, Part, read_message
 from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import aliases_in, distinct, find_addresses, is_public
 from shared.responses.reports.classing import Judged, judge
-from shared.responses.reports.delivery import read_delivery_fields
-from shared.responses.reports.feedback import feedback_part, read_feedback
+from shared.responses.reports.delivery import STATUS_PARTS, read_delivery_fields
 from shared.responses.reports.free_text import (
     around,
     find_format,
@@ -30,11 +30,10 @@ from shared.responses.reports.free_text import (
 from shared.responses.reports.statement import Statement
 from shared.responses.returned import Returned, View, find_rule, opened
 from shared.responses.rules.model import MessageRule, Rules
-from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
+from shared.responses.understood import ResponseKind, Understood
 
 # This name is used instead of a rule's name if no rule recognises the mail.
 UNKNOWN_RULE: Final = "none"
-_STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 # Possible beginnings of a delivery report (RFC 3464, 2.2), in lower case; the last two are base64.
 _FIRST_FIELDS: Final = (
     b"reporting-mta:",
@@ -74,7 +73,7 @@ def understand_message(
     """
     view = Returned(opened(message, rules), rules, has_null_sender)
     return (
-        _feedback(view)
+        read_complaint(view)
         or _by_rule(view, "challenges")
         or _notification(view)
         or _delivery_report(view)
@@ -85,45 +84,13 @@ def understand_message(
     )
 
 
-def _feedback(view: Returned) -> Understood | None:
-    part = feedback_part(view.message.parts)
-    if part is not None:
-        return read_feedback(text_of(part), view.original_fields)
-    if "feedback-type:" in view.lowered and _is_feedback(view):
-        return read_feedback(view.text, view.original_fields)
-    if _is_feedback(view) and _part(view, _STATUS_PARTS) is None:
-        # Only the message's type declares a report, because the part with the fields is missing.
-        return read_feedback("", view.original_fields)
-    rule = find_rule(view.rules.messages["complaints"], view)
-    if rule and "feedback-type:" in view.lowered:
-        fields = view.text[view.lowered.index("feedback-type:") :]
-        return read_feedback(fields, view.original_fields)
-    if rule is None and not _is_forwarded_complaint(view):
-        return None
-    name = rule.name if rule else "complaint/forwarded"
-    recipient = ReportedRecipient(view.hidden_recipient, ResponseKind.COMPLAINT)
-    return Understood(ResponseKind.COMPLAINT, name, (recipient,))
-
-
-def _is_feedback(view: Returned) -> bool:
-    """Return whether the type or the beginning of the text declares a feedback report."""
-    types = first(view.fields, "content-type").lower()
-    return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
-
-
-def _is_forwarded_complaint(view: Returned) -> bool:
-    """Return whether the returned message has a field that Hotmail adds only for complaints."""
-    is_report = view.message.content_type == "multipart/report"
-    return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
-
-
 def _by_rule(view: Returned, file: str) -> Understood | None:
     rule = find_rule(view.rules.messages[file], view)
     return Understood(ResponseKind(rule.kind), rule.name) if rule else None
 
 
 def _notification(view: Returned) -> Understood | None:
-    if _part(view, _NOTIFICATION_PARTS) is None or _is_refusal(view):
+    if view.part_of(_NOTIFICATION_PARTS) is None or _is_refusal(view):
         return None
     return Understood(ResponseKind.AUTO_REPLY, "disposition-notification")
 
@@ -136,7 +103,7 @@ def _is_refusal(view: Returned) -> bool:
 
 def _delivery_report(view: Returned) -> Understood | None:
     """Read a report with RFC 3464 fields in their own part, in the text or in an attachment."""
-    part = _part(view, _STATUS_PARTS)
+    part = view.part_of(STATUS_PARTS)
     statements = read_delivery_fields(text_of(part)) if part else []
     text = view.report_text
     if not statements:
@@ -290,7 +257,3 @@ def _reply(view: Returned) -> Understood:
     if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)
-
-
-def _part(view: View, types: frozenset[str]) -> Part | None:
-    return next((part for part in view.message.parts if part.content_type in types), None)

@@ -96,6 +96,10 @@ class View:
         """Return the text in lower case."""
         return self.text.lower()
 
+    def part_of(self, types: frozenset[str]) -> Part | None:
+        """Return the first part with one of these types."""
+        return next((part for part in self.message.parts if part.content_type in types), None)
+
 
 class Returned(View):
     """A returned message. `has_null_sender` is None if the envelope sender is not known."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
+
+MAX_REASON_CHARS: Final = 300
 
 
 class Unavailable(RuntimeError):
@@ -16,7 +19,9 @@ class PartUnavailable(Unavailable):
     """A part at a known address does not answer."""
 
     def __init__(self, part: str, where: str, reason: str = "no answer") -> None:
-        super().__init__(f"{part} at {where} is unavailable: {reason}")
+        # Some errors of the Kafka client contain a whole response of the broker.
+        shown = reason if len(reason) <= MAX_REASON_CHARS else f"{reason[: MAX_REASON_CHARS - 1]}…"
+        super().__init__(f"{part} at {where} is unavailable: {shown}")
 
 
 class UsageError(Exception):

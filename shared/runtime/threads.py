@@ -80,6 +80,20 @@ class EnduringThread:
         self._ended()
 
 
+class RunsThread:
+    """The base of a class that runs in an EnduringThread, which its __init__ sets as `_thread`."""
+
+    _thread: EnduringThread
+
+    def start(self) -> None:
+        """Start the thread; return at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask the task to end, and wait until it has ended."""
+        self._thread.close()
+
+
 @contextmanager
 def in_side_thread(
     name: str, what: str, work: Callable[[Stop], None], process: Stop

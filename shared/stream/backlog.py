@@ -63,11 +63,7 @@ class Backlog:
     def _unread(
         self, options: ClientOptions, group: str, topics: Iterable[str]
     ) -> dict[TopicPartition, Unread]:
-        named = [
-            TopicPartition(topic, number)
-            for topic in sorted(topics)
-            for number in sorted(self._reader.partitions_for_topic(topic) or ())
-        ]
+        named = partitions_of(self._reader, topics)
         if not named:
             return {}
         member: Any = make_consumer(options, group)
@@ -127,6 +123,15 @@ class Backlog:
     def close(self) -> None:
         """Close the connection."""
         self._reader.close(autocommit=False)
+
+
+def partitions_of(consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
+    """Return the partitions of these topics, sorted; a topic that does not exist has none."""
+    return [
+        TopicPartition(topic, number)
+        for topic in sorted(topics)
+        for number in sorted(consumer.partitions_for_topic(topic) or ())
+    ]
 
 
 def topic_names(options: ClientOptions) -> set[str]:

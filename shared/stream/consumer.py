@@ -35,7 +35,11 @@ from shared.stream.kafka_python.claims import ClaimingAssignor
 from shared.stream.kafka_python.fetching_by_id import fetch_by_id, known_id
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
-from shared.stream.kafka_python.positions import has_read_all, without_position
+from shared.stream.kafka_python.positions import (
+    UnconfirmedPositions,
+    has_read_all,
+    without_position,
+)
 from shared.stream.rebalance_listener import RebalanceListener, names_of
 from shared.stream.recreated_topics import require_same_for_commit, require_same_topics
 from shared.stream.seen_records import SeenRecords
@@ -46,6 +50,8 @@ COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets are not known after this time, an open transaction blocks them.
 POSITION_LATE_S: Final = 3.0
+# A position that no broker confirms in this time is set again.
+UNCONFIRMED_S: Final = 30.0
 # A rebalance waits for the slowest member, so it may exceed the session time-out by this time.
 ABSENT_S: Final = 30.0
 
@@ -91,6 +97,7 @@ class StreamConsumer:
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
         self._seen = SeenRecords(self._consumer, listener)
+        self._unconfirmed = UnconfirmedPositions(self._consumer, UNCONFIRMED_S)
         # The time at which this consumer first found a partition without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
@@ -105,6 +112,11 @@ class StreamConsumer:
         """
         if self._has_old_assignment:
             self._join_again()
+        for partition, offset in self._unconfirmed.overdue().items():
+            log.warning(
+                "no broker confirms offset %d of %s/%d; reading on from it", offset, *partition
+            )
+            self._consumer.seek(partition, offset)
         losses = self._listener.losses.copy()
         self._seen.note_positions(losses)
         try:

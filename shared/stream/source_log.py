@@ -24,11 +24,11 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# How long a poll waits for each topic. The other topic is not read meanwhile, so the wait is longer
-# only while both topics are idle.
-POLL_MS: Final = 50
-IDLE_POLL_MS: Final = 250
+# How long a fetch waits for records that were written before the last request of the ends.
+FETCH_MS: Final = 50
+# The limits of one poll for each topic.
 POLL_RECORDS: Final = 5_000
+POLL_FETCHES: Final = 10
 MAX_WAITING: Final = 20_000
 
 
@@ -48,8 +48,8 @@ class SourceLog:
         self._readable_ends: dict[Source, int] = {}
         self._asked_at = float("-inf")
         self._asked_ms = 0
+        self._positions: dict[Source, int] = {}
         self._paused: set[Source] = set()
-        self._is_idle = False
         self.undecodable = 0
         try:
             for topic in topics:
@@ -95,8 +95,7 @@ class SourceLog:
     def has_given(self, ends: Mapping[Source, int]) -> bool:
         """Return whether take() has returned all records before these offsets."""
         return all(
-            self._readers[source.topic].position(source.partition) >= end
-            and self._merged.has_given(source, end)
+            self._positions[source] >= end and self._merged.has_given(source, end)
             for source, end in ends.items()
         )
 
@@ -106,21 +105,41 @@ class SourceLog:
             reader.read_from(
                 {each: offsets[Source(topic, each)] for each in self._partitions(topic)}
             )
+            self._note_positions(topic, reader)
 
-    def poll(self) -> None:
-        """Read for a short time."""
+    def poll(self, wait_ms: int = 0) -> None:
+        """Read the records that were readable at the last request of the ends.
+
+        If a topic has no unread records, wait at most `wait_ms` for its next record. The other
+        topic is not read meanwhile.
+        """
         self._ask_ends()
-        wait_ms, self._is_idle = IDLE_POLL_MS if self._is_idle else POLL_MS, not len(self._merged)
         for topic, reader in self._readers.items():
-            for partition, records in reader.poll(wait_ms).items():
-                self._is_idle = False
+            self._read(topic, reader, wait_ms)
+        for source, end in self._ends.items():
+            if self._positions[source] >= end:
+                self._merged.note_read(source, self._asked_ms - SKEW_MS)
+        self._pause()
+
+    def _read(self, topic: str, reader: LogReader, wait_ms: int) -> None:
+        """Read one topic.
+
+        A fetch that has waited at the broker ends with the first record, so the records after this
+        record need a further fetch.
+        """
+        number = 0
+        for _ in range(POLL_FETCHES):
+            may_come = self._is_before(self._ends, topic)
+            found = reader.poll(FETCH_MS if may_come else wait_ms)
+            self._note_positions(topic, reader)
+            for partition, records in found.items():
                 readable = [each for each in records if not isinstance(each, UndecodableRecord)]
                 self.undecodable += len(records) - len(readable)
                 self._merged.add(Source(topic, partition), readable)
-        for source, end in self._ends.items():
-            if self._readers[source.topic].position(source.partition) >= end:
-                self._merged.note_read(source, self._asked_ms - SKEW_MS)
-        self._pause()
+                number += len(records)
+            is_behind = self._is_before(self._readable_ends, topic)
+            if not found or number >= POLL_RECORDS or not is_behind:
+                return
 
     def take(self, most: int) -> list[Merged]:
         """Return at most `most` of the next records whose order is certain."""
@@ -128,10 +147,7 @@ class SourceLog:
 
     def is_behind(self) -> bool:
         """Return whether records were readable at the last request of the ends but are unread."""
-        return any(
-            self._readers[source.topic].position(source.partition) < end
-            for source, end in self._readable_ends.items()
-        )
+        return any(self._is_before(self._readable_ends, topic) for topic in self._readers)
 
     def next_look(self) -> float:
         """Return when poll() will request the ends again, in monotonic seconds."""
@@ -139,10 +155,7 @@ class SourceLog:
 
     def lag(self) -> int:
         """Return the number of records before the last requested ends that are not returned yet."""
-        unread = sum(
-            max(0, end - self._readers[source.topic].position(source.partition))
-            for source, end in self._ends.items()
-        )
+        unread = sum(max(0, end - self._positions[source]) for source, end in self._ends.items())
         return unread + len(self._merged)
 
     def close(self) -> None:
@@ -158,8 +171,24 @@ class SourceLog:
         if self._find_sources() != self._sources:
             raise KafkaError("the topics have other partitions than before")
         self._ends = self.ends()
-        self._readable_ends = self._ends_by(self._readers)
+        # A topic that is read to its end has no readable records that are unread.
+        unread = {
+            topic: reader
+            for topic, reader in self._readers.items()
+            if self._is_before(self._ends, topic)
+        }
+        self._readable_ends = self._ends_by(unread)
         self._asked_at, self._asked_ms = now, asked_ms
+
+    def _is_before(self, ends: Mapping[Source, int], topic: str) -> bool:
+        return any(
+            self._positions[source] < end for source, end in ends.items() if source.topic == topic
+        )
+
+    def _note_positions(self, topic: str, reader: LogReader) -> None:
+        """Keep the positions, because each question for a position costs much CPU time."""
+        for partition in self._partitions(topic):
+            self._positions[Source(topic, partition)] = reader.position(partition)
 
     def _ends_by(self, readers: Mapping[str, LogReader]) -> dict[Source, int]:
         return {

@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from kafka.errors import KafkaError
 
 from shared.runtime.clock import Clock
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
@@ -44,7 +44,7 @@ class Adds(Protocol):
 S = TypeVar("S", bound=Adds)
 
 
-class TopicFollower(Generic[S]):
+class TopicFollower(RunsThread, Generic[S]):
     """Follows one topic from start() until close(). Any thread may call the methods."""
 
     def __init__(
@@ -72,10 +72,6 @@ class TopicFollower(Generic[S]):
             f"{topic}-follower", self._follow, expected=(KafkaError,), failed=self._failed
         )
 
-    def start(self) -> None:
-        """Start the thread; return at once."""
-        self._thread.start()
-
     def is_whole(self) -> bool:
         """Return whether the topic has been read to its end at least once."""
         return self._is_whole
@@ -83,10 +79,6 @@ class TopicFollower(Generic[S]):
     def fault(self) -> str:
         """Return why the state is not up to date; "" if it is up to date."""
         return self._fault
-
-    def close(self) -> None:
-        """Stop the thread and close its connection."""
-        self._thread.close()
 
     def _failed(self, reason: str) -> None:
         if reason != self._fault:

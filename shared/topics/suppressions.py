@@ -62,6 +62,10 @@ class RecipientForm(StrEnum):
     MD5 = "md5"
 
 
+# Python looks a member up each time that it is named, which takes 0.1 µs.
+_ADDRESS: Final = RecipientForm.ADDRESS
+
+
 class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
     """One entry: this recipient gets no mail from this client, for this reason."""
 
@@ -123,13 +127,12 @@ def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.AD
 
     An address and its SHA-256 hash have the same field, so only MD5 entries need a second look-up.
     """
-    match form:
-        case RecipientForm.ADDRESS:
-            named = b"a" + hashlib.sha256(recipient.encode()).digest()
-        case RecipientForm.SHA256:
-            named = b"a" + bytes.fromhex(recipient)
-        case RecipientForm.MD5:
-            named = b"m" + bytes.fromhex(recipient)
+    if form is _ADDRESS:  # the form of every event that is counted
+        named = b"a" + hashlib.sha256(recipient.encode()).digest()
+    elif form is RecipientForm.SHA256:
+        named = b"a" + bytes.fromhex(recipient)
+    else:
+        named = b"m" + bytes.fromhex(recipient)
     return hashlib.blake2b(client.encode() + b"/" + named, digest_size=FIELD_BYTES).digest()
 
 

@@ -91,7 +91,7 @@ def pause_the_broker(stage: Stage, run: Run, seconds: float) -> None:
     fleet = Fleet(stage)
     lost_before = fleet.metric("deliver", LOST)
     injector = run.inject(MESSAGES, RATE_PER_S)
-    injector.wait_for(MESSAGES // 3, timeout_s=120)
+    injector.wait_for(MESSAGES // 3, timeout_s=PATIENCE_S)
     with paused(stage.stack.process("kafka").pid):
         time.sleep(seconds)  # the fault itself, not a wait for a condition
     stage.stack.wait_ready("kafka")
@@ -103,7 +103,7 @@ def take_the_broker_away(stage: Stage, name: str, seed: int, away_s: float) -> N
     """Stop the broker in the middle of the traffic of a run, and judge the run."""
     run = stage.open_run(name, seed)
     injector = run.inject(MESSAGES, RATE_PER_S)
-    injector.wait_for(MESSAGES // 3, timeout_s=120)
+    injector.wait_for(MESSAGES // 3, timeout_s=PATIENCE_S)
     stage.stack.stop_part("kafka")
     time.sleep(away_s)  # the fault itself, not a wait for a condition
     stage.restart("kafka")

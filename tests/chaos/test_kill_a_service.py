@@ -6,6 +6,7 @@ from random import Random
 
 from cli.stack.paths import SERVICES
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
+from tests.support.patience import PATIENCE_S
 
 MESSAGES = 5_000
 RATE_PER_S = 700
@@ -21,7 +22,7 @@ def test_killing_each_service_in_turn_loses_nothing_and_doubles_no_fate(
     injector = run.inject(MESSAGES, RATE_PER_S)
     for number, service in enumerate(order, 1):
         moment = int(MESSAGES * (number + random.uniform(-0.4, 0.4)) / (len(order) + 1))
-        injector.wait_for(moment, timeout_s=120)
+        injector.wait_for(moment, timeout_s=PATIENCE_S)
         stage.kill(service)
         stage.restart(service)
     stage.finish(run, injector)

@@ -28,6 +28,7 @@ from shared.topics.records import EventType
 from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.chaos.witnesses import EventWatch, SinkJournal
 from tests.support.fork_server import fork
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import submit_by_kafka
 
@@ -132,7 +133,9 @@ def test_a_bounce_is_forwarded_once_by_two_installations_that_forward_to_each_ot
     before = _moved(two)
     left.submit("ok-max@r.example.net")
     journal = SinkJournal(left.stack.sink_journal)
-    wait_until(lambda: bool(journal.lines("ok-max@r.example.net")), "the message has arrived", 120)
+    wait_until(
+        lambda: bool(journal.lines("ok-max@r.example.net")), "the message has arrived", PATIENCE_S
+    )
     (line,) = journal.lines("ok-max@r.example.net")
     left.comes_back(
         "", line.mail_from, "Subject: Undelivered Mail Returned to Sender\r\n\r\n550 no user\r\n"
@@ -171,7 +174,9 @@ def _moved(two: tuple[Installation, Installation]) -> Moved:
 
 def _ends_with(two: tuple[Installation, Installation], before: Moved, expected: Moved) -> None:
     """Wait until so much has moved, and require that nothing moves any more."""
-    wait_until(lambda: _moved(two).since(before) == expected, f"it has moved: {expected}", 120)
+    wait_until(
+        lambda: _moved(two).since(before) == expected, f"it has moved: {expected}", PATIENCE_S
+    )
     until = time.monotonic() + QUIET_S
     while time.monotonic() < until:
         assert _moved(two).since(before) == expected

@@ -10,16 +10,19 @@ from typing import Any, Final
 
 import click
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
-from cli.options import KafkaOnly
 from cli.stack.paths import ROOT
 from cli.topics.command import main as topics_command
+from services.validate.settings import DEFAULT_LANES, ValidateSettings
 from shared.settings.loader import load, variable_of
-from tests.support.chart.rendering import EVERYTHING, VALUE_SETS, Resource, render, render_set
+from shared.settings.sections import KafkaSettings
+from shared.topics.names import OUTBOUND_PREFIX
+from tests.support.chart.rendering import HELMS, VALUE_SETS, Resource, render, render_set
 from tests.support.chart.resources import by_component, containers, environment, of_kind, pods
 from tools.chart.components import COMPONENTS, model_of
 from tools.chart.settings_schema import OWNED
+from tools.foreign_programs import GoProgram
 
 # What Kubernetes itself resolves.
 OURS: Final = ("POD_NAME", "POD_NAMESPACE")
@@ -28,10 +31,17 @@ EXTRA: Final = ("HTTPS_PROXY",)
 STRIMZI: Final = {"topics": {"manage": "strimzi", "strimzi": {"cluster": "mail"}}}
 
 
+class TopicSettings(Struct, frozen=True):
+    """The sections that `sluice topics` reads: its own, and validate's for the lanes."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    validate: ValidateSettings = ValidateSettings()
+
+
 def settings_of(arguments: list[str]) -> Any:
     """The settings of the process that is run with these arguments."""
     package, _, name = arguments[0].partition(".")
-    return model_of(name) if package == "services" else KafkaOnly
+    return model_of(name) if package == "services" else TopicSettings
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -211,10 +221,38 @@ def test_a_lane_without_domains_is_one_for_clients() -> None:
     assert "mail.outbound.marketing" in topics
 
 
-def test_a_lane_that_is_null_is_removed() -> None:
-    lanes = json.loads(variables(render_set("everything"), "validate")["SLUICE_VALIDATE__LANES"])
-    assert set(lanes) == {"apple", "gmail", "microsoft"}
-    topics = {each["metadata"]["name"] for each in of_kind(render_set("everything"), "KafkaTopic")}
-    assert {"mail.outbound.apple", "mail.outbound.default"} <= topics
-    assert "mail.outbound.yahoo" not in topics
-    assert EVERYTHING.exists()
+def test_the_topics_job_creates_the_lanes_of_validate() -> None:
+    resources = render({"lanes": {"marketing": []}, "topics": {"manage": "job"}})
+    (job,) = of_kind(resources, "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    lanes = environment(container)["SLUICE_VALIDATE__LANES"]
+    assert lanes == variables(resources, "validate")["SLUICE_VALIDATE__LANES"]
+    assert "marketing" in json.loads(lanes)
+
+
+@pytest.mark.parametrize("helm", HELMS.values(), ids=HELMS)
+@pytest.mark.parametrize("lanes", [{}, {"apple": ["icloud.com"], "bulk": []}])
+def test_the_lanes_of_the_chart_replace_the_shipped_ones(
+    lanes: dict[str, list[str]], helm: GoProgram
+) -> None:
+    resources = render({"lanes": lanes, **STRIMZI}, helm)
+    assert json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"]) == lanes
+    assert lanes_with_a_topic(resources) == {"default", *lanes}
+
+
+@pytest.mark.parametrize("helm", HELMS.values(), ids=HELMS)
+@pytest.mark.parametrize("given", [{}, {"lanes": None}])
+def test_the_chart_without_lanes_has_the_shipped_ones(
+    given: dict[str, None], helm: GoProgram
+) -> None:
+    resources = render({**given, **STRIMZI}, helm)
+    lanes = json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"])
+    assert lanes == {lane: list(domains) for lane, domains in DEFAULT_LANES.items()}
+    assert lanes_with_a_topic(resources) == {"default", *DEFAULT_LANES}
+
+
+def lanes_with_a_topic(resources: list[Resource]) -> set[str]:
+    found = {each["metadata"]["name"] for each in of_kind(resources, "KafkaTopic")}
+    return {
+        name.removeprefix(OUTBOUND_PREFIX) for name in found if name.startswith(OUTBOUND_PREFIX)
+    }

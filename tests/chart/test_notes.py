@@ -19,6 +19,7 @@ from shared.runtime.telemetry import Counters
 from shared.settings.sections import TelemetrySettings
 from tests.support.chart.rendering import REQUIRED, VALUE_SETS, merged, notes, render_set
 from tests.support.chart.resources import of_kind
+from tests.support.patience import PATIENCE_S
 from tools.chart import CHART
 
 NAME = "sluice-deliver"
@@ -214,7 +215,7 @@ def test_the_script_of_helm_test_prints_what_it_knows_while_the_name_server_hang
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(120) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(PATIENCE_S) and [])
     script = runpy.run_path(str(CHART / "files" / "test_ready.py"))
     main = script["main"]
     main.__globals__.update(LOOK_UP_S=0.0, ASK_S=0.0)

@@ -79,7 +79,7 @@ values = st.fixed_dictionaries(
                 "tls": st.fixed_dictionaries({"enabled": st.booleans()}),
             },
         ),
-        "lanes": st.dictionaries(names, st.none() | domains, max_size=3),
+        "lanes": st.none() | st.dictionaries(names, domains, max_size=3),
         "frontDoor": door,
         "bounceDoor": door,
         "topics": st.fixed_dictionaries(

@@ -23,6 +23,8 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"kafka": {"bootstrap": "kafka"}}, "bootstrap"),
     ({"kafka": {"sasl": {"mechanism": "GSSAPI"}}}, "mechanism"),
     ({"lanes": {"Gmail": ["gmail.com"]}}, "Gmail"),
+    # Values for a chart that merged its lanes with the shipped ones.
+    ({"lanes": {"gmx": ["gmx.de"], "yahoo": None}}, "lanes/yahoo"),
     ({"bindAddress": "eth0"}, "bindAddress"),
     ({"kafka": {"tls": None}}, "tls"),
     ({"redis": {"host": "redis.example.com:6379"}}, "host"),

@@ -25,6 +25,7 @@ from tests.support.bounce_door import (
 )
 from tests.support.door_peers import number
 from tests.support.front_door import Door, trusting
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 BOUNCE = (
@@ -45,7 +46,7 @@ def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def smtp(door: Door) -> Iterator[smtplib.SMTP]:
-    with smtplib.SMTP("127.0.0.1", door.port, timeout=120) as smtp:
+    with smtplib.SMTP("127.0.0.1", door.port, timeout=PATIENCE_S) as smtp:
         smtp.ehlo("mx.r.example.net")
         yield smtp
 

@@ -23,6 +23,7 @@ from tests.support.bounce_door import (
 )
 from tests.support.bouncing_exim import bouncing_exim
 from tests.support.front_door import Door
+from tests.support.patience import PATIENCE_S
 from tests.support.postfix_relay import Relay, inject, running_relay
 from tests.support.receiving_peers import place
 from tests.support.response_rules import RULES
@@ -71,12 +72,12 @@ def test_a_bounce_of_postfix_comes_back_to_its_return_path_over_tls(
 def test_a_bounce_of_exim_comes_back_though_the_first_of_two_hosts_is_down(door: Door) -> None:
     mark = b"X-Failed-Recipients: ida@nowhere.example"
     with place(with_tls=False) as at, bouncing_exim(at, door.port):
-        with smtplib.SMTP("127.0.0.1", at.port, timeout=120) as client:
+        with smtplib.SMTP("127.0.0.1", at.port, timeout=PATIENCE_S) as client:
             client.sendmail(return_path(), "ida@nowhere.example", CONTENT)
         wait_until(
             lambda: any(mark in content for _, content in all_returned(door.bootstrap)),
             "the bounce of Exim is on mail.returned",
-            120,
+            PATIENCE_S,
         )
     returned, content = found(door, mark)
     assert (returned.sender, returned.mail_id) == ("", MAIL_ID)
@@ -101,7 +102,7 @@ def test_swaks_hands_in_an_answer_to_a_from_address(door: Door, options: tuple[s
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout

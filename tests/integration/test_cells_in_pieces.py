@@ -25,6 +25,7 @@ from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Run
 from shared.store.client import StoreUnavailable, connect
 from shared.store.read_pieces import EXPIRES_S, MAX_READERS, as_copy_if_changed
+from tests.support.patience import PATIENCE_S
 
 MONTHS = ("2026-10", "2026-11")
 NAMES = [encode_cell(Cell("shop", f"m{number}", "", "billed")) for number in range(12_000)]
@@ -232,7 +233,7 @@ def test_a_reader_whose_registration_got_no_answer_does_not_stay(
 def started(spec: ProcessSpec, folder: Path, closing: ExitStack) -> Process:
     process = Process(spec, folder / "redis.log")
     closing.callback(process.end, STOP_TIMEOUT_S)
-    give_up_at = time.monotonic() + 120
+    give_up_at = time.monotonic() + PATIENCE_S
     while not spec.is_ready():
         assert process.runs, process.log_tail()
         assert time.monotonic() < give_up_at, process.log_tail()

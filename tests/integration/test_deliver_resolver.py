@@ -23,6 +23,7 @@ from services.deliver.core.routing.sites import (
 from services.deliver.edge.dns.resolver import LIFETIME_S, MIN_TTL_S, NEGATIVE_TTL_S, Resolver
 from shared.runtime.clock import FakeClock
 from tests.support.dns_server import DENIED, OTHER_NAME, REFERRAL, SILENT, Dns, Zone, serving
+from tests.support.patience import PATIENCE_S
 
 ZONE: Zone = {
     ("two.example.", "MX"): ["20 b.mx.example.", "10 A.mx.example."],
@@ -59,7 +60,7 @@ Test = Callable[[Resolver, Dns, FakeClock], Coroutine[Any, Any, None]]
 def run(test: Test) -> None:
     async def whole() -> None:
         clock = FakeClock()
-        async with asyncio.timeout(120), serving(ZONE) as (server, address):
+        async with asyncio.timeout(PATIENCE_S), serving(ZONE) as (server, address):
             await test(Resolver(clock.monotonic, (address,)), server, clock)
 
     uvloop.run(whole())

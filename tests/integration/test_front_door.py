@@ -34,6 +34,7 @@ from tests.support.front_door import (
     told,
     trusting,
 )
+from tests.support.patience import PATIENCE_S
 from tests.support.scram_client import ScramClient
 from tests.support.smtp_peers import wait_until
 
@@ -113,7 +114,7 @@ def test_swaks_says_what_a_person_would_want_to_read(door: Door) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert "220 mx.sluice.example ESMTP Sluice" in done.stdout
     assert "250-STARTTLS" in done.stdout or "250 STARTTLS" in done.stdout
@@ -122,7 +123,7 @@ def test_swaks_says_what_a_person_would_want_to_read(door: Door) -> None:
 
 
 def test_without_tls_nobody_logs_in_and_without_a_login_nobody_sends(door: Door) -> None:
-    with smtplib.SMTP("127.0.0.1", door.port, timeout=120) as smtp:
+    with smtplib.SMTP("127.0.0.1", door.port, timeout=PATIENCE_S) as smtp:
         smtp.ehlo()
         assert smtp.docmd("AUTH", "PLAIN AGEAYg==")[0] == 538
         assert smtp.mail(SENDER)[0] == 530
@@ -188,7 +189,7 @@ def test_a_message_that_is_too_large_breaks_r1(door: Door) -> None:
 
 
 def test_who_speaks_before_the_greeting_is_let_go(door: Door) -> None:
-    with socket.create_connection(("127.0.0.1", door.port), timeout=120) as peer:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE_S) as peer:
         peer.sendall(b"EHLO early\r\n")
         with peer.makefile("rb") as answers:
             assert answers.readline().startswith(b"554 5.5.1")
@@ -209,13 +210,13 @@ def test_a_guesser_is_locked_out_and_a_restarting_door_says_421(
                 smtp.auth("PLAIN", smtp.auth_plain)
             assert refused.value.smtp_code == 421
         with (
-            socket.create_connection(("127.0.0.1", own.port), timeout=120) as peer,
+            socket.create_connection(("127.0.0.1", own.port), timeout=PATIENCE_S) as peer,
             peer.makefile("rb") as answers,
         ):
             assert answers.readline().startswith(b"220 ")
             own.process.signal(signal.SIGTERM)
             assert answers.readline().startswith(b"421 4.3.2")
-        assert own.process.wait(120)
+        assert own.process.wait(PATIENCE_S)
         assert own.process.exit_code == 0
     finally:
         own.process.end(30)
@@ -233,7 +234,7 @@ def test_the_log_names_the_port_that_was_bound_for_port_0(
             return listens.findall((tmp_path / "ingest.log").read_text())
 
         wait_until(lambda: bool(bound()), "the log names it")
-        with socket.create_connection(("127.0.0.1", int(bound()[0])), timeout=120) as peer:
+        with socket.create_connection(("127.0.0.1", int(bound()[0])), timeout=PATIENCE_S) as peer:
             assert peer.recv(4) == b"220 "
     finally:
         own.process.end(30)

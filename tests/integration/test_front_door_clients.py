@@ -25,6 +25,7 @@ from tests.support.front_door import (
     running_door,
     submit,
 )
+from tests.support.patience import PATIENCE_S
 from tests.support.received import Received
 
 pytestmark = pytest.mark.xdist_group("front-door-clients")
@@ -152,6 +153,6 @@ def test_the_example_in_python_gives_up_no_message_that_no_server_refused(
         env={**os.environ, "SLUICE_PASSWORD": "secret"},
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == code, done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from local.parts import packages
 from tests.support.front_door import CLIENT, DOMAIN, SENDER, Door, message, running_door
+from tests.support.patience import PATIENCE_S
 from tests.support.postfix_relay import PAIRS, Relay, inject, running_relay
 from tests.support.received import Received
 from tests.support.smtp_peers import Sink, running_sink
@@ -71,7 +72,7 @@ def test_what_smtp_source_gives_a_relay_arrives_each_with_its_own_mail_id(
     assert source is not None
     load = ("-s", "4", "-m", "20", "-l", "2000", "-S", "from smtp-source")
     ends = ("-f", SENDER, "-t", "source@r.example.net", f"127.0.0.1:{relay.port}")
-    subprocess.run([source, *load, *ends], check=True, timeout=120)
+    subprocess.run([source, *load, *ends], check=True, timeout=PATIENCE_S)
 
     def arrived() -> set[str]:
         return {

@@ -23,6 +23,7 @@ from shared.topics.records import Event, EventType
 from tests.support.chaos.witnesses import EventWatch, follow
 from tests.support.fork_server import fork
 from tests.support.front_door import PASSWORD, register, trusting
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("own-events")
@@ -77,13 +78,13 @@ def message(client: str, recipient: str, subject: str = "Hello") -> bytes:
 
 
 def hand_in(stage: Stage, client: str, content: bytes) -> None:
-    stage.producer.send(names.intake(client), content).get(timeout=120)
+    stage.producer.send(names.intake(client), content).get(timeout=PATIENCE_S)
 
 
 def submit(stage: Stage, client: str, recipient: str, content: bytes) -> int:
     assert stage.stack.endpoints.smtp is not None
     host, _, port = stage.stack.endpoints.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_S) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
         smtp.ehlo()

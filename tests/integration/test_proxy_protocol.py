@@ -26,6 +26,7 @@ from tests.support.door_peers import (
     secured,
 )
 from tests.support.front_door import Door, running_door, trusting
+from tests.support.patience import PATIENCE_S
 from tests.support.proxy_headers import LOCAL, TCP4, VERSION_1, addresses, header, told
 from tests.support.received import Received
 from tests.support.smtp_peers import wait_until
@@ -108,7 +109,7 @@ def balancer(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         yield Balancer({False: four[0], True: four[1]}, {False: four[2], True: four[3]}, stats)
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait(PATIENCE_S)
 
 
 def answers(stats: Path) -> bool:

@@ -20,6 +20,7 @@ from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from tests.support.bounce_door import at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import submit_by_kafka
 
@@ -30,7 +31,7 @@ ONE_CLICK: Final = b"List-Unsubscribe=One-Click"
 
 def click(link: str) -> int:
     try:
-        with urllib.request.urlopen(link, ONE_CLICK, timeout=120) as answer:
+        with urllib.request.urlopen(link, ONE_CLICK, timeout=PATIENCE_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -38,7 +39,7 @@ def click(link: str) -> int:
 
 def send_back(stack: Stack, recipient: str) -> int:
     """The reply to RCPT at the bounce door, which takes the message if it is positive."""
-    with at_bounce_door(stack, 120) as smtp:
+    with at_bounce_door(stack, PATIENCE_S) as smtp:
         smtp.ehlo()
         smtp.mail("someone@far.example")
         code, _ = smtp.rcpt(recipient)

@@ -20,6 +20,7 @@ from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Message, Origin
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.front_door import PASSWORD, register, trusting
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("shared-line")
@@ -65,13 +66,13 @@ def publish_one(stage: Stage, content: bytes, ce_id: str = "", source: str = "/s
         if ce_id
         else []
     )
-    stage.producer.send(names.intake(NAME), content, headers=headers).get(timeout=120)
+    stage.producer.send(names.intake(NAME), content, headers=headers).get(timeout=PATIENCE_S)
 
 
 def submit(stage: Stage, name: str, body: str = "Hello") -> tuple[int, str]:
     assert stage.stack.endpoints.smtp is not None
     host, _, port = stage.stack.endpoints.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_S) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
         smtp.ehlo()
@@ -161,7 +162,7 @@ def test_what_an_older_ingest_wrote_is_known_when_it_is_handed_in_again(stage: S
         submission_key="older-1",
     )
     value, headers = encode_pack([Message(envelope, content)])
-    stage.producer.send(names.RECEIVED, value, headers=headers).get(timeout=120)
+    stage.producer.send(names.RECEIVED, value, headers=headers).get(timeout=PATIENCE_S)
     wait_for(stage, "older", delivered=1)
     publish_one(stage, content, "older-1")
     wait_for(stage, "older", delivered=1, duplicate=1)

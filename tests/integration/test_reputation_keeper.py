@@ -35,6 +35,7 @@ from shared.topics.configs import state
 from shared.topics.control import Order, Scope, Verb, decode_order, encode_order
 from shared.topics.names import TopicPlan
 from shared.topics.records import EventType, MailEvent
+from tests.support.patience import PATIENCE_S
 
 RULES = combine(
     [
@@ -75,7 +76,7 @@ class SkippedTime(SystemClock):
 
 
 def until(holds: Callable[[], Any], what: str) -> None:
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < ends, what
         time.sleep(0.05)

@@ -16,6 +16,7 @@ from shared.settings.sections import KafkaSettings
 from shared.topics.records import EventType, ReturnAddressKind, Returned
 from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.patience import PATIENCE_S
 from tests.support.returned_mail import feedback_on
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until, whole_lines
@@ -87,7 +88,7 @@ def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
     stack, reader = returned_line.stack, f"hidden-Eva@{KEPT_DOMAIN}"
     kafka = stack.endpoints.kafka
     submit(kafka, MESSAGE.replace(RECIPIENT.encode(), reader.encode()))
-    wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", 120)
+    wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", PATIENCE_S)
     (original,) = returned_line.kept.of(reader)
     hidden = original.replace(reader.encode(), b"redacted@redacted.invalid")
     report = feedback_on(hidden.decode().replace("\r\n", "\n"))
@@ -98,7 +99,7 @@ def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
         events = ReturnsBench(kafka, "").events()
         return [each.data.recipient for each in events if each.type is EventType.COMPLAINED]
 
-    wait_until(lambda: reader in complained(), "the complaint counts", 120)
+    wait_until(lambda: reader in complained(), "the complaint counts", PATIENCE_S)
 
 
 def test_a_message_that_a_server_refuses_goes_back_to_the_forwarding_address_once(
@@ -115,7 +116,7 @@ def test_a_message_that_a_server_refuses_goes_back_to_the_forwarding_address_onc
         found = [returned for returned, _ in all_returned(stack.endpoints.kafka)]
         return [each for each in found if each.address_kind is ReturnAddressKind.UNDELIVERED]
 
-    wait_until(lambda: bool(given_up()), "deliver has given it up", 120)
+    wait_until(lambda: bool(given_up()), "deliver has given it up", PATIENCE_S)
     (found,) = given_up()
     assert (found.client, found.kind, found.mailing_id) == (CLIENT.name, "hard", "S-1")
     assert found.recipient.lower() == refused.lower()
@@ -123,7 +124,7 @@ def test_a_message_that_a_server_refuses_goes_back_to_the_forwarding_address_onc
     wait_until(
         lambda: any(each["message_id"].startswith(arrived) for each in reports()),
         "the report has arrived",
-        120,
+        PATIENCE_S,
     )
     ours = [each for each in reports() if each["message_id"].startswith(arrived)]
     assert [(each["mail_from"], each["verdict"]) for each in ours] == [("", "accepted")]

@@ -29,6 +29,7 @@ from shared.topics.names import plans
 from shared.topics.records import EventType, MailEvent
 from shared.topics.suppressions import field_of
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 from tests.support.registry_cli import a_client
 
 NOWHERE = "127.0.0.1:1"
@@ -216,7 +217,7 @@ def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Ope
             operator.client, recipient=recipient, bounce_class="hard", provider=provider
         )
         key, value, headers = encode_event(EventType.BOUNCED, f"m{number}", data, "deliver")
-        producer.send(names.EVENTS, value, key, list(headers)).get(120)
+        producer.send(names.EVENTS, value, key, list(headers)).get(PATIENCE_S)
     producer.close()
     freed = f"w@{provider}.example"
     operator.answer("add", freed, "--reason", "hard_bounces")

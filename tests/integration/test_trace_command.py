@@ -28,6 +28,7 @@ from shared.topics import names
 from shared.topics.records import EventType
 from shared.topics.traces import Trace, decode_trace
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 # One process runs all modules that use this pipeline.
@@ -67,7 +68,7 @@ class Operator:
             yield process
         finally:
             process.kill()
-            process.wait(120)
+            process.wait(PATIENCE_S)
 
     def submit(self, name: str, domain: str) -> None:
         content = (
@@ -131,7 +132,7 @@ def test_dialogs_are_shown_live_and_nothing_is_left_when_the_command_has_ended(
         wait_until(lambda: rcpt in operator.texts(), "the dialog is shown")
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 0
+        assert process.wait(PATIENCE_S) == 0
     wait_until(lambda: operator.is_delivered("hidden"), "the other message is delivered")
     text = operator.out.read_text()
     assert "other.example" not in text
@@ -149,6 +150,6 @@ def test_dialogs_are_shown_live_and_nothing_is_left_when_the_command_has_ended(
 
 def test_a_trace_ends_by_itself_and_so_does_its_command(operator: Operator) -> None:
     with operator.tracing("--mail-id", "01JDWJ5Z3M0000000000000001", "--for", "2s") as process:
-        assert process.wait(120) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert operator.out.read_text() == ""
     assert operator.traces() == []

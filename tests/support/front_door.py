@@ -31,6 +31,7 @@ from shared.topics.records import Event, Message
 from tests.support.certificates import self_signed
 from tests.support.chaos.witnesses import follow
 from tests.support.fork_server import fork
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 NAME = "door-client"
@@ -124,7 +125,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def connected(door: Door, login: bool = True) -> smtplib.SMTP:
-    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=120)
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=PATIENCE_S)
     smtp.ehlo()
     smtp.starttls(context=trusting())
     smtp.ehlo()
@@ -176,7 +177,7 @@ def told(door: Door, recipient: str) -> list[Event | Tally]:
 
 def read_until(door: Door, topic: str, look: Any) -> None:
     consumer = follow(door.bootstrap, topic)
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_S
     try:
         done = False
         while not done:

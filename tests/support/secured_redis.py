@@ -17,6 +17,7 @@ from local.parts import ports, redis_server
 from local.parts.redis_server import RedisPlan
 from local.process import Process
 from tests.support.authority import Authority
+from tests.support.patience import PATIENCE_S
 from tests.support.tls_front import context_of, tls_front
 
 USER, PASSWORD = "sluice", "valkey secret #1"
@@ -42,7 +43,7 @@ def running(folder: Path, authority: Authority, *, is_mutual: bool = False) -> I
 
 
 def _wait(url: str, process: Process) -> Any:
-    ends_at = time.monotonic() + 120
+    ends_at = time.monotonic() + PATIENCE_S
     client = redis.Redis.from_url(url)
     while True:
         try:

@@ -119,6 +119,7 @@ def _facts(component: Component) -> dict[str, Any]:
 def topics() -> str:
     """Return the text of helm/files/topics.json: the plan of every topic except clients' topics.
 
+    The file also has the shipped lanes, which the chart uses if its value `lanes` is null.
     The number of partitions of most topics is a setting; the plan of these topics has no number.
     """
     few, many = (
@@ -137,5 +138,6 @@ def topics() -> str:
     found = {
         "topics": planned,
         "lane": {"prefix": names.OUTBOUND_PREFIX, "configs": outbound.configs},
+        "lanes": DEFAULT_LANES,
     }
     return json.dumps(found, indent=2) + "\n"

@@ -72,7 +72,8 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
         )
-    if not found.rows and found.complete:  # during a new count some clients are not known yet
+    # While events are counted again, some clients are not known yet.
+    if not found.rows and found.complete:
         require_known(parts, client)
     if as_json:
         print_json(found)
@@ -94,8 +95,8 @@ def _live_usage(parts: Connections, month: str, client: str, wait_s: float) -> U
 
 
 def usage_lines(found: Usage, client: str, width: int) -> list[str]:
-    """Return a table of the counts of a month and their sums, or one sentence if nothing is
-    counted."""
+    """Return the lines of a table with the counts of a month and their sums. If nothing is counted,
+    return one sentence."""
     if not found.rows:
         return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
     counters = [each for each in COUNTERS if _is_shown(each, found)]
@@ -147,7 +148,8 @@ def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
 
 
 def difference_line(found: Difference) -> str:
-    """Return one difference as a line. Unprintable characters in the names are made visible."""
+    """Return a line that describes one difference. Unprintable characters in names are replaced by
+    visible ones."""
     return visible(
         f"{found.month}{'-' + found.day if found.day else ''}"
         f" {found.client}/{found.mailing_id}/{found.sub_client}"
@@ -203,7 +205,8 @@ def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
 
 
 def _log_of_checkpoint(topic: StatementTopic) -> str:
-    """Return the id of the log that the last checkpoint counts; "" if there is no checkpoint."""
+    """Return the id of the log whose events are counted in the last checkpoint. Return "" if there
+    is no checkpoint."""
     topic.read()
     best = topic.checkpoints.best()
     return best.log if best is not None else ""
@@ -218,7 +221,8 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Return why counting again would lose counts; "" if all counts are of the present log."""
+    """Return the reason why a rebuild would lose counts. Return "" if all counts are from the
+    present log."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""
@@ -229,7 +233,8 @@ def lost_logs(logs: Collection[str], present: str) -> str:
 
 
 def lost_beginnings(begins: Mapping[int, int]) -> str:
-    """Return why counting again would lose counts; "" if Kafka still has the first event."""
+    """Return the reason why a rebuild would lose counts. Return "" if Kafka still has the first
+    event of each partition."""
     lost = {part: begin for part, begin in sorted(begins.items()) if begin}
     if not lost:
         return ""
@@ -241,7 +246,8 @@ def lost_beginnings(begins: Mapping[int, int]) -> str:
 
 
 def lost_holes(holes: Mapping[int, str]) -> str:
-    """Return why counting again would lose counts; "" if Kafka still has all counted events."""
+    """Return the reason why a rebuild would lose counts. Return "" if Kafka still has all counted
+    events."""
     if not holes:
         return ""
     return (

@@ -32,7 +32,7 @@ DEFAULT_LINES: Final = 100
 
 
 class ShownKey(Struct, frozen=True):
-    """A key as the commands show it. Only `create` sets `key`, the secret itself."""
+    """A key as the commands show it. `key` is the secret; only the command `create` sets it."""
 
     id: str
     state: str
@@ -119,8 +119,8 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
 
 
 def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
-    """Raise UsageError for a client or sub-client that is not registered. A key for a misspelled
-    name would show empty tables without a reason."""
+    """Raise UsageError if the client or the sub-client is not registered. Otherwise a user of a key
+    with a misspelled name would see empty tables and no error."""
     if scope.client not in known:
         unknown = unknown_client(scope.client, known)
         raise UsageError(f"{unknown}; --unregistered accepts it")
@@ -188,7 +188,7 @@ def list_keys(as_json: bool, bootstrap: str, line: str) -> None:
 def revoke(key_id: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Revoke a key: it becomes invalid within seconds, for good."""
     now_ms = SystemClock().now_ms()
-    # The whole key is accepted in place of its id.
+    # The user may also give the whole key instead of its id.
     name = key_id.split("_")[1] if key_id.startswith("sluice_") else key_id
     found = revoke_key(find_kafka(bootstrap, line), name, getpass.getuser(), now_ms)
     if as_json:
@@ -234,7 +234,8 @@ def show_log(lines: int, as_json: bool, bootstrap: str, line: str) -> None:
 
 
 def expiry_ms(text: str, now_ms: int) -> int:
-    """Return the time at which a span such as 90d ends; 0 for `never`. Raises UsageError."""
+    """Return the time at which a key with this lifetime (for example 90d) expires. Return 0 for
+    `never`. Raises UsageError."""
     if text == "never":
         return 0
     found = _TIME.fullmatch(text)

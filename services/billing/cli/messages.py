@@ -1,4 +1,4 @@
-"""The command `sluice billing messages`: lists the mail ids that a count consists of."""
+"""The command `sluice billing messages`, which lists the ids of the mails in a count."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _FOLDER: Final = click.Path(path_type=Path)
 
 
 class _Number(Struct, frozen=True):
-    """The number of mails to list, their event log, and the offsets up to which they were
-    counted."""
+    """The number of mails to list, the id of the event log that was counted, and the offsets up to
+    which it was counted."""
 
     mails: int
     log: str
@@ -109,7 +109,8 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()
     parts = connect_to(line)
-    # All events of a month that has not begun were dated in the future.
+    # If a month has not begun, all its events were dated in the future, so they may be anywhere in
+    # the log.
     from_start = from_start or month > parts.months.of(SystemClock().now_ms())
     number = _expected(parts, wanted, live)
     if not number.mails:
@@ -151,14 +152,14 @@ def _stated(closed: Closed, wanted: Wanted) -> _Number:
 
 
 def _counted(cells: Cells, wanted: Wanted) -> _Number:
-    cells.read()  # this call fails within seconds if the store does not answer
+    cells.read()  # this short query fails within seconds if the store does not answer
     with cells.reading(wanted.month) as (snapshot, counts):
         mails = sum(number for _, name, number in counts if wanted.has(decode_cell(name)))
     return _Number(mails, snapshot.log, snapshot.watermarks)
 
 
 def difference(found: int, expected: int, unnamed: int) -> str:
-    """Return the error message for a number of listed mails that differs from the count."""
+    """Return the error message for a list that has more or fewer mails than the count."""
     text = f"{counted(found, 'mail')} found, {expected} counted"
     if not unnamed:
         return text
@@ -168,7 +169,7 @@ def difference(found: int, expected: int, unnamed: int) -> str:
 def _print(mails: Iterator[ListedMail], as_csv: bool) -> int:
     """Print the mails and return their number."""
     seen = count()
-    # zip() reads `mails` first, so at the end of `mails` it takes no further number from `seen`.
+    # zip() reads `mails` before `seen`, so `seen` is not advanced when `mails` ends.
     for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
         click.echo(piece, nl=False)
     return next(seen)

@@ -36,7 +36,8 @@ _CLOSE_WAIT_S = 30.0
 
 
 class ShownMonth(Struct, frozen=True):
-    """A month in the list. All fields but `state` come from the month's statement."""
+    """A month in the list. Except for `month` and `state`, all fields come from the month's
+    statement."""
 
     month: str
     state: MonthState
@@ -70,8 +71,8 @@ def months(as_json: bool, line: str) -> None:
 
 
 def month_lines(shown: list[ShownMonth], width: int) -> list[str]:
-    """Return the months as a table. The columns of the statement are empty for a month without
-    one."""
+    """Return the months as a table. For a month without a statement, the columns about the
+    statement are empty."""
     columns = [Column("month"), Column("state"), Column("complete"), Column("signed")]
     columns += [Column(name, Kind.COUNT) for name in ("billed", "lines", "adjustments")]
     columns.append(Column("SHA-256 of the lines"))
@@ -157,8 +158,8 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
 
 
 def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
-    """Return the lines that describe a statement. `was_closed`: the statement existed before the
-    command."""
+    """Return the lines that describe a statement. `was_closed` is True if the month was closed
+    before the command ran."""
     totals = ", ".join(f"{number} {counter}" for counter, number in found.totals.items())
     word = f"was closed before, on {utc_text(found.closed_at_ms)}" if was_closed else "is closed"
     return [

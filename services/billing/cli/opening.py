@@ -1,8 +1,8 @@
 """The options, connections and errors that the commands of `sluice billing` share.
 
-The commands query Kafka and the store directly, so they work while no billing process runs. If the
-settings do not name an address, the commands use the address of the running pipeline. `--state`
-selects another pipeline.
+The commands query Kafka and the store directly, so they also work while no billing process runs. If
+the settings do not name an address, the commands use the address of the running pipeline. The
+option `--state` selects another pipeline.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Connections(Struct, frozen=True):
 
 
 def connect_to(line: str) -> Connections:
-    """Connect to the addresses in the settings, or else to the running pipeline."""
+    """Connect to the addresses in the settings. For an address that is not set, use that of the
+    running pipeline."""
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
     kafka, redis = settings.kafka, settings.redis
@@ -62,7 +63,7 @@ def connect_to(line: str) -> Connections:
     if endpoints is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
         try:
             redis = structs.replace(redis, url=endpoints.redis)
-        except ValueError as error:  # for example, the settings have a CA file but no TLS
+        except ValueError as error:  # for example, a CA file is set, but the URL does not use TLS
             raise UsageError(str(error)) from None
     return Connections(
         options_of(kafka, settings.runtime),
@@ -74,7 +75,7 @@ def connect_to(line: str) -> Connections:
 
 
 def answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors of a command into one line and an exit code."""
+    """Decorate a command so that its errors become a one-line message and an exit code."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -99,7 +100,8 @@ def require_month(text: str, option: str = "MONTH") -> str:
 
 
 def confirm(question: str) -> bool:
-    """Ask on standard error. Raises UsageError if standard input is not a terminal."""
+    """Ask a yes-or-no question on standard error; return True for yes. Raises UsageError if
+    standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise UsageError(
             f"{question} Nobody can answer, because this is not a terminal: give --yes"
@@ -109,7 +111,8 @@ def confirm(question: str) -> bool:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar if standard error is a terminal; yield the function that advances it."""
+    """Show a progress bar if standard error is a terminal; yield a function that advances the
+    bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None

@@ -1,4 +1,5 @@
-"""The commands `sluice billing verify|archive`: prove statements, and archive events for proofs."""
+"""The commands `sluice billing verify` and `archive`, which prove statements and archive the events
+that proofs need."""
 
 from __future__ import annotations
 
@@ -36,9 +37,13 @@ from shared.plurals import counted
 
 
 class Archived(Struct, frozen=True):
-    """The content of an archive. `gaps`: offsets that Kafka has deleted and that no file contains.
-    `filled`: offsets that the archive had lost and that were read again. `damaged`: files whose
-    bytes have changed since they were written; only --check compares the bytes."""
+    """The result of the command `archive`.
+
+    `gaps` are the offsets that Kafka has deleted and that no file contains. `filled` are the
+    offsets that the archive had lost and that were read again. `damaged` are the files whose bytes
+    have changed since they were written. Only the option --check fills `damaged`, because it
+    compares the bytes.
+    """
 
     records: int
     offsets: dict[int, int]
@@ -117,7 +122,7 @@ def _proof_lines(proof: Proof) -> list[str]:
         for each in proof.differences
     ]
     lines += [f"fault: {fault}" for fault in proof.faults]
-    # The names come from events and may have unprintable characters.
+    # The names come from events, so they may contain unprintable characters.
     lines = [visible(each) for each in lines]
     if said := unreadable_line(proof.unreadable, proof.unreadable_at):
         lines.append(said)

@@ -1,4 +1,5 @@
-"""`sluice billing quotas`: the monthly quotas and their use."""
+"""The command `sluice billing quotas`, which shows the monthly quotas and how much of each is
+used."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def quotas(client: str, as_json: bool, line: str) -> None:
 
 
 def quota_lines(found: list[ShownQuota], width: int) -> list[str]:
-    """Return a table of the quotas, or one sentence if there are no quotas."""
+    """Return the lines of a table of the quotas. If there are no quotas, return one sentence."""
     if not found:
         return ["no monthly quota is set; set monthly_quota of a client in clients.yaml"]
     columns = [Column("client"), Column("sub-client"), Column("month")]

@@ -1,13 +1,13 @@
-"""Looks up the counts of a closed month, and known clients, in the statements.
+"""Reads the counts of a closed month from its statement, and checks whether a client is known.
 
-For a closed month a command shows the counts of its statement, as the API does. An event that is
-counted after the close is in the statement of a later month, so adding up live counts would invoice
-it twice. If Kafka is unavailable, the commands show the live counts with a note.
+For a closed month a command shows the counts of the month's statement, as the API does. An event
+that is counted after the close is stated as an adjustment in the statement of a later month. So a
+sum of live counts and statements would invoice this event twice. If Kafka is unavailable, the
+commands show the live counts.
 
-Known clients are the registered clients, the removed clients that are still kept, and every name
-that was ever counted. The reason: finance asks for the months of a client long after its removal.
-The name is checked after the counts were read. If Kafka is unavailable, the command reports that
-the name is not checked.
+Known clients are the registered clients, the removed clients whose records still exist, and all
+clients that were ever counted, because finance asks for the months of a client long after the
+client was removed. If Kafka is unavailable, the command reports that it did not check the name.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ live_option = click.option(
 
 @contextmanager
 def statement_of(parts: Connections, month: str, *, live: bool) -> Iterator[Closed | None]:
-    """Yield the statement of a month; None if the month is open, if live counts are wanted, or if
-    Kafka is unavailable."""
+    """Yield the statement of a month. Yield None if the month is not closed, if `live` is True, or
+    if Kafka is unavailable."""
     topic = StatementTopic(parts.options)
     try:
         yield None if live else _read(topic, month)
@@ -57,14 +57,14 @@ def _read(topic: StatementTopic, month: str) -> Closed | None:
 
 
 def stated_usage(closed: Closed, client: str) -> Usage:
-    """Return the counts of a statement, without the adjustments of earlier months."""
+    """Return the counts of a statement without its adjustments, which are about earlier months."""
     found = closed.statement
     cells = ((cell_of(line), line.count) for line in closed.stated(found.month))
     return Usage(found.month, found.complete, found.reason, {}, gather(cells, client), closed=True)
 
 
 def require_known(parts: Connections, client: str) -> None:
-    """Raise UsageError for an unknown client. If no client is given, do nothing."""
+    """Raise UsageError if the client is not known. Do nothing if `client` is ""."""
     if not client:
         return
     try:

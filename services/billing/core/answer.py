@@ -1,7 +1,8 @@
-"""The answer to a usage query: the rows of a month, also as CSV, and whether they are complete.
+"""The answer to a usage query: the rows of a month, their CSV form, and the check that they are
+complete.
 
-Rows are the cells of a month, gathered per mailing, or per mailing and day. The CSV has one line
-per mailing, and always the same columns in the same order.
+A row has the sums of a month's cells for one mailing, or for one mailing and day. The CSV has one
+line per mailing. Its columns and their order are always the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
 
 
 class Row(Struct, frozen=True):
-    """The counts of one mailing in one month, or on one day of it (YYYY-MM-DD)."""
+    """The counts of one mailing in one month, or on one day of that month."""
 
     client: str
     mailing_id: str
@@ -44,15 +45,15 @@ class Row(Struct, frozen=True):
     unsubscribed: int = 0
     forwarded: int = 0
     bytes: int = 0
-    # Counts by counter and detail. The detail of `refused` is a rule, of `suppressed` a reason, and
-    # of `bounced` a class.
+    # The counts by counter and detail. The details of `refused` are rules, those of `suppressed`
+    # are reasons, and those of `bounced` are bounce classes.
     details: dict[str, dict[str, int]] = field(default_factory=dict)
-    day: str = ""  # "" if the row is for the whole month
+    day: str = ""  # YYYY-MM-DD, or "" if the row is for the whole month
 
 
 class CountingProgress(Struct, frozen=True):
-    """The progress of counting: the watermark and the hole of each partition, and the id of the log
-    that is counted."""
+    """The progress of counting. It has the watermark and the hole of each partition, and the id of
+    the log that is counted. `whole` is False if some counts are lost."""
 
     whole: bool
     log: str
@@ -61,9 +62,13 @@ class CountingProgress(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The counts of a month. `complete`: the counts include every event that was committed when the
-    query arrived; otherwise `reason` gives the cause. `lag`: records not counted yet, by partition.
-    `closed`: the counts come from the statement, and all fields show the state at the close."""
+    """The counts of a month.
+
+    `complete` is True if the counts include every event that was committed when the query arrived.
+    Otherwise `reason` says what is missing. `lag` is the number of records in each partition that
+    are not counted yet. `closed` is True if the counts come from the statement. Then all other
+    fields show the state at the close, too.
+    """
 
     month: str
     complete: bool
@@ -74,8 +79,8 @@ class Usage(Struct, frozen=True):
 
 
 def rows(cells: Mapping[str, int], client: str = "") -> list[Row]:
-    """Return the ordered rows of a month from its cells. With `client`, return only the rows of
-    this client.
+    """Return the sorted rows of a month, made from its cells. If `client` is not "", return only
+    the rows of this client.
 
     Cells with counters that this version does not know are ignored.
     """
@@ -83,13 +88,13 @@ def rows(cells: Mapping[str, int], client: str = "") -> list[Row]:
 
 
 def day_rows(month: str, cells: Mapping[str, int], client: str = "") -> list[Row]:
-    """Return the rows of each day, in the order of the mailings, then of the days."""
+    """Return one row for each mailing and day, sorted by mailing and then by day."""
     decoded = ((decode_cell(name), number) for name, number in cells.items())
     return gather(decoded, client, month)
 
 
 def gather(cells: Iterable[tuple[Cell, int]], client: str = "", month: str = "") -> list[Row]:
-    """Sum the cells per mailing; if `month` (YYYY-MM) is given, per mailing and day."""
+    """Sum the cells per mailing. If `month` (YYYY-MM) is given, sum them per mailing and day."""
     counts: dict[RowKey, dict[str, int]] = {}
     details: dict[RowKey, dict[str, dict[str, int]]] = {}
     for cell, number in cells:
@@ -112,8 +117,8 @@ def _row(key: RowKey, counts: dict[str, int], details: dict[str, dict[str, int]]
 
 
 def as_csv(month: str, rows: Iterable[Row]) -> str:
-    """Return CSV (RFC 4180): a header line, then the rows, with CRLF line ends. Names are written
-    so that a spreadsheet does not take them for formulas."""
+    """Return CSV (RFC 4180): a header line, then the rows. All lines end with CRLF. Names are
+    written in a form that a spreadsheet does not read as a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -132,7 +137,8 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Return why counting stops if the present mail.events is another log than the cells count."""
+    """Return the reason why counting has stopped: the present mail.events is not the log whose
+    events are in the cells."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"
@@ -140,7 +146,8 @@ def other_log(counted: str, present: str) -> str:
 
 
 def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
-    """Return why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
+    """Return the reason why the cells of `month` do not include all events before `ends`. Return ""
+    if the cells include them all."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:

@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-A cell's JSON is its name in the store, so a new field must be the last one. Cells that were written
-by versions without days have the day "".
+The JSON of a cell is its name in the store, so a new field must be added at the end. Cells that
+were written by a version that did not count by day have the day "".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.topics.records import EventType
 
 BILLED: Final = "billed"
 RECEIVED: Final = "received"
-# The sum of the sizes of the billed messages, as they were submitted.
+# The counter of bytes: the sum of the sizes of the billed messages at submission.
 BYTES: Final = "bytes"
 # The counters of a row, in the order in which they are shown.
 COUNTERS: Final = (
@@ -38,11 +38,11 @@ COUNTERS: Final = (
 
 
 class Cell(Struct, frozen=True, array_like=True, order=True):
-    """One counter of one mailing on one day; its JSON is the cell's name in the store.
+    """One counter of one mailing on one day. The JSON of the cell is its name in the store.
 
-    `detail` divides a counter: `refused` by rule, `suppressed` by reason, `bounced` by class. The
-    cell with the detail "" always has the total. A refused message counts under every rule that it
-    breaks, so the details of `refused` may add up to more than the total.
+    `detail` divides a counter: `refused` by rule, `suppressed` by reason, and `bounced` by bounce
+    class. The cell with the detail "" has the total of its counter. A refused message counts under
+    every rule that it breaks. So the sum of the details of `refused` may be higher than the total.
     """
 
     client: str
@@ -58,10 +58,10 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def encode_cell(cell: Cell) -> str:
-    """Encode a cell as its name in the store."""
+    """Return the name that the cell has in the store."""
     return _encoder.encode(cell).decode()
 
 
 def decode_cell(name: str) -> Cell:
-    """Decode a cell's name. Raises msgspec.DecodeError if it is not valid."""
+    """Return the cell with this name. Raises msgspec.DecodeError if the name is not valid."""
     return _cell.decode(name)

@@ -1,15 +1,17 @@
-"""Checkpoints on billing.statements: all cells, with the offsets up to which they are counted.
+"""Checkpoints on the topic billing.statements. A checkpoint has all cells and the offsets up to
+which events are counted in them.
 
-A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
-`cells/<month>/<token>/<number>`. The chunks are written before the manifest, so a manifest that
-exists is complete unless another process has removed its chunks. In that case the previous manifest
-is used. If a month has not changed, the next checkpoint refers to the same chunks.
+A checkpoint consists of a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose
+keys are `cells/<month>/<token>/<number>`. The chunks are written before the manifest. So all chunks
+of a manifest exist, unless another process has removed them. If chunks were removed, the previous
+manifest is used. If a month has not changed, the next checkpoint refers to the same chunks.
 
-A record `void/<generation>` means that the counts of that generation were dropped. Checkpoints of
-that generation, and all checkpoints before this record, are not used any more.
+A record with the key `void/<generation>` means that the counts of this generation were dropped.
+From then on, no checkpoint of this generation, and no checkpoint before this record, is used.
 
-A checkpoint is always a correct count up to its offsets. So restoring from an older checkpoint
-takes more time but loses no counts, if mail.events still has all events after its offsets.
+Every checkpoint is a correct count up to its offsets. So the cells can also be restored from an
+older checkpoint. This takes more time, but no counts are lost if mail.events still has all events
+after the offsets of this checkpoint.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ MANIFEST: Final = "checkpoint/"
 CELLS: Final = "cells/"
 VOID: Final = "void/"
 CHUNK_BYTES: Final = 512 * 1024
-# The bytes that a cell takes in msgpack in addition to its name.
+# An estimate of the bytes that a cell takes in msgpack, without the bytes of its name.
 _CELL_BYTES: Final = 16
 _NOWHERE: Final = -1
 
@@ -36,13 +38,13 @@ _NOWHERE: Final = -1
 class StoredMonth(Struct, frozen=True):
     """The chunks with the cells of a month.
 
-    `version` and the generation of the manifest show whether the month has changed after the
-    checkpoint.
+    If the store has another `version` of the month, or another generation than the manifest, the
+    month has changed after the checkpoint.
     """
 
     version: int
-    chunks: tuple[str, ...]  # the keys of the chunks, in order
-    sha256: str  # the SHA-256 of the chunks, one after another
+    chunks: tuple[str, ...]  # The keys of the chunks, in order.
+    sha256: str  # The SHA-256 of all chunks, in this order.
 
 
 class Manifest(Struct, frozen=True):
@@ -61,8 +63,8 @@ _chunk: Final = msgspec.msgpack.Decoder(dict[str, int])
 
 
 def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
-    """Yield the cells of a month in records of about CHUNK_BYTES at most. A month without cells has
-    one record."""
+    """Yield the cells of a month in chunks of about CHUNK_BYTES or less. A month without cells has
+    one empty chunk."""
     chunk: dict[str, int] = {}
     size, is_first = 0, True
     for name, number in cells:
@@ -76,7 +78,8 @@ def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
 
 
 def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
-    """Return the months whose cells have to be written. `found` need not contain cells."""
+    """Return the months whose cells differ from those in the checkpoint `before`, so that they must
+    be written. The snapshot `found` need not contain cells."""
     if before is None or before.generation != found.generation:
         return sorted(found.versions)
     return sorted(
@@ -87,7 +90,7 @@ def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
 
 
 def is_due(found: Snapshot, before: Manifest | None) -> bool:
-    """Return whether anything was counted after the last checkpoint."""
+    """Return True if anything was counted after the checkpoint `before`, and no counts are lost."""
     if not found.whole or not found.log:
         return False
     marks = {str(partition): mark for partition, mark in found.watermarks.items()}
@@ -100,8 +103,8 @@ def is_due(found: Snapshot, before: Manifest | None) -> bool:
 
 
 class Checkpoints:
-    """Reads the records in the order of the log. `kept` stores the chunks; without `kept` they are
-    not stored."""
+    """Finds the checkpoints in the records of the topic, which are added in their order. `kept`
+    stores the chunks. If `kept` is None, the chunks are not stored."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept
@@ -110,8 +113,8 @@ class Checkpoints:
         self._void: set[str] = set()
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Raises an error if a chunk cannot be stored, but not for invalid
-        content."""
+        """Add the next record. A record with invalid content is ignored. Raises an error if a chunk
+        cannot be stored."""
         name = (key or b"").decode("utf-8", "replace")
         if name.startswith(CELLS):
             if value is None:
@@ -132,9 +135,10 @@ class Checkpoints:
         return None
 
     def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield each checkpoint, newest first, as a snapshot without cells and as the cells.
+        """Yield for each checkpoint, newest first, a snapshot without cells, and the cells.
 
-        Needs `kept`. The cells are read in pieces.
+        Checkpoints whose chunks were not stored in `kept` are left out. The cells are read in
+        pieces.
         """
         for manifest in reversed(self._manifests.values()):
             if self._is_complete(manifest) and self._is_sound(manifest):
@@ -169,7 +173,7 @@ class Checkpoints:
             yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
 
     def _is_sound(self, manifest: Manifest) -> bool:
-        """Return whether the chunks have the hash in the manifest and can be decoded."""
+        """Return True if the chunks have the hash that the manifest names, and can be decoded."""
         for stored in manifest.months.values():
             if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
                 return False

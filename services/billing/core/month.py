@@ -1,6 +1,7 @@
-"""Invoice months and days: the day of a time, the state of a month, and the month to close next.
+"""Invoice months and days: finds the day of a time, the state of a month, and the next month to
+close.
 
-Days and months are those of the installation's time zone.
+Days and months begin and end in the time zone of the installation.
 
 A month is written YYYY-MM and a day YYYY-MM-DD, so both can be sorted as text.
 """
@@ -23,18 +24,18 @@ _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
-# A month that is more than this many months ago gets no statement at the first close. Its counts
-# become adjustments of the first statement. Otherwise one event dated 1970 would make billing close
-# 700 months.
+# The first statement is for a month that is at most this many months ago. The counts of earlier
+# months become adjustments in the first statement. Otherwise, after one event with a date in 1970,
+# billing would close 700 months.
 FIRST_REACH_MONTHS: Final = 13
 
 
 class MonthState(StrEnum):
     """The state of a month."""
 
-    OPEN = "open"  # the month has not ended
-    CLOSING = "closing"  # the month has ended, but its events may still arrive
-    CLOSED = "closed"  # the statement of the month is on billing.statements
+    OPEN = "open"  # The month has not ended.
+    CLOSING = "closing"  # The month has ended, but its events may still arrive.
+    CLOSED = "closed"  # The month's statement is on billing.statements.
     # The month is before the last closed month and has no statement, because its events came late
     # or have a wrong time. Its counts become adjustments of the next statement.
     EARLIER = "earlier"
@@ -46,8 +47,8 @@ def is_month(text: str) -> bool:
 
 
 def next_month(month: str, steps: int = 1) -> str:
-    """Return the month that is this number of months later, or earlier if the number is
-    negative."""
+    """Return the month that is `steps` months later. If `steps` is negative, return an earlier
+    month."""
     year, number = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + steps, 12)
     return f"{year:04d}-{number + 1:02d}"
 
@@ -60,12 +61,12 @@ class Months:
         self._known: dict[int, str] = {}
 
     def of(self, at_ms: int) -> str:
-        """Return the month of a Unix time in milliseconds. Raises ValueError for a time out of
+        """Return the month of a Unix time in milliseconds. Raises ValueError if the time is out of
         range."""
         return self.day(at_ms)[:7]
 
     def day(self, at_ms: int) -> str:
-        """Return the day of a Unix time in milliseconds. Raises ValueError for a time out of
+        """Return the day of a Unix time in milliseconds. Raises ValueError if the time is out of
         range."""
         quarter = at_ms // _QUARTER_MS
         day = self._known.get(quarter)
@@ -94,7 +95,8 @@ class Months:
         return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
-        """Return the first millisecond of a day (YYYY-MM-DD), and the first one after the day."""
+        """Return the first millisecond of a day (YYYY-MM-DD), and the first millisecond after the
+        day."""
         date = datetime.fromisoformat(day)
         is_last = date.date() == datetime.max.date()
         end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))
@@ -109,13 +111,13 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """Return the day of a time, like day(), but also for times that are not counted."""
+        """Return the day of a time, as day() does, but without a check of the range."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
 
 
 def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -> MonthState:
-    """Return the state of a month. `closed`: all months that have a statement."""
+    """Return the state of a month. `closed` has all months with a statement."""
     if month in closed:
         return MonthState.CLOSED
     if closed and month < max(closed):
@@ -127,7 +129,7 @@ def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
     """Return the month to close next: the month after the last closed month or, if no month is
     closed, the first month with counts.
 
-    Return "" if that month has not ended. `present`: the month of the present time.
+    Return "" if the month to close next has not ended. `present` is the present month.
     """
     if closed:
         month = next_month(closed)
@@ -138,6 +140,7 @@ def next_to_close(counted: Collection[str], closed: str, present: str) -> str:
 
 
 def due(counted: Collection[str], closed: str, months: Months, now_ms: int, grace_ms: int) -> str:
-    """Return the month that is due to be closed automatically now; "" if there is none."""
+    """Return the month that must be closed automatically now. Return "" if no month must be
+    closed."""
     month = next_to_close(counted, closed, months.of(now_ms))
     return month if month and months.end_ms(month) + grace_ms <= now_ms else ""

@@ -1,9 +1,11 @@
-"""Monthly quotas: their records, the form in which people see them, and the pace of counting. Pure.
+"""Monthly quotas: their records, the form in which they are shown, and the pace of the reads. This
+module does no I/O.
 
-The use of a quota is the number of messages accepted for sending in the month: received minus
-refused, suppressed and cancelled. A threshold has one event per quota and month, even if the counts
-or the quota change afterwards. The state of a quota names its published thresholds, and is written
-in one transaction with their events.
+The use of a quota is the number of messages that were accepted for sending in the month: received
+minus refused, suppressed and cancelled. For each quota and month, one event is published per
+threshold, even if the counts or the quota change afterwards. To ensure this, the state of a quota
+has the thresholds whose events were published. The state and the events are written in one
+transaction.
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ _SIGNS: Final = {
 }
 # The use of a quota is computed from these counters.
 COUNTED: Final = tuple(_SIGNS)
-# The number of accepted messages by client and sub-client.
+# Maps a client and a sub-client to the number of their accepted messages.
 Accepted = Mapping[tuple[str, str], int]
 
 
 class Present(Struct, frozen=True):
-    """The month and the time of the counts, and whether the counts include everything that was
-    committed at that time."""
+    """The month and the time of the counts. `is_complete` is True if the counts include everything
+    that was committed at that time."""
 
     month: str
     begins_ms: int
@@ -42,7 +44,8 @@ class Present(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The records to write. If a state is None, its record is removed."""
+    """The records to write. If the state of a quota is None, the record of this quota is
+    removed."""
 
     states: dict[QuotaScope, QuotaState | None]
     events: list[QuotaEvent]
@@ -50,8 +53,8 @@ class Plan(Struct, frozen=True):
 
 
 class ShownQuota(Struct, frozen=True):
-    """A quota and its use. `percent`: rounded down. `month`: "" if nothing is counted
-    yet. `sub_client`: None for the quota of the whole client."""
+    """A quota and its use. `percent` is rounded down. `month` is "" if nothing is counted in this
+    month yet. `sub_client` is None if the quota is for the whole client."""
 
     client: str
     sub_client: str | None
@@ -65,7 +68,7 @@ class ShownQuota(Struct, frozen=True):
 
 
 def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
-    """Return how much of each quota is used."""
+    """Return, for each quota, the number of messages that count towards it."""
     found = dict.fromkeys(limits, 0)
     for (client, sub_client), number in accepted.items():
         for scope in scopes_of(client, sub_client):
@@ -75,7 +78,7 @@ def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[Quot
 
 
 def add_accepted(into: dict[tuple[str, str], int], cells: Iterable[tuple[Cell, int]]) -> None:
-    """Add cells, or changes of cells, to the counts of mail that was accepted."""
+    """Add cells, or changes of cells, to `into`, the numbers of accepted messages."""
     for cell, number in cells:
         sign = _SIGNS.get(cell.counter, 0)
         if sign and not cell.detail:
@@ -90,9 +93,10 @@ def plan(
     used: Mapping[QuotaScope, int],
     present: Present,
 ) -> Plan:
-    """Compare the present use with the last written states; return the records to write.
+    """Compare the present use of each quota with its last written state; return the records to
+    write.
 
-    Nothing is written if the present month is before the month of the last beat, because then the
+    The plan is empty if the present month is before the month of the last beat, because then the
     clock of this process is slow.
     """
     if beat is not None and beat.month > present.month:
@@ -118,7 +122,7 @@ def _state_of(
     last: QuotaState | None, limit: Limit, used: int, present: Present
 ) -> tuple[QuotaState, tuple[int, ...]]:
     before = last.reached if last else ()
-    # Counts that are being restored are too low, so the use does not fall until all are restored.
+    # Counts are too low until all cells are restored. Until then, the shown use never falls.
     number = used if present.is_complete or last is None else max(used, last.used)
     crossed = tuple(
         each for each in THRESHOLDS if number * 100 >= each * limit.quota and each not in before
@@ -151,7 +155,7 @@ def _events(
 
 
 def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
-    """Return the beat to write; None if it would be the same as the last beat."""
+    """Return the beat to write. Return None if it would equal the last beat."""
     before = last.counted_to_ms if last else 0
     counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
     month = present.month, present.begins_ms, present.ends_ms
@@ -160,10 +164,11 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
 
 
 def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
-    """Return the records to write if nothing was counted. They show that the writer still works.
+    """Return the records to write if nothing was counted. These records show that the writer still
+    works.
 
-    The plan is empty if nothing was ever counted, or if the clock is slow (see plan()), so that
-    another process may write.
+    The plan is empty if no beat was ever written, or if the clock is slow (see plan()). Another
+    process then writes instead.
     """
     if beat is None or beat.month > month:
         return Plan({}, [], None)
@@ -175,8 +180,8 @@ def shown_quotas(
     state_of: Callable[[QuotaScope], QuotaState | None],
     now_ms: int,
 ) -> list[ShownQuota]:
-    """Return the quotas of these clients, sorted by client. The client's own quota comes before the
-    quotas of its sub-clients."""
+    """Return the quotas of these clients, sorted by client. The quota of a whole client comes
+    before the quotas of its sub-clients."""
     found = []
     limits = all_limits(clients)
     for scope in sorted(limits, key=lambda scope: (scope.client, scope.sub_client or "")):
@@ -200,12 +205,14 @@ def shown_quotas(
 
 
 class Pace:
-    """Limits the share of the time that reads take. It computes the wait before the next read.
+    """Computes the time to wait before the next read, so that reads take only a limited share of
+    the time.
 
-    If each read waits for wait_s(), all reads in a time t take at most `burst_s` + `share` x t,
-    plus the time of the last read. No wait is longer than `most_s`, because one very long read, for
-    example in a paused process, must not delay the next reads for hours. So a read begins every
-    `most_s`, even if each read takes longer than `share` x `most_s`.
+    If the caller waits for wait_s() before each read, all reads in a time t take at most `burst_s`
+    + `share` x t, plus the time of the last read. No wait is longer than `most_s`, because one very
+    long read must not delay the next reads for hours. Such a read occurs, for example, if the
+    process is paused. So a read begins at least every `most_s`, even if each read takes longer than
+    `share` x `most_s`.
     """
 
     def __init__(self, share: float, burst_s: float, most_s: float) -> None:
@@ -216,12 +223,12 @@ class Pace:
         self._at = 0.0
 
     def took(self, seconds: float, now: float) -> None:
-        """Record that a read of this many seconds has ended now."""
+        """Record a read that has ended now and took this many seconds."""
         self._debt_s = min(self._debt(now) + seconds, self._most_debt_s)
         self._at = now
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds to wait before the next read."""
+        """Return the number of seconds to wait before the next read."""
         return max(0.0, (self._debt(now) - self._burst_s) / self._share)
 
     def _debt(self, now: float) -> float:

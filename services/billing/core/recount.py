@@ -1,16 +1,17 @@
-"""Counts events a second time, in another way, and lists every difference from the live cells.
+"""Counts events a second time, independently of the live count, so that the results can be
+compared.
 
-This module deliberately uses none of the short cuts of usage.py and reads events with its own code,
-so that it detects mistakes in usage.py. An event is readable if the fields that billing counts are
-readable. An invalid value in another field (`recipient` null) must not matter, because the live
-count does not read that field. Otherwise the month could never be proved. If a record names its
-type twice, the first one counts, as in the live count. Only events with a type of EventType are
-counted.
+This module reads events with its own code and uses no optimization of usage.py, so that a recount
+detects mistakes in usage.py. An event is readable if the fields that billing needs are readable. An
+invalid value in another field, such as `recipient`, must be ignored, because the live count does
+not read that field. Otherwise the recount would differ, and the month could never be proved. If a
+record has two type headers, the first header is used, as in the live count. Only events whose type
+is in EventType are counted.
 
-The recount counts distinct mails, whereas the live cells count each event. So a mail with two final
-events or two first dispatches shows as a difference. These mails are known only when all records
-are added (shared/audit/doubles.py). Then a second pass with discount() subtracts all events of such
-a mail except the first.
+The recount counts each mail once, whereas the live cells count each event. So a mail with two final
+events or two first dispatches appears as a difference. Such mails are known only when all records
+were added (shared/audit/doubles.py). Therefore a second pass with discount() subtracts the repeated
+events of these mails.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class _Tally(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """One cell that the events and the store count differently."""
+    """A cell whose recounted number differs from the number in the store."""
 
     month: str
     client: str
@@ -95,10 +96,10 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
-    """Return the event with the values that are counted; None if this version does not know its
-    type.
+    """Return the event, with only the fields that billing needs. Return None if this version does
+    not know its type.
 
-    Raises CodecError if a counted value of a known type cannot be read.
+    Raises CodecError if such a field cannot be read and the type is known.
     """
     return decode_event(headers, value, _COUNTED)
 
@@ -137,17 +138,18 @@ class Recount:
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
-        # The mails whose first final event, or first dispatch, discount() has already seen.
+        # The mails whose first final event discount() has seen, and those whose first dispatch it
+        # has seen.
         self._finals: set[bytes] = set()
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
-        # The partition and offset of each of the first unreadable records.
+        # The places of the first unreadable records, as partition:offset.
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
-        """Count one record. Return its event, or None if the record is not an event. Does not raise
-        for invalid content."""
+        """Count one record; return its event. Return None if the record has no event or has invalid
+        content."""
         self.records += 1
         try:
             found = read_event(record.headers, record.value)
@@ -158,7 +160,8 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def note_unreadable(self, partition: int, offset: int) -> None:
-        """Remember the place of an unreadable record, up to MAX_UNREADABLE_SHOWN places."""
+        """Store the place of an unreadable record. Only the first MAX_UNREADABLE_SHOWN places are
+        stored."""
         if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
             self.unreadable_at.append(f"{partition}:{offset}")
 
@@ -184,8 +187,8 @@ class Recount:
             self._cells[key] -= number
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
-        """Return whether the mail id is in `doubled` and was seen before. Marks the mail id as
-        seen."""
+        """Add a mail id of `doubled` to `seen`. Return True if the mail id was already in
+        `seen`."""
         if mail_id not in doubled:
             return False
         is_repeat = mail_id in seen
@@ -209,7 +212,7 @@ class Recount:
                 pass
 
     def _cells_of(self, event: Event, timestamp: int) -> list[tuple[tuple[str, Cell], int]]:
-        """Return each month and cell in which an event counts, with the number to add."""
+        """Return the cells in which an event counts, each with its month and the number to add."""
         data = event.data
         _check(data.client, data.mailing_id, data.sub_client)
         _check_number(data.size_bytes, MAX_BYTES)
@@ -231,7 +234,7 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """Return the counts since the last call as (month, cell, count), and remove them.
+        """Return the counts since the last call as (month, cell, count), and remove these counts.
 
         A later call may return the same cell again, so the caller has to sum the counts of a cell.
         """

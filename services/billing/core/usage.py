@@ -1,11 +1,11 @@
-"""Maps a run of mail.events records to counts by day and mailing.
+"""Counts the events in a run of records of mail.events, by day and mailing.
 
-`billed` counts the event that carries `first_dispatch`, on the day of its `first_dispatched_at_ms`.
-The other counters count on the day of their event. `received` is counted from the tallies. Records
-of other types are ignored, and only their number is returned.
+An event with `first_dispatch` adds one to `billed`, on the day of `first_dispatched_at_ms`. For the
+other counters, the day is that of the event. `received` is counted from the tallies. Records of
+unknown types are ignored, and only their number is returned.
 
-This is the hot path (every event of every message). So only the needed fields are decoded, and a
-whole run is summed before anything is written.
+This code must be fast, because it reads every event of every message. So only the needed fields are
+decoded, and the counts of a whole run are summed before anything is written.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _SUPPRESSED: Final = COUNTERS.index(EventType.SUPPRESSED.value)
 _BOUNCED: Final = COUNTERS.index(EventType.BOUNCED.value)
 _DETAILED: Final = frozenset({_REFUSED, _SUPPRESSED, _BOUNCED})
 
-# A detail is one word: a rule, a reason or a class. Other text counts as OTHER, so that free text
-# cannot create an unlimited number of cells.
+# A detail is one word: a rule, a reason or a bounce class. Any other text is counted as OTHER, so
+# that free text cannot create an unlimited number of cells.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 OTHER: Final = "other"
-MAX_DETAILS: Final = 16  # of one event
+MAX_DETAILS: Final = 16  # the highest number of details of one event
 
 # Larger values are faults of the process that wrote the event. They must not reach the store, whose
 # counters have 64 bits and whose keys have a limited length.
@@ -62,7 +62,7 @@ Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
 class EventRecord(Protocol):
-    """The parts of a Kafka record that are used. `timestamp` is in Unix milliseconds."""
+    """The fields of a Kafka record that billing reads. `timestamp` is in Unix milliseconds."""
 
     headers: Sequence[tuple[str, bytes]]
     value: bytes | None
@@ -70,7 +70,8 @@ class EventRecord(Protocol):
 
 
 class UsageViolation(Struct, frozen=True, gc=False):
-    """The rule of a refusal: the id of a rule of the contract, or another word."""
+    """A rule that a refused message breaks. `rule` is the id of a rule of the contract, or another
+    word."""
 
     rule: str
 
@@ -108,9 +109,12 @@ class UsageTally(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run. `sums`: for each key, its counts in the order of COUNTERS. `details`: the
-    counts by key, index of the counter, and detail. `unreadable`: records of a known type that
-    could not be decoded. `unknown`: records of other types."""
+    """The sums of a run.
+
+    `sums` has the counts of each key, in the order of COUNTERS. `details` has the counts by key,
+    index of the counter, and detail. `unreadable` is the number of records of a known type that
+    could not be decoded. `unknown` is the number of records of unknown types.
+    """
 
     sums: dict[Key, list[int]]
     details: dict[tuple[Key, int, str], int]
@@ -118,7 +122,7 @@ class Counted(Struct, frozen=True):
     unknown: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
-        """Return (month, cell, count) for every count that is not zero, in the format of the
+        """Return every count that is not zero as (month, cell, count), in the format of the
         store."""
         totals = [
             (key, COUNTERS[place], "", number)
@@ -141,7 +145,7 @@ _tally: Final = msgspec.json.Decoder(UsageTally)
 
 
 def count(records: Iterable[EventRecord], months: Months) -> Counted:
-    """Sum up a run of records. Does not raise for invalid content."""
+    """Sum up a run of records. A record with invalid content is counted as unreadable."""
     sums: dict[Key, list[int]] = {}
     details: dict[tuple[Key, int, str], int] = {}
     unreadable = unknown = 0
@@ -198,8 +202,8 @@ def details_of(event: UsageEvent) -> Iterable[str]:
 
 
 def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    # encode_event writes the type as the third header; other producers may write it at any place.
-    # If a record names several types, the first one counts.
+    # encode_event writes the type as the third header, but other producers may write the type at
+    # any place. If a record has several type headers, the first header is used.
     for name, value in headers:
         if name == _TYPE:
             return value or b""

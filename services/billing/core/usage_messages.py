@@ -1,9 +1,10 @@
-"""The mail ids that a count consists of: decides which events the count includes. Pure.
+"""Lists the ids of the mails in a count. This module decides which events a count includes, and
+does no I/O.
 
-An event is listed each time that core/usage.py counts it, so the number of listed ids is the count.
-An event that was published twice is listed twice. `received` is counted from tallies, which name
-the mails of a transaction. Tallies of earlier versions have only the number of the mails. These
-mails are not listed; `Unnamed` counts them.
+The number of listed ids is equal to the count, because an event is listed each time that
+core/usage.py counts it. An event that was published twice is listed twice. `received` is counted
+from tallies, which have the ids of the mails of a transaction. Tallies of earlier versions have
+only the number of mails. The mails of these tallies are not listed, but `Unnamed` counts them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _KNOWN: Final = frozenset((TYPE_PREFIX + kind.value).encode() for kind in EventT
 
 
 class _Row(Struct, frozen=True, array_like=True, gc=False):
-    """A row of a tally, with the mail ids, which core/usage.py does not decode."""
+    """A row of a tally. `mail_ids` is the field that core/usage.py does not decode."""
 
     client: Name
     mailing_id: Name
@@ -58,8 +59,12 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 class Wanted(Struct, frozen=True):
-    """The count whose mail ids are listed. `day`: YYYY-MM-DD, or "" for the month. None stands for
-    all clients, mailings or sub-clients. `detail`: a rule, a reason or a class; "" for all."""
+    """Selects the count whose mail ids are listed.
+
+    `day` is YYYY-MM-DD, or "" for the whole month. `client`, `mailing_id` or `sub_client` is None
+    if all its values are wanted. `detail` is a rule, a reason or a bounce class, or "" for all
+    details.
+    """
 
     month: str
     kind: str
@@ -70,7 +75,7 @@ class Wanted(Struct, frozen=True):
     detail: str = ""
 
     def has(self, cell: Cell) -> bool:
-        """Return whether the count of this cell is a part of the wanted count."""
+        """Return True if the wanted count includes the count of this cell."""
         day = f"{self.month}-{cell.day}" if cell.day else ""
         return (
             (cell.counter, cell.detail) == (self.kind, self.detail)
@@ -82,8 +87,8 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the count. `at_ms`: the time from which `day` is computed. `size_bytes`: 0 for
-    received mail."""
+    """One mail of the count. `at_ms` is the time that `day` is derived from. `size_bytes` is 0 if
+    the count is `received`."""
 
     mail_id: str
     at_ms: int
@@ -108,16 +113,17 @@ class Unnamed:
         return self._number
 
     def add(self, number: int) -> None:
-        """Count these."""
+        """Add a number of mails."""
         self._number += number
 
 
 def listed(
     record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
 ) -> Iterator[ListedMail]:
-    """Yield the mails of this record that the count includes. Does not raise for invalid content.
+    """Yield the mails of this record that the count includes. A record with invalid content yields
+    nothing.
 
-    The number of mails that the record counts but does not name is added to `unnamed`.
+    If the record counts mails without their ids, their number is added to `unnamed`.
     """
     if wanted.kind == RECEIVED:
         yield from _received(record, wanted, months, unnamed or Unnamed())
@@ -199,7 +205,8 @@ def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
 
 
 def require_listable(wanted: Wanted) -> None:
-    """Raise QueryFault if no count has these values, or if its mails cannot be listed."""
+    """Raise QueryFault if no count has these values, or if the mails of the count cannot be
+    listed."""
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
     if wanted.kind not in KINDS:
@@ -213,7 +220,7 @@ def require_listable(wanted: Wanted) -> None:
 
 
 def row_of(mail: ListedMail) -> tuple[str | int, ...]:
-    """Return the values of a line of CSV, in the order of COLUMNS."""
+    """Return the values of a mail's CSV line, in the order of COLUMNS."""
     return (
         mail.mail_id,
         utc_text(mail.at_ms),
@@ -228,5 +235,5 @@ def row_of(mail: ListedMail) -> tuple[str | int, ...]:
 
 
 def named_of(mail: ListedMail) -> dict[str, str | int]:
-    """Return the object of a line of JSON."""
+    """Return the JSON object for a mail."""
     return dict(zip(COLUMNS, row_of(mail), strict=True))

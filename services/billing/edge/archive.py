@@ -1,20 +1,21 @@
-"""The archive: a folder with mail.events as Parquet files, and with the statements.
+"""The archive: a folder that has the events of mail.events in Parquet files, and the statements.
 
-    DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
+DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
     DIR/statements/2026-10.json, 2026-10.lines
 
-A file holds the records of one partition from one offset to another. Together the files of a
-partition have no gaps. The folder of a file is the month in which its first record was appended. A
-file is written under another name, stored on disk and then renamed, so a file with its final name
-is complete. If the writer dies, the next writer removes its unfinished file. Only one process
-writes at a time.
+Each file has the records of one partition between two offsets. Normally there are no gaps between
+the files of a partition. A file is in the folder of the month in which Kafka stored its first
+record. A file is written under a temporary name, synced to disk and then renamed, so a file with
+its final name is complete. If a writer dies, the next writer removes the unfinished files. Only one
+process writes to an archive at a time.
 
-If a file cannot be read, DamagedFile names it. Next to each file is a file with its SHA-256, in the
-format of sha256sum. The SHA-256 is compared before the events are read, so bytes that a disk has
-changed cannot change a count. Files of earlier versions have no SHA-256.
+If a file cannot be read, DamagedFile is raised, and its text names the file. Beside each file of
+events is a file with its SHA-256, in the format of sha256sum. The SHA-256 is compared before the
+events are read, so a disk error in a file cannot change a count. Files that were written by earlier
+versions have no SHA-256.
 
 pyarrow is imported only when a file is read or written, because the import takes a tenth of a
-second and 40 MB. Neither billing itself nor most commands need pyarrow.
+second and 40 MB. The billing service and most commands do not need pyarrow.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ PARTIAL: Final = ".partial"
 SUM: Final = ".sha256"
 LOG: Final = b"sluice.log"
 UNDECODABLE: Final = b"sluice.undecodable"
-# The attributes of a CloudEvent that are archived, without the prefix ce_.
+# The CloudEvents attributes that are archived. These names do not have the prefix ce_ of the
+# headers.
 HEADERS: Final = ("id", "type", "source", "subject", "time")
 COLUMNS: Final = ("partition", "offset", "timestamp_ms", *HEADERS, "value")
 
@@ -54,7 +56,7 @@ def schema() -> Any:
 
 
 class ArchivedRecord(Struct, frozen=True, gc=False):
-    """A record of mail.events, as it was read from Kafka."""
+    """A record of mail.events with the same fields as a record that is read from Kafka."""
 
     offset: int
     timestamp: int
@@ -72,7 +74,8 @@ class Part(Struct, frozen=True, order=True):
 
 
 class Gap(Struct, frozen=True, order=True):
-    """A range of offsets whose records the archive does not have."""
+    """A range of offsets whose records are not in the archive. `end` is the offset after the
+    range."""
 
     partition: int
     begin: int
@@ -80,12 +83,13 @@ class Gap(Struct, frozen=True, order=True):
 
 
 class DamagedFile(Exception):
-    """A file of the archive cannot be read, or its bytes have changed since it was written."""
+    """A file of the archive cannot be read, or its bytes have changed since the file was
+    written."""
 
 
 @contextmanager
 def damage_of(path: str | Path) -> Iterator[None]:
-    """Turn errors of reading a file into DamagedFile, which names the file."""
+    """Turn an error that occurs when a file is read into DamagedFile, whose text names the file."""
     import pyarrow as pa
 
     try:
@@ -102,12 +106,12 @@ class Archive:
     """Reads an archive. Its methods may raise DamagedFile."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError if there is no such folder."""
+        """Raises UsageError if the folder does not exist."""
         self._folder = folder
         self._parts = sorted(parts_of(folder))
 
     def id(self) -> str:
-        """Return the id of the archived topic; "" if nothing is archived."""
+        """Return the id of the archived topic. Return "" if nothing is archived."""
         found = {self._metadata(part).get(LOG, b"").decode() for part in self._parts}
         if len(found) > 1:
             raise UsageError(f"{self._folder} has events of {len(found)} topics: {sorted(found)}")
@@ -128,7 +132,7 @@ class Archive:
     written_ends = ends
 
     def gaps(self) -> list[Gap]:
-        """Return the offsets that are missing between the files."""
+        """Return the ranges of offsets that are missing between the files."""
         return [
             Gap(before.partition, before.end, after.begin)
             for before, after in zip(self._parts, self._parts[1:], strict=False)
@@ -136,12 +140,14 @@ class Archive:
         ]
 
     def missing(self) -> list[Gap]:
-        """Return the offsets missing before the first file of a partition and between files."""
+        """Return the ranges of offsets that are missing before the first file of a partition or
+        between files."""
         first = [Gap(part, 0, begin) for part, begin in self.begins().items() if begin]
         return sorted([*first, *self.gaps()])
 
     def damaged(self) -> list[str]:
-        """Compare the SHA-256 of all files; return each damaged file with the reason."""
+        """Check the SHA-256 of all files. Return one line of text for each damaged file, with the
+        reason."""
         found = list[str]()
         for part in self._parts:
             try:
@@ -155,8 +161,8 @@ class Archive:
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """For each partition, find the first file with a record of this time or later. Return the
-        first offset of each file found."""
+        """Return, for each partition, the first offset of the first file that has a record of this
+        time or later."""
         found: dict[int, int] = {}
         for part in self._parts:
             if part.partition not in found and self._last_ms(part) >= time_ms:
@@ -166,9 +172,10 @@ class Archive:
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
-        """Yield the records below `ends` in runs, in order within each partition.
+        """Yield the records before the offsets in `ends`, in runs. The records of each partition
+        are in order.
 
-        Files that end before the offsets in `starts` are left out.
+        Files without records at or after the offsets in `starts` are left out.
         """
         for part in self._parts:
             begin = (starts or {}).get(part.partition, 0)
@@ -180,7 +187,7 @@ class Archive:
                     yield part.partition, records
 
     def chain(self) -> Chain:
-        """Return the archived statements. Their lines are read from the files only when needed."""
+        """Return the chain of the archived statements."""
         chain = Chain(PartFile())
         for number, path in enumerate(sorted((self._folder / "statements").glob("*.json"))):
             try:
@@ -194,7 +201,8 @@ class Archive:
         return chain
 
     def _last_ms(self, part: Part) -> int:
-        """Return the time of the last record; a very late time if the file has no such time."""
+        """Return the time of the last record. If the file does not have this time, return a very
+        late time."""
         metadata = _metadata_of(part)
         if not metadata.num_row_groups:
             return 0
@@ -241,7 +249,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _require_same_bytes(path: Path) -> None:
-    """Raise DamagedFile if the bytes of the file have changed since it was written."""
+    """Raise DamagedFile if the bytes of the file have changed since the file was written."""
     with damage_of(path):
         if not sum_path(path).exists():
             return  # an earlier version wrote this file without a SHA-256

@@ -1,7 +1,7 @@
-"""Writes the files of an archive, and notes the offsets up to which it is complete.
+"""Writes the files of an archive, and the notes about the offsets that were archived.
 
-A file is written under another name, stored on disk and then renamed. A lock file ensures that only
-one process writes at a time.
+A file is written under a temporary name, synced to disk and then renamed. A lock file ensures that
+only one process writes to an archive at a time.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ def only_writer(folder: Path) -> Iterator[None]:
             raise UsageError(
                 f"{folder}: another `billing archive` is writing to it; run one at a time"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # this file system has no locks
             yield
             return
         yield
 
 
 class _Stored(Struct, frozen=True):
-    """The content of deleted.json."""
+    """The content of the file deleted.json."""
 
     deleted: list[Gap]
     archived: dict[int, int]
 
 
 class Notes:
-    """The notes of an archive in its file `deleted.json`.
+    """The notes of an archive, which are in its file `deleted.json`.
 
-    The notes name the offsets that Kafka deleted before they were archived, and the offset up to
-    which each partition was archived. An archive that has files but no notes comes from an earlier
-    version.
+    The notes have the offsets that Kafka deleted before they could be archived, and the offset up
+    to which each partition was archived. An archive that has files but no notes was written by an
+    earlier version.
     """
 
     def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
-        """`ends`: the offset at which the files of each partition end. Raises DamagedFile."""
+        """`ends` has, for each partition, the offset after its last file. Raises DamagedFile."""
         self._path = folder / "deleted.json"
         self._deleted = list[Gap]()
         self.archived = dict(ends)
@@ -68,23 +68,24 @@ class Notes:
         self._is_earlier = bool(ends) and not is_noted
         known = self._load() if is_noted else {}
         if not self._is_earlier and (not is_noted or self.archived != known):
-            self._store()  # a new archive, or a process died before it noted a file
+            self._store()  # the archive is new, or a process died before it could note a file
 
     def note_end(self, partition: int, end: int) -> None:
-        """Record that everything below `end` is archived, or noted as deleted."""
+        """Record that every offset below `end` is archived or noted as deleted."""
         if end > self.archived.get(partition, 0):
             self.archived[partition] = end
             self._store()
 
     def note_deleted(self, gap: Gap) -> None:
-        """Record a gap after the last archived offset."""
+        """Record that Kafka has deleted these offsets, which begin after the last archived
+        offset."""
         self._deleted = sorted([*self._deleted, gap])
         self.note_end(gap.partition, gap.end)
 
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
-        """Return the parts of these gaps that are not in the notes.
+        """Return the parts of these gaps that are not noted as deleted.
 
-        For an archive of an earlier version, return all of these gaps, and add them to the notes.
+        For an archive of an earlier version, return all these gaps, and note them as deleted.
         """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]
@@ -103,7 +104,7 @@ class Notes:
         return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
 
     def _load(self) -> dict[int, int]:
-        """Load the notes; return the archived ends that they name."""
+        """Load the notes; return the offset up to which each partition was archived."""
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=list[Gap] | _Stored)
         except (OSError, msgspec.MsgspecError) as error:
@@ -120,9 +121,10 @@ class Notes:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the leftovers of a process that died: unfinished files, and sums without a file.
+    """Remove what a dead process has left: unfinished files, and files with the SHA-256 of a file
+    that does not exist.
 
-    Sums without a file would make `sha256sum -c` fail. Raises OSError.
+    A SHA-256 without its file would make `sha256sum -c` fail. Raises OSError.
     """
     for where in _PLACES:
         for partial in folder.glob(f"{where}*{PARTIAL}"):
@@ -141,7 +143,7 @@ def store(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def rename(partial: Path, path: Path) -> None:
-    """Store a file on disk, then give it its final name."""
+    """Sync a file to disk, then rename the file to its final name."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.rename(path)

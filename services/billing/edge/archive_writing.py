@@ -1,18 +1,19 @@
-"""Adds new events to an archive (archive.py), and events that the archive has lost.
+"""Adds new events, and events that were lost, to an archive (archive.py).
 
-Offsets that are in no file are read again, if Kafka still has them. Offsets that Kafka deleted
-before they were archived are reported once and noted in `deleted.json`, with the archived end of
-each partition. So if a file is lost, even the last one, and Kafka has deleted its events too, each
-run reports the loss. An archive without `deleted.json` comes from an earlier version. The first run
-of this version notes the offsets that such an archive lacks as deleted.
+Offsets that are in no file are read again if Kafka still has them. Offsets that Kafka deleted
+before they were archived are reported once and noted in `deleted.json`. This file also has the
+offset up to which each partition was archived. So each run reports a lost file if Kafka has deleted
+its events, too. This is true even if the lost file is the last one. An archive without
+`deleted.json` was written by an earlier version. The first run of this version notes all offsets
+that are missing in such an archive as deleted.
 
-Kafka may delete events while they are read. If the first record is not the expected one, the writer
-asks Kafka again for the first offset of the partition. The offsets that Kafka has deleted in the
-meantime become a gap, not a part of a file. After the first record no record may be skipped
-(EventLog with is_strict).
+Kafka may delete events while they are read. If the first record does not have the expected offset,
+the writer asks Kafka again for the first offset of the partition. The offsets that Kafka has
+deleted in the meantime become a gap and are not part of a file. After the first record, no record
+may be skipped (EventLog with is_strict).
 
-If a writer dies, the next writer removes its unfinished files. A writer holds the lock (only_writer
-in archive_files.py).
+If a writer dies, the next writer removes the unfinished files. A writer must hold the lock
+(only_writer in archive_files.py).
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 class ArchiveWriter:
     """Adds new events to an archive.
 
-    `gaps`: offsets that Kafka has deleted and that are in no file, unless they were reported
-    before. `filled`: offsets that were lost and are archived again.
+    `gaps` are the offsets that Kafka has deleted and that are in no file. Gaps that an earlier run
+    reported and noted are left out. `filled` are the offsets that were lost and are now archived
+    again.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class ArchiveWriter:
         months: Months,
         begins: Callable[[], Mapping[int, int]],
     ) -> None:
-        """`begins` returns, for each partition, the first offset that Kafka has.
+        """`begins` returns, for each partition, the first offset that Kafka still has.
 
-        Raises UsageError if the folder cannot be used or holds events of another topic, and
+        Raises UsageError if the folder cannot be used or has events of another topic. Raises
         DamagedFile if a file cannot be read.
         """
         try:
@@ -86,9 +88,9 @@ class ArchiveWriter:
         self.filled: list[Gap] = []
 
     def lost(self) -> list[Gap]:
-        """Return the offsets that the archive lacks and that Kafka still has.
+        """Return the offsets that are missing in the archive and that Kafka still has.
 
-        Offsets that Kafka has deleted are added to `gaps`.
+        Missing offsets that Kafka has deleted are added to `gaps`.
         """
         begins = self._begins()
         found, gone = list[Gap](), list[Gap]()
@@ -111,8 +113,8 @@ class ArchiveWriter:
         self._next[gap.partition] = after
 
     def starts(self) -> dict[int, int]:
-        """Return the offsets at which reading begins. Earlier offsets that Kafka has deleted are
-        added to `gaps`."""
+        """Return, for each partition, the first offset to read. If Kafka has deleted the offsets
+        that should be archived next, they are added to `gaps`."""
         begins = self._begins()
         for partition, begin in sorted(begins.items()):
             self._leave_out(partition, begin)
@@ -133,7 +135,8 @@ class ArchiveWriter:
             file.add(record)
 
     def finish(self, ends: Mapping[int, int]) -> None:
-        """Complete the files. The caller has added all records below `ends`."""
+        """Complete the files. Before this call, the caller must add all records before the offsets
+        in `ends`."""
         for partition, end in ends.items():
             if partition not in self._files:
                 self._leave_out_deleted(partition, end)
@@ -149,7 +152,7 @@ class ArchiveWriter:
         self._files.clear()
 
     def add_statement(self, closed: Closed) -> None:
-        """Add the files of a statement. Files that exist already are not changed."""
+        """Add the two files of a statement. A file that already exists is not changed."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
         if not path.with_suffix(".lines").exists():
             store(path.with_suffix(".lines"), closed.text.pieces())
@@ -157,20 +160,20 @@ class ArchiveWriter:
             store(path, [encode_statement(closed.statement)])
 
     def _leave_out_deleted(self, partition: int, before: int) -> None:
-        """Leave out the offsets before `before` that Kafka has deleted in the meantime."""
+        """Leave out the offsets below `before` that Kafka has deleted in the meantime."""
         if before > self._next.get(partition, 0):
             self._leave_out(partition, min(before, self._begins().get(partition, 0)))
 
     def _leave_out(self, partition: int, begin: int) -> None:
-        """If `begin` is after the next offset, continue at `begin`, and report the gap between the
-        two."""
+        """If `begin` is after the next offset of the partition, report the gap between the two, and
+        continue at `begin`."""
         due = self._next.get(partition, 0)
         if begin <= due:
             return
         gap = Gap(partition, due, begin)
         if due < self._notes.archived.get(
             partition, 0
-        ):  # the offsets were archived before, but their file is lost
+        ):  # the offsets were archived, but their file is lost
             self.gaps += self._notes.unknown([gap])
         else:
             self.gaps.append(gap)
@@ -184,8 +187,8 @@ class ArchiveWriter:
             return "unknown"
 
     def _last_month(self, partition: int) -> str:
-        """Return the month for a file without records. Its offsets have only markers and aborted
-        transactions."""
+        """Return the month for a file without records. At the offsets of such a file are only
+        markers and records of aborted transactions."""
         parts = [part for part in parts_of(self._folder) if part.partition == partition]
         return Path(max(parts).path).parent.name if parts else "unknown"
 
@@ -205,7 +208,8 @@ class ArchiveWriter:
 
 
 def _lost_ends(ends: Mapping[int, int], archived: Mapping[int, int]) -> list[Gap]:
-    """Return the archived offsets that are missing after the last file of each partition."""
+    """Return the offsets that were archived and that are missing after the last file of a
+    partition."""
     return [
         Gap(partition, ends.get(partition, 0), end)
         for partition, end in sorted(archived.items())
@@ -255,8 +259,8 @@ class _File:
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
         path = target / f"{self._partition}-{self.begin:020d}-{end:020d}.parquet"
-        # Write the sum before the file, because a file without a sum is taken for a file of an
-        # earlier version.
+        # The SHA-256 must be stored before the file, because a file without a SHA-256 is treated as
+        # a file of an earlier version.
         store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
         rename(self._partial, path)
 

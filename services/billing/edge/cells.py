@@ -1,10 +1,11 @@
 """The live cells: the interface of their stores, the store in Redis, and the function that opens
-the store of the settings.
+the store that the settings select.
 
-Every store adds a run's counts and moves the watermark of the partition in one atomic step. The
-implementations are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin
-MemoryCells (cells_memory.py). tests/contract/test_cells.py runs the same tests on all of them. Does
-not own: the counting (core/usage.py), the scripts (shared/store).
+Every store adds the counts of a run and moves the watermark of the partition in one atomic step.
+The implementations are RedisCells (in this file), PostgresCells (cells_postgresql.py) and
+MemoryCells (cells_memory.py), which is for tests. The file tests/contract/test_cells.py runs the
+same tests on all three. The counting itself is in core/usage.py, and the scripts are in
+shared/store.
 """
 
 from __future__ import annotations
@@ -28,73 +29,73 @@ from shared.store.read_cells import Counts, ReadCells, Snapshot
 from shared.store.read_pieces import Moment, ReadChanges, ReadPieces
 from shared.store.restore_cells import RestoreCells
 
-# The braces mark the hash tag of a Redis cluster, so all keys are in one slot.
+# In a Redis cluster, the text in braces is the hash tag, so all keys are in one slot.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
-# A read of all cells of an installation takes a second per million.
+# A read of all cells of an installation takes about one second per million cells.
 BULK_TIMEOUT_S: Final = 60.0
 
 
 class Follower(Protocol):
-    """Reads the same month repeatedly. Later reads may return only the changes. Not thread-safe.
-    May raise StoreUnavailable."""
+    """Reads the same month repeatedly. A later read may return only the changes since the previous
+    read. Not thread-safe. The methods may raise StoreUnavailable."""
 
     def reading(self, month: str) -> AbstractContextManager[Moment]:
-        """Read the counts of the month at one moment, or their changes since the last read.
+        """Yield the counts of the month at one moment, or their changes since the last read.
 
-        If the block fails, the next read returns all counts.
+        If the block of the with statement fails, the next read returns all counts.
         """
 
     def close(self) -> None:
-        """Stop following."""
+        """Release the resources of this follower."""
 
 
 class Cells(Protocol):
     """The store of the counts. Every method may raise StoreUnavailable."""
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither of them."""
+        """Add the counts of a run and move the watermark of its partition in one atomic step."""
 
     def read(self, *months: str) -> Snapshot:
-        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and in pieces the cells of these months at the same
-        moment.
+        """Yield a snapshot without cells, and an iterator over the cells of these months at the
+        same moment.
 
-        Memory is bounded for any number of cells. A month without cells is left out.
+        Memory is bounded for any number of cells. Months without cells are left out.
         """
 
     def follow(self, counters: Sequence[str]) -> Follower:
-        """Follow the totals of these counters by client and sub-client.
+        """Return a follower of the totals of these counters, by client and sub-client.
 
-        The result may also have other counters and details, and cells that are sums of cells.
+        The follower may also yield other counters and details, and cells that are sums of several
+        cells.
         """
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts; otherwise return False.
+        """Store a snapshot of all months if the store has no counts. Return True if it was stored.
 
-        `found`: the snapshot without cells; its versions name the months. Nothing is restored after
-        drop(). Memory is bounded for any number of cells. Raises RepeatedCell, and restores
-        nothing, if the snapshot has a cell twice.
+        `found` is the snapshot without cells; the keys of its `versions` are the months. After
+        drop(), nothing is restored. Memory is bounded for any number of cells. If `counts` has a
+        cell twice, the method raises RepeatedCell and stores nothing.
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and continue with another log, from its beginning.
+        """Keep the counts, and count another log in addition, from its beginning.
 
         Marks the partitions as incomplete up to this month (YYYY-MM). Returns the id of the
-        previous log; "" if there are no counts.
+        previous log, or "" if there are no counts.
         """
 
     def drop(self) -> None:
-        """Drop all counts; the workers then count again from the beginning of the log."""
+        """Drop all counts. The workers then count the log again from its beginning."""
 
 
 class RedisCells:
     """Cells in Redis or Valkey.
 
-    `bulk` is a client with a longer time-out. It reads all cells of a month or of all months at
-    once.
+    `bulk` is a client with a longer time-out, for reads of all cells of a month or of all months.
     """
 
     def __init__(
@@ -111,32 +112,33 @@ class RedisCells:
         self._restore = RestoreCells(client, state)
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither of them."""
+        """Add the counts of a run and move the watermark of its partition in one atomic step."""
         return self._apply.run(run)
 
     def read(self, *months: str) -> Snapshot:
-        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and in pieces the cells of these months at the same
-        moment."""
+        """Yield a snapshot without cells, and an iterator over the cells of these months at the
+        same moment."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:
-        """Follow all counters."""
+        """Return a follower of all counters."""
         return ReadChanges(self._bulk, self._state, self._client)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts; otherwise return False."""
+        """Store a snapshot of all months if the store has no counts. Return True if it was
+        stored."""
         return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and continue with another log, from its beginning."""
+        """Keep the counts, and count another log in addition, from its beginning."""
         return self._adopt.run(log, month, partitions)
 
     def drop(self) -> None:
-        """Drop all counts; the hashes of the months remain until new counts replace them."""
+        """Drop all counts. The hashes of the months exist until new counts replace them."""
         with store_errors(), self._client.pipeline(transaction=True) as steps:
             steps.unlink(self._state)
             steps.hset(self._state, "dropped", "1")
@@ -144,8 +146,8 @@ class RedisCells:
 
 
 class FollowsWhole:
-    """Follows a month. Each time it reads the whole month, with `read`. May raise what `read`
-    raises."""
+    """A follower that always reads the whole month by a call of `read`. May raise the errors of
+    `read`."""
 
     def __init__(
         self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]
@@ -159,21 +161,23 @@ class FollowsWhole:
             yield Moment(snapshot, False, counts)
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, because this follower has no resources."""
 
 
 def open_cells(
     billing: BillingSettings, redis: RedisSettings, *, is_waited_for: bool = False
 ) -> Cells:
-    """Open the store. It connects when it is used. Raises UsageError.
+    """Open the store that the settings select. The store connects to its server on first use.
+    Raises UsageError.
 
-    `is_waited_for`: a person or a request waits for each answer. So a query that the server does
-    not answer in time is not repeated. Only a broken connection is replaced, at most three times.
+    `is_waited_for` is True if a person or a request waits for each answer. In this case, a query is
+    not repeated if the server does not answer in time. Only a broken connection is replaced, at
+    most three times.
     """
     if billing.store == "redis":
         once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
-        # This client sends a query only once, so a server that is slow with a million cells does
-        # not get the same query again.
+        # This client sends a query only once. Otherwise, a server that needs long for a million
+        # cells would get the same query again.
         bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
         return RedisCells(connect(redis, **once), billing.cells_key, bulk)
     if not billing.postgresql_url:
@@ -181,7 +185,8 @@ def open_cells(
             'billing.postgresql_url: nothing was found; billing.store = "postgresql" needs'
             " postgresql://USER@HOST[:PORT]/DATABASE"
         )
-    # The store is imported only here, because importing its driver takes a tenth of a second.
+    # PostgresCells is imported only if it is used, because the import of its driver takes a tenth
+    # of a second.
     from services.billing.edge.cells_postgresql import PostgresCells
 
     password = ""

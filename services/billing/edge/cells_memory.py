@@ -1,7 +1,7 @@
-"""The in-memory twin of the stores of cells, for tests of the code that uses them.
+"""A store of cells in memory, for tests of the code that uses a store.
 
-tests/contract/test_cells.py checks that MemoryCells behaves like RedisCells. MemoryCells can lose
-all its data, or a part of them, as Redis can.
+The file tests/contract/test_cells.py checks that MemoryCells behaves like RedisCells. Tests can
+make MemoryCells lose all its data, or a part, because Redis may lose data, too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from shared.store.restore_cells import RepeatedCell
 
 
 class MemoryCells:
-    """Cells in this process. Not thread-safe."""
+    """Cells in the memory of this process. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._log: str | None = None  # None if the state is empty
+        self._log: str | None = None  # None if the store is empty
         self._watermarks: dict[int, int] = {}
         self._holes: dict[int, str] = {}
         self._known: dict[str, int] = {}  # the number of runs that have changed each month
@@ -31,7 +31,7 @@ class MemoryCells:
         self._dropped = False
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither of them."""
+        """Add the counts of a run and move the watermark of its partition in one atomic step."""
         if self._log is not None and self._log != run.log:
             return OtherLog(self._log)
         if self._log is not None and not self._whole():
@@ -57,7 +57,7 @@ class MemoryCells:
         return Applied()
 
     def read(self, *months: str) -> Snapshot:
-        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
         wanted = self._known if ALL_MONTHS in months else self._known.keys() & set(months)
         return Snapshot(
             whole=self._whole(),
@@ -72,8 +72,8 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and in pieces the cells of these months at the same
-        moment."""
+        """Yield a snapshot without cells, and an iterator over the cells of these months at the
+        same moment."""
         found = self.read(*months)
         cells = (
             (month, name, number)
@@ -83,11 +83,12 @@ class MemoryCells:
         yield structs.replace(found, months={}), cells
 
     def follow(self, _: Sequence[str]) -> FollowsWhole:
-        """Follow all counters."""
+        """Return a follower of all counters."""
         return FollowsWhole(self.reading)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts; otherwise return False."""
+        """Store a snapshot of all months if the store has no counts. Return True if it was
+        stored."""
         if self._log is not None or self._dropped:
             return False
         months = {month: Counter[str]() for month in found.versions}
@@ -103,7 +104,7 @@ class MemoryCells:
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and continue with another log, from its beginning."""
+        """Keep the counts, and count another log in addition, from its beginning."""
         before = self._log
         if before is None:
             return ""
@@ -114,7 +115,7 @@ class MemoryCells:
         return before
 
     def drop(self) -> None:
-        """Drop all counts; the cells of the months remain until new counts replace them."""
+        """Drop all counts. The cells of the months exist until new counts replace them."""
         self._empty()
         self._dropped = True
 

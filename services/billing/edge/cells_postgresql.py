@@ -1,13 +1,13 @@
-"""The live cells in PostgreSQL, for installations that want their counts in SQL.
+"""The live cells in PostgreSQL, for installations that read their counts with SQL.
 
-One transaction writes a run's counts and its watermark. The transaction first locks the row of the
-installation in sluice_billing_state, so that processes take turns. A read is one REPEATABLE READ
-transaction, so its cells and watermarks are from the same moment. Missing tables are created. The
-setting `cells_key` names the installation. Does not own: the tables and the single statements
-(postgresql_rows.py).
+The counts of a run and its watermark are written in one transaction. The transaction first locks
+the row of the installation in sluice_billing_state, so only one process writes at a time. A read is
+one REPEATABLE READ transaction, so its cells and watermarks are from the same moment. Missing
+tables are created. The setting `cells_key` is the name of the installation. The definitions of the
+tables and the single SQL statements are in postgresql_rows.py.
 
 After an error the connection is replaced. If the server did not answer the commit of a run, the run
-may still have been applied. The watermark shows whether it was applied.
+may have been applied. The watermark then shows whether the run was applied.
 """
 
 from __future__ import annotations
@@ -57,26 +57,27 @@ class PostgresCells:
         self._has_tables = False  # False until this process has created or found the tables
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or do neither of them."""
+        """Add the counts of a run and move the watermark of its partition in one atomic step."""
         return self._in_transaction(lambda cursor: self._apply(cursor, run))
 
     def read(self, *months: str) -> Snapshot:
-        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
         return self._in_transaction(lambda cursor: self._read(cursor, months))
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and in pieces the cells of these months at the same
-        moment.
+        """Yield a snapshot without cells, and an iterator over the cells of these months at the
+        same moment.
 
-        The reader has its own connection, so that no other call waits for it.
+        This read has its own connection, so that no other call waits for the read.
         """
         with self._of_one_moment() as (connection, found):
             wanted = sorted({*months} & found.versions.keys()) if found.whole else []
             yield found, self._pieces(connection, wanted)
 
     def follow(self, counters: Sequence[str]) -> FollowsWhole:
-        """Follow the sums over mailings and days, which the server computes."""
+        """Return a follower of the sums over all mailings and days. The server computes these
+        sums."""
 
         @contextmanager
         def read(month: str) -> Iterator[tuple[Snapshot, Counts]]:
@@ -117,15 +118,16 @@ class PostgresCells:
                 yield from rows
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts; otherwise return False."""
+        """Store a snapshot of all months if the store has no counts. Return True if it was
+        stored."""
         return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and continue with another log, from its beginning."""
+        """Keep the counts, and count another log in addition, from its beginning."""
         return self._in_transaction(lambda cursor: self._adopt(cursor, log, month, partitions))
 
     def drop(self) -> None:
-        """Drop all counts; the workers then count again from the beginning of the log."""
+        """Drop all counts. The workers then count the log again from its beginning."""
         self._in_transaction(lambda cursor: self._rows.empty(cursor, dropped=True))
 
     def close(self) -> None:
@@ -222,7 +224,7 @@ class PostgresCells:
         return before
 
     def _in_transaction(self, act: Callable[[Cursor], T]) -> T:
-        """Run `act` in one transaction. If it raises StoreUnavailable, the transaction may still
+        """Run `act` in one transaction. If StoreUnavailable is raised, the transaction may still
         have been applied."""
         with self._lock:
             try:

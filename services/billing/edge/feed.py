@@ -1,11 +1,12 @@
-"""Reads mail.events as a member of the billing group, from the offsets in the cells.
+"""Reads mail.events as a member of the consumer group of billing. The cells contain the offsets at
+which reading begins.
 
-Owns the consumer and the position of each partition. Does not own the watermarks, which are in the
-cells. A newly assigned partition stays paused until place() sets its first offset; unassign()
-pauses it again. The group's committed offsets are not used.
+This module owns the consumer and the position of each partition, but not the watermarks, which are
+in the cells. A partition that was newly assigned is paused until place() sets its first offset.
+unassign() pauses the partition again. The committed offsets of the group are not used.
 
-All calls come from one thread. kafka-python reports rebalances on its I/O thread. That thread puts
-them into a queue, and the next call processes them.
+All methods must be called by one thread. kafka-python reports a rebalance on its I/O thread. The
+I/O thread puts the rebalance into a queue, and the next call of a method processes it.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ CLOSE_TIMEOUT_MS: Final = 3_000
 
 
 class EventRun(Struct, frozen=True):
-    """Consecutive records of one partition, and the offset after them.
+    """Consecutive records of one partition, and the offset that follows them.
 
-    `target` may lie beyond the last record, and may advance without any record, because transaction
-    markers and aborted records have offsets too. `undecodable`: batches that could not be decoded.
+    `target` is the offset from which the next run continues. `target` may advance by more than the
+    number of records, because transaction markers and aborted records have offsets, too.
+    `undecodable` is the number of batches that could not be decoded.
     """
 
     partition: int
@@ -53,7 +55,8 @@ class EventRun(Struct, frozen=True):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs on the I/O thread, and pauses new partitions before records are fetched from them."""
+    """Pauses new partitions before any of their records are fetched. Its methods run on the I/O
+    thread."""
 
     def __init__(self, consumer: Any, changes: deque[tuple[int, bool]]) -> None:
         self._consumer = consumer
@@ -61,7 +64,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            # Any position works here. Without a position the consumer would look up a committed
+            # Any position is valid here. Without a position, the consumer would ask for a committed
             # offset.
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
@@ -75,7 +78,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class EventFeed:
-    """One member of the billing group."""
+    """One member of the consumer group of billing."""
 
     def __init__(
         self, options: ClientOptions, group: str, poll_records: int, topic: str = EVENTS
@@ -98,7 +101,8 @@ class EventFeed:
         subscribe(self._consumer, _Listener(self._consumer, self._changes), topics=[topic])
 
     def poll(self, timeout_ms: int) -> list[EventRun]:
-        """Poll the placed partitions. Call it often, even while no partition is placed.
+        """Poll the placed partitions. The caller must call this method often, even while no
+        partition is placed.
 
         Raises KafkaError if this feed can no longer be used and must be replaced by a new one.
         """
@@ -114,7 +118,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                # The partition was revoked and assigned again since the last poll.
+                # Since the last poll, the partition was revoked and assigned again.
                 self.unassign([partition])
             elif target > begin:
                 self._next[partition] = target
@@ -124,7 +128,7 @@ class EventFeed:
         return runs
 
     def unplaced(self) -> set[int]:
-        """Return the partitions that wait for place()."""
+        """Return the partitions that are assigned to this member and not placed yet."""
         self._take_changes()
         return set(self._unplaced)
 
@@ -167,8 +171,8 @@ class EventFeed:
         return {partition.partition: offset for partition, offset in found.items()}
 
     def log_id(self) -> str:
-        """Return the topic's id. If the id changes, the log has other records at the same
-        offsets."""
+        """Return the id of the topic. If this id changes, the topic was created again, and there
+        are other records at the same offsets."""
         return topic_id(self._consumer, self._topic)
 
     def close(self) -> None:

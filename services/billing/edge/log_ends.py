@@ -1,7 +1,7 @@
-"""Asks Kafka on demand for the present end offsets of mail.events.
+"""Asks Kafka for the present end offsets of mail.events when they are needed.
 
-Thread-safe. Only one query runs at a time, and each query has a time limit. The client is created
-on first use and recreated after an error.
+Thread-safe. Only one query runs at a time, and each query has a time limit. The Kafka client is
+created on first use and recreated after an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class KafkaUnavailable(Unavailable):
 
 
 class LogEnds(Struct, frozen=True):
-    """The topic's id, and the offset after the last committed record by partition."""
+    """The id of the topic, and the offset after the last committed record of each partition."""
 
     log: str
     ends: dict[int, int]
@@ -53,7 +53,7 @@ class EndsAsker:
     def _ask(self) -> LogEnds:
         if self._reader is None:
             self._reader = LogReader(self._options, self._topic)
-        # Refreshing the metadata also finds partitions that were added after the client was
+        # The metadata are refreshed to find partitions that were added after the client was
         # created.
         partitions = self._reader.partitions()
         if not partitions:

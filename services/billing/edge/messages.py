@@ -1,10 +1,11 @@
-"""Reads the mail ids that a count consists of, from mail.events or from an archive of mail.events.
+"""Reads the ids of the mails in a count, from mail.events or from an archive of mail.events.
 
-Owns the offsets at which reading begins and ends. Reading ends at the offsets up to which the count
-was made, so the number of ids is the count. Reading begins a day before the month by the broker's
-clock, because an event is stored after it happened. Only events that were dated in the future when
-they were stored can be earlier in the log. `from_start` reads the whole log. Memory is bounded for
-any number of ids.
+This module decides at which offsets reading begins and ends. Reading ends at the offsets up to
+which the count was made, so the number of ids is equal to the count. Reading begins one day before
+the month, by the time at which the broker stored a record. This is early enough, because an event
+is stored after it happened. Only an event that was dated in the future when it was stored can be
+earlier in the log. With `from_start`, the whole log is read. Memory is bounded for any number of
+ids.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _DAY_MS: Final = 86_400_000
 
 
 class OtherEvents(Unavailable):
-    """The counts are of another event log than the one that is read."""
+    """The count was made from another event log than the log to read."""
 
 
 class ReadsEvents(Protocol):
@@ -38,12 +39,12 @@ class ReadsEvents(Protocol):
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs."""
+        """Yield the records before the offsets in `ends`, in runs."""
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, for each partition, the first offset with this time or later. A partition without
-        such an offset is left out."""
+        """Return, for each partition, the first offset whose record has this time or a later one. A
+        partition without such a record is left out."""
         ...
 
 
@@ -56,11 +57,11 @@ def list_messages(
     from_start: bool = False,
     unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
-    """Yield the mails of a count. `counted`: the log of the count, and the offsets up to which it
-    was made.
+    """Yield the mails of a count. `counted` has the id of the log that was counted, and the offsets
+    up to which the log was counted.
 
-    The number of received mails that the tallies do not name is added to `unnamed`. Raises
-    OtherEvents, and PartUnavailable if Kafka is unavailable.
+    The number of received mails whose ids are not in the tallies is added to `unnamed`. Raises
+    OtherEvents. Raises PartUnavailable if Kafka is unavailable.
     """
     log_id, offsets = counted
     if log_id not in ("", log.id()):
@@ -70,7 +71,7 @@ def list_messages(
     starts: dict[int, int] = {}
     if not from_start:
         found = log.offsets_at(max(0, months.begin_ms(wanted.month) - _DAY_MS))
-        # A partition without records of that time or later is not read.
+        # A partition is not read if it has no record of this time or later.
         starts = {part: found.get(part, end) for part, end in ends.items()}
     for _, records in log.read(ends, starts):
         for record in records:

@@ -1,4 +1,4 @@
-"""The metrics that billing publishes on /metrics."""
+"""The metrics that the billing service publishes on /metrics."""
 
 from __future__ import annotations
 

@@ -1,14 +1,16 @@
-"""Reads the cells of many months at one moment, and keeps the accepted mail of a month up to date.
+"""Reads the cells of many months at one moment, and follows the number of accepted messages of a
+month.
 
-Some stores copy the months that are being read. So the months are read one after another, and the
-copy is never larger than one month. In the store, each month has a version number, which every
-change of the month increases. If a month has not changed after it was read, its counts are still
-those of the last moment, whose watermarks are returned. Months that have changed are read again,
-together. The rounds come to an end, because each round reads more months together than the round
-before. The last month changes most, so it is read last.
+Some stores copy the months that are being read. To limit the size of the copy to one month, the
+months are read one after another. In the store, each month has a version number, which every change
+of the month increases. If a month has not changed after it was read, its counts are still correct
+at the last moment of the read. The watermarks of this last moment are returned. Months that have
+changed are read again, all in one step. This is repeated until no month has changed. The repetition
+ends, because each step reads more months than the step before. The last month changes most often,
+so it is read last.
 
-For the quotas, all cells of the month are read once, and afterwards only the changes. Reading a
-million cells takes seconds of CPU time, but only a few of them change within seconds.
+For the quotas, all cells of the month are read once. Later reads return only the changes, because a
+read of a million cells takes seconds of CPU time, and only a few cells change within seconds.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
 
 
 class AcceptedMail:
-    """The mail accepted to be sent in a month, by client and sub-client. Not thread-safe.
+    """The number of messages that were accepted for sending in a month, by client and sub-client.
+    Not thread-safe.
 
-    The memory that it needs grows with the number of sub-clients. After a failure the whole month
-    is read again.
+    The memory use grows with the number of sub-clients. After a failure, the whole month is read
+    again.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -38,15 +41,15 @@ class AcceptedMail:
         self._sums: dict[tuple[str, str], int] = {}
 
     def read(self, month: str) -> tuple[Snapshot, Accepted]:
-        """Return the snapshot, and the mail accepted in this month. If cells are lost, no mail is
-        returned.
+        """Return the snapshot, and the number of messages accepted in this month. If cells are
+        lost, no numbers are returned.
 
         Raises StoreUnavailable.
         """
         return as_copy_if_changed(lambda: self._read(month))
 
     def close(self) -> None:
-        """Stop following."""
+        """Release the resources of the follower."""
         self._follower.close()
 
     def _read(self, month: str) -> tuple[Snapshot, Accepted]:
@@ -62,11 +65,12 @@ def read_at_one_moment(
     months_of: Callable[[Snapshot], Iterable[str]],
     take: Takes,
 ) -> Snapshot:
-    """Read the months that `months_of` returns; return the snapshot of their moment, without cells.
+    """Read the months that `months_of` returns, all at one moment. Return the snapshot of this
+    moment, without cells.
 
-    `take` gets months, the moment and the cells. If it got some of these months before, it must
-    discard their earlier cells. If some cells are lost, `whole` of the result is False. Raises
-    StoreUnavailable.
+    `take` is called with months, their snapshot and their cells. If `take` gets a month again, it
+    must discard the earlier cells of this month. If some cells are lost, `whole` of the result is
+    False. Raises StoreUnavailable.
     """
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()
@@ -87,8 +91,8 @@ def read_at_one_moment(
 
 
 def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
-    """Pass these months to `take`. If the pieces are not from one moment, pass the months again,
-    from copies."""
+    """Pass these months to `take`. If the months change during the read, read them again from
+    copies."""
 
     def read() -> Snapshot:
         with cells.reading(*months) as (moment, counts):
@@ -99,7 +103,7 @@ def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
 
 
 def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
-    """Yield each of these months with its decoded cells. Months without cells come last."""
+    """Yield each of these months with its decoded cells. Months without cells are yielded last."""
     for month, named in by_name(months, counts):
         yield month, _decoded(month, named)
 
@@ -107,8 +111,8 @@ def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
 def by_name(
     months: Sequence[str], counts: Counts
 ) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
-    """Yield the same as by_month(), but with the stored names of the cells instead of decoded
-    cells."""
+    """Yield each of these months like by_month(), but with the stored names of the cells instead of
+    the decoded cells."""
     missing = set(months)
     for month, group in groupby(counts, lambda each: each[0]):
         missing.discard(month)

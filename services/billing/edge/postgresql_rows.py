@@ -1,7 +1,8 @@
-"""The tables of the cells in PostgreSQL, and the rows of one installation in them.
+"""The tables of the cells in PostgreSQL, and the access to the rows of one installation.
 
-`installation` is the setting `billing.cells_key`. Each method of InstallationRows is one step of a
-transaction. Does not own: transactions and connections (cells_postgresql.py).
+The column `installation` has the value of the setting `billing.cells_key`. Each method of
+InstallationRows is one step of a transaction. The transactions and connections are in
+cells_postgresql.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import psycopg
 from services.billing.core.cells import decode_cell
 from shared.store.client import StoreUnavailable
 
-# Two sessions that create tables at the same time take this lock; otherwise one of them fails.
+# Sessions must take this lock before they create tables. If two sessions created the tables at the
+# same time, one session would fail.
 _SCHEMA_LOCK: Final = 0x51C1CE
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sluice_billing_state (
@@ -73,7 +75,7 @@ Increments = Iterable[tuple[str, str, int]]
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:
-    """Create the missing tables. A lock makes processes take turns."""
+    """Create the missing tables. A lock ensures that only one process does this at a time."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         connection.execute(SCHEMA)
@@ -81,7 +83,7 @@ def make_tables(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def postgresql_errors() -> Iterator[None]:
-    """Turn every error of psycopg into StoreUnavailable, with its reason in one line."""
+    """Turn every error of psycopg into StoreUnavailable. The text is the reason in one line."""
     try:
         yield
     except psycopg.Error as error:
@@ -90,14 +92,14 @@ def postgresql_errors() -> Iterator[None]:
 
 
 class InstallationRows:
-    """Reads and changes the rows of an installation. Methods may raise psycopg.Error."""
+    """Reads and changes the rows of one installation. The methods may raise psycopg.Error."""
 
     def __init__(self, installation: str) -> None:
         self._installation = installation
 
     def state(self, cursor: Cursor, lock: bool = True) -> tuple[str, str, bool]:
-        """Return the log, the generation, and whether the counts were dropped. Locks the
-        installation's row."""
+        """Return the id of the log, the generation, and whether the counts were dropped. If `lock`
+        is True, the row of the installation is locked."""
         if lock:
             cursor.execute(
                 "INSERT INTO sluice_billing_state VALUES (%s, '', '', false)"
@@ -116,8 +118,8 @@ class InstallationRows:
         return dict(cursor.fetchall())
 
     def is_whole(self, cursor: Cursor) -> bool:
-        """Return whether every month has cells. A month has none if somebody has deleted rows by
-        hand."""
+        """Return True if every month has cells. A month has no cells if somebody has deleted rows
+        manually."""
         lost = cursor.execute(
             "SELECT 1 FROM sluice_billing_months AS months WHERE installation = %s AND NOT EXISTS"
             " (SELECT 1 FROM sluice_billing_cells AS cells WHERE cells.installation ="
@@ -147,8 +149,8 @@ class InstallationRows:
         )
 
     def move(self, cursor: Cursor, partition: int, target: int | None, hole: str) -> None:
-        """Set the watermark, unless it is None. Set the hole, unless the stored hole has a later
-        month."""
+        """Set the watermark, unless `target` is None. Set the hole, unless the stored hole is a
+        later month."""
         cursor.execute(
             "INSERT INTO sluice_billing_watermarks AS marks VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (installation, partition) DO UPDATE SET"
@@ -158,7 +160,8 @@ class InstallationRows:
         )
 
     def copy(self, cursor: Cursor, counts: Increments) -> None:
-        """Store cells that do not exist yet. Each cell must occur only once."""
+        """Insert new cells. Each cell must occur only once in `counts`, and must not exist in the
+        table."""
         with cursor.copy(COPY) as rows:
             for month, name, number in counts:
                 cell = decode_cell(name)
@@ -193,6 +196,6 @@ def _id_of(name: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Replace NUL, which PostgreSQL cannot store in text. The cell's name still has it, as an
-    escape."""
+    """Replace the character NUL, because PostgreSQL cannot store NUL in text. In the cell's name,
+    NUL is still present as an escape sequence."""
     return text.replace("\x00", "\ufffd")

@@ -1,26 +1,27 @@
-"""Counts the use of each quota, and publishes the changes: states, beats, events.
+"""Counts the use of each quota, and publishes the result as states, beats and events.
 
-Every billing process has a keeper, in a thread. A turn brings the counts of accepted mail up to
-date, compares them with billing.quotas (core/quotas.py) and writes states and events in one
-transaction. Turns begin every `every_s`. After the first BURST_S of reads, reads may take SHARE of
-the time, which is one second per minute. A turn reads nothing if it would exceed this share. After
-MAX_WAIT_S without a read, the counts are read even if that exceeds the share.
+Every billing process runs a keeper in a thread. The keeper works in turns, which begin every
+`every_s`. In each turn, the keeper updates the counts of accepted mail, compares them with the
+states on billing.quotas (core/quotas.py), and writes states and events in one transaction. After
+the first BURST_S seconds of reads, reads may take only SHARE of the time, which is one second per
+minute. A turn does not read the counts if reads have already taken more than this share. But the
+counts are always read if the last read was more than MAX_WAIT_S ago.
 
-All keepers share one transactional id. Opening the id ends and fences the transaction of any other
-keeper. The keeper that opened it then reads billing.quotas to its end. If the commit of this keeper
-succeeds, no other keeper has written after the opening. So a threshold has one event for any number
-of processes. As long as the beats of another keeper arrive, a keeper does not write; it opens the
-id only when the beats stop. Each turn writes a beat, even if it has counted nothing. A keeper
-writes no beat while it reads the counts, so the other keepers also wait for the time that their own
-last read took. A keeper that was fenced, for example after a pause, waits for the beats of the
-other keeper to stop.
+All keepers share one transactional id. When a keeper opens this id, the transaction of any other
+keeper is aborted, and the other keeper is fenced. The keeper that opened the id then reads
+billing.quotas to its end. If a commit of this keeper succeeds, no other keeper has written since
+the id was opened. So one event is published per threshold, for any number of processes. A keeper
+does not write while the beats of another keeper arrive. It opens the id only when these beats stop.
+A beat is written in each turn, even if nothing was counted. A keeper writes no beat while it reads
+the counts, so the other keepers additionally wait for as long as their own last read took. A keeper
+that was fenced, for example after a pause, waits until the beats of the other keeper stop.
 
-On failure nothing is written, and the next turn compares again. A failed read does not delay that
-turn. If the beats stop, another keeper takes over. If the store hangs, a read ends after its
-time-out, and closing the reader ends after a shorter time-out. The use is computed from the cells.
-If the store loses cells, they are restored, and until then the published use does not fall. If
-Kafka, the store or the registry is unavailable, no turn takes place, and validate continues with
-the last known states.
+On failure, nothing is written, and the next turn compares the counts again. A failed read does not
+delay the next turn. If the beats stop, another keeper takes over. If the store hangs, a read fails
+after its time-out, and closing the reader ends after a shorter time-out. If the store loses cells,
+they are restored, and the published use does not fall until they are restored. If Kafka, the store
+or the registry is unavailable, nothing is published, and the validate service continues with the
+last known states.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from shared.registry.client import Client, Limit, all_limits
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader
@@ -72,12 +73,13 @@ from shared.topics.quotas import (
 )
 
 log = logging.getLogger(__name__)
-# A keeper writes if the last beat is older than this many turns.
+# A keeper takes over if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
-# The seconds of reads that are allowed at first. They suffice to read some big months.
+# The number of seconds that reads may take before their share is limited. In this time some big
+# months can be read.
 BURST_S: Final = 20.0
-# The maximum age of the counts, in seconds, while reads take long.
+# If reads take long, the counts are read at least every this many seconds.
 MAX_WAIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
@@ -92,7 +94,7 @@ class KeeperParts(Struct, frozen=True):
     months: Months
     clock: Clock
     view: QuotaView
-    # The registered clients; None while they are not known.
+    # Returns the registered clients by name, or None while they are not known.
     clients: Callable[[], Mapping[str, Client] | None]
     own_events: ClientEvents | None = None
     failpoints: Failpoints = Failpoints.none()
@@ -102,8 +104,9 @@ class KeeperParts(Struct, frozen=True):
     writer: str = _WRITER
 
 
-class QuotaKeeper:
-    """Runs from start() until close(). `fault`: the reason why the last turn failed."""
+class QuotaKeeper(RunsThread):
+    """Counts quotas from start() until close(). `fault` is the reason why the last turn failed, or
+    ""."""
 
     def __init__(self, parts: KeeperParts) -> None:
         self._parts = parts
@@ -114,11 +117,11 @@ class QuotaKeeper:
             watchdog_of(parts.options),
             parts.own_events,
         )
-        # The records that this keeper wrote or read; None while another keeper may write.
+        # The records that this keeper has written or read. None while another keeper may write.
         self._own: Quotas | None = None
         self._accepted = AcceptedMail(parts.cells)
         self._pace = Pace(SHARE, BURST_S, MAX_WAIT_S)
-        self._reading_s = 0.0  # how long the last read took
+        self._reading_s = 0.0  # the duration of the last read
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._thread = EnduringThread(
             "quotas",
@@ -129,16 +132,9 @@ class QuotaKeeper:
         )
         self.fault = ""
 
-    def start(self) -> None:
-        """Start the thread and return at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish the turn and stop."""
-        self._thread.close()
-
     def turn(self) -> None:
-        """Compare and write once. May raise KafkaError, Unavailable, TransactionLost."""
+        """Compare the counts with the states and write the changes, once. May raise KafkaError,
+        Unavailable, TransactionLost."""
         try:
             self._turn()
         except BaseException as error:
@@ -158,7 +154,8 @@ class QuotaKeeper:
             if not self._silence.has_begun(self._parts.view.beat(), self._reading_s):
                 self._accepted.close()
                 return
-            # Another keeper may still write: fence it, then read what it wrote.
+            # Another keeper may still write. So fence the other keeper first, and then read its
+            # records.
             self._producer.open()
             self._own = self._read()
         self._write(self._own, self._plan(self._own, limits), clients)
@@ -177,7 +174,7 @@ class QuotaKeeper:
         self.fault = reason
 
     def _ended(self) -> None:
-        # Close the producer first, because other processes may wait for it.
+        # Close the producer first, because other processes may wait for the end of its transaction.
         self._producer.close()
         self._accepted.close()
 
@@ -194,32 +191,32 @@ class QuotaKeeper:
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
     ) -> tuple[dict[QuotaScope, int], Present] | None:
-        """Return the use of each quota and the moment of the counts; None while the cells are being
-        restored."""
+        """Return the use of each quota and the moment of the counts. Return None while the cells
+        are being restored."""
         parts = self._parts
         now_ms = parts.clock.now_ms()
         month = parts.months.of(now_ms)
-        # Ask for the ends before the cells are read. If the counts reach these ends, they include
-        # every event that was committed before.
+        # Ask for the end offsets before the cells are read. If the counts reach these offsets, they
+        # include every event that was committed before the question.
         log_ends = parts.ends.ask()
         began = parts.clock.monotonic()
         snapshot, accepted = self._accepted.read(month)
         now = parts.clock.monotonic()
-        # The time of the read includes pauses of this process. The limit prevents a long pause from
-        # delaying a takeover.
+        # The duration of the read includes pauses of this process. It is limited, so that a long
+        # pause does not delay a takeover.
         self._reading_s = min(now - began, MAX_WAIT_S)
         self._pace.took(now - began, now)
         if not snapshot.whole:
             return None
-        # Holes do not matter here, because events that were deleted before they were counted never
-        # arrive.
+        # Holes are ignored here, because events that Kafka deleted before they were counted will
+        # never be counted.
         behind = lag(progress_of(snapshot), log_ends.ends)
         is_complete = snapshot.log in ("", log_ends.log) and not any(behind.values())
         begins_ms, ends_ms = parts.months.begin_ms(month), parts.months.end_ms(month)
         return used_of(accepted, limits), Present(month, begins_ms, ends_ms, now_ms, is_complete)
 
     def _read(self) -> Quotas:
-        """Read the whole topic of quotas, up to its present end."""
+        """Read the whole topic billing.quotas, up to its present end."""
         found = Quotas()
         with closing(LogReader(self._parts.options, self._parts.topic)) as reader:
             if PARTITION not in reader.partitions():
@@ -245,8 +242,8 @@ class QuotaKeeper:
             log.info("%d %% of a quota is used", event.threshold, extra=fields)
 
     def _records(self, wanted: Plan) -> Iterator[Output]:
-        """Return the records of the states, and then the beat, which shows that the states are
-        complete."""
+        """Yield the records of the states, and then the record of the beat. A beat shows that all
+        states before it are written."""
         topic = self._parts.topic
         for scope, state in wanted.states.items():
             value = None if state is None else encode_state(state)

@@ -1,8 +1,8 @@
-"""Counts mail.events again from the beginning and compares the result with the live cells.
+"""Counts mail.events again from its beginning, and compares the counts with the live cells.
 
-The cells are read first. Each partition is then read exactly up to the watermark that is stored
-with the cells, so the comparison is exact even while the pipeline runs. Mails with two final events
-or two first dispatches are reported as `sluice audit` reports them.
+First the cells are read. Then each partition is read up to the watermark that is stored with the
+cells. So the comparison is exact even while the pipeline runs. Mails with two final events or two
+first dispatches are reported in the same way as by `sluice audit`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from shared.store.read_cells import Counts, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.records import Event
 
-# The number of cells in memory during a recount; each takes about 400 bytes.
+# The highest number of cells in memory during a recount. Each cell takes about 400 bytes.
 MAX_IN_MEMORY: Final = 100_000
-# The number of differences that a report lists.
+# The highest number of differences that a report lists.
 SHOWN: Final = 10_000
 
 T = TypeVar("T")
 
 
 class CountedLog(Protocol):
-    """The events that are counted again: EventLog, Archive or JoinedLog."""
+    """The source of the events that are counted again: EventLog, Archive or JoinedLog."""
 
     def id(self) -> str:
         """Return the id of the topic."""
@@ -55,11 +55,12 @@ class CountedLog(Protocol):
         """Return the offset after the last record of each partition."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs. May be called several times."""
+        """Yield the records before the offsets in `ends`, in runs. This method may be called
+        several times."""
 
 
 class JoinedLog:
-    """An archive, and Kafka for the events that are not archived yet."""
+    """Reads events from an archive, and then from Kafka the events that are not archived yet."""
 
     def __init__(self, archive: Archive, log: EventLog) -> None:
         """Raises UsageError if the archive and Kafka have different topics."""
@@ -87,14 +88,15 @@ class JoinedLog:
         return self._log.written_ends()
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, for each partition, the first offset of this time or later."""
+        """Return, for each partition, the first offset whose record may have this time or a later
+        one."""
         return self._log.offsets_at(time_ms) | self._archive.offsets_at(time_ms)
 
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs. Records before the offsets in `starts` may be
-        left out."""
+        """Yield the records before the offsets in `ends`, in runs. Records before the offsets in
+        `starts` may be left out."""
         yield from self._archive.read(ends, starts)
         archived, asked = self._archive.ends(), starts or {}
         yield from self._log.read(
@@ -103,10 +105,13 @@ class JoinedLog:
 
 
 class RecountReport(Struct, frozen=True):
-    """`agree`: there is no difference and no fault, and the cells include every committed event. If
-    the cells do not include every event, `reason` gives the cause. `faults`: mails with two final
-    events or two first dispatches, as `sluice audit` reports them. `different`: the number of cells
-    that differ; `differences` lists at most SHOWN of them."""
+    """The result of a recount.
+
+    `agree` is True if there is no difference and no fault, and the cells include every committed
+    event. If the cells do not include every event, `reason` says why. `faults` are the mails with
+    two final events or two first dispatches, in the form of `sluice audit`. `different` is the
+    number of cells that differ, and `differences` has at most SHOWN of these cells.
+    """
 
     agree: bool
     complete: bool
@@ -118,7 +123,7 @@ class RecountReport(Struct, frozen=True):
     differences: list[Difference]
     faults: list[BookFault]
     different: int = 0
-    # The first of the unreadable records, as partition:offset.
+    # The places of the first unreadable records, as partition:offset.
     unreadable_at: list[str] = []
 
 
@@ -128,7 +133,8 @@ def recount(
     months: Months,
     on_records: Callable[[int], None] = lambda _: None,
 ) -> RecountReport:
-    """Recount and compare. `on_records` gets the number of records of each run.
+    """Count all events again and compare the counts with the cells. `on_records` is called with the
+    number of records in each run.
 
     Raises PartUnavailable if Kafka is unavailable, and StoreUnavailable if the store is
     unavailable.
@@ -161,7 +167,7 @@ def recount(
 
 
 def shown(compared: SortedCounts, make: Callable[[Compared], T], most: int) -> tuple[int, list[T]]:
-    """Return the number of differences, and the first `most` of them."""
+    """Return the number of differences, and a list of at most `most` differences."""
     found, number = list[T](), 0
     for number, each in enumerate(compared.differences(), 1):
         if number <= most:
@@ -170,7 +176,8 @@ def shown(compared: SortedCounts, make: Callable[[Compared], T], most: int) -> t
 
 
 def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
-    """Read all live cells at one moment into the column `before`. Raises StoreUnavailable."""
+    """Read all live cells at one moment, and add their counts to the column `before`. Raises
+    StoreUnavailable."""
 
     def take(months: Sequence[str], _: Snapshot, counts: Counts) -> None:
         for month, found in by_month(months, counts):
@@ -181,10 +188,12 @@ def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
 
 
 class Spill:
-    """Writes the counts of a recount to a file when there are many, so that memory is bounded."""
+    """Writes the counts of a recount to a file when many cells are in memory, so that memory is
+    bounded."""
 
     def __init__(self, counted: Recount, into: SortedCounts, last_month: str = "") -> None:
-        """Counts of months after `last_month` are left out."""
+        """Counts of months after `last_month` are left out. If `last_month` is "", all counts are
+        written."""
         self.counted = counted
         self._into = into
         self._last_month = last_month
@@ -203,7 +212,8 @@ class Spill:
 def _count(
     log: CountedLog, ends: dict[int, int], into: Spill, on_records: Callable[[int], None]
 ) -> Doubles:
-    """Count the records below `ends`, each mail once; return the mails that occur more than once.
+    """Count the records before the offsets in `ends`, but each mail only once. Return the mails
+    that occur more than once.
 
     If any mail occurs more than once, the log is read a second time.
     """
@@ -231,7 +241,8 @@ def _count(
 
 
 def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
-    """Count a record and return its event; remember its offset if it cannot be read."""
+    """Count a record and return its event. If the record cannot be read, note its offset and return
+    None."""
     before, event = counted.unreadable, None
     if isinstance(record, UndecodableRecord):
         counted.unreadable += 1
@@ -243,7 +254,8 @@ def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
 
 
 def unreadable_line(number: int, places: Sequence[str]) -> str:
-    """Return the line about records that could not be read; "" if all could be read."""
+    """Return the message about records that could not be read. Return "" if all records could be
+    read."""
     if not number:
         return ""
     more = ", ..." if number > len(places) else ""
@@ -269,7 +281,8 @@ def _difference(found: Compared) -> Difference:
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:
-    """Return the watermarks, limited to the ends of this log."""
+    """Return the watermarks of the cells. A watermark after the end of the log is replaced by the
+    end."""
     if live.log != log_id:
         return {}
     return {part: min(mark, ends.get(part, 0)) for part, mark in live.watermarks.items()}

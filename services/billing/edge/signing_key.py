@@ -1,5 +1,5 @@
-"""The file with the Ed25519 key that signs statements: PKCS #8 in PEM, readable only by its
-owner."""
+"""Reads and writes the file with the Ed25519 key that signs statements. The file has the format
+PKCS #8 in PEM, and only its owner may read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.runtime.errors import UsageError
 
 
 def load(path: str) -> Ed25519PrivateKey | None:
-    """Load the key; return None if the path is empty. Raises UsageError."""
+    """Load the key. Return None if `path` is "". Raises UsageError."""
     if not path:
         return None
     try:
@@ -30,7 +30,7 @@ def load(path: str) -> Ed25519PrivateKey | None:
 
 
 def create(path: str) -> Ed25519PrivateKey:
-    """Create a key in a new file. Raises UsageError if the file exists."""
+    """Create a key and write it to a new file. Raises UsageError if the file exists."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -47,7 +47,7 @@ def create(path: str) -> Ed25519PrivateKey:
 
 
 def load_public(path: str) -> str:
-    """Return the 32 bytes of the public key in a PEM file, in base64. Raises UsageError."""
+    """Return the public key of a PEM file as its 32 bytes in base64. Raises UsageError."""
     try:
         key = serialization.load_pem_public_key(Path(path).read_bytes())
     except OSError as error:

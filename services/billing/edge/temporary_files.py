@@ -1,14 +1,15 @@
-"""Temporary files of billing: parts of statements, and counts that are sorted and compared.
+"""The temporary files of the billing service: parts of statements, and counts that are sorted and
+compared.
 
 The files are created in TMPDIR without a name, and the system removes them when the process ends.
-Memory is bounded, because SortedCounts adds counts up and sorts them by month and cell in an
-anonymous SQLite database. Each count has two columns, `now` and `before`, so that two sources can
-be compared: the cells and the statements, or the cells and a recount. A cell may be added any
-number of times; its counts are summed. Counts are first written one by one. When the file has many
-counts, they are summed in the file.
+SortedCounts sums counts up and sorts them by month and cell in an anonymous SQLite database, so
+memory is bounded. Each cell has two counts, in the columns `now` and `before`. So two sources can
+be compared: the cells with the statements, or the cells with a recount. If a cell is added several
+times, its counts are summed. Each added count first becomes a row. When the file has many rows, the
+rows of each cell are replaced by their sum.
 
 If a file cannot be used, for example because the disk is full, DiskUnavailable is raised. The
-services report this error and try again, as for every other unavailable part.
+billing service reports this error and tries again, as it does for Kafka or the store.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# The file is summed again when it has got more counts than this number plus the number of cells
-# after the last summing.
+# The rows are summed when more rows were added since the last time than this number plus the number
+# of cells at that time.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
 _KEY: Final = "month, client, mailing_id, sub_client, day, counter, detail"
@@ -53,7 +54,7 @@ Row = tuple[str, Cell, int]
 
 
 class Compared(Struct, frozen=True):
-    """A cell and its two counts."""
+    """A cell and its counts in the two columns."""
 
     month: str
     cell: Cell
@@ -77,7 +78,8 @@ def disk_errors() -> Iterator[None]:
 
 
 class PartFile:
-    """Keeps the parts of statements (core/closing/chain.py) in a file. Any thread may read."""
+    """Stores the parts of statements (core/closing/chain.py) in a file. Any thread may read the
+    parts."""
 
     def __init__(self) -> None:
         with disk_errors():
@@ -89,7 +91,7 @@ class PartFile:
         weakref.finalize(self, os.close, handle)
 
     def add(self, part: bytes) -> int:
-        """Keep a part; return its number. Raises DiskUnavailable."""
+        """Store a part; return its number. Raises DiskUnavailable."""
         begin = self._end
         with disk_errors():
             written = 0
@@ -120,7 +122,7 @@ class SortedCounts:
         self._unsummed = 0
         self._summed = 0
         with disk_errors():
-            # The name "" means a temporary database on disk.
+            # For the name "", SQLite creates a temporary database on disk.
             self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._file.executescript(_SCHEMA)
 
@@ -138,13 +140,13 @@ class SortedCounts:
             self._file.execute("DELETE FROM counts WHERE month = ?", (month,))
 
     def clear_now(self, month: str) -> None:
-        """Remove the counts of a month from the column `now`."""
+        """Set the counts of a month in the column `now` to 0."""
         with disk_errors():
             self._file.execute("UPDATE counts SET now = 0 WHERE month = ? AND now <> 0", (month,))
 
     def differences(self) -> Iterator[Compared]:
-        """Yield the cells whose columns differ, in order of month, client, mailing ID, sub-client,
-        day, counter and detail."""
+        """Yield the cells whose two counts differ, in the order of month, client, mailing ID,
+        sub-client, day, counter and detail."""
         return self._read(f"{_SUM} HAVING sum(now) <> sum(before) ORDER BY {_KEY}")
 
     def months(self) -> list[str]:

@@ -1,9 +1,10 @@
-"""Answers usage queries for a month from the cells, and decides whether the answer is complete.
+"""Answers queries for the usage of a month from the cells, and decides whether the answer is
+complete.
 
-The ends of the log are read first and the cells afterwards, so `complete` means: the answer
-includes every event that was committed when the query arrived. The cells are read once, in pieces,
-and each piece is added to the rows at once. So memory grows with the number of mailings, not of
-cells.
+The end offsets of the log are read first, and the cells afterwards. So `complete` means that the
+answer includes every event that was committed when the query arrived. The cells are read once, in
+pieces, and each cell is immediately added to its row. So memory use grows with the number of
+mailings, not with the number of cells.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _STEP_S: Final = 0.05
 
 
 class AsksEnds(Protocol):
-    """Asks for the present ends of the log; EndsAsker in production."""
+    """Asks for the present end offsets of the log. In production this is EndsAsker."""
 
     def ask(self) -> LogEnds:
         """Raises KafkaUnavailable."""
@@ -40,13 +41,13 @@ class UsageView:
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
         """Return the usage of `month` (YYYY-MM), for one client or for all clients.
 
-        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and every event that was
-        committed at that time is counted. Raises StoreUnavailable. If Kafka does not answer, the
-        usage is marked as not complete.
+        Waits until Kafka has answered and every event that was committed at the time of this answer
+        is counted, but at most `wait_s` seconds. `wait_s` is limited to MAX_WAIT_S. If Kafka does
+        not answer, the usage is marked as not complete. Raises StoreUnavailable.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
-        # This short query fails soon if the store does not answer, whereas reading a month has a
-        # longer time-out.
+        # If the store does not answer, this short query fails soon, whereas the read of a month has
+        # a longer time-out.
         self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
@@ -64,7 +65,7 @@ class UsageView:
             return found, gather(named, client)
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until everything up to the ends is counted, or until the deadline."""
+        """Wait until every event before `ends` is counted, but not longer than the deadline."""
         while not deadline.is_over():
             standing = progress_of(self._cells.read())
             if not why_incomplete(standing, month, ends.log, ends.ends):

@@ -1,6 +1,7 @@
-"""Proves a statement: its hash, its signature, and its counts from the events.
+"""Proves a statement: checks its hash and its signature, and counts its events again.
 
-The counts are compared in a file, so memory is bounded for any number of events, cells and lines.
+The counts are compared in a temporary file, so memory is bounded for any number of events, cells
+and lines.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from services.billing.edge.temporary_files import Compared, SortedCounts
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
 
-# The number of differences that a report lists.
+# The highest number of differences that a report lists.
 SHOWN: Final = 1_000
 
 
 class Events(Protocol):
-    """The events that are counted again: EventLog (Kafka) or Archive."""
+    """The source of the events that are counted again: KafkaEvents or Archive."""
 
     def id(self) -> str:
         """Return the id of the topic."""
@@ -42,11 +43,11 @@ class Events(Protocol):
         """Return the ranges of offsets that are missing."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs."""
+        """Yield the records before the offsets in `ends`, in runs."""
 
 
 class KafkaEvents:
-    """mail.events in Kafka. A log has no gaps."""
+    """The events of mail.events in Kafka, which have no gaps."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -55,16 +56,16 @@ class KafkaEvents:
         self.committed_ends = log.committed_ends
 
     def gaps(self) -> list[Gap]:
-        """Return no gaps, because a log has none."""
+        """Return an empty list, because Kafka has no gaps."""
         return []
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs."""
+        """Yield the records before the offsets in `ends`, in runs."""
         return self._log.read(ends)
 
 
 class LineDifference(Struct, frozen=True):
-    """A count that differs between the statement and the events."""
+    """A count in the statement that differs from the count of the events."""
 
     month: str
     client: str
@@ -78,17 +79,18 @@ class LineDifference(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """`proved`: there is no fault and no difference. `faults`: the reasons why the statement is not
-    proved."""
+    """The result of the proof. `proved` is True if there is no fault and no difference. `faults`
+    are the reasons why the statement is not proved."""
 
     month: str
     proved: bool
     signed: bool
-    complete: bool  # whether the statement declares its counts complete
+    complete: bool  # True if the counts were complete, according to the statement
     records: int
     faults: list[str]
     differences: list[LineDifference]
-    # The number of unreadable records, and the first of them as partition:offset.
+    # The number of unreadable records, and the places of the first of these records as
+    # partition:offset.
     unreadable: int = 0
     unreadable_at: list[str] = []
 
@@ -101,8 +103,8 @@ def verify(
     trusted: Sequence[str] = (),
     on_records: Callable[[int], None] = lambda _: None,
 ) -> Proof:
-    """Verify a statement. Raises UsageError if there is no statement, and PartUnavailable if Kafka
-    is unavailable."""
+    """Verify the statement of a month. Raises UsageError if the month has no statement. Raises
+    PartUnavailable if Kafka is unavailable."""
     closed = chain.closed.get(month)
     if closed is None:
         raise UsageError(_why_not_closed(month, chain))
@@ -148,7 +150,7 @@ def _why_not_closed(month: str, chain: Chain) -> str:
 
 
 def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
-    """Return the reasons why these events are not all the events that the statement counts."""
+    """Return the reasons why `events` does not have all events that the statement counts."""
     if events.id() != log:
         return [f"the events are of another topic ({events.id()}) than the statement's ({log})"]
     begins, last = events.begins(), events.committed_ends()
@@ -171,8 +173,8 @@ def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
 
 
 def _add_stated(compared: SortedCounts, chain: Chain, month: str) -> None:
-    """Add the lines of the statement, and subtract the lines of earlier statements from the
-    counts."""
+    """Add the lines of the statement to `before`, and subtract the lines of earlier statements from
+    `now`."""
     lines = chain.closed[month].lines()
     compared.add_before((line.month, cell_of(line), line.count) for line in lines)
     for each in sorted(chain.stated_months(month)):

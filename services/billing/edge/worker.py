@@ -1,19 +1,23 @@
-"""The billing loop: reads mail.events, sums the events up, and adds the sums to the cells.
+"""The counting loop of the billing service: reads mail.events, sums the events up, and adds the
+sums to the cells.
 
-The loop polls records, counts them (core/usage.py) and applies the counts (cells.py), one run of
-one partition at a time.
+The loop polls records, counts them (core/usage.py), and adds the counts to the cells (cells.py).
+Each step processes one run of records of one partition.
 
-On failure: the position is read only from the watermark in the cells. So a run is counted exactly
-once, even if a process dies between reading and applying. The next apply detects a store that is
-empty, that went back to an older state, or that has lost a part. If no events arrive, this
-detection takes at most CHECK_S. The partition is then read again from the watermark in the store.
-An empty store is first restored from the last checkpoint on billing.statements
-(edge/statements/checkpointing.py); if there is none, counting begins at the first record that Kafka
-still has. While the store is unavailable, all partitions are paused, polling and retries continue,
-and no records are held in memory. While Kafka is unavailable, the worker keeps trying. If Kafka
-deleted records before they were counted, the cells mark the hole. If mail.events was deleted and
-created again, it is another log than the cells were counted from. Then nothing is applied and
-nothing is dropped, until an operator runs `billing adopt-log` or `billing rebuild`.
+A partition is always read from its watermark in the cells. So a run is counted exactly once, even
+if a process dies after it has read the run and before it has added the counts.
+
+The next apply() detects that the store is empty, was set back to an older state, or has lost a part
+of its data. If no events arrive, this takes at most CHECK_S. The partition is then read again from
+the watermark in the store. An empty store is first restored from the last checkpoint on
+billing.statements (edge/statements/checkpointing.py). If there is no checkpoint, counting begins at
+the first record that Kafka still has.
+
+While the store is unavailable, all partitions are paused, polling and retries continue, and no
+records are in memory. While Kafka is unavailable, the worker tries again and again. If Kafka has
+deleted records before they were counted, the cells mark a hole. If mail.events was deleted and
+created again, it is not the log from which the cells were counted. Then nothing is counted and
+nothing is dropped until an operator runs `billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
-# If no events arrive, an emptied store is detected after this time.
+# If no events arrive, the loss of the store's data is detected after this time.
 CHECK_S: Final = 1.0
 LAG_S: Final = 2.0
 
@@ -63,20 +67,21 @@ class WorkerParts(Struct, frozen=True):
     failpoints: Failpoints
     metrics: BillingMetrics
     topic: str = EVENTS
-    # Restores lost cells from a checkpoint; returns True if cells were restored. May raise
-    # KafkaUnavailable, DiskUnavailable.
+    # Restores lost cells from a checkpoint. Returns True if cells were restored. May raise
+    # KafkaUnavailable or DiskUnavailable.
     restore: Callable[[], bool] = lambda: False
 
 
 class Worker:
-    """Counts while run() runs. `kafka`, `store` and `log` give the reasons why the worker waits; ""
-    if it does not wait for them."""
+    """Counts events while run() runs. `kafka`, `store` and `log` are the reasons why the worker
+    waits for Kafka, for the store or for an operator. A reason is "" if the worker does not
+    wait."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._log_id = ""
         self._watermarks: dict[int, int] = {}
-        self._holes: set[int] = set()  # the next run of these partitions marks a hole
+        self._holes: set[int] = set()  # the next run of each of these partitions marks a hole
         self._checked_at: dict[int, float] = {}
         self._lag_at = 0.0
         self._retry_at = 0.0
@@ -85,7 +90,7 @@ class Worker:
         self.log = ""
 
     def run(self, stop: Stop) -> None:
-        """Count until `stop`; then finish the current run and leave the group.
+        """Count events until `stop` is set. Then finish the current run and leave the group.
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """
@@ -99,7 +104,7 @@ class Worker:
 
     @property
     def kafka(self) -> str:
-        """Return the reason why nothing is read from Kafka; "" while records are read."""
+        """Return the reason why nothing is read from Kafka. Return "" while records are read."""
         return self.status.waiting_for
 
     def _open(self) -> EventFeed:
@@ -113,7 +118,8 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("mail.events was created again, with the topic id %s", feed.log_id())
-            raise KafkaError(f"{parts.topic} was created again")  # the next feed reads the new log
+            # The next EventFeed reads the new log.
+            raise KafkaError(f"{parts.topic} was created again")
         if runs:
             parts.failpoints.hit("billing.polled")
         try:
@@ -122,7 +128,7 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 is_asked = self._place(feed)
                 self._check(feed)
-                if is_asked:  # _place() has reached the store
+                if is_asked:  # the store has answered in _place()
                     self.store = ""
         except (StoreUnavailable, KafkaUnavailable, DiskUnavailable) as error:
             if not self.store:
@@ -184,8 +190,8 @@ class Worker:
                 feed.unassign(feed.placed())
 
     def _refuse_log(self, counted: str) -> None:
-        """Stop counting, because the cells may be all that is left of the old log. An operator must
-        decide whether to keep them."""
+        """Stop counting. The old log is gone, and the cells may be the only record of its events,
+        so an operator must decide whether to keep them."""
         self._retry_at = self._parts.clock.monotonic() + RETRY_S
         reason = other_log(counted, self._log_id)
         if self.log != reason:
@@ -193,8 +199,8 @@ class Worker:
         self.log = reason
 
     def _hole_month(self, run: EventRun) -> str:
-        """Return the last month that may lack records: the month of the first record that Kafka
-        still has."""
+        """Return the last month from which records may be missing. This is the month of the first
+        record that Kafka still has."""
         months = self._parts.months
         try:
             return months.of(run.records[0].timestamp)
@@ -202,7 +208,8 @@ class Worker:
             return months.of(self._parts.clock.now_ms())
 
     def _place(self, feed: EventFeed) -> bool:
-        """Seek waiting partitions to their watermarks; return whether the store has answered.
+        """Seek each waiting partition to its watermark. Return True if the store was asked and has
+        answered.
 
         Raises StoreUnavailable, KafkaError.
         """
@@ -220,7 +227,7 @@ class Worker:
             self._refuse_log(found.log)
             return True
         self.log = ""
-        # If the cells are incomplete, the first apply drops them.
+        # If a part of the cells is lost, the first call of apply() drops all cells.
         usable = found.whole
         begins = feed.begins(waiting)
         for partition in sorted(waiting):
@@ -239,9 +246,9 @@ class Worker:
         return True
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply an empty run to each partition that had no events for CHECK_S.
+        """Apply an empty run to each partition that has had no events for CHECK_S.
 
-        This detects a store that was emptied or accepts no writes, even without events.
+        So a store that has lost its data or accepts no writes is detected even if no events arrive.
         """
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Metric
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.store.client import StoreUnavailable
 from shared.store.suppressions import (
     SuppressionStore,
@@ -74,7 +74,7 @@ class OtherLogFound(Exception):
     """The view belongs to an earlier topic of this name, so an operator must decide what to do."""
 
 
-class SuppressionFollower:
+class SuppressionFollower(RunsThread):
     """Keeps the view up to date. confirmed() and fault() may be called from any thread."""
 
     def __init__(
@@ -98,9 +98,6 @@ class SuppressionFollower:
             failed=self._failed,
         )
 
-    def start(self) -> None:
-        self._thread.start()
-
     def confirmed(self) -> Confirmed | None:
         """Return the last proof that the view was complete; None if there is none."""
         return self._confirmed
@@ -108,10 +105,6 @@ class SuppressionFollower:
     def fault(self) -> str:
         """Return, for /ready, why the view is not complete; "" if it is complete."""
         return self._fault
-
-    def close(self) -> None:
-        """Stop the thread and close its connections."""
-        self._thread.close()
 
     def _read(self) -> None:
         reader = LogReader(self._options, self._topic, max_poll_records=MAX_ENTRIES)

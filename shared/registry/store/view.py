@@ -25,7 +25,7 @@ from shared.registry.client import Client, is_forgotten
 from shared.registry.store.log import Reading
 from shared.runtime.clock import Clock, Deadline, SystemClock
 from shared.runtime.errors import PartUnavailable
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options
 from shared.topics.names import CLIENTS
@@ -38,7 +38,7 @@ _EMPTY: Final = (
 )
 
 
-class ClientView:
+class ClientView(RunsThread):
     """A view of the registered clients. All methods may be called from any thread."""
 
     def __init__(
@@ -58,10 +58,6 @@ class ClientView:
             "client-view", self._follow, expected=(KafkaError,), failed=self._failed
         )
         self.unreadable = 0
-
-    def start(self) -> None:
-        """Start the thread, and return at once."""
-        self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the topic has been read to its end once; return False after `timeout_s`."""
@@ -119,10 +115,6 @@ class ClientView:
     def clients(self) -> Mapping[str, Client]:
         """Return a copy of all clients by name."""
         return self._clients.copy()
-
-    def close(self) -> None:
-        """Stop the thread and close its connection."""
-        self._thread.close()
 
     def _failed(self, reason: str) -> None:
         if reason != self._logged:

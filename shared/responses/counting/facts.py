@@ -98,10 +98,12 @@ def fact_of(record: EventRecord) -> Fact | None:
         data = _decoder.decode(record.value or b"")
     except RecursionError:
         raise ValueError("the event is nested too deeply") from None
-    # A returned message is not the result of an attempt, so it is no fact unless it is hard or
-    # soft.
-    other = None if kind == _RETURNED else FactKind.OTHER
-    found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class, other)
+    found = _KINDS[kind]
+    if found is None:
+        # A returned message is not the result of an attempt, so it is no fact unless it is hard or
+        # soft.
+        other = None if kind == _RETURNED else FactKind.OTHER
+        found = _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)
     if found is None or not recipient:
         return None

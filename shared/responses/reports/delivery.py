@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from shared.responses.reports.addresses import distinct, is_public, typed_address
 from shared.responses.reports.statement import Statement
 
+STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 MAX_RECIPIENTS: Final = 100
 _MAX_LINES: Final = 2_000
 _MAX_VALUE_CHARS: Final = 2_000

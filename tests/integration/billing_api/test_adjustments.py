@@ -12,6 +12,7 @@ import pytest
 
 from services.billing.core.cells import Cell
 from tests.support.billing.api import CLOSED_MONTH, MONTH, Api, open_api
+from tests.support.patience import PATIENCE_S
 
 LATE = Cell("shop", "news", "south", "billed", "30")
 
@@ -55,7 +56,7 @@ def test_while_they_are_compared_what_a_new_statement_has_does_not_wait_once_mor
 
     def reading_slowly(*months: str) -> Any:
         begun.set()
-        assert go_on.wait(120)
+        assert go_on.wait(PATIENCE_S)
         return read(*months)
 
     monkeypatch.setattr(api.cells, "reading", reading_slowly)
@@ -63,11 +64,11 @@ def test_while_they_are_compared_what_a_new_statement_has_does_not_wait_once_mor
     first = threading.Thread(target=lambda: answers.append(waiting(api)))
     first.start()
     try:
-        assert begun.wait(120)
+        assert begun.wait(PATIENCE_S)
         second = api.get("/v1/adjustments", month=CLOSED_MONTH)
     finally:
         go_on.set()
-        first.join(120)
+        first.join(PATIENCE_S)
     assert (second.status_code, second.headers["retry-after"]) == (503, "5")
     assert "being compared" in second.json()["detail"]
     assert answers[0]["totals"]["billed"] == 0

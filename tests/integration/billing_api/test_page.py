@@ -13,6 +13,7 @@ import pytest
 
 from services.billing.core.cells import COUNTERS
 from tests.support.billing.api import Api
+from tests.support.patience import PATIENCE_S
 from tools.foreign_programs import find_node
 
 SCRIPTS = ("page.js", "chart.js")
@@ -121,7 +122,9 @@ def test_a_closed_month_is_drawn_before_it_is_known_what_waits(tmp_path: Path) -
     scripts = [source.joinpath(name).read_text("utf-8") for name in reversed(SCRIPTS)]
     script = tmp_path / "page.cjs"
     script.write_text("\n".join([HARNESS, *scripts]).replace('"use strict";', ""), "utf-8")
-    ran = subprocess.run([find_node(), str(script)], check=True, capture_output=True, timeout=120)
+    ran = subprocess.run(
+        [find_node(), str(script)], check=True, capture_output=True, timeout=PATIENCE_S
+    )
     drawn, message = json.loads(ran.stdout)
     assert drawn == ["totals", "days", "rows", "files"]
     assert message == "2026-10: 3 billed messages."

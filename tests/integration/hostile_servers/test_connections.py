@@ -19,7 +19,6 @@ from tests.support.hostile.cases import (
     Ends,
     Met,
     check,
-    meet_all,
     one,
 )
 from tests.support.hostile.server import GREETING, Pause, Read, Slowly, Step
@@ -192,11 +191,6 @@ CASES: dict[str, Case] = {
         for_all=True,
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]:
-    return meet_all(CASES, tmp_path_factory.mktemp("connections"))
 
 
 @pytest.mark.parametrize("name", CASES)

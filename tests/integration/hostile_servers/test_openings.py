@@ -18,7 +18,6 @@ from tests.support.hostile.cases import (
     Ends,
     Met,
     check,
-    meet_all,
     one,
 )
 from tests.support.hostile.server import GREETING, OFFERS, Clear, Pause, Read, Slowly, Step
@@ -214,11 +213,6 @@ CASES: dict[str, Case] = {
         *SECURED, *REST, Pause(0.2), Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]:
-    return meet_all(CASES, tmp_path_factory.mktemp("openings"))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -18,7 +18,6 @@ from tests.support.hostile.cases import (
     Ends,
     Met,
     check,
-    meet_all,
     one,
 )
 from tests.support.hostile.server import GREETING, Pause, Slowly, Step
@@ -251,11 +250,6 @@ CASES: dict[str, Case] = {
         ACCEPTED, Step.CONTENT, b"250-x\r\n" * 400_000, ends=IN_DOUBT
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]:
-    return meet_all(CASES, tmp_path_factory.mktemp("replies"))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -18,7 +18,6 @@ from tests.support.hostile.cases import (
     Ends,
     Met,
     check,
-    meet_all,
     one,
 )
 from tests.support.hostile.server import GREETING, Pause, Step
@@ -105,11 +104,6 @@ CASES: dict[str, Case] = {
     "the end instead of a reply to BDAT": chunk(ends=IN_DOUBT),
     "two replies to BDAT": chunk(OK * 2, ends=TAKEN),
 }
-
-
-@pytest.fixture(scope="module")
-def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]:
-    return meet_all(CASES, tmp_path_factory.mktemp("sessions"))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -34,6 +34,7 @@ from shared.topics.codec import decode_event
 from shared.topics.records import FINAL, Event, EventType
 from tests.support import secured_redis
 from tests.support.fork_server import fork
+from tests.support.patience import PATIENCE_S
 from tests.support.secured_place import Place, add_users, ways
 from tests.support.smtp_peers import wait_until
 
@@ -178,7 +179,7 @@ def test_a_bounce_and_a_complaint_come_back_by_the_bounce_door_and_are_forwarded
         return seen == wanted
 
     with own_events(stage, "returns") as more:
-        wait_until(all_forwarded, "two events of what came back, and both forwarded", 120)
+        wait_until(all_forwarded, "two events of what came back, and both forwarded", PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -201,10 +202,10 @@ def test_a_client_may_write_to_its_own_intake_only(
     )
     try:
         if may_write:
-            producer.send(topic, b"no message").get(timeout=120)
+            producer.send(topic, b"no message").get(timeout=PATIENCE_S)
         else:
             with pytest.raises(TopicAuthorizationFailedError):
-                producer.send(topic, b"not mine").get(timeout=120)
+                producer.send(topic, b"not mine").get(timeout=PATIENCE_S)
     finally:
         producer.close()
 

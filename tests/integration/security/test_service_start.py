@@ -13,6 +13,7 @@ from local.parts import ports
 from local.parts.services import get_json
 from local.process import Process, ProcessSpec
 from shared.settings.loader import variable_of
+from tests.support.patience import PATIENCE_S
 from tests.support.secured_place import Place, ways
 from tests.support.smtp_peers import wait_until
 
@@ -71,7 +72,7 @@ def test_wrong_settings_end_a_service_with_one_line(
         env={**os.environ, **environment(place, **changed)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 2

@@ -22,6 +22,7 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.stream.relay import NotReady
 from shared.topics import names
 from shared.topics.submission_keys import NEW, Duplicate, encode_claims, encode_record
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 from tests.support.submission_keys import (
     M1,
@@ -130,7 +131,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     written.send(names.SUBMISSIONS, b"rubbish")
     written.commit_transaction()
     written.begin_transaction()
-    written.send(names.SUBMISSIONS, encode_record([claim(base + 1, 2)])).get(timeout=120)
+    written.send(names.SUBMISSIONS, encode_record([claim(base + 1, 2)])).get(timeout=PATIENCE_S)
     client.flushdb()
     with pytest.raises(NotReady):
         worker.claim(Run([claim(base + 5, 5)], {0: 2}))
@@ -172,7 +173,7 @@ def test_a_worker_claims_its_last_batch_again_before_anything_else(
     assert worker.claim(Run([claim(base, 1)], {0: 1})) == [NEW]
     # An open transaction blocks the reader: the keys are not whole before they are asked for.
     written.begin_transaction()
-    written.send(names.SUBMISSIONS, encode_record([claim(base + 2, 4)])).get(timeout=120)
+    written.send(names.SUBMISSIONS, encode_record([claim(base + 2, 4)])).get(timeout=PATIENCE_S)
     client.flushdb()
     with pytest.raises(NotReady):
         SubmissionKeys(reader).claim(Run([], {}))

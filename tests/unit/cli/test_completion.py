@@ -13,6 +13,7 @@ from launcher.commands import COMMANDS, ROOT
 from launcher.completion import SCRIPTS
 from launcher.environment import PYTHON
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 
 # In zsh the builtins of completion work only inside of it, so they print what they are given.
 ZSH_BUILTINS = """compdef() { }
@@ -99,7 +100,7 @@ def test_a_shell_completes_words_and_otherwise_file_names(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=True,
     )
     found = set(done.stdout.split())

@@ -93,6 +93,7 @@ def test_every_command_refuses_an_unknown_client_in_the_same_words(words: tuple[
     [
         (("events.command", "--client", "gone"), 0),
         (("events.command", "--client", "forgotten"), 0),
+        (("events.command", "--client", "forgotten", "--follow"), 0),
         (("events.command", "--client", "forgotten", "--type", "bounced"), 0),
         (("events.message", MAIL_ID, "--client", "forgotten"), 0),
         (("events.message", MAIL_ID, "--client", "gone"), 1),

@@ -1,10 +1,11 @@
-"""The chain of statements on billing.statements. It decides which records of the topic count.
+"""The chain of statements on the topic billing.statements: decides which records are statements.
 
-Any process may try to close a month, even a process that was paused and continues a day later. The
-order of the records decides which attempt counts. A header counts only if `previous` names the last
-header that counts, if its month is later than the month of that header, and if all its lines exist.
-So if there are several attempts to close a month, all readers agree which attempt counts. This
-result never changes, because each attempt has its own keys and compaction removes none of them.
+Any process may try to close a month, even a process that was paused for a day. The order of the
+records decides which attempt is valid. A header is valid if three conditions are met: `previous`
+has the digest of the last valid header, the month is later than the month of that header, and all
+lines of the header exist. So if several processes try to close a month, all readers find the same
+valid attempt. This decision never changes, because each attempt has its own keys, and compaction
+removes no attempt.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from services.billing.core.closing.statement import Statement, decode_statement,
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
-# A record of the topic may have 8 MB, but a batch of the producer only 1 MB.
+# A record of the topic may have up to 8 MB, but a batch of the producer may have only 1 MB.
 PART_BYTES: Final = 512 * 1024
 MAX_PARTS: Final = 10_000  # 5 GB
 
 
 class KeptText(Struct, frozen=True):
-    """The text of lines. A KeepsParts stores the parts of the text."""
+    """Lines in the canonical form. `kept` stores the parts of the text under these `numbers`."""
 
     kept: KeepsParts
     numbers: tuple[int, ...]
@@ -45,7 +46,7 @@ class KeptText(Struct, frozen=True):
 
 
 class Closed(Struct, frozen=True):
-    """A statement that counts, and its lines in the canonical form."""
+    """A valid statement, and its lines in the canonical form."""
 
     statement: Statement
     text: LinesText
@@ -83,16 +84,17 @@ def part_key(month: str, token: str, number: int) -> bytes:
 
 
 class Chain:
-    """Reads the records in the order of the log."""
+    """Finds the valid statements in the records of the topic, which are added in their order."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept or PartsInMemory()
         self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
-        # The records that do not count, as (offset, reason): later attempts, and faulty records.
+        # The offsets of the records that are not valid statements, each with the reason. These
+        # records are later attempts and faulty records.
         self.void: list[tuple[int, str]] = []
-        # For each month, the reason why its last such header does not count. A closed month may
-        # also have such a header.
+        # For each month with an invalid header, the reason why the last invalid header is not
+        # valid. A closed month may also have invalid headers.
         self.void_months: dict[str, str] = {}
 
     @property
@@ -102,12 +104,12 @@ class Chain:
 
     @property
     def last_digest(self) -> str:
-        """Return the value of `previous` for the next header."""
+        """Return the digest of the last statement, which the next header needs as `previous`."""
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
-        """Return the months that are counted in the statements of months before `before`. If
-        `before` is "", all statements are included."""
+        """Return the months about which the statements have lines. Only statements for months
+        earlier than `before` are used, or all statements if `before` is ""."""
         found = set()
         for closed in self._before(before):
             found.add(closed.statement.month)
@@ -116,8 +118,9 @@ class Chain:
         return found
 
     def stated(self, month: str, before: str = "") -> Iterator[Line]:
-        """Yield the counts of a month in the statements of months before `before`. If `before` is
-        "", all statements are included. Several statements may count the same cell."""
+        """Yield the lines of the statements about this month. Only statements for months earlier
+        than `before` are used, or all statements if `before` is "". Several statements may have a
+        line for the same cell."""
         for closed in self._before(before):
             yield from closed.stated(month)
 
@@ -125,8 +128,8 @@ class Chain:
         return [self.closed[each] for each in sorted(self.closed) if not month or each < month]
 
     def add(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Raises an error if a part cannot be stored, but not for invalid
-        content."""
+        """Add the next record. A record with invalid content is not an error. Raises an error if a
+        part cannot be stored."""
         name = (key or b"").decode("utf-8", "replace")
         if not name.startswith(PREFIX) or value is None:
             return

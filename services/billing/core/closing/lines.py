@@ -1,8 +1,8 @@
 """The lines of a statement, the canonical form that is hashed, and the store of their parts.
 
 The functions process one line or one part at a time, because a month may have more lines than fit
-into memory. In production, PartFile (edge/temporary_files.py) keeps the parts of statements and of
-checkpoints. docs/billing.md describes the canonical form.
+into memory. In production, PartFile (edge/temporary_files.py) stores the parts of statements and
+the chunks of checkpoints. The page docs/billing.md describes the canonical form.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from services.billing.core.cells import Cell
 
 
 class KeepsParts(Protocol):
-    """Keeps parts for as long as this object is referenced."""
+    """Stores parts. The parts exist as long as this object is referenced."""
 
     def add(self, part: bytes) -> int:
-        """Keep a part; return its number."""
+        """Store a part; return its number."""
         ...
 
     def get(self, number: int) -> bytes:
@@ -30,8 +30,8 @@ class KeepsParts(Protocol):
 
 
 class Line(Struct, frozen=True, array_like=True, order=True):
-    """One count. `month` is the month of the counted events. If the statement is of another month,
-    the line is an adjustment, which may be negative after a rebuild."""
+    """One count. `month` is the month of the counted events. If the statement is about a later
+    month, the line is an adjustment. An adjustment may be negative after a rebuild."""
 
     month: str
     client: str
@@ -52,13 +52,13 @@ class LinesText(Protocol):
 
 
 class PartsInMemory:
-    """Keeps the parts in memory."""
+    """Stores the parts in memory."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def add(self, part: bytes) -> int:
-        """Keep a part; return its number."""
+        """Store a part; return its number."""
         self._parts.append(part)
         return len(self._parts) - 1
 
@@ -73,7 +73,7 @@ _LONGEST_LINE: Final = 1024 * 1024
 
 
 def line_of(month: str, cell: Cell, count: int) -> Line:
-    """Return the line that states the count of a cell."""
+    """Return the line with the count of a cell."""
     return Line(
         month,
         cell.client,
@@ -87,7 +87,7 @@ def line_of(month: str, cell: Cell, count: int) -> Line:
 
 
 def cell_of(line: Line) -> Cell:
-    """Return the cell that a line counts."""
+    """Return the cell whose count the line has."""
     return Cell(line.client, line.mailing_id, line.sub_client, line.counter, line.day, line.detail)
 
 
@@ -97,7 +97,7 @@ def encode_line(line: Line) -> bytes:
 
 
 def raw_lines(text: LinesText) -> Iterator[bytes]:
-    """Yield each line with its LF; the last line may lack the LF. Raises ValueError for a line that
+    """Yield each line with its LF. The last line may have no LF. Raises ValueError for a line that
     is too long."""
     rest = b""
     for piece in text.pieces():
@@ -118,7 +118,7 @@ def decode_lines(text: LinesText) -> Iterator[Line]:
 
 
 def sha256_of(text: LinesText) -> str:
-    """Return the hash of the lines, for the header."""
+    """Return the SHA-256 of the lines, which the header contains."""
     hashed = hashlib.sha256()
     for piece in text.pieces():
         hashed.update(piece)
@@ -126,7 +126,7 @@ def sha256_of(text: LinesText) -> str:
 
 
 class Sums:
-    """The sums in a header. The lines are added one by one, in order."""
+    """Computes the sums that a header contains. The lines are added one by one."""
 
     def __init__(self, month: str) -> None:
         self._month = month
@@ -137,7 +137,7 @@ class Sums:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Return the sum of each counter, without the adjustments and the details."""
+        """Return the sum of each counter, without the adjustments."""
         return dict(sorted(self._own.items()))
 
     @property
@@ -157,7 +157,8 @@ class Sums:
 
 
 def in_parts(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Yield whole lines in parts of at most `most` bytes. A longer line is a part of its own."""
+    """Yield parts of at most `most` bytes that consist of whole lines. A longer line becomes a
+    separate part."""
     part = bytearray()
     for line in lines:
         if part and len(part) + len(line) > most:

@@ -1,7 +1,7 @@
-"""Statements: the counts of a closed month, in a form that can be hashed, signed and proved.
+"""A statement has the counts of a closed month, in a form that can be hashed, signed and proved.
 
-A statement is a header and lines (lines.py). docs/billing.md describes the canonical form. If the
-form changes, FORMAT must change too.
+A statement consists of a header and lines (lines.py). The page docs/billing.md describes the
+canonical form. If this form changes, FORMAT must change, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from services.billing.core.closing.lines import (
 
 FORMAT: Final = "sluice.statement/1"
 # The version of the rules that determine which events are billed, and in which month
-# (docs/billing.md). A statement names the version under which it was counted.
+# (docs/billing.md). The field `policy` of a statement has the version by which its events were
+# counted.
 POLICY: Final = "1"
 
 
@@ -43,23 +44,23 @@ class Statement(Struct, frozen=True):
     month: str
     time_zone: str
     closed_at_ms: int
-    closed_by: str  # automatic, or command
+    closed_by: str  # "automatic" or "command".
     complete: bool
-    reason: str  # why the counts are not complete
-    log: str  # the topic id of mail.events
+    reason: str  # The reason why the counts are not complete.
+    log: str  # The topic id of mail.events.
     offsets: dict[str, int]
     lines: int
-    adjustments: int  # the number of lines that are adjustments
-    totals: dict[str, int]  # sums by counter, without the adjustments
-    adjusted: dict[str, int]  # sums by counter, of the adjustments alone
-    sha256: str  # the SHA-256 of the lines
+    adjustments: int  # The number of lines that are adjustments.
+    totals: dict[str, int]  # The sum of each counter, without the adjustments.
+    adjusted: dict[str, int]  # The sum of the adjustments of each counter.
+    sha256: str  # The SHA-256 of the lines.
     previous: str
-    parts: int  # the number of records that hold the lines
-    token: str  # identifies this attempt to close the month
+    parts: int  # The number of records that contain the lines.
+    token: str  # Identifies this attempt to close the month.
     format: str = FORMAT
     policy: str = POLICY
-    public_key: str = ""  # base64, raw; "" if not signed
-    signature: str = ""  # base64, Ed25519
+    public_key: str = ""  # The 32 bytes of the key in base64, or "" if there is no signature.
+    signature: str = ""  # The Ed25519 signature in base64.
 
 
 _canonical: Final = msgspec.json.Encoder(order="sorted")
@@ -82,7 +83,7 @@ def signed_form(statement: Statement) -> bytes:
 
 
 def digest(statement: Statement) -> str:
-    """Return the digest by which the next header names this header in `previous`."""
+    """Return the SHA-256 of the signed form, which the next header contains as `previous`."""
     return hashlib.sha256(signed_form(statement)).hexdigest()
 
 
@@ -104,8 +105,8 @@ def encode_public(key: Ed25519PublicKey) -> str:
 def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> list[str]:
     """Return the faults in the hash, the counts, the totals and the signature of a statement.
 
-    `trusted`: the public keys that may have signed the statement. If there are none, the key in the
-    header is used; this detects damage but not forgery.
+    `trusted` are the public keys that may have signed the statement. If `trusted` is empty, the
+    signature is checked with the key in the header. This check detects damage, but not forgery.
     """
     if statement.format != FORMAT:
         return [f"its format {statement.format!r} is not {FORMAT!r}"]

@@ -1,8 +1,9 @@
-"""The query of a usage request: months, filters, grouping and the page. Pure.
+"""The query of a usage request: months, filters, grouping and page. This module does no I/O.
 
-Rows are sorted by month, client, mailing ID, sub-client and day. Values that are not in the
-grouping are left out. A cursor names the query, the last row of the page, and the views from which
-the page was read, so that all pages show the same moment.
+Rows are sorted by month, client, mailing ID, sub-client and day. A value that is not in the
+grouping is left out. A cursor contains the digest of the query, the key of the last row of the
+page, and the ids of the views from which the page was read. So all pages show the counts of the
+same moment.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from msgspec import Struct
 from services.billing.core.month import is_month, next_month
 from shared.access.keys import Scope
 
-# The parts of a key, in the order of rows.
+# The parts of a row's key. Rows are sorted by these parts, in this order.
 KEYS: Final = ("month", "client", "mailing_id", "sub_client", "day")
 DEFAULT_GROUP: Final = ("month", "client", "mailing_id", "sub_client")
 MAX_MONTHS: Final = 36
@@ -29,11 +30,11 @@ MAX_CURSOR_CHARS: Final = 8_192
 
 
 class QueryFault(Exception):
-    """A parameter of the request is not valid; the text names it."""
+    """A parameter of the request is not valid; the message names the parameter."""
 
 
 class Filters(Struct, frozen=True):
-    """The rows to show. A field that is None allows all values."""
+    """Selects the rows to show. A field that is None allows all values."""
 
     client: str | None = None
     mailing_id: str | None = None
@@ -48,14 +49,15 @@ class Filters(Struct, frozen=True):
 
 
 class Query(Struct, frozen=True):
-    """A usage request. `months` are in order."""
+    """A usage request. `months` are sorted."""
 
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # If True, the answer has the differences from the statements instead of the counts.
+    # If True, the answer does not have the counts, but their differences from the statements.
     is_pending: bool = False
-    # If this is a month, the answer has the adjustments in its statement instead of the counts.
+    # If this is a month, the answer does not have the counts, but the adjustments in the statement
+    # of this month.
     statement: str = ""
 
     def digest(self) -> str:
@@ -66,9 +68,9 @@ class Query(Struct, frozen=True):
 class Cursor(Struct, frozen=True, array_like=True):
     """The place where a page ended."""
 
-    query: str  # the digest of the query
-    views: tuple[str, ...]  # the ids of the views, in the order of their months
-    after: tuple[str, ...]  # the key of the last row
+    query: str  # The digest of the query.
+    views: tuple[str, ...]  # The ids of the views, in the order of their months.
+    after: tuple[str, ...]  # The key of the last row of the page.
 
 
 _cursor: Final = msgspec.json.Decoder(Cursor)
@@ -96,15 +98,15 @@ def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
 
 
 def require_span(months: tuple[str, ...]) -> tuple[str, ...]:
-    """Raise QueryFault for more months than a request may have."""
+    """Return `months`. Raises QueryFault if these are more months than a request may have."""
     if len(months) > MAX_MONTHS:
         raise QueryFault(f"month: {len(months)} months were found, give at most {MAX_MONTHS}")
     return months
 
 
 def parse_group(text: str) -> tuple[str, ...]:
-    """Parse a grouping separated by commas; return its parts in the order of KEYS. Raises
-    QueryFault."""
+    """Parse a grouping, whose parts are separated by commas; return the parts in the order of KEYS.
+    Raises QueryFault."""
     if not text:
         return DEFAULT_GROUP
     words = text.split(",")
@@ -135,7 +137,7 @@ def decode_cursor(text: str, query: Query) -> Cursor:
 
 
 def require_known_month(months: Iterable[str], counted: Iterable[str], present: str) -> None:
-    """Raise QueryFault for a month in the future, or before the first counted month."""
+    """Raise QueryFault for a month that is in the future or before the first counted month."""
     first = min(counted, default=present)
     for month in months:
         if month > present:

@@ -1,9 +1,10 @@
-"""The rows of a usage answer, and the tables made of them: CSV, XLSX, Parquet, and FOCUS. Pure.
+"""The rows of a usage answer, and the tables that are made of these rows: CSV, XLSX, Parquet and
+FOCUS. This module does no I/O.
 
-Rows come from the views of months, and are merged and summed up. Every line of a table has the
-moment of its counts, and whether everything was counted at that moment. So a table can be
-understood without the rest of the answer. Numbers are integers. Text that a spreadsheet would take
-for a formula begins with an apostrophe.
+Rows are read from the views of months, merged and summed up. Every line of a table has two further
+columns: the moment of the counts, and whether everything was counted at that moment. So a table can
+be understood without the rest of the answer. Numbers are integers. An apostrophe is put before text
+that a spreadsheet would read as a formula.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from services.billing.core.usage_api.query import KEYS
 
 Details = dict[str, dict[str, int]]
 Value = str | int
-# OWASP, CSV injection: spreadsheets take these characters for the beginning of a formula.
+# A spreadsheet reads text as a formula if it begins with one of these characters (OWASP, CSV
+# injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# A spreadsheet may split a line at a character that is not the separator of the file, even within
-# quotes.
+# A spreadsheet may split a line at these characters, even if they are not the separator of the file
+# and are within quotes.
 _HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
 
 
 class UsageRow(Struct, frozen=True, gc=False):
-    """One row. `key`: the parts by which rows are grouped, in the order of KEYS."""
+    """One row. `key` has the values by which rows are grouped, in the order of KEYS."""
 
     key: tuple[str, ...]
     counts: tuple[int, ...]  # in the order of COUNTERS
@@ -47,8 +49,8 @@ class UsageRow(Struct, frozen=True, gc=False):
 
 
 class Stamp(Struct, frozen=True):
-    """The values added to every row: the moment of the counts (Unix ms), and whether they were
-    complete."""
+    """The values that are added to every row: the moment of the counts in Unix milliseconds, and
+    whether the counts were complete."""
 
     at_ms: int
     complete: bool
@@ -60,19 +62,19 @@ class Stamp(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """Columns and rows. `texts`: the number of columns at the beginning that are text."""
+    """Columns and rows. `texts` is the number of text columns at the beginning."""
 
     columns: tuple[str, ...]
     texts: int
     rows: Iterable[tuple[Value, ...]]
-    last_texts: int = 0  # the number of columns at the end that are text
+    last_texts: int = 0  # the number of text columns at the end
 
 
 NO_COUNTS: Final = (0,) * len(COUNTERS)
 
 
 def merged(months: Sequence[Iterable[UsageRow]]) -> Iterator[UsageRow]:
-    """Merge ordered rows of several months; rows with equal keys become one."""
+    """Merge the sorted rows of several months. Rows with equal keys become one row."""
     if len(months) == 1:
         yield from months[0]
         return
@@ -98,12 +100,13 @@ def add_details(into: Details, details: Details) -> None:
 
 
 def totals(rows: Iterable[UsageRow]) -> dict[str, Any]:
-    """Return the sums of all rows, by name."""
+    """Return the sum of each counter over all rows, by the counter's name."""
     return summed((), rows).named(())
 
 
 def usage_table(group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp) -> Table:
-    """Return the table of keys, counters and stamp. It has all columns for every grouping."""
+    """Return a table of keys, counters and stamp. The table has the same columns for every
+    grouping."""
 
     def line(row: UsageRow) -> tuple[Value, ...]:
         keys = dict(zip(group, row.key, strict=True))
@@ -156,7 +159,8 @@ _FOCUS_FIXED: Final = (
 def focus_table(
     group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp, months: Months
 ) -> Table:
-    """Return the billed messages in the columns of FOCUS, without prices, which the invoice adds.
+    """Return a table of the billed messages with the columns of FOCUS. The prices are left out,
+    because the invoice adds them.
 
     `group` must include the month, and may include the day.
     """
@@ -178,7 +182,7 @@ def focus_table(
 
 def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
     """Yield pieces of CSV (RFC 4180, UTF-8). The European form has semicolons and a byte order
-    mark, so that European spreadsheets open it without a dialog."""
+    mark, so that European spreadsheets open the file without a dialog."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";" if is_european else ",", lineterminator="\r\n")
     if is_european:
@@ -192,7 +196,7 @@ def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
 
 
 def safe(text: str) -> str:
-    """Return the text in a form that no spreadsheet takes for a formula."""
+    """Return the text in a form that no spreadsheet reads as a formula."""
     text = _HIDDEN_FORMULA.sub(r"\1'", text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
@@ -203,7 +207,7 @@ def utc_text(at_ms: int) -> str:
 
 
 def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
-    """Return the name under which a download is saved. `kinds`: words that distinguish the file
+    """Return the name under which a download is saved. `kinds` are words that distinguish this file
     from other files."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
     return f"{'-'.join(('usage', span, *kinds))}{suffix}"

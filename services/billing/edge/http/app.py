@@ -1,11 +1,12 @@
-"""The HTTP API of billing: its routes, its errors, its OpenAPI document, and the page for people.
+"""The HTTP API of the billing service: its routes, its errors, its OpenAPI document, and its web
+page.
 
-The API is served by its own threads beside the counting loop. A key sees the cells of its scope and
-nothing else. Without a key only /health, the files of the page and the description of the API are
-served. These have no data of clients.
+The threads of the API run beside the counting loop. A key gives access only to the cells of its
+scope. Requests without a key get only /health, the files of the web page and the description of the
+API. None of them contains data of clients.
 
-The page consists of four files. The browser sends the key that the user enters to the API. The
-policy in the page's headers forbids the page to load anything from another server.
+The web page consists of four files. The user enters a key, which the browser sends to the API. The
+headers of the page have a policy that forbids the browser to load anything from another server.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Exports usage as files. CSV is streamed while rows are read; XLSX and Parquet use temporary
-files.
+"""Exports usage as files. A CSV file is streamed while the rows are read. XLSX and Parquet files
+are first written to temporary files.
 
 Memory is bounded for any number of rows. The number of simultaneous exports is bounded, too
-(slots.py). pyarrow, which takes 40 MB, is imported for the first Parquet file.
+(slots.py). pyarrow is imported only when the first Parquet file is written, because it takes 40 MB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH_ROWS: Final = 10_000
 
 
 class Format(Struct, frozen=True):
-    """A file format of usage."""
+    """A file format in which usage is exported."""
 
     name: str
     media_type: str
@@ -56,8 +56,8 @@ class Exports:
         is_european: bool,
         owner: str = "",
     ) -> Iterator[bytes]:
-        """Return the bytes of a file in pieces. `owner`: the id of the key. Raises NoRoom before
-        the first piece."""
+        """Return the bytes of a file in pieces. `owner` is the id of the key. NoRoom is raised
+        before the first piece is made."""
         if form is CSV:
             made = csv_lines(table, is_european=is_european)
         else:
@@ -85,7 +85,8 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
         "strings_to_numbers": False,
     }
     with xlsxwriter.Workbook(file, options) as book:
-        # Use the moment of the counts, not the present time, so that equal counts give equal bytes.
+        # The time of the file is the moment of the counts, not the present time. So equal counts
+        # give equal files.
         book.set_properties({"created": datetime.fromisoformat(about["as_of"])})
         bold = book.add_format({"bold": True})
         rows = iter(table.rows)
@@ -100,7 +101,8 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
                 sheet.write_string(0, column, name, bold)
             _fill(sheet, part, rows)
             number += 1
-        # This sheet is the last one, because programs that import a workbook read the first sheet.
+        # The sheet "about" is the last one, because programs that import a workbook read the first
+        # sheet.
         sheet = book.add_worksheet("about")
         for place, (name, value) in enumerate(about.items()):
             sheet.write_string(place, 0, name, bold)

@@ -1,8 +1,8 @@
-"""The HTTP headers: Accept in requests, and the cache headers in requests and answers.
+"""The HTTP headers of the API: Accept, and the cache headers of requests and answers.
 
 The Accept header determines the format of an answer (RFC 9110, 12.5.1). The ETag and Cache-Control
-headers follow from one rule: an answer about closed months never changes. A cache has to validate
-every other answer again.
+headers depend on the months: an answer about closed months never changes, but every other answer
+must be validated again before a cache may use it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ VARY: Final = "Accept, Authorization"
 
 
 class _Range(Struct, frozen=True):
-    """A media range of the header, with its weight in thousandths."""
+    """A media range of the Accept header, with its weight in thousandths."""
 
     name: str
     weight: int
 
     def precision(self, media_type: str) -> int:
-        """Return 2 for the type itself, 1 for `type/*`, 0 for `*/*`, and -1 for no match."""
+        """Return 2 if the range is this media type, 1 for `type/*`, 0 for `*/*`, and -1 if the
+        range does not match."""
         if self.name == media_type:
             return 2
         if self.name.endswith("/*") and media_type.startswith(self.name[:-1]):
@@ -39,10 +40,12 @@ class _Range(Struct, frozen=True):
 
 
 def wanted_format(accept: str) -> Format | None:
-    """Return the format with the highest weight; None if the peer accepts no format.
+    """Return the format with the highest weight. Return None if the peer accepts none of the
+    formats.
 
-    Among formats of the same weight, a format named in full comes before one that matches a
-    wildcard. Then the order in the header decides, then the order of FORMATS.
+    If formats have the same weight, a format that the header names in full is preferred to a format
+    that matches a wildcard. After that, the order in the header decides, and finally the order of
+    FORMATS.
     """
     ranges = list(_ranges(accept))
     if not ranges:
@@ -53,8 +56,8 @@ def wanted_format(accept: str) -> Format | None:
 
 
 def _rank(media_type: str, ranges: Sequence[_Range]) -> tuple[int, int, int]:
-    """Return the sort key of a type: the weight, precision and place of its range. The lowest key
-    is preferred."""
+    """Return the sort key of a media type: the negative weight, the precision and the place of its
+    range. The type with the lowest key is preferred."""
     found = [
         (-each.precision(media_type), place)
         for place, each in enumerate(ranges)
@@ -74,7 +77,8 @@ def _ranges(accept: str) -> Iterator[_Range]:
 
 
 def _weight(parameters: Sequence[str]) -> int:
-    """Return the weight in thousandths; 1,000 if it is missing or not a number from 0 to 1."""
+    """Return the weight in thousandths. Return 1,000 if the weight is missing or is not a number
+    from 0 to 1."""
     for each in parameters:
         name, _, value = each.partition("=")
         if name.strip() == "q":
@@ -87,7 +91,8 @@ def _weight(parameters: Sequence[str]) -> int:
 
 
 def etag_of(*parts: object) -> str:
-    """Return a strong ETag of everything that determines the bytes of an answer."""
+    """Return a strong ETag, which is computed from all values that determine the bytes of an
+    answer."""
     return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]}"'
 
 
@@ -97,7 +102,7 @@ def cache_headers(etag: str, *, is_final: bool) -> dict[str, str]:
 
 
 def is_known(request: Request[Any, Any, Any], etag: str) -> bool:
-    """Return whether the peer already has the answer with this ETag."""
+    """Return True if the peer already has the answer with this ETag."""
     named = request.headers.get("if-none-match", "")
     return etag in (each.strip().removeprefix("W/") for each in named.split(",")) or named == "*"
 

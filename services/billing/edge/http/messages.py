@@ -1,10 +1,11 @@
-"""/v1/usage/messages: the mail ids that a count consists of, as JSON lines or CSV.
+"""The routes /v1/usage/messages, which list the ids of the mails in a count as JSON lines or CSV.
 
-The ids are streamed while mail.events is read, in bounded memory. The header `Sluice-Count` has the
-count. Fewer ids are listed if Kafka has deleted events of the month, or if an event was dated in
-the future when it was stored. In these cases `sluice billing messages` can read an archive or the
-whole log. Reading takes about 15 µs for each event after the beginning of the month. So these
-requests have their own slots (slots.py): at most two run at a time, and one per key.
+The ids are streamed in bounded memory while mail.events is read. The header `Sluice-Count` has the
+count. If Kafka has deleted events of the month, or if an event was dated in the future when it was
+stored, fewer ids than the count are listed. In these cases `sluice billing messages` can read an
+archive or the whole log. A request reads all events that were stored after the beginning of the
+month, which takes about 15 µs per event. So these requests have their own slots (slots.py): at most
+two requests run at a time, and at most one per key.
 """
 
 from __future__ import annotations

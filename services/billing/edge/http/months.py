@@ -1,4 +1,5 @@
-"""/v1/months and /v1/statements: the states of months, their sums, and the signed documents."""
+"""The routes /v1/months and /v1/statements, which return the states of months, their sums, and the
+signed statements."""
 
 from __future__ import annotations
 
@@ -107,7 +108,7 @@ class MonthRoutes:
                 detail="a statement has the counts of all clients; the access key reaches"
                 f" {request.auth.scope.described()} only"
             )
-        # The statements come from Kafka, so the store is not queried.
+        # The statements are read from Kafka, so the store is not queried.
         closed = self._reader.closed()
         if month not in closed:
             states, _ = self._reader.months()
@@ -124,8 +125,8 @@ def _checked(month: str) -> str:
 
 
 def _shown(month: str, state: MonthState, closed: Closed | None, scope: Scope) -> dict[str, Any]:
-    """Return a month as the API shows it. Only a key for all clients gets the sums and the number
-    of lines of the statement."""
+    """Return a month as the API shows it. Only a key for all clients gets the statement's sums and
+    its number of lines."""
     found: dict[str, Any] = {"month": month, "status": state.value}
     if closed is None:
         return found

@@ -1,7 +1,9 @@
-"""/v1/quotas: the monthly quotas that a key reaches, and their use.
+"""The route /v1/quotas, which returns the monthly quotas in the scope of a key, and how much of
+each is used.
 
 A key for a client gets the quotas of the client and of its sub-clients. A key for a sub-client gets
-only the quota of the sub-client, because the quota of the whole client shows how much others send.
+only the quota of this sub-client, because the quota of the whole client would show how much other
+sub-clients send.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ _NOT_READ: Final = "the quotas have not been read yet"
 
 
 class KnowsQuotas(Protocol):
-    """Knows how much of each quota is used; in production this is QuotaView."""
+    """Returns how much of each quota is used. In production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Return whether the quotas were read."""
+        """Return True if the quotas were read."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
@@ -42,7 +44,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat, which has the time up to which everything is counted."""
+        """Return the last beat. The beat has the time up to which everything is counted."""
         ...
 
 

@@ -50,7 +50,7 @@ _WaitS = Annotated[
 
 
 class UsageParameters(Struct, frozen=True):
-    """The parameters of a usage request, as they were sent."""
+    """The parameters of a usage request in the form in which the client sent them."""
 
     month: str
     first: str
@@ -62,10 +62,11 @@ class UsageParameters(Struct, frozen=True):
     wait_s: float
 
     def query(self, request: ApiRequest, months: tuple[str, ...] = ()) -> Query:
-        """Return the query within the scope of the key. `months` apply if the request names no
-        months.
+        """Return the query, limited to the scope of the key. If the request names no months, the
+        query is for `months`.
 
-        Raises QueryFault, or an error with status 403 if the request is outside the scope.
+        Raises an error with status 403 if the request is outside the scope of the key. Raises
+        QueryFault if a parameter is not valid.
         """
         require_scope(
             request, self.filters.client or request.auth.scope.client, self.filters.sub_client
@@ -90,9 +91,9 @@ def usage_parameters(  # noqa: PLR0913 - the parameters of an address
     cursor: _Cursor = "",
     wait_s: _WaitS = 0.0,
 ) -> UsageParameters:
-    """Return the parameters of a route that answers with usage. The routes declare this
-    dependency."""
-    # An empty name means all clients, because no client has an empty name.
+    """Return the parameters of a route that responds with usage figures. The routes declare this
+    function as a dependency."""
+    # An empty client name in the request selects all clients, because no client has an empty name.
     filters = Filters(client or None, mailing_id, sub_client)
     return UsageParameters(month, first, to, filters, group, limit, cursor, wait_s)
 
@@ -101,8 +102,8 @@ Wanted = NamedDependency[UsageParameters]
 
 
 def standing_of(answer: Answer, scope: Scope) -> dict[str, Any]:
-    """Return `complete`, `reason`, `lag` and `as_of`. Offsets and lag count the events of all
-    clients, so a key for one client does not get them."""
+    """Return the fields `complete`, `reason`, `lag` and `as_of` of an answer. A key for one client
+    gets no offsets and no lag, because these numbers include the events of other clients."""
     is_all = scope == EVERYTHING
     lag: dict[int, int] = {}
     for each in answer.standings:

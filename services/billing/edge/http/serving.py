@@ -1,4 +1,5 @@
-"""Puts the HTTP API together: keys, registered clients, views of the counts, the server."""
+"""Builds the parts of the HTTP API: keys, registered clients, views of the counts, and the
+server."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ from shared.stream.kit import StreamKit
 
 
 class Api:
-    """Serves requests from construction to close(); reads keys, clients and quotas from start() to
-    close()."""
+    """Serves requests from its construction until close(). Reads keys, clients and quotas from
+    start() until close()."""
 
     def __init__(
         self, settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker
@@ -60,14 +61,15 @@ class Api:
         self.host, self.port = self._server.host, self._server.port
 
     def start(self) -> None:
-        """Begin to read keys, clients and quotas. Call this only when their topics exist."""
+        """Begin to read keys, clients and quotas. This method must be called only after their
+        topics exist."""
         self._keys.start()
         self._clients.start()
         self.quotas.start()
         self._warmer.start()
 
     def close(self) -> None:
-        """Stop the server, then everything that it uses."""
+        """Stop the server, and then all parts that the server uses."""
         self._server.close()
         self._keys.close()
         self._clients.close()
@@ -77,5 +79,5 @@ class Api:
         self._shelf.close()
 
     def registered(self) -> Mapping[str, Client] | None:
-        """Return the registered clients by name; None while they are not known."""
+        """Return the registered clients by name. Return None while they are not known."""
         return self._clients.clients() if self._clients.ready() else None

@@ -1,10 +1,12 @@
-"""Limits how many files are made at a time, and prevents slow readers from using all slots.
+"""Limits the number of files that are made at a time, and prevents slow readers from using all
+slots.
 
-Every file holds a slot until its last piece is read, until it fails, or until its reader
-disconnects. One key may use at most half of the slots. If all slots are taken, a file whose reader
-still reads less than MIN_BYTES_S after GRACE_S loses its slot to the next file, and its transfer is
-aborted. So keys that read slowly, or not at all, do not block other keys. The time for making a
-piece does not count as the reader's time.
+Every file uses a slot until its last piece is read, until an error occurs, or until its reader
+disconnects. One key may use at most half of the slots. If all slots are in use when a new file is
+requested, the file of the slowest reader may lose its slot, and its transfer is aborted. This
+happens only if the reader has had at least GRACE_S to read and has read less than MIN_BYTES_S bytes
+per second. So a key that reads slowly, or not at all, does not block other keys. The time in which
+a piece is made does not count as time of the reader.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Slot:
         self._since: float | None = now()  # None while a piece is made
 
     def waited_s(self) -> float:
-        """Return for how many seconds the reader could have asked for a next piece but did not."""
+        """Return the number of seconds in which the reader could ask for the next piece but did
+        not."""
         since = self._since
         return self._waited_s + (self._now() - since if since is not None else 0.0)
 
@@ -56,14 +59,14 @@ class Slots:
     def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
         self._most = most
         self._now = now
-        # The lock is reentrant, because the garbage collector may end a file in a thread that holds
-        # the lock.
+        # The lock must be reentrant, because the garbage collector may end a file in a thread that
+        # already holds the lock.
         self._lock = threading.RLock()
         self._taken: list[Slot] = []
 
     def stream(self, pieces: Iterator[bytes], owner: str = "") -> Iterator[bytes]:
-        """Return these pieces, which hold a slot until they end. `owner`: the id of the key. Raises
-        NoRoom."""
+        """Return an iterator over these pieces that uses a slot until it ends. `owner` is the id of
+        the key. Raises NoRoom."""
         with self._lock:
             if sum(each.owner == owner for each in self._taken) >= max(1, self._most // 2):
                 raise NoRoom
@@ -74,7 +77,7 @@ class Slots:
         return _Pieces(pieces, slot, self._end)
 
     def _displace(self) -> None:
-        """Take the slot of the slowest reader. Raises NoRoom if all are fast enough."""
+        """Take the slot from the slowest reader. Raises NoRoom if no reader is too slow."""
         slow = [each for each in self._taken if each.waited_s() >= GRACE_S]
         slow = [each for each in slow if each.sent < MIN_BYTES_S * each.waited_s()]
         if not slow:
@@ -90,7 +93,8 @@ class Slots:
 
 
 class _Pieces:
-    """Releases the slot at the end, on an error, or when the reader disconnects."""
+    """An iterator over pieces that releases its slot at the end, on an error, or when the reader
+    disconnects."""
 
     def __init__(self, pieces: Iterator[bytes], slot: Slot, ended: Callable[[Slot], None]) -> None:
         self._pieces = pieces
@@ -104,8 +108,8 @@ class _Pieces:
         slot = self._slot
         slot.asked()
         if slot.is_displaced:
-            # The error makes the server break the connection, so that a cut file does not look
-            # complete.
+            # This error makes the server abort the connection, so that the reader knows that the
+            # file is not complete.
             raise RuntimeError("the file was read too slowly, and others were waiting")
         try:
             piece = next(self._pieces)

@@ -1,7 +1,8 @@
-"""/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
+"""The routes /v1/usage, which return the counts of one month or several months, as pages of JSON or
+as a file.
 
-/v1/adjustments returns, in the same formats, the counts of closed months that were made after the
-close and that wait for the next statement.
+The routes /v1/adjustments return, in the same formats, counts of closed months that were made after
+the close and will be in the next statement.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class UsageRoutes:
         self._exports = Exports()
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """Return the routes: one in the format that Accept names, and one for each format."""
+        """Return the routes: one whose format the Accept header selects, and one for each
+        format."""
         forms = (None, *FORMATS)
         return [*map(self._usage_route, forms), *map(self._adjustments_route, forms)]
 
@@ -131,8 +133,8 @@ class UsageRoutes:
         return adjustments
 
     def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
-        """Answer with the adjustments that wait for the next statement, or with the adjustments in
-        a statement."""
+        """Return the answer to a request for adjustments: those that wait for the next statement,
+        or those in an existing statement."""
         if not statement:
             return structs.replace(wanted.query(request), is_pending=True)
         months = self._reader.adjusted_months(statement)
@@ -148,8 +150,8 @@ class UsageRoutes:
         columns: str,
         style: str,
     ) -> Response[Any]:
-        """Answer in the format `asked`. If `asked` is None, use the format that the Accept header
-        names."""
+        """Return the answer in the format `asked`. If `asked` is None, use the format that the
+        Accept header selects."""
         form = asked or wanted_format(request.headers.get("accept", ""))
         if form is None:
             return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
@@ -238,7 +240,8 @@ def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
 def page_of(
     answer: Answer, standing: dict[str, Any], after: tuple[str, ...] | None, limit: int
 ) -> dict[str, Any]:
-    """Return one page of JSON, with the totals of all pages and the cursor of the next page."""
+    """Return one page of JSON, which includes the totals of all pages and the cursor of the next
+    page."""
     group = answer.query.group
     found = list(islice(answer.rows(after, limit + 1), limit + 1))
     shown = found[:limit]

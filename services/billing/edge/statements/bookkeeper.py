@@ -1,7 +1,7 @@
 """Writes checkpoints and closes months, in a thread beside the counting loop.
 
-On failure: the step is tried again later, and `fault` gives the reason. The counting is not
-affected. Any number of processes may run this thread at the same time.
+If a step fails, `fault` says why, and the step is tried again later. A failure does not affect the
+counting of events. Any number of processes may run this thread at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.runtime.errors import Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
-# How often the thread checks whether a month is due to be closed.
+# The interval at which the thread checks whether a month must be closed.
 CLOSE_S: Final = 10.0
 COUNT_WAIT_S: Final = 30.0
 STEP_S: Final = 1.0
@@ -27,7 +27,8 @@ STOP_TIMEOUT_S: Final = 10.0
 
 
 class Bookkeeper:
-    """Runs from start() until close(). `closer`: None if months are closed by command only."""
+    """Writes checkpoints and closes months from start() until close(). `closer` is None if months
+    are closed only by a command."""
 
     def __init__(
         self,
@@ -48,14 +49,14 @@ class Bookkeeper:
 
     @property
     def fault(self) -> str:
-        """Return the reason why the last step failed; "" if it succeeded."""
+        """Return the reason why the last step failed. Return "" if the last step succeeded."""
         return self._fault
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the current step and stop."""
+        """Stop after the current step."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)

@@ -1,8 +1,9 @@
-"""Writes checkpoints of the cells, and restores lost cells from the last one.
+"""Writes checkpoints of the cells, and restores lost cells from the last checkpoint.
 
-On failure: chunks without a manifest are never read. To restore from an earlier checkpoint takes
-more time but loses no counts. Several processes may write checkpoints of the same cells. Chunks are
-written while the cells are read, so memory is bounded for any number of cells.
+The chunks of a checkpoint that could not be completed have no manifest and are never read. Then the
+cells can only be restored from an earlier checkpoint, which takes more time but loses no counts.
+Several processes may write checkpoints of the same cells. Chunks are written while the cells are
+read, so memory is bounded for any number of cells.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
 
-# Another process may be writing chunks to which no manifest refers yet. So a key is removed only
-# after it was unused for this many checkpoints of this process.
+# Another process may be writing chunks to which no manifest refers yet. So a key is removed only if
+# it was unused at this many consecutive checkpoints of this process.
 _ROUNDS: Final = 3
 
 
@@ -55,8 +56,8 @@ class Checkpointer:
         self._unused: dict[str, int] = {}
 
     def write(self) -> bool:
-        """Write a checkpoint if anything was counted after the last one; return True if one was
-        written.
+        """Write a checkpoint if anything was counted after the last checkpoint. Return True if a
+        checkpoint was written.
 
         Raises StoreUnavailable, KafkaUnavailable.
         """
@@ -71,7 +72,8 @@ class Checkpointer:
             for month, cells in by_name(months, counts):
                 stored[month] = self._write_month(month, moment.versions.get(month, 0), cells)
 
-        # Months that change during this read are read again at the moment of the watermarks.
+        # If a month changes during this read, it is read again, so that all months match the
+        # watermarks.
         found = read_at_one_moment(self._cells, lambda now: changed_months(now, best), take)
         if not found.whole or not found.log:
             return False
@@ -127,13 +129,13 @@ class ReadsCheckpoints(Protocol):
 
 
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
-    """Restore the cells from the last checkpoint if they were lost; return True if they were
+    """Restore the cells from the last checkpoint if the cells were lost. Return True if they were
     restored.
 
-    A checkpoint that names a cell twice may lack other cells, so the previous checkpoint is used
-    instead. If there is no other checkpoint, nothing is restored. The worker then counts the
-    missing events from mail.events again. `topic` must store the chunks of cells. Raises
-    StoreUnavailable, KafkaUnavailable.
+    A checkpoint that has the same cell twice may lack other cells, so the previous checkpoint is
+    used instead. If there is no other checkpoint, nothing is restored, and the worker counts
+    mail.events again. `topic` must store the chunks of cells. Raises StoreUnavailable,
+    KafkaUnavailable.
     """
     topic.read()
     for found, counts in topic.checkpoints.snapshots():
@@ -152,7 +154,7 @@ def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
 
 
 def restore_from(options: ClientOptions, cells: Cells) -> bool:
-    """Call restore() with new connections."""
+    """Call restore() with a new connection to Kafka."""
     topic = StatementTopic(options, keeps_cells=True)
     try:
         return restore(cells, topic)
@@ -161,6 +163,6 @@ def restore_from(options: ClientOptions, cells: Cells) -> bool:
 
 
 def void(topic: StatementTopic, generation: str) -> None:
-    """Invalidate all existing checkpoints, and all later checkpoints of this generation."""
+    """Invalidate all existing checkpoints, and all future checkpoints of this generation."""
     if generation:
         topic.write([(f"{VOID}{generation}".encode(), b"1", [])])

@@ -1,13 +1,14 @@
-"""Closes a month: writes its counts at one moment as a statement to billing.statements.
+"""Closes a month: reads the counts of the month at one moment, and writes them as a statement to
+billing.statements.
 
-The lines are gathered in a file (gathering.py), then read from it, hashed and written part by part.
-The header, which has the hash of the lines, is written last. Memory is bounded for any number of
-lines.
+The lines are gathered in a file (gathering.py). They are then read from this file, hashed, and
+written to the topic in parts. The header, which has the hash of the lines, is written last. Memory
+is bounded for any number of lines.
 
-On failure: nothing is locked, and any step may be repeated, by any process. Among the headers that
-continue the chain, only the first one in the log is a statement (core/closing/chain.py). So if a
-process dies, is paused or runs at the same time as another, it may leave records that do not count,
-but never a second statement. Events that are counted for a closed month afterwards are adjustments
+Nothing is locked, so any process may repeat any step after a failure. If several headers continue
+the chain, only the first of them in the log is a valid statement (core/closing/chain.py). So a
+process that dies, is paused, or runs at the same time as another process may leave invalid records,
+but never a second statement. Events that are counted for a month after its close become adjustments
 in the statement of the next month.
 """
 
@@ -42,7 +43,7 @@ from shared.topics.codec import event_headers
 
 log = logging.getLogger(__name__)
 
-# The program that writes invoices reads the record of the header as an event of this type.
+# The record of a header is a CloudEvent of this type, for the program that writes invoices.
 CLOSED_TYPE: Final = b"sluice.billing.month.closed"
 _STEP_S: Final = 0.1
 _SOURCE: Final = b"/sluice/billing"
@@ -63,7 +64,8 @@ class ClosingParts(Struct, frozen=True):
 
 
 class _Closing(Struct, frozen=True):
-    """The month to close, who closes it, the moment of its counts, and why they are incomplete."""
+    """One attempt to close a month. `closed_by` is "automatic" or "command". `reason` says why the
+    counts are incomplete, or is ""."""
 
     month: str
     closed_by: str
@@ -72,11 +74,11 @@ class _Closing(Struct, frozen=True):
 
 
 class NotComplete(UsageError):
-    """The counts of a month are not complete, so it is not closed."""
+    """The month is not closed, because its counts are not complete."""
 
 
 def require_time_zone(found: chain.Chain, time_zone: str) -> None:
-    """Raise UsageError unless the statements were closed in this time zone."""
+    """Raise UsageError if existing statements have another time zone."""
     if not found.last:
         return
     fixed = found.closed[found.last].statement.time_zone
@@ -94,9 +96,11 @@ class Closer:
         self._parts = parts
 
     def due(self) -> str:
-        """Return the month that is due to be closed automatically now; "" if there is none.
+        """Return the month that must be closed automatically now. Return "" if no month must be
+        closed.
 
-        Raises StoreUnavailable, KafkaUnavailable, and UsageError for another time zone.
+        Raises StoreUnavailable and KafkaUnavailable. Raises UsageError if the statements have
+        another time zone.
         """
         parts = self._parts
         self._read()
@@ -107,11 +111,12 @@ class Closer:
     def close(
         self, month: str, closed_by: str, *, wait_s: float = 0.0, incomplete: bool = False
     ) -> Statement:
-        """Close a month; return its statement, which another process may have written.
+        """Close a month; return its statement. Another process may have written this statement.
 
-        Waits up to `wait_s` until every committed event is counted. Raises NotComplete if the
-        counts are not complete, unless `incomplete` allows that; UsageError if another month has to
-        be closed first; and StoreUnavailable, KafkaUnavailable or DiskUnavailable.
+        Waits for at most `wait_s` seconds until every committed event is counted. Raises
+        NotComplete if the counts are not complete and `incomplete` is False. Raises UsageError if
+        the month cannot be closed now, for example because another month must be closed first. Also
+        raises StoreUnavailable, KafkaUnavailable and DiskUnavailable.
         """
         parts = self._parts
         self._read()
@@ -148,15 +153,16 @@ class Closer:
             raise UsageError(f"{month} cannot be closed: {rest}")
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until the counts are complete, or until the deadline."""
-        # This loop reads no cells, because reading all cells takes some seconds per million.
+        """Wait until the counts are complete, but not longer than the deadline."""
+        # This loop reads only the state and no cells, because a read of all cells takes some
+        # seconds per million.
         while _missing(month, self._parts.cells.read(), ends) and not deadline.is_over():
             time.sleep(_STEP_S)
 
     def _write(self, found: _Closing, gathered: GatheredLines) -> None:
         parts = self._parts
-        # The counts were compared with the statements of this chain, so the new statement continues
-        # it.
+        # The counts were compared with the statements of this chain, so the new statement must
+        # continue this chain.
         previous = parts.topic.chain.last_digest
         parts.failpoints.hit("billing.closing")
         parts.topic.write(self._entries(found, gathered, previous))
@@ -200,7 +206,8 @@ class Closer:
 
 
 def _missing(month: str, found: Snapshot, ends: LogEnds) -> str:
-    """Return why the counts are not complete for this month; "" if they are complete."""
+    """Return the reason why the counts of this month are not complete. Return "" if they are
+    complete."""
     return why_incomplete(progress_of(found), month, ends.log, ends.ends)
 
 

@@ -1,10 +1,11 @@
-"""Gathers the lines of a statement: counts of one moment, compared with earlier statements.
+"""Gathers the lines of a statement: the counts at one moment, compared with the earlier statements.
 
-The lines are the cells of the month, and the differences between the cells of earlier months and
-the statements about these months. Later months have lines in their own statements.
+There is a line for each cell of the month. For an earlier month, there is a line for each cell
+whose count differs from the sum in the earlier statements. Cells of later months have no lines,
+because later months have their own statements.
 
-Memory is bounded for any number of cells and months. On failure only temporary files remain; the
-system removes them when the process ends. Not thread-safe.
+Memory is bounded for any number of cells and months. A failure leaves only temporary files, which
+the system removes when the process ends. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from shared.store.read_cells import Counts, Snapshot
 
 
 class GatheredLines:
-    """The lines of the next statement of `chain`, for one month. close() removes the lines."""
+    """The lines of the statement of `month`, which is the next statement of `chain`. close()
+    removes the file with the lines."""
 
     def __init__(self, month: str, chain: Chain) -> None:
         self._month = month
@@ -30,8 +32,8 @@ class GatheredLines:
         self._lines = SortedCounts()
 
     def read(self, cells: Cells) -> Snapshot:
-        """Read the counts; return the snapshot without cells. Its `whole` is False if cells are
-        lost.
+        """Read the counts; return the snapshot without cells. In the snapshot, `whole` is False if
+        cells are lost.
 
         Raises StoreUnavailable, DiskUnavailable.
         """
@@ -43,7 +45,7 @@ class GatheredLines:
             yield line_of(each.month, each.cell, each.now - each.before)
 
     def close(self) -> None:
-        """Remove the lines."""
+        """Remove the file with the lines."""
         self._lines.close()
 
     def _months_of(self, found: Snapshot) -> set[str]:
@@ -61,7 +63,8 @@ class GatheredLines:
             self._lines.add_now(cells)
             self._lines.add_before(stated)
             return
-        # An earlier month may have as many cells as this month, but few of them differ.
+        # An earlier month may have as many cells as this month, but only a few cells differ from
+        # the statements. So only the differences are kept.
         with closing(SortedCounts()) as whole:
             whole.add_now(cells)
             whole.add_before(stated)

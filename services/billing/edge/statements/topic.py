@@ -1,16 +1,16 @@
-"""Reads and writes billing.statements: statements and checkpoints.
+"""Reads and writes the topic billing.statements, which has statements and checkpoints.
 
-The topic has one partition, so all its records have one order. If several processes close the same
-month, the order decides which statement counts (core/closing/chain.py). An idempotent producer with
-acks=all writes one record after another: it sends a record only when the previous record is stored.
-Nothing is written a second time under the same key.
+The topic has only one partition, so there is one order of all its records. If several processes
+close the same month, this order decides which statement is valid (core/closing/chain.py). The
+producer is idempotent, uses acks=all, and sends a record only when the previous record is stored.
+No key is written a second time.
 
-The lines of statements, and the cells of checkpoints, are stored in temporary files, so memory is
+The lines of statements and the cells of checkpoints are stored in temporary files, so memory is
 bounded.
 
-Not thread-safe. All methods may raise KafkaUnavailable. If write() raises it, the records may still
-have been written. read() may also raise DiskUnavailable. The next call of read() then begins at the
-beginning of the topic.
+Not thread-safe. All methods may raise KafkaUnavailable. If write() raises KafkaUnavailable, the
+records may still have been written. read() may also raise DiskUnavailable. After an error, the next
+call of read() begins at the beginning of the topic.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ CLOSE_TIMEOUT_S: Final = 2.0
 POLL_MS: Final = 200
 _PARTITION: Final = 0
 
-# The key, value and headers of a record. If the value is None, the record with this key is removed.
+# The key, the value and the headers of a record. If the value is None, the record with this key is
+# removed.
 Entry = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 
 T = TypeVar("T")
 
 
 class StatementTopic:
-    """The topic. read() adds new records to `chain` and `checkpoints`."""
+    """The topic billing.statements. read() adds new records to `chain` and `checkpoints`."""
 
     def __init__(
         self, options: ClientOptions, topic: str = STATEMENTS, *, keeps_cells: bool = False
@@ -61,7 +62,7 @@ class StatementTopic:
         self._asking(self._read)
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Write records in order. Each record is sent only when the record before it is stored."""
+        """Write records in order. Each record is sent only when the previous record is stored."""
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:

@@ -1,20 +1,20 @@
-"""Views of adjustments of earlier months: the adjustments in a statement, and those that wait for
-the next statement.
+"""The views of adjustments: those in a statement, and those that will be in the next statement.
 
-The adjustments of a statement never change. They are its first lines, so making a view reads only
-these lines. Memory is bounded by one line. The most recently used views are kept.
+The adjustments in a statement never change. They are the first lines of the statement, so only
+these lines are read for a view. Only one line is in memory at a time. The most recently used views
+are kept.
 
-Events that were counted for closed months wait for the next statement. Their view has, for each
-cell, the present count minus the counts in all statements about the month. The next close states
-these differences as adjustments. A month is compared when a request asks for it. It is compared
-again only if its counts or the statements have changed. Comparisons may take only a limited share
-of the time, because a month of a million cells takes about ten seconds. Memory is bounded
-(edge/temporary_files.py).
+Events that are counted for a month after its close become adjustments in the next statement. The
+view of these pending adjustments has, for each cell, the present count minus the counts in all
+statements about the month. For this view, the counts of the month are compared with the statements
+when a request asks for the month. They are compared again only if the counts or the statements have
+changed. Comparisons may take only a limited share of the time, because the comparison of a million
+cells takes about ten seconds. Memory is bounded (edge/temporary_files.py).
 
-One month is compared at a time. Meanwhile other requests get the earlier view. If no view was
-compared with the present statements, they get BeingCompared, because adjustments that are already
-in the newest statement must not be shown as waiting. If StoreUnavailable, DiskUnavailable,
-sqlite3.Error or OSError is raised, the view is dropped.
+Only one month is compared at a time. Meanwhile another request gets the earlier view of its month,
+if that view was compared with the present statements. Otherwise the request gets BeingCompared,
+because an adjustment that is already in the newest statement must not be shown as pending. If
+StoreUnavailable, DiskUnavailable, sqlite3.Error or OSError is raised, the new view is dropped.
 """
 
 from __future__ import annotations
@@ -48,15 +48,16 @@ MAX_VIEWS: Final = 36
 
 
 class KeptViews:
-    """Keeps at most MAX_VIEWS views. The file of a dropped view is removed when its last reader has
-    finished."""
+    """Keeps the MAX_VIEWS most recently used views. The file of a dropped view is removed when its
+    last reader has finished."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Shelved | None:
-        """Return the view; None if there is none or if another program has removed its file."""
+        """Return the view with this name. Return None if the view is not kept, or if another
+        program has removed its file."""
         with self._lock:
             found = self._kept.get(name)
         return found if found is not None and found.view.is_there() else None
@@ -72,7 +73,7 @@ class KeptViews:
 
 
 class StatedAdjustments:
-    """The views of one process. Thread-safe."""
+    """The views of adjustments in one process. Thread-safe."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -90,16 +91,16 @@ class StatedAdjustments:
 
 
 def adjusted_months(statement: Closed) -> tuple[str, ...]:
-    """Return the months that a statement adjusts, in order."""
+    """Return, in order, the months that have adjustments in a statement."""
     return tuple(dict.fromkeys(line.month for line in statement.adjustments()))
 
 
 class BeingCompared(Exception):
-    """Another month is being compared, and there is no valid view of this month."""
+    """A month is being compared, and there is no valid view of the requested month."""
 
 
 class PendingAdjustments:
-    """The views of one process. Thread-safe."""
+    """The views of adjustments in one process. Thread-safe."""
 
     def __init__(self, shelf: Shelf, clock: Clock) -> None:
         self._shelf = shelf
@@ -108,11 +109,11 @@ class PendingAdjustments:
         self._comparing = threading.Lock()
 
     def of(self, month: str, closed: Mapping[str, Closed], state: Snapshot) -> Shelved:
-        """Return the adjustments of this closed month that wait for the next statement."""
+        """Return the adjustments of this closed month that will be in the next statement."""
         stated = digest(closed[max(closed)].statement)[:8]
         found = self._kept.get(month)
-        # Do not use a view that was compared with earlier statements: its adjustments may already
-        # be in the newest statement.
+        # A view that was compared with earlier statements must not be used, because its adjustments
+        # may already be in the newest statement.
         if found is not None and not found.id.endswith(f".{stated}"):
             found = None
         if found is not None and self._is_usable(found, state):

@@ -1,4 +1,5 @@
-"""The answer to a usage request: the views of its months, and whether their counts are complete."""
+"""The answer to a usage request. It has the views of the requested months, and says whether their
+counts are complete."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ EARLIER: Final = (
 
 
 class MonthStanding(Struct, frozen=True):
-    """The moment of the counts of a month, and what the counts lack."""
+    """The moment of the counts of a month, and the reason why they are not complete."""
 
     month: str
     status: MonthState
@@ -34,12 +35,13 @@ class MonthStanding(Struct, frozen=True):
     log: str
     offsets: dict[int, int]
     lag: dict[int, int]
-    # True if more was counted after this view was made, and the month is being sorted again.
+    # True if more events were counted after this view was made, and the month is being sorted
+    # again.
     is_earlier: bool = False
 
 
 class Answer(Struct, frozen=True):
-    """The views that answer a query, by month."""
+    """The views that answer a query, one per month."""
 
     query: Query
     standings: tuple[MonthStanding, ...]
@@ -47,31 +49,31 @@ class Answer(Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Return whether all months are complete."""
+        """Return True if the counts of all months are complete."""
         return all(each.complete for each in self.standings)
 
     @property
     def reason(self) -> str:
-        """Return the reasons why months are not complete."""
+        """Return the reasons why the counts of some months are not complete."""
         found = (each.reason for each in self.standings if not each.complete)
         return "; ".join(dict.fromkeys(found))
 
     @property
     def at_ms(self) -> int:
-        """Return the earliest moment of the counts that are not from statements. If all counts are
-        from statements, return the moment of the last close."""
+        """Return the moment of the oldest view that is not from a statement. If all views are from
+        statements, return the moment of the last close."""
         live = [each.at_ms for each in self.shelved if each.statement is None]
         return min(live) if live else max(each.at_ms for each in self.shelved)
 
     @property
     def is_final(self) -> bool:
-        """Return whether the answer never changes."""
+        """Return True if the answer can never change."""
         return all(each.statement is not None for each in self.shelved)
 
     @property
     def may_become_complete(self) -> bool:
-        """Return whether waiting may make the answer complete. A statement never gets more
-        counts."""
+        """Return True if the answer may become complete after some time. A statement that is not
+        complete never becomes complete."""
         found = zip(self.standings, self.shelved, strict=True)
         return any(not each.complete and view.statement is None for each, view in found)
 
@@ -82,11 +84,12 @@ class Answer(Struct, frozen=True):
     def rows(
         self, after: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[UsageRow]:
-        """Return the rows after this key, in order: all rows, or at least `limit` rows.
+        """Return the rows after the key `after`, in order. If `limit` is given, there may be more
+        than `limit` rows, and the caller must stop.
 
-        For any number of months, memory is bounded by one page. If the key has the month, the
+        At most one page is in memory, for any number of months. If the key has the month, the
         months are read one after another. Otherwise all months are read together, row by row,
-        because reading by pages would hold one page of each month in memory.
+        because a read by pages would need memory for one page of each month.
         """
         query, views = self.query, [each.view for each in self.shelved]
         if "month" in query.group:
@@ -97,7 +100,7 @@ class Answer(Struct, frozen=True):
         return merged([view.rows(query.group, query.filters, after, at_once) for view in views])
 
     def totals(self) -> dict[str, Any]:
-        """Return the sums of all rows on all pages."""
+        """Return the sum of each counter over the rows of all pages."""
         months = [each.view.rows((), self.query.filters) for each in self.shelved]
         return totals_of(row for rows in months for row in rows)
 
@@ -108,10 +111,11 @@ def standing_of(
     ends: LogEnds | KafkaUnavailable,
     state: Snapshot | None = None,
 ) -> MonthStanding:
-    """Return the standing of a view. `state`: the present progress, if the newest view is wanted.
+    """Return the standing of a view. `state` is the present progress if the newest view is wanted,
+    or None.
 
-    For an earlier view, `reason` gives the moment of the view, and also what the present counts
-    lack.
+    If the view is not the newest, `reason` has the moment of the view, and the reason why the
+    present counts are not complete.
     """
     progress = shelved.progress
     is_earlier = state is not None and _is_earlier(shelved, state)
@@ -140,8 +144,8 @@ def standing_of(
 
 
 def _is_earlier(shelved: Shelved, state: Snapshot) -> bool:
-    """Return whether the month has changed after the view was made. The view may be newer than
-    `state`."""
+    """Return True if the month has changed after the view was made. Return False if the view is
+    newer than `state`."""
     marks = shelved.progress.watermarks
     has_more = any(mark > marks.get(part, -1) for part, mark in state.watermarks.items())
     return has_more and not shelved.is_of(state)

@@ -1,12 +1,13 @@
-"""The closed months, read from billing.statements on demand.
+"""Provides the statements of the closed months, and reads billing.statements when a request needs
+them.
 
-Only one thread reads at a time, and other requests wait for it. After the first successful read,
-they wait at most WAIT_S. If Kafka does not answer, the known statements stay valid, because they
-never change. So no request delays another. Then `fault` states that newer statements may be
-missing.
+Only one thread reads at a time, and all requests wait for this read. After the first successful
+read, a request waits at most WAIT_S, so an unavailable Kafka does not delay requests. The known
+statements are still valid, because statements never change. In this case, the returned reason says
+that newer statements may be missing.
 
-Until a read has succeeded, no statement is known. A closed month must not be answered as an open
-month, so a request waits for the read, and gets StatementsUnknown if the read fails.
+Before the first successful read, no statement is known. A closed month must not be treated as an
+open month. So a request waits for the first read, and gets StatementsUnknown if this read fails.
 """
 
 from __future__ import annotations
@@ -31,24 +32,25 @@ _LATE: Final = "the statements are still being read"
 
 
 class StatementsUnknown(Unavailable):
-    """The statements could not be read yet; the text gives the reason."""
+    """The statements could not be read yet. The text of the exception is the reason."""
 
 
 class Books:
-    """The statements. Thread-safe."""
+    """Provides the statements. Thread-safe."""
 
     def __init__(self, topic: StatementTopic, clock: Clock) -> None:
         self._topic = topic
         self._clock = clock
         self._lock = threading.Lock()
-        self._reading: threading.Event | None = None  # set when the present read has ended
-        self._read_at: float | None = None  # when the last read ended
-        self._closed: dict[str, Closed] | None = None  # None until a read has succeeded
+        # This event is set when the present read ends.
+        self._reading: threading.Event | None = None
+        self._read_at: float | None = None  # The time at which the last read ended.
+        self._closed: dict[str, Closed] | None = None  # None before the first successful read.
         self._fault = ""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """Return the statements by month, and the reason why newer statements may be missing.
-        Raises StatementsUnknown."""
+        """Return the statements by month, and the reason why newer statements may be missing, or
+        "". Raises StatementsUnknown."""
         with self._lock:
             is_first = self._closed is None
             if self._read_at is not None and self._clock.monotonic() < self._read_at + REFRESH_S:
@@ -85,7 +87,7 @@ class Books:
         except (KafkaUnavailable, DiskUnavailable) as error:
             fault = str(error)
         except Exception:
-            # The next request reads again.
+            # The next request starts a new read.
             log.exception("the statements cannot be read")
             fault = "the statements cannot be read: see the log"
         with self._lock:

@@ -1,10 +1,10 @@
-"""Fills the file of a view: turns unordered cells into ordered rows.
+"""Fills the file of a view with sorted rows, which are made from unsorted cells.
 
-The cells are added up to rows in memory, for up to MAX_ROWS rows. Then these rows are sorted and
-added to the table of days, whose primary key keeps the order. So cells are not written one by one,
-and memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
-longer, because the cells of one row may come in several rounds. The sums by mailing are computed
-from the table (decision 0152).
+The cells are summed up to rows in memory. When there are MAX_ROWS rows, they are sorted and added
+to the table of days, which is sorted by its primary key. So cells are not written one by one, and
+memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
+longer, because a row that has cells in several rounds is written several times. The sums per
+mailing are computed from the table of days (decision 0152).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import msgspec
 from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.tables import Details, UsageRow, add_details
 
-# The number of rows in memory. Each takes about 350 bytes, and twice as much while it is written.
+# The highest number of rows in memory. A row takes about 350 bytes, and 700 bytes while the rows
+# are written.
 MAX_ROWS: Final = 250_000
 _WIDTH: Final = len(COUNTERS)
 _ZEROS: Final = (0,) * _WIDTH
@@ -72,7 +73,8 @@ def fill(
 
 
 class _Rows:
-    """Rows in memory. Equal texts share one object, and all counts are in one array."""
+    """Rows in memory. To save memory, equal texts share one object, and all counts are in one
+    array."""
 
     def __init__(self) -> None:
         self._places: dict[Key, int] = {}
@@ -100,7 +102,7 @@ class _Rows:
             self._counts[at + place] += number
 
     def written_to(self, file: sqlite3.Connection) -> _Rows:
-        """Add the rows to the table in the table's order; return an empty _Rows for the next
+        """Sort the rows and add them to the table of days; return an empty _Rows for the next
         rows."""
         counts, encoded = self._counts, self._details
         file.executemany(
@@ -114,7 +116,8 @@ class _Rows:
 
 
 def register_merging(file: sqlite3.Connection) -> None:
-    """Register the SQL functions that merge details: `merged` for many rows, `joined` for two."""
+    """Register the SQL functions that merge details: `merged` for any number of rows, and `joined`
+    for two rows."""
     file.create_aggregate("merged", 1, _Merge)  # type: ignore[arg-type]
     file.create_function("joined", 2, _joined, deterministic=True)
 
@@ -147,7 +150,7 @@ def _joined(one: str, other: str) -> str:
 
 
 def encode_details(details: Details) -> str:
-    """Return the details in the stored form; "" if there are none."""
+    """Return the details in the stored form, which is "" if there are no details."""
     if not details:
         return ""
     ordered: dict[str, Any] = {

@@ -1,8 +1,9 @@
-"""Answers usage requests with the rows of the months, and with the reason if they are incomplete.
+"""Answers usage requests: finds the views of the requested months, and the reason if their counts
+are incomplete.
 
-For months that are not closed, the ends of the log are read first and the counts afterwards, so
-`complete` means: the answer includes every event that was committed when the request arrived.
-Closed months are answered only from their statements, which also give `complete`.
+For months that are not closed, the end offsets of the log are read first, and the counts
+afterwards. So `complete` means that the answer includes every event that was committed when the
+request arrived. For a closed month, the counts and `complete` are read from its statement.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from shared.runtime.clock import Clock, Deadline
 from shared.store.read_cells import Snapshot
 
 _STEP_S: Final = 0.05
-# The number of requests that may wait. Each waiting request occupies one of the few threads that
-# answer requests.
+# The number of requests that may wait at the same time. Each waiting request occupies one of the
+# few threads that answer requests.
 MAX_WAITING: Final = 2
 
 
-# For closed months neither Kafka nor the store is queried, so both may be unavailable.
+# These values are used for closed months. For them, neither Kafka nor the store is queried, so both
+# may be unavailable.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
 _NO_ENDS: Final = LogEnds("", {})
 
@@ -55,17 +57,19 @@ class TooManyWait(Exception):
 
 
 class CountsChanged(Exception):
-    """The view that a cursor names was dropped, and its counts cannot be read again because they
-    have changed."""
+    """The view that a cursor names was dropped. Its counts cannot be read again, because they have
+    changed."""
 
 
 class ReadsBooks(Protocol):
-    """Knows the closed months; Books in production."""
+    """Provides the statements of the closed months. In production this is Books."""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """Return the statements by month, and the reason why newer statements may be missing.
+        """Return the statements by month, and the reason why newer statements may be missing, or
+        "".
 
-        Raises StatementsUnknown if the statements were never read."""
+        Raises StatementsUnknown if the statements were never read.
+        """
         ...
 
 
@@ -77,13 +81,13 @@ class ReaderParts(Struct, frozen=True):
     ends: AsksEnds
     months: Months
     clock: Clock
-    # The registered clients; None while they are not known.
+    # Returns the registered clients by name, or None while they are not known.
     clients: Callable[[], Mapping[str, Client] | None]
 
 
 class UsageReader:
-    """Answers queries. Thread-safe. All methods may raise StoreUnavailable. Until the statements
-    are read, they may also raise StatementsUnknown."""
+    """Answers usage queries. Thread-safe. All methods may raise StoreUnavailable. They may also
+    raise StatementsUnknown until the statements were read."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -92,7 +96,8 @@ class UsageReader:
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def answer(self, query: Query, wait_s: float = 0.0) -> Answer:
-        """Answer a query. Raises QueryFault for invalid months, and UnknownClient."""
+        """Return the answer to a query. Raises QueryFault for invalid months. Raises
+        UnknownClient."""
         if wait_s <= 0:
             return self._answer(query, 0.0)
         if not self._waiting.acquire(blocking=False):
@@ -124,7 +129,7 @@ class UsageReader:
         return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
-        """Return the answer from which the page before this cursor was read. Raises
+        """Return the same answer from which the page that ended with this cursor was read. Raises
         CountsChanged."""
         answer = self.answer(query)
         if answer.ids == cursor.views:
@@ -149,14 +154,14 @@ class UsageReader:
         return dict(sorted(found.items())), closed
 
     def closed(self) -> dict[str, Closed]:
-        """Return the statements, without a query to the store."""
+        """Return the statements by month. The store is not queried."""
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:
-        """Return the months that the statement of this month adjusts. If it adjusts no month,
-        return the previous month.
+        """Return the months that have adjustments in the statement of this month. If there are no
+        adjustments, return the previous month.
 
-        Raises QueryFault if there is no statement.
+        Raises QueryFault if this month has no statement.
         """
         found = self.closed().get(month)
         if found is None:
@@ -164,7 +169,8 @@ class UsageReader:
         return adjusted_months(found) or (next_month(month, -1),)
 
     def present(self) -> str:
-        """Return the present month. Events with a wrong time may count in later months."""
+        """Return the present month. If events have a wrong time, there may be counts in later
+        months."""
         return self._parts.months.of(self._parts.clock.now_ms())
 
     def _view(
@@ -195,7 +201,7 @@ class UsageReader:
                 raise QueryFault(f"month: {late} is not before the statement of {query.statement}")
             return
         present = self.present()
-        # Events that are dated in the future count in later months.
+        # Events that are dated in the future are counted in later months.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
         last = max(closed, default="")
@@ -203,7 +209,7 @@ class UsageReader:
             raise QueryFault(f"month: {others[0]} is not closed; only a closed month is adjusted")
 
     def _require_client(self, answer: Answer, state: Snapshot, closed: dict[str, Closed]) -> None:
-        """Raise UnknownClient for a client that is not registered and was not counted."""
+        """Raise UnknownClient if the client is not registered and has no counts."""
         query, known = answer.query, self._parts.clients()
         client = query.filters.client
         if client is None or known is None or client in known:
@@ -229,6 +235,6 @@ class UsageReader:
 
 
 def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
-    """Return whether the answer needs only the statements."""
+    """Return True if the query can be answered from statements alone."""
     are_closed = not query.is_pending and all(month in closed for month in query.months)
     return bool(query.statement) or are_closed

@@ -1,15 +1,16 @@
-"""Keeps the views of months. Decides which view answers a request, and how long a view is kept.
+"""Keeps the views of months. Decides which view is used for a request, and how long a view is kept.
 
 The view of a closed month has the lines of its statement and never changes. The view of a month
-that is not closed is renewed when its counts have changed. But if sorting it took long, the view is
-still used for SHARE times the sorting time, at most MAX_AGE_S, and shows its moment. Earlier views
-are kept for readers that continue with a further page, up to MAX_VIEWS.
+that is not closed is replaced when its counts have changed. But each view is used for at least
+SHARE times the time that its sorting took, limited to MAX_AGE_S. Answers show the moment of their
+view. Up to MAX_VIEWS views are kept, for readers that ask for the next page of an earlier view.
 
 Only one thread at a time sorts a month: the thread of a request, or the warming thread
-(warming.py). Meanwhile other requests get the earlier view, or wait if no view is recent enough.
-With a warming thread (`is_renewed`), no request sorts a big month again. The request gets the
-earlier view, which is up to STALE_S old, while the warming thread sorts. A process removes its
-folder of views when it ends. If it is killed, the next process that starts removes the folder.
+(warming.py). Meanwhile other requests get the earlier view, or wait if no view is recent enough. If
+there is a warming thread (`is_renewed`), a request does not sort a big month again. While the
+warming thread sorts the month, the request gets the earlier view, which may be up to STALE_S old. A
+process removes its folder of views when it ends. If the process is killed, the next process that
+starts removes this folder.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ from shared.store.read_pieces import as_copy_if_changed
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
-# A request sorts a month itself if the last sorting took no longer than SLOW_S, or if the month has
-# at most FEW_CELLS. The second limit is needed because a month of few cells may take long under
-# load.
+# A request sorts a month itself if the last sorting took less than SLOW_S, or if the month has at
+# most FEW_CELLS cells. The second condition is needed because under load, the sorting of few cells
+# may take long, too.
 SLOW_S: Final = 0.2
 FEW_CELLS: Final = 10_000
-# Without requests the month is sorted again at this interval, so that the next request finds a
-# view.
+# If no requests arrive, the month is sorted again at this interval, so that the next request finds
+# a recent view.
 IDLE_S: Final = 600.0
 STALE_S: Final = 2 * IDLE_S
 MAX_VIEWS: Final = 48
@@ -53,9 +54,9 @@ _PREFIX: Final = "sluice-views-"
 
 
 class Shelved(Struct, frozen=True):
-    """A view, and the moment that it shows."""
+    """A view, and the moment of its counts."""
 
-    id: str  # equal in every process for equal counts
+    id: str  # all processes use the same id for the same counts
     view: View
     progress: CountingProgress
     at_ms: int
@@ -64,11 +65,11 @@ class Shelved(Struct, frozen=True):
     sorted_at: float = 0.0
     sorting_s: float = 0.0
     cells: int = 0
-    counted: str = ""  # the id of the counts in the store; "" for a statement
+    counted: str = ""  # the id of the counts in the store, or "" if the view is from a statement
 
     def is_of(self, state: Snapshot) -> bool:
-        """Return whether the view has all counts up to this moment. The result is always True for a
-        statement."""
+        """Return True if the view has all counts of this state. For a view from a statement, always
+        return True."""
         return not self.counted or self.counted == id_of(state, self.view.month)
 
 
@@ -84,8 +85,8 @@ class Shelf:
         is_renewed: bool = False,
         few_cells: int = FEW_CELLS,
     ) -> None:
-        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests themselves
-        sort months of at most `few_cells` cells."""
+        """`is_renewed` is True if another thread calls warm() for the months that wanted() returns.
+        Even then, a request itself sorts a month of at most `few_cells` cells."""
         self._few_cells = few_cells
         self._is_renewed = is_renewed
         self._wanted: set[str] = set()
@@ -97,7 +98,7 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
-        self._asked: dict[str, float] = {}  # the time of the last request for each month
+        self._asked: dict[str, float] = {}  # the time of the last request, by month
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
@@ -106,10 +107,10 @@ class Shelf:
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
-        """Return the view with this id; None if it is not kept any more."""
+        """Return the view with this id. Return None if the view is not kept any more."""
         with self._lock:
             found = self._kept.get((month, name))
-        # The file may be missing, because other programs may remove temporary files.
+        # The file of the view may be missing, because other programs may remove temporary files.
         return found if found is not None and found.view.is_there() else None
 
     def closed(self, statement: Closed) -> Shelved:
@@ -127,8 +128,9 @@ class Shelf:
     def live(self, month: str, state: Snapshot) -> Shelved:
         """Return the view of a month that is not closed. Raises StoreUnavailable.
 
-        `state`: the present progress. The view may be older than `state`, because sorting must take
-        only a small part of the time. A request that needs all counts of `state` asks again.
+        `state` is the present progress. The view may be older than `state`, because sorting may
+        take only a small part of the time. A request that needs all counts of `state` must call
+        this method again.
         """
         self._asked[month] = self._clock.monotonic()
         turn = self._turn(month)
@@ -142,15 +144,16 @@ class Shelf:
             turn.release()
 
     def wanted(self) -> list[str]:
-        """Return the months that requests wanted to be sorted again since the last call of
+        """Return the months for which requests have wanted a newer view since the last call of
         wanted()."""
         with self._lock:
             found, self._wanted = sorted(self._wanted), set()
         return found
 
     def warm(self, month: str, asked_s: float) -> None:
-        """Sort a month that was never sorted; sort it again if a request asked within `asked_s`, or
-        if its view is older than IDLE_S."""
+        """Sort a month if it was never sorted. Sort it again if its view may be replaced, and
+        either a request asked for the month within the last `asked_s` seconds, or the view is older
+        than IDLE_S."""
         found, now = self._latest.get(month), self._clock.monotonic()
         if found is not None:
             is_wanted = now - self._asked.get(month, -asked_s) < asked_s
@@ -162,7 +165,8 @@ class Shelf:
             self._live(month, self.state(), may_be_stale=False)
 
     def _while_sorting(self, month: str) -> Shelved | None:
-        """Return the view to use while another thread sorts the month."""
+        """Return the view to use while another thread sorts the month. Return None if there is no
+        recent view."""
         found = self._latest.get(month)
         if found is None or found.statement is not None or not found.view.is_there():
             return None
@@ -175,7 +179,7 @@ class Shelf:
             found = None
         if found is not None and found.id == id_of(state, month):
             current = with_progress(found, state, self._clock.now_ms())
-            # The counts have not changed, so the view counts as sorted now.
+            # The counts have not changed, so the view is treated like a view that was sorted now.
             return self._keep(month, structs.replace(current, sorted_at=self._clock.monotonic()))
         if found is not None and self._clock.monotonic() < found.usable_until:
             return self._keep(month, found)
@@ -201,7 +205,8 @@ class Shelf:
         return self._keep(month, made)
 
     def _is_worth_waiting(self, found: Shelved) -> bool:
-        """Return whether to use this view while another thread sorts the month again."""
+        """Return True if a request should use this view while another thread sorts the month
+        again."""
         if (
             found.statement is not None
             or found.sorting_s < SLOW_S
@@ -246,13 +251,13 @@ class Shelf:
 
 
 def id_of(state: Snapshot, month: str) -> str:
-    """Return an id that changes whenever the counts of the month change."""
+    """Return an id of the counts of a month. The id changes whenever these counts change."""
     generation = state.generation or "none"
     return f"{generation}.{state.versions.get(month, 0)}" if state.whole else "lost"
 
 
 def stated_view(name: str, view: View, statement: Closed) -> Shelved:
-    """Return a view of these lines of a statement, with the moment of the statement."""
+    """Return this view with the moment of the statement from which it was made."""
     header = statement.statement
     marks = {int(part): mark for part, mark in header.offsets.items()}
     progress = CountingProgress(True, header.log, marks, {})
@@ -260,21 +265,21 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """Return the time from which a view has to be replaced. A view that took long to make stays
+    """Return the time at which a view may be replaced. A view whose sorting took long is used for
     longer."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 
 def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
-    """Return the view with the present progress and time, because its month has not changed."""
+    """Return the view with the present progress and time. Its month must not have changed."""
     if progress_of(state) == found.progress:
         return found
     return structs.replace(found, progress=progress_of(state), at_ms=at_ms)
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove the folders of processes that have ended. In containers all processes may have the
-    same process id, so the start time is compared as well."""
+    """Remove the folders of processes that have ended. In containers, all processes may have the
+    same process id, so the start time is compared, too."""
     for folder in root.glob(f"{_PREFIX}*"):
         pid, _, rest = folder.name.removeprefix(_PREFIX).partition("-")
         if pid.isdecimal() and rest.partition("-")[0] != _start_of(int(pid)):
@@ -282,7 +287,8 @@ def _remove_leftovers(root: Path) -> None:
 
 
 def _start_of(pid: int) -> str:
-    """Return the start time of a process in clock ticks of the kernel; "" if it does not run."""
+    """Return the start time of a process in clock ticks of the kernel. Return "" if the process
+    does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

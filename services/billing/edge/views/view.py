@@ -1,12 +1,13 @@
-"""A view: an SQLite file with the cells of one month at one moment. Pages are read from this file.
+"""A view is an SQLite file with the counts of one month at one moment. The pages of an answer are
+read from this file.
 
-The stores keep the cells unsorted, and a million cells are too many to sort for each page. So the
-cells are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
-streamed, in the order of the primary key. The file is removed when the view is no longer
-referenced.
+In the store the cells are not sorted, and a million cells are too many to sort for each page. So
+the cells are sorted once and written to two tables: one has rows per mailing, the other has rows
+per mailing and day. Rows are streamed in the order of the primary key. The file is removed when the
+view is no longer referenced.
 
-SQLite returns a page as one JSON document. Reading it row by row would release and acquire Python's
-interpreter lock for each row, and wait for other threads each time.
+SQLite returns a page as one JSON document. If rows were read one by one, Python's interpreter lock
+would be released and acquired for each row, which means a wait for other threads each time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _page: Final = msgspec.json.Decoder(list[list[str | int | None]])
 
 
 class View:
-    """The file of one month. Any thread may read."""
+    """The file of one month. Any thread may read it."""
 
     def __init__(self, month: str, cells: Iterable[tuple[Cell, int]], folder: Path) -> None:
         """Sort these cells into a new file in this folder. Raises sqlite3.Error, OSError."""
@@ -52,7 +53,7 @@ class View:
             file.commit()
 
     def is_there(self) -> bool:
-        """Return whether the file still exists."""
+        """Return True if the file still exists."""
         return self._path.exists()
 
     def rows(
@@ -62,8 +63,8 @@ class View:
         after: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[UsageRow]:
-        """Return at most `limit` rows of a grouping, in order. Only rows after the key are
-        returned."""
+        """Yield at most `limit` rows of a grouping, in order. Only rows after the key `after` are
+        yielded."""
         own = [name for name in group if name != "month"]
         prefix = (self.month,) if "month" in group else ()
         if after is not None and prefix:
@@ -71,7 +72,7 @@ class View:
                 return
             after = after[1:] if self.month == after[0] else None
         if not own and after is not None:
-            return  # the only row was on the previous page
+            return  # The only row was on the previous page.
         if not own and filters == Filters():
             yield UsageRow(prefix, self._totals.counts, self._totals.details)
             return
@@ -80,15 +81,15 @@ class View:
         for found in self._stored(statement, values, limit, len(own) + len(COUNTERS) + 1):
             key, counts = found[: len(own)], found[len(own) : -1]
             if counts[0] is None:
-                continue  # the sum of no rows
-            if has_day and key[-1]:  # the day is the last part of a key
+                continue  # No row matches, so all sums are NULL.
+            if has_day and key[-1]:  # The day is the last part of a key.
                 key = (*key[:-1], f"{self.month}-{key[-1]}")
             yield UsageRow((*prefix, *key), tuple(counts), decode_details(found[-1]))
 
     def _stored(
         self, statement: str, values: list[str | int], limit: int | None, width: int
     ) -> Iterator[Stored]:
-        # One piece of a file is read at a time, but different threads may read different pieces.
+        # Only one thread at a time uses this connection, but it may be another thread for each row.
         address = f"file:{self._path}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as file:
             register_merging(file)
@@ -99,7 +100,7 @@ class View:
         yield from _page.decode(whole)
 
     def _within(self, own: Sequence[str], after: Sequence[str] | None) -> list[str] | None:
-        """Return the key with its day in the stored form, which has no month."""
+        """Return the key `after` with the day in the stored form, which has no month."""
         if after is None:
             return None
         found = []
@@ -108,7 +109,7 @@ class View:
                 found.append(part)
             elif part[:7] == self.month:
                 found.append(part[8:])
-            else:  # all days of this month are before the key, or all are after it
+            else:  # all days of this month are before the key, or all days are after the key
                 found.append("" if part[:7] < self.month else _AFTER_ALL_DAYS)
         return found
 
@@ -116,8 +117,8 @@ class View:
 def _select(
     own: Sequence[str], filters: Filters, after: Sequence[str] | None
 ) -> tuple[str, list[str | int]]:
-    """Return the SQL statement for a grouping. Names of columns come from KEYS, never from a
-    request."""
+    """Return the SQL statement for a grouping. The column names in the statement are from KEYS,
+    never from a request."""
     table = "days" if "day" in own else "mailings"
     whole = _COLUMNS if table == "days" else _COLUMNS[:3]
     conditions, values = list[str](), list[str | int]()
@@ -139,8 +140,8 @@ def _select(
 
 
 def _as_one(statement: str, width: int) -> str:
-    """Return an SQL statement that yields the rows of `statement`, up to a limit, as one JSON
-    array."""
+    """Return an SQL statement that yields the rows of `statement` as one JSON array. The new
+    statement has a parameter for the limit."""
     columns = ", ".join(f"column{number}" for number in range(width))
     rows = f"WITH page({columns}) AS ({statement} LIMIT ?)"
     return f"{rows} SELECT json_group_array(json_array({columns})) FROM page"  # noqa: S608

@@ -1,13 +1,14 @@
 """Keeps the views of the requested months sorted, so that requests need not wait for sorting.
 
-When the process starts, a thread sorts the present month and the previous month, which finance asks
-for during the present month. `fault` is set until both are sorted, so the process is ready only
-afterwards. If a request asked for an open month within ASKED_S, the thread sorts the month again
-when its view is too old (shelf.py). Without a request, the thread sorts it every ten minutes. It
-sorts the previous month once more within LOOK_BACK_S of its close, and other months if requests
-want them renewed. Meanwhile requests get the earlier view, which shows its moment. On failure (the
-store is unavailable, the disk is full) the thread tries again. Until it succeeds, a request sorts
-the month itself, or gets the reason why that fails.
+When the process starts, a thread sorts the present month and the previous month, which finance
+needs during the present month. `fault` is set until both months are sorted, so the process is not
+ready before that. Afterwards, if a request asked for the present month within the last ASKED_S, the
+thread sorts this month again when its view is too old (shelf.py). If no request has asked, the
+thread sorts the present month every ten minutes. The thread sorts the previous month again within
+LOOK_BACK_S after its close, and it sorts other months if requests want newer views. Meanwhile
+requests get the earlier view, and the answer shows the moment of this view. If sorting fails, for
+example because the store is unavailable or the disk is full, the thread tries again. Until it
+succeeds, a request sorts the month itself, or gets the reason for the failure.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import ReadsBooks
 from services.billing.edge.views.shelf import Shelf
 from shared.runtime.clock import Clock
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.store.client import StoreUnavailable
 
 LOOK_S: Final = 2.0
 ASKED_S: Final = 900.0
-# How often the thread checks whether the previous month is closed.
+# The interval at which the thread checks whether the previous month is closed.
 LOOK_BACK_S: Final = 30.0
 
 
-class Warmer:
-    """Runs from start() until close(). `fault`: why the first request would have to wait; "" if it
-    would not."""
+class Warmer(RunsThread):
+    """Sorts months from start() until close(). `fault` is the reason why a first request would have
+    to wait, or "" if it would not have to wait."""
 
     def __init__(self, shelf: Shelf, months: Months, clock: Clock, books: ReadsBooks) -> None:
         self._shelf = shelf
@@ -49,16 +50,9 @@ class Warmer:
         )
         self.fault = "the months are being sorted"
 
-    def start(self) -> None:
-        """Start the thread and return at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish sorting and stop."""
-        self._thread.close()
-
     def turn(self) -> None:
-        """Sort the months that are due. May raise what sorting raises."""
+        """Sort the months that must be sorted now. May raise StoreUnavailable, StatementsUnknown,
+        sqlite3.Error or OSError."""
         present = self._months.of(self._clock.now_ms())
         for month in {present, *self._shelf.wanted()}:
             self._shelf.warm(month, ASKED_S)
@@ -75,7 +69,8 @@ class Warmer:
             self.fault = reason
 
     def _look_back(self, month: str) -> bool:
-        """Sort the month before the present one; return False if its statement is not known yet."""
+        """Sort `month`, the month before the present month. Return False if its statement is not
+        known yet."""
         now = self._clock.monotonic()
         if self._looked_at is not None and now < self._looked_at + LOOK_BACK_S:
             return True

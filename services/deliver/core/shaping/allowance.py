@@ -279,7 +279,7 @@ class Allowance:
         self._settle()
         self._lease.drop()
         self.wanted = 0.0
-        left = (self.limit.amount - self._used) / self._workers.count
+        left = self.record.share_left(self.limit.amount, self._used, self._workers.count)
         self._share.begin(now, self.share_per_s, left)
 
     def _local_ready_at(self, now: float, cost: float) -> float:

@@ -197,6 +197,16 @@ class WindowRecord:
         """Return whether an amount was spent that the store does not count yet."""
         return bool(self._locally or self._to_report)
 
+    def share_left(self, amount: float, used: float, workers: int) -> float:
+        """Return how much of a window of `amount` this worker may spend without the store.
+
+        `used`: the use by all workers at the store's last answer. The worker gets an equal share of
+        the rest. Other workers may have used more since that answer, so everything that this worker
+        has spent also stays within an equal share of the whole window.
+        """
+        spent = sum(self._spent.values()) + self._locally
+        return min((amount - used) / workers, amount / workers - spent)
+
     def spend(self, slot: int, amount: float) -> None:
         """Note an amount spent from a lease that the store counts in this slot."""
         self._spent[slot] = self._spent.get(slot, 0.0) + amount

@@ -42,7 +42,7 @@ from services.deliver.edge.reputation.view import ReputationView, States
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter, Counters, Metric
-from shared.runtime.threads import EnduringThread
+from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -117,7 +117,7 @@ class _Own(Struct):
     log: EventLog
 
 
-class ReputationKeeper:
+class ReputationKeeper(RunsThread):
     """Runs from start() until close(). `fault` says why the last turn failed."""
 
     def __init__(self, parts: KeeperParts) -> None:
@@ -139,14 +139,6 @@ class ReputationKeeper:
             ended=self._end,
         )
         self.fault = ""
-
-    def start(self) -> None:
-        """Start the thread, and return at once."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish the turn and stop."""
-        self._thread.close()
 
     def turn(self) -> None:
         """Count and write once. May raise KafkaError or TransactionLost."""

@@ -6,7 +6,8 @@ session, the next connection to a server has a shorter handshake.
 A session is used only for the same server (name, port and address), from the same source, under the
 same policy, and with the context that created it. So a session with an unverified certificate is
 never offered where the certificate must be verified. A resumed handshake shows no certificate, so
-the check of the first handshake is valid for MAX_AGE_S. RFC 8446, 2.2; RFC 5077. See
+the check of the first handshake is valid for MAX_AGE_S. A session whose ticket has a shorter
+lifetime is kept only for this lifetime. RFC 8446, 2.2 and 4.6.1; RFC 5077. See
 docs/decisions/0188-tls-sessions.md.
 
 Owns: the memory of one process, bounded in time and number. Does not own: what is done without the
@@ -65,7 +66,10 @@ class TlsSessions:
     def find(self, key: SessionKey, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
         """Return the session to offer, or None if there is none."""
         found = self._kept.get(key)
-        if found is None or found[0] is not context or now >= found[2]:
+        if found is None or found[0] is not context:
+            return None
+        if now >= found[2]:
+            self.forget(key)
             return None
         return found[1]
 
@@ -78,18 +82,26 @@ class TlsSessions:
         if session is None or not (session.has_ticket or session.id):
             return
         before = self._kept.pop(key, None)
-        until = now + MAX_AGE_S
+        # A lifetime of 0 means that the server does not name one (RFC 5077, 3.3).
+        until = now + min(MAX_AGE_S, session.ticket_lifetime_hint or MAX_AGE_S)
         if peer.session_reused and before is not None and before[0] is peer.context:
-            until = before[2]
+            until = min(until, before[2])
         elif peer.session_reused:
             return  # the session of its handshake was forgotten meanwhile
-        if len(self._kept) >= MAX_SESSIONS:
-            self._kept.popitem(last=False)
+        self._make_room(now)
         self._kept[key] = (peer.context, session, until)
 
     def forget(self, key: SessionKey) -> None:
         """Let the next connection do a full handshake."""
         self._kept.pop(key, None)
+
+    def _make_room(self, now: float) -> None:
+        """Forget sessions that are too old, from the one that was kept first; leave one place."""
+        while self._kept:
+            _, _, until = next(iter(self._kept.values()))
+            if now < until and len(self._kept) < MAX_SESSIONS:
+                return
+            self._kept.popitem(last=False)
 
 
 class FaultMemory:

@@ -1,10 +1,11 @@
-"""Bounds the memory for messages that the bounce door receives or stores. Pure.
+"""Limits the memory for messages that the bounce door receives or stores. This module does no I/O.
 
-Peers do not log in, so a peer is known only by its address, and a client only by the recipients. No
-address and no client may use all the memory: one address holds at most a quarter of it, and one
-client at most half. Bytes are held as they arrive, and not in advance for the largest message,
-because nearly all returned mail is small. While a message arrives, it counts once. While it is
-stored, it counts once per recipient, because each recipient gets a record.
+Peers do not log in. So a peer is identified only by its address, and a client only by the
+recipients. No address and no client may use all the memory: one address may hold at most a quarter
+of the memory, and one client at most half. Bytes are held as they arrive. They are not held in
+advance for the largest message, because nearly all returned mail is small. While a message arrives,
+its bytes count once. While the message is stored, its bytes count once per recipient, because there
+is a record for each recipient.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-# A message's bytes are held in steps of this size.
+# While a message arrives, the number of held bytes grows in steps of this size.
 STEP_BYTES: Final = 65_536
 _SHARES_OF_ADDRESS: Final = 4
 _SHARES_OF_CLIENT: Final = 2
@@ -43,17 +44,18 @@ class Hold:
         self.size_bytes = 0
 
     def try_begin(self, clients: Sequence[str]) -> bool:
-        """Hold the first step of a message with one recipient of each of these clients."""
+        """Hold STEP_BYTES for a message that begins to arrive and has recipients of these clients.
+        Return False if there is no room."""
         self.release()
-        # While the message arrives, there is one copy of it, which counts for each client.
+        # While the message arrives, there is only one copy of it. The copy counts for each client.
         self._clients = Counter(set(clients))
         self._copies = 1
         return self.try_resize(STEP_BYTES)
 
     def try_store(self, size_bytes: int, clients: Sequence[str]) -> bool:
-        """Hold a whole message once per recipient.
+        """Hold the bytes of a whole message once per recipient.
 
-        If that is too much, change nothing and return False.
+        If there is no room, change nothing and return False.
         """
         before = (self._clients, self._copies, self.size_bytes)
         self._add(-self.size_bytes)
@@ -67,7 +69,7 @@ class Hold:
     def try_resize(self, size_bytes: int) -> bool:
         """Hold `size_bytes` for the message instead of the present number of bytes.
 
-        If that is too much, change nothing and return False.
+        If there is no room, change nothing and return False.
         """
         more = size_bytes - self.size_bytes
         if more > 0 and not self._has_room(more):
@@ -106,9 +108,9 @@ class Hold:
 def _change(counts: Counter[str], key: str, more: int) -> None:
     counts[key] += more
     if counts[key] <= 0:
-        del counts[key]  # no entry is kept for peers that hold nothing
+        del counts[key]  # keys that hold no bytes are removed
 
 
 def steps_of(size_bytes: int) -> int:
-    """Round a number of bytes up to whole steps."""
+    """Round a number of bytes up to a multiple of STEP_BYTES."""
     return -(-size_bytes // STEP_BYTES) * STEP_BYTES

@@ -1,4 +1,5 @@
-"""Judges the recipients of the bounce door, and builds the records of their mail. Pure.
+"""Judges the recipients of the bounce door, and builds the records of their mail. This module does
+no I/O.
 
 | recipient | answer |
 | --- | --- |
@@ -8,10 +9,10 @@
 | `postmaster` without a domain or at the door's own name, `abuse` there | accepted for one client |
 | any other address | refused: the door relays nothing |
 
-Owns: this table, the refusals and the other replies of the policy. Does not own: the form of a
-return path (shared/mail/verp.py), the keys, limits. Guarantees: a local part that begins like a
-return path is never accepted as an ordinary address; a forged return path is refused before the
-address is parsed further.
+This module owns this table, the refusals and the other replies of the policy. It does not own the
+form of a return path (shared/mail/verp.py), the keys and the limits. A local part that begins like
+a return path is never accepted as an ordinary address. A forged return path is refused before the
+rest of the address is parsed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from shared.topics.records import ReturnAddressKind, Returned
 TOO_FAST: Final = Reply(450, "4.7.1", "Too many messages a minute from your address")
 TOO_FAST_FOR_CLIENT: Final = Reply(450, "4.7.1", "Too much mail a minute for this domain")
 FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
-# While a message arrives, it can only be stopped by ending the connection.
+# The only way to stop a message that is arriving is to end the connection.
 FULL_WHILE_RECEIVING: Final = Reply(421, "4.3.1", "Too much mail at once; try again later")
 
 
@@ -61,9 +62,11 @@ _ROLES: Final = {
 
 
 class Known(Struct, frozen=True):
-    """The data for judging recipients. If `keys` is None, no return path can be verified.
+    """The data that is needed to judge recipients. If `keys` is None, no return path can be
+    verified.
 
-    `host` is the door's own name; mail to its postmaster belongs to the client `postmaster`.
+    `host` is the name of the door itself. Mail to the postmaster at this name is for the client
+    `postmaster`.
     """
 
     client_of_domain: Callable[[str], Client | None]
@@ -77,7 +80,7 @@ class Known(Struct, frozen=True):
 class Accepted(Struct, frozen=True):
     """An accepted recipient in normal form.
 
-    If it is a return path, the parsed return path is included.
+    `path` is the parsed return path, or None if the recipient is not a return path.
     """
 
     client: Client
@@ -87,7 +90,8 @@ class Accepted(Struct, frozen=True):
 
 
 def judge_recipient(address: str, known: Known) -> Accepted | Refusal:
-    """Judge the recipient of a RCPT command."""
+    """Judge the recipient of a RCPT command; return the accepted recipient or the reason for the
+    refusal."""
     local, at, domain = address.rpartition("@")
     if not at:
         return _own_postmaster(address, known)
@@ -100,14 +104,14 @@ def judge_recipient(address: str, known: Known) -> Accepted | Refusal:
     parsed = parse_path(address)
     if not isinstance(parsed, ParsedAddress):
         return Refusal.SYNTAX
-    if verp.is_return_path(parsed.local):  # the local part was quoted
+    if verp.is_return_path(parsed.local):  # the local part was a quoted string
         return _return_path(client, parsed.local, domain, known)
     kind = _ROLES.get(parsed.local.lower(), ReturnAddressKind.FROM)
     return Accepted(client, parsed.address, kind)
 
 
 def returned(accepted: Accepted, return_id: str, sender: str, at_ms: int, peer: str) -> Returned:
-    """Return the record of a message to this recipient."""
+    """Return the record of mail.returned for a message to this recipient."""
     path, client = accepted.path, accepted.client
     if path is None:
         return Returned(

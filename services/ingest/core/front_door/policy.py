@@ -1,14 +1,14 @@
-"""The front door's replies to MAIL, RCPT and DATA, and its bound of memory. Pure.
+"""The front door's replies to MAIL, RCPT and DATA, and its limit of memory. This module does no
+I/O.
 
-Owns: the checks of the rules that need only the envelope, the texts of the replies, the envelope of
-a message that came by SMTP, how many bytes each client may hold. Does not own: the rules
-(shared/submission/rules.py), the order of commands (shared/smtp), logins
+This module owns the checks of the rules that need only the envelope, the texts of the replies, the
+envelope of a message that came by SMTP, and the limits of the bytes that each client may hold. It
+does not own the rules (shared/submission/rules.py), the order of commands (shared/smtp) and logins
 (edge/front_door/login_policy.py).
 
-A refusal at MAIL or RCPT is the reply to a command. There is no message yet, so nothing is counted
-and no event is published. If a message was received completely and violates rules, it is refused
-after DATA with all its violations. The refusal is published as an event, in the same way as for a
-message that came by Kafka.
+A refusal at MAIL or RCPT is only a reply to a command. There is no message yet, so nothing is
+counted and no event is published. A complete message that violates rules is refused after DATA,
+with all its violations. This refusal is published as an event, as for a message that came by Kafka.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _REASONS: Final = {rule.id: rule for rule in RULES}
 _REFUSED: Final = 550
 
 _SHARES_OF_CLIENT: Final = 2
-# A client holds at most this many times the memory that stays free. So there is room for others
-# even if several clients use their whole shares (decision 0284).
+# A client may hold at most this many times the memory that is still free. So there is room for
+# other clients even if several clients use their whole shares (decision 0284).
 _PARTS_OF_WHAT_IS_LEFT: Final = 2
 
 
@@ -57,7 +57,7 @@ class Peer(Struct, frozen=True):
 
 
 class Arrival(Struct, frozen=True):
-    """One message as received: mail id, envelope addresses, scan results, time."""
+    """A message that was received: its mail id, envelope addresses, scan results and time."""
 
     mail_id: str
     sender: str
@@ -67,13 +67,14 @@ class Arrival(Struct, frozen=True):
 
 
 class HeldBytes:
-    """The bytes held by all connections of the front door.
+    """Counts the bytes that all connections of the front door hold in memory.
 
-    From DATA on, the size of the largest message is held, so that no message is refused while it
-    arrives, no matter how slowly it arrives. One client holds at most half of the memory and at
-    most twice the memory that stays free. So neither one client nor two together can keep all
-    others from sending: each further slow client gets less, and some memory always stays free. A
-    client may always hold one message if there is room, even if that exceeds its share.
+    From DATA on, a connection holds the size of the largest permitted message. So a message that
+    has begun to arrive is never refused because memory is full, no matter how slowly it arrives.
+    One client may hold at most half of the memory, and at most twice the memory that is still free.
+    So one or two clients can never prevent all others from sending, because each further client
+    gets a smaller share and some memory is always free. If there is room, a client may always hold
+    one message, even if the message exceeds the client's share.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -82,7 +83,7 @@ class HeldBytes:
         self._by_client: Counter[str] = Counter()
 
     def has_room(self, client: str, size_bytes: int) -> bool:
-        """Return whether this client may hold `size_bytes` more."""
+        """Return True if this client may hold `size_bytes` further bytes."""
         before_bytes = self._by_client[client]
         left_bytes = self._most_bytes - self._total_bytes - size_bytes
         share_bytes = min(
@@ -92,15 +93,17 @@ class HeldBytes:
         return left_bytes >= 0 and (is_first or before_bytes + size_bytes <= share_bytes)
 
     def add(self, client: str, size_bytes: int) -> None:
-        """Add to the bytes that this client holds; a negative number releases them."""
+        """Add `size_bytes` to the bytes that this client holds. A negative number releases
+        bytes."""
         self._total_bytes += size_bytes
         self._by_client[client] += size_bytes
         if self._by_client[client] <= 0:
-            del self._by_client[client]  # no entry is kept for clients that hold nothing
+            del self._by_client[client]  # clients that hold no bytes are removed
 
 
 def judge_sender(client: Client, sender: str) -> Reply | None:
-    """Return the refusal of an envelope sender, or None if it is accepted (rules R9 and R10)."""
+    """Return the refusal of an envelope sender, or None if the sender is accepted (rules R9 and
+    R10)."""
     if not sender:
         return _refusal("R9", "the envelope sender is empty")
     parsed = parse_path(sender)
@@ -112,7 +115,7 @@ def judge_sender(client: Client, sender: str) -> Reply | None:
 
 
 def judge_recipient(address: str, taken: int) -> Reply | None:
-    """Return the refusal of a recipient, or None if it is accepted (rule R3)."""
+    """Return the refusal of a recipient, or None if the recipient is accepted (rule R3)."""
     if taken:
         return ONE_RECIPIENT
     parsed = parse_path(address)
@@ -122,18 +125,20 @@ def judge_recipient(address: str, taken: int) -> Reply | None:
 
 
 def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
-    """Return the message (without its content) for the pipeline, or the event of its refusal."""
+    """Return the message for the pipeline, without its content. If the message is refused, return
+    the event of the refusal."""
     envelope = attribute(_envelope(peer, arrival), peer.client)
     broken = broken_rules(envelope, peer.client, peer.max_size_bytes)
     if broken:
         return refused_event(envelope, broken, arrival.at_ms)
-    # These are the addresses of the envelope (R3, R9) in normal form.
+    # The scan results have the addresses of the envelope (R3, R9) in normal form.
     facts = arrival.facts
     return Message(replace(envelope, sender=facts.from_address, recipient=facts.to_address), b"")
 
 
 def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
-    """Return the event for content that is refused for its size (R1) or its invalid line ends."""
+    """Return the event for content that is refused because of its size (R1) or because of invalid
+    line ends."""
     is_too_large = arrival.facts.size_bytes > peer.max_size_bytes
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
@@ -144,22 +149,23 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 
 def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """Return the event for a message with the key of an earlier message.
+    """Return the event for a message whose submission key belongs to another, earlier message.
 
-    The reply lists its violations.
+    The reply to the client lists the violations in this event.
     """
     event = unsent_event(envelope, "", envelope.received_at_ms)
     return reused_event(event, envelope, first_mail_id)
 
 
 def refusal_reply(broken: Sequence[Violation]) -> Reply:
-    """Return the 550 that lists all violated rules, one per line, with code and reason."""
+    """Return a 550 reply that lists all violated rules, one per line, with status code and
+    reason."""
     lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
     return Reply(_REFUSED, broken[0].status, "\n".join(lines))
 
 
 def accepted_reply(mail_id: str) -> Reply:
-    """Return the 250 that carries the mail id."""
+    """Return a 250 reply with the mail id."""
     return Reply(250, "2.0.0", f"Ok: queued as {mail_id}")
 
 
@@ -170,7 +176,7 @@ def _refusal(rule_id: str, cause: str) -> Reply:
 
 
 def _one_line(text: str) -> str:
-    """Make text printable ASCII for a reply, because a client need not support SMTPUTF8."""
+    """Turn text into printable ASCII for a reply, because some clients do not support SMTPUTF8."""
     shown = text.encode("ascii", "backslashreplace").decode("ascii")
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return shown[:MAX_REASON_CHARS]

@@ -1,14 +1,14 @@
-"""The attributes that a platform may give with a message. Pure.
+"""The attributes that a platform may give with a message. This module does no I/O.
 
-Owns: the formats of these values (code, sender, earliest time, expiry, submission key), in every
-record mode, and the texts for invalid values. Does not own: their names
-(shared/topics/intake_fields.py), their position in a record (kafka_record.py), whether the code and
-the sender may be used (the rules R8 to R10). Guarantees: never raises; reports all faults at once.
-A message with an invalid value is refused, because mail that was sent too early or billed to
-another mailing cannot be recalled.
+This module owns the formats of the values (code, sender, earliest time, expiry, submission key) in
+every record mode, and the texts about invalid values. It does not own the names of the attributes
+(shared/topics/intake_fields.py), their position in a record (kafka_record.py) and the rules about
+code and sender (R8 to R10). It never raises an exception, and reports all faults at once. A message
+with an invalid value is refused, because mail that was sent too early or billed to another mailing
+cannot be recalled.
 
-The metadata of a platform is a small JSON object that is copied to the message's events. The length
-of its text is bounded by intake_fields.METADATA.
+The metadata that a platform gives is a small JSON object, which is copied to the events of the
+message. The length of its text is limited by intake_fields.METADATA.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
-# The earliest accepted time. A value of ten digits is in seconds, or it is a time in 1970. Both are
-# mistakes.
+# The earliest accepted time. A value of ten digits was probably given in seconds, by mistake. In
+# milliseconds, it would be a time in 1970.
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -53,7 +53,7 @@ _RFC_3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-# CloudEvents 1.0, 3.1: a String contains no control characters.
+# A String must not contain control characters (CloudEvents 1.0, 3.1).
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_ENTRIES: Final = 16
 MAX_VALUE_CHARS: Final = 256
@@ -63,7 +63,7 @@ METADATA_EXAMPLE: Final = '{"order":"7","campaign":"spring"}'
 
 
 class IntakeAttributes(Struct, frozen=True, gc=False):
-    """The attributes given with a message; "" or 0 if one is missing.
+    """The attributes of a message. A missing attribute is "" or 0.
 
     Times are in Unix milliseconds.
     """
@@ -73,12 +73,12 @@ class IntakeAttributes(Struct, frozen=True, gc=False):
     not_before_ms: int = 0
     expires_at_ms: int = 0
     submission_key: str = ""
-    submission_source: str = ""  # the namespace of the key
+    submission_source: str = ""  # the namespace of the submission key
     metadata: dict[str, str] = {}
 
 
 class Text(Struct, frozen=True):
-    """A value as text, and its name in the record ("header ce_id")."""
+    """The text of a value, and its name in the record, for example "header ce_id"."""
 
     name: str
     text: str
@@ -88,13 +88,15 @@ Texts = Mapping[str, Text]
 
 
 def fault(name: str, found: str, cause: str) -> Violation:
-    """Return the violation for the value `name`; `cause` says what is wrong and how to fix it."""
+    """Return the violation for the value with this name. `cause` says what is wrong and how to fix
+    it."""
     shown = visible(found[:MAX_FOUND_CHARS])[:MAX_FOUND_CHARS]
     return Violation(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 
 def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
-    """Return the text of a value without surrounding white space, or the fault of the value."""
+    """Return the text of a value without surrounding white space. If the value is not valid, return
+    the violation."""
     if octets is None or not (octets := octets.strip(b" \t")):
         return fault(name, "", "is empty: give it a value or leave it out")
     shown = octets[: 4 * MAX_FOUND_CHARS].decode("utf-8", "backslashreplace")
@@ -111,7 +113,7 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
 
 
 def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[Violation]]:
-    """Parse the values, and return the attributes and the faults of invalid values."""
+    """Parse the values. Return the attributes, and the violations for invalid values."""
     times: dict[str, int] = {}
     faults: list[Violation] = []
     for field in (NOT_BEFORE, EXPIRES):
@@ -141,9 +143,9 @@ def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[
 
 
 def unix_ms(text: str) -> int | None:
-    """Parse a time in one of the two formats to Unix milliseconds.
+    """Parse a time in one of the two formats, and return it in Unix milliseconds.
 
-    The result is None if it has neither format.
+    Return None if the text has neither format.
     """
     if _UNIX_MS.fullmatch(text):
         at_ms = int(text)
@@ -157,7 +159,7 @@ def unix_ms(text: str) -> int | None:
     clock = f"{clock[:-2]}59" if is_leap else clock
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
-        if is_leap:  # Unix time has no leap seconds, so the next second is used
+        if is_leap:  # Unix time has no leap seconds, so use the next second
             moment += _SECOND
             if (moment - _EPOCH) % _DAY >= _SECOND:
                 return None
@@ -167,7 +169,7 @@ def unix_ms(text: str) -> int | None:
 
 
 def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[Violation]:
-    """Yield the faults of well-formed times that are too early or too late."""
+    """Yield the violations for valid times that are too early or too late."""
     if not_before > now_ms + _MAX_AHEAD_MS:
         value = texts[NOT_BEFORE.attribute]
         cause = f"is more than {MAX_AHEAD_DAYS} days ahead: publish the message later"
@@ -188,7 +190,8 @@ def _of(texts: Texts, field: Field) -> str:
 
 
 def parse_metadata(value: Text) -> dict[str, str] | Violation:
-    """Return the entries of the object, or the fault if it is no object or exceeds the bounds."""
+    """Return the entries of the JSON object. Return a violation if the text is not an object or
+    exceeds a limit."""
     try:
         pairs = json.loads(value.text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

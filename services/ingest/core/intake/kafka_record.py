@@ -1,15 +1,16 @@
 """Parses one intake record, in any of its modes, into the message and its attributes.
 
-Pure. The modes (docs/contracts/README.md):
+A record has one of these modes (docs/contracts/README.md):
   plain       the value is the message; headers `sluice-...` may contain attributes
   binary      CloudEvents 1.0 in Kafka's binary mode: the attributes are headers `ce_...`, the
               value is the message
   structured  `content-type: application/cloudevents+json`: the whole event is one JSON object
-Owns: the mode of a record, and the values in its headers. Does not own: a JSON event
-(structured_event.py), the values (attributes.py), their names (shared/topics/intake_fields.py), the
-message (shared/mail/headers.py). The record's key is not read.
-Guarantees: never raises, no matter what the record contains. An invalid record is reported with
-all of its faults and its unchanged bytes.
+
+This module does no I/O. It finds the mode of a record and the values in its headers. It does not
+own the parsing of a JSON event (structured_event.py), the checks of the values (attributes.py), the
+names of the attributes (shared/topics/intake_fields.py) and the parsing of the message
+(shared/mail/headers.py). The key of the record is not read. No exception is raised, no matter what
+the record contains. An invalid record is reported with all its faults and its unchanged bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.records import Violation
 
-# Kafka allows any number of headers. A record with more than this many is refused.
+# Kafka allows any number of headers. A record with more than this number of headers is refused.
 MAX_HEADERS: Final = 200
 
 _EVENT_TYPES: Final = "application/cloudevents"
@@ -64,7 +65,8 @@ Header = tuple[str, bytes | None]
 
 
 def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
-    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking the times in it."""
+    """Parse an intake record. `now_ms` (Unix milliseconds) is the present time, with which the
+    times in the record are compared."""
     content = value or b""
     if not headers:
         return Reading(content)
@@ -89,7 +91,8 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """Return the reading of an undecodable batch. `value` is the beginning of the batch."""
+    """Return the Reading of a batch that cannot be decoded. `value` is the beginning of the
+    batch."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"
@@ -99,9 +102,9 @@ def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -
 
 
 def _in_headers(headers: Sequence[Header]) -> RecordValues:
-    """Collect the values from the headers; the case of names does not matter.
+    """Collect the values of the known headers. Upper and lower case in names is ignored.
 
-    Headers with other names are ignored, unless their name seems to be a misspelt name of ours.
+    A header with an unknown name is ignored, unless the name seems to be a misspelt known name.
     """
     found = RecordValues({}, [], {})
     for raw_name, octets in headers:
@@ -121,7 +124,7 @@ def _in_headers(headers: Sequence[Header]) -> RecordValues:
 
 
 def _note_unknown(found: RecordValues, name: str, octets: bytes | None) -> None:
-    """Refuse a header whose name is a misspelling of a known name."""
+    """Add a fault if the name of this header is a misspelt known name."""
     right = meant_header(name)
     if right:
         found.meant.add(meant_attribute(name))

@@ -1,12 +1,12 @@
-"""Recognises misspelt names of headers and attributes of the contract. Pure.
+"""Recognises misspelt names of the headers and attributes of the contract. This module does no I/O.
 
-A record may have headers of any name, and unknown ones are ignored. A misspelt header of the
-contract must not be ignored, because then the message might be sent before its earliest time or be
-billed to another mailing. Names are compared in lower case, by letters and digits only. So a name
-is also found if it has other separators, look-alike characters or the prefix of another CloudEvents
-binding (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP).
+A record may have headers with any name, and headers with unknown names are ignored. But a misspelt
+header of the contract must not be ignored. Otherwise the message might be sent before its earliest
+time, or be billed to another mailing. Names are compared in lower case, and only by their letters
+and digits. So a name is also recognised if it has other separators, look-alike characters or the
+prefix of another CloudEvents binding (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP).
 
-Owns: finding the intended name. Does not own: the names (shared/topics/intake_fields.py).
+The known names are in shared/topics/intake_fields.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from shared.topics.intake_fields import (
     REQUIRED,
 )
 
-# A name may be as long as a record, so only this many characters of it are compared and shown.
+# A name may be as long as a record, so only its first characters, up to this number, are compared
+# and shown.
 MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
@@ -37,7 +38,8 @@ _PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")
 
 
 def meant_header(name: str) -> str:
-    """Return the header that an unknown name was meant to be, or "" if no name is similar."""
+    """Return the known header name that is similar to this unknown name, or "" if no known name is
+    similar."""
     bare = _bare(name)
     attribute, found = _without_prefixes(bare)
     field = _FIELDS.get(attribute)
@@ -47,29 +49,31 @@ def meant_header(name: str) -> str:
 
 
 def meant_attribute(name: str) -> str:
-    """Return the attribute that an unknown name was meant to be, or "" if no name is similar."""
+    """Return the known attribute name that is similar to this unknown name, or "" if no known name
+    is similar."""
     attribute, _ = _without_prefixes(_bare(name))
     return attribute if attribute in _FIELDS and attribute != name else ""
 
 
 def is_data(name: str) -> bool:
-    """Return whether a header was meant to hold the data of a CloudEvent, such as `ce_data`."""
+    """Return True if the name means the data of a CloudEvent, for example `ce_data`."""
     rest, found = _without_prefixes(_bare(name))
     return rest in _DATA and bool(found - {"x"})
 
 
 def is_own(name: str) -> bool:
-    """Return whether a header name begins with `sluice-`, in any spelling."""
+    """Return True if a header name begins with `sluice-`, in any spelling."""
     return _OWN_FAMILY.match(_plain(name)) is not None
 
 
 def is_content_type(name: str) -> bool:
-    """Return whether a header is `content-type` in another spelling."""
+    """Return True if a header name is `content-type` in any spelling."""
     return _bare(name) == _bare(CONTENT_TYPE.header)
 
 
 def shown_name(name: str) -> str:
-    """Return the name as ASCII text in which look-alike characters differ visibly."""
+    """Return the name as ASCII text, in which look-alike characters are shown as different
+    escapes."""
     return ascii(name[:MAX_CHARS])[1:-1]
 
 
@@ -82,7 +86,7 @@ def _bare(name: str) -> str:
 
 
 def _without_prefixes(bare: str) -> tuple[str, set[str]]:
-    """Return the name without the prefixes in _PREFIXES, and the prefixes that were removed."""
+    """Return the name without the prefixes in _PREFIXES, and the set of removed prefixes."""
     found: set[str] = set()
     while bare not in _FIELDS:
         prefix = next((one for one in _PREFIXES if bare.startswith(one)), "")

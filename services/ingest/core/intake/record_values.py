@@ -1,7 +1,8 @@
-"""The values of one intake record, and the reading that is made from them. Pure.
+"""The values of one intake record, and the Reading that is made from these values. This module does
+no I/O.
 
-Owns: the shape of a reading, and the requirements of CloudEvents. Does not own: where the values
-are in a record (kafka_record.py, structured_event.py).
+This module owns the type Reading and the checks that CloudEvents requires. It does not own the
+positions of the values in a record (kafka_record.py, structured_event.py).
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ UNREADABLE: Final = "unreadable"
 
 
 class Reading(Struct, frozen=True, gc=False):
-    """One record as read. If it has `faults`, it is refused and `content` is the record's value.
+    """The result of parsing one record. If there are `faults`, the record is refused and `content`
+    is the record's value.
 
-    `given` then has the readable values, with which the refusal identifies the submission.
+    In that case, `given` has the readable values. With these values, the event of the refusal
+    identifies the submission.
     """
 
     content: bytes
@@ -45,13 +48,14 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class RecordValues(Struct):
-    """One record: its values by attribute, its faults so far, and the names that it uses."""
+    """The values of one record by attribute, its faults so far, and the names under which the
+    values were found."""
 
     texts: dict[str, Text]
     faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
-    # The attributes that were given under a misspelt name. They are reported as misspelt, and not
+    # The attributes that have a misspelt name in the record. They are reported as misspelt, and not
     # as missing.
     meant: set[str] = msgspec.field(default_factory=set)
 
@@ -78,7 +82,8 @@ def take(found: RecordValues, text: Text | Violation, field: Field, name: str) -
 
 
 def event_faults(found: RecordValues, prefix: str) -> list[Violation]:
-    """Return the reasons why these values are not a CloudEvent 1.0 that contains a message."""
+    """Return the violations because of which these values are not a CloudEvent 1.0 with a
+    message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)

@@ -1,6 +1,7 @@
-"""Parses a CloudEvent in structured mode: one JSON object with the message in `data`. Pure.
+"""Parses a CloudEvent in structured mode, which is one JSON object with the message in `data`. This
+module does no I/O.
 
-Never raises, no matter what the object contains.
+It never raises an exception, no matter what the value of the record contains.
 """
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.records import Violation
 
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3.
-_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # An extension attribute may also be an integer.
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # see CloudEvents 1.0, 3
+_STRINGS: Final = (*REQUIRED, CONTENT_TYPE)  # extension attributes may also be integers
 _BY_ATTRIBUTE: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL, CONTENT_TYPE)}
 _decoder: Final = msgspec.json.Decoder(dict[str, object])
 
 
 def read_structured(value: bytes, outside: RecordValues, now_ms: int) -> Reading:
-    """Parse the JSON object; the binding allows its attributes to be repeated as headers."""
+    """Parse the JSON object. `outside` has the headers, in which the attributes of the object may
+    be repeated."""
     found = RecordValues({}, [], {})
     try:
         event = _decoder.decode(value)
@@ -72,10 +74,10 @@ def read_structured(value: bytes, outside: RecordValues, now_ms: int) -> Reading
 
 
 def _repeated_keys(value: bytes) -> Iterator[Violation]:
-    """Yield the faults of keys that occur twice in a JSON object.
+    """Yield a violation for each key that occurs more than once in a JSON object.
 
-    A decoder would keep only the last value of such a key. `value` must be a JSON object. Numbers
-    are not converted, because they may be very large.
+    A JSON decoder would keep only the last value of a repeated key. `value` must be a JSON object.
+    Numbers are not converted, because they may be very large.
     """
     pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     counts = Counter(key for key, _ in pairs)
@@ -86,10 +88,10 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: RecordValues, event: RecordValues) -> Iterator[Violation]:
-    """Yield the faults of the headers of a structured event.
+    """Yield the violations for the headers of a structured event.
 
-    Without this check, such headers would be ignored. The binding allows attributes to be repeated
-    as headers, with the same values.
+    Without this check, the headers would be ignored. CloudEvents allows a header that repeats an
+    attribute of the event with the same value.
     """
     yield from outside.faults
     for attribute, text in outside.texts.items():

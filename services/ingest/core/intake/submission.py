@@ -1,9 +1,9 @@
-"""Turns one intake record into a message for the pipeline, or a refusal.
+"""Turns one intake record into a message for the pipeline, or into a refusal.
 
-Pure. Ingest refuses only records that cannot continue as a message: bytes that are not a message,
-headers that cannot be parsed, and records on the topic of a client that is not registered or was
-removed. All other records go to validate with the results of a single header scan, no matter how
-many rules they violate.
+This module does no I/O. The ingest service refuses only records that cannot be passed on as a
+message: bytes that are not a message, headers that cannot be parsed, and records on the topic of a
+client that is not registered or was removed. All other records are passed on to the validate
+service, with the results of a single scan of their header, no matter how many rules they violate.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from shared.topics.records import (
 )
 from shared.topics.submission_keys import checksum_of
 
-# The body of a larger message is not needed, because the message exceeds the limit of R1; only the
-# header and the scan results are passed on.
+# A larger message exceeds the limit of R1. So its body is not needed, and only the header and the
+# scan results are passed on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
-# A structured event may have any number of faults. At most this many are included in the event of
-# the refusal.
+# A structured event may have any number of faults. The event of the refusal has at most this number
+# of faults.
 MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
 REMOVED: Final = "removed"
@@ -44,11 +44,12 @@ Scan = Callable[[bytes], Facts]
 
 
 class Submission(Struct, frozen=True):
-    """One intake record as read: its origin, time stamps, message and attributes.
+    """One parsed intake record: its origin, time stamps, message and attributes.
 
-    `appended_at_ms` is the broker's time (LogAppendTime), or 0 if the topic keeps the producer's
-    time. `created_at_ms` is the producer's time. It may be any number, because only the mail id
-    depends on it. A record with `faults` cannot be accepted; `content` is then its unchanged value.
+    `appended_at_ms` is the time of the broker (LogAppendTime), or 0 if the topic has the times of
+    the producers. `created_at_ms` is the time of the producer. The producer may set it to any
+    number, because only the mail id depends on `created_at_ms`. A record with `faults` is refused,
+    and `content` is the unchanged value of this record.
     """
 
     client: str
@@ -61,7 +62,7 @@ class Submission(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """A record that is refused: its mail id, the event of the refusal, its bytes."""
+    """A refused record: its mail id, the event of the refusal, and the bytes of the record."""
 
     mail_id: str
     event: MailEvent
@@ -69,10 +70,10 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """Return the mail id of an intake record. It is the same each time the record is read.
+    """Return the mail id of an intake record. The same record always has the same mail id.
 
-    Without an append time, the mail id also depends on the content. So if a topic was deleted and
-    recreated, its records have other mail ids at the same offsets.
+    If there is no append time, the mail id also depends on the content. So if a topic is deleted
+    and recreated, the new records do not have the mail ids of the old records at the same offsets.
     """
     origin = submission.origin
     slot = (origin.topic, origin.partition, origin.offset)
@@ -106,8 +107,9 @@ def accept(
     facts, content = scan_normal_form(submission.content, scan)
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
-        # The readable headers are judged, too, so that the sender sees all violations at once. The
-        # size is not judged, because validate owns the limit of the size.
+        # Also check the rules for the readable headers, so that the sender sees all violations at
+        # once. The size is not checked here, because the validate service owns the limit of the
+        # size.
         unreadable, *others = broken_rules(envelope, client, len(content))
         hint = mistake_in_bytes(content)
         reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
@@ -144,7 +146,7 @@ def _envelope(
 
 
 def _normal(sender: str) -> str:
-    """Return the address in normal form, or unchanged if it does not parse."""
+    """Return the address in normal form. Return it unchanged if it cannot be parsed."""
     parsed = parse_path(sender)
     return parsed.address if isinstance(parsed, ParsedAddress) else sender
 
@@ -175,7 +177,8 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
-    """Return the mail ids, per mailing, of the records that were received and then refused here."""
+    """Return the mail ids of the refused records, by mailing. These records count as received,
+    too."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

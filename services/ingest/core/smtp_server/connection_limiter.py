@@ -1,12 +1,15 @@
-"""Limits open connections and refused commands, in all, per address and per client. Pure.
+"""Limits the number of open connections and of refused commands, in total, per address and per
+client. This module does no I/O.
 
-Owns: the counts and their limits. Does not own: replies (replies.py), the time. Memory: the counts
-contain only open connections; each count per minute is a rates.Rate.
+This module owns the counts and their limits. It does not own the replies (replies.py), and the
+caller passes the time. Memory is bounded, because the counts contain only open connections, and
+each count per minute is a rates.Rate.
 
-A connection that has not logged in also counts against two lower limits, so that the remaining
-slots are reserved for clients that have logged in. If all slots before login are in use, a new
-connection evicts the oldest connection of the address with the most such slots. So an address with
-many idle connections loses them first, and a new address can always try to log in.
+For connections that have not logged in, there are two lower limits. So the remaining slots are
+reserved for clients that have logged in. If too many connections have not logged in, a new
+connection evicts one of them: the oldest connection of the address that has the most of them. So an
+address with many idle connections loses its connections first, and a new address can always try to
+log in.
 """
 
 from __future__ import annotations
@@ -35,10 +38,11 @@ class LimitExceeded(StrEnum):
 class ConnectionLimits(Struct, frozen=True):
     """The limits of one server.
 
-    `connections` and `per_address` limit the open connections, in all and from one address. The
-    next three are limits per minute (0 means no limit): new connections from one address, errors of
-    one address, errors of one logged-in client. The last two limit the open connections that have
-    not logged in, in all and from one address.
+    `connections` limits all open connections, and `per_address` those from one address. Three
+    fields are limits per minute, where 0 means no limit. `per_address_minute` limits the new
+    connections from one address, `address_errors` the errors of one address, and `client_errors`
+    the errors of one logged-in client. `before_login` limits all open connections that have not
+    logged in, and `per_address_before_login` those from one address.
     """
 
     connections: int
@@ -66,14 +70,16 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection of unknown address, or None if all slots are taken."""
+        """Return a slot for a connection whose address is not known yet. Return None if all slots
+        are in use."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1
         return ConnectionSlot(self)
 
     def try_admit(self, slot: ConnectionSlot, key: str) -> LimitExceeded | None:
-        """Count a slot as not logged in; if there are too many such slots, evict another one."""
+        """Count a slot as not logged in. If too many slots are not logged in, evict the connection
+        of another slot, or return the exceeded limit."""
         own = self._before_login.get(key, {})
         if len(own) >= self.limits.per_address_before_login:
             return LimitExceeded.ADDRESS_BEFORE_LOGIN
@@ -82,14 +88,14 @@ class ConnectionLimiter:
             if len(own) >= len(busiest):
                 return LimitExceeded.BEFORE_LOGIN
             oldest = next(iter(busiest))
-            oldest.mark_identified()  # the slot is free at once; closing takes longer
+            oldest.mark_identified()  # the slot is free at once, whereas closing takes longer
             oldest.evict()
         self._before_login.setdefault(key, {})[slot] = None
         self.before_login += 1
         return None
 
     def count_identified(self, slot: ConnectionSlot, key: str) -> None:
-        """Stop counting a slot as not logged in."""
+        """Do not count this slot as not logged in any more."""
         own = self._before_login.get(key, {})
         if slot not in own:
             return
@@ -100,7 +106,7 @@ class ConnectionLimiter:
 
 
 class ConnectionSlot:
-    """The slot of one connection. After release() it is never counted again."""
+    """The slot of one connection. After release() the slot is never counted again."""
 
     __slots__ = ("_is_released", "_key", "_limiter", "address", "client", "errors", "evict")
 
@@ -112,11 +118,12 @@ class ConnectionSlot:
         self.client = ""
         self.errors = 0
         # A function that closes the connection to free its slot. The code that serves the
-        # connection sets it.
+        # connection sets this function.
         self.evict: Callable[[], object] = _nothing
 
     def try_assign(self, address: str, now: float) -> LimitExceeded | None:
-        """Count the slot under its address, once. Return the exceeded limit, or None."""
+        """Count the slot for its address. Return the exceeded limit, or None. Must be called only
+        once."""
         limiter, key = self._limiter, counted_as(address)
         self.address, self._key = address, key
         limiter.by_address[key] += 1
@@ -129,11 +136,12 @@ class ConnectionSlot:
         return limiter.try_admit(self, key)
 
     def mark_identified(self) -> None:
-        """Stop counting the slot as not logged in."""
+        """Do not count the slot as not logged in any more."""
         self._limiter.count_identified(self, self._key)
 
     def count_errors(self, total: int, now: float) -> LimitExceeded | None:
-        """Set the total of refused commands. Return the exceeded limit, or None."""
+        """Set the total number of refused commands of this connection. Return the exceeded limit,
+        or None."""
         limiter, limits = self._limiter, self._limiter.limits
         excess, more = None, total - self.errors
         self.errors = total
@@ -147,12 +155,12 @@ class ConnectionSlot:
         return excess
 
     def has_erred_too_often(self, client: str, now: float) -> bool:
-        """Return whether a client has reached its limit of errors per minute."""
+        """Return True if a client has reached its limit of errors per minute."""
         limiter = self._limiter
         return limiter.client_errors.is_spent(client, limiter.limits.client_errors, now)
 
     def try_log_in(self, client: str, most: int) -> bool:
-        """Count the slot under a client. Return False if the client already has `most` slots."""
+        """Count the slot for a client. Return False if the client already has `most` slots."""
         if self._is_released or self._limiter.by_client[client] >= most:
             return False
         self._limiter.by_client[client] += 1
@@ -161,14 +169,14 @@ class ConnectionSlot:
         return True
 
     def is_within(self, most: int) -> bool:
-        """Return whether the client has at most `most` connections.
+        """Return True if the client has at most `most` connections.
 
-        The limit `most` may have been lowered after the login.
+        The result may be False if the limit was lowered after the login.
         """
         return self._limiter.by_client[self.client] <= most
 
     def release(self) -> None:
-        """Stop counting the slot."""
+        """Free the slot."""
         if self._is_released:
             return
         self._is_released = True

@@ -1,16 +1,17 @@
-"""Parses the PROXY protocol v2 header, in which a proxy passes on the client's address. Pure.
+"""Parses the PROXY protocol v2 header, in which a proxy passes on the client's address. This module
+does no I/O.
 
-Owns: parsing the header's bytes. Does not own: which proxies are trusted (the setting
-`ingest.smtp_proxies`), the socket (edge/smtp_server/listener.py).
+This module parses only the bytes of the header. The trusted proxies are listed in the setting
+`ingest.smtp_proxies`, and the socket is read by edge/smtp_server/listener.py.
 
 The code that reads from the socket must request exactly `More.missing_bytes` and not one byte more.
-Then the data after the header (a ClientHello, possibly in the same segment) stays in the socket for
-its reader.
+Then the data after the header is still in the socket for its reader. This data may be a ClientHello
+in the same TCP segment.
 
-Version 1 is refused. It is a line of text whose end must be searched for, so it can only be read
-byte by byte, and every proxy that supports version 1 today also supports version 2. TLVs are
-ignored, because they are not used here. Never raises for the data of a peer. The protocol:
-https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
+A header of version 1 is refused. It is a line of text whose length is not known in advance, so it
+could only be read byte by byte. Every proxy that supports version 1 today also supports version 2.
+TLVs are ignored, because they are not used here. No data of a peer raises an exception. The
+protocol is described in https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from services.ingest.core.smtp_server.rates import plain_address
 
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16
-# The largest size of the addresses and TLVs. The longest addresses (of a UNIX socket) take 216
-# bytes. A proxy may add a client certificate or a connection id as TLVs, and no proxy needs more
-# than this in total.
+# The highest permitted size of the addresses and TLVs. The longest addresses (of a UNIX socket)
+# take 216 bytes. A proxy may add a client certificate or a connection id as TLVs. No proxy needs
+# more than this size for all of them.
 MAX_VARIABLE_BYTES: Final = 4_096
 
 _VERSION_1: Final = b"PROXY "
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0x0, 0x1
 _TCP4, _TCP6 = 0x11, 0x21
-# The length of the source address, which comes first, and the length of both addresses with ports.
+# For each family: the length of the source address, which comes first, and the length of both
+# addresses with their ports.
 _LENGTHS: Final = {_TCP4: (4, 12), _TCP6: (16, 36)}
 _UNUSABLE: Final = {
     0x00: "a connection of unknown family (AF_UNSPEC)",
@@ -51,7 +53,8 @@ class More(Struct, frozen=True):
 
 
 class Proxied(Struct, frozen=True):
-    """The proxy passes on a connection from this address, in plain form (see plain_address)."""
+    """The proxy passes on a connection from this address. The address has the form of
+    plain_address()."""
 
     address: str
 

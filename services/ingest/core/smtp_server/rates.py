@@ -1,7 +1,8 @@
-"""Decides which addresses may connect, and how often. Pure.
+"""Decides which addresses may connect, and how often. This module does no I/O.
 
-Owns: lists of addresses, the key under which an address is counted, failed logins, rates. Does not
-own: open connections (connection_limiter.py), passwords, the dialog (shared/smtp).
+This module owns lists of addresses, the key by which an address is counted, the counts of failed
+logins, and rates. It does not own open connections (connection_limiter.py), passwords and the
+dialog (shared/smtp).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from functools import lru_cache
 from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
-# Only this many characters of a name are used. No client has a longer name.
+# Only the first characters of a name, up to this number, are used. No client has a longer name.
 MAX_NAME_CHARS: Final = 80
-# Each IPv6 host has a network of this size, so a limit per single address would limit no host.
+# An IPv6 host can use all addresses of a network with this prefix length, so a limit per address
+# would not limit a host.
 _IPV6_HOST_BITS: Final = 64
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,9 +29,9 @@ def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def plain_address(text: str) -> str:
-    """Return the form in which addresses are compared.
+    """Return the address in the form in which addresses are compared.
 
-    It has no zone, and an IPv4-mapped IPv6 address becomes an IPv4 address.
+    This form has no zone, and an IPv4-mapped IPv6 address becomes an IPv4 address.
     """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -40,15 +42,16 @@ def plain_address(text: str) -> str:
 
 
 def may_come_from(ips: Sequence[str], address: str) -> bool:
-    """Return whether a client with this list of addresses and networks may submit from `address`.
+    """Return True if a client with this list of addresses and networks may submit mail from
+    `address`.
 
-    An empty list means no restriction.
+    If the list is empty, every address is permitted.
     """
     return not ips or is_listed(ips, address)
 
 
 def is_listed(ips: Sequence[str], address: str) -> bool:
-    """Return whether `address` is one of these addresses or in one of these networks."""
+    """Return True if `address` is in this list of addresses and networks."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -57,7 +60,8 @@ def is_listed(ips: Sequence[str], address: str) -> bool:
 
 
 def counted_as(address: str) -> str:
-    """Return the key that counts an address: the IPv4 address, or the /64 of an IPv6 address."""
+    """Return the key by which an address is counted: an IPv4 address itself, or the /64 network of
+    an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -68,11 +72,11 @@ def counted_as(address: str) -> str:
 
 
 class FailedLogins:
-    """Failed logins over a sliding window: by address and name, and by address alone.
+    """Counts failed logins in a sliding window of time, by address and name, and by address alone.
 
-    A host with a wrong password does not lock out the other hosts behind its address, unless it
+    A host with a wrong password does not lock out other hosts with the same address, unless it
     tries many names. Only the first MAX_NAME_CHARS characters of a name are used. At most
-    MAX_REMEMBERED keys of each kind are remembered.
+    MAX_REMEMBERED keys of each kind are stored.
     """
 
     def __init__(self, most: int, most_of_address: int, window_s: float) -> None:
@@ -85,15 +89,16 @@ class FailedLogins:
         self._by_address.count(counted_as(address), now)
 
     def count_locked(self, address: str, now: float) -> None:
-        """Count a login that was refused because its name is locked."""
+        """Count a login that was refused because the name is locked."""
         self._by_address.count(counted_as(address), now)
 
     def is_name_locked(self, address: str, name: str, now: float) -> bool:
-        """Return whether logins from this address under this name have failed too often."""
+        """Return True if logins from this address under this name have failed too often."""
         return self._by_name.is_full(_named(address, name), now)
 
     def is_address_locked(self, address: str, now: float) -> bool:
-        """Return whether logins from this address have failed too often, under any names."""
+        """Return True if logins from this address have failed too often, no matter under which
+        names."""
         return self._by_address.is_full(counted_as(address), now)
 
 
@@ -119,24 +124,28 @@ class _Window:
 
 
 class Rate:
-    """A rate limit per minute and key. Each key has a token bucket for the amount of one minute.
+    """A rate limit per minute, for each key. Each key has a token bucket with the tokens of one
+    minute.
 
-    The MAX_REMEMBERED most recently used keys are remembered; a forgotten key starts with a full
+    The MAX_REMEMBERED most recently used keys are stored. A key that is not stored has a full
     bucket.
     """
 
     def __init__(self) -> None:
-        # The remaining tokens of each key, and the time of that count.
+        # The number of remaining tokens of each key, and the time at which this number was
+        # computed.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
-        """Return whether one more event would exceed the rate. Count nothing. 0 means no limit."""
+        """Return True if one more event would exceed the rate. The call itself is not counted as an
+        event. If `per_minute` is 0, there is no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def try_take(self, key: str, per_minute: int, now: float) -> bool:
-        """Count one more event. Returns False if that would exceed the rate. 0 means no limit.
+        """Count one more event. Return False if the event would exceed the rate. If `per_minute` is
+        0, there is no limit.
 
-        `per_minute` may differ from one call to the next; the new value applies at once.
+        `per_minute` may differ from the previous call. The new value applies at once.
         """
         if not per_minute:
             self._buckets.pop(key, None)

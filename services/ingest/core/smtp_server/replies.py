@@ -1,4 +1,4 @@
-"""The replies of both doors that do not depend on a rule."""
+"""The SMTP replies of both doors, except the replies about violated rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MANY_OF_ADDRESS_BEFORE_LOGIN: Final = Reply(
     "4.7.0",
     "Too many connections from your address that have not logged in; log in, or close some",
 )
-# The reply for each exceeded limit.
+# Maps an exceeded limit to its reply.
 LIMIT_REPLIES: Final = {
     LimitExceeded.ALL: MANY,
     LimitExceeded.ADDRESS: MANY_OF_ADDRESS,

@@ -1,13 +1,13 @@
-"""The bounce door's answers on one connection, to senders, recipients and messages.
+"""Decides the bounce door's answers to senders, recipients and messages on one connection.
 
-Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
-meanwhile. Does not own: the dialog (smtp_server/connection.py), which recipients are accepted
-(core/bounce_door/recipients.py), Kafka (server.py).
+This module owns the processing of a message between its final dot and its reply, and the bytes that
+the message holds in this time. It does not own the dialog (smtp_server/connection.py), the
+judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (server.py).
 
-Guarantees: 250 is sent after Kafka has acknowledged the record of every recipient. If one record
-was not acknowledged, the reply is 451, and the peer sends the whole message again. Then the other
-recipients have a second record of the message. A refused recipient causes no write and no look-up
-outside this process.
+The reply 250 is sent only after Kafka has acknowledged the records of all recipients. If a record
+was not acknowledged, the reply is 451, and the peer sends the whole message again. Then there are
+two records of the message for the other recipients. A refused recipient causes no write, and no
+query to another system.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.smtp.events import Content, Data, Mail, Recipient, ServerEvent
 from shared.smtp.reply import Reply
 from shared.topics.records import Returned
 
-# Values of the metrics' labels.
+# The values of the labels of metrics.
 _CONTENT: Final = "content"
 _KAFKA: Final = "kafka"
 _BYTES: Final = "bytes"
@@ -49,18 +49,21 @@ class BouncePolicy:
         self._conversation = conversation
         self._address = counted_as(conversation.slot.address)
         self._hold = Hold(context.held, self._address)
-        # The key is the address, so a recipient that is given twice gets one record.
+        # The accepted recipients by address. So there is only one record for a recipient that is
+        # given twice.
         self._accepted: dict[str, Accepted] = {}
-        self._unanswered = 0  # Records of the present message without an outcome.
-        self._is_lost = False  # Whether a record was not acknowledged.
+        # The number of records of the present message that have no outcome yet.
+        self._unanswered = 0
+        self._is_lost = False  # True if a record of the present message was not acknowledged.
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event; None means that the reply follows later."""
+        """Return the reply to an event, or None if the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Hold the bytes that have arrived; the reply ends the connection if there is no room."""
+        """Hold the bytes that have arrived. If there is no room, return a reply, which ends the
+        connection."""
         if size_bytes <= self._hold.size_bytes:
             return None
         most = self._context.server.options.max_content_bytes

@@ -1,7 +1,8 @@
-"""The values that all connections of one bounce door share: limits, metrics, collaborators.
+"""The values that all connections of one bounce door share: limits, metrics and collaborators.
 
-Owns: the metrics of the bounce door; its plan, options, limits and certificate, which are derived
-from the settings of ingest. Does not own: the settings (bounce_settings.py), composing (server.py).
+This module owns the metrics of the bounce door, and derives the door's addresses, options, limits
+and certificate from the settings of the ingest service. The settings are in bounce_settings.py, and
+the door is built in server.py.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ CONNECTIONS: Final = Metric("sluice_ingest_bounce_door_connections", "Open SMTP 
 
 
 class MessageLimits(Struct, frozen=True):
-    """Messages per minute from one address, and for one client; 0 means no limit."""
+    """The highest number of messages per minute from one address, and for one client. 0 means no
+    limit."""
 
     per_address: int
     per_client: int
@@ -71,7 +73,7 @@ class BounceDoorMetrics(Struct, frozen=True):
 
 
 class ReturnedMail(Struct, frozen=True):
-    """A returned message for one recipient."""
+    """A returned message to one recipient."""
 
     returned: Returned
     content: bytes
@@ -80,7 +82,7 @@ class ReturnedMail(Struct, frozen=True):
 class BounceDoorContext(Struct, frozen=True):
     """The values that all connections of one bounce door share.
 
-    `known` returns the data for judging recipients at a given time (Unix milliseconds).
+    `known` returns the data that is needed to judge recipients at a given time (Unix milliseconds).
     """
 
     server: ServerContext
@@ -123,7 +125,7 @@ def server_plan(settings: IngestSettings) -> ServerPlan:
 
 
 def time_limits(settings: IngestSettings) -> TimeLimits:
-    """Return the time limits of a connection. The time limit for a login is not used."""
+    """Return the time limits of a connection. The limit for a login is not used by this door."""
     return TimeLimits(
         settings.smtp_greeting_delay_s,
         settings.smtp_idle_timeout_s,
@@ -142,9 +144,11 @@ def message_limits(settings: IngestSettings) -> MessageLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates | None:
-    """Load the bounce door's certificate or, if there is none, the front door's.
+    """Load the certificate of the bounce door. If the settings do not name this certificate, load
+    the certificate of the front door.
 
-    Returns None if the settings name neither. Raises UsageError naming the setting.
+    Returns None if the settings name neither certificate. Raises UsageError, whose text names the
+    setting.
     """
     return load_pair(settings, "bounce_tls_certificate_file", "bounce_tls_key_file") or load_pair(
         settings, "tls_certificate_file", "tls_key_file"
@@ -154,8 +158,8 @@ def load_certificates(settings: IngestSettings) -> Certificates | None:
 def server_options(settings: IngestSettings, *, has_tls: bool) -> ServerOptions:
     """Return the SMTP extensions and limits of the bounce door.
 
-    Odd line ends and NUL are accepted, because they come from the bouncing systems, which would not
-    send a better message later. Nevertheless, only CRLF.CRLF ends a message.
+    Bare CR, bare LF and NUL are accepted, because the systems that send bounces would send the same
+    bytes again later. Nevertheless, only CRLF.CRLF ends a message.
     """
     return ServerOptions(
         host=settings.bounce_host_name,

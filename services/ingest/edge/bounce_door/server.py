@@ -1,11 +1,12 @@
-"""The bounce door, the MX of the sending domains: an SmtpServer that accepts returned mail.
+"""Builds the bounce door, an SmtpServer that accepts returned mail. It is the MX of the sending
+domains.
 
-Owns: the composition of the bounce door, writing to mail.returned (one record per recipient,
-acks=all), the keys in force. Does not own: listening and closing (smtp_server/server.py), the
-answers (bounce_policy.py).
+This module builds the bounce door, writes to mail.returned (one record per recipient, with
+acks=all), and reloads the keys of return paths. Listening and closing are in smtp_server/server.py,
+and the answers are in bounce_policy.py.
 
-Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the records. While Kafka is
-unavailable the reply is 451 within outbox.TIMEOUT_S. Redis is not used.
+The reply 250 after DATA is sent only after Kafka has acknowledged the records. While Kafka is
+unavailable, the reply is 451, and it is sent within outbox.TIMEOUT_S. Redis is not used.
 """
 
 from __future__ import annotations
@@ -66,16 +67,17 @@ class Registry(Protocol):
     """The registered clients."""
 
     def get(self, name: str) -> Client | None:
-        """Return the client of this name."""
+        """Return the client with this name."""
         ...
 
     def by_domain(self, domain: str) -> Client | None:
-        """Return the client of this sending domain, in lower-case A-labels."""
+        """Return the client with this sending domain. The domain must be in lower-case A-labels."""
         ...
 
 
 class Dependencies(Struct, frozen=True):
-    """The collaborators of the bounce door; `brokers` checks the brokers of the door's topics."""
+    """The collaborators of the bounce door. `brokers` checks the brokers of the topics to which the
+    door writes."""
 
     settings: IngestSettings
     return_path: ReturnPathSettings
@@ -86,20 +88,21 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files that are reloaded on change. None means that the settings do not name the file."""
+    """The files that are reloaded when they change. A field is None if the settings do not name the
+    file."""
 
     certificates: Certificates | None
     keys: KeysFile | None
 
 
 class ReturnedWriter:
-    """Writes returned mail. Used by one thread."""
+    """Writes returned mail to Kafka. Used by one thread."""
 
     def __init__(self, sender: RecordSender) -> None:
         self._sender = sender
 
     def write(self, batch: list[PendingWrite[ReturnedMail]]) -> list[BatchResult[ReturnedMail]]:
-        """Send a batch. The outcomes are set after Kafka has answered."""
+        """Send the records of a batch. Their outcomes are set after Kafka has answered."""
         sends = [
             Send(_record(pending.item), BatchResult([pending]), [Written(return_id)])
             for pending in batch
@@ -110,7 +113,8 @@ class ReturnedWriter:
 
 
 class BounceDoorService:
-    """The service of the bounce door's connections. Implements smtp_server.server.Service."""
+    """Provides the policies and writers of the bounce door. Implements
+    smtp_server.server.Service."""
 
     def __init__(self, given: Dependencies, files: Files, connections: Connections) -> None:
         kit = given.kit
@@ -141,7 +145,7 @@ class BounceDoorService:
             self._files.keys.refresh()
 
     async def settle(self) -> None:
-        """Wait until every pending message has its answer."""
+        """Wait until every pending message is answered."""
         await self._messages.close()
 
     async def close(self) -> None:
@@ -174,7 +178,8 @@ class BounceDoorService:
 
 
 def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
-    """Return a function that returns the data for judging recipients at a given time."""
+    """Return a function that returns the data that is needed to judge recipients at a given
+    time."""
     settings, registry = given.settings, given.registry
     host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
 
@@ -192,7 +197,8 @@ def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Know
 
 
 def bounce_door(given: Dependencies) -> SmtpServer:
-    """Compose the bounce door. Raises UsageError for a wrong certificate or keys file."""
+    """Build the bounce door. Raises UsageError if the certificate or the file of keys is not
+    valid."""
     files = Files(load_certificates(given.settings), load_return_keys(given.return_path))
     if files.certificates is None:
         log.warning(

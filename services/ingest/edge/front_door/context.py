@@ -1,8 +1,8 @@
-"""The values that all connections of one front door share: limits, metrics, collaborators.
+"""The values that all connections of one front door share: limits, metrics and collaborators.
 
-Owns: the metrics of the front door; its plan, options, limits and certificate, which are derived
-from the settings of ingest. Does not own: the settings (services/ingest/settings.py), composing
-(server.py).
+This module owns the metrics of the front door, and derives the door's addresses, options, limits
+and certificate from the settings of the ingest service. The settings are in
+services/ingest/settings.py, and the door is built in server.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _NONCE_BYTES: Final = 18
 
 
 class ClientLimits(Struct, frozen=True):
-    """The limits of a client if the registry sets none for it."""
+    """The limits of a client for which the registry sets no limits."""
 
     connections_per_client: int
     messages_per_minute: int
@@ -73,7 +73,7 @@ class ClientLimits(Struct, frozen=True):
 class FrontDoorMetrics(Struct, frozen=True):
     """The counters of the front door.
 
-    All except the one of failed logins have a label for the client.
+    All counters except `failed_logins` have a label for the client.
     """
 
     accepted: Counter
@@ -100,8 +100,8 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # Returns a removed client that the registry still knows. If such a client logs in with the
-    # right password, the reply names the removal.
+    # Returns a client that was removed but whose record still exists. If a removed client logs in
+    # with the right password, the reply says that the client was removed.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 
@@ -167,7 +167,8 @@ def time_limits(settings: IngestSettings) -> TimeLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates:
-    """Load the certificate that the settings name. Raises UsageError naming the setting."""
+    """Load the certificate that the settings name. Raises UsageError, whose text names the
+    setting."""
     found = load_pair(settings, "tls_certificate_file", "tls_key_file")
     if found is None:
         raise UsageError(

@@ -1,9 +1,10 @@
 """Decides which logins on one connection of the front door are accepted.
 
-Owns: whether a login is accepted (password, address, lock-out, connections of the client), and
-whether the client may continue. The second check is repeated for each message, so that a change of
-the registry takes effect on open connections. Does not own: the exchange (shared/smtp), checking
-passwords (password_verifier.py), the counts (core/smtp_server).
+A login is accepted or refused by its password, the address, the number of failed logins, and the
+number of connections of the client. For each message, a second check decides whether the client may
+continue, so that a change of the registry takes effect on open connections. This module does not
+own the login exchange (shared/smtp), the check of passwords (password_verifier.py) and the counts
+(core/smtp_server).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from shared.smtp.server.sasl import ScramOffer
 
 log = logging.getLogger(__name__)
 
-# The delay of the reply to a failed login, so that guessing passwords takes time.
+# The reply to a failed login is delayed by this time, so that guessing passwords takes long.
 FAILURE_DELAY_S: Final = 1.0
 CLIENT_FULL: Final = "client"
 
 
 class LoginPolicy:
-    """The logins of one connection."""
+    """Judges the logins of one connection."""
 
     def __init__(self, context: FrontDoorContext, slot: ConnectionSlot) -> None:
         self._context = context
@@ -38,11 +39,12 @@ class LoginPolicy:
         self._loop = asyncio.get_running_loop()
 
     def reject_early(self, event: Login | ScramStart) -> Reply | None:
-        """Return the refusal of a login that is not checked because too many logins have failed.
+        """Return a refusal if too many logins have failed, so that this login is not checked.
+        Otherwise return None.
 
-        A password that was accepted a short time ago is accepted even if the name is locked,
-        because then the failures come from another host behind the same address. Wrong guesses
-        under a locked name are still counted.
+        If the name is locked, a password that was right a short time ago is still checked, because
+        the failures must come from another host with the same address. Other logins under a locked
+        name are counted and refused.
         """
         failures, address, name = self._context.failures, self._slot.address, event.username
         now = self._loop.time()
@@ -62,7 +64,7 @@ class LoginPolicy:
         return self._context.passwords.offer(name, self._find(name))
 
     async def judge(self, event: Login | ScramFinish) -> Reply:
-        """Return the reply to a name and a password, or to the end of a SCRAM exchange."""
+        """Return the reply to a login with name and password, or to the end of a SCRAM exchange."""
         client = self._find(event.username)
         if isinstance(event, ScramFinish):
             is_right = event.key_index is not None
@@ -76,7 +78,8 @@ class LoginPolicy:
         return await self._judge(event.username, client if is_right else None)
 
     def judge_client(self, name: str) -> Client | Reply:
-        """Return the client that is logged in, or the reply that says why it may not continue."""
+        """Return the logged-in client. If the client may not continue, return the reply that says
+        why."""
         client = self._context.client_of(name)
         if client is None or not may_come_from(client.ips, self._slot.address):
             return replies.GONE
@@ -85,7 +88,8 @@ class LoginPolicy:
         return client
 
     def try_count_message(self, client: Client) -> bool:
-        """Count a message of the client. Returns False if that would exceed its rate."""
+        """Count a message of the client. Return False if the message would exceed the client's
+        rate."""
         per_minute = client.max_messages_per_minute or self._context.limits.messages_per_minute
         return self._context.rate.try_take(client.name, per_minute, self._loop.time())
 
@@ -100,10 +104,10 @@ class LoginPolicy:
         )
 
     def _find(self, name: str) -> Client | None:
-        """Return the client of this name, even if it was removed.
+        """Return the client with this name, even if the client was removed.
 
-        Only the reply to a login with the right password names the removal. With a wrong password,
-        the reply is the same as for an unknown name.
+        If the password is right, the reply says that the client was removed. If the password is
+        wrong, the reply is the same as for an unknown name.
         """
         return self._context.client_of(name) or self._context.removed_client_of(name)
 
@@ -126,7 +130,8 @@ class LoginPolicy:
         return replies.FOREIGN if client is not None else replies.WRONG
 
     async def _refuse_removed(self, name: str) -> Reply:
-        """Refuse a removed client. Its password was right, so this is not counted as a failure."""
+        """Refuse a removed client. The password was right, so the login does not count towards the
+        lock-out."""
         self._context.metrics.failed_logins.add()
         found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}
         log.warning("login refused", extra=found)

@@ -1,14 +1,15 @@
-"""Writes to Kafka for the front door: accepted messages, and the events of refusals after DATA.
+"""Writes for the front door to Kafka: accepted messages, and the events of refusals after DATA.
 
-The messages of one batch are written as packs by an idempotent producer with acks=all and without a
-transaction (writing/record_sender.py). The refusals of one batch are written in one transaction, as
-one event per message and a tally.
+The messages of a batch are written as packs, by an idempotent producer with acks=all and without a
+transaction (writing/record_sender.py). The refusals of a batch are written in one transaction,
+which has one event per message and a tally.
 
-A message that is submitted again is found by its key (reservations.py). If it is not known whether
-the first message was written, the message is written again under the first mail id, and validate
-drops one of the two. If the first message is known to be written, only an event is written; if the
-client has its own topic, the event and the copy for that topic are written in one transaction. A
-message that was given up in the meantime is not written (reservations.py).
+A message that is submitted again is found by its submission key (reservations.py). If it is not
+known whether the first message was written, the second is written under the first mail id, and the
+validate service drops one of the two. If the first message was certainly written, only an event is
+written for the second. If the client has its own topic of events, the event and a copy for that
+topic are written in one transaction. A message is not written if the outbox has given it up in the
+meantime (reservations.py).
 """
 
 from __future__ import annotations
@@ -49,14 +50,15 @@ Refused = tuple[str, MailEvent]
 
 
 class CopiedSend(Struct):
-    """An event to be written together with a copy for the topic of this client."""
+    """An event that must be written together with a copy for the client's topic of events."""
 
     send: Send[Message]
     client: str
 
 
 class Plan(Struct):
-    """The steps for a batch: records to send, events to send with a copy, key conflicts."""
+    """The steps for a batch: the records to send, the events to send with a copy, and the key
+    conflicts."""
 
     sends: list[Send[Message]]
     copied: list[CopiedSend]
@@ -74,7 +76,8 @@ class MessageWriter:
         events: TransactionalProducer,
         has_client_events: Callable[[str], bool],
     ) -> None:
-        """`events` writes events with their copies. Only this writer uses `events` and `sender`."""
+        """`events` is the producer for events with copies. Only this writer uses `events` and
+        `sender`."""
         self._sender = sender
         self._keys = keys
         self._failpoints = failpoints
@@ -82,7 +85,7 @@ class MessageWriter:
         self._has_client_events = has_client_events
 
     def write(self, batch: list[PendingWrite[Message]]) -> list[BatchResult[Message]]:
-        """Send a batch. The outcomes are set after Kafka has answered."""
+        """Send the records of a batch. Their outcomes are set after Kafka has answered."""
         answers = self._keys.reserve([pending.item for pending in batch])
         self._failpoints.hit("ingest.door_reserved")
         begun = [
@@ -119,7 +122,7 @@ class MessageWriter:
 
 
 class RefusalWriter:
-    """Writes events of refusals. Used by one thread."""
+    """Writes the events of refusals. Used by one thread."""
 
     def __init__(
         self, producer: TransactionalProducer, has_client_events: Callable[[str], bool]
@@ -128,7 +131,7 @@ class RefusalWriter:
         self._has_client_events = has_client_events
 
     def write(self, batch: list[PendingWrite[Refused]]) -> list[BatchResult[Refused]]:
-        """Commit the events of a batch."""
+        """Write and commit the events of a batch."""
         written: list[Output] = []
         received: dict[outputs.Mailing, list[str]] = {}
         for mail_id, event in (pending.item for pending in batch):
@@ -159,7 +162,8 @@ def plan_writes(
     batch: Sequence[tuple[PendingWrite[Message], Answer]],
     has_client_events: Callable[[str], bool],
 ) -> Plan:
-    """Plan the records for a batch of messages, each with the answer for its submission key."""
+    """Plan the records for a batch of messages. Each message comes with the answer about its
+    submission key."""
     plan = Plan([], [], [])
     to_pack: list[tuple[PendingWrite[Message], Message]] = []
     for pending, answer in batch:
@@ -189,7 +193,8 @@ def plan_writes(
 
 
 def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record the mail id for writing the message. Return False if the message was given up."""
+    """Record the mail id under which the message will be written. Return False if the message was
+    given up."""
     match answer:
         case New():
             return pending.try_begin(pending.item.envelope.mail_id)

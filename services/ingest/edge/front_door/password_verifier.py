@@ -1,11 +1,13 @@
-"""Checks passwords of the front door's clients outside the event loop, and caches the right ones.
+"""Checks passwords of the front door's clients outside the event loop, and caches the right
+passwords.
 
-Owns: the cache of verified passwords (bounded; an entry is valid for CACHE_S, and only as long as
-the client's credentials do not change). Does not own: the delay after a failure (login_policy.py),
-the derivation of keys (shared/registry/credentials.py), the exchange (shared/smtp/server/sasl.py).
+This module owns the cache of verified passwords. The cache is bounded. An entry is valid for
+CACHE_S, or until the client's credentials change. This module does not own the delay after a
+failure (login_policy.py), the derivation of keys (shared/registry/credentials.py) and the login
+exchange (shared/smtp/server/sasl.py).
 
-Passwords are not stored; the cache contains an HMAC with a key of this process. The check of an
-unknown name costs as much as the check of a wrong password.
+The cache does not contain the passwords, but their HMACs with a key that only this process has. The
+check of an unknown name takes as much CPU time as the check of a wrong password.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000
-# Each verification takes about 100 ms of CPU time, so several at once would slow down the mail.
+# Each verification takes about 100 ms of CPU time, so several verifications at the same time would
+# delay the mail.
 _THREADS: Final = 1
-# If this many verifications wait, further ones are refused for now, so that guesses cannot pile up.
+# If this many verifications wait, further logins are refused for now, so that the guesses of an
+# attacker cannot pile up.
 MAX_WAITING: Final = 64
 _SALT_BYTES: Final = 16
 
@@ -37,7 +41,7 @@ class Busy(Exception):
 
 
 class PasswordVerifier:
-    """Checks the passwords of the registered clients. Use it in one event loop."""
+    """Checks the passwords of the registered clients. Must be used in one event loop only."""
 
     def __init__(self) -> None:
         self._secret = os.urandom(32)
@@ -46,7 +50,7 @@ class PasswordVerifier:
         self._waiting = 0
 
     async def is_right(self, name: str, client: Client | None, password: str) -> bool:
-        """Return whether this is a password of the client. Raises Busy."""
+        """Return True if this is a password of the client. Raises Busy."""
         if client is not None and self.is_known(client, password):
             return True
         credentials = client.credentials if client is not None else ()
@@ -67,13 +71,14 @@ class PasswordVerifier:
         return is_right
 
     def is_known(self, client: Client, password: str) -> bool:
-        """Return whether this password of the client is in the cache."""
+        """Return True if the cache contains this password of the client."""
         found = self._cache.get(self._mark(client.name, password))
         now = asyncio.get_running_loop().time()
         return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
-        """Return the parameters of a SCRAM exchange. For an unknown name, no proof matches them."""
+        """Return the parameters of a SCRAM exchange. If the name is unknown, no proof can match the
+        parameters."""
         credentials = client.credentials if client is not None else ()
         if not credentials:
             return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
@@ -89,7 +94,7 @@ class PasswordVerifier:
         return hmac.digest(self._secret, text, hashlib.sha256)
 
     def _fake_salt(self, name: str) -> bytes:
-        # An unknown name gets the same salt each time, as a known name does.
+        # An unknown name must get the same salt each time, as a known name does.
         text = name.encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
 

@@ -1,20 +1,23 @@
-"""Reserves the submission key of a message in Redis before it is written, and finds duplicates.
+"""Reserves the submission key of a message in Redis before the message is written, and finds
+duplicates.
 
-A client that did not receive a 250 submits its message again. Because of the reserved key, the
-second submission gets the mail id of the first, whether the first was written or not. Validate
-reads both in the order in which they were written, and decides which of the two is sent.
+A client that did not receive a 250 submits its message again. Because the key is reserved, the
+second submission gets the mail id of the first, no matter if the first was written. The validate
+service reads both messages in the order in which they were written, and decides which of the two is
+sent.
 
-A message whose client is about to get 451 is withdrawn, so that it is not sent. It is unknown
-whether the message was written, because Kafka may have it and acknowledge too late. Therefore its
-key is marked in Redis before the 451. Validate finds the mark when it reads the message, and
-cancels the message. If validate has already read the message, it is sent and the client gets 250. A
-duplicate submission removes the mark.
+Before a client gets 451, its message is withdrawn, so that the message is not sent. It is unknown
+whether the message was written, because Kafka may have stored it without an acknowledgement in
+time. Therefore the message's key is marked in Redis before the 451. When the validate service reads
+the message, it finds the mark and cancels the message. If the validate service has already read the
+message, the message is sent, and the client gets 250. The mark is removed if the client submits the
+message again.
 
-While Redis is unavailable, slow or empty, every message counts as new here. Once per PAUSE_S, a
-reply is delayed by at most TIMEOUT_S. Validate still finds the duplicates, but the second 250 has a
-new mail id. While Redis is unavailable, or if validate does not look for duplicates, no message can
-be marked. Then the client gets 451, and if the message was written nevertheless, it is sent
-(decision 0026).
+While Redis is unavailable, slow or empty, the front door treats every message as new. At most once
+per PAUSE_S, Redis is asked, which delays replies by at most TIMEOUT_S. The validate service still
+finds the duplicates, but the second 250 has a new mail id. While Redis is unavailable, or if the
+validate service does not search for duplicates, no message can be marked. Then the client gets 451,
+and the message is sent if it was written nevertheless (decision 0026).
 """
 
 from __future__ import annotations
@@ -39,12 +42,12 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 0.25
 PAUSE_S: Final = 2.0
-# This value is not sent to Redis, so any value works.
+# This value is not sent to Redis, so any value is right.
 _NO_PLACE: Final = 1
 
 
 class ReservedKeys:
-    """The submission keys, as the front door uses them. Used by one thread."""
+    """The access of the front door to the submission keys in Redis. Used by one thread."""
 
     def __init__(self, redis: RedisSettings) -> None:
         client = store.connect(
@@ -58,11 +61,12 @@ class ReservedKeys:
         self._paused_until = 0.0
 
     def reserve(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return an answer for each message; New if Redis does not answer. Never raises."""
+        """Return an answer for each message. If Redis does not answer, all answers are New. Never
+        raises an exception."""
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return Duplicate for each message that will be sent nevertheless, else New.
+        """Return Duplicate for each message that will be sent nevertheless, and New for all others.
 
         Never raises.
         """
@@ -87,18 +91,19 @@ class ReservedKeys:
 
 
 class Withdrawals:
-    """Marks messages in Redis for the outbox."""
+    """Marks the messages in Redis that the outbox has given up."""
 
     def __init__(self, keys: ReservedKeys) -> None:
-        """`keys` is used only here, by the outbox's thread."""
+        """`keys` must be used only here, by the outbox's thread for withdrawals."""
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
         """Return one outcome per message.
 
-        Unknown leads to a 451. Written means that the message will be sent nevertheless.
+        For the outcome Unknown, the client gets 451. Written means that the message will be sent
+        nevertheless.
         """
-        # If a message has no mail id, its writing was not begun, and it will not be written.
+        # If an item has no mail id, no writer has begun the item, and it will not be written.
         begun = [pending for pending in batch if pending.mail_id]
         answers = self._keys.withdraw([_as_reserved(pending) for pending in begun]) if begun else ()
         outcomes = {

@@ -1,10 +1,11 @@
-"""The SMTP front door, a submission server (RFC 6409): an SmtpServer that takes clients' mail.
+"""Builds the SMTP front door, an SmtpServer that accepts mail from clients. It is a submission
+server (RFC 6409).
 
-Owns: the composition of the front door, and the checks of its readiness. Does not own: listening
-and closing (smtp_server/server.py), the answers (session_policy.py).
+This module builds the front door and checks its readiness. Listening and closing are in
+smtp_server/server.py, and the answers are in session_policy.py.
 
-Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
-unavailable the reply is 451 within outbox.TIMEOUT_S.
+The reply 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
+unavailable, the reply is 451, and it is sent within outbox.TIMEOUT_S.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ DUPLICATES: Final = "ingest-door-repeats"
 
 
 class Dependencies(Struct, frozen=True):
-    """The collaborators of the front door; `brokers` checks the brokers of the door's topics."""
+    """The collaborators of the front door. `brokers` checks the brokers of the topics to which the
+    door writes."""
 
     settings: IngestSettings
     kit: StreamKit
@@ -72,7 +74,8 @@ class Dependencies(Struct, frozen=True):
 
 
 class FrontDoorService:
-    """The service of the front door's connections. Implements smtp_server.server.Service."""
+    """Provides the policies and writers of the front door. Implements
+    smtp_server.server.Service."""
 
     def __init__(
         self, given: Dependencies, certificates: Certificates, connections: Connections
@@ -132,7 +135,7 @@ class FrontDoorService:
         await asyncio.to_thread(self._redis_policy.close)
 
     def make_context(self, given: Dependencies, connections: Connections) -> FrontDoorContext:
-        """Compose the values that the connections share."""
+        """Build the values that the connections share."""
         settings, counters = given.settings, given.running.counters
         server = ServerContext(
             options=server_options(settings),
@@ -174,7 +177,7 @@ NewService = Callable[[Dependencies, Certificates, Connections], FrontDoorServic
 
 
 def front_door(given: Dependencies, new_service: NewService = FrontDoorService) -> SmtpServer:
-    """Compose the front door. Raises UsageError for a wrong certificate."""
+    """Build the front door. Raises UsageError if the certificate is not valid."""
     certificates = load_certificates(given.settings)
     service = partial(new_service, given, certificates)
     return SmtpServer(server_plan(given.settings), given.running, service)

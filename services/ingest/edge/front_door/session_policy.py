@@ -1,8 +1,8 @@
-"""The front door's answers on one connection, to logins, senders, recipients and messages.
+"""Decides the front door's answers to logins, senders, recipients and messages on one connection.
 
-Owns: the processing of a message between its final dot and its reply, and the bytes that it holds
-meanwhile. Does not own: the dialog (smtp_server/connection.py), logins
-(login_policy.py), the rules (core/front_door/policy.py), Kafka (message_writer.py).
+This module owns the processing of a message between its final dot and its reply, and the bytes that
+the message holds in this time. It does not own the dialog (smtp_server/connection.py), logins
+(login_policy.py), the rules (core/front_door/policy.py) and writing to Kafka (message_writer.py).
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ class SessionPolicy:
         self.is_storing = False
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event; None means that the reply follows later."""
+        """Return the reply to an event, or None if the reply follows later."""
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Accept the growth, because the bytes of the largest message are held from DATA on."""
+        """Accept any size, because the bytes of the largest permitted message are already held
+        since DATA."""
         return None
 
     def connection_lost(self) -> None:
@@ -84,7 +85,7 @@ class SessionPolicy:
     # -- an envelope
 
     def _judge_mail(self, event: Mail) -> Reply:
-        # The client is looked up for each message, so that a change of the registry takes effect at
+        # Look the client up for each message, so that a change of the registry takes effect at
         # once.
         client = self._login.judge_client(self._session.authenticated_as)
         if isinstance(client, Reply):
@@ -144,7 +145,7 @@ class SessionPolicy:
         return None
 
     def _refuse(self, mail_id: str, event: MailEvent, reply: Reply) -> None:
-        """Reply once the event that reports the refusal is written."""
+        """Send the reply when the event of the refusal is written."""
         self._context.refusals.put((mail_id, event), lambda outcome: self._refused(reply, outcome))
 
     def _written(self, envelope: Envelope, outcome: Outcome) -> None:

@@ -1,7 +1,8 @@
-"""Turns a batch of intake records into the records that ingest writes.
+"""Turns a batch of intake records into the records that the ingest service writes.
 
-It has no lasting state. Does not own: the decisions (core/intake/submission.py). Before the records
-of an unknown client are refused, the view of the registry is updated (shared/registry/lookup.py).
+This module stores nothing between batches. The decisions are in core/intake/submission.py. Before
+the records of an unknown client are refused, the view of the registry is updated
+(shared/registry/lookup.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
-# The value of Kafka's `timestamp_type` if the broker has set the time stamp of the record.
+# The value of Kafka's `timestamp_type` for a record whose time stamp the broker has set.
 LOG_APPEND_TIME: Final = 1
 
 
@@ -40,7 +41,8 @@ class Intake:
         self._clock = clock
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """Return the output of one transaction. Raises NotReady until the registry is loaded."""
+        """Return the records to write in one transaction. Raises NotReady until the registry is
+        loaded."""
         require_whole(self._clients)
         now_ms = self._clock.now_ms()
         known = find_clients(
@@ -99,7 +101,7 @@ def _refusal_records(
 
 
 def _kept(record: Record, refusal: Refusal) -> Output:
-    """Return the output that writes the refused record to mail.refused."""
+    """Return the record of mail.refused for a refused record."""
     code, reason = refusal.event.rules[0].rule, refusal.event.reason
     if isinstance(record, UndecodableRecord):
         return outputs.refused_record(record, code, reason, refusal.mail_id)

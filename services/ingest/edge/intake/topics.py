@@ -1,9 +1,9 @@
 """Aligns the configs of intake topics, including topics that were created by hand.
 
-If an intake topic keeps the producer's time stamps, retention may delete acknowledged mail while
-ingest is down, so each topic is aligned soon after it appears. A probe calls look() from one
-thread. If an ACL forbids altering a topic, this is logged once and ingest reads the topic
-unchanged.
+If an intake topic has the time stamps of producers, retention may delete acknowledged mail while
+the ingest service is down. So the configs of each topic are aligned soon after the topic appears. A
+probe calls look() from one thread. If an ACL forbids this change, a message is logged once, and the
+ingest service reads the topic with its present configs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INTAKE: Final = re.compile(INTAKE_PATTERN)
 
 
 class IntakeTopics:
-    """The intake topics seen so far, by their ids."""
+    """Remembers the intake topics that were found so far, by their ids."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._options = client_options(kafka, "intake-topics")
@@ -30,7 +30,8 @@ class IntakeTopics:
         self._seen: set[object] = set()
 
     def look(self) -> str:
-        """Align the topics that were not seen before, and return "". Raises KafkaError."""
+        """Align the configs of the topics that were not found before, and return "". Raises
+        KafkaError."""
         admin = make_admin(self._options, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
         try:
             found = {

@@ -1,14 +1,15 @@
-"""One connection of an SMTP server: ServerSession on an asyncio transport.
+"""One connection of an SMTP server: a ServerSession on an asyncio transport.
 
-Owns: the loop over the events of the dialog, time limits, STARTTLS, counting refused commands. Does
-not own: the protocol (shared/smtp), the answers (the policy), bytes and their bounds
-(transport.py), the time before the connection is served (listener.py).
+This module owns the loop over the events of the dialog, the time limits, STARTTLS, and the count of
+refused commands. It does not own the protocol (shared/smtp), the answers (the policy), the buffers
+and their limits (transport.py), and the steps before the connection is served (listener.py).
 
-If a connection breaks before the final dot, no message is stored. If it breaks after the final dot,
-the message is processed, although its client got no reply and will submit it again. Reading is
-paused while an answer is pending or while the peer does not read its replies, so a peer cannot make
-work pile up. Each whole command extends the deadline, but a single byte does not. If a peer does
-not read the last reply, its connection is closed after CLOSE_S.
+If a connection breaks before the final dot, no message is stored. If a connection breaks after the
+final dot, the message is processed, although the client got no reply and will submit the message
+again. Reading is paused while an answer is pending, and while the peer does not read its replies,
+so a peer cannot cause a growing amount of work. Each complete command extends the deadline, but a
+single byte does not. If a peer does not read the last reply, its connection is closed after
+CLOSE_S.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ from shared.smtp.server.states import CONTENT, TLS
 
 log = logging.getLogger(__name__)
 
-# The time that a peer has to read the last reply, unless the idle time-out is shorter.
+# The time in which a peer must read the last reply. If the idle time-out is shorter, the idle
+# time-out applies.
 CLOSE_S: Final = 10.0
 
 
 class SmtpConnection(asyncio.Protocol):
-    """A connected client. Implements policy.Conversation and context.Connection."""
+    """The connection of one peer. Implements policy.Conversation and context.Connection."""
 
     def __init__(
         self, server: ServerContext, slot: ConnectionSlot, new_policy: NewPolicy, is_implicit: bool
     ) -> None:
-        """`is_implicit`: TLS began before the greeting."""
+        """`is_implicit` is True if TLS began before the greeting."""
         self._server = server
         self._loop = asyncio.get_running_loop()
         self.slot = slot
@@ -59,19 +61,20 @@ class SmtpConnection(asyncio.Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Return whether the reply to a whole message is pending."""
+        """Return True if a whole message was received and its reply is pending."""
         return self._policy.is_storing
 
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet after a delay, because a peer that sends before the greeting is not a mail client.
+        """Send the greeting after a delay, because a peer that sends data before the greeting is
+        not a mail client.
 
         See RFC 5321, 3.1.
         """
         self._transport.attach(cast(asyncio.Transport, transport))
-        # Before this point, also during the handshake of implicit TLS, the listener evicts the
-        # connection.
+        # From now on, this object evicts the connection. Before, also during the handshake of
+        # implicit TLS, the listener does so.
         self.slot.evict = self._evicted
         self._server.connections.add(self)
         if self._server.connections.is_draining:
@@ -117,7 +120,8 @@ class SmtpConnection(asyncio.Protocol):
             self.end(self._timeout_reply())
 
     def end(self, reply: Reply = replies.CLOSING) -> None:
-        """Send a last reply and close. During a TLS handshake no reply can be sent."""
+        """Send a last reply and close the connection. During a TLS handshake, the connection is
+        closed without a reply."""
         if self._transport.is_open:
             self._set_last_deadline()
             self._transport.close(reply)
@@ -125,7 +129,8 @@ class SmtpConnection(asyncio.Protocol):
     # -- the policy's side
 
     def answer(self, reply: Reply) -> None:
-        """Answer the pending event, and process the bytes that have arrived meanwhile."""
+        """Send the reply to the pending event, and process the bytes that have arrived since the
+        event."""
         if not self._transport.is_open:
             return
         self.session.answer(reply)
@@ -136,7 +141,7 @@ class SmtpConnection(asyncio.Protocol):
         self._transport.resume()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the connection."""
+        """Run a task that is cancelled when the connection ends."""
         self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._task_done)
 
@@ -150,7 +155,8 @@ class SmtpConnection(asyncio.Protocol):
     # -- the dialog
 
     def _evicted(self) -> None:
-        """Give the slot to a newer connection, because the peer has not logged in."""
+        """Close this connection, because the peer has not logged in and a newer connection needs
+        the slot."""
         self._server.turned_away.add(1, LimitExceeded.BEFORE_LOGIN)
         if self._transport.is_open:
             self.end(replies.MANY_BEFORE_LOGIN)
@@ -165,7 +171,8 @@ class SmtpConnection(asyncio.Protocol):
     def _run(self) -> None:
         session = self.session
         while (event := session.next_event()) is not None:
-            # For a Struct, isinstance() takes five times as long as this check.
+            # The check of type() is used, because isinstance() takes five times as long for a
+            # Struct.
             kind = type(event)
             if kind is Ended:
                 self._write()
@@ -174,7 +181,7 @@ class SmtpConnection(asyncio.Protocol):
                 return
             reply = self._judge(kind, event)
             if reply is None:
-                continue  # the next event comes after the policy's answer
+                continue  # the next event follows after the policy's answer
             session.answer(reply)
             if session.state is TLS:
                 self._write()
@@ -193,8 +200,8 @@ class SmtpConnection(asyncio.Protocol):
         return reply
 
     def _write(self) -> None:
-        # There is output, so a command or a message was complete. The login deadline is not
-        # extended.
+        # If there is output, a command or a message was complete, so the deadline is extended. The
+        # deadline for the login is not extended.
         session = self.session
         has_written = self._transport.write()
         if has_written and self._is_identified() and session.state is not CONTENT:

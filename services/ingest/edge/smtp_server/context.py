@@ -2,8 +2,8 @@
 
 The server (server.py) has the list of connections. A connection (connection.py) owns the protocol,
 the time limits and TLS. A policy owns the replies: it accepts or refuses logins, senders,
-recipients and messages. Owns: these interfaces, and the values that the connections of one server
-share.
+recipients and messages. This module defines these interfaces, and the values that the connections
+of one server share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from shared.smtp.server.session import ServerSession
 
 
 class TimeLimits(Struct, frozen=True):
-    """Seconds before the greeting, for a login, between commands, for a message and for TLS."""
+    """The delay of the greeting, and the highest times for a login, between two commands, for a
+    message and for a TLS handshake, in seconds."""
 
     greeting_delay_s: float
     login_timeout_s: float
@@ -33,11 +34,11 @@ class TimeLimits(Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """An open connection, as its server sees it."""
+    """The methods of an open connection that its server calls."""
 
     @property
     def is_storing(self) -> bool:
-        """Return whether the reply to a whole message is pending."""
+        """Return True if the reply to a whole message is pending."""
         ...
 
     def sweep(self, now: float) -> None:
@@ -45,32 +46,33 @@ class Connection(Protocol):
         ...
 
     def end(self) -> None:
-        """Send 421 and close."""
+        """Send 421 and close the connection."""
         ...
 
 
 class Connections(Protocol):
-    """The open connections of a server."""
+    """The methods of a server that its connections call."""
 
     @property
     def is_draining(self) -> bool:
-        """Return whether the server is stopping."""
+        """Return True if the server is stopping."""
         ...
 
     def add(self, connection: Connection, /) -> None:
-        """Keep an open connection."""
+        """Add an open connection."""
         ...
 
     def remove(self, connection: Connection, /) -> None:
-        """Forget a closed connection."""
+        """Remove a closed connection."""
         ...
 
 
 class ServerContext(Struct, frozen=True):
     """The values that the listener and the connections of one server share.
 
-    `tls` returns the current TLS context; None if the server has no certificate. `turned_away`
-    counts, by reason, the connections that ended because of a limit, a handshake or a proxy header.
+    `tls` returns the current TLS context, or None if the server has no certificate. `turned_away`
+    counts the connections that ended because of a limit, a handshake or a proxy header. Its label
+    is the reason.
     """
 
     options: ServerOptions
@@ -81,21 +83,22 @@ class ServerContext(Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """The decisions about one connection."""
+    """Makes the decisions about one connection."""
 
     @property
     def is_storing(self) -> bool:
-        """Return whether a whole message has been received and its reply is pending."""
+        """Return True if a whole message was received and its reply is pending."""
         ...
 
     def judge(self, event: ServerEvent) -> Reply | None:
-        """Return the reply to an event. None means that `Conversation.answer` is called later."""
+        """Return the reply to an event, or None. After None, the policy calls `Conversation.answer`
+        later."""
         ...
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Judge a message of which `size_bytes` have arrived.
+        """Judge a message of which `size_bytes` bytes have arrived.
 
-        If a reply is returned, it ends the connection.
+        If the result is a reply, the reply is sent and the connection ends.
         """
         ...
 
@@ -105,24 +108,26 @@ class Policy(Protocol):
 
 
 class Conversation(Protocol):
-    """The connection, as its policy sees it."""
+    """The methods of a connection that its policy calls."""
 
     @property
     def session(self) -> ServerSession:
-        """Return the protocol state, with the name under which the peer is logged in."""
+        """Return the protocol state, which has the name under which the peer is logged in."""
         ...
 
     @property
     def slot(self) -> ConnectionSlot:
-        """Return the peer's address and its slot among all connections."""
+        """Return the slot of this connection, which has the peer's address."""
         ...
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that `judge` left open, and process the bytes that arrived meanwhile."""
+        """Send the reply to an event for which `judge` returned None, and process the bytes that
+        have arrived since then."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task that ends with the connection; if it crashes, the connection is closed."""
+        """Run a task that ends when the connection ends. If the task crashes, the connection is
+        closed."""
         ...
 
 

@@ -1,18 +1,18 @@
-"""Accepts connections, and determines the address of each peer before it is served.
+"""Accepts connections, and determines the address of each peer before the connection is served.
 
-Owns: the listening sockets, the PROXY header at the beginning of a connection, the limits on
-connections, the handshake of implicit TLS. Does not own: the dialog (connection.py), the counts
-(core/smtp_server/connection_limiter.py), the syntax of the header
+This module owns the listening sockets, the PROXY header at the beginning of a connection, the
+limits on connections, and the handshake of implicit TLS. It does not own the dialog
+(connection.py), the counts (core/smtp_server/connection_limiter.py) and the syntax of the header
 (core/smtp_server/proxy_header.py).
 
-The listener accepts connections itself and does not use loop.create_server, because nothing after a
-PROXY header may be read. The next bytes in the same segment may begin a TLS handshake, and a
-transport would read them, too. As a further effect, a connection counts from its beginning, and not
-only from the end of its handshake. On a port with implicit TLS, a connection that is refused before
-TLS is just closed; on other ports it gets a 421.
+The listener accepts connections itself and does not use loop.create_server, because no byte after a
+PROXY header may be read. The next bytes in the same TCP segment may begin a TLS handshake, and a
+transport would read them, too. Therefore a connection is also counted from its beginning, and not
+only from the end of its TLS handshake. If a connection is refused before TLS, it gets a 421. On a
+port with implicit TLS, however, it is closed without a reply.
 
-Guarantees: a PROXY header is accepted only from a listed proxy, and every connection of a listed
-proxy must begin with a PROXY header. Each slot is released, no matter how its connection ends.
+A PROXY header is accepted only from a listed proxy, and every connection of a listed proxy must
+begin with a PROXY header. Each slot is released, no matter how its connection ends.
 """
 
 from __future__ import annotations
@@ -40,23 +40,25 @@ from shared.smtp.reply import Reply, encode_reply
 
 log = logging.getLogger(__name__)
 
-# The largest number of sockets that wait to be accepted. It is high because bulk senders connect in
-# bursts.
+# The highest number of connections that wait until they are accepted. This number is high, because
+# bulk senders open many connections at once.
 BACKLOG: Final = 1_024
-# The number of connections that are accepted at a time, before open connections are served again.
+# At most this many connections are accepted before open connections are served again.
 ACCEPTS_PER_TURN: Final = 64
-# The pause after the system had no free descriptor or no memory for a connection.
+# If the system has no free descriptor or no memory for a connection, accepting pauses for this
+# time.
 _REST_S: Final = 1.0
-# The size of the kernel's buffer for replies that a peer has not read. Replies are short.
+# The size of the kernel's buffer for replies that a peer has not read. The buffer can be small,
+# because replies are short.
 _SEND_BUFFER_BYTES: Final = 65_536
 _TLS_CLOSE_S: Final = 10.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# These errors mean that this machine does not have the address. "Every address" includes IPv6
-# addresses, even on a machine without IPv6.
+# These errors mean that this machine does not have the address. The list of all addresses has IPv6
+# addresses even on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-# The reasons to turn a connection away, apart from the limits.
+# The reasons for which a connection is turned away, in addition to the limits.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 
@@ -64,7 +66,8 @@ Serve = Callable[[ConnectionSlot, bool], asyncio.Protocol]
 
 
 class Arrived(Struct, frozen=True):
-    """An accepted connection, its address, and whether TLS begins at once (implicit TLS)."""
+    """An accepted connection and its address. `is_implicit` is True if TLS begins at once (implicit
+    TLS)."""
 
     sock: socket.socket
     address: str
@@ -72,7 +75,7 @@ class Arrived(Struct, frozen=True):
 
 
 class Listener:
-    """The listening sockets of one server. Use it in one loop."""
+    """The listening sockets of one server. Must be used in one event loop only."""
 
     def __init__(
         self,
@@ -81,7 +84,8 @@ class Listener:
         proxies: Sequence[str],
         serve: Serve,
     ) -> None:
-        """`serve` creates a connection's protocol, whose connection_lost() releases the slot."""
+        """`serve` creates the protocol of a connection. The connection_lost() of this protocol must
+        release the slot."""
         self._context = context
         self._limiter = limiter
         self._proxies = tuple(proxies)
@@ -91,11 +95,12 @@ class Listener:
         self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
-        """Listen on every existing address of `host`, and return these addresses as address:port.
+        """Listen on every address of `host` that this machine has. Return these addresses as
+        address:port.
 
-        If `host` is "", listen on all addresses. `is_shared`: other processes may listen on the
-        same address beside this one. For port 0, the system chooses a free port for each address.
-        Raises OSError.
+        If `host` is "", listen on all addresses. If `is_shared` is True, other processes may listen
+        on the same addresses at the same time. For port 0, the system chooses a free port for each
+        address. Raises OSError.
         """
         missing, bound = None, []
         found = socket.getaddrinfo(
@@ -118,7 +123,7 @@ class Listener:
         return bound
 
     def close(self) -> None:
-        """Stop accepting, and close connections that are not served yet."""
+        """Stop accepting connections, and close the connections that are not served yet."""
         for sock in self._listening:
             self._loop.remove_reader(sock)
             sock.close()
@@ -202,9 +207,10 @@ class Listener:
         return True
 
     async def _address_behind(self, arrived: Arrived) -> str:
-        """Return the address that a proxy names, or the proxy's own address for a LOCAL header.
+        """Return the address in the PROXY header. For a LOCAL header, return the address of the
+        proxy itself.
 
-        The result is "" if the connection is refused.
+        Return "" if the connection is refused.
         """
         try:
             async with asyncio.timeout(self._context.limits.handshake_timeout_s):
@@ -255,7 +261,7 @@ def _listening_socket(family: int, name: Any, is_shared: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Accepted sockets inherit this option and the next one.
+        # Accepted sockets inherit the next two options from this socket.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:

@@ -1,13 +1,14 @@
-"""An SMTP server of one process, in its own thread: listens, and tracks and closes connections.
+"""An SMTP server in its own thread. It listens, keeps a list of its connections, and closes them at
+the end.
 
-Each door (front_door/, bounce_door/) is such a server with a Service, which has the policies of its
-connections and the writers to Kafka. A server runs on a uvloop event loop in its own thread, beside
-the thread that reads the intakes. The server also owns the loading of the certificate that the
-settings of a door name.
+Each door (front_door/, bounce_door/) is an SmtpServer with a Service. The Service provides the
+policies of the connections and the writers to Kafka. The thread of a server runs a uvloop event
+loop, beside the thread that reads the intake topics. This module also loads the certificate that
+the settings of a door name.
 
-Guarantees: start() returns when the server listens; otherwise it raises. After a stop no new
-connection is accepted; pending messages are completed and answered, all other connections get a
-421. If the server crashes, the process stops, and close() raises the error.
+start() returns when the server listens, or raises an exception. After a stop, no new connection is
+accepted. Pending messages are completed and answered, and all other connections get a 421. If the
+server crashes, the process stops, and close() raises the error of the crash.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ SWEEP_S: Final = 0.5
 
 
 class ListenAt(Struct, frozen=True):
-    """An address, the setting that names it, and whether TLS begins at once."""
+    """An address to listen on, and the name of its setting. `is_implicit` is True if TLS begins at
+    once."""
 
     address: str
     setting: str
@@ -60,8 +62,9 @@ class ListenAt(Struct, frozen=True):
 class ServerPlan(Struct, frozen=True):
     """The addresses and the connection limits of a server.
 
-    `name` ("front door") appears in errors and the log. `is_shared`: other processes may listen on
-    the same addresses. `connections` is the gauge of open connections.
+    `name`, for example "front door", is used in error messages and in the log. `is_shared` is True
+    if other processes may listen on the same addresses. `connections` is the gauge of open
+    connections.
     """
 
     name: str
@@ -73,7 +76,8 @@ class ServerPlan(Struct, frozen=True):
 
 
 class Service(Protocol):
-    """The policies of the connections of a server, and the writers to Kafka. Used on its loop."""
+    """Provides the policies of a server's connections, and the writers to Kafka. Used on the event
+    loop of the server."""
 
     @property
     def context(self) -> ServerContext:
@@ -85,15 +89,16 @@ class Service(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Reload changed files. This is called every SWEEP_S."""
+        """Reload changed files. The server calls this method every SWEEP_S."""
         ...
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered; no new message is added meanwhile."""
+        """Wait until every pending message is answered. In this time, no new message arrives."""
         ...
 
     async def close(self) -> None:
-        """Close the writers. This is called after settle() and the end of all connections."""
+        """Close the writers. The server calls this method after settle(), when all connections have
+        ended."""
         ...
 
 
@@ -103,7 +108,7 @@ class SmtpServer:
     def __init__(
         self, plan: ServerPlan, running: Running, open_service: Callable[[Connections], Service]
     ) -> None:
-        """`open_service` is called on the loop, before a connection is accepted."""
+        """`open_service` is called on the event loop, before the first connection is accepted."""
         self._plan = plan
         self._running = running
         self._open_service = open_service
@@ -115,16 +120,17 @@ class SmtpServer:
         self.is_draining = False
 
     def start(self) -> None:
-        """Start listening. Raises UsageError if that fails."""
+        """Start the thread and wait until the server listens. Raises UsageError if the server
+        cannot listen."""
         self._thread.start()
         self._started.wait()
         if isinstance(self._fault, UsageError):
             raise self._fault
 
     def close(self) -> None:
-        """Wait until all messages are answered and all connections closed.
+        """Wait until all messages are answered and all connections are closed.
 
-        Raises the error that ended the server.
+        If the server has crashed, raises the error of the crash.
         """
         self._thread.join()
         if self._fault is not None:
@@ -210,7 +216,8 @@ class SmtpServer:
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
-    """Load the files that these settings name, or return None without them. Raises UsageError."""
+    """Load the certificate and key files that these settings name. Return None if the settings are
+    empty. Raises UsageError."""
     paths = getattr(settings, certificate), getattr(settings, key)
     if not any(paths):
         return None

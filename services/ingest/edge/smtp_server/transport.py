@@ -1,11 +1,11 @@
-"""The bytes of one SMTP connection, between its asyncio transport and its session.
+"""Passes bytes between the asyncio transport of an SMTP connection and its session.
 
-Owns: the asyncio transport, received bytes that are not processed yet, flow control (nothing is
-read from a peer that does not read its replies), STARTTLS. Does not own: events, replies and time
-limits (connection.py).
+This module owns the asyncio transport, the received bytes that are not processed yet, flow control
+and STARTTLS. Nothing is read from a peer that does not read its replies. Events, replies and time
+limits are in connection.py.
 
-Memory per peer: at most MAX_UNSENT_BYTES of replies plus the replies to one slice of commands,
-one read of the transport, and the bytes that the session holds.
+For each peer, the memory has at most MAX_UNSENT_BYTES of replies, the replies to one slice of
+commands, the bytes of one read of the transport, and the bytes that the session holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.smtp.server import refusals
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import CONTENT, TLS
 
-# If there are more unsent replies than this, reading pauses.
+# If there are more bytes of unsent replies than this, reading is paused.
 MAX_UNSENT_BYTES: Final = 65_536
 # Commands are processed in slices of this size, because a short command can have a long reply.
 SLICE_BYTES: Final = 8_192
@@ -40,22 +40,23 @@ class SmtpTransport:
 
     @property
     def is_open(self) -> bool:
-        """Return whether a reply can still be sent."""
+        """Return True if a reply can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     def attach(self, transport: asyncio.Transport) -> None:
-        """Use this transport from now on. This is called again after STARTTLS."""
+        """Use this transport from now on. This method is called again after STARTTLS."""
         transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         self._transport = transport
         self._is_paused = False
 
     def detach(self) -> None:
-        """Forget a closed connection."""
+        """Release the transport of a closed connection."""
         self._transport = None
         self._unfed.clear()
 
     def receive(self, data: bytes) -> None:
-        """Process received bytes as long as there is room for the replies."""
+        """Process received bytes as long as there is room for the replies. Keep the other bytes and
+        pause reading."""
         session = self._session
         is_large = len(data) > SLICE_BYTES and session.state is not CONTENT
         if self._unfed or is_large or not session.wants_data:
@@ -68,7 +69,7 @@ class SmtpTransport:
             self._run()
 
     def write(self) -> bool:
-        """Send the output of the session. Returns whether there was any output."""
+        """Send the output of the session. Return True if there was output."""
         output, transport = self._session.take_output(), self._transport
         if not output or transport is None or transport.is_closing():
             return False
@@ -76,21 +77,21 @@ class SmtpTransport:
         return True
 
     def pause_writing(self) -> None:
-        """Stop processing, because the peer does not read its replies."""
+        """Stop processing bytes, because the peer does not read its replies."""
         self._is_writing_paused = True
         self._pause()
 
     def resume_writing(self) -> None:
-        """Continue, because the peer reads again."""
+        """Continue to process bytes, because the peer reads its replies again."""
         self._is_writing_paused = False
         self.resume()
 
     def _pause(self) -> None:
         """Pause reading.
 
-        This is called only if some bytes cannot be processed yet. A peer that waits for its reply
-        sends nothing, so there is usually no need to pause, and with TLS each pause costs an extra
-        read.
+        This method is called only if some bytes cannot be processed yet. A peer that waits for its
+        reply sends nothing, so a pause is usually not needed. With TLS, each pause costs an
+        additional read.
         """
         if self._transport is not None and self.is_open and not self._is_paused:
             self._transport.pause_reading()
@@ -115,11 +116,11 @@ class SmtpTransport:
             self._run()
 
     def close(self, reply: Reply | None = None) -> None:
-        """Send the unsent replies and then `reply`, and close the connection.
+        """Send the unsent replies and then `reply`. Then close the connection.
 
-        No reply can be sent during a handshake or to a peer that does not read. Then `reply` is
-        dropped and the connection is aborted, because with TLS an orderly close would wait for such
-        a peer and buffer all its bytes meanwhile.
+        During a handshake, or if the peer does not read, no reply can be sent. Then `reply` is
+        dropped and the connection is aborted. With TLS, an orderly close would wait for the peer
+        and buffer all bytes that the peer sends in this time.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -133,16 +134,18 @@ class SmtpTransport:
         transport.close()
 
     def abort(self) -> None:
-        """Close at once, without a reply."""
+        """Close the connection at once, without a reply."""
         if self._transport is not None:
             self._transport.abort()
 
     def try_begin_tls(self) -> bool:
-        """Stop reading until the handshake. Return False if the connection is closed instead."""
+        """Pause reading before the handshake. If the peer has sent bytes after STARTTLS, close the
+        connection and return False."""
         if self._transport is None or not self.is_open:
             return False
         if self._unfed or self._is_writing_paused:
-            # Otherwise these plain bytes would be read as if they came through TLS (CVE-2011-0411).
+            # These plain bytes must not be processed as if they had arrived through TLS
+            # (CVE-2011-0411).
             self._transport.write(encode_reply(refusals.INJECTED))
             self.close()
             return False
@@ -152,7 +155,8 @@ class SmtpTransport:
     async def secure(
         self, protocol: asyncio.Protocol, context: ssl.SSLContext, timeout_s: float
     ) -> bool:
-        """Perform the handshake. If it fails, close the connection and return False."""
+        """Perform the TLS handshake. If the handshake fails, close the connection and return
+        False."""
         transport = self._transport
         if transport is None:
             return False
@@ -163,7 +167,7 @@ class SmtpTransport:
         except (OSError, ssl.SSLError):
             transport.abort()
             return False
-        if secured is None:  # the transport was closed meanwhile
+        if secured is None:  # the transport was closed during the handshake
             return False
         self.attach(secured)
         self._session.tls_started()

@@ -1,13 +1,13 @@
-"""Passes messages from a door's event loop to Kafka, and the results back.
+"""Passes messages from the event loop of a door to Kafka, and passes the outcomes back.
 
-The front door has two outboxes, for accepted messages and for refusals; the bounce door has one.
-Each has its own thread, because kafka-python blocks while it has no metadata.
+The front door has one outbox for accepted messages and one for refusals. The bounce door has one
+outbox. Each outbox has its own thread, because kafka-python blocks while it has no metadata.
 
-Guarantees: `done` is called exactly once, on the loop. `done` gets Written only after Kafka has
-acknowledged the record (acks=all) or validate has read it. `done` gets Unknown after TIMEOUT_S plus
-the time that the withdrawal takes. After Unknown it is not known whether the record was written, so
-the client gets 451 and sends the message again. If the process dies before the acknowledgement, the
-client has not received a 250.
+`done` is called exactly once per item, on the event loop. `done` gets Written only after Kafka has
+acknowledged the record (acks=all) or the validate service has read it. Otherwise `done` gets
+Unknown within TIMEOUT_S plus the time of the withdrawal. Then the record may or may not be written,
+so the client gets 451 and sends the message again. If the process dies before the acknowledgement,
+the client has not received a 250.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from shared.runtime.clock import monotonic
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest"
-# The client must get its 451 within 5 s while Kafka is unavailable.
+# While Kafka is unavailable, the client must get its 451 within 5 s.
 TIMEOUT_S: Final = 4.0
 # Messages that arrive within this time share a record. A session has to wait for Kafka anyway.
 LINGER_S: Final = 0.003
-# Under load, messages wait at most this long for the batches that are being written. This saves
-# work, because a record and a request for fifty messages cost hardly more than for one
-# (docs/decisions/0024-front-door-bench.md).
+# Under load, messages wait for the batches that are being written, but not longer than this. The
+# wait saves work, because a record with fifty messages costs hardly more than a record with one
+# message (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
 MAX_BATCH: Final = 512
 _SWEEP_S: Final = 0.25
@@ -43,25 +43,25 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Written(Struct, frozen=True):
-    """Kafka has the message, under this mail id."""
+    """Kafka has stored the message under this mail id."""
 
     mail_id: str = ""
 
 
 class Duplicate(Struct, frozen=True):
-    """The message was submitted before, under this mail id; it is sent only once."""
+    """The message was submitted before and has this mail id. It is sent only once."""
 
     mail_id: str
 
 
 class KeyConflict(Struct, frozen=True):
-    """Nothing was written, because the message with this mail id has the same submission key."""
+    """The item was not written, because the message `mail_id` has the same submission key."""
 
     mail_id: str
 
 
 class Unknown(Struct, frozen=True):
-    """Kafka did not acknowledge the message."""
+    """Kafka has not acknowledged the message."""
 
 
 Outcome = Written | Duplicate | KeyConflict | Unknown
@@ -91,19 +91,18 @@ class PendingWrite(Generic[T]):
 
     @property
     def is_given_up(self) -> bool:
-        """Return whether the loop no longer waits for the item."""
+        """Return True if the event loop does not wait for the item any more."""
         return self._is_given_up
 
     def try_begin(self, mail_id: str) -> bool:
         """Record the mail id for writing the item. Return False if the item was given up."""
         with self._lock:
-            # The id is recorded in both cases, because the key is reserved under it and can be
-            # withdrawn.
+            # The mail id is recorded in both cases, because the withdrawal of the item needs it.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
 
     def give_up(self) -> None:
-        """Give up the item, so that no writer may begin it."""
+        """Give up the item. After this call, no writer can begin the item."""
         with self._lock:
             self._is_given_up = True
 
@@ -115,19 +114,19 @@ class PendingWrite(Generic[T]):
 
 
 class BatchResult(Generic[T]):
-    """Items written together, and their outcomes as soon as they are known."""
+    """Items that are written together, and their outcomes as soon as these are known."""
 
     __slots__ = ("outcomes", "pending")
 
     def __init__(self, pending: Sequence[PendingWrite[T]], outcomes: Sequence[Outcome] = ()):
-        """`outcomes` has one outcome per item, if they are already known."""
+        """`outcomes` has one outcome per item, or is empty if the outcomes are not known yet."""
         self.pending = pending
         self.outcomes: Future[Sequence[Outcome]] = Future()
         if outcomes:
             self.outcomes.set_result(outcomes)
 
     def set_unknown(self) -> None:
-        """Record that it is unknown whether these items were written."""
+        """Set the outcomes of all these items to Unknown."""
         self.outcomes.set_result(_all_unknown(self.pending))
 
 
@@ -140,10 +139,10 @@ def _all_unknown(pending: Sequence[PendingWrite[T]]) -> Sequence[Outcome]:
 
 
 class Outbox(Generic[T]):
-    """Takes items on the loop, lets a thread write them in batches, and reports the outcomes.
+    """Accepts items on the event loop, writes them in batches in a thread, and reports outcomes.
 
-    The loop decides when a batch is due. If the thread itself waited for each item, it would have
-    to be woken, and would have to acquire the interpreter lock, five times as often.
+    The event loop decides when a batch is written. If the thread itself waited for each item, it
+    would wake up and acquire the interpreter lock five times as often.
     """
 
     def __init__(
@@ -152,9 +151,8 @@ class Outbox(Generic[T]):
         write: Write[T],
         withdraw: Callable[[Sequence[PendingWrite[T]]], Sequence[Outcome]] = _all_unknown,
     ) -> None:
-        """The outbox's thread calls `write`. Another thread calls `withdraw`, which decides the
-        outcomes of items that are given up.
-        """
+        """The outbox's thread calls `write`. Another thread calls `withdraw`, which returns the
+        outcomes of items that were given up."""
         self._write = write
         self._withdraw = withdraw
         self._withdrawing = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-withdrawn")
@@ -163,7 +161,7 @@ class Outbox(Generic[T]):
         self._queue: queue.SimpleQueue[list[PendingWrite[T]] | None] = queue.SimpleQueue()
         self._gathered: list[PendingWrite[T]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._is_due = False  # whether the gathered messages have waited LINGER_S
+        self._is_due = False  # True if the gathered messages have waited LINGER_S
         self._open: dict[PendingWrite[T], None] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -176,7 +174,7 @@ class Outbox(Generic[T]):
         return len(self._open)
 
     def put(self, item: T, done: Done) -> None:
-        """Add an item to be written. Call this on the loop."""
+        """Add an item to be written. Must be called on the event loop."""
         pending = PendingWrite(item, done, monotonic() + TIMEOUT_S)
         self._open[pending] = None
         self._gathered.append(pending)
@@ -186,7 +184,7 @@ class Outbox(Generic[T]):
             self._flush()
 
     async def close(self) -> None:
-        """Wait for all items, at most until their time-out, then end the thread."""
+        """Wait until all items have an outcome or their time-out, and end the thread."""
         self._flush()
         if self._open:
             self._emptied = self._loop.create_future()
@@ -202,7 +200,7 @@ class Outbox(Generic[T]):
         given_up: list[PendingWrite[T]] = []
         for pending, outcome in zip(batch, outcomes, strict=True):
             if pending.is_given_up:
-                continue  # the outcome comes too late
+                continue  # the outcome has arrived too late
             if type(outcome) is Unknown:
                 pending.give_up()
                 given_up.append(pending)
@@ -245,13 +243,13 @@ class Outbox(Generic[T]):
                 self._settled(late, _all_unknown(late))
 
     def _on_linger(self) -> None:
-        """The oldest item has waited LINGER_S: flush, or first wait for batches being written."""
+        """Flush now, or wait up to GATHER_S longer if many items are being written."""
         self._timer = self._loop.call_later(GATHER_S, self._flush)
         self._is_due = True
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
-        """Flush if a batch is due, unless more than a third of all items is being written."""
+        """Flush if a batch is due, unless more than a third of the items is being written."""
         if self._is_due and 2 * len(self._open) <= 3 * len(self._gathered):
             self._flush()
 
@@ -278,7 +276,7 @@ class Outbox(Generic[T]):
                     break
                 batch += more
             now = monotonic()
-            # An item past its deadline was answered with 451 and must not be written.
+            # An item whose deadline has passed was answered with 451 and must not be written.
             batch = [pending for pending in batch if pending.deadline > now]
             if not batch:
                 continue
@@ -289,12 +287,13 @@ class Outbox(Generic[T]):
         try:
             return list(self._write(batch))
         except Exception:
-            # The thread must survive; without it, every message would get 451 from now on.
+            # The thread must not end, because then every further message would get 451.
             log.exception("a batch could not be written")
             return [BatchResult(batch, _all_unknown(batch))]
 
     def _report(
         self, batch: Sequence[PendingWrite[T]], outcomes: Future[Sequence[Outcome]]
     ) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, so nobody waits
+        # RuntimeError means that the loop has ended, so nobody waits for the outcomes.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settled, batch, outcomes.result())

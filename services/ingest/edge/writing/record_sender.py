@@ -1,11 +1,12 @@
 """Sends records to Kafka with acks=all, and reports when each is acknowledged.
 
-Each writer of the doors has its own sender and uses it from one thread. A producer that failed once
-is discarded, so that none of its records can be written much later.
+Each writer of the doors has its own RecordSender and uses it from one thread. After a failure, a
+producer is discarded, so that none of its records can be written much later.
 
-Guarantees: the outcome of every record that was passed to send() is set once. The outcome is
-Written or another known outcome only if Kafka has acknowledged the record, otherwise Unknown. While
-Kafka is unavailable, send() blocks at most TIMEOUT_S; the next call connects again.
+The outcome of every record that was passed to send() is set exactly once. If Kafka has acknowledged
+the record, this is the outcome that the caller has given, for example Written. Otherwise it is
+Unknown. While Kafka is unavailable, send() blocks for at most TIMEOUT_S, and the next call connects
+again.
 """
 
 from __future__ import annotations
@@ -35,31 +36,33 @@ T = TypeVar("T")
 
 
 class Send(Struct, Generic[T]):
-    """One record, the items that wait for its acknowledgement, and their outcomes afterwards."""
+    """One record, the items that wait for the record's acknowledgement, and the outcomes of these
+    items after it."""
 
     output: Output
     result: BatchResult[T]
     outcomes: list[Outcome]
 
     def acknowledge(self) -> None:
-        """Set the outcomes, because Kafka has the record."""
+        """Set the outcomes of the items, because Kafka has acknowledged the record."""
         self.result.outcomes.set_result(self.outcomes)
 
 
 class SenderFailpoints(Struct, frozen=True):
-    """The failpoints after a record was sent and after it was acknowledged."""
+    """The two failpoints: after a record was sent, and after a record was acknowledged."""
 
     sent: str
     acknowledged: str
 
 
 class RecordSender:
-    """A producer without transactions that is replaced after a failure. Used by one thread."""
+    """Sends records by a producer without transactions, which is replaced after a failure. Used by
+    one thread."""
 
     def __init__(
         self, name: str, options: ClientOptions, failpoints: Failpoints, points: SenderFailpoints
     ) -> None:
-        """`name` is for the log: "front door"."""
+        """`name` is used in the log, for example "front door"."""
         self._name = name
         self._options = options
         self._failpoints = failpoints
@@ -67,7 +70,7 @@ class RecordSender:
         self._producer: KafkaProducer | None = None
         self._failed = threading.Event()
         self.fault = ""
-        self.failed_at_s = 0.0  # the monotonic() time of the fault
+        self.failed_at_s = 0.0  # the time of the fault, by monotonic()
 
     def send(self, sends: Sequence[Send[Any]]) -> None:
         """Send these records. Their outcomes are set after Kafka has answered."""

@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 from shared.http_api import server
 from shared.http_api.keyed import DENIED_PER_MINUTE, AccessPolicy, KeyedApi
 from tests.support.access import FakeKeys
+from tests.support.patience import PATIENCE_S
 
 
 def test_a_right_key_passes_from_an_address_from_which_others_try_keys() -> None:
@@ -30,7 +31,7 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
     silent, slow = (socket.create_connection(("127.0.0.1", api.port)) for _ in range(2))
     slow.sendall(b"GET / HTTP/1.1\r\nHo")
     for each in (silent, slow):
-        each.settimeout(120)
+        each.settimeout(PATIENCE_S)
         assert each.recv(100) == b""
     monkeypatch.setattr(server, "REQUEST_S", 120.0)
     asked = http.client.HTTPConnection("127.0.0.1", api.port)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.runtime.checks import EventLoopBeat, Probe, Progress
+from tests.support.patience import PATIENCE_S
 
 LIMIT_S = 100.0
 STUCK = "no turn of the loop for 110 s"
@@ -126,7 +127,7 @@ def last_answer(*answers: str | Exception) -> str:
 
     probe = Probe("test", look, every_s=0.0)
     with probe:
-        assert asked.done.wait(120)
+        assert asked.done.wait(PATIENCE_S)
     return seen[len(answers)]
 
 

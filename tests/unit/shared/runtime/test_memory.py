@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from tests.support.patience import PATIENCE_S
+
 BLOCK_BYTES = 400_000
 ROUNDS = 500
 # Two blocks at a time, like a record and its compressed copy: the number of their pages.
@@ -25,7 +27,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_blocks_of_some_hundred_kilobytes_are_not_new_memory_each_time() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     kept, faults = done.stdout.split()
     # A C library without such thresholds reports this and is not changed.

@@ -18,6 +18,7 @@ from shared.runtime.lifecycle import Stop, run_main
 from shared.runtime.log import QUIET_S, JsonFormatter, Sparing, TextFormatter
 from shared.runtime.telemetry import MAX_LABEL_SETS, Counters, Metric
 from shared.settings.loader import Fault, SettingsError
+from tests.support.patience import PATIENCE_S
 
 
 def test_a_deadline_is_shared_by_the_waits_it_is_handed_to() -> None:
@@ -61,7 +62,7 @@ def test_a_stop_wakes_a_loop() -> None:
         asyncio.get_running_loop().call_soon(stop.set)
         await stop.wait_async()
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
 
 
 def _raise(error: BaseException) -> Callable[[], int]:

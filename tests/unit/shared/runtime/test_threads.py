@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from shared.runtime import threads
-from shared.runtime.threads import SEE_THE_LOG, EnduringThread
+from shared.runtime.threads import SEE_THE_LOG, EnduringThread, RunsThread
 
 
 class Work:
@@ -49,3 +49,16 @@ def test_the_task_begins_again_after_every_fault(
 
 def test_a_thread_that_was_not_started_may_be_closed() -> None:
     Work().thread.close()
+
+
+def test_a_class_that_runs_in_a_thread_is_started_and_closed_with_it() -> None:
+    class Runs(RunsThread):
+        def __init__(self, thread: EnduringThread) -> None:
+            self._thread = thread
+
+    work = Work()
+    runs = Runs(work.thread)
+    runs.start()
+    assert work.works.wait(60)
+    runs.close()
+    assert work.has_ended.is_set()

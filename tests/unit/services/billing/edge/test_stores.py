@@ -14,6 +14,7 @@ from services.billing.edge.cells import open_cells
 from services.billing.settings import BillingSettings
 from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable
+from tests.support.patience import PATIENCE_S
 
 
 class Server(Struct):
@@ -44,7 +45,7 @@ def server() -> Iterator[Server]:
         thread.start()
         yield found
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(120)
+    thread.join(PATIENCE_S)
 
 
 # redis-py tries again on two levels: it opens a connection, and it sends the greeting on it. If the

@@ -13,6 +13,7 @@ from services.billing.edge.temporary_files import DiskUnavailable
 from services.billing.edge.views import books
 from services.billing.edge.views.books import REFRESH_S, Books, StatementsUnknown
 from shared.runtime.clock import FakeClock
+from tests.support.patience import PATIENCE_S
 
 STATEMENT = cast(Closed, "a statement")
 
@@ -32,7 +33,7 @@ class Topic:
     def read(self) -> None:
         self.reads += 1
         self.begun.set()
-        assert self.go_on.wait(120)
+        assert self.go_on.wait(PATIENCE_S)
         if self.fault:
             raise self.fault
 
@@ -69,7 +70,7 @@ def test_while_kafka_does_not_answer_one_reads_and_the_others_get_what_was_read(
         closed, fault = found.closed()
         assert closed == {"2026-10": STATEMENT}
         assert "still being read" in fault
-    assert topic.begun.wait(120)
+    assert topic.begun.wait(PATIENCE_S)
     assert topic.reads == 2
     topic.fault = KafkaUnavailable("no broker answers")
     topic.go_on.set()
@@ -87,11 +88,11 @@ def test_the_first_reading_is_waited_for() -> None:
     threads = [threading.Thread(target=lambda: answers.append(found.closed())) for _ in range(3)]
     for each in threads:
         each.start()
-    assert topic.begun.wait(120)
+    assert topic.begun.wait(PATIENCE_S)
     assert answers == []
     topic.go_on.set()
     for each in threads:
-        each.join(120)
+        each.join(PATIENCE_S)
     assert answers == [({"2026-10": STATEMENT}, "")] * 3
     assert topic.reads == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.deliver.core.shaping.allowance import Allowance
@@ -127,6 +127,45 @@ def test_a_share_of_a_window_is_what_was_left_at_the_last_answer() -> None:
     assert spend_all(of, NOW) == 20
     assert NOW < of.ready_at(NOW, 1) < math.inf
     assert of.record.unreported(9) == {9: 20.0}
+
+
+def spend_without_the_store(of: Allowance, workers: Workers) -> int:
+    workers.local_until = NEVER
+    return spend_all(of, NOW)
+
+
+def takes(most: int) -> st.SearchStrategy[list[tuple[int, int]]]:
+    return st.lists(st.tuples(st.integers(0, most - 1), st.integers(1, 30)), max_size=20)
+
+
+@given(case=st.integers(2, 5).flatmap(lambda count: st.tuples(st.just(count), takes(count))))
+@example(case=(2, [(0, 30), (0, 20), (1, 30), (1, 20)]))
+def test_shares_of_a_window_exceed_the_limit_only_by_what_a_worker_used_beyond_its_share(
+    case: tuple[int, list[tuple[int, int]]],
+) -> None:
+    # Each worker knows the use at its own last answer; others may have used the rest since.
+    count, leases = case
+    known = [Workers(count, 0.0) for _ in range(count)]
+    each = [allowance("100 in 1h", workers) for workers in known]
+    used, spent = 0, [0] * count
+    for number, wanted in leases:
+        amount = min(wanted, 100 - used)
+        used += amount
+        spent[number] += amount
+        each[number].granted(Grant(amount, NOW, 0.0, used, 5))
+        assert spend_all(each[number], NOW) == amount
+    more = [spend_without_the_store(*pair) for pair in zip(each, known, strict=True)]
+    assert used + sum(more) <= sum(max(one, 100 / count) for one in spent)
+
+
+def test_a_second_outage_gives_no_second_share_of_a_window() -> None:
+    workers = Workers(2, 0.0)
+    of = allowance("100 in 1h", workers)
+    of.granted(Grant(0.0, NOW, 0.0, 0.0, 5))
+    assert spend_without_the_store(of, workers) == 50
+    workers.local_until = 0.0
+    assert of.ready_at(NOW, 1) == NEVER, "the store is to be asked"
+    assert spend_without_the_store(of, workers) == 0
 
 
 def test_the_share_of_a_window_is_not_that_of_a_new_one_after_the_store_was_emptied() -> None:

@@ -18,6 +18,7 @@ from shared.stream.ledger import PartitionLedger
 from shared.stream.transactions import Output
 from shared.topics.names import RETURNED
 from shared.topics.records import Envelope, Facts, Message, Origin
+from tests.support.patience import PATIENCE_S
 
 
 class Settled:
@@ -66,7 +67,7 @@ def test_an_exception_in_one_attempt_defers_that_message_and_is_counted() -> Non
     async def test() -> None:
         attempts = Attempts(settled, FaultySender(), SystemClock(), RetryTimes(), failed)
         attempts.hand_out(jobs(*names))
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             while len(settled.outputs) < len(names):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert not attempts.crashed.done()
@@ -92,7 +93,7 @@ def test_a_job_that_is_not_ours_any_more_is_left_alone_also_after_a_fault() -> N
     async def test() -> None:
         attempts = Attempts(settled, FaultySender(), SystemClock(), RetryTimes(), failed)
         attempts.hand_out([job])
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             while not failed.get():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -129,7 +130,7 @@ def test_a_message_that_expires_while_it_waits_for_a_connection_is_not_attempted
     async def test() -> None:
         attempts = Attempts(settled, BusySite(), clock, RetryTimes(), failed)
         attempts.hand_out([job])
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             while not settled.outputs:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -1,6 +1,7 @@
 """Which TLS sessions are kept, and for how long."""
 
 import ssl
+import weakref
 from typing import Any, cast
 
 from services.deliver.edge.smtp.server_memory import (
@@ -17,6 +18,9 @@ CONTEXT, OTHER = (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(2))
 class Session:
     has_ticket = True
     id = b""
+
+    def __init__(self, lifetime_s: int = 0) -> None:
+        self.ticket_lifetime_hint = lifetime_s
 
 
 class Peer:
@@ -49,6 +53,31 @@ def test_resuming_does_not_make_the_check_of_the_certificate_younger() -> None:
     sessions.keep(KEY, peer(again, is_reused=True), MAX_AGE_S - 1)
     assert sessions.find(KEY, CONTEXT, MAX_AGE_S - 0.5) is again
     assert sessions.find(KEY, CONTEXT, MAX_AGE_S) is None
+
+
+def test_a_session_is_found_for_as_long_as_its_ticket_is_valid() -> None:
+    sessions, again = TlsSessions(), Session(1_000)
+    sessions.keep(KEY, peer(Session(600)), 0.0)
+    assert sessions.find(KEY, CONTEXT, 599.0) is not None
+    sessions.keep(KEY, peer(again, is_reused=True), 599.0)
+    assert sessions.find(KEY, CONTEXT, 600.0) is None
+    sessions.keep(KEY, peer(Session(100_000)), 1_000.0)
+    assert sessions.find(KEY, CONTEXT, 1_000.0 + MAX_AGE_S) is None
+
+
+def test_a_session_that_is_too_old_is_not_held_in_memory() -> None:
+    sessions = TlsSessions()
+    old = [Session(600) for _ in range(3)]
+    watched = [weakref.ref(each) for each in old]
+    for port, session in enumerate(old):
+        sessions.keep(SessionKey("mx.example", port, "", "", ""), peer(session), 0.0)
+    del session
+    old.clear()
+    # Another session makes the memory look for old ones.
+    sessions.keep(KEY, peer(Session()), 599.0)
+    assert [each() is None for each in watched] == [False] * 3
+    sessions.keep(KEY, peer(Session()), 600.0)
+    assert [each() is None for each in watched] == [True] * 3
 
 
 def test_a_resumed_session_whose_handshake_is_forgotten_is_not_kept() -> None:
