@@ -9,7 +9,7 @@ ARG UV_VERSION=0.13.9
 WORKDIR /build
 COPY pyproject.toml uv.lock ./
 # The lock names no index (docs/decisions/0001-lock-without-hosts.md): versions and hashes are
-# exported from it, and pip takes them from the index it is configured for.
+# exported from it, and pip downloads the packages from the index in its configuration.
 RUN pip install --no-cache-dir "uv==${UV_VERSION}" \
     && uv export --frozen --no-emit-project --no-default-groups -o requirements.txt \
     && python -m venv --without-pip /venv \

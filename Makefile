@@ -1,4 +1,4 @@
-# The daily commands; ./sluice has all of them.
+# Short names of the most common commands; ./sluice --help lists all commands.
 .PHONY: demo up down test coverage check bench
 
 demo:
@@ -9,8 +9,8 @@ down:
 	./sluice down
 test:
 	./sluice test
-# Branch coverage by the tests of the pure parts. Each core must have 95 %: one that lacks tests is
-# not hidden by the others.
+# Branch coverage by the tests of the pure parts. Each core must have 95 %, so that the others cannot
+# hide a core that lacks tests.
 PURE = tests/unit tests/contract tests/golden tests/dialogs
 CORES = services/ingest/core services/validate/core services/deliver/core services/billing/core \
 	shared/mail shared/mailauth shared/responses shared/smtp shared/submission shared/topics

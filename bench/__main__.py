@@ -56,7 +56,7 @@ def main() -> None:
     help="Size of each message.",
 )
 @click.option(
-    "--dkim", is_flag=True, help="Sign what the pipeline sends (RSA-2048); Postfix never signs."
+    "--dkim", is_flag=True, help="Sign the mail of the pipeline (RSA-2048); Postfix never signs."
 )
 @click.option(
     "--peer/--no-peer",
@@ -65,7 +65,7 @@ def main() -> None:
     help="Also measure Postfix (needs root).",
 )
 @click.option("--install-peer", is_flag=True, help="Install Postfix with apt if it is missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_e2e(
     messages: int, size: int, *, dkim: bool, peer: bool, install_peer: bool, as_json: bool
 ) -> None:
@@ -100,28 +100,34 @@ def run_e2e(
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share of the messages that is sent first and not counted.",
+    help="Messages to send first for warming up, as a share; they are not counted.",
 )
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="How often everything is measured.",
+)
 @click.option(
     "--idle",
     default=2_000,
     show_default=True,
     type=click.IntRange(0, 4_000),
-    help="Idle connections whose memory is measured; 0: none.",
+    help="Number of idle connections whose memory is measured; 0: none.",
 )
 @click.option(
     "--doors",
     default=os.cpu_count() or 1,
     show_default=True,
     type=click.IntRange(1, 16),
-    help="Ingest processes on one port in the rows with several.",
+    help="Number of ingest processes that share one port.",
 )
 @click.option(
     "--kafka", default="", help="host:port of an existing broker; by default one is started."
 )
 @click.option("--redis", default="", help="URL of an existing Redis; by default one is started.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_front_door(*, as_json: bool, **values: Any) -> None:
     """Compare the SMTP front door with aiosmtpd and Postfix's smtp-sink."""
     result = measured(lambda: front_door.measure(front_door.Options(**values)))
@@ -138,8 +144,14 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
     show_default=True,
     type=click.IntRange(600, 307_200),
 )
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="How often everything is measured.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_deliver(*, as_json: bool, **values: Any) -> None:
     """Compare deliver's engine with smtp-source, aiosmtplib, and Postfix with OpenDKIM.
 
@@ -152,7 +164,7 @@ def run_deliver(*, as_json: bool, **values: Any) -> None:
 
 @main.command("billing")
 @click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_billing(events: int, *, as_json: bool) -> None:
     """Measure billing from Kafka to the cells, and what each part costs."""
     result = measured(lambda: billing.measure(events))
@@ -163,7 +175,7 @@ def run_billing(events: int, *, as_json: bool) -> None:
 @main.command("billing-books")
 @click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option("--only", multiple=True, metavar="STEP", help="Only this step; may be repeated.")
 def run_billing_books(cells: int, postgresql: str, only: tuple[str, ...], *, as_json: bool) -> None:
     """Measure time and memory of closing, proving and keeping a month with many cells."""
@@ -177,7 +189,7 @@ def run_billing_books(cells: int, postgresql: str, only: tuple[str, ...], *, as_
 @main.command("billing-api")
 @click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
     """Measure the HTTP API of billing over a month with many cells."""
     from bench import billing_api, billing_api_result
@@ -190,7 +202,7 @@ def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
 @main.command("unsubscribe", short_help="Measure one-click unsubscribing.")
 @click.option("--requests", default=5_000, show_default=True, type=click.IntRange(100))
 @click.option("--connections", default=24, show_default=True, type=click.IntRange(1, 150))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_unsubscribe(requests: int, connections: int, *, as_json: bool) -> None:
     """Measure how long one click takes until Kafka has it, over several connections.
 
@@ -204,7 +216,7 @@ def run_unsubscribe(requests: int, connections: int, *, as_json: bool) -> None:
 
 
 @main.command("rules", short_help="Compare the header scan with other parsers.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_rules(*, as_json: bool) -> None:
     """Compare the header scan and the rules with `email` and Rust's mailparse."""
     from bench.micro import rules
@@ -216,7 +228,7 @@ def run_rules(*, as_json: bool) -> None:
 
 @main.command("recipients", short_help="Measure recipients at the bounce door.")
 @click.option("--count", default=1_000_000, show_default=True, type=click.IntRange(100))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_recipients(count: int, *, as_json: bool) -> None:
     """Measure how long the bounce door takes for forged and other recipients."""
     from bench.micro import recipients
@@ -225,11 +237,11 @@ def run_recipients(count: int, *, as_json: bool) -> None:
     _print(result, as_json, lambda: recipients.described(result))
 
 
-@main.command("responses", short_help="Measure understanding and counting returned mail.")
+@main.command("responses", short_help="Measure the classification and counting of returned mail.")
 @click.argument(
     "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_responses(folder: Path | None, *, as_json: bool) -> None:
     """Measure the way of returned mail through validate, and `email` on the same messages.
 
@@ -239,7 +251,7 @@ def run_responses(folder: Path | None, *, as_json: bool) -> None:
 
     messages = responses.load(folder)
     if not messages:
-        raise click.UsageError(f"{folder}: no *.eml in it")
+        raise click.UsageError(f"{folder}: the folder has no *.eml file")
     result = responses.measure(messages)
     _print(result, as_json, lambda: responses.described(result, terminal_width()))
     sys.exit(0 if result.meets_bar else 1)
@@ -247,7 +259,7 @@ def run_responses(folder: Path | None, *, as_json: bool) -> None:
 
 @main.command("suppressions")
 @click.option("--recipients", default=5_000_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_suppressions(recipients: int, *, as_json: bool) -> None:
     """Measure the view of suppressed recipients, and counting bounces."""
     from bench import suppressions
@@ -258,7 +270,7 @@ def run_suppressions(recipients: int, *, as_json: bool) -> None:
 
 @main.command("suppressions-rebuild", short_help="Measure FLUSHALL with suppressed recipients.")
 @click.option("--recipients", default=5_000_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def run_suppressions_rebuild(recipients: int, *, as_json: bool) -> None:
     """Measure how long validate waits for the view of suppressed recipients after FLUSHALL.
 

@@ -41,12 +41,12 @@ class KafkaOnly(Struct, frozen=True):
 
 def kafka_options(command: F) -> F:
     """Add --kafka and --state to a click command."""
-    command = click.option("--state", "line", default="", help="Name of a running pipeline.")(
-        command
-    )
-    return click.option("--kafka", "bootstrap", default="", metavar="HOST:PORT", help="Brokers.")(
-        command
-    )
+    command = click.option(
+        "--state", "line", default="", help="Use the running pipeline of this name."
+    )(command)
+    return click.option(
+        "--kafka", "bootstrap", default="", metavar="HOST:PORT", help="Use these Kafka brokers."
+    )(command)
 
 
 def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
@@ -97,10 +97,14 @@ def dns_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         type=click.FloatRange(min=0.1, max=600),
         metavar="SECONDS",
-        help="Time for all look-ups together.",
+        help="Time limit for all DNS look-ups together.",
     )
     server = click.option(
-        "--resolver", "server", default="", metavar="HOST:PORT", help="DNS server to ask."
+        "--resolver",
+        "server",
+        default="",
+        metavar="HOST:PORT",
+        help="Ask this DNS server.  [default: the system's]",
     )
     return server(timeout(command))
 
@@ -115,16 +119,16 @@ def require_domain(text: str) -> str:
 
 def common(command: F) -> F:
     """Add --timeout, --kafka, --state and --json to a command."""
-    command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
-        kafka_options(command)
-    )
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )(kafka_options(command))
     return click.option(
         "--timeout",
         "timeout_s",
         type=click.FloatRange(1, 86_400),
         default=60.0,
         show_default=True,
-        help="Seconds after which reading ends with the records found so far.",
+        help="Stop reading after this many seconds, and use the records that were read.",
     )(command)
 
 
@@ -132,7 +136,7 @@ def ago_ms(option: str, text: str, now_ms: int) -> int:
     """Return the time that is this duration before now. Raises click.UsageError."""
     seconds = duration_s(text)
     if seconds is None:
-        raise click.UsageError(f"{option}: {text!r} is no duration such as 90s, 30m, 2h or 7d")
+        raise click.UsageError(f"{option}: {text!r} is not a duration such as 90s, 30m, 2h or 7d")
     return max(0, now_ms - seconds * 1000)
 
 

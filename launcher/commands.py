@@ -29,7 +29,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "demo": Command("local.demo", "run the pipeline once with 2,000 messages; check the bill"),
     "up": Command("local.up", "start the whole pipeline and leave it running"),
     "status": Command("local.status", "show which parts run, and the address of each"),
-    "down": Command("local.down", "stop it"),
+    "down": Command("local.down", "stop the pipeline"),
     "check": Command("cli.check.command", "judge messages by the rules before they are sent"),
     "clients": Command("cli.clients.command", "apply, list, show and remove clients"),
     "suppressions": Command(
@@ -40,29 +40,31 @@ COMMANDS: Final[dict[str, Command]] = {
     "message": Command("cli.events.message", "show what became of a message"),
     "events": Command("cli.events.command", "show the events of messages, or follow them"),
     "cancel": Command("cli.control.cancel", "end a message that waits, before it is sent"),
-    "suspend": Command("cli.control.suspend", "send no mail of a client, domain, lane, ... now"),
-    "resume": Command("cli.control.resume", "end what suspend, bounce, expire or reroute began"),
+    "suspend": Command("cli.control.suspend", "pause the mail of a client, domain, lane, ..."),
+    "resume": Command("cli.control.resume", "end an order of suspend, bounce, expire or reroute"),
     "bounce": Command("cli.control.bounce", "end the mail of a client, domain, ... as bounced"),
     "expire": Command("cli.control.expire", "end the mail of a client, domain, ... as expired"),
     "reroute": Command("cli.control.reroute", "send the mail of a scope to another server"),
     "orders": Command("cli.control.orders", "list the orders of operators in force"),
     "trace": Command("cli.trace.command", "show SMTP dialogs of a domain or message live"),
-    "responses": Command("cli.responses.command", "understand returned mail; bounce counters"),
+    "responses": Command("cli.responses.command", "classify returned mail; show bounce counters"),
     "dkim": Command("cli.dkim.command", "make, list and check the DKIM keys that sign mail"),
-    "tls": Command("cli.tls.command", "show what happened with TLS, by domain and policy"),
-    "topics": Command("cli.topics.command", "show how the topics differ from their plan; apply it"),
+    "tls": Command("cli.tls.command", "show the results of TLS, by domain and policy"),
+    "topics": Command("cli.topics.command", "show how the topics differ from the plan; apply it"),
     "acls": Command("cli.acls.command", "print or apply the Kafka ACLs of services and clients"),
     "config": Command("cli.config.command", "show the settings in force and where each comes from"),
-    "audit": Command("cli.audit.command", "prove the conservation equation from mail.events"),
+    "audit": Command("cli.audit.command", "check that every message has exactly one fate"),
     "ingest": Command("services.ingest", "run ingest (serve), or show its settings (config)"),
     "validate": Command("services.validate", "run validate (serve), or show its settings (config)"),
     "deliver": Command("services.deliver", "run deliver (serve), or show its settings (config)"),
-    "shaping": Command("services.deliver.cli.shaping", "show and check how fast mail is sent"),
+    "shaping": Command(
+        "services.deliver.cli.shaping", "show and check the rules that limit sending"
+    ),
     "sources": Command("services.deliver.cli.sources", "check the addresses that mail comes from"),
     "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
     "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
     "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),
-    "lock": Command("", "resolve the dependencies again into uv.lock", is_click=False),
+    "lock": Command("", "update uv.lock from pyproject.toml", is_click=False),
     "env": Command("", "make the environment and print the path of its Python", is_click=False),
     "completion": Command("", "print the completion script of a shell", is_click=False),
 }
@@ -71,7 +73,7 @@ COMMANDS: Final[dict[str, Command]] = {
 HELP: Final = {
     "lock": """usage: ./sluice lock [UV LOCK OPTIONS]
 
-Resolve the dependencies of pyproject.toml again and write uv.lock. The options
+Resolve the dependencies in pyproject.toml and write uv.lock. The options
 are those of `uv lock`, for example --upgrade-package NAME.""",
     "env": """usage: ./sluice env
 
@@ -93,7 +95,10 @@ def usage() -> str:
     lines = ["usage: ./sluice COMMAND [OPTIONS]", "", "commands:"]
     widest = max(map(len, COMMANDS))
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
-    lines += ["", "./sluice COMMAND --help describes one; ./sluice --version shows the version."]
+    lines += [
+        "",
+        "./sluice COMMAND --help explains a command; ./sluice --version shows the version.",
+    ]
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from launcher.commands import ROOT
-from launcher.uv import STATE, UnavailableError, find_uv, run, say
+from launcher.uv import STATE, UnavailableError, find_uv, run
 
 VENV: Final = ROOT / ".venv"
 PYTHON: Final = VENV / "bin" / "python"
@@ -92,15 +92,18 @@ def prepare_environment() -> Path:
         if environment_is_current(wanted):
             return python
         uv = find_uv()
-        say("making the environment .venv from uv.lock")
         STAMP.unlink(missing_ok=True)
         if not python.exists():
             shutil.rmtree(VENV, ignore_errors=True)
-            run([uv, "venv", "-q", "--python", sys.executable, VENV], "making .venv")
+            run(
+                [uv, "venv", "-q", "--python", sys.executable, VENV],
+                "making the virtual environment .venv",
+            )
         pins = STATE / "env" / "requirements.txt"
         pins.parent.mkdir(exist_ok=True)
         export = [uv, "export", "-q", "--frozen", "--no-emit-project"]
         run([*export, "--format", "requirements-txt", "-o", pins], "reading uv.lock")
+        count = sum("==" in line for line in pins.read_text().splitlines())
         sync: list[str | Path] = [
             uv,
             "pip",
@@ -111,7 +114,7 @@ def prepare_environment() -> Path:
             python,
             pins,
         ]
-        run(sync, "installing the packages of uv.lock")
+        run(sync, f"installing the {count} packages of uv.lock in .venv")
         STAMP.write_text(wanted)
     return python
 
@@ -126,7 +129,10 @@ def relock(arguments: Sequence[str]) -> int:
         for name in ("pyproject.toml", "uv.lock"):
             if (ROOT / name).exists():
                 shutil.copyfile(ROOT / name, copy / name)
-        run([uv, "lock", "--project", copy, "--python", sys.executable, *arguments], "uv lock")
+        run(
+            [uv, "lock", "--project", copy, "--python", sys.executable, *arguments],
+            "resolving the dependencies with uv lock",
+        )
         neutral = neutralise((copy / "uv.lock").read_text())
         written = copy / "uv.lock.neutral"
         written.write_text(neutral)

@@ -6,14 +6,16 @@ get from the operator's environment. This module uses only the standard library.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,17 +74,34 @@ def tls_hint(output: str, environ: dict[str, str]) -> str:
         return ""
     ca_file = tool_environment(environ).get("SSL_CERT_FILE", "")
     if ca_file and not Path(ca_file).is_file():
-        return f"SSL_CERT_FILE names {ca_file}, which is not a file: name the PEM file of your CAs"
+        return f"SSL_CERT_FILE names {ca_file}, which is not a file: set the PEM file of your CAs"
     used = f" (SSL_CERT_FILE is {ca_file}; it may lack that CA)" if ca_file else ""
     return (
-        f"a certificate is not trusted{used}. Behind a proxy with a CA of its own, set"
+        f"a certificate is not trusted{used}. Behind a proxy that has its own CA, set"
         " SSL_CERT_FILE or PIP_CERT to a PEM file with that CA (uv and pip use either), or, for"
         " uv, UV_NATIVE_TLS=true (--native-tls) if the system trusts it; then try again"
     )
 
 
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """Report a step of a set-up, and the seconds that it took."""
+    say(what)
+    began = time.monotonic()
+    yield
+    say(f"{what}: done in {time.monotonic() - began:.0f} s")
+
+
 def run(command: Sequence[str | Path], what: str) -> None:
-    """Run a set-up step with its output on standard error; raises UnavailableError if it fails."""
+    """Run and report a step of a set-up, with its output on standard error.
+
+    Raises UnavailableError if the step fails.
+    """
+    with step(what):
+        _run(command, what)
+
+
+def _run(command: Sequence[str | Path], what: str) -> None:
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     environ = tool_environment(dict(os.environ))
     with subprocess.Popen(
@@ -137,14 +156,14 @@ def install_venv_module() -> None:
         raise UnavailableError(
             f"this Python has no ensurepip: install {package} (or uv), then try again"
         )
-    say(f"installing {package} with apt")
     # sudo clears the environment, so DEBIAN_FRONTEND is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
     log = STATE / "apt.log"
-    run_quietly([*apt, "update"], log, "apt-get update")
-    install = [*apt, "install", "--no-install-recommends", package]
-    run_quietly(install, log, f"installing {package}")
+    with step(f"installing {package} with apt"):
+        run_quietly([*apt, "update"], log, "apt-get update")
+        install = [*apt, "install", "--no-install-recommends", package]
+        run_quietly(install, log, f"installing {package}")
 
 
 def uv_version(uv: str) -> tuple[int, ...]:
@@ -168,7 +187,6 @@ def find_uv() -> str:
         return str(own)
     if importlib.util.find_spec("ensurepip") is None:
         install_venv_module()
-    say("fetching uv (once)")
     shutil.rmtree(boot, ignore_errors=True)
     run([sys.executable, "-m", "venv", boot], "making a virtual environment for uv")
     pip: list[str | Path] = [

@@ -42,9 +42,9 @@ def end(found: State) -> bool:
 
 
 @click.command("down", help=__doc__)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
-@click.option("--forget", is_flag=True, help="Remove its data and logs, too.")
+@click.option("--forget", is_flag=True, help="Remove the data and the logs of the pipeline, too.")
 def main(name: str, *, as_json: bool, forget: bool) -> None:
     """Stop a pipeline."""
     if not state.is_name(name):
@@ -55,14 +55,14 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
         try:
             drained = end(found)
         except PermissionError:
-            whose = f"the pipeline {name!r} (process {found.pid}) is another user's"
+            whose = f"the pipeline {name!r} (process {found.pid}) belongs to another user"
             fail(f"{whose}: stop it as that user", Exit.PART_UNAVAILABLE, as_json)
     if not drained:
         say(f"the pipeline did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
     had_data, fault = _tidy(name, forget=forget)
     removed = forget and had_data and not fault
     if fault:
-        say(f"not removed: {fault}")
+        say(f"the data and logs are not removed: {fault}")
     if as_json:
         document = {"state": name, "stopped": found is not None, "drained": drained}
         print_json({**document, "removed": removed, **({"error": fault} if fault else {})})

@@ -60,9 +60,11 @@ class Outside(Struct, frozen=True):
         """Raise SettingsError if several processes would get the same port."""
         port = self.port("telemetry", "http_port")
         if port and services > 1:
-            expected = f"0 or nothing: the {services} services of a pipeline cannot share a port"
+            expected = f"0, or no value: the {services} services of a pipeline cannot share a port"
             origin = self.origin("telemetry", "http_port")
-            sentence = f"the services of a pipeline cannot share port {port}; give 0 or nothing"
+            sentence = (
+                f"the services of a pipeline cannot share port {port}; set 0, or remove the setting"
+            )
             fault = Fault("telemetry.http_port", str(port), expected, origin, sentence)
             raise SettingsError([fault])
 

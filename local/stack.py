@@ -25,7 +25,7 @@ from cli.stack.paths import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVIC
 from cli.stack.state import Ended, Endpoints
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
-from local.parts.kafka_broker import BrokerPlan, create_topics
+from local.parts.kafka_broker import create_topics
 from local.parts.services import SINK, ServicePlan
 from local.process import PartNotStarted, Process, ProcessSpec, Start, execute
 from local.settings import StackSettings, check_settings
@@ -75,7 +75,13 @@ class Stack:
         else:
             port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
-        self._brokers = _brokers(options, self.folder, port)
+        self._brokers = kafka_cluster.plan_brokers(
+            options.brokers,
+            self.folder,
+            port,
+            options.kafka_properties,
+            is_optimised=options.is_kafka_optimised,
+        )
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self.settings = StackSettings(
             options.outside,
@@ -165,15 +171,19 @@ class Stack:
     def start(self) -> None:
         """Start everything and wait until all parts are ready. Raises PartNotStarted."""
         try:
-            self._supervisor.start(self._foundations())
+            self._supervisor.start(self._foundations(), self._report)
             if not self.settings.broker:
                 # On an external broker, the services create topics, with the replication in their
                 # settings.
                 create_topics(self.kafka)
-            self._supervisor.start([self._service(name) for name in self.options.services])
+            own = [self._service(name) for name in self.options.services]
+            self._supervisor.start(own, self._report)
         except BaseException:
             self.stop()
             raise
+
+    def _report(self, name: str, seconds: float) -> None:
+        self.options.say(f"{name} is ready after {seconds:.0f} s")
 
     def stop(self) -> None:
         """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
@@ -286,14 +296,3 @@ class Stack:
         env |= self.options.env | self.options.part_env.get(name, {})
         port, is_named = self._http_ports[name], settings.is_named(name)
         return ServicePlan(name, port, env, http_host=settings.http_host, is_named=is_named)
-
-
-def _brokers(
-    options: StackOptions, folder: Path, port: Mapping[str, int]
-) -> tuple[BrokerPlan, ...]:
-    """Plan the embedded brokers."""
-    own, is_optimised = options.kafka_properties, options.is_kafka_optimised
-    if options.brokers == kafka_cluster.SIZE:
-        shared = folder / kafka_cluster.FOLDER
-        return kafka_cluster.members(shared, port, own, is_optimised=is_optimised)
-    return (BrokerPlan(folder / "kafka", port["kafka"], port["controller"], own, is_optimised),)

@@ -1,4 +1,4 @@
-"""Show which parts of a pipeline run, and where. Exit code 3 if not all are ready."""
+"""Show which parts of a pipeline run, and where. The exit code is 3 if a part is not ready."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _exit_of(ended: Ended) -> str:
 
 
 @click.command("status", help=__doc__)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 def main(name: str, *, as_json: bool) -> None:
     """Show the state of a pipeline."""

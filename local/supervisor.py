@@ -33,6 +33,8 @@ SETTLED_AFTER_S: Final = 30.0
 TELL_EVERY_S: Final = 20.0
 
 Say = Callable[[str], None]
+# A function that is called with the name of a process and the seconds until it was ready.
+Report = Callable[[str, float], None]
 
 
 def say_on_stderr(text: str) -> None:
@@ -123,11 +125,11 @@ class Supervisor:
                 if kept.restarts
             }
 
-    def start(self, specs: Sequence[ProcessSpec]) -> None:
+    def start(self, specs: Sequence[ProcessSpec], report: Report | None = None) -> None:
         """Start these processes in parallel; wait until all are ready. Raises PartNotStarted."""
         for spec in specs:
             self.spawn(spec)
-        self.wait_ready(*(spec.name for spec in specs))
+        self.wait_ready(*(spec.name for spec in specs), report=report)
 
     def spawn(self, spec: ProcessSpec) -> None:
         """Start a process without waiting for it; does nothing if it is already running."""
@@ -141,8 +143,8 @@ class Supervisor:
             starting = self._spawner.submit(Process, spec, self.log(spec.name), self._start)
             kept.process = starting.result()
 
-    def wait_ready(self, *names: str) -> None:
-        """Wait until these processes are ready.
+    def wait_ready(self, *names: str, report: Report | None = None) -> None:
+        """Wait until these processes are ready; call `report` for each process once it is ready.
 
         Raises PartNotStarted with the last log lines of a process that is not ready.
         """
@@ -154,6 +156,8 @@ class Supervisor:
                     waiting.remove(name)
                     with self._lock:
                         self._kept[name].was_ready = True
+                    if report is not None:
+                        report(name, time.monotonic() - since)
                 else:
                     self._check_alive(name, time.monotonic() - since)
             if waiting and time.monotonic() >= tell_at:

@@ -1,13 +1,13 @@
 """Start the whole pipeline on this machine and leave it running.
 
-In the foreground it runs until Ctrl-C or SIGTERM, then drains and stops everything. With
---detach a background process keeps the pipeline, and this command returns when all is ready.
+In the foreground, the pipeline runs until Ctrl-C or SIGTERM; then the command drains and stops all
+parts. With --detach, a background process runs the pipeline, and this command returns when all
+parts are ready.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from typing import Any, Final
@@ -17,8 +17,9 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, StopAskedError, fail, interruptible, print_json, say
 from cli.stack import paths, state
-from cli.stack.paths import APART, PROCESSES, base_environment
+from cli.stack.paths import APART, PROCESSES
 from cli.stack.state import Endpoints, State, described
+from local.detached import start_detached
 from local.folder import usable_folder
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
@@ -29,9 +30,6 @@ from local.stack import Stack, StackOptions
 from shared.runtime.commands import run_command
 from shared.settings.loader import SettingsError
 
-# The limit is long, because jars and packages may have to be downloaded first.
-_DETACH_TIMEOUT_S: Final = 600.0
-_LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
 MAX_DELIVER: Final = 10
 
@@ -51,7 +49,9 @@ class Wanted(Struct, frozen=True):
 
 
 @click.command("up", help=__doc__)
-@click.option("--detach", is_flag=True, help="Return when all is ready; `down` ends it.")
+@click.option(
+    "--detach", is_flag=True, help="Return when all parts are ready; `./sluice down` stops them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON document.")
 @click.option("--state", "name", default="main", show_default=True, help="Name of this pipeline.")
 @click.option(
@@ -77,10 +77,10 @@ class Wanted(Struct, frozen=True):
     "--base-port",
     type=click.IntRange(1_024, 64_000),
     default=None,
-    help=f"First of the fixed ports: {ports.DEFAULT_BASE} for `main`; others take free ports.",
+    help=f"First of the fixed ports.  [default: {ports.DEFAULT_BASE} for `main`, else free ports]",
 )
-@click.option("--kafka", default="", metavar="HOST:PORT", help="Use this broker.")
-@click.option("--redis", default="", metavar="URL", help="Use this Redis or Valkey.")
+@click.option("--kafka", default="", metavar="HOST:PORT", help="Use this Kafka; start no broker.")
+@click.option("--redis", default="", metavar="URL", help="Use this Redis or Valkey; start none.")
 def main(**options: Any) -> None:
     """Start the pipeline."""
     wanted = Wanted(**options)
@@ -89,7 +89,9 @@ def main(**options: Any) -> None:
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     if state.running(name):
         fail(
-            f"the pipeline {name!r} is already running: ./sluice status", Exit.USAGE_ERROR, as_json
+            f"the pipeline {name!r} is already running; ./sluice status shows it",
+            Exit.USAGE_ERROR,
+            as_json,
         )
     try:
         # Faults of the settings are reported before anything is started.
@@ -103,7 +105,9 @@ def main(**options: Any) -> None:
             stack = _make_stack(wanted)
             stack.check_settings()
             if wanted.detach:
-                announce(start_detached(wanted), wanted)
+                # The new process uses the same ports, so this process releases its reservations.
+                ports.release()
+                announce(start_detached(name, _options(wanted)), wanted)
             else:
                 keep(wanted, stack)
     except SettingsError as error:
@@ -119,7 +123,7 @@ def _require_embedded(wanted: Wanted, outside: Outside) -> None:
     """Refuse the option --brokers if the pipeline uses existing brokers."""
     used = "--kafka" if wanted.kafka else outside.origin("kafka", "bootstrap")
     if wanted.brokers > 1 and used:
-        text = f"--brokers {wanted.brokers} starts own brokers, but {used} names existing ones"
+        text = f"--brokers {wanted.brokers} starts brokers, but {used} names existing brokers"
         fail(f"{text}; leave out one of them", Exit.USAGE_ERROR, wanted.as_json)
 
 
@@ -223,61 +227,19 @@ def write_state(current: State) -> str:
     try:
         state.write(current)
     except OSError as error:
-        return f"the state is not up to date in `status`: {error}"
+        return f"`./sluice status` may be out of date, because the state cannot be written: {error}"
     return ""
 
 
-def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a separate process that runs the pipeline; return the endpoints when it is ready."""
-    folder = paths.run_folder(wanted.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    state.remove(wanted.name)
-    command = [sys.executable, "-m", "local.up", "--state", wanted.name]
+def _options(wanted: Wanted) -> list[str]:
+    """Return the options for the background process."""
     named = [("--kafka", wanted.kafka), ("--redis", wanted.redis)]
-    command += [part for option, value in named if value for part in (option, value)]
-    command += ["--deliver", str(wanted.deliver), "--brokers", str(wanted.brokers)]
-    command += ["--apart"] if wanted.apart else []
+    options = [part for option, value in named if value for part in (option, value)]
+    options += ["--deliver", str(wanted.deliver), "--brokers", str(wanted.brokers)]
+    options += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
-        command += ["--base-port", str(wanted.base_port)]
-    # The new process uses the same ports, so this process releases its reservations.
-    ports.release()
-    log = folder / "up.log"
-    with log.open("wb") as out:
-        keeper = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **base_environment()},
-            start_new_session=True,
-        )
-    say(f"starting the pipeline (log: {log})")
-    try:
-        return _await_ready(wanted.name, keeper)
-    except BaseException:
-        keeper.terminate()
-        keeper.wait()
-        raise
-
-
-def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
-    give_up_at = time.monotonic() + _DETACH_TIMEOUT_S
-    while time.monotonic() < give_up_at:
-        found = state.read(name)
-        if found is not None and found.pid == keeper.pid:
-            if found.phase == "ready" and found.endpoints is not None:
-                return found.endpoints
-            if found.phase == "failed":
-                raise PartNotStarted(found.error)
-        if keeper.poll() is not None:
-            found = state.read(name)
-            raise PartNotStarted(
-                found.error
-                if found and found.error
-                else f"the pipeline ended: see {paths.run_folder(name) / 'up.log'}"
-            )
-        time.sleep(_LOOK_EVERY_S)
-    raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")
+        options += ["--base-port", str(wanted.base_port)]
+    return options
 
 
 if __name__ == "__main__":

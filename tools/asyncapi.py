@@ -73,7 +73,7 @@ def document() -> Tree:
             "description": (
                 "The records that a platform publishes to submit mail, and the events it reads "
                 "about that mail. The rules for messages are in docs/rules.md. Fields and headers "
-                "are only ever added; readers must ignore those they do not know."
+                "are only added, never removed; readers must ignore unknown ones."
             ),
         },
         "channels": _channels(),
@@ -90,7 +90,7 @@ def document() -> Tree:
                 "Read the events of one client; read committed records only",
             ),
             "receiveMonthClosed": _operation(
-                "receive", "statements", "For whoever invoices: months that are closed"
+                "receive", "statements", "For invoicing: the closed months"
             ),
             "receiveRefused": _operation(
                 "receive", "refused", "For operators: records that could not be read"
@@ -106,8 +106,8 @@ def _channels() -> Tree:
     return {
         "intake": {
             "address": names.intake("{client}"),
-            "description": "Whoever may write here is that client: the topic's ACL is the "
-            "authentication. Use an idempotent producer with acks=all.",
+            "description": "A program that may write to this topic acts as the client: the ACL of "
+            "the topic is the authentication. Use an idempotent producer with acks=all.",
             "parameters": _CLIENT,
             "messages": _refs("plain", "binary", "structured"),
             "bindings": _binding(intake),
@@ -178,7 +178,7 @@ def _messages() -> Tree:
         "binary": message_of(
             MESSAGE_TYPE,
             f"A CloudEvent in binary mode; a header {EVENT_PREFIX}... may have its sluice-... "
-            "name instead, not both",
+            "name instead, but not both",
             message,
             object_of(
                 {**attributes, **kind}, tuple(EVENT_PREFIX + field.attribute for field in REQUIRED)
@@ -242,16 +242,16 @@ def _refused() -> Tree:
             {
                 "code": described("The violated rule, or a word for the reason"),
                 "reason": described("What is wrong and how to fix it"),
-                "topic": described("The topic it was read from"),
-                "partition": described("Its partition, a decimal number"),
-                "offset": described("Its offset, a decimal number"),
+                "topic": described("The topic from which the record was read"),
+                "partition": described("The partition of the record, a decimal number"),
+                "offset": described("The offset of the record, a decimal number"),
                 "length": described("The length of the whole value in bytes"),
                 "sha256": described("The SHA-256 of the whole value, in hexadecimal"),
                 "first_offset": described(
                     "The first offset of a batch that cannot be decoded; `offset` is then its "
                     "last, and value, length and hash are of the batch as Kafka stores it"
                 ),
-                "mail_id": described("The mail id, if it has one"),
+                "mail_id": described("The mail id, if the record has one"),
             },
             ("code", "reason", "topic", "partition", "offset", "length", "sha256"),
         ),

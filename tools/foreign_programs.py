@@ -71,8 +71,9 @@ def fetch_go_program(program: GoProgram) -> Path:
     with (FOLDER / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not program.path.exists():
-            packages.say(f"building {program.name} {program.version} with Go (once)")
-            _build(program, find_go())
+            go = find_go()
+            with packages.step(f"building {program.name} {program.version} with Go (once)"):
+                _build(program, go)
     return program.path
 
 
@@ -83,7 +84,9 @@ def find_go() -> str:
     asked = subprocess.run([go, "version"], capture_output=True, text=True, check=False)
     if go_version(asked.stdout) < GO_MIN:
         wanted = ".".join(map(str, GO_MIN))
-        raise PartNotStarted(f"Go builds Helm for the tests: {go} is older than {wanted}")
+        raise PartNotStarted(
+            f"{go} is older than {wanted}: install a newer Go, which builds Helm for the tests"
+        )
     return go
 
 
@@ -132,17 +135,18 @@ def fetch_modules(source: Path) -> Path:
     lock = b"\0".join((source / name).read_bytes() for name in _FILES)
     made = paths.STATE / "node" / hashlib.sha256(lock).hexdigest()[:16]
     made.parent.mkdir(parents=True, exist_ok=True)
+    shown = source.relative_to(paths.ROOT) if source.is_relative_to(paths.ROOT) else source
     with (made.parent / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not made.exists():
-            packages.say("downloading the tests' packages for Node with npm (once)")
-            making = made.with_suffix(".part")
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
-            for name in _FILES:
-                shutil.copyfile(source / name, making / name)
-            _run_npm(making)
-            making.rename(made)
+            with packages.step(f"downloading the packages of {shown} with npm (once)"):
+                making = made.with_suffix(".part")
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir()
+                for name in _FILES:
+                    shutil.copyfile(source / name, making / name)
+                _run_npm(making)
+                making.rename(made)
     return made / "node_modules"
 
 
@@ -184,12 +188,12 @@ def fetch_packages(names: tuple[str, ...]) -> Path:
     with (FOLDER / f"{names[0]}.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not made.exists():
-            packages.say(f"downloading {' '.join(names)} with apt (once)")
-            making = made.with_suffix(".part")
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
-            _unpack(names, making)
-            making.rename(made)
+            with packages.step(f"downloading {' '.join(names)} with apt (once)"):
+                making = made.with_suffix(".part")
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir()
+                _unpack(names, making)
+                making.rename(made)
     return made
 
 

@@ -38,7 +38,7 @@ class Row(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """All rows; `meets_bar` is true if the rows of forged recipients meet the bar."""
+    """All rows; `meets_bar` is true if the rows of forged recipients meet the requirement."""
 
     rows: tuple[Row, ...]
     meets_bar: bool
@@ -78,7 +78,7 @@ def described(result: Result) -> str:
         for row in result.rows
     ]
     bar = "met" if result.meets_bar else "NOT met"
-    return "\n".join([*lines, "", f"the bar of {MAX_FORGED_US:.0f} us is {bar}"])
+    return "\n".join([*lines, "", f"the requirement of {MAX_FORGED_US:.0f} us is {bar}"])
 
 
 def _measured(kind: str, make: Callable[[], str], count: int) -> Row:

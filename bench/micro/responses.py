@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "golden" / "returned"
 ROUNDS: Final = 15
-MIN_MESSAGES_PER_S: Final = 2_000  # the bar, on one core
+MIN_MESSAGES_PER_S: Final = 2_000  # the requirement, on one core
 _PEER_SHARE: Final = 4  # `email` reads every fourth message, because it is slow
 
 _HOP: Final = (
@@ -120,7 +120,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
             *lay_out(COLUMNS, cells, width),
             "",
             f"understanding takes {result.times_of_email} times as long as email; "
-            f"the bar is {'met' if result.meets_bar else 'NOT met'}",
+            f"the requirement is {'met' if result.meets_bar else 'NOT met'}",
         ]
     )
 

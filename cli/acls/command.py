@@ -27,11 +27,11 @@ from shared.topics.names import is_client_name
 _TIMEOUT_MS: Final = 30_000
 _HELP: Final = """Print the ACLs that each service and each registered client needs, or apply them.
 
-A service may do what it needs and no more; a client may write to its own intake and read its own
-events topic. A principal is named by a template, in which {name} is the service (`ingest`,
-`validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and audit) or the
-client. With mTLS a principal is the certificate's name, such as `User:CN=sluice-{name}`. A template
-of services without {name} is one login for all of them.
+A service gets only the rights that it needs. A client may write to its intake and read its events
+topic. Two templates give the names of the principals: {name} stands for the client, or for the
+service (`ingest`, `validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and
+audit). With mTLS a principal is the name of the certificate, such as `User:CN=sluice-{name}`. If
+the template of services has no {name}, all services use the same login.
 
 \b
 Exit codes:
@@ -79,28 +79,43 @@ class Wanted(Struct, frozen=True):
 
 
 @click.command(help=_HELP)
-@click.option("--client", "clients", multiple=True, help="Only this client, registered or not.")
-@click.option("--services-only", is_flag=True, help="No client.")
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    help="Only this client, which need not be registered; may be repeated.",
+)
+@click.option("--services-only", is_flag=True, help="Only the services, no clients.")
 @click.option(
     "--service-principal",
     "service_template",
     default=output.SERVICE_TEMPLATE,
     show_default=True,
+    help="Template for the principals of services.",
 )
 @click.option(
-    "--client-principal", "client_template", default=output.CLIENT_TEMPLATE, show_default=True
+    "--client-principal",
+    "client_template",
+    default=output.CLIENT_TEMPLATE,
+    show_default=True,
+    help="Template for the principals of clients.",
 )
 @click.option(
-    "--billing-group", default="sluice.billing", show_default=True, help="As billing.group."
+    "--billing-group",
+    default="sluice.billing",
+    show_default=True,
+    help="Value of the setting billing.group.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["commands", "strimzi", "json"]),
     default="commands",
-    help="kafka-acls.sh commands, KafkaUser resources of Strimzi, or JSON.",
+    help="Print kafka-acls.sh commands, KafkaUser resources of Strimzi, or JSON.",
 )
-@click.option("--cluster", default="kafka", show_default=True, help="Strimzi: name of the Kafka.")
+@click.option(
+    "--cluster", default="kafka", show_default=True, help="Strimzi: name of the Kafka resource."
+)
 @click.option(
     "--authentication",
     type=click.Choice(["scram-sha-512", "tls", "tls-external"]),
@@ -119,13 +134,13 @@ class Wanted(Struct, frozen=True):
 @click.option("--compare", is_flag=True, help="Show how the brokers' ACLs differ.")
 @click.option("--apply", "applies", is_flag=True, help="Add the ACLs that the brokers lack.")
 @click.option("--prune", is_flag=True, help="With --apply: remove ACLs that are not in the plan.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @kafka_options
 def main(**options: object) -> None:
     """Print, compare or apply."""
     as_json = bool(options["as_json"]) or options["form"] == "json"
     if options["prune"] and not options["applies"]:
-        fail("--prune removes ACLs: give --apply too", Exit.USAGE_ERROR, as_json)
+        fail("--prune needs --apply, because it removes ACLs", Exit.USAGE_ERROR, as_json)
     wanted = Wanted(**{name: options[name] for name in Wanted.__struct_fields__})  # type: ignore[arg-type]
     try:
         is_changing = bool(options["applies"] or options["compare"])

@@ -54,7 +54,7 @@ class Strimzi(Struct, frozen=True):
 def check_service_template(template: str) -> None:
     """Raise TemplateFault if this template cannot name the principal or principals of services."""
     if template.count(PLACE) > 1:
-        raise _fault("--service-principal", template, f"give {PLACE} once, or not at all")
+        raise _fault("--service-principal", template, f"use {PLACE} once or not at all")
     if not template.startswith(_KIND) or template == _KIND:
         example = f"a text such as {SERVICE_TEMPLATE}, or User:sluice for one login of all services"
         raise _fault("--service-principal", template, f"expected {example}")
@@ -99,7 +99,7 @@ def named(
     names = [templates[one.kind].replace(PLACE, one.name) for one in accounts]
     often = [name for name, count in Counter(names).items() if count > 1]
     if often:
-        raise TemplateFault(f"two accounts would be {often[0]}: choose other templates")
+        raise TemplateFault(f"two accounts would have the name {often[0]}: choose other templates")
     if _ANYBODY in names:
         raise TemplateFault(f"{_ANYBODY} stands for everybody: choose other templates")
     pairs = zip(names, accounts, strict=True)

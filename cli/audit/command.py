@@ -61,14 +61,14 @@ from shared.topics.records import Event
 
 _HELP: Final = """Check that every message taken in or returned has exactly one fate.
 
-Messages without an end that are in no queue are lost: their mail ids are listed.
-With --settled, messages that still wait are a fault, too: the verdict is then
-"NOT settled" if there is no other one.
+A message that has no final event and is in no queue is lost; the mail ids of lost
+messages are listed. With --settled, a message that still waits is a fault, too; if
+there is no other fault, the verdict is "NOT settled".
 
 \b
 Exit codes:
-  0  it balances
-  1  it does not, or is not settled
+  0  the equation balances
+  1  the equation does not balance, or mail is not settled
   2  wrong usage
   3  Kafka is unavailable
 """
@@ -213,19 +213,19 @@ def _look(kafka: KafkaSettings) -> QueueLook | None:
     try:
         return look_at_queues(kafka)
     except Unavailable as error:
-        say(f"the queues could not be read, only the events are judged: {error}")
+        say(f"the queues could not be read, so only the events are checked: {error}")
         return None
 
 
 @click.command(help=_HELP)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--settled", is_flag=True, help="A message that still waits is a fault.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@click.option("--settled", is_flag=True, help="Treat a message that still waits as a fault.")
 @click.option(
     "--returned/--no-returned",
     "with_returned",
     default=True,
     show_default=True,
-    help="Check returned mail, too; this reads mail.returned, 14 days of messages.",
+    help="Check returned mail, too; this reads mail.returned, which has messages of 14 days.",
 )
 @kafka_options
 def main(*, as_json: bool, settled: bool, with_returned: bool, bootstrap: str, line: str) -> None:

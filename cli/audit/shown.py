@@ -66,7 +66,9 @@ def summary_lines(report: Report) -> list[str]:
     if report.lost:
         have = "has" if report.lost == 1 else "have"
         are = "is" if report.lost == 1 else "are"
-        lines.append(f"{counted(report.lost, 'message')} {have} no end and {are} in no queue.")
+        lines.append(
+            f"{counted(report.lost, 'message')} {have} no final event and {are} in no queue."
+        )
     if report.returned is not None and report.returned.rows:
         back = report.returned
         lines.append(
@@ -74,7 +76,5 @@ def summary_lines(report: Report) -> list[str]:
             f" {back.waiting} waiting"
         )
     if verdict_of(report) == "NOT settled":
-        lines.append(
-            "The books are right so far, but messages are still under way: try again later."
-        )
+        lines.append("The counts are right so far, but messages still wait: try again later.")
     return lines

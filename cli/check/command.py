@@ -46,13 +46,13 @@ _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail
 _HELP: Final = """Judge messages by the rules R1 to R12, as the pipeline would.
 
 PATHS are messages, folders (every .eml file in them), mboxes, or - for standard input. A file
-whose name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it
-begins with "From ".
+whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or if it
+begins with "From "; otherwise it is one message.
 
 \b
 Exit codes:
   0  all messages are accepted
-  1  at least one is not
+  1  at least one message is refused
   2  wrong usage
   3  Kafka is unavailable
 """
@@ -80,13 +80,13 @@ class _Asked(Struct, frozen=True):
 
 @click.command(help=_HELP)
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--client", default="", metavar="NAME", help="The client that sends.")
+@click.option("--client", default="", metavar="NAME", help="The client that sends the messages.")
 @click.option(
     "--clients",
     "clients_file",
     default="",
     metavar="FILE",
-    help="clients.yaml to find the client in, instead of Kafka.",
+    help="Read the client from this clients.yaml instead of Kafka.",
 )
 @click.option("--envelope-from", "sender", metavar="ADDRESS", help="The address of MAIL FROM.")
 @click.option("--rcpt-to", "recipient", metavar="ADDRESS", help="The address of RCPT TO.")
@@ -106,7 +106,7 @@ class _Asked(Struct, frozen=True):
     metavar="BYTES",
     help="The limit of rule R1.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @kafka_options
 def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Judge the messages, print the verdicts, and end with the exit code."""
@@ -135,7 +135,9 @@ def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
     if not name and alone and len(clients) == 1:
         return next(iter(clients.values()))
     if not name:
-        raise WrongChoice(f"say with --client which client sends; known: {listed(clients)}")
+        raise WrongChoice(
+            f"add --client, the client that sends the messages; known: {listed(clients)}"
+        )
     raise WrongChoice(unknown_client(name, clients))
 
 
@@ -152,7 +154,7 @@ def _find_client(asked: _Asked) -> Client:
         registered = {client.name: client for client in _read_clients(asked.clients_file)}
         return choose(registered, asked.client, alone=True)
     if not asked.client:
-        raise WrongChoice("say with --client which client sends")
+        raise WrongChoice("add --client, the client that sends the messages")
     registered = load_registry(find_kafka(asked.bootstrap, asked.line))
     return choose(registered, asked.client, alone=False)
 

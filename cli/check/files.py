@@ -24,7 +24,7 @@ _PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"
 _MBOX_SUFFIX: Final = ".mbox"
 _MARK: Final = b"From "
-_NO_MBOX: Final = 'no mbox: it does not begin with a line "From ..."'
+_NO_MBOX: Final = 'not an mbox: the file does not begin with a line "From ..."'
 _BLANK: Final = (b"\n", b"\r\n")
 
 
@@ -167,7 +167,7 @@ def _in_folder(path: str) -> list[str]:
     except OSError as error:
         raise FileFault(f"{shown(str(error.filename or path))}: {error.strerror}") from None
     if not found:
-        raise FileFault(f"{shown(path)}: no {_SUFFIX} file in this folder")
+        raise FileFault(f"{shown(path)}: this folder has no {_SUFFIX} file")
     return found
 
 

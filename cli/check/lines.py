@@ -119,8 +119,8 @@ def notes_for_date(lines: Sequence[HeaderLine]) -> Iterator[str]:
         yield f"{len(found)} Date headers (RFC 5322, 3.6 allows one): {_CONSEQUENCE}; keep one"
     elif not _is_date(found[0]):
         yield (
-            f"the Date '{printable(found[0])}' is no date (RFC 5322, 3.3): {_CONSEQUENCE}; write it"
-            " as in Thu, 24 Dec 2026 08:00:00 +0100"
+            f"the Date '{printable(found[0])}' is not a date (RFC 5322, 3.3): {_CONSEQUENCE};"
+            " write it as in Thu, 24 Dec 2026 08:00:00 +0100"
         )
 
 

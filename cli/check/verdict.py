@@ -31,9 +31,9 @@ from shared.topics.records import Facts, Violation
 
 _MAX_LINES_SHOWN: Final = 3  # This limits the output if a header occurs very often.
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
-_FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
+_FIX_HEADER: Final = "Write the header as lines `Name: value`, followed by an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
-    Defect.NUL_BODY: "Take the NUL bytes out, or encode the text as base64"
+    Defect.NUL_BODY: "Remove the NUL bytes, or encode the text as base64"
 }
 
 

@@ -49,8 +49,8 @@ _COLOURS: Final = {
 _MARGIN: Final = " " * 9
 _HELP: Final = """Check in the DNS that a client's sending domain is delegated correctly.
 
-MX, SPF, DKIM and DMARC are judged; each fault is shown with the record that fixes it. An option
-that is not given is taken from the settings:
+The command checks MX, SPF, DKIM and DMARC, and shows each fault with the record that fixes it. If
+one of these options is not given, the command uses the setting:
 
 \b
   --mail-host  ingest.smtp_host_name
@@ -63,8 +63,8 @@ Example:
 
 \b
 Exit codes:
-  0  no fault
-  1  a fault
+  0  there is no fault
+  1  there is a fault
   2  wrong usage
   3  the DNS or Kafka is unavailable
 """
@@ -90,39 +90,39 @@ class _Asked(Struct, frozen=True):
     "--clients",
     "path",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="clients.yaml to find the client in, instead of Kafka; - for standard input.",
+    help="Read the client from this clients.yaml instead of Kafka; - for standard input.",
 )
 @click.option(
     "--mail-host",
     "mail_hosts",
     multiple=True,
     metavar="HOST",
-    help="Name of this installation's mail server, such as mx.example.com, which the MX has to"
-    " name; may be repeated.",
+    help="Require that the MX record names this server of yours, such as mx.example.com; may be"
+    " repeated.",
 )
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="IP",
-    help="Address that mail is sent from, which SPF has to cover; may be repeated.",
+    help="Require that SPF covers this IP address, from which mail is sent; may be repeated.",
 )
 @click.option(
     "--selector",
     "selectors",
     multiple=True,
     metavar="SELECTOR",
-    help="DKIM selector; may be repeated.",
+    help="Check the DKIM key of this selector; may be repeated.",
 )
 @click.option(
     "--dkim-key",
     "key_file",
     default="",
     metavar="FILE",
-    help="The key that mail is signed with, or its public key, in PEM.",
+    help="Compare the DNS with this key (PEM, private or public).",
 )
 @dns_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @kafka_options
 @answering
 def check(name: str, as_json: bool, **options: Any) -> None:
@@ -225,7 +225,7 @@ def _load_key(path: str, origin: str) -> tuple[str, str]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise WrongChoice(f"{origin} {path}: {error.strerror}") from None
-    wanted = WrongChoice(f"{origin} {path}: not a key in PEM, RSA or Ed25519")
+    wanted = WrongChoice(f"{origin} {path}: not an RSA or Ed25519 key in PEM")
     try:
         loaded = _load_pem(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):

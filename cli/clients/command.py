@@ -55,13 +55,15 @@ _file = click.option(
     "path",
     required=True,
     type=click.Path(path_type=Path, allow_dash=True),
-    help="clients.yaml; - for standard input.",
+    help="The file clients.yaml; - for standard input.",
 )
-_prune = click.option("--prune", is_flag=True, help="Remove clients that the file lacks.")
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_prune = click.option(
+    "--prune", is_flag=True, help="Remove registered clients that are not in the file."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
-@click.group(help="Register clients, and look at those registered.", cls=HelpGroup)
+@click.group(help="Register, show, check and remove clients.", cls=HelpGroup)
 def main() -> None:
     """Group the commands."""
 
@@ -88,9 +90,10 @@ def apply(  # noqa: PLR0913, PLR0917 - the options of a command
     bootstrap: str,
     line: str,
 ) -> None:
-    """Register the clients of a file, changing what differs; running services follow at once.
+    """Register the clients of a file, and change clients that differ.
 
-    --mail and --keep concern the clients that --prune removes.
+    Running services use the change at once. --mail and --keep concern the clients that --prune
+    removes.
     """
     wanted = read_clients(path)
     errors, pool_warnings = pool_faults(wanted)
@@ -188,7 +191,7 @@ def _list_removed(clients: Sequence[Client], as_json: bool) -> None:
     elif clients:
         click.echo("\n".join(removed_lines(clients, terminal_width())))
     else:
-        say("no removed client is kept")
+        say("there is no removed client that can be restored")
 
 
 def list_lines(clients: Sequence[Client], width: int) -> list[str]:

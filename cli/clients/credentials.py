@@ -39,13 +39,16 @@ from shared.smtp.server.sasl import MAX_PASSWORD_OCTETS, prepare
 
 Credentials = tuple[Credential, ...]
 
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 _stdin = click.option(
-    "--password-stdin", "reads", is_flag=True, help="Take the password from standard input."
+    "--password-stdin", "reads", is_flag=True, help="Read the password from standard input."
 )
 
 
-@click.group(help="The passwords with which clients log in to the SMTP front door.", cls=HelpGroup)
+@click.group(
+    help="Set, rotate and list the passwords with which clients log in to the front door.",
+    cls=HelpGroup,
+)
 def main() -> None:
     """Group the commands."""
 
@@ -72,10 +75,10 @@ def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credenti
         _tell(name, "" if typed else password, edited.credentials, as_json)
 
 
-_verb("set", "Give a client one password, in place of all it has.", _replaced)
+_verb("set", "Replace all passwords of a client with one password.", _replaced)
 _verb(
     "rotate",
-    "Give a client one more password; the one before stays valid, an older one does not.",
+    "Add a password; the previous password stays valid, older passwords do not.",
     rotated,
 )
 
@@ -99,7 +102,7 @@ def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 @kafka_options
 @answering
 def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Say how many passwords a client has and since when; keys are never shown."""
+    """Show how many passwords a client has and since when; never the passwords."""
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:
@@ -191,5 +194,5 @@ def _tell(name: str, generated: str, credentials: Credentials, as_json: bool) ->
         return
     click.echo(f"client    {name}\nusername  {name}")
     if generated:
-        click.echo(f"password  {generated}   (shown once; kept nowhere)")
+        click.echo(f"password  {generated}   (shown only now: it is not stored)")
     click.echo(f"valid     {len(credentials)}")

@@ -47,7 +47,7 @@ class DnsLookUps:
     def _ask(self, name: str, kind: str) -> Rows | Away:
         lifetime_s = self._deadline.at_most(_EACH_S)
         if not lifetime_s:
-            return Away(f"{kind} of {name} was not asked for: the time is over")
+            return Away(f"{kind} of {name} was not looked up: the time limit (--timeout) is over")
         try:
             # The name is absolute, so that the machine's search list is not used.
             asked = dns.name.from_text(name, dns.name.root)
@@ -73,7 +73,9 @@ def make_resolver(server: str) -> dns.resolver.Resolver:
     try:
         resolver = dns.resolver.Resolver(configure=not server)
     except dns.exception.DNSException as error:
-        raise ResolverError(f"the system names no DNS server ({error}): give one") from None
+        raise ResolverError(
+            f"the system has no DNS server ({error}): give one with --resolver"
+        ) from None
     resolver.use_edns(0, 0, _PAYLOAD_OCTETS)
     resolver.cache = None
     if server:

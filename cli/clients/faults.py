@@ -57,7 +57,8 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
 
 def unknown_client(name: str, known: Collection[str]) -> str:
     """Return the sentence about an unregistered client; the text also lists registered clients."""
-    return f"no client {shown(name)!r} is registered; {_instead(name, known)}"
+    hint = "" if known else "; register clients with `sluice clients apply`"
+    return f"no client {shown(name)!r} is registered; {_instead(name, known)}{hint}"
 
 
 def require_known(kafka: KafkaSettings, name: str) -> None:

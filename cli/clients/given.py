@@ -117,10 +117,10 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
     names = ", ".join(sorted(known))
     if not names:
         return (
-            f"pool {pool} is not configured in the settings of this command, which have no"
-            f" {POOLS}: its mail is deferred unless those of deliver have the pool"
+            f"pool {pool} could not be checked, because the settings of this command have no"
+            f" {POOLS}; mail is deferred unless the settings of deliver have this pool"
         )
-    return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"
+    return f"pool {pool} is not configured, so mail would be deferred; use one of {names}"
 
 
 def judge_pool(client: Client) -> list[Finding]:

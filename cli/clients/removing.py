@@ -39,7 +39,7 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MEANINGS: Final = {
-    MailChoice.HOLD: "its mail waits, and expires at the same time as without the removal",
+    MailChoice.HOLD: "its mail waits, and expires at the same time as without a removal",
     MailChoice.REFUSE: "its waiting mail ends without an attempt",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
@@ -50,7 +50,7 @@ _DONE: Final = {
 }
 # Click gets the values as a list, because with the enumeration it would use the member names.
 _CHOICE: Final = click.Choice([each.value for each in MailChoice])
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 def removal_options(command: F) -> F:
@@ -60,13 +60,13 @@ def removal_options(command: F) -> F:
         default=f"{DEFAULT_KEPT_DAYS}d",
         show_default=True,
         metavar="TIME",
-        help="For how long a removed client can be restored, such as 7d.",
+        help="How long a removed client can be restored, such as 7d.",
     )(command)
     return click.option(
         "--mail",
         "choice",
         type=_CHOICE,
-        help="What happens to mail that was accepted.  [default: asks, at a terminal]",
+        help="What to do with mail that was accepted.  [default: ask, if on a terminal]",
     )(command)
 
 
@@ -88,8 +88,8 @@ def _ask(names: Sequence[str]) -> str:
     whose = ", ".join(names)
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"--mail: say what happens to mail of {whose} that was accepted and has no outcome yet:"
-            f" {', '.join(MailChoice)}"
+            f"--mail is missing; choose what happens to mail of {whose} that was accepted and has"
+            f" no outcome yet: {', '.join(MailChoice)}"
         )
     click.echo(f"Mail of {whose} that was accepted and has no outcome yet:", err=True)
     for each, meaning in _MEANINGS.items():
@@ -125,10 +125,10 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
     bootstrap: str,
     line: str,
 ) -> None:
-    """Remove a client: it submits no more, and its mail is held, refused or sent, as you say.
+    """Remove a client: it can submit no more mail, and --mail decides about its accepted mail.
 
-    The record of the client is kept for a while: until then `restore` registers it again as it was.
-    For a client that was removed already, the command changes the choice. The intake topic stays.
+    Until the time of --keep is over, `restore` can register the client again as it was. For a
+    client that is removed already, the command replaces --mail and --keep. The intake topic stays.
     """
     kafka = find_kafka(bootstrap, line)
     found = load_all(kafka)
@@ -151,7 +151,7 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
 @kafka_options
 @answering
 def restore(name: str, author: str, reason: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Register a removed client again as it was, with its credentials; held mail is sent."""
+    """Register a removed client as it was, with its passwords; held mail is sent."""
     kafka = find_kafka(bootstrap, line)
     _require_removed(name, load_all(kafka), as_json)
     by = Removal(MailChoice.DELIVER, now_ms(), 0, author_of(author), reason[:MAX_TEXT_CHARS])
@@ -184,7 +184,7 @@ def _require_removed(name: str, found: Loaded, as_json: bool) -> None:
     if name not in known:
         fail(unknown_client(name, known), Exit.USAGE_ERROR, as_json)
     if name not in found.removed:
-        fail(f"no removed client {name!r} is kept", Exit.CHECK_FAILED, as_json)
+        fail(f"no removed client {name!r} can be restored", Exit.CHECK_FAILED, as_json)
 
 
 def day(removal: Removal) -> str:

@@ -143,14 +143,14 @@ def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.Completed
     )
 
 
-@click.group(help="Look at the settings.", cls=HelpGroup)
+@click.group(help="Show the settings.", cls=HelpGroup)
 def main() -> None:
     """Group the commands."""
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.option("--state", "name", default="", help="Show what this running pipeline uses.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@click.option("--state", "name", default="", help="Show the settings of this running pipeline.")
 def show(as_json: bool, name: str) -> None:
     """Show each key, its value and its origin; secrets are masked.
 

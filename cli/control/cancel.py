@@ -83,15 +83,15 @@ def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
     show_default=True,
     help="Seconds to wait for the event.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @kafka_options
 @answering
 def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> None:
     """End a message that waits, before it is sent.
 
-    Mail that waits for a retry or for its earliest time gets its event when it is
-    next read; nothing sends it until then. If an attempt has begun, its outcome
-    counts, and the answer says so.
+    Mail that waits for a retry or for its earliest time is not sent any more; its event
+    is written when deliver next reads the message. If an attempt has begun already, the
+    outcome of the attempt counts, and the command says so.
     """
     try:
         ids.to_bytes(mail_id)
@@ -166,14 +166,14 @@ def sentence(found: Cancellation) -> str:
         case Answer.RECORDED:
             if not found.has_events:
                 return (
-                    f"{found.mail_id}: recorded, but no event of this message was found: it has no"
-                    " event yet, or no message has this id; if it is ever read, it ends as"
-                    " cancelled"
+                    f"{found.mail_id}: the order is recorded, but no event of this message was"
+                    " found: the message has no event yet, or no message has this id; if deliver"
+                    " reads the message, it ends as cancelled"
                 )
             when = f" at {at(found.due_at_ms)} or before" if found.due_at_ms else ""
             return (
-                f"{found.mail_id}: recorded; it ends as cancelled when it is next read{when},"
-                " unless an attempt has begun already"
+                f"{found.mail_id}: the order is recorded; the message ends as cancelled when"
+                f" deliver next reads it{when}, unless an attempt has begun already"
             )
 
 

@@ -72,7 +72,7 @@ def check_client(
 
 def _check_lane(name: str, known: list[str]) -> None:
     if not known:
-        say("the lane was not checked: no lane has a topic in Kafka that this login may see")
+        say("the lane was not checked: this login sees no topic of a lane in Kafka")
     elif name not in known:
         raise click.UsageError(f"--lane: {unknown('lane', name, known)}")
 

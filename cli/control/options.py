@@ -15,24 +15,24 @@ from shared.topics.names import is_client_name
 
 # A longer time is refused as a typing error; --until-resumed makes an order without an end.
 MAX_FOR_S: Final = 366 * 86_400
-WHY: Final = "The reason; the events name it."
+WHY: Final = "The reason, which the events show."
 F = TypeVar("F", bound=Callable[..., Any])
 _SCOPE: Final = (
-    ("client", "Mail of this client."),
-    ("mailing", "Mail of this mailing ID of the client."),
-    ("sub-client", "Mail of this sub-client of the client."),
-    ("domain", "Mail to recipients of this domain."),
-    ("site", "Mail to this site: its name, or that of one of its servers."),
-    ("provider", "Mail to this provider of the shaping rules."),
-    ("lane", "Mail of this lane."),
+    ("client", "Only mail of this client."),
+    ("mailing", "Only mail of this mailing ID of the client."),
+    ("sub-client", "Only mail of this sub-client of the client."),
+    ("domain", "Only mail to recipients of this domain."),
+    ("site", "Only mail to this site; give the name of the site or of one of its servers."),
+    ("provider", "Only mail to this provider of the shaping rules."),
+    ("lane", "Only mail of this lane."),
 )
 
 
 def scoped(command: F) -> F:
     """Add the options that name a scope, and --kafka, --state and --json."""
-    command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
-        kafka_options(command)
-    )
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )(kafka_options(command))
     for name, meaning in reversed(_SCOPE):
         command = click.option(f"--{name}", default="", help=meaning)(command)
     return command
@@ -41,7 +41,7 @@ def scoped(command: F) -> F:
 def authored(command: F, why: str = WHY) -> F:
     """Add --author and --reason; `why` is the help text of --reason."""
     command = click.option(
-        "--author", default="", help="Who does this.  [default: the name of the user]"
+        "--author", default="", help="Who gives the order.  [default: your user name]"
     )(command)
     return click.option("--reason", default="", help=why)(command)
 
@@ -60,9 +60,11 @@ def scope_of(**given: str) -> Scope:
     values = {name: value.strip() for name, value in given.items()}
     if not any(values.values()):
         names = ", ".join(f"--{name}" for name, _ in _SCOPE)
-        raise click.UsageError(f"say which mail is meant: {names}; together they narrow it down")
+        raise click.UsageError(
+            f"set the scope with at least one of {names}; mail must match all that you give"
+        )
     if (values["mailing"] or values["sub_client"]) and not values["client"]:
-        raise click.UsageError("--mailing and --sub-client are those of a client: add --client")
+        raise click.UsageError("--mailing and --sub-client belong to a client: add --client")
     if values["domain"]:
         values["domain"] = require_domain(values["domain"])
     if values["lane"] and not is_client_name(values["lane"]):
@@ -74,12 +76,12 @@ def scope_of(**given: str) -> Scope:
 def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
     """Return the time when the order ends by itself, or 0 for no end. Raises click.UsageError."""
     if is_endless and text:
-        raise click.UsageError("--for and --until-resumed exclude each other")
+        raise click.UsageError("use either --for or --until-resumed, not both")
     if is_endless:
         return 0
     seconds = duration_s(text or default)
     if seconds is None:
-        raise click.UsageError(f"--for: {text!r} is no duration such as 90s, 30m, 2h or 7d")
+        raise click.UsageError(f"--for: {text!r} is not a duration such as 90s, 30m, 2h or 7d")
     if seconds > MAX_FOR_S:
         longest = f"at most {MAX_FOR_S // 86_400}d"
         raise click.UsageError(f"--for: {text!r} is too long, {longest}; or use --until-resumed")

@@ -79,8 +79,8 @@ def order_lines(orders: Sequence[Order]) -> list[str]:
 
 
 @click.command()
-@click.option("--all", "is_all", is_flag=True, help="Also those that are over.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--all", "is_all", is_flag=True, help="Show orders that have ended, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @kafka_options
 @answering
 def main(is_all: bool, as_json: bool, bootstrap: str, line: str) -> None:

@@ -48,16 +48,17 @@ _HELP: Final = {
 }
 _MORE: Final = """
 
-Concerns the mail that waits and the mail that arrives until the order ends. Several options narrow
-the scope down: mail must meet all of them. A later order on the same scope replaces this one.
+The order concerns mail that waits and mail that arrives until the order ends. The options --client
+to --lane set the scope: give at least one; mail must match all that you give. A later order on the
+same scope replaces this order.
 """
 
 _MORE_OF_RESUME: Final = """
 
-The options name the same scope as those of the order, as `./sluice orders` lists it; orders on
-other scopes stay in force. Mail that waits is sent when its turn comes.
+Give the same scope as that of the order, which `./sluice orders` lists; orders on other scopes
+stay in force. Mail that waits is sent when its turn comes.
 """
-_WHY_RESUMED: Final = "The reason; it is recorded with the end of the order."
+_WHY_RESUMED: Final = "The reason, which is recorded with the end of the order."
 
 
 def verb_command(verb: Verb) -> click.Command:
@@ -74,8 +75,8 @@ def verb_command(verb: Verb) -> click.Command:
             if verb is Verb.RESUME
             else expiry_ms(how_long, is_endless=is_endless, default=DEFAULT_FOR[verb], now_ms=now)
         )
-        kafka = find_kafka(bootstrap, line)
         scope = scope_of(**rest)
+        kafka = find_kafka(bootstrap, line)
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
         before = read_orders(kafka)
         found = in_force(before, scope, now)
@@ -83,7 +84,11 @@ def verb_command(verb: Verb) -> click.Command:
             check_scope(kafka, scope, bootstrap, line)
         if verb is Verb.RESUME:
             if found is None:
-                fail(f"no order is in force on: {scope}", Exit.CHECK_FAILED, as_json)
+                fail(
+                    f"no order is in force on: {scope}; `sluice orders` lists the orders",
+                    Exit.CHECK_FAILED,
+                    as_json,
+                )
             order = resumption(found, order)
         write_orders(kafka, [order], [e for e in forgotten(before, now) if e.scope != scope])
         _answer(order, found, as_json)
@@ -94,7 +99,11 @@ def verb_command(verb: Verb) -> click.Command:
         command = _lasting(command, DEFAULT_FOR[verb])
     if verb is Verb.REROUTE:
         command = click.option(
-            "--to", "target", required=True, metavar="HOST:PORT", help="The server."
+            "--to",
+            "target",
+            required=True,
+            metavar="HOST:PORT",
+            help="The server to which the mail is sent.",
         )(command)
     more = _MORE_OF_RESUME if verb is Verb.RESUME else _MORE
     made: click.Command = click.command(verb.value, help=_HELP[verb] + more)(command)

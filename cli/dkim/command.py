@@ -66,7 +66,7 @@ _folder = click.option(
     metavar="DIR",
     help="The folder of keys.  [default: the setting deliver.dkim_keys]",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 def _answering(command: Callable[P, None]) -> Callable[P, None]:
@@ -91,9 +91,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--client", default="", help="Sign this client's mail.  [default: of all]")
-@click.option("--domain", default="", help="Sign mail of this domain.  [default: of all]")
-@click.option("--algorithm", default="both", show_default=True, type=click.Choice(list(ALGORITHMS)))
+@click.option("--client", default="", help="Sign mail of this client.  [default: of all]")
+@click.option("--domain", default="", help="Sign mail of this domain.  [default: of all domains]")
+@click.option(
+    "--algorithm",
+    default="both",
+    show_default=True,
+    type=click.Choice(list(ALGORITHMS)),
+    help="Algorithm of the new keys.",
+)
 @click.option(
     "--bits",
     default=2_048,
@@ -102,21 +108,23 @@ def main() -> None:
     help="Length of the RSA key.",
 )
 @click.option(
-    "--after", default="", help=f"Sign from then on: 0s, 30m, 2d.  [default: {DEFAULT_AFTER}]"
+    "--after",
+    default="",
+    help=f"Begin to sign after this time, such as 0s, 30m or 2d.  [default: {DEFAULT_AFTER}]",
 )
-@click.option("--at", default="", help="Sign from this time on, such as 2026-12-01T00:00:00Z.")
+@click.option("--at", default="", help="Begin to sign at this time, such as 2026-12-01T00:00:00Z.")
 @_folder
 @_json
 @kafka_options
 @_answering
 def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
-    """Make new keys, which replace those in force at their time.
+    """Make new keys that replace the present ones at a set time (--after or --at).
 
-    Keys may be made before their client is registered; the command then prints a warning. --kafka
-    and --state name the Kafka that it asks.
+    Keys may be made before their client is registered: then the command prints a warning. It asks
+    the Kafka of --kafka or --state for the client.
 
-    Publish the records that are printed before that time. Keep the old records for a week after
-    it, because mail that was signed with the old keys is still under way.
+    Publish the printed DNS records before the new keys sign. Keep the old records for a week after
+    that, because mail that was signed with the old keys is still on its way.
     """
     path = _path(folder)
     now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
@@ -137,7 +145,7 @@ def rotate(folder: str, as_json: bool, bootstrap: str, line: str, **options: Any
     for each in made:
         start = _shown(each.entry.active_from)
         click.echo(f"made {path / each.entry.file}, which signs from {start} on{_until(each.next)}")
-    click.echo("publish before that:")
+    click.echo("publish these records before that time:")
     for each in made:
         click.echo(zone_line(each.record))
 
@@ -153,7 +161,7 @@ def _until(later: KeyEntry | None) -> str:
     if later is None:
         return ""
     when = _shown(later.active_from)
-    return f", until {when}, when {later.file} takes over; delete that from {TABLE} if it must not"
+    return f", until {when}, when {later.file} replaces it (unless you delete that from {TABLE})"
 
 
 @main.command("list")
@@ -183,10 +191,10 @@ def _row(found: KeyState) -> list[str]:
     "--domain",
     "domains",
     multiple=True,
-    help="Sending domain for keys without a domain; may be repeated.",
+    help="Check keys without a domain for this sending domain; may be repeated.",
 )
 @dns_options
-@click.option("--print", "only_print", is_flag=True, help="Print the records; ask nothing.")
+@click.option("--print", "only_print", is_flag=True, help="Print the records; do not ask the DNS.")
 @_folder
 @_json
 @_answering
@@ -203,7 +211,7 @@ def dns(
 
     \b
     Exit codes:
-      0  it has all
+      0  the DNS has all records
       1  a record is missing or different
       2  wrong usage
       3  the DNS is unavailable

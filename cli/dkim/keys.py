@@ -136,5 +136,5 @@ def check_record(record: TxtRecord, look_up: Callable[[str, str], Rows | Away]) 
     except KeyRecordError as error:
         return Check(record, Published.OTHER, str(error))
     if found.public_key != parse_record(record.text).public_key:
-        return Check(record, Published.OTHER, "it has another key")
+        return Check(record, Published.OTHER, "the TXT record has another key")
     return Check(record, Published.YES, "; ".join(found.warnings))

@@ -59,10 +59,10 @@ def start_time(after: str, at: str, now: datetime) -> datetime:
     the past. The key with the latest time signs, so a key with an earlier time might never sign.
     """
     if after and at:
-        raise RotationError("--after and --at exclude each other")
+        raise RotationError("use either --after or --at, not both")
     start = _at(at) if at else now + _delay(after or DEFAULT_AFTER)
     if start < now.replace(microsecond=0):
-        raise RotationError(f"--at: {at!r} is past; --after 0s signs from now on")
+        raise RotationError(f"--at: {at!r} is in the past; to sign from now on, use --after 0s")
     if start > now + MOST_AHEAD:
         option, given = ("--at", at) if at else ("--after", after)
         raise RotationError(f"{option}: {given!r} is more than {MOST_AHEAD.days}d from now")
@@ -86,7 +86,7 @@ def _at(text: str) -> datetime:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise RotationError(f"--at: {text!r} is no time in UTC") from None
+        raise RotationError(f"--at: {text!r} cannot be converted to UTC") from None
 
 
 def new_keys(wanted: Wanted, taken: Collection[KeyEntry], now: datetime) -> list[NewKey]:
@@ -121,5 +121,5 @@ def warnings_of_client(name: str, bootstrap: str, line: str) -> list[str]:
     except UsageError as error:
         return [f"{error}; the keys sign mail once the client is registered"]
     except (Unavailable, SettingsError) as error:
-        return [f"whether there is a client {name!r} was not checked: {error}"]
+        return [f"the client {name!r} was not checked: {error}"]
     return []

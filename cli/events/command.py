@@ -39,7 +39,13 @@ from shared.topics.records import Event, EventType
     help="Only events of this type, such as bounced; may be repeated.",
 )
 @click.option("--since", default="", help="How far back to begin.  [default: 10m]")
-@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="Show at most this many events, the newest ones.",
+)
 @click.option("--follow", is_flag=True, help="Continue with new events; with --json, one per line.")
 @common
 @answering
@@ -80,9 +86,12 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
         require_known(kafka, client)
     found.sort(key=lambda each: each.data.at_ms)
     if not reading.is_complete:
-        say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
+        say(
+            f"not all events were read in {timeout_s:g} s: set a longer --timeout or a shorter"
+            " --since"
+        )
     if len(found) > limit:
-        say(f"{len(found) - limit} earlier events are not shown: set --limit")
+        say(f"{len(found) - limit} earlier events are not shown: set a higher --limit")
     if as_json:
         print_json(found[-limit:])
     else:

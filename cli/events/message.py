@@ -41,8 +41,8 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     """Show what became of a message, from its events.
 
     WHAT is a mail id, a Message-ID, the submission's own id (ce_id) or the
-    recipient's address. A mail id is found however old it is; the others are
-    looked for in the events since --since.
+    recipient's address. A mail id is found at any age; for the others, the
+    command reads the events since --since.
     """
     since_ms = ago_ms("--since", since, now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
@@ -58,7 +58,10 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     if client and not found:
         require_known(kafka, client)
     if not looked.is_complete:
-        say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
+        say(
+            f"not all events were read in {timeout_s:g} s: set a longer --timeout or a shorter"
+            " --since"
+        )
     if as_json:
         print_json({"is_complete": looked.is_complete, "messages": msgspec.to_builtins(found)})
     else:
@@ -78,8 +81,8 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
 def nothing_found(what: str) -> str:
     """Return the sentence that is printed if the text names no message."""
     return (
-        f"no event of {what!r} was found; give a whole mail id, Message-ID, ce_id or recipient's"
-        " address, and a longer --since unless it is a mail id; `sluice queue show` looks for mail"
+        f"no event of {what!r} was found: give a complete mail id, Message-ID, ce_id or address of"
+        " a recipient; for all but a mail id, try a longer --since; `sluice queue show` finds mail"
         " that waits"
     )
 
@@ -89,7 +92,7 @@ def _orders(kafka: KafkaSettings) -> list[Order]:
     try:
         return read_orders(kafka)
     except Unavailable as error:
-        say(f"operators' orders were not read: {error}")
+        say(f"the orders of operators were not read: {error}")
         return []
 
 

@@ -43,7 +43,7 @@ _SAID: Final = {
 
 @click.group(cls=HelpGroup)
 def main() -> None:
-    """List, send or drop mail that is held because a server may have it.
+    """List, send or drop mail that is held because its server may have it already.
 
     Mail of clients and codes with `on_doubt: hold` is held.
     """
@@ -60,7 +60,9 @@ def list_(as_json: bool, **rest: Any) -> None:
         )
         held = reading.held(MAX_SHOWN)
     if not reading.is_complete:
-        say(f"not all was read in {rest['timeout_s']:g} s: there may be more")
+        say(
+            f"not all was read in {rest['timeout_s']:g} s: more may be held; set a longer --timeout"
+        )
     if as_json:
         print_json({"is_complete": reading.is_complete, "messages": [_row(each) for each in held]})
     else:
@@ -125,7 +127,7 @@ def _not_held(mail_id: str, found: Waiting | None, *, is_complete: bool) -> None
     elif is_complete:
         say(f"{mail_id} is in no queue; `sluice message` shows what became of it")
     else:
-        say(f"{mail_id} was not found in time: set --timeout")
+        say(f"{mail_id} was not found in time: set a longer --timeout")
 
 
 def _row(held: Waiting) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from shared.topics import ids
 def main() -> None:
     """Show the mail that waits: in the lanes, for a retry, for validation.
 
-    The topics are read, with the bodies. Large queues take time; --timeout ends
-    the reading, and the counts so far are shown.
+    The command reads the whole topics with the bodies, so large queues take time. After
+    --timeout it shows the counts so far.
     """
 
 
@@ -49,12 +49,24 @@ def summary(as_json: bool, **rest: Any) -> None:
 
 
 @main.command()
-@click.option("--by", type=click.Choice(BY), default="client", show_default=True)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(BY),
+    default="client",
+    show_default=True,
+    help="Count the messages by this property.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Show at most this many rows.",
+)
 @common
 @answering
 def top(by: str, limit: int, as_json: bool, **rest: Any) -> None:
-    """Show the clients, domains or others for which most mail waits."""
+    """Show for which clients (or domains, lanes, ...) most mail waits."""
     counts, is_complete = _counts(by, rest)
     if as_json:
         found = [{by: value, "messages": count} for value, count in counts.by.most_common(limit)]
@@ -79,7 +91,11 @@ def show(mail_id: str, as_json: bool, **rest: Any) -> None:
         )
         found = reading.find(mail_id)
     if found is None:
-        where = "is in no queue" if reading.is_complete else "was not found in time: set --timeout"
+        where = (
+            "is in no queue"
+            if reading.is_complete
+            else "was not found in time: set a longer --timeout"
+        )
         say(f"{mail_id} {where}; `sluice message` shows what became of it")
     if as_json:
         print_json({"is_complete": reading.is_complete, "message": msgspec.to_builtins(found)})
@@ -95,7 +111,8 @@ def show(mail_id: str, as_json: bool, **rest: Any) -> None:
             "expires": at(envelope.expires_at_ms) if envelope.expires_at_ms else "",
             "attempts": str(envelope.attempts.count),
             "held": (
-                f"since {at(envelope.held_since_ms)}; `sluice indoubt send` or `drop` it"
+                f"since {at(envelope.held_since_ms)}; `sluice indoubt send` or"
+                " `sluice indoubt drop` ends this"
                 if envelope.held_since_ms
                 else ""
             ),
@@ -114,7 +131,7 @@ def _counts(by: str, rest: dict[str, Any]) -> tuple[QueueCounts, bool]:
         )
         counts = reading.counts(by)
     if not reading.is_complete:
-        say(f"not all was read in {rest['timeout_s']:g} s: more may wait")
+        say(f"not all was read in {rest['timeout_s']:g} s: more may wait; set a longer --timeout")
     return counts, reading.is_complete
 
 

@@ -28,11 +28,11 @@ from shared.responses.rules.loading import load_rules
 from shared.responses.rules.model import Rules
 from shared.responses.understood import Understood
 
-_HELP: Final = """Show what returned messages mean.
+_HELP: Final = """Show how returned messages are classified.
 
 PATHS are messages, folders (every file in them), mboxes, or - for standard input. A file whose
-name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it begins
-with "From ".
+name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or if it
+begins with "From "; otherwise it is one message.
 
 The kinds are hard, soft, policy, content, auto-reply, reply, complaint, unsubscribe and unknown.
 
@@ -65,7 +65,9 @@ class Answer(Struct, frozen=True):
 
 @click.command(name="classify", help=_HELP)
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON per message on stdout.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one line of JSON per message on stdout."
+)
 def classify(paths: tuple[str, ...], as_json: bool) -> None:
     """Understand every message, print, and end with the exit code."""
     escape_unwritable(as_json)

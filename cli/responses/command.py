@@ -75,7 +75,7 @@ def show(address: str, client: str, bootstrap: str, line: str, as_json: bool) ->
 def reset(  # noqa: PLR0913 - the options of a command
     address: str, *, client: str, author: str, note: str, bootstrap: str, line: str, as_json: bool
 ) -> None:
-    """Reset the bounce counters of ADDRESS for a client, and remove the entries they made."""
+    """Reset the bounce counters of ADDRESS for a client, and remove the suppressions they made."""
     kafka = find_kafka(bootstrap, line)
     recipient = require_address(address)
     require_client(kafka, client)
@@ -115,7 +115,7 @@ def _row(client: Client, value: bytes | None) -> CounterRow:
 
 
 @click.group(
-    help="Understand returned mail; show and reset the bounce counters of a recipient.",
+    help="Classify returned mail; show and reset bounce counters; review incidents.",
     cls=HelpGroup,
 )
 def main() -> None:

@@ -100,7 +100,7 @@ def _read(
     log.read_from(begins)
     while not log.has_given(ends):
         if deadline.is_over():
-            raise KafkaError("the events could not be read in time (--timeout)")
+            raise KafkaError("the events could not be read in time; set a longer --timeout")
         log.poll(WAIT_MS)
         while batch := log.take(BATCH):
             progress(len(batch))

@@ -93,7 +93,7 @@ def _read(reader: LogReader, found: dict[bytes, Review]) -> None:
 
 
 @click.command()
-@click.option("--all", "with_undone", is_flag=True, help="Reviews that were taken back, too.")
+@click.option("--all", "with_undone", is_flag=True, help="Show reviews that were undone, too.")
 @common
 @answering
 def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> None:
@@ -121,7 +121,7 @@ def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
     if found.verdict is not asked.verdict:
         raise click.UsageError(
             f"--undo: the bounces of this window are {found.verdict.value}; `sluice responses"
-            f" {_COMMANDS[found.verdict]} --undo` takes that back"
+            f" {_COMMANDS[found.verdict]} --undo` undoes that review"
         )
 
 
@@ -138,8 +138,8 @@ def _others(asked: Review, known: Mapping[bytes, Review]) -> str:
         if each.active and each.provider == asked.provider
     ]
     if not windows:
-        return f"{asked.provider} has none; `sluice responses reviews` lists all"
-    return f"Those of {asked.provider}: {'; '.join(sorted(windows))}"
+        return f"{asked.provider} has no review in force; `sluice responses reviews` lists all"
+    return f"The reviews of {asked.provider} in force: {'; '.join(sorted(windows))}"
 
 
 def _lines(found: Iterable[Review]) -> list[str]:

@@ -54,7 +54,7 @@ def _time_ms(_context: click.Context, _option: click.Parameter, text: str) -> in
         found = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no time such as 2026-11-29T14:00 or 2026-11-29T14:00:00+01:00"
+            f"{text!r} is not a time such as 2026-11-29T14:00 or 2026-11-29T14:00:00+01:00"
         ) from None
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
@@ -63,17 +63,18 @@ def _reviewing(command: F) -> F:
     """Add the options that `rewind` and `accept` share."""
     for option in (
         click.option("--timeout", "timeout_s", default=3_600.0, show_default=True,
-                     type=click.FloatRange(1), help="Seconds for reading the events."),
-        click.option("--yes", "is_sure", is_flag=True, help="Do not ask."),
+                     type=click.FloatRange(1), help="Stop reading events after this many seconds."),
+        click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation."),
         click.option("--dry-run", "is_dry", is_flag=True, help="Only show what would change."),
-        click.option("--undo", is_flag=True, help="Take the review of this window back."),
-        click.option("--status", default="", help="Only this enhanced status, such as 5.1.1."),
+        click.option("--undo", is_flag=True, help="Undo an earlier review of this window."),
+        click.option("--status", default="",
+                     help="Only bounces with this enhanced status, such as 5.1.1."),
         click.option("--to", "until_ms", required=True, callback=_time_ms, metavar="TIME",
-                     help="The end of the window (exclusive)."),
+                     help="End of the window (exclusive)."),
         click.option("--from", "from_ms", required=True, callback=_time_ms, metavar="TIME",
-                     help="The begin of the window (ISO 8601; UTC without a zone)."),
+                     help="Start of the window, such as 2026-11-29T14:00 (UTC without a zone)."),
         click.option("--provider", required=True,
-                     help="The provider as events name it, or a recipient domain."),
+                     help="Provider as shown in events, or a recipient domain."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -85,7 +86,7 @@ def _reviewing(command: F) -> F:
 @common
 @answering
 def rewind(**options: Any) -> None:
-    """Exclude the bounces of a provider in a window; free recipients suppressed only by them."""
+    """Exclude bounces of a provider in a window; recipients suppressed only by them get mail."""
     _review(ReviewVerdict.EXCLUDED, **options)
 
 
@@ -95,7 +96,7 @@ def rewind(**options: Any) -> None:
 @common
 @answering
 def accept(**options: Any) -> None:
-    """Count the bounces of a provider in a window, although an incident holds them."""
+    """Count the bounces of a provider in a window even if an incident holds them."""
     _review(ReviewVerdict.COUNTED, **options)
 
 
@@ -143,7 +144,9 @@ def _review(  # noqa: PLR0913 - the options of a command
     if not provider.strip():
         raise click.UsageError("--provider: a name is needed, such as google or example.com")
     if as_json and not (is_sure or is_dry):
-        raise click.UsageError("--json needs --yes or --dry-run: it cannot ask")
+        raise click.UsageError(
+            "--json needs --yes or --dry-run, because it does not ask for confirmation"
+        )
     by = author_of(author, note)
     review = Review(
         provider.strip(),

@@ -51,19 +51,23 @@ _reason = click.option(
     type=click.Choice([str(each) for each in REASONS]),
     default=str(SuppressionReason.MANUAL),
     show_default=True,
-    help="The reason word that events give.",
+    help="The reason that events show.",
 )
 
 
-@click.group("suppressions", help="List and change who gets no mail from a client.", cls=HelpGroup)
+@click.group(
+    "suppressions",
+    help="List and change the recipients that get no mail from a client.",
+    cls=HelpGroup,
+)
 def main() -> None:
     """Group the commands."""
 
 
 @main.command("list")
 @_ANY_CLIENT
-@click.option("--all", "with_removed", is_flag=True, help="Removed entries, too.")
-@click.option("--csv", "as_table", is_flag=True, help="CSV on standard output.")
+@click.option("--all", "with_removed", is_flag=True, help="Show removed entries, too.")
+@click.option("--csv", "as_table", is_flag=True, help="Print CSV on stdout.")
 @common
 @answering
 def list_(
@@ -81,7 +85,14 @@ def list_(
 
 @main.command("export")
 @_ANY_CLIENT
-@click.option("-o", "--output", "out", type=click.File("w", lazy=True), default="-")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.File("w", lazy=True),
+    default="-",
+    help="Write to this file.  [default: stdout]",
+)
 @common
 @answering
 def export(client: str, out: TextIO, bootstrap: str, line: str, as_json: bool) -> None:
@@ -127,7 +138,7 @@ def add(  # noqa: PLR0913
 @main.command()
 @click.argument("recipients", nargs=-1, required=True)
 @of_client
-@click.option("--force", is_flag=True, help="Remove complaints, too; needs --note.")
+@click.option("--force", is_flag=True, help="Remove entries of complaints, too; needs --note.")
 @authored
 @common
 @answering
@@ -144,8 +155,8 @@ def remove(  # noqa: PLR0913
 ) -> None:
     """Let RECIPIENTS get mail from a client again.
 
-    Entries by counters are removed with a reset of the counter. An entry by a complaint stays,
-    unless an operator uses --force and says why.
+    If a bounce counter made the entry, the counter is reset, too. An entry that a complaint made
+    is removed only with --force and --note.
     """
     if force and not note:
         raise click.UsageError("--force needs --note: say why the complaint no longer holds")
@@ -171,7 +182,7 @@ def remove(  # noqa: PLR0913
 @common
 @answering
 def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool) -> None:
-    """Say for each client whether ADDRESS gets its mail, and why not."""
+    """Show for each client whether ADDRESS gets its mail, and the reason if not."""
     kafka = find_kafka(bootstrap, line)
     recipient = require_address(address)
     names = set(names_of(recipient).values())
@@ -201,10 +212,13 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
 @common
 @answering
 def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
-    """Drop the view in Redis; validate waits until it is read again from mail.suppressions."""
+    """Drop the suppressions in Redis; validate waits until they are restored from Kafka."""
     del bootstrap
     open_stores(line).suppressions.drop()
-    report({"state": "the view is dropped and read again"}, as_json)
+    report(
+        {"state": "the view is dropped and read again"},
+        as_json,
+    )
 
 
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:

@@ -51,11 +51,12 @@ def import_(  # noqa: PLR0913
 ) -> None:
     """Suppress the recipients of the CSV file PATH (- for standard input) for a client.
 
-    One recipient per line: an address, or its SHA-256 or MD5. Lines without a recipient are
-    reported, and the others imported; the exit code is then 1. An import can be repeated.
+    One recipient per line: an address, or its SHA-256 or MD5. If a line has no valid recipient,
+    the line is reported and the others are imported; then the exit code is 1. An import can be
+    repeated.
 
-    From a file that `export` wrote, the active entries of the client are restored as they were,
-    with their reasons; removed entries and those of other clients are left out and counted.
+    From a file that `export` wrote, the active entries of the client are restored with their
+    reasons; removed entries and entries of other clients are omitted and counted.
     """
     kafka = find_kafka(bootstrap, line)
     require_client(kafka, client)

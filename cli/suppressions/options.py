@@ -34,7 +34,9 @@ _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")
 
 def common(command: F) -> F:
     """Add --kafka, --state and --json to a command."""
-    as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )
     return as_json(kafka_options(command))
 
 
@@ -46,9 +48,9 @@ def of_client(command: F) -> F:
 def authored(command: F) -> F:
     """Add --author and --note to a command."""
     command = click.option(
-        "--author", default="", help="Who does this.  [default: the name of the user]"
+        "--author", default="", help="Who makes the change.  [default: your user name]"
     )(command)
-    return click.option("--note", default="", help="Why.")(command)
+    return click.option("--note", default="", help="The reason, which is recorded.")(command)
 
 
 def author_of(name: str, note: str) -> Author:

@@ -29,18 +29,18 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(help="Show the results of TLS.", cls=HelpGroup)
+@click.group(help="Show the results of TLS connections to other servers.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
 
 
 @main.command()
 @click.option(
-    "--day", default="", metavar="DATE", help="Such as 2026-12-01, UTC.  [default: today]"
+    "--day", default="", metavar="DATE", help="The day (UTC), such as 2026-12-01.  [default: today]"
 )
 @click.option("--domain", default="", help="Only this recipient domain.")
-@click.option("--state", "line", default="", help="Name of a running pipeline.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--state", "line", default="", help="Use the running pipeline of this name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @answering
 def report(day: str, domain: str, line: str, as_json: bool) -> None:
     """Show the attempts of a day by domain, policy and result (RFC 8460)."""
@@ -55,7 +55,7 @@ def report(day: str, domain: str, line: str, as_json: bool) -> None:
         print_json({"day": chosen, "rows": [_document(*row) for row in rows]})
         return
     if not rows:
-        click.echo("no attempts are counted")
+        click.echo("no attempts were counted")
         return
     table = [[count.domain, count.policy, count.result, str(number)] for count, number in rows]
     for text in lay_out(_COLUMNS, table, terminal_width()):

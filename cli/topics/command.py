@@ -37,21 +37,22 @@ _KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 # The status of internal topics of Kafka that have too few copies. `apply` does not change these
 # topics, so they do not count as a difference.
 _BROKERS: Final = "brokers"
-_BROKERS_NOTE: Final = "the brokers' own; add copies with kafka-reassign-partitions.sh"
+_BROKERS_NOTE: Final = "a topic of Kafka itself; add copies with kafka-reassign-partitions.sh"
 _RIGHT: Final = frozenset({"ok", "created", "altered", _BROKERS})
 _HELP: Final = """Compare the topics' configuration on the brokers with the plan, or apply the plan.
 
-Every topic of the pipeline on the brokers is compared, including those of clients; `plan` also
-shows Kafka's own topics with too few copies (status `brokers`: `apply` does not change them, so
-they do not count as a difference). The plan has a topic for each lane in the setting
-`validate.lanes`. `apply` also shortens retentions, which deletes records: `plan` marks these. It
-begins to add copies to topics that have fewer than `kafka.replication`, and removes none. The
-setting `kafka.topic_configs` replaces planned values.
+Every topic of the pipeline on the brokers is compared, including the topics of clients. `plan` also
+shows topics of Kafka itself that have too few copies (status `brokers`); `apply` does not change
+these topics, so they do not count as a difference. The plan has a topic for each lane in the
+setting `validate.lanes`. `apply` also shortens retentions, which deletes records: `plan` marks
+these topics. `apply` begins to add copies to topics that have fewer copies than
+`kafka.replication`, and removes no copies. The setting `kafka.topic_configs` replaces planned
+values.
 
 \b
 Exit codes:
   0  all topics are as planned
-  1  something differs (after `apply`: could not be altered)
+  1  a topic differs (after `apply`: a topic could not be altered)
   2  wrong usage
   3  Kafka is unavailable
 """
@@ -105,7 +106,9 @@ def main() -> None:
 
 
 def _options(command: F) -> F:
-    json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+    json_option = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )
     return json_option(kafka_options(command))
 
 
@@ -224,8 +227,8 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
         grow(admin, growth.assignments)
     except KafkaError as error:
         return (
-            f"replicas not added: {error} (it takes Alter on the cluster; an administrator may use"
-            " kafka-reassign-partitions.sh)"
+            f"copies were not added: {error} (this needs the ACL Alter on the cluster; an"
+            " administrator may use kafka-reassign-partitions.sh)"
         )
     return ""
 

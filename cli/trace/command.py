@@ -58,8 +58,8 @@ LAST_S: Final = 1.0
 
 
 @click.command()
-@click.option("--domain", default="", help="Dialogs of mail to recipients of this domain.")
-@click.option("--mail-id", default="", help="Dialogs of this message.")
+@click.option("--domain", default="", help="Show dialogs of mail to recipients of this domain.")
+@click.option("--mail-id", default="", help="Show dialogs of this message.")
 @click.option(
     "--for",
     "how_long",
@@ -68,14 +68,14 @@ LAST_S: Final = 1.0
     help="How long to trace, such as 60s; at most 10m.  [default: 10m]",
 )
 @partial(authored, why="The reason; other operators see it while the trace runs.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line on stdout.")
 @kafka_options
 @answering
 def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -> None:
     """Show SMTP dialogs as they happen.
 
-    Credentials are hidden, and content is shown as its size. `>` marks lines that
-    deliver sends, `<` answers of the server, `*` remarks of deliver.
+    Credentials are hidden, and content is shown as its size. `>` marks a line that
+    deliver sends, `<` a reply of the server, `*` a remark of deliver.
     """
     now = now_ms()
     trace = Trace(
@@ -146,7 +146,7 @@ def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
             output.show(line)
         if reader.unreadable > unreadable:
             unreadable = reader.unreadable
-            say("the stream has records that are no lines of a dialog; they are left out")
+            say("the stream has records that are not lines of a dialog; the records are omitted")
 
 
 def _domain(domain: str, mail_id: str) -> str:
@@ -167,9 +167,11 @@ def _mail_id(text: str) -> str:
 def _lasts_ms(text: str) -> int:
     seconds = duration_s(text)
     if seconds is None:
-        raise click.UsageError(f"--for: {text!r} is no duration such as 60s or 5m")
+        raise click.UsageError(f"--for: {text!r} is not a duration such as 60s or 5m")
     if seconds * 1_000 > MAX_TRACE_MS:
-        raise click.UsageError(f"--for: {text} is longer than 10m; run it again when it has ended")
+        raise click.UsageError(
+            f"--for: {text} is longer than 10m; start another trace when this one has ended"
+        )
     return seconds * 1_000
 
 

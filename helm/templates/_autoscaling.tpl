@@ -2,7 +2,7 @@
 scaleUp:
   stabilizationWindowSeconds: 30
   policies: [{type: Percent, value: 100, periodSeconds: 60}]
-# One at a time: each leaves its partitions to the others before the next one does.
+# One process at a time: each hands over its partitions before the next one stops.
 scaleDown:
   stabilizationWindowSeconds: {{ .scaleDownSeconds }}
   policies: [{type: Pods, value: 1, periodSeconds: 60}]

@@ -1,4 +1,4 @@
-{{/* What must not be installed. Each refusal names the value, and what to write instead. */}}
+{{/* Refuses values that must not be installed. Each text names the value, and how to fix it. */}}
 
 {{- define "sluice.check" -}}
 {{- $values := .Values -}}
@@ -23,7 +23,7 @@
 {{- fail "topics.strimzi.cluster: required with topics.manage strimzi: the name of the Kafka resource" -}}
 {{- end -}}
 {{- $enabled := include "sluice.enabled" . | fromJsonArray -}}
-{{- if not $enabled -}}{{- fail "components: all are disabled" -}}{{- end -}}
+{{- if not $enabled -}}{{- fail "components: all are disabled; enable at least one" -}}{{- end -}}
 {{- range $name := $enabled -}}
 {{- $context := dict "root" $ "component" $name -}}
 {{- include "sluice.checkComponent" $context -}}
@@ -104,7 +104,7 @@
 {{- end -}}
 {{- range $part := list "front" "bounce" -}}
 {{- if and (has $part (include "sluice.enabled" $root | fromJsonArray)) (not (get $root.Values (printf "%sDoor" $part)).enabled) -}}
-{{- fail (printf "components.%s.enabled: it serves nothing but the door; enable %sDoor, or disable it" $part $part) -}}
+{{- fail (printf "components.%s.enabled: the component serves only the door; enable %sDoor, or disable the component" $part $part) -}}
 {{- end -}}
 {{- end -}}
 {{- with $root.Values.frontDoor -}}
@@ -113,7 +113,7 @@
 {{- end -}}
 {{- $ports := without (list (int .ports.smtp) (int .ports.submission) (int .ports.smtps)) 0 -}}
 {{- if and .enabled (ne (len $ports) (len (uniq $ports))) -}}
-{{- fail "frontDoor.ports: two are the same; give each another port, or 0 to leave it out" -}}
+{{- fail "frontDoor.ports: two ports are the same; give each a different port, or 0 to leave it out" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -127,7 +127,7 @@
 {{- if $wanted.enabled -}}
 {{- if not $wanted.hostName -}}{{- fail (printf "%s.hostName: required" $path) -}}{{- end -}}
 {{- if and $.Values.networkPolicy.enabled (not $values.allowFrom) -}}
-{{- fail (printf "%s.allowFrom: required with %s: the peers (of a NetworkPolicy) that forward requests; without it they are not let in" $api.key $path) -}}
+{{- fail (printf "%s.allowFrom: required with %s: the peers (of a NetworkPolicy) that forward requests; otherwise the NetworkPolicy blocks them" $api.key $path) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -145,7 +145,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Two certificates of cert-manager that write one secret would replace each other for ever. */}}
+{{/* Two certificates of cert-manager that write one secret would replace each other endlessly. */}}
 {{- define "sluice.checkCertificates" -}}
 {{- $found := dict -}}
 {{- $asked := list (list "frontDoor" .Values.frontDoor) (list "bounceDoor" .Values.bounceDoor) -}}
@@ -180,7 +180,7 @@
 {{- fail (printf "%s: %d processes share %d partitions, so some would never get work; lower it, or raise kafka.%s" $path $wanted $most (ternary "intakePartitions" "partitions" (eq .component "ingest"))) -}}
 {{- end -}}
 {{- if and (ne $scaling.mode "none") (gt (int $scaling.min) (int $scaling.max)) -}}
-{{- fail (printf "components.%s.autoscaling: min %d is more than max %d" .component (int $scaling.min) (int $scaling.max)) -}}
+{{- fail (printf "components.%s.autoscaling: min %d is more than max %d; lower min, or raise max" .component (int $scaling.min) (int $scaling.max)) -}}
 {{- end -}}
 {{- /* `<prefix><namespace>.<name>-<component>-<number>` becomes part of a transactional id. */ -}}
 {{- $instance := printf "%s%s.%s-%s-999" .root.Values.instancePrefix .root.Release.Namespace (include "sluice.fullname" .root) .component -}}

@@ -45,7 +45,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Of every process that opens Kafka; takes the values of Kafka. */}}
+{{/* Environment of every process that opens Kafka; takes the values of Kafka. */}}
 {{- define "sluice.kafkaEnvironment" -}}
 {{- $kafka := . -}}
 - name: SLUICE_KAFKA__BOOTSTRAP

@@ -81,7 +81,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* Whether each account has a user of its own in Kafka; takes the values of Kafka. */}}
+{{/* Whether each account has a separate user in Kafka; takes the values of Kafka. */}}
 {{- define "sluice.ownLogins" -}}
 {{- $user := ternary .tls.clientSecret (.sasl.username | default .sasl.secret) (eq .sasl.mechanism "") -}}
 {{- if contains "{name}" (ternary .oauth.clientId $user (eq .sasl.mechanism "OAUTHBEARER")) -}}true{{- end -}}
@@ -91,7 +91,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "sluice.enabled" -}}
 {{- $names := list -}}
 {{- range $name := include "sluice.facts" . | fromJson | keys | sortAlpha -}}
-{{- /* Many ask for it, so not by all values of each component. */ -}}
+{{- /* Many templates use this list, so it does not merge all values of each component. */ -}}
 {{- $own := get $.Values.components $name | default dict -}}
 {{- if ternary $own.enabled $.Values.defaults.enabled (hasKey $own "enabled") -}}
 {{- $names = append $names $name -}}
@@ -183,7 +183,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $sum -}}
 {{- end -}}
 
-{{/* The settings that bound them, with their sections: dict "root" "component". */}}
+{{/* The settings that limit these bytes, with their sections: dict "root" "component". */}}
 {{- define "sluice.heldSettings" -}}
 {{- $found := list -}}
 {{- $doors := include "sluice.doors" . | fromJsonArray -}}

@@ -57,7 +57,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* To PostgreSQL, if the counts are there: settings of billing. */}}
+{{/* Egress to PostgreSQL, if billing keeps its counts there: takes the settings of billing. */}}
 {{- define "sluice.egressOfBilling" -}}
 {{- if eq (.store | default "redis") "postgresql" -}}
 {{- $hosts := splitList "," (urlParse (.postgresql_url | default "postgresql://")).host }}
@@ -73,7 +73,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* To mail servers on the internet, and to the ports of the routes anywhere. */}}
+{{/* Egress to mail servers on the internet, and to the ports of the routes at any address. */}}
 {{- define "sluice.egressOfDeliver" -}}
 {{- $settings := (include "sluice.values" (dict "root" . "component" "deliver") | fromYaml).settings -}}
 {{- $deliver := $settings.deliver | default dict -}}

@@ -1,4 +1,4 @@
-{{/* What the pod of operators takes from the components: their settings, no secrets. Every define takes the root context
+{{/* Values that the pod of operators takes from the components: their settings, no secrets. Every define takes the root context
 unless it says otherwise. */}}
 
 {{/* The settings, as YAML: each section of a service as its component has it, and those of all services as `defaults` has them. */}}

@@ -56,7 +56,7 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ $key }}
     whenUnsatisfiable: {{ $values.spread }}
-    # A node that the pods do not tolerate is no place that stays empty.
+    # Nodes that the pods do not tolerate do not count as empty places.
     nodeTaintsPolicy: Honor
     labelSelector:
       matchLabels: {{- include "sluice.selectorLabels" $ | nindent 8 }}
@@ -123,7 +123,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* What the pods of the topics job and of `helm test` take from the defaults: dict "root" "own" (their values). */}}
+{{/* Values that the pods of the topics job and of `helm test` take from the defaults: dict "root" "own" (their values). */}}
 {{- define "sluice.hookPlacing" -}}
 {{- with .root.Values.defaults.priorityClassName }}
 priorityClassName: {{ . }}

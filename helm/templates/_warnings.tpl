@@ -1,4 +1,4 @@
-{{/* What works and may not be meant, as a JSON list of sentences. */}}
+{{/* Values that work, but may be unintended, as a JSON list of sentences. */}}
 {{- define "sluice.warnings" -}}
 {{- $found := list -}}
 {{- $values := .Values -}}

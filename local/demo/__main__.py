@@ -1,8 +1,8 @@
 """Run the whole pipeline once, on this machine, with real parts.
 
-Starts Kafka, Redis, the four services and a sink that plays the recipients' servers; publishes
-for two clients; at the end compares the bill with what the sink received. Exit code 1 if they
-differ.
+The command starts Kafka, Redis, the four services and a sink that acts as the recipients' servers.
+It publishes mail of two clients, and compares the bill with the mail that the sink received. The
+exit code is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
     except (PartNotStarted, PartUnavailable) as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
-        fail("interrupted before it was done; nothing is left running", Exit.INTERRUPTED, as_json)
+        fail("the demo was interrupted; all its processes are stopped", Exit.INTERRUPTED, as_json)
     finally:
         state.remove(name)
     sys.exit(code)
@@ -124,9 +124,9 @@ def next_steps(folder: str, bill: str) -> list[str]:
     steps = [
         (f"{folder}/logs/", "the log of each process"),
         (f"{folder}/sink.jsonl", "every answer of the sink"),
-        (f"./sluice down --forget --state {name}", "removes both, as 3 more demos do"),
-        ("./sluice up", "the pipeline left running, for your publisher"),
-        ("./sluice demo --stay", "this demo, left running to explore"),
+        (f"./sluice down --forget --state {name}", "removes both (3 more demos also do)"),
+        ("./sluice up", "runs the pipeline for your own publisher"),
+        ("./sluice demo --stay", "runs this demo and leaves it running"),
     ]
     if bill:
         steps[:0] = [(bill, "the bill, as JSON")]

@@ -36,9 +36,9 @@ MEANINGS: Final = {
 
 REASONS: Final = {
     "bounced": "the recipient's server refused it, at once or by a later report",
-    "refused": "header invalid, or of no mailing",
-    "suppressed": "recipient blocked, or over the limit",
-    "complained": "arrived, and was called spam",
+    "refused": "the header is not valid, or names no mailing",
+    "suppressed": "the recipient is blocked, or over the limit",
+    "complained": "delivered, but then reported as spam",
 }
 
 
@@ -138,7 +138,7 @@ def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
     rows = [
         (str(progress.published), "published", f"of {progress.wanted}"),
         *((str(counts.word(word)), word, meaning) for word, meaning in MEANINGS.items()),
-        (str(progress.waiting), "waiting", "in the pipeline, or for another attempt"),
+        (str(progress.waiting), "waiting", "in the pipeline, or waiting for another attempt"),
         (
             str(counts.word("deferred")),
             "deferrals",
@@ -164,7 +164,7 @@ def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
         rows.append((*row, str(charged), str(answered), mark))
     total = sum(reckoning.billed.values())
     rows.append(("all", "", "", str(total), str(dispatched.total()), ""))
-    return ["The bill, beside the counts of the sink", "", *lay_out(columns, rows, width)]
+    return ["The bill, compared with the counts of the sink", "", *lay_out(columns, rows, width)]
 
 
 def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:

@@ -244,5 +244,5 @@ def create_topics(kafka: KafkaSettings) -> None:
             return
         except (KafkaError, TopicError) as error:
             if deadline.is_over():
-                raise PartNotStarted(f"Kafka does not take the topics: {error}") from error
+                raise PartNotStarted(f"Kafka did not create the topics: {error}") from error
             time.sleep(_TOPICS_RETRY_S)

@@ -49,6 +49,21 @@ def node_names(brokers: int) -> tuple[str, ...]:
     return tuple(f"kafka{_suffix(number)}" for number in range(1, brokers + 1))
 
 
+def plan_brokers(
+    brokers: int,
+    folder: Path,
+    port: Mapping[str, int],
+    properties: Mapping[str, str],
+    *,
+    is_optimised: bool,
+) -> tuple[BrokerPlan, ...]:
+    """Plan the embedded brokers of a pipeline in this folder: a single broker, or a cluster."""
+    if brokers == SIZE:
+        return members(folder / FOLDER, port, properties, is_optimised=is_optimised)
+    ports_of_one = (port["kafka"], port["controller"])
+    return (BrokerPlan(folder / "kafka", *ports_of_one, dict(properties), is_optimised),)
+
+
 def members(
     folder: Path, port: Mapping[str, int], properties: Mapping[str, str], *, is_optimised: bool
 ) -> tuple[BrokerPlan, ...]:

@@ -79,25 +79,27 @@ def fetch_jars() -> Path:
         if jars.exists():
             return jars
         maven = packages.program("mvn", "maven", "Maven copies the broker's jars")
-        packages.say(f"downloading Apache Kafka {version} with Maven (once)")
-        making = paths.KAFKA / f"{version}.part"
-        shutil.rmtree(making, ignore_errors=True)
-        log = paths.KAFKA / "maven.log"
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={making}"]
-        with log.open("wb") as out:
-            done = subprocess.run(
-                [maven, "-B", "-f", str(POM), *goal],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode != 0:
-            raise PartNotStarted(
-                f"Maven could not copy the broker's jars ({log}): {_first_error(log)}"
-            )
-        making.rename(jars)
+        with packages.step(f"downloading Apache Kafka {version} with Maven (once)"):
+            making = paths.KAFKA / f"{version}.part"
+            shutil.rmtree(making, ignore_errors=True)
+            _copy_jars(maven, making)
+            making.rename(jars)
     return jars
+
+
+def _copy_jars(maven: str, folder: Path) -> None:
+    log = paths.KAFKA / "maven.log"
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+    with log.open("wb") as out:
+        done = subprocess.run(
+            [maven, "-B", "-f", str(POM), *goal],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise PartNotStarted(f"Maven could not copy the broker's jars ({log}): {_first_error(log)}")
 
 
 def _first_error(log: Path) -> str:
@@ -135,10 +137,10 @@ def write_archive(java: str, jars: Path, load_classes: Callable[[str], None]) ->
     archive = _archive_of(java, jars)
     with _only_one():
         if not archive.exists():
-            packages.say("writing the archive of the broker's Java classes (once)")
-            making = archive.with_suffix(".part")
-            making.unlink(missing_ok=True)
-            load_classes(f"-XX:ArchiveClassesAtExit={making}")
-            making.touch()
-            making.rename(archive)
+            with packages.step("writing the archive of the broker's Java classes (once)"):
+                making = archive.with_suffix(".part")
+                making.unlink(missing_ok=True)
+                load_classes(f"-XX:ArchiveClassesAtExit={making}")
+                making.touch()
+                making.rename(archive)
     return archive if archive.stat().st_size else None

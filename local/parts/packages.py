@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,15 @@ _LOCK_WAIT_S: Final = 180
 def say(text: str) -> None:
     """Report a set-up step on standard error."""
     print(f"sluice: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Report a set-up step that may take long, and the seconds that it took."""
+    say(what)
+    began = time.monotonic()
+    yield
+    say(f"{what}: done in {time.monotonic() - began:.0f} s")
 
 
 def find_program(name: str) -> str | None:
@@ -59,15 +70,15 @@ def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
     prefix = root_prefix() if shutil.which("apt-get") else None
     if prefix is None:
         raise PartNotStarted(f"{reason}: install {named} (apt-get install {named}), then try again")
-    say(f"installing {named} with apt: {reason}")
     log = paths.INSTALL_LOG
-    if preseed:
-        _logged([*prefix, "debconf-set-selections"], log, preseed)
     # sudo clears the environment, so DEBIAN_FRONTEND is set in the command after sudo.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_WAIT_S}"]
-    _logged([*apt, "update"], log)
-    _logged([*apt, "install", "--no-install-recommends", *packages], log)
+    with step(f"installing {named} with apt ({reason})"):
+        if preseed:
+            _logged([*prefix, "debconf-set-selections"], log, preseed)
+        _logged([*apt, "update"], log)
+        _logged([*apt, "install", "--no-install-recommends", *packages], log)
 
 
 def _logged(command: Sequence[str], log: Path, given: str = "") -> None:

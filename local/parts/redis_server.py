@@ -63,7 +63,9 @@ def find_server() -> str:
     for server in candidates:
         if server_version(server) >= REDIS_MIN:
             return server
-    raise PartNotStarted(f"no Valkey and no Redis {REDIS_MIN} or newer: install valkey-server")
+    raise PartNotStarted(
+        f"neither Valkey nor Redis {REDIS_MIN} or newer is installed: install valkey-server"
+    )
 
 
 def answers_ping(host: str, port: int) -> bool:

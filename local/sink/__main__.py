@@ -56,7 +56,10 @@ class Options(Struct, frozen=True):
 
 @click.command()
 @click.option(
-    "--listen", default="127.0.0.1:0", show_default=True, help="host:port; port 0: any free port."
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Listen here (host:port); port 0 means any free port.",
 )
 @click.option("--journal", type=click.Path(path_type=Path), help="Append each answer to this file.")
 @click.option("--state", type=click.Path(path_type=Path), help="Write the address to this file.")
@@ -65,16 +68,22 @@ class Options(Struct, frozen=True):
     type=click.Choice(["demo", "accept"]),
     default="demo",
     show_default=True,
-    help="demo: the recipient decides (local/sink/behaviour.py). accept: all mail is accepted.",
+    help="demo: answer by the recipient (local/sink/behaviour.py). accept: accept all mail.",
 )
-@click.option("--idle-timeout", default=0.0, help="Seconds until an idle client gets a 421.")
+@click.option(
+    "--idle-timeout",
+    default=0.0,
+    help="Send a 421 to a client that is idle for this many seconds; 0 means never.",
+)
 @click.option(
     "--tls-cert",
     type=click.Path(path_type=Path, exists=True),
     help="Offer STARTTLS with this certificate.",
 )
 @click.option(
-    "--tls-key", type=click.Path(path_type=Path, exists=True), help="Key of the certificate."
+    "--tls-key",
+    type=click.Path(path_type=Path, exists=True),
+    help="File with the key of the certificate.",
 )
 @click.option(
     "--returns-to",

@@ -57,7 +57,10 @@ def serve(settings: Settings, running: Running) -> int:
         running.health.add_ready("redis_policy", policy.fault)
     api = Api(settings, running, kit, ends)
     keeper = _quota_keeper(settings, running, kit, ends, api)
-    log.info("usage is answered", extra={"at": f"http://{in_url(api.host)}:{api.port}/v1/usage"})
+    log.info(
+        "the HTTP API answers requests",
+        extra={"at": f"http://{in_url(api.host)}:{api.port}/v1/usage"},
+    )
     try:
         if kit.ensure_topics():
             api.start()

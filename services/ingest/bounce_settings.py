@@ -45,7 +45,8 @@ class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             extra=PATH,
             description="PEM file of the bounce door's certificate chain; reloaded on change."
-            " Empty: that of the front door; without one STARTTLS is not offered.",
+            " Empty: the certificate of the front door. If that is empty, too, STARTTLS is not"
+            " offered.",
         ),
     ] = ""
     bounce_tls_key_file: Annotated[

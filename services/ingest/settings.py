@@ -50,7 +50,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         tuple[ListenAddress, ...],
         Meta(
             max_length=16,
-            description="The same with implicit TLS, from the first byte (port 465 in production).",
+            description="Addresses with implicit TLS from the first byte (port 465 in production).",
         ),
     ] = ()
     smtp_shared_ports: Annotated[
@@ -177,7 +177,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=1,
             le=10_000,
-            description="The same from one address (an IPv6 /64) under any names.",
+            description="Failed logins per minute from one address (an IPv6 /64) under any names.",
         ),
     ] = 100
     smtp_errors_per_address_per_minute: Annotated[
@@ -195,8 +195,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=0,
             le=1_000_000,
-            description="The same for one logged-in client, from all its addresses; messages that"
-            " violate a rule are not counted.",
+            description="Refused commands per minute of one client from all addresses; messages"
+            " that violate a rule are not counted.",
         ),
     ] = 3_000
     smtp_idle_timeout_s: Annotated[
@@ -205,8 +205,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             gt=0,
             le=600,
             description="How long a whole command may take to arrive (RFC 5321: 300), after"
-            " login; at the bounce door for every command. This and the next four apply to both"
-            " doors.",
+            " login; at the bounce door for every command. This limit and the next four apply to"
+            " both doors.",
         ),
     ] = 300.0
     smtp_login_timeout_s: Annotated[

@@ -36,6 +36,6 @@ add_role(
     "api",
     Settings,
     _serve_api,
-    "Serve the HTTP API for platforms and the page for unsubscribing until SIGTERM.",
+    "Serve the HTTP API for platforms, and the unsubscribe page, until SIGTERM.",
 )
 run_cli(group)

@@ -129,7 +129,7 @@ def _server(api: ApiSettings, app: Any, counters: Counters) -> ApiServer:
         counters.watch(CERTIFICATE, tls.expires_at_s)
     server = ApiServer(app, api.http_host, api.http_port, "api.http_port", tls)
     where = f"http{'s' if tls else ''}://{in_url(server.host)}:{server.port}"
-    log.info("platforms are answered", extra={"at": f"{where}/v1"})
+    log.info("the HTTP API answers requests", extra={"at": f"{where}/v1"})
     return server
 
 
@@ -145,7 +145,7 @@ def _links(settings: Settings) -> Links:
     keys_file = load_return_keys(settings.return_path)
     days = settings.api.unsubscribe_days_valid
     if keys_file is None:
-        log.warning("return_path.keys_file is not set: no link to unsubscribe can be verified")
+        log.warning("return_path.keys_file is not set: links to unsubscribe cannot be verified")
         return Links(lambda: None, days)
 
     def keys() -> Keys | None:

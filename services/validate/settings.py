@@ -58,7 +58,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1_000,
             le=10_000_000_000,
-            description="Submissions per day that the keys of that window are sized for; with more,"
+            description="Submissions per day that the keys of duplicates are sized for; with more,"
             " each key takes more Redis memory. A change takes effect within 12 hours.",
         ),
     ] = 10_000_000
@@ -81,7 +81,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1_000
     forward_window_s: Annotated[
         int,
-        Meta(ge=1, le=86_400, description="Seconds of that window."),
+        Meta(ge=1, le=86_400, description="Seconds of the window of `forwards_per_window`."),
     ] = 3_600
     incident_bounces: Annotated[
         int,
@@ -89,7 +89,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
             ge=0,
             le=10_000_000,
             description="Hard bounces with one status at one provider, within a window, from which"
-            " an incident opens: they are then held and do not count, until an operator has"
+            " an incident opens. Then these bounces are held until an operator has"
             " reviewed them. 0: never. A change counts all bounces again.",
         ),
     ] = 500
@@ -104,7 +104,7 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 50
     incident_window_s: Annotated[
         int,
-        Meta(ge=10, le=86_400, description="Seconds of that window."),
+        Meta(ge=10, le=86_400, description="Seconds of the window of `incident_bounces`."),
     ] = 600
     lanes: Annotated[
         dict[_Lane, tuple[Domain, ...]],

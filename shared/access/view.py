@@ -101,7 +101,7 @@ class KeyView:
 
     def _failed(self, reason: str) -> None:
         if reason != self._told:
-            log.warning("access keys not read", extra={"reason": reason})
+            log.warning("access keys cannot be read", extra={"reason": reason})
         self._told = reason
 
     def _end(self) -> None:
@@ -150,7 +150,7 @@ class KeyView:
             self._send(entries)
         except KafkaError as error:
             fields = {"entries": len(entries), "reason": str(error)}
-            log.warning("denied uses are not in the audit log", extra=fields)
+            log.warning("denied uses could not be written to the audit log", extra=fields)
 
     def _send(self, entries: list[AuditEntry]) -> None:
         if self._producer is None:

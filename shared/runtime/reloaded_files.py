@@ -81,7 +81,7 @@ class ReloadedFile(Generic[T]):
     def _report(self, reason: str) -> None:
         if reason != self._fault:
             log.error(
-                "the changed %s cannot be used; the last ones stay in force",
+                "the changed %s cannot be used; the previous ones stay in force",
                 self._form.content,
                 extra={"file": str(self.path), "reason": reason},
             )

@@ -71,7 +71,12 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
     `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
-    @click.group(name=service, no_args_is_help=True, help=f"The {service} service.", cls=HelpGroup)
+    @click.group(
+        name=service,
+        no_args_is_help=True,
+        help=f"Run the {service} service, or show its settings.",
+        cls=HelpGroup,
+    )
     def group() -> None:
         pass
 
@@ -81,9 +86,9 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
         context.exit(_serve(service, _load(model), serve))
 
     @group.command("config")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     def config(as_json: bool) -> None:
-        """Show each setting of this service, its value and where it came from."""
+        """Show each setting of this service, its value and its origin."""
         rows = show(load(model))
         if as_json:
             click.echo(json.dumps([msgspec.to_builtins(row) for row in rows], ensure_ascii=False))

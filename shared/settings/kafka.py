@@ -86,7 +86,7 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(
             description="Whether a broker's certificate must be for the host name that it is"
-            " reached by. Without it, anyone with a certificate of that CA can be a broker."
+            " reached by. If not, anyone with a certificate of that CA can act as a broker."
         ),
     ] = True
     sasl_mechanism: Annotated[
@@ -121,7 +121,7 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     oauth_scope: Annotated[
-        str, Meta(extra=_NAME, description="Scope to ask for; empty: none is named.")
+        str, Meta(extra=_NAME, description="Scope to ask for. Empty: the request names no scope.")
     ] = ""
     compression: Annotated[
         Literal["lz4", "gzip", "none"],

@@ -9,8 +9,8 @@
 --            beginning of the log and not restored from a checkpoint.
 --   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
 --            KEYS[1] must contain a {hash tag}, so that all keys are in one slot.
---   KEYS[1]:readings, KEYS[1]:reading:<name>  who reads cells in pieces (read_pieces.lua): what a
---            cell was is kept for them before it changes.
+--   KEYS[1]:readings, KEYS[1]:reading:<name>  the readers of cells in pieces (read_pieces.lua):
+--            the value of a cell is kept for them before it changes.
 -- Arguments
 --   1 log, 2 partition, 3 the watermark the caller expects (-1: none), 4 the watermark to set,
 --   5 a new token, 6 hole (YYYY-MM or ""), then triples: month, cell, increment.

@@ -2,7 +2,8 @@
 --
 -- Keys       KEYS[1]  the counters, one hash: `log` the ids of the topics, `place` the offsets up
 --            to which their records are counted, and by field (16 bytes) the counter of a
---            recipient; `incidents` and `rules`, as shared/store/counters.py says. One key, so that it is lost as a whole or not at all.
+--            recipient; `incidents` and `rules` are described in shared/store/counters.py. One
+--            key, so that it is lost as a whole or not at all.
 -- Arguments  1 log, 2 the place that the caller expects ("" for none), 3 the place to set, then
 --            pairs of field and counter; an empty counter is deleted.
 -- Result     1 applied; 0 nothing was applied, because another place or log is stored.

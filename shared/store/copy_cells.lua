@@ -1,7 +1,7 @@
--- Copies the cells of months, to be read in pieces while counting goes on.
+-- Copies the cells of months, so that they can be read in pieces while counting continues.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  name of the copies, seconds after which they go by themselves, months (YYYY-MM).
+-- Arguments  name of the copies, seconds after which they expire, months (YYYY-MM).
 -- Result     {whole, state, copied, server}: as in read_cells.lua, the months whose cells can be
 --            read from the key `<state>:copy:<name>:<month>`, and the run_id of the server (INFO),
 --            "" if the user may not read it.

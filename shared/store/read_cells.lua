@@ -3,8 +3,8 @@
 -- Keys       as in apply_cells.lua.
 -- Arguments  months (YYYY-MM); "*" for all months; none for the state alone.
 -- Result     {whole, state, cells}: 1 if nothing of the state is lost, else 0; then the state
---            as a flat list of field and value, and the cells as a flat list of month and such
---            a list. If the state is incomplete, there are no cells.
+--            as a flat list of field and value, and the cells as a flat list of month and of
+--            such a list for the month. If the state is incomplete, there are no cells.
 -- Atomic guarantee
 --   The cells count exactly the records below the watermarks returned with them. The script
 --   writes nothing.

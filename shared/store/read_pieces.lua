@@ -1,5 +1,5 @@
--- Reads billing cells in pieces, all of one moment, while counting goes on. Nothing is copied:
--- apply_cells.lua keeps what a cell was before its first change since that moment.
+-- Reads billing cells in pieces, all of one moment, while counting continues. Nothing is copied:
+-- apply_cells.lua keeps the value of a cell before its first change since that moment.
 --
 -- Keys
 --   KEYS[1]  the state, as in apply_cells.lua.
@@ -130,8 +130,8 @@ if #flat > 0 and flat[1] ~= 'dropped' and not generation then whole = 0 end
 for month in pairs(versions) do
   if redis.call('HGET', state .. ':' .. month, 'generation') ~= generation then whole = 0 end
 end
--- The command may be sent twice: only the last moment counts. Runs between the two are then kept
--- for nobody, which `changes` notices.
+-- The command may be sent twice: then only the last moment counts. Nothing is kept for the runs
+-- between the two moments, which `changes` notices.
 redis.call('UNLINK', kept)
 if ARGV[5] ~= '' then redis.call('HDEL', readings, ARGV[5]) end
 local found = {}

@@ -1,12 +1,12 @@
--- Puts the billing cells of a checkpoint in place, if there are none.
+-- Makes the billing cells of a checkpoint the live cells, if there are no live cells.
 --
 -- Keys
 --   KEYS[1]  the state, as in apply_cells.lua; then a pair for each month: its cells, and the hash
 --            in which they were collected, which has the new generation.
 -- Arguments  field and value, for each field of the state.
--- Result     1 if they are in place now; 0 if there are other counts: nothing was changed.
+-- Result     1 if they are the live cells now; 0 if there are other counts: nothing was changed.
 -- Atomic guarantee
---   All of the checkpoint takes the place of nothing, or nothing happens.
+--   Either the whole checkpoint is restored, or nothing changes.
 
 local state = KEYS[1]
 local found = redis.call('EXISTS', state) == 1

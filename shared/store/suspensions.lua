@@ -1,4 +1,4 @@
--- Shares what is suspended or slowed down among all workers: writes one state, reads them all.
+-- Shares the suspensions and slow-downs of all workers: writes one state, and reads all states.
 --
 -- Keys       1 the states (hash: key to JSON).
 -- Arguments  1 the key to write, "" for none; 2 its state as JSON; 3 the end of its suspension;

@@ -124,7 +124,7 @@ class ClientEvents:
 
     def _leave_out(self, topic: str, reason: str) -> None:
         self._left_out_until[topic] = monotonic() + self._left_out_s
-        log.error("%s: events are left out for %g s: %s", topic, self._left_out_s, reason)
+        log.error("%s: events are omitted for %g s: %s", topic, self._left_out_s, reason)
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:

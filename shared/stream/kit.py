@@ -46,17 +46,17 @@ _BOTH: Final = (
     Metric(
         "sluice_stream_lost_memberships",
         "Times the process lost its membership of the consumer group, for example after a pause of"
-        " more than 10 s. What deliver had in flight may have been sent twice, if another process"
-        " got the partition.",
+        " more than 10 s. Messages that deliver had in flight may have been sent twice, if another"
+        " process got the partition.",
     ),
 )
 RELAY_METRICS: Final = (
-    Metric("sluice_stream_records", "Records read and answered."),
+    Metric("sluice_stream_records", "Records that were read and processed."),
     Metric("sluice_stream_outputs", "Records written."),
     Metric(
         "sluice_stream_unreadable",
-        "Records that could not be read and were written to mail.refused. In ingest a client's"
-        " fault; in validate a sign that another program writes to an internal topic.",
+        "Records that could not be read and were written to mail.refused. In ingest the fault is a"
+        " client's; in validate another program writes to an internal topic.",
     ),
     *_BOTH,
 )
@@ -65,7 +65,7 @@ WORKER_METRICS: Final = (
     Metric("sluice_stream_settled", "Messages whose outcome is committed."),
     Metric(
         "sluice_stream_in_flight",
-        "Messages handed out and not committed; a crash now may send these twice.",
+        "Messages in flight; if the process crashes now, these may be sent twice.",
     ),
     Metric("sluice_stream_in_flight_bytes", "Bytes of the messages in flight."),
     Metric(

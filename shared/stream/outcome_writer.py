@@ -250,7 +250,7 @@ class OutcomeWriter:
             wanted.metadata,
         )
         if has_committed:
-            log.info("%s: the transaction whose commit got no answer has committed", self._service)
+            log.info("%s: the transaction whose commit got no answer was committed", self._service)
         if self._moving is None:
             if has_committed:
                 self._written()

@@ -63,7 +63,7 @@ class SeenRecords:
             is_held = noted_at == self._listener.losses.get(partition, 0)
             if is_held and records[0].offset < given:
                 log.warning(
-                    "%s/%d jumped back to %d; reading on from %d",
+                    "%s/%d jumped back to offset %d; reading continues from %d",
                     *partition,
                     records[0].offset,
                     given,

@@ -125,7 +125,7 @@ def align(
         _log(report, results.get(report.topic, ""))
         if report.is_short(wanted.replication):
             log.warning(
-                "topic %s has %d copies, kafka.replication is %d (`./sluice topics plan`)",
+                "topic %s has %d copies, but kafka.replication is %d (`./sluice topics plan`)",
                 report.topic,
                 report.replication,
                 wanted.replication,
@@ -137,9 +137,14 @@ def _log(report: TopicReport, refused: str) -> None:
     altered = [each for each in report.differences if not each.deletes]
     kept = [each for each in report.differences if each.deletes]
     if altered and refused:
-        log.warning("topic %s: configs not altered: %s: %s", report.topic, shown(altered), refused)
+        log.warning(
+            "topic %s: the configs could not be altered: %s: %s",
+            report.topic,
+            shown(altered),
+            refused,
+        )
     elif altered:
-        log.info("topic %s: configs altered: %s", report.topic, shown(altered))
+        log.info("topic %s: the configs were altered: %s", report.topic, shown(altered))
     if kept:
         log.warning(
             "topic %s keeps records longer than planned: %s (`./sluice topics apply` alters it)",

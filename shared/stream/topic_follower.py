@@ -82,7 +82,7 @@ class TopicFollower(RunsThread, Generic[S]):
 
     def _failed(self, reason: str) -> None:
         if reason != self._fault:
-            log.warning("%s is not read", self._topic, extra={"reason": reason})
+            log.warning("%s cannot be read", self._topic, extra={"reason": reason})
         self._fault = reason
 
     def _follow(self) -> None:

@@ -129,7 +129,7 @@ class Worker:
         if monotonic() < self._stop_until:
             return False
         log.warning(
-            "%s: %d messages still under way after the drain", self._service, session.in_flight
+            "%s: %d messages are still in flight after the drain", self._service, session.in_flight
         )
         return True
 

@@ -25,7 +25,8 @@ MEANINGS: Final[dict[str, str]] = {
     "attempt": "The attempts made so far, this one included; 0 if there was none",
     "first_dispatch": "Whether a destination server answered MAIL or RCPT for the first time; such "
     "an attempt is billed",
-    "first_dispatched_at_ms": "When this first answer came, in Unix milliseconds; 0 if not yet",
+    "first_dispatched_at_ms": "When a server first answered MAIL or RCPT, in Unix milliseconds; "
+    "0 if none has",
     "reply": "The answer of the destination server, or of the last attempt",
     "enhanced": "The enhanced status code (RFC 3463) of the reply, or of the first violated rule",
     "bounce_class": "hard, soft, policy, content, authentication or network; empty if an "
@@ -43,7 +44,7 @@ MEANINGS: Final[dict[str, str]] = {
     "tls_fault": "Why there was no TLS although the server offers it",
     "author": "The operator whose order caused the event; empty if none did",
     "submission_id": "The platform's own id of the submission (`ce_id`)",
-    "submission_source": "The source of that id (`ce_source`)",
+    "submission_source": "The source of the submission's id (`ce_source`)",
     "code": "The mailing code, from the header of the message or the attribute",
     "metadata": "The names and values that the platform gave with the message (`ce_metadata`)",
     "response": "Of returned mail: its kind: hard, soft, policy, content, auto-reply, reply, "

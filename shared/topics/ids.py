@@ -102,11 +102,11 @@ def random_part(chance: bytes) -> str:
 def to_bytes(mail_id: str) -> bytes:
     """Return the 16 bytes of a mail id; raises ValueError if the id is not valid."""
     if len(mail_id) != ID_CHARS:
-        raise ValueError(f"not a mail id: {mail_id!r}")
+        raise ValueError(f"not a mail id (26 letters and digits): {mail_id!r}")
     try:
         return int(mail_id.encode("ascii").translate(_TO_BASE_32), 32).to_bytes(16, "big")
     except (OverflowError, UnicodeEncodeError):
-        raise ValueError(f"not a mail id: {mail_id!r}") from None
+        raise ValueError(f"not a mail id (26 letters and digits): {mail_id!r}") from None
 
 
 def from_bytes(octets: bytes) -> str:

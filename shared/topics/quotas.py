@@ -75,12 +75,14 @@ class QuotaEvent(Struct, frozen=True, omit_defaults=True):
     ] = None
     month: Annotated[str, Meta(description="YYYY-MM, in the time zone of billing")] = ""
     threshold: Annotated[int, Meta(description="Percent of the quota: 80, 90 or 100")] = 0
-    quota: Annotated[int, Meta(description="The monthly quota at that time")] = 0
-    used: Annotated[int, Meta(description="What was used of it at that time")] = 0
+    quota: Annotated[int, Meta(description="The monthly quota when the threshold was reached")] = 0
+    used: Annotated[
+        int, Meta(description="The used part of the quota when the threshold was reached")
+    ] = 0
     over_quota: Annotated[
         str, Meta(description="What happens to mail over the quota: warn, hold or refuse")
     ] = ""
-    at_ms: Annotated[int, Meta(description="When this was seen, in Unix milliseconds")] = 0
+    at_ms: Annotated[int, Meta(description="When billing counted this, in Unix milliseconds")] = 0
 
 
 _encoder: Final = msgspec.json.Encoder()

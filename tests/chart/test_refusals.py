@@ -57,7 +57,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"kafka": {"tls": {"caSecret": "x"}}}, "kafka.tls.enabled: must be true"),
     ({"topics": {"manage": "strimzi"}}, "topics.strimzi.cluster: required"),
-    ({"defaults": {"enabled": False}}, "components: all are disabled"),
+    ({"defaults": {"enabled": False}}, "components: all are disabled; enable at least one"),
     ({"frontDoor": {"enabled": True}}, "frontDoor.hostName: required"),
     ({"bounceDoor": {"enabled": True}}, "bounceDoor.hostName: required"),
     ({"frontDoor": {**DOOR, "certificateSecret": ""}}, "frontDoor.certificateSecret: required"),
@@ -77,7 +77,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"frontDoor": {**DOOR, "ports": {"smtp": 587}}},
-        "frontDoor.ports: two are the same; give each another port, or 0 to leave it out",
+        "frontDoor.ports: two ports are the same; give each a different port, or 0 to leave it out",
     ),
     (
         {"frontDoor": {**DOOR, "proxies": ["192.0.2.1", "0.0.0.0/0"]}},

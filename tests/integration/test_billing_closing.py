@@ -137,8 +137,8 @@ def test_what_is_not_counted_yet_keeps_a_month_open(stage: Stage) -> None:
     [
         ("2026-12", "has not ended yet in UTC"),
         ("2027-01", "has not ended yet in UTC"),
-        ("2026-11", "2026-10 is closed before it"),
-        ("2026-09", "2026-10 is closed before it"),
+        ("2026-11", "2026-10 must be closed first"),
+        ("2026-09", "2026-10 must be closed first"),
     ],
 )
 def test_a_month_that_cannot_be_closed_now_says_why(stage: Stage, month: str, words: str) -> None:

@@ -257,7 +257,7 @@ def test_a_lane_that_is_not_configured_is_a_warning(
         (["--resolver", "localhost:5"], "--resolver: 'localhost:5' is not ADDRESS"),
         (["--resolver", "127.0.0.1:0"], "--resolver: '127.0.0.1:0' is not ADDRESS"),
         (["--dkim-key", "/nonexistent.pem"], "--dkim-key /nonexistent.pem: No such file"),
-        (["--dkim-key", __file__], "not a key in PEM"),
+        (["--dkim-key", __file__], "not an RSA or Ed25519 key in PEM"),
         (["--kafka", "127.0.0.1:1"], "leave out --kafka"),
     ],
 )

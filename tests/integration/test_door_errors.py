@@ -151,7 +151,10 @@ def test_a_door_without_descriptors_rests_and_then_greets_who_waited(door: Door)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
         try:
             with Peer(door.port, "127.0.3.10") as waiting:
-                wait_until(lambda: "cannot accept" in door.process.log_tail(), "it ran short")
+                wait_until(
+                    lambda: "a connection cannot be accepted" in door.process.log_tail(),
+                    "it ran short",
+                )
                 assert smtp.noop()[0] == 250, "who is connected is served on"
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
                 assert waiting.reply().startswith("220 ")

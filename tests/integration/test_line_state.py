@@ -91,7 +91,11 @@ def test_a_topic_whose_configs_are_forbidden_is_logged_once_and_shown(
 
     def told() -> list[str]:
         log = stack.log("ingest").read_text()
-        return [each for each in log.splitlines() if topic in each and "not altered" in each]
+        return [
+            each
+            for each in log.splitlines()
+            if topic in each and "the configs could not be altered" in each
+        ]
 
     wait_until(lambda: bool(told()), "the log tells it", PATIENCE_S)
     assert len(told()) == 1

@@ -67,7 +67,7 @@ def test_explain_works_without_redis_and_says_so(tag: str, monkeypatch: pytest.M
     monkeypatch.setenv("SLUICE_REDIS__URL", "redis://127.0.0.1:1/0")
     code, text = run("explain", "r.example")
     assert code == 0
-    assert "suspensions are not known: Redis" in text
+    assert "the suspensions could not be read: Redis" in text
 
 
 def test_explain_refuses_what_is_no_domain(tag: str) -> None:

@@ -252,7 +252,7 @@ def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Ope
     ("arguments", "text"),
     [
         (("--from", "2026-01-02", "--to", "2026-01-01", "--yes"), "must end after --from"),
-        (("--from", "yesterday", "--to", "2026-01-01", "--yes"), "no time such as"),
+        (("--from", "yesterday", "--to", "2026-01-01", "--yes"), "is not a time such as"),
         (("--from", "2026-01-01", "--to", "2026-01-02"), "--json needs --yes or --dry-run"),
     ],
 )

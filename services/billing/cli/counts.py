@@ -43,14 +43,14 @@ _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "s
 
 
 @click.command("usage")
-@click.option("--month", default="", help="YYYY-MM; default: the present month.")
+@click.option("--month", default="", help="The month (YYYY-MM).  [default: the present month]")
 @click.option("--client", default="", help="Only this client.")
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(0, MAX_WAIT_S),
     default=0.0,
-    help="Seconds to wait until everything committed is counted; exit code 1 if it is not.",
+    help="Wait up to this many seconds until all committed events are counted; exit code 1 if not.",
 )
 @click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
 @live_option
@@ -64,9 +64,10 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
 
     For a closed month, the counts are those of its statement.
     """
+    if month:
+        require_month(month, "--month")
     parts = connect_to(line)
     month = month or parts.months.of(SystemClock().now_ms())
-    require_month(month, "--month")
     with statement_of(parts, month, live=live) as closed:
         found = (
             stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
@@ -124,13 +125,13 @@ def _is_shown(counter: str, found: Usage) -> bool:
     "--archive",
     "folder",
     type=click.Path(path_type=Path),
-    help="Read events from this archive first, and later ones from Kafka.",
+    help="Read events from this archive first, then from Kafka.",
 )
 @as_json_option
 @line_option
 @answering
 def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
-    """Count all of mail.events again and compare; exit code 1 if anything differs."""
+    """Count all of mail.events again and compare the counts; exit code 1 if any differ."""
     parts = connect_to(line)
     with ExitStack() as stack:
         log = stack.enter_context(EventLog(parts.options, is_strict=True))
@@ -173,11 +174,11 @@ def _tell(report: RecountReport) -> None:
 
 
 @click.command("rebuild")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--lose-counts",
     is_flag=True,
-    help="Also if Kafka has deleted events that were counted, or has another mail.events.",
+    help="Drop counts even if Kafka has deleted their events or has another mail.events.",
 )
 @as_json_option
 @line_option
@@ -192,7 +193,7 @@ def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
         with EventLog(parts.options) as log:
             gone = _lost(parts.cells.read(), _log_of_checkpoint(topic), log)
         if gone and not lose_counts:
-            raise UsageError(f"{gone}; --lose-counts drops it all the same")
+            raise UsageError(f"{gone}; --lose-counts drops them anyway")
         if not yes and not confirm("Drop all counts, and count mail.events from its beginning?"):
             raise UsageError("nothing was dropped")
         void(topic, parts.cells.read().generation)
@@ -226,8 +227,8 @@ def lost_logs(logs: Collection[str], present: str) -> str:
     if not others:
         return ""
     return (
-        f"the counts are of another log ({others}) than the present mail.events ({present}): they"
-        " would be lost for good, also in checkpoints, and adopt-log keeps them"
+        f"the counts are of another log ({others}) than the present mail.events ({present}); they"
+        " would be lost for good, also in checkpoints (`billing adopt-log` keeps them)"
     )
 
 
@@ -239,8 +240,8 @@ def lost_beginnings(begins: Mapping[int, int]) -> str:
         return ""
     where = ", ".join(f"{begin} of partition {part}" for part, begin in lost.items())
     return (
-        f"Kafka has deleted the beginning of mail.events (offsets: {where}): what was counted from"
-        " there would be lost for good, also in checkpoints"
+        f"Kafka has deleted the beginning of mail.events (up to the offsets {where}); the counts"
+        " of these events would be lost for good, also in checkpoints"
     )
 
 
@@ -250,8 +251,8 @@ def lost_holes(holes: Mapping[int, str]) -> str:
     if not holes:
         return ""
     return (
-        f"the counts up to {max(holes.values())} are partly of events that mail.events does not"
-        " have, such as those of an earlier log (adopt-log): they would be lost for good, also in"
+        f"the counts up to {max(holes.values())} include events that mail.events does not have,"
+        " such as events of an earlier log (adopt-log); they would be lost for good, also in"
         " checkpoints"
     )
 
@@ -263,8 +264,8 @@ def lost_holes(holes: Mapping[int, str]) -> str:
 def adopt_log(as_json: bool, line: str) -> None:
     """Keep the live counts and continue with the present mail.events, from its beginning.
 
-    For a mail.events that was deleted and created again, on purpose or not: billing counts
-    nothing until you run this command, or `rebuild`, which drops the counts. The months up to the
+    Run this command after mail.events was deleted and created again. Billing counts nothing until
+    you run this command, or `rebuild`, which drops the counts. The months up to the
     present one stay marked as not complete, because events of the old log may not have been
     counted.
     """

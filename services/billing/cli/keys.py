@@ -60,15 +60,21 @@ class NewKey(Struct, frozen=True):
 
 @click.group("keys", cls=HelpGroup)
 def keys() -> None:
-    """Access keys of the HTTP APIs: each reads what its scope and its rights allow."""
+    """Create, list and revoke access keys of the HTTP APIs; show the audit log."""
 
 
 @keys.command("create")
 @click.option(
-    "--client", default="", metavar="NAME", help="Only this client's data; default: everything."
+    "--client",
+    default="",
+    metavar="NAME",
+    help="Restrict the key to this client.  [default: all clients]",
 )
 @click.option(
-    "--sub-client", default=None, metavar="CODE", help="Only this sub-client of the client."
+    "--sub-client",
+    default=None,
+    metavar="CODE",
+    help="Restrict the key to this sub-client of the client.",
 )
 @click.option(
     "--right",
@@ -81,7 +87,11 @@ def keys() -> None:
     help=f"A right of the key; may be repeated: {', '.join(Right)}.",
 )
 @click.option(
-    "--expires", default="365d", show_default=True, metavar="TIME", help="90d, 12h, 30m, or never."
+    "--expires",
+    default="365d",
+    show_default=True,
+    metavar="TIME",
+    help="How long the key is valid: 90d, 12h, 30m, or never.",
 )
 @click.option("--name", default="", metavar="TEXT", help="The purpose of the key.")
 @click.option(
@@ -91,7 +101,10 @@ def keys() -> None:
 @kafka_options
 @answering
 def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
-    """Create a key and print it, once: only its hash is stored."""
+    """Create a key and print it.
+
+    The key is never shown again, because only its hash is stored.
+    """
     kafka, now_ms = find_kafka(bootstrap, line), SystemClock().now_ms()
     wanted = _wanted(NewKey(**options), now_ms)
     if wanted.scope.client and not options["unregistered"]:
@@ -123,7 +136,9 @@ def _wanted(new: NewKey, now_ms: int) -> AccessKey:
     if new.sub_client is not None and not new.client:
         raise UsageError("--sub-client: a sub-client needs --client")
     if len(new.name) > MAX_NAME_CHARS:
-        raise UsageError(f"--name: {len(new.name)} characters; at most {MAX_NAME_CHARS} are kept")
+        raise UsageError(
+            f"--name: {len(new.name)} characters; at most {MAX_NAME_CHARS} are allowed"
+        )
     return AccessKey(
         id="",
         secret_hash=b"",
@@ -171,7 +186,7 @@ def list_keys(as_json: bool, bootstrap: str, line: str) -> None:
 @kafka_options
 @answering
 def revoke(key_id: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Make a key invalid, within seconds and for good."""
+    """Revoke a key: it becomes invalid within seconds, for good."""
     now_ms = SystemClock().now_ms()
     # The user may also give the whole key instead of its id.
     name = key_id.split("_")[1] if key_id.startswith("sluice_") else key_id
@@ -184,7 +199,10 @@ def revoke(key_id: str, as_json: bool, bootstrap: str, line: str) -> None:
 
 @keys.command("log")
 @click.option(
-    "--lines", type=click.IntRange(1, 100_000), default=DEFAULT_LINES, help="How many lines."
+    "--lines",
+    type=click.IntRange(1, 100_000),
+    default=DEFAULT_LINES,
+    help="Show at most this many lines.",
 )
 @as_json_option
 @kafka_options
@@ -222,7 +240,7 @@ def expiry_ms(text: str, now_ms: int) -> int:
         return 0
     found = _TIME.fullmatch(text)
     if found is None:
-        raise UsageError(f"--expires: {text!r} is no time; write 90d, 12h, 30m or never")
+        raise UsageError(f"--expires: {text!r} is not a duration; write 90d, 12h, 30m or never")
     return now_ms + int(found[1]) * _UNIT_MS[found[2]]
 
 

@@ -60,18 +60,27 @@ class _Number(Struct, frozen=True):
     type=click.Choice(KINDS),
     metavar="KIND",
     default="billed",
-    help=f"Which number: {', '.join(KINDS)}. Default: billed.",
+    help=f"The count to list: {', '.join(KINDS)}.  [default: billed]",
 )
-@click.option("--day", default="", help="YYYY-MM-DD; default: the whole month.")
-@click.option("--client", default=None, help="Only of this client.")
-@click.option("--mailing", default=None, help="Only of this mailing ID.")
+@click.option("--day", default="", help="Only this day (YYYY-MM-DD).  [default: the whole month]")
+@click.option("--client", default=None, help="Only mail of this client.")
+@click.option("--mailing", default=None, help="Only mail of this mailing ID.")
 @click.option(
-    "--sub-client", default=None, help='Only of this sub-client; "" is the part without one.'
+    "--sub-client",
+    default=None,
+    help='Only mail of this sub-client; "" means mail without a sub-client.',
 )
-@click.option("--detail", default="", help="Only of this rule, reason or class.")
-@click.option("--archive", "folder", type=_FOLDER, help="Read events from this archive first.")
-@click.option("--all", "from_start", is_flag=True, help="Read all events, not those of the month.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV instead of JSON lines.")
+@click.option("--detail", default="", help="Only mail with this rule, reason or class.")
+@click.option(
+    "--archive",
+    "folder",
+    type=_FOLDER,
+    help="Read events from this archive first, then from Kafka.",
+)
+@click.option(
+    "--all", "from_start", is_flag=True, help="Read all events, not only those of the month."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of JSON lines.")
 @live_option
 @line_option
 @answering
@@ -91,10 +100,11 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """List the mails that a count of a month consists of, one per line.
 
-    For a closed month, the count is that of its statement. Exit code 1 if the mails are not as many
-    as the count: then events of the month were deleted from Kafka (--archive), or were dated in the
-    future when they were stored (--all). Received mail that a validate of an earlier version took
-    in was only counted and has no ids; the message says how many mails that are.
+    For a closed month, the count is that of its statement. The exit code is 1
+    if the number of mails differs from the count. Then events of the month were deleted from Kafka
+    (use --archive), or had a date in the future when they were stored (use --all). Earlier versions
+    of validate only counted received mail; such mail has no ids, and the command says how many
+    there are.
     """
     wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()

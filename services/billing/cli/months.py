@@ -54,7 +54,10 @@ class ShownMonth(Struct, frozen=True):
 @line_option
 @answering
 def months(as_json: bool, line: str) -> None:
-    """List the months: open, closing or closed; earlier than the first statement."""
+    """List the months and their states.
+
+    A month is open, closing, closed, or earlier than the first statement.
+    """
     parts = connect_to(line)
     with ExitStack() as closing:
         topic = StatementTopic(parts.options)
@@ -112,15 +115,17 @@ def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
 
 @click.command("close")
 @click.argument("month")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--incomplete", is_flag=True, help="Also if the counts are not complete.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option(
+    "--incomplete", is_flag=True, help="Close the month even if its counts are not complete."
+)
 @as_json_option
 @line_option
 @answering
 def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> None:
     """Close a month now: write its statement, which never changes afterwards.
 
-    Events that are counted for it later become adjustments of the next month.
+    Events of this month that are counted later become adjustments of the next month.
     """
     require_month(month)
     parts = connect_to(line)
@@ -166,7 +171,7 @@ def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
 
 @click.group("signing-key", cls=HelpGroup)
 def signing_key() -> None:
-    """The Ed25519 key that signs statements."""
+    """Create or show the Ed25519 key that signs statements."""
 
 
 @signing_key.command("create")
@@ -174,7 +179,7 @@ def signing_key() -> None:
 @as_json_option
 @answering
 def create(path: str, as_json: bool) -> None:
-    """Create a key in a new file, readable to its owner; show its public half."""
+    """Create a key in a new file that only its owner can read; show the public key."""
     key = keys.create(path)
     say(f"the key is in {path}; set billing.signing_key_file to it, and keep a copy safe")
     _show(keys.public_pem(key), encode_public(key.public_key()), as_json)
@@ -185,7 +190,7 @@ def create(path: str, as_json: bool) -> None:
 @as_json_option
 @answering
 def show(path: str, as_json: bool) -> None:
-    """Show the public half of the key in a file, by default billing.signing_key_file."""
+    """Show the public key of a key file, by default of billing.signing_key_file."""
     key = keys.load(path or connect_to("").settings.signing_key_file)
     if key is None:
         raise UsageError(

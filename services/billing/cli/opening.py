@@ -33,9 +33,11 @@ from shared.stream.client import ClientOptions, options_of
 P = ParamSpec("P")
 
 as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout."
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
 )
-line_option = click.option("--state", "line", default="", help="Name of a running pipeline.")
+line_option = click.option(
+    "--state", "line", default="", help="Use the running pipeline of this name."
+)
 
 
 class Connections(Struct, frozen=True):
@@ -101,7 +103,9 @@ def confirm(question: str) -> bool:
     """Ask a yes-or-no question on standard error; return True for yes. Raises UsageError if
     standard input is not a terminal."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to answer: give --yes")
+        raise UsageError(
+            f"{question} Nobody can answer, because this is not a terminal: give --yes"
+        )
     return click.confirm(question, err=True)
 
 

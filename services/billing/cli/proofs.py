@@ -59,7 +59,7 @@ class Archived(Struct, frozen=True):
     "--archive",
     "folder",
     type=click.Path(path_type=Path),
-    help="Prove the statement from this archive alone, without Kafka.",
+    help="Verify the statement by this archive alone, without Kafka.",
 )
 @click.option(
     "--public-key",
@@ -73,7 +73,7 @@ class Archived(Struct, frozen=True):
 def verify_statement(
     month: str, folder: Path | None, public: str, as_json: bool, line: str
 ) -> None:
-    """Prove a statement: hash, signature, and every count from the events; exit code 1 if not.
+    """Verify a statement: hash, signature, and every count by the events; exit code 1 if wrong.
 
     Without --public-key, the key of billing.signing_key_file must have signed it, if there is one.
     """
@@ -141,16 +141,17 @@ def _proof_lines(proof: Proof) -> list[str]:
     "folder",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder; events in it are not read again.",
+    help="The folder of the archive; events in it are not read again.",
 )
 @click.option("--check", is_flag=True, help="Also compare the SHA-256 of all files.")
 @as_json_option
 @line_option
 @answering
 def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
-    """Add new events, as Parquet files, and statements to an archive; read lost events again.
+    """Add new events (as Parquet files) and statements to an archive.
 
-    Exit code 1 if Kafka had deleted events that the archive does not have, or if a file is damaged.
+    Events that the archive has lost are read again. The exit code is 1 if Kafka has deleted events
+    that the archive does not have, or if a file is damaged.
     """
     parts = connect_to(line)
     with ExitStack() as closing:

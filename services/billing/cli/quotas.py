@@ -53,7 +53,7 @@ def quotas(client: str, as_json: bool, line: str) -> None:
 def quota_lines(found: list[ShownQuota], width: int) -> list[str]:
     """Return the lines of a table of the quotas. If there are no quotas, return one sentence."""
     if not found:
-        return ["no monthly quota is set: clients.yaml, monthly_quota"]
+        return ["no monthly quota is set; set monthly_quota of a client in clients.yaml"]
     columns = [Column("client"), Column("sub-client"), Column("month")]
     columns += [Column(name, Kind.COUNT) for name in ("quota", "used", "percent")]
     columns += [Column("events at"), Column("over quota")]

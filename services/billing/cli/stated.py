@@ -71,7 +71,7 @@ def require_known(parts: Connections, client: str) -> None:
         known = load_known(parts.kafka)
         is_known = client in known or _is_counted(parts, client) or _is_stated(parts, client)
     except Unavailable as error:
-        say(f"whether there is a client {client!r} was not checked: {error}")
+        say(f"the client {client!r} was not checked: {error}")
         return
     if not is_known:
         raise UsageError(unknown_client(client, known))

@@ -180,7 +180,7 @@ class EventFeed:
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:
-            log.warning("closing the consumer: %s", error)
+            log.warning("the consumer could not be closed: %s", error)
 
     def _named(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)

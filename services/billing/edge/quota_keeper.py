@@ -170,7 +170,7 @@ class QuotaKeeper(RunsThread):
 
     def _failed(self, reason: str) -> None:
         if reason != self.fault:
-            log.warning("quotas are not counted", extra={"reason": reason})
+            log.warning("quotas cannot be counted; it is tried again", extra={"reason": reason})
         self.fault = reason
 
     def _ended(self) -> None:
@@ -239,7 +239,7 @@ class QuotaKeeper(RunsThread):
         for event in wanted.events:
             scope = QuotaScope(event.client, event.sub_client)
             fields = {"quota": scope.described(), "month": event.month, "used": event.used}
-            log.info("%d %% of a quota are used", event.threshold, extra=fields)
+            log.info("%d %% of a quota is used", event.threshold, extra=fields)
 
     def _records(self, wanted: Plan) -> Iterator[Output]:
         """Yield the records of the states, and then the record of the beat. A beat shows that all

@@ -117,7 +117,7 @@ class Worker:
         parts = self._parts
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
-            log.error("the topic was created again: another log, id %s", feed.log_id())
+            log.error("mail.events was created again, with the topic id %s", feed.log_id())
             # The next EventFeed reads the new log.
             raise KafkaError(f"{parts.topic} was created again")
         if runs:
@@ -176,7 +176,7 @@ class Worker:
             case Stale(watermark, dropped):
                 parts.metrics.rewinds.add()
                 log.warning(
-                    "the cells are at another offset: continuing from there",
+                    "the cells have another offset than expected: counting continues from there",
                     extra={
                         "partition": partition,
                         "expected": self._watermarks[partition],
@@ -242,7 +242,7 @@ class Worker:
             self._watermarks[partition] = watermark
             self._checked_at[partition] = 0.0
             feed.place(partition, offset)
-            log.info("counting", extra={"partition": partition, "offset": offset})
+            log.info("counting begins", extra={"partition": partition, "offset": offset})
         return True
 
     def _check(self, feed: EventFeed) -> None:

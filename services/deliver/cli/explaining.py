@@ -57,7 +57,7 @@ def show(answer: Answer) -> None:
 
 def _show_suspensions(answer: Answer) -> None:
     if answer.fault:
-        say(f"suspensions are not known: {answer.fault}")
+        say(f"the suspensions could not be read: {answer.fault}")
     for each in answer.found.suspensions:
         until = datetime.fromtimestamp(each.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         now = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
@@ -67,9 +67,9 @@ def _show_suspensions(answer: Answer) -> None:
     for order in answer.orders_in_part:
         click.echo(f"a part of this mail: {in_force_line(order)}")
     if answer.kafka_fault:
-        say(f"shares, orders and warm-up are not known: {answer.kafka_fault}")
+        say(f"shares, orders and warm-up could not be read: {answer.kafka_fault}")
     if not answer.found.site:
-        say("what is suspended at its site is not known: the DNS has not named it")
+        say("suspensions of the site are not known, because the DNS did not name the site")
     is_known = answer.found.site and not answer.fault and not answer.kafka_fault
     shown = answer.found.suspensions or answer.orders or answer.orders_in_part
     if is_known and not shown:

@@ -48,12 +48,12 @@ SERVICE: Final = "deliver"
 
 @click.group(cls=HelpGroup)
 def group() -> None:
-    """Show and check how fast mail is sent, and to whom."""
+    """Show and check the rules that limit how fast mail is sent."""
 
 
 @group.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def check(file: str, as_json: bool) -> None:
     """Check a shaping file and the examples of its reply rules."""
     faults: tuple[str, ...] = ()
@@ -73,9 +73,9 @@ def check(file: str, as_json: bool) -> None:
 
 @group.command("providers")
 @kafka_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def providers(bootstrap: str, line: str, as_json: bool) -> None:
-    """List the providers that the rules know, for orders and files."""
+    """List the providers of the rules; orders and files use these names."""
     settings, _, rules = _load("" if bootstrap else line, as_json, is_own=bool(bootstrap))
     path = settings.deliver.shaping_file
     origin = f"the shipped rules and {path}" if path else "the shipped rules"
@@ -87,12 +87,14 @@ def providers(bootstrap: str, line: str, as_json: bool) -> None:
 
 @group.command("explain")
 @click.argument("domain")
-@click.option("--client", default="", help="Also the limits of this client.")
-@click.option("--mailing", default="", help="Also the limits of this mailing ID of the client.")
-@click.option("--sending-domain", default="", help="Also the suspensions of this domain.")
-@click.option("--source", default="", help="Also the limits of this source address, by its name.")
-@click.option("--state", "line", default="", help="Name of a running pipeline.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--client", default="", help="Show the limits of this client, too.")
+@click.option(
+    "--mailing", default="", help="Show the limits of this mailing ID of the client, too."
+)
+@click.option("--sending-domain", default="", help="Show the suspensions of this domain, too.")
+@click.option("--source", default="", help="Show the limits of the source of this name, too.")
+@click.option("--state", "line", default="", help="Use the running pipeline of this name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @answering
 def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
@@ -119,7 +121,7 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
     Clients are not checked while Kafka is unavailable.
     """
     if sender.mailing_id and not sender.client:
-        raise click.UsageError("--mailing is that of a client: add --client")
+        raise click.UsageError("--mailing belongs to a client: add --client")
     if sender.source:
         in_rules = (name.split(".")[1] for name in rules.tables("source."))
         known = {*settings.deliver.sources, *in_rules}

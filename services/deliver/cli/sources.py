@@ -34,9 +34,9 @@ def group() -> None:
 
 
 @group.command("check")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def check(as_json: bool) -> None:
-    """Check each source: is its address here, and do its PTR record and EHLO name agree?"""
+    """Check each source: its address on this host, its PTR record and its EHLO name."""
     try:
         table = load_sources(load(Settings).settings.deliver)
     except (SettingsError, UsageError) as error:
@@ -55,9 +55,9 @@ def check(as_json: bool) -> None:
 
 @group.command("list")
 @kafka_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def list_(bootstrap: str, line: str, as_json: bool) -> None:
-    """Show how far each source is in its warm-up, at each provider that it has sent to."""
+    """Show the warm-up of each source at each provider that it has sent to."""
     try:
         deliver = load(Settings).settings.deliver
         table, rules = load_sources(deliver), load_shaping(deliver)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "validate"
 DUPLICATES: Final = Metric(
     "sluice_validate_duplicates",
-    "Submissions that came before and are not sent again.",
+    "Submissions that are duplicates and are not sent again.",
     ("client",),
 )
 HELD: Final = Metric(

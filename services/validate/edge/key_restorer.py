@@ -122,7 +122,10 @@ class KeyRestorer:
                 self._fault = "another process is restoring the submission keys"
             except _MayEvict as error:
                 if str(error) != self._fault:
-                    log.error("submission keys are not used", extra={"reason": str(error)})
+                    log.error(
+                        "submission keys are not used, because Redis may evict them",
+                        extra={"reason": str(error)},
+                    )
                 self._fault = str(error)
             except (KafkaError, StoreUnavailable) as error:
                 self._fault = f"submission keys: {error}"

@@ -114,7 +114,7 @@ class SuppressionFollower(RunsThread):
     def _failed(self, reason: str) -> None:
         fault = f"suppressed recipients: {reason}"
         if fault != self._fault:
-            log.warning("suppressed recipients are not known", extra={"reason": fault})
+            log.warning("suppressed recipients cannot be read", extra={"reason": fault})
         self._fault = fault
 
     def _follow(self, reader: LogReader) -> None:
@@ -189,7 +189,7 @@ class SuppressionFollower(RunsThread):
             except (CodecError, ValueError) as error:  # ValueError: a hash that is not hexadecimal
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
-                log.error("suppression cannot be read", extra=fields)
+                log.error("the record of a suppression cannot be read", extra=fields)
         return entries
 
 

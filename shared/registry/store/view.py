@@ -118,7 +118,7 @@ class ClientView(RunsThread):
 
     def _failed(self, reason: str) -> None:
         if reason != self._logged:
-            log.warning("registry not read", extra={"reason": reason})
+            log.warning("the registry cannot be read", extra={"reason": reason})
         self._logged = reason
 
     def _follow(self) -> None:

@@ -41,7 +41,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
         out, err = demo.communicate(timeout=WAIT_S)
     assert demo.returncode == 130, (out, err)
     assert json.loads(out).keys() == {"error"}
-    assert "nothing is left running" in err
+    assert "all its processes are stopped" in err
     shell.assert_nothing_left()
 
 

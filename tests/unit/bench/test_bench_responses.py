@@ -43,4 +43,4 @@ def test_the_samples_of_the_tests_are_the_default() -> None:
 def test_a_folder_without_messages_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["responses", str(tmp_path)])
     assert done.exit_code == Exit.USAGE_ERROR
-    assert "no *.eml in it" in done.output
+    assert "the folder has no *.eml file" in done.output

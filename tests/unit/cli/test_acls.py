@@ -91,9 +91,9 @@ def test_no_client_has_a_name_that_reaches_into_another_ones_or_a_services() -> 
 @pytest.mark.parametrize(
     ("services", "clients", "reason"),
     [
-        ("User:{name}", "User:{name}", "two accounts would be User:ingest"),
+        ("User:{name}", "User:{name}", "two accounts would have the name User:ingest"),
         ("User:x", "User:y", "--client-principal 'User:y': expected a text such as User:client"),
-        ("User:ingest", "User:{name}", "two accounts would be User:ingest"),
+        ("User:ingest", "User:{name}", "two accounts would have the name User:ingest"),
         (
             "User:",
             "User:{name}",
@@ -101,7 +101,7 @@ def test_no_client_has_a_name_that_reaches_into_another_ones_or_a_services() -> 
         ),
         ("User:*", "User:{name}", "stands for everybody"),
         ("{name}", "User:{name}", "expected a text such as"),
-        ("User:{name}{name}", "User:{name}", "give {name} once, or not at all"),
+        ("User:{name}{name}", "User:{name}", "use {name} once or not at all"),
         ("User:{name}", "User:\n{name}", "remove control characters"),
     ],
 )
@@ -125,7 +125,7 @@ def test_services_that_share_a_login_have_the_rights_of_all() -> None:
 def test_a_client_gets_no_login_of_the_services_although_only_clients_are_printed() -> None:
     accounts = [*service_accounts(), *client_accounts([Tenant("shop"), Tenant("ingest")])]
     for services, clients in (("User:shop", "User:{name}"), ("User:{name}", "User:{name}")):
-        with pytest.raises(TemplateFault, match="two accounts would be User:"):
+        with pytest.raises(TemplateFault, match="two accounts would have the name User:"):
             named(accounts, services, clients, clients_only=True)
     found = named(accounts, "User:sluice-{name}", "User:client-{name}", clients_only=True)
     assert set(found) == {"User:client-shop", "User:client-ingest"}
@@ -185,7 +185,7 @@ def test_what_needs_no_kafka_is_printed_without_one(
     ("arguments", "reason"),
     [
         (("--client", "Shop"), "is not a client name"),
-        (("--services-only", "--prune"), "give --apply too"),
+        (("--services-only", "--prune"), "--prune needs --apply"),
         (("--services-only", "--service-principal", "me"), "expected a text such as"),
     ],
 )

@@ -27,7 +27,7 @@ def report(*faults: BookFault, settled: bool = False) -> Report:
             report(MISSING, settled=True),
             [
                 f"NOT settled: {EQUATION}",
-                "The books are right so far, but messages are still under way: try again later.",
+                "The counts are right so far, but messages still wait: try again later.",
             ],
         ),
         (report(DOUBLED), [f"does NOT balance: {EQUATION}"]),
@@ -36,7 +36,7 @@ def report(*faults: BookFault, settled: bool = False) -> Report:
             replace(report(IN_NO_QUEUE), lost=2),
             [
                 "does NOT balance: 5 received = 3 final + 0 waiting + 2 in no queue; 3 dispatched",
-                "2 messages have no end and are in no queue.",
+                "2 messages have no final event and are in no queue.",
             ],
         ),
         (

@@ -97,7 +97,10 @@ def test_a_key_that_an_earlier_rotation_replaces_soon_is_said_to_be(tmp_path: Pa
     assert "until" not in waiting["keys"][0]
     shown = dkim(*ed25519, "--after", "0s").output.splitlines()[0]
     (row,) = waiting["keys"]
-    assert f"when {Path(row['file']).name} takes over; delete that from keys.toml" in shown
+    assert (
+        f"when {Path(row['file']).name} replaces it (unless you delete that from keys.toml)"
+        in shown
+    )
     (made,) = msgspec.convert(answer(*ed25519, "--after", "1h"), dict[str, Any])["keys"]
     assert made["replaced_by"] == Path(row["file"]).name
     # Keys of another scope or kind take nothing over.
@@ -151,9 +154,13 @@ def test_the_start_is_a_delay_or_a_time(after: str, at: str, expected: datetime)
         ("-1h", "", "not a time such as"),
         ("", "tomorrow", "not a time such as"),
         ("", "2026-12-01T00:00:00", "no zone"),
-        ("", "0001-01-01T00:00:00+23:00", "no time in UTC"),
-        ("1h", "2026-12-01T00:00:00Z", "--after and --at exclude each other"),
-        ("", "2026-11-29T11:59:59Z", "'2026-11-29T11:59:59Z' is past; --after 0s signs"),
+        ("", "0001-01-01T00:00:00+23:00", "cannot be converted to UTC"),
+        ("1h", "2026-12-01T00:00:00Z", "use either --after or --at, not both"),
+        (
+            "",
+            "2026-11-29T11:59:59Z",
+            "'2026-11-29T11:59:59Z' is in the past; to sign from now on, use --after 0s",
+        ),
         ("367d", "", "--after: '367d' is more than 366d from now"),
         ("", "2036-12-01T00:00:00Z", "--at: '2036-12-01T00:00:00Z' is more than 366d"),
     ],

@@ -207,10 +207,10 @@ def test_help_of_the_launchers_own_commands_sets_up_nothing(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["completion"], "sluice: completion: name one shell: bash, zsh, fish\n"),
+        (["completion"], "sluice: completion: give one shell: bash, zsh, fish\n"),
         (
             ["completion", "tcsh"],
-            "sluice: completion: no script for 'tcsh'; name one shell: bash, zsh, fish\n",
+            "sluice: completion: no script for 'tcsh'; give one shell: bash, zsh, fish\n",
         ),
         (["env", "python"], "sluice: env takes no arguments\n"),
     ],

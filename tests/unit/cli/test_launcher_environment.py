@@ -51,5 +51,5 @@ def test_a_python_that_cannot_be_run_is_one_line_with_a_remedy(
     python.touch(0o600)
     monkeypatch.setattr(launcher, "prepare_environment", lambda: python)
     assert launcher.main(["down"]) == 3
-    said = f"sluice: {python} cannot be run: Permission denied; remove {tmp_path / '.venv'}, which"
+    said = f"sluice: {python} cannot be run: Permission denied; remove {tmp_path / '.venv'} and"
     assert capsys.readouterr().err.startswith(said)

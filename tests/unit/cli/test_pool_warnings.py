@@ -22,8 +22,8 @@ def test_without_pools_in_the_settings_a_pool_is_a_warning(monkeypatch: pytest.M
     errors, warnings = pool_faults([NONE, BULK])
     assert errors == []
     assert warnings == [
-        "bulk: pool bulk is not configured in the settings of this command, which have no"
-        " deliver.pools: its mail is deferred unless those of deliver have the pool"
+        "bulk: pool bulk could not be checked, because the settings of this command have no"
+        " deliver.pools; mail is deferred unless the settings of deliver have this pool"
     ]
 
 
@@ -34,8 +34,7 @@ def test_with_pools_another_name_is_an_error_that_lists_them(
     errors, warnings = pool_faults([NONE, BULK, TYPO])
     assert warnings == []
     assert errors == [
-        "typo: pool blk is not configured, its mail would be deferred; it may be one of bulk,"
-        " default"
+        "typo: pool blk is not configured, so mail would be deferred; use one of bulk, default"
     ]
 
 

@@ -126,12 +126,12 @@ def test_each_bounce_is_the_end_of_a_message_and_forwarded_mail_is_no_message() 
         (
             Returns(1, 0, {"returned": 1}, 1, 1),
             0,
-            ("1 to be forwarded, 1 by the events, but the sink received 0",),
+            ("messages to be forwarded: 1, forwarded by the events: 1, received by the sink: 0",),
         ),
         (
             Returns(1, 0, {}, 1, 1),
             1,
-            ("1 to be forwarded, 0 by the events, but the sink received 1",),
+            ("messages to be forwarded: 1, forwarded by the events: 0, received by the sink: 1",),
         ),
     ],
 )

@@ -84,6 +84,8 @@ def test_forgetting_what_cannot_be_removed_says_so(
     monkeypatch.setattr(shutil, "rmtree", refuse)
     done = CliRunner().invoke(down, ["--forget"])
     assert (done.exit_code, done.stdout) == (1, "the pipeline 'main' was not running\n")
-    assert f"sluice: not removed: {folder}: Permission denied; " in done.stderr
+    assert (
+        f"sluice: the data and logs are not removed: {folder}: Permission denied; " in done.stderr
+    )
     found = json.loads(CliRunner().invoke(down, ["--forget", "--json"]).stdout)
     assert (found["removed"], "Permission denied" in found["error"]) == (False, True)

@@ -62,7 +62,7 @@ def test_a_state_that_cannot_be_written_is_told_and_ends_nothing(
     assert write_state(mine) == ""
     (folder / "state.json").unlink()
     (folder / "state.json").mkdir()
-    assert "the state is not up to date in `status`: " in write_state(mine)
+    assert "may be out of date, because the state cannot be written: " in write_state(mine)
     assert [path.name for path in folder.iterdir()] == ["state.json"]
 
 

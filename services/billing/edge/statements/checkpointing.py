@@ -143,7 +143,7 @@ def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
             if not cells.restore(found, counts):
                 return False
         except RepeatedCell as error:
-            log.error("a checkpoint is not used", extra={"reason": str(error)})
+            log.error("a checkpoint cannot be used", extra={"reason": str(error)})
             continue
         log.warning(
             "the counts were lost and are restored from a checkpoint",

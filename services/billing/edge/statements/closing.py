@@ -149,7 +149,7 @@ class Closer:
         if month >= present:
             raise UsageError(f"{month} has not ended yet in {parts.time_zone}")
         if month != wanted:
-            rest = f"{wanted} is closed before it" if wanted else "no month can be closed now"
+            rest = f"{wanted} must be closed first" if wanted else "no month can be closed now"
             raise UsageError(f"{month} cannot be closed: {rest}")
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:

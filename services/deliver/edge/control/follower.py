@@ -118,7 +118,7 @@ class ControlFollower:
     def _failed(self, reason: str) -> None:
         fault = f"operators' orders: {reason}"
         if fault != self._fault:
-            log.warning("new orders of operators are not known", extra={"reason": fault})
+            log.warning("new orders of operators cannot be read", extra={"reason": fault})
         self._fault = fault
         self._freshness.count_failure()
 

@@ -183,7 +183,7 @@ class ReputationKeeper(RunsThread):
 
     def _failed(self, reason: str) -> None:
         if reason != self.fault:
-            log.warning("the reputation of sources is not counted", extra={"reason": reason})
+            log.warning("the reputation of sources cannot be counted", extra={"reason": reason})
         self.fault = reason
 
     def _open(self) -> _Own:

@@ -191,7 +191,7 @@ class LeaseClient:
         """Update the state of the store and the number of workers from the answer."""
         workers = self._throttle.workers
         if self.fault:
-            log.info("the limits are shared again by %d workers", answer.workers)
+            log.info("Redis grants limits again; %d workers share them", answer.workers)
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
@@ -199,7 +199,7 @@ class LeaseClient:
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:
-            log.warning("Redis was emptied: restoring what was used of rolling windows")
+            log.warning("Redis has lost its data: restoring the used amounts of rolling windows")
             for each in self._throttle.allowances:
                 each.emptied()
         self._epoch = answer.epoch
@@ -215,7 +215,7 @@ class LeaseClient:
 
     def _lost(self, reason: str) -> None:
         if not self.fault:
-            log.warning("no limits from the store, each worker keeps to its share: %s", reason)
+            log.warning("Redis grants no limits, so each worker keeps to its share: %s", reason)
         self.fault = reason
         self._was_away = True
         self._throttle.workers.local_until = NEVER

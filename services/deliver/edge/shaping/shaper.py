@@ -53,7 +53,7 @@ REACTIONS: Final = Metric(
 
 OVERFLOWS: Final = Metric(
     "sluice_deliver_warmup_overflows",
-    "Messages left to another source of the pool, because this one warms up.",
+    "Messages that another source of the pool sends, because this one warms up.",
     ("source",),
 )
 

@@ -123,7 +123,7 @@ class KeyFollower:
     def _report(self, reason: str) -> None:
         if reason != self._fault:
             log.error(
-                "the changed DKIM keys cannot be used; the last ones stay in force",
+                "the changed DKIM keys cannot be used; the previous keys stay in force",
                 extra={"reason": reason},
             )
         self._fault = reason

@@ -208,7 +208,7 @@ class Logins:
 
     def _forget_refusal(self, host: Host) -> None:
         if self._refusals.pop(host, None) is not None:
-            log.info("the smart host %s:%d takes the login again", host.name, host.port)
+            log.info("the smart host %s:%d accepts the login again", host.name, host.port)
 
     def _remember(
         self, host: Host, login: Login, reply: Reply, now: float, *, is_after_login: bool = False

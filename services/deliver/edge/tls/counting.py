@@ -93,7 +93,10 @@ class TlsCounter:
             try:
                 await self._add(f"{datetime.fromtimestamp(day * DAY_S, UTC):%Y-%m-%d}", rows)
             except Unavailable as error:
-                log.info("TLS counts are kept for later", extra={"reason": str(error)})
+                log.info(
+                    "TLS counts could not be written; they are kept and written later",
+                    extra={"reason": str(error)},
+                )
                 self._counts.update(
                     {(day, *astuple(count)): number for count, number in rows.items()}
                 )

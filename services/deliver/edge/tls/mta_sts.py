@@ -113,7 +113,10 @@ class MtaSts:
             delay_s = await self._look_once(domain, entry)
         except StsFault as fault:
             self._report(domain, str(fault))
-            log.info("no MTA-STS policy", extra={"domain": domain, "reason": str(fault)})
+            log.info(
+                "the domain has no usable MTA-STS policy",
+                extra={"domain": domain, "reason": str(fault)},
+            )
         except Exception:
             log.exception("looking for an MTA-STS policy failed", extra={"domain": domain})
         finally:

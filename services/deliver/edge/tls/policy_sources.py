@@ -128,7 +128,7 @@ class RedisPolicies:
                 value = await self._client.get(PREFIX + domain)
             return _decoder.decode(value) if value is not None else None
         except (StoreUnavailable, msgspec.DecodeError) as error:
-            log.info("an MTA-STS policy cannot be read", extra={"reason": str(error)})
+            log.info("an MTA-STS policy cannot be read from Redis", extra={"reason": str(error)})
             return None
 
     async def save(self, domain: str, known: KnownPolicy) -> None:
@@ -138,4 +138,4 @@ class RedisPolicies:
             with store_errors():
                 await self._client.set(PREFIX + domain, value, ex=max(1, known.policy.max_age_s))
         except StoreUnavailable as error:
-            log.info("an MTA-STS policy cannot be shared", extra={"reason": str(error)})
+            log.info("an MTA-STS policy cannot be written to Redis", extra={"reason": str(error)})

@@ -206,7 +206,7 @@ def bounce_door(given: Dependencies) -> SmtpServer:
         )
     if files.keys is None:
         log.warning(
-            "the bounce door takes no bounces to return paths: return_path.keys_file is not set"
+            "the bounce door refuses mail to return paths: return_path.keys_file is not set"
         )
     return SmtpServer(
         server_plan(given.settings), given.running, partial(BounceDoorService, given, files)

@@ -120,7 +120,11 @@ class LoginPolicy:
             return replies.WELCOME if is_in else self._too_many(name)
         self._context.metrics.failed_logins.add()
         self._context.failures.count(address, name, self._loop.time())
-        why = "address not registered" if client is not None else "wrong name or password"
+        why = (
+            "the address is not registered for this client"
+            if client is not None
+            else "wrong name or password"
+        )
         log.warning("login refused", extra={"user": name, "peer": address, "reason": why})
         await asyncio.sleep(FAILURE_DELAY_S)
         return replies.FOREIGN if client is not None else replies.WRONG
@@ -139,7 +143,8 @@ class LoginPolicy:
 
     def _too_many(self, name: str) -> Reply:
         log.warning(
-            "too many connections of a client", extra={"user": name, "peer": self._slot.address}
+            "connection refused: the client has too many connections",
+            extra={"user": name, "peer": self._slot.address},
         )
         self._context.server.turned_away.add(1, CLIENT_FULL)
         return replies.MANY_OF_CLIENT

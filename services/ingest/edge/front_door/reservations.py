@@ -83,7 +83,9 @@ class ReservedKeys:
             answers = ask([claim_of(message, _NO_PLACE) for message in messages])
         except StoreUnavailable as error:
             self._paused_until = now + PAUSE_S
-            log.warning("duplicates are found by validate only", extra={"reason": str(error)})
+            log.warning(
+                "Redis is unavailable: only validate finds duplicates", extra={"reason": str(error)}
+            )
             return unknown
         return answers or unknown
 

@@ -142,7 +142,9 @@ class Listener:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     continue  # the peer closed the connection too early
-                log.error("SMTP server: cannot accept", extra={"reason": str(error)})
+                log.error(
+                    "SMTP server: a connection cannot be accepted", extra={"reason": str(error)}
+                )
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_REST_S, self._accept_again, listening, is_implicit)
                 return

@@ -216,7 +216,7 @@ class Outbox(Generic[T]):
         try:
             outcomes = await self._loop.run_in_executor(self._withdrawing, self._withdraw, given_up)
         except Exception:
-            log.exception("messages answered with 451 were not withdrawn")
+            log.exception("messages that were answered with 451 could not be withdrawn")
             outcomes = _all_unknown(given_up)
         for pending, outcome in zip(given_up, outcomes, strict=True):
             self._finish(pending, outcome)
@@ -288,7 +288,7 @@ class Outbox(Generic[T]):
             return list(self._write(batch))
         except Exception:
             # The thread must not end, because then every further message would get 451.
-            log.exception("a batch was not written")
+            log.exception("a batch could not be written")
             return [BatchResult(batch, _all_unknown(batch))]
 
     def _report(

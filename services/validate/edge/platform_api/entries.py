@@ -150,7 +150,7 @@ class EntryFollower:
 
     def _failed(self, reason: str) -> None:
         if reason != self._fault:
-            log.warning("suppressions not read", extra={"reason": reason})
+            log.warning("suppressions cannot be read", extra={"reason": reason})
         self._fault = reason
 
     def _read(self) -> None:

@@ -37,7 +37,7 @@ from shared.topics.control import PARTITION, Review, decode_review, is_review
 
 log = logging.getLogger(__name__)
 
-RECORDS: Final = Metric("sluice_responses_records", "Records counted or passed over.")
+RECORDS: Final = Metric("sluice_responses_records", "Records that were counted or skipped.")
 ENTRIES: Final = Metric(
     "sluice_responses_entries",
     "Recipients suppressed by their bounces, complaints or unsubscriptions.",
@@ -161,12 +161,16 @@ class ReviewLog:
             try:
                 review = decode_review(record.key, record.value)
             except CodecError as error:
-                log.error("%s@%d: %s", self._topic, record.offset, error)
+                log.error("%s@%d: the review cannot be read: %s", self._topic, record.offset, error)
                 continue
             if record.key in self._known or len(self._known) < MAX_REVIEWS:
                 self._known[record.key] = review
             else:
-                log.error("%s@%d: too many reviews", self._topic, record.offset)
+                log.error(
+                    "%s@%d: the review is ignored, because there are too many reviews",
+                    self._topic,
+                    record.offset,
+                )
 
 
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:

@@ -173,7 +173,7 @@ class ResponsesWorker:
         counting = open_counting(self._parts, consumer)
         self._parts.metrics.restarts.add()
         self._show_incidents(counting.incidents)
-        log.info("counting bounces", extra={"counted": sum(counting.offsets.values())})
+        log.info("counting of bounces begins", extra={"counted": sum(counting.offsets.values())})
         return counting
 
     def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> bool:

@@ -25,17 +25,17 @@ FORWARDED: Final = Metric(
 )
 HELD: Final = Metric(
     "sluice_returns_held",
-    "Returned messages that are listed in a digest, because the client had its share of the hour.",
+    "Returned messages that only a digest lists, because validate.forwards_per_window is reached.",
     ("client",),
 )
 LOOPS: Final = Metric(
     "sluice_returns_loops",
-    "Returned messages that are not forwarded, because that could go on for ever.",
+    "Returned messages that are not forwarded, because forwarding could cause an endless loop.",
     ("reason",),
 )
 FAILED: Final = Metric(
     "sluice_returns_failed",
-    "Returned messages that were not understood or not forwarded because of a programming error;"
+    "Returned messages that were not classified or not forwarded because of a programming error;"
     " the log has the traceback.",
 )
 ALL: Final = (RECORDS, STRANGERS, UNNAMED, FORWARDED, HELD, LOOPS, FAILED)

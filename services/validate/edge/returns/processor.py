@@ -189,7 +189,7 @@ class ReturnsProcessor:
         try:
             one, fields, client = self._understood(batch, read, client, by)
         except Exception as error:
-            log.exception("%s@%d cannot be understood", record.topic, record.offset)
+            log.exception("%s@%d cannot be classified", record.topic, record.offset)
             self._metrics.failed.add(1)
             reason = f"understanding it failed: {type(error).__name__}"
             batch.written.append(outputs.refused_record(record, FAILED, reason))
@@ -282,7 +282,10 @@ class ReturnsProcessor:
     def _digest(self, batch: _Batch, window: Window, client: Client | None) -> None:
         batch.drop(window)
         if client is None:
-            log.warning("a digest has no client any more", extra={"client": window.client})
+            log.warning(
+                "a digest is not sent, because its client is not registered any more",
+                extra={"client": window.client},
+            )
             return
         try:
             batch.forwarded.append(digest_of(window, client, batch.way))

@@ -250,5 +250,10 @@ class WindowLog:
                 try:
                     found[key] = decode_window(key, record.value)
                 except ValueError as error:
-                    log.error("%s@%d: no window: %s", self._topic, record.offset, error)
+                    log.error(
+                        "%s@%d: the record of a window cannot be read: %s",
+                        self._topic,
+                        record.offset,
+                        error,
+                    )
         return found

@@ -94,8 +94,8 @@ def wrong_uses(tmp_path: Path) -> list[tuple[list[object], str]]:
     acme = ["--client", "acme", "--clients", DEMO]
     return [
         ([tmp_path / "missing.eml", *acme], "missing.eml: No such file"),
-        ([tmp_path / "empty", *acme], "no .eml file"),
-        ([tmp_path / "no.mbox", *acme], "no mbox"),
+        ([tmp_path / "empty", *acme], "this folder has no .eml file"),
+        ([tmp_path / "no.mbox", *acme], "not an mbox"),
         ([GOOD, "--clients", DEMO], "known: acme, northbank"),
         ([GOOD, "--clients", DEMO, "--client", "acne"], "did you mean acme?"),
         ([GOOD, "--clients", tmp_path / "none.yaml"], "No such file"),

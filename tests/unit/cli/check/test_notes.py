@@ -45,9 +45,9 @@ def test_what_only_the_front_door_refuses_is_a_note(
         (UNDATED, "no Date header (RFC 5322, 3.6 requires it)"),
         (UNDATED + b"X-Date: x\r\nResent-" + DATE, "no Date header"),
         (HEADER + DATE, "2 Date headers"),
-        (UNDATED + b"Date: soon\r\n", "the Date 'soon' is no date"),
-        (UNDATED + b"Date:\r\n", "the Date '' is no date"),
-        (UNDATED + b"Date: \x1b[31m\r\n", "the Date '\\x1b[31m' is no date"),
+        (UNDATED + b"Date: soon\r\n", "the Date 'soon' is not a date"),
+        (UNDATED + b"Date:\r\n", "the Date '' is not a date"),
+        (UNDATED + b"Date: \x1b[31m\r\n", "the Date '\\x1b[31m' is not a date"),
         (HEADER, ""),
         (UNDATED + b"date: 24 Dec 26 08:00 GMT\r\n", ""),
         (UNDATED + b"DATE: Thu, 24 Dec 2026\r\n 08:00:00 -0000 (UTC)\r\n", ""),
@@ -74,8 +74,8 @@ def test_lines_that_all_end_with_lf_need_no_note(registry: str) -> None:
 def test_a_nul_in_the_body_is_mended_in_the_body(registry: str) -> None:
     given = HEADER + b"\r\nHi\0\r\n"
     shown = run("-", "--clients", registry, "--client", "shop", given=given).stdout
-    assert "fix: Take the NUL bytes out" in shown
-    assert "Write the header again" not in shown
+    assert "fix: Remove the NUL bytes" in shown
+    assert "Write the header as lines" not in shown
 
 
 HEAD = b"To: a\r\n\tb\r\nTO : c\r\nCc: d\r\nX\xc3\xa9: f\r\nBcc:\r\n\r\n"

@@ -40,7 +40,9 @@ def test_at_a_terminal_the_choice_is_asked_for_until_it_is_one(
 def test_off_a_terminal_the_option_is_named() -> None:
     found = CliRunner().invoke(asking, input="hold\n")
     assert found.exit_code == 2
-    assert "--mail: say what happens to mail of shop that was accepted" in found.output
+    assert (
+        "--mail is missing; choose what happens to mail of shop that was accepted" in found.output
+    )
     assert "hold, refuse, deliver" in found.output
 
 

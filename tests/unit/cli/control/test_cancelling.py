@@ -45,7 +45,8 @@ def test_a_message_without_events_is_said_to_have_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_complete", "said"), [(True, "no event of this message"), (False, "recorded; it ends")]
+    ("is_complete", "said"),
+    [(True, "no event of this message"), (False, "the order is recorded; the message ends")],
 )
 def test_that_there_are_no_events_is_said_only_if_all_were_read(
     is_complete: bool, said: str, monkeypatch: pytest.MonkeyPatch

@@ -24,12 +24,15 @@ def test_a_review_can_be_taken_back_also_a_second_time(asked: Review) -> None:
     [
         (
             replace(DONE, until_ms=3 * HOUR_MS),
-            "Those of google: 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z",
+            "The reviews of google in force: 1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z",
         ),
-        (replace(DONE, provider="googel"), "googel has none; `sluice responses reviews` lists all"),
+        (
+            replace(DONE, provider="googel"),
+            "googel has no review in force; `sluice responses reviews` lists all",
+        ),
         (
             replace(DONE, verdict=ReviewVerdict.COUNTED),
-            "are excluded; `sluice responses rewind --undo` takes that back",
+            "are excluded; `sluice responses rewind --undo` undoes that review",
         ),
     ],
 )

@@ -14,8 +14,8 @@ from cli.trace.command import main
         (["--domain", "a b"], "'a b' is not a domain such as example.com"),
         (["--mail-id", "x"], "--mail-id: "),
         (["--domain", "a.example", "--for", "11m"], "--for: 11m is longer than 10m"),
-        (["--domain", "a.example", "--for", "long"], "'long' is no duration such as 60s or 5m"),
-        (["--domain", "a.example", "--for", "0s"], "'0s' is no duration"),
+        (["--domain", "a.example", "--for", "long"], "'long' is not a duration such as 60s or 5m"),
+        (["--domain", "a.example", "--for", "0s"], "'0s' is not a duration"),
     ],
 )
 def test_wrong_use_names_the_option_and_how_to_mend_it(arguments: list[str], said: str) -> None:

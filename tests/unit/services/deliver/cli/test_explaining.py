@@ -95,7 +95,7 @@ def test_nothing_is_said_to_be_free_unless_all_is_known(answers: Answers) -> Non
     answers.redis_fault, answers.kafka = "", Known(fault="Kafka is unavailable")
     shown = explain("x2.example", "--client", "any")
     assert NOTHING not in shown
-    assert "orders and warm-up are not known: Kafka is unavailable" in shown
+    assert "orders and warm-up could not be read: Kafka is unavailable" in shown
 
 
 @pytest.mark.usefixtures("answers")
@@ -111,7 +111,7 @@ def test_orders_on_a_part_are_told_apart_in_json() -> None:
     [
         (("--client", "shpo"), "no client 'shpo' is registered; known: shop; did you"),
         (("--client", "shop", "--mailing", "x"), "--mailing: shop has no mailing ID 'x'"),
-        (("--mailing", "spring-26"), "--mailing is that of a client: add --client"),
+        (("--mailing", "spring-26"), "--mailing belongs to a client: add --client"),
         (("--source", "mx9"), "--source: no source 'mx9' is known; known: none"),
     ],
 )
