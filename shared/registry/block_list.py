@@ -1,12 +1,14 @@
-"""Decides whether a recipient matches a client's block list of patterns with `*` and `?`. Pure.
+"""Decides whether a recipient matches a client's block list of patterns with `*` and `?`. This
+module does no I/O.
 
-Both characters may be part of an address (RFC 5321, atext), so `\\*` and `\\?` match the characters
-themselves. A pattern has no other backslash (file/fields.py).
+The characters `*` and `?` may be part of an address (RFC 5321, atext). So in a pattern, `\\*` and
+`\\?` match these characters themselves. A pattern has no other backslash (file/fields.py).
 
-Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression,
-in which the text between two stars is an atomic group. The leftmost match of this text is always
-right, so the expression tries no other position. The time is at most proportional to the length of
-the address times the length of the patterns; the number of stars does not matter.
+Full addresses and patterns such as `*@domain` are looked up in tables. All other patterns become
+one regular expression, in which the text between two stars is an atomic group. The leftmost match
+of this text is always right, so the expression tries no other position. The time is at most
+proportional to the length of the address times the length of the patterns. It does not depend on
+the number of stars.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _ANY_LOCAL_PART: Final = "*@"
 
 
 class _BlockList:
-    """The prepared patterns of one client. Indexes refer to the sequence `patterns`."""
+    """The prepared patterns of one client. All indexes refer to the sequence `patterns`."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._addresses: dict[str, int] = {}
@@ -74,7 +76,8 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """Return the first pattern that matches this recipient, or ""; case does not matter."""
+    """Return the first pattern that matches this recipient, or "". Upper and lower case is
+    ignored."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

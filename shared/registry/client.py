@@ -1,15 +1,15 @@
 """A registered client: its permitted submissions, billing, limits and parents.
 
-Owns: the shape, which is also the JSON value of mail.clients (new fields may be added, with a
-default; no field is removed); the quotas of a client and its sub-clients; and the family of a
-client: the client, its parent, the parent of the parent, and so on. Does not own: reading and
-checking clients.yaml (clients_file.py). Pure.
+The type Client is also the JSON value of the records on mail.clients. New fields may be added if
+they have a default, and no field may be removed. This module also owns the quotas of a client and
+its sub-clients, and the family of a client. The family is the client, its parent, the parent of the
+parent, and so on. Reading and checking clients.yaml is in clients_file.py. This module does no I/O.
 
-A family is bounded: there are at most MAX_PARENTS parents, and no client occurs twice. `clients
-apply` refuses longer chains and cycles; if another program wrote such records, the chain is cut
-here. The name of a parent that is not registered still belongs to the family. The recipients
-suppressed for this parent stay on mail.suppressions. They must get no mail, even if the parent is
-registered late or was removed. The block list and the parent of an unregistered parent are unknown.
+A family has at most MAX_PARENTS parents, and no client occurs twice in it. `clients apply` refuses
+longer chains and cycles. If another program has written such records, the chain is cut here. The
+name of a parent belongs to the family even if the parent is not registered. The reason is that
+recipients who are suppressed for this parent must get no mail, even if the parent is registered
+later or was removed. The block list and the parent of an unregistered parent are unknown.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from shared.registry.removal import Removal
 from shared.topics.quotas import QuotaScope
 from shared.topics.records import MailClass, OnDoubt
 
-# A version has 32 bits: enough to distinguish the few versions that exist, and short enough for
-# every event.
+# A version has 32 bits. This is enough to distinguish the few versions of an entry, and short
+# enough for every event.
 VERSION_CHARS: Final = 8
 REMOVED_PREFIX: Final = "removed/"
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
@@ -59,12 +59,12 @@ class Code(Struct, frozen=True, omit_defaults=True):
     mailing_id: str
     sub_client: str = ""
     active: bool = True
-    monthly_quota: int = 0  # The quota of the sub-client; 0: no quota.
-    on_doubt: OnDoubt | None = None  # None: the value of the client applies.
+    monthly_quota: int = 0  # The quota of the sub-client. 0 means that there is no quota.
+    on_doubt: OnDoubt | None = None  # If None, the value of the client applies.
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
-    """One client. Domains are lower-case A-labels; IPs are addresses or networks."""
+    """One client. Domains are lower-case A-labels. `ips` are addresses or networks."""
 
     name: str
     sending_domain: str
@@ -73,26 +73,29 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     codes: dict[str, Code] = {}
     ips: tuple[str, ...] = ()
     mail_class: MailClass = MailClass.MARKETING
-    lane: str = ""  # "": the recipient's domain determines the lane
+    lane: str = ""  # If "", the recipient's domain determines the lane.
     block_list: tuple[str, ...] = ()
     hard_limit: int = 3
     soft_limit: int = 5
     max_age_s: int = DEFAULT_MAX_AGE_S  # An undelivered message of this age expires.
-    credentials: tuple[Credential, ...] = ()  # The newest is first. The login name is `name`.
-    max_connections: int = 0  # SMTP, at one front door; 0: the installation's limit.
-    max_messages_per_minute: int = 0  # SMTP, at one front door; 0: the installation's limit.
+    # The newest credential is the first. The login name is `name`.
+    credentials: tuple[Credential, ...] = ()
+    max_connections: int = 0  # For SMTP, at one front door. 0 means the limit of the installation.
+    # For SMTP, at one front door. 0 means the limit of the installation.
+    max_messages_per_minute: int = 0
     own_events: bool = False  # The client's events are also written to mail.events.<name>.
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
     parent: str = ""  # The client whose suppressed recipients and block list are inherited.
-    monthly_quota: int = 0  # Messages accepted for sending per month; 0: no quota.
+    monthly_quota: int = 0  # The messages accepted for sending per month. 0 means no quota.
     over_quota: OverQuota = OverQuota.WARN
-    on_doubt: OnDoubt = OnDoubt.SEND  # The treatment of a message that a server may have.
-    pool: str = ""  # A pool of source addresses; "": the mail class determines it.
-    removal: Removal | None = None  # Set if the client was removed; its record is kept for a time.
+    on_doubt: OnDoubt = OnDoubt.SEND  # The treatment of a message in doubt.
+    pool: str = ""  # If "", the mail class determines the pool of source addresses.
+    # If set, the client was removed, and its record is kept for some time.
+    removal: Removal | None = None
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
-        """Return the codes that a submission may use now."""
+        """Return the codes that a submission may use now, which are the active codes."""
         return frozenset(code for code, row in self.codes.items() if row.active)
 
     @cached_property
@@ -104,7 +107,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def version(self) -> str:
-        """Return a short hash of this entry. It is computed once per change of the entry.
+        """Return a short hash of this entry. The hash is computed only once.
 
         A removal does not change the hash, because mail is judged by the same entry as before.
         """
@@ -117,7 +120,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def mailings(self) -> dict[bytes, Code]:
-        """Return the standard mailing and the mailings of all codes, by return-path hash.
+        """Return the standard mailing and the mailings of all codes, by the hash in return paths.
 
         Inactive codes are included, because mail with such a code may still come back.
         """
@@ -142,7 +145,7 @@ def encode_client(client: Client) -> bytes:
 
 
 def is_forgotten(client: Client, now_ms: int) -> bool:
-    """Return whether the client was never removed, or was removed and is now forgotten."""
+    """Return False while the record of a removed client must be kept, otherwise True."""
     return client.removal is None or client.removal.is_over(now_ms)
 
 
@@ -156,7 +159,7 @@ def key_of(client: Client) -> str:
 
 
 def decode_client(name: str, value: bytes) -> Client:
-    """Decode the record of this key on mail.clients; raises msgspec.DecodeError."""
+    """Decode the record with this key on mail.clients. Raises msgspec.DecodeError."""
     client = _decoder.decode(value)
     if key_of(client) != name:
         raise msgspec.DecodeError(f"the record of {name!r} names {key_of(client)!r}")
@@ -164,14 +167,15 @@ def decode_client(name: str, value: bytes) -> Client:
 
 
 class Family(Struct, frozen=True):
-    """The names of a client and its parents, and the registered parents; the nearest is first."""
+    """The names of a client and its parents, and the registered parents. The nearest parent is
+    first."""
 
     names: tuple[str, ...]
     parents: tuple[Client, ...] = ()
 
 
 def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
-    """Return the family of a client. `get` returns the registered client of a given name."""
+    """Return the family of a client. `get` returns the registered client with a given name."""
     names, parents = [client.name], []
     above: Client | None = client
     while above is not None and above.parent and len(names) <= MAX_PARENTS:
@@ -185,7 +189,8 @@ def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
 
 
 def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
-    """Return why the parent of a client is not valid; "" if it is valid or there is no parent."""
+    """Return the reason why the parent of a client is not valid. Return "" if it is valid or if
+    there is no parent."""
     names, above = [client.name], client
     while above.parent:
         found = get(above.parent)
@@ -224,6 +229,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the quotas that count a message of this client and sub-client."""
+    """Yield the quotas for which a message of this client and sub-client counts."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)

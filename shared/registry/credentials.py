@@ -1,12 +1,12 @@
 """A client's passwords, stored as SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677), never as text.
 
-Owns: deriving keys from a password, verifying a password, rotation. Does not own: where
-credentials are stored (client.py, publish.py), the exchange with a peer
+This module derives keys from a password, verifies passwords, and rotates credentials. It does not
+own the storage of credentials (client.py, publish.py) and the login exchange with a peer
 (shared/smtp/server/sasl.py).
 
-A client has at most MAX_CREDENTIALS credentials; the newest is first. All of them have the same
-salt and number of iterations, because in SCRAM the server sends the salt before it knows which
-password the peer has.
+A client has at most MAX_CREDENTIALS credentials, and the newest is the first. All credentials of a
+client have the same salt and the same number of iterations, because in SCRAM the server sends the
+salt before it knows which password the peer has.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from typing import Final
 
 from msgspec import Struct
 
-# RFC 7677 requires at least 4,096 iterations; OWASP recommends 600,000 as a protection against
-# lists of likely passwords. Our passwords are 24 random bytes, unless an operator chooses a
-# password of at least MIN_PASSWORD_CHARS. So the length protects the passwords even if the registry
-# is stolen. Each PLAIN login that is not cached, and each wrong guess, takes a worker thread about
-# 20 ms. Postfix logs in with Cyrus SASL, which prefers SCRAM to PLAIN and accepts at most this
-# number of iterations.
+# RFC 7677 requires at least 4,096 iterations. OWASP recommends 600,000 to protect against lists of
+# likely passwords. Passwords of clients are 24 random bytes, unless an operator chooses a password
+# of at least MIN_PASSWORD_CHARS. So the length protects the passwords even if the registry is
+# stolen. Each PLAIN login that is not cached, and each wrong guess, takes a worker thread about 20
+# ms. Postfix logs in with Cyrus SASL, which prefers SCRAM to PLAIN and accepts at most this number
+# of iterations.
 DEFAULT_ITERATIONS: Final = 65_536
 MIN_PASSWORD_CHARS: Final = 12
-# The password in use and, during a rotation, the next password.
+# The highest number of credentials: one for the password in use and, during a rotation, one for the
+# next password.
 MAX_CREDENTIALS: Final = 2
 _SALT_BYTES: Final = 16
-_PASSWORD_BYTES: Final = 24  # 32 characters of base64url
+_PASSWORD_BYTES: Final = 24  # these are 32 characters of base64url
 
 
 class Credential(Struct, frozen=True):
@@ -48,7 +49,7 @@ class Credential(Struct, frozen=True):
 
 
 class Keys(Struct, frozen=True):
-    """The two keys that a server needs."""
+    """The two keys that a server needs to check a login."""
 
     stored_key: bytes
     server_key: bytes
@@ -58,11 +59,11 @@ class Keys(Struct, frozen=True):
 
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
-    """Derive the keys of a password with `iterations` of SHA-256.
+    """Derive the keys from a password, with this number of iterations of SHA-256.
 
     This function is slow, so it must not run in the event loop.
     """
-    # shared/smtp/server/sasl.py and SCRAM clients use NFKC, too.
+    # NFKC is also used by shared/smtp/server/sasl.py and by SCRAM clients.
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     salted = hashlib.pbkdf2_hmac("sha256", text, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", hashlib.sha256)
@@ -73,9 +74,8 @@ def derive(password: str, salt: bytes, iterations: int) -> Keys:
 def verify(password: str, credentials: Sequence[Credential]) -> int | None:
     """Return the index of the credential that matches the password, or None.
 
-    The check takes the same time for right and wrong passwords. derive() is called once for all
-    credentials with the same salt and iterations. All credentials of a client have the same salt
-    and iterations.
+    The check takes the same time for right and wrong passwords. derive() is called only once for
+    all credentials with the same salt and iterations, which means once per client.
     """
     right: int | None = None
     known: dict[tuple[bytes, int], Keys] = {}
@@ -97,7 +97,7 @@ def new_password() -> str:
 def make_credential(
     password: str, created_at_ms: int, iterations: int = DEFAULT_ITERATIONS
 ) -> Credential:
-    """Create a credential with a new salt. The credential must replace all others of its client."""
+    """Create a credential with a new salt. It must replace all other credentials of the client."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _credential(password, salt, iterations, created_at_ms)
 
@@ -105,7 +105,7 @@ def make_credential(
 def rotated(
     credentials: Sequence[Credential], password: str, created_at_ms: int
 ) -> tuple[Credential, ...]:
-    """Return a new credential, followed by the newest one of `credentials`."""
+    """Return a new credential, followed by the newest credential in `credentials`."""
     if not credentials:
         return (make_credential(password, created_at_ms),)
     newest = credentials[0]

@@ -1,17 +1,17 @@
 """Finds clients in the view of the registry: the clients of a batch, and removed clients.
 
-Owns these rules: an incomplete view is not used; an unknown client may have been registered a
-moment ago; a registered client has priority over a removed client of the same name. Does not own:
-the view (store/view.py), the handling of an unknown client's mail.
+This module owns three rules. An incomplete view is not used. An unknown client may have been
+registered a moment ago, so the view is first updated. If a registered client and a removed client
+have the same name, the registered client is used. The view itself is in store/view.py.
 
-A refresh takes about 0.1 s, so a batch requests at most one refresh, even if it has many unknown
-names. The next batch must not rely on this refresh, because a client may be registered just before
-its first message is sent. Only a refresh that begins after the message was read is certain to find
-the client.
+An update of the view takes about 0.1 s. So for each batch, at most one update is requested, even if
+the batch has many unknown names. The next batch must not rely on this update, because a client may
+be registered just before its first message is sent. Only an update that begins after the message
+was read is certain to find the client.
 
-Until a removed client is forgotten, the client still owns its accepted mail, the links in this
-mail, and the messages that come back. So code that accepts new mail must check `client.removal`, or
-use the registry directly.
+Until a removed client is forgotten, its accepted mail, the links in this mail, and the messages
+that come back still belong to this client. So WithRemoved also returns removed clients. Code that
+accepts new mail must check `client.removal`, or use the registry directly.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ FRESH_TIMEOUT_S: Final = 5.0
 
 
 class Clients(Protocol):
-    """The methods of the registry view that a worker needs."""
+    """The methods of the registry view that are needed to process batches."""
 
     def get(self, name: str) -> Client | None:
-        """Return the registered client of this name."""
+        """Return the registered client with this name."""
         ...
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read all records written so far; return False if this takes `timeout_s`."""
+        """Read all records that were written before this call. Return False if this takes longer
+        than `timeout_s`."""
         ...
 
     def ready(self) -> bool:
-        """Return whether the view has been complete at least once since the start."""
+        """Return True if the view has been complete at least once since the start."""
         ...
 
 
 class Registry(Clients, Protocol):
-    """The whole registry view (store/view.py), with the removed clients."""
+    """All methods of the registry view (store/view.py), including those for removed clients."""
 
     def by_domain(self, domain: str) -> Client | None:
         """Return the registered client that has this sending domain."""
         ...
 
     def removed(self, name: str) -> Client | None:
-        """Return the removed client of this name, unless it is forgotten."""
+        """Return the removed client with this name, unless the client is forgotten."""
         ...
 
     def removed_by_domain(self, domain: str) -> Client | None:
@@ -64,10 +65,11 @@ def require_whole(clients: Clients) -> None:
 
 
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
-    """Return the client of each name (None if it is unknown), after at most one refresh.
+    """Return the client with each name, or None if the client is unknown. The view is updated at
+    most once.
 
-    A removed client is treated as unknown here, because it may have been restored a moment ago.
-    Raises NotReady if a name is unknown and the registry cannot be read to its end now.
+    The view is also updated if a client was removed, because the client may have been restored a
+    moment ago. Raises NotReady if a name is unknown and the registry cannot be read to its end now.
     """
     found = {name: clients.get(name) for name in names}
     unknown = [
@@ -87,17 +89,20 @@ class WithRemoved:
         self._registry = registry
 
     def get(self, name: str) -> Client | None:
-        """Return the registered client of this name, or else the removed client."""
+        """Return the registered client with this name. If there is none, return the removed
+        client."""
         return self._registry.get(name) or self._registry.removed(name)
 
     def by_domain(self, domain: str) -> Client | None:
-        """Return the registered client of this sending domain, or else the removed client."""
+        """Return the registered client with this sending domain. If there is none, return the
+        removed client."""
         return self._registry.by_domain(domain) or self._registry.removed_by_domain(domain)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Read all records written so far; return False if this takes `timeout_s`."""
+        """Read all records that were written before this call. Return False if this takes longer
+        than `timeout_s`."""
         return self._registry.refresh(timeout_s)
 
     def ready(self) -> bool:
-        """Return whether the view has been complete at least once since the start."""
+        """Return True if the view has been complete at least once since the start."""
         return self._registry.ready()

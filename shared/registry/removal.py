@@ -1,9 +1,9 @@
-"""The removal of a client: the choice for its mail, and the time for which its record is kept.
+"""The removal of a client: the choice about its mail, and the time for which its record is kept.
 
-Owns: the shapes, which are also part of the JSON value of mail.clients (new fields may be added,
-with a default; no field is removed), and the orders on mail.control by which deliver carries out
-the choice. Does not own: writing records and orders (store/publish.py). docs/clients.md has a table
-of the effects of a removal.
+The types in this module are also part of the JSON value of the records on mail.clients. New fields
+may be added if they have a default, and no field may be removed. This module also owns the orders
+on mail.control by which the deliver service carries out the choice. The records and orders are
+written by store/publish.py. The page docs/clients.md has a table of the effects of a removal.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 DAY_MS: Final = 86_400_000
 DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
-# An order at a removal applies for at least this time. No message can wait for so long; `sluice
-# cancel` uses the same time.
+# An order that is written because of a removal applies for at least this number of days. No message
+# can wait longer than this. `sluice cancel` uses the same number.
 ORDER_DAYS: Final = 49
-# If an order was written because of a removal, its reason begins with this text.
+# If an order is written because of a removal, the reason of the order begins with this text.
 REASON: Final = "the client was removed"
 
 
 class MailChoice(StrEnum):
-    """The choice for mail that was accepted and has no final event yet."""
+    """The choice about mail that was accepted and has no final event yet."""
 
     HOLD = "hold"  # The mail waits until the client is restored or the choice is changed.
     REFUSE = "refuse"  # The mail is refused or cancelled.
@@ -35,17 +35,18 @@ class MailChoice(StrEnum):
 
 
 class Removal(Struct, frozen=True, omit_defaults=True):
-    """One removal: the choice for mail, the time, the author, and when the client is forgotten."""
+    """One removal: the choice about mail, the time, the author, and the time at which the client is
+    forgotten."""
 
     mail: MailChoice
     at_ms: int
     forget_at_ms: int
     author: str = ""
     reason: str = ""
-    replaced: Order | None = None  # the operators' order that the removal replaced
+    replaced: Order | None = None  # The operator's order that the removal replaced.
 
     def is_over(self, now_ms: int) -> bool:
-        """Return whether the client is forgotten."""
+        """Return True if the client is forgotten."""
         return self.forget_at_ms <= now_ms
 
 
@@ -53,7 +54,8 @@ _VERBS: Final = {MailChoice.REFUSE: Verb.CANCEL, MailChoice.HOLD: Verb.SUSPEND}
 
 
 def order_of_removal(name: str, removal: Removal) -> Order | None:
-    """Return the order that carries out the choice in deliver; None if mail is sent as usual."""
+    """Return the order by which the deliver service carries out the choice. Return None if mail is
+    sent as usual."""
     verb = _VERBS.get(removal.mail)
     if verb is None:
         return None
@@ -71,15 +73,16 @@ def order_of_removal(name: str, removal: Removal) -> Order | None:
 
 
 def is_of_removal(order: Order) -> bool:
-    """Return whether this order was written because of a removal."""
+    """Return True if this order was written because of a removal."""
     return order.by_removal and order.scope == Scope(client=order.scope.client)
 
 
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
-    """Return the orders to write when a client is removed or the choice for its mail is changed.
+    """Return the orders to write when a client is removed, or when the choice about its mail is
+    changed.
 
-    `removal`: the stored form of the removal, with the operators' order that the removal replaced.
-    `before`: the last order on all mail of the client.
+    `removal` is the stored form of the removal, which has the operator's order that the removal
+    replaced. `before` is the last order about all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -90,10 +93,11 @@ def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tupl
 def orders_at_return(
     removal: Removal | None, before: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders to write when a client is restored or its name is used again.
+    """Return the orders to write when a client is restored, or when its name is used for a new
+    client.
 
-    `removal`: the removal of the client; None if the client is forgotten. `by`: author, reason and
-    time.
+    `removal` is the removal of the client, or None if the client is forgotten. `by` has the author,
+    the reason and the time of the new orders.
     """
     return _without_removal(before, removal.replaced if removal is not None else None, by)
 
@@ -101,7 +105,8 @@ def orders_at_return(
 def _without_removal(
     before: Order | None, replaced: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders that end a removal's order or restore the operators' order."""
+    """Return the orders that end the order of a removal. If this order had replaced an operator's
+    order, the operator's order is returned."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
     if replaced is not None and not replaced.is_over(by.at_ms):
@@ -110,7 +115,8 @@ def _without_removal(
 
 
 def replaced_by(before: Order | None, earlier: Removal | None, now_ms: int) -> Order | None:
-    """Return the operators' order that a removal replaces and that is restored afterwards."""
+    """Return the operator's order that a removal replaces. This order is restored when the removal
+    ends."""
     if before is not None and is_of_removal(before):
         return earlier.replaced if earlier is not None else None
     return before if before is not None and not before.is_over(now_ms) else None

@@ -1,6 +1,7 @@
-"""Reads clients.yaml and reports all faults at once, with paths (`clients[1].codes.spring`).
+"""Reads clients.yaml, and reports all faults at once with their paths, for example
+`clients[1].codes.spring`.
 
-    clients:
+clients:
       - name: acme
         sending_domain: news.acme.example
         forwarding_address: returns@acme.example
@@ -36,9 +37,9 @@ from shared.registry.file.yaml_tree import RegistryError, RegistryFault, Tree, r
 
 
 def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
-    """Parse a clients.yaml; raises RegistryError with every fault.
+    """Parse a clients.yaml. Raises RegistryError, which has all faults.
 
-    `name` is the file name to show in faults of the whole file.
+    `name` is the file name, which is shown in faults of the whole file.
     """
     reading = _Reading(name)
     tree, twice = read_tree(text, name)
@@ -50,7 +51,7 @@ def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
 
 
 class _Reading:
-    """One pass over a file's tree, which collects faults."""
+    """Reads the tree of a file in one pass, and collects the faults."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -84,7 +85,8 @@ class _Reading:
         return values
 
     def _return_paths(self, values: dict[str, Any], path: str) -> None:
-        """Check that each mailing has a unique short hash, because bounces name it by this hash."""
+        """Check that each mailing has a unique short hash, because bounces identify the mailing by
+        this hash."""
         codes: dict[str, Code] = values["codes"]
         standard = Code(values.get("mailing_id", ""))
         first = {mailing_hash(standard.mailing_id, ""): standard}
@@ -230,8 +232,8 @@ class _Reading:
 def _quota_faults(codes: Mapping[str, Code]) -> Iterator[tuple[str, str, str]]:
     """Yield each code whose quota differs from another code's quota for the same sub-client.
 
-    Each result has the code, the value found and the value expected. All codes of a sub-client must
-    have the same quota, because the quota belongs to the sub-client.
+    Each result has the code, the value that was found and the value that is expected. All codes of
+    a sub-client must have the same quota, because the quota belongs to the sub-client.
     """
     first: dict[str, str] = {}
     for text, row in codes.items():

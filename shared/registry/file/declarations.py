@@ -1,14 +1,15 @@
-"""Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
+"""Declares the fields of clients.yaml, each with its parser, its description and its JSON Schema.
+This module does no I/O.
 
-Owns: the names, bounds and descriptions of the fields, and which fields are required. The
-declarations are used by clients_file.py, which reads the file, and by schema.py, which generates
-the schema for editors. So both know the same fields. Does not own: the shape of a client and its
-defaults (client.py), parsing one value (fields.py).
+A declaration has the name, the bounds and the description of a field, and says whether the field is
+required. The declarations are used by clients_file.py, which reads the file, and by schema.py,
+which generates the schema for editors. So both know the same fields. This module does not own the
+type of a client and its defaults (client.py) and the parsing of single values (fields.py).
 
-The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of the
-kind, because an editor must not mark a value that `clients apply` accepts. The parser reads every
-value as text, whereas an editor knows types. So if the text of a number or boolean is a valid name,
-the schema allows that type, too.
+The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of this
+kind, because an editor must not report a value that `clients apply` accepts. The parser reads every
+value as text, whereas an editor distinguishes types. So if the text of a number or a boolean is a
+valid name, the schema allows that type, too.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from shared.registry.file import fields
 from shared.topics.names import CLIENT_NAME_PATTERN
 from shared.topics.records import MailClass, OnDoubt
 
-MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
+MAX_CODES: Final = 10_000  # with this limit, a client's record is well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
-MAX_PATTERNS_CHARS: Final = 500_000  # of all patterns; keeps a record below Kafka's 1 MB
-# The largest number of patterns that are compared with each recipient instead of looked up. 100
-# patterns take 20 µs for a usual address, and about 6 ms for the longest address and deliberately
-# slow patterns.
+MAX_PATTERNS_CHARS: Final = 500_000  # in all patterns; so a record is below Kafka's 1 MB
+# The highest number of patterns that must be compared with each recipient and cannot be looked up
+# in a table. 100 patterns take 20 µs for a usual address, and about 6 ms for the longest address
+# and deliberately slow patterns.
 MAX_FREE_PATTERNS: Final = 100
 MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
@@ -55,11 +56,11 @@ class Field(Struct, frozen=True):
     kind: Kind
     description: str
     required: bool = False
-    most: int = 0  # the largest number of values in a list; 0: the field is no list
+    most: int = 0  # the highest number of values in a list, or 0 if the field is not a list
 
 
 def _whole_number(lowest: int, highest: int) -> Kind:
-    # A number in quotes is valid, too, but only `clients apply` checks the bounds of such a number.
+    # A number in quotes is valid, too, but its bounds are only checked by `clients apply`.
     schema = {
         "type": ["integer", "string"],
         "minimum": lowest,
@@ -74,7 +75,8 @@ def _text(parse: Callable[[str], Any], pattern: str, *types: str) -> Kind:
     return Kind(parse, {"type": ["string", *types], "pattern": f"^{pattern}$", **bounds})
 
 
-# A label may be written in any script, so only the ASCII characters that are invalid are excluded.
+# A label may be written in any script, so the pattern excludes only the ASCII characters that are
+# not valid.
 _LABEL: Final = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f.。．｡\s]+"
 _LABELS: Final = rf"{_LABEL}([.。．｡]{_LABEL})+"
 _NAME: Final = _text(fields.name, f"(?:{CLIENT_NAME_PATTERN})", "integer", "boolean")

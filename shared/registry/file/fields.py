@@ -1,6 +1,6 @@
-"""Parses single fields of clients.yaml from text to a checked and normalised value.
+"""Parses the text of single fields of clients.yaml into checked and normalised values.
 
-Each parser raises FieldError with a description of the expected value.
+Each parser raises FieldError, whose message describes the expected value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _ID: Final = re.compile(ID_PATTERN)
 _ID_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit"
-# The characters that a header value may contain without quoting, folding or ambiguity.
+# The characters that may be used in a header value without quoting, folding or ambiguity.
 CODE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}"
 _CODE: Final = re.compile(CODE_PATTERN)
 _CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first a letter or digit"
@@ -60,7 +60,7 @@ def code(text: str) -> str:
 
 
 def parent(text: str) -> str:
-    """Parse the name of another client; "" if there is no parent."""
+    """Parse the name of another client, or "" if there is no parent."""
     return name(text) if text else ""
 
 
@@ -114,7 +114,8 @@ def pattern(text: str) -> str:
 
 
 def _ascii_host(host: str) -> str:
-    """Return the domain of a pattern as A-labels, because recipients are compared in this form."""
+    """Return the domain of a pattern as A-labels, because patterns and recipients are compared in
+    this form."""
     labels = host.split(".")
     for place, label in enumerate(labels):
         if label.isascii():
@@ -122,31 +123,31 @@ def _ascii_host(host: str) -> str:
         try:
             labels[place] = idna.encode(label, uts46=True, std3_rules=True).decode()
         except (idna.IDNAError, UnicodeError) as error:
-            # A wildcard in a non-ASCII label is an error, too, because the A-label differs from the
-            # text.
+            # A wildcard in a label that is not ASCII is an error, too, because the A-label differs
+            # from the text.
             raise FieldError(f"a domain whose labels are whole or in ASCII ({error})") from None
     return ".".join(labels)
 
 
 def has_free_wildcards(text: str) -> bool:
-    """Return whether a pattern has a wildcard other than the star in `*@domain`.
+    """Return True if a pattern has a wildcard other than the star in `*@domain`.
 
-    A pattern with another wildcard is compared with each recipient. All other patterns are looked
-    up in a table.
+    A pattern with such a wildcard must be compared with each recipient. All other patterns are
+    looked up in a table.
     """
     rest = _ESCAPED.sub("_", text.removeprefix("*@"))
     return "*" in rest or "?" in rest or (text.startswith("*@") and "@" in rest)
 
 
 def lane(text: str) -> str:
-    """Parse a lane's name; "" means that the recipient's domain determines the lane."""
+    """Parse the name of a lane. "" means that the recipient's domain determines the lane."""
     if text and not _LANE.fullmatch(text):
         raise FieldError("the name of a lane such as gmail, or nothing")
     return text
 
 
 def pool(text: str) -> str:
-    """Parse the name of a pool of sources; "" means that the mail class determines the pool."""
+    """Parse the name of a pool of sources. "" means that the mail class determines the pool."""
     if text and not _LANE.fullmatch(text):
         raise FieldError("the name of a pool such as marketing, or nothing")
     return text
@@ -190,5 +191,5 @@ def whole_number(text: str, lowest: int, highest: int) -> int:
 
 
 def is_part_of(host: str, parent: str) -> bool:
-    """Return whether a normalised host is the domain `parent` or a sub-domain of `parent`."""
+    """Return True if a normalised host is the domain `parent` or a sub-domain of `parent`."""
     return host == parent or host.endswith("." + parent)

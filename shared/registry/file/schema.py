@@ -1,9 +1,10 @@
-"""Generates the JSON Schema of clients.yaml from its declarations, for editors. Pure.
+"""Generates the JSON Schema of clients.yaml for editors, from the declarations of the fields. This
+module does no I/O.
 
-Owns: the schema (draft 7, which every YAML editor supports). Does not own: the fields
-(declarations.py). A schema cannot compare fields, so it does not find names and sending domains
-that are used twice, a forwarding address at the sending domain, or codes that differ only in case.
-`sluice clients diff` reports these faults.
+The schema uses draft 7, which every YAML editor supports. The fields are declared in
+declarations.py. A schema cannot compare fields. So it does not find names and sending domains that
+are used twice, forwarding addresses at the sending domain, and codes that differ only in upper and
+lower case. `sluice clients diff` reports these faults.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _property(field: Field, info: FieldInfo) -> Tree:
     schema["description"] = field.description
     if field.required:
         return schema
-    # A key without a value is treated as omitted.
+    # A key without a value is treated like an omitted key.
     schema["type"] = [*schema["type"], "null"]
     if "enum" in schema:
         schema["enum"] = [*schema["enum"], None]

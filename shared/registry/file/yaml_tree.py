@@ -1,8 +1,8 @@
-"""Reads YAML as a bounded tree of tables, lists and texts, and names faults by their path.
+"""Reads YAML as a bounded tree of tables, lists and texts. Each fault is reported with its path.
 
-Values are not converted: every scalar is text. A duplicate key is a fault (a plain YAML reader
-silently uses the last value). Owns: RegistryFault and RegistryError, which report all faults of a
-file at once. Does not own: what a file may contain (clients_file.py).
+Values are not converted, so every scalar is text. A duplicate key is a fault, whereas other YAML
+readers silently use the last value. RegistryError has all faults of a file, each as a
+RegistryFault. The permitted contents of a file are defined in clients_file.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import yaml
 from msgspec import Struct
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
-# The tree is bounded because aliases repeat branches: a short file may expand into a huge tree.
+# The tree is bounded, because a short file with aliases, which repeat branches, may expand into a
+# huge tree.
 MAX_NODES: Final = 2_000_000
 MAX_DEPTH: Final = 10
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -23,7 +24,8 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | None
 
 
 class RegistryFault(Struct, frozen=True, omit_defaults=True):
-    """One fault in clients.yaml; `sentence` describes the fault if there is no value to compare."""
+    """One fault in clients.yaml. If there is no value to compare, `sentence` describes the
+    fault."""
 
     path: str
     found: str
@@ -37,7 +39,7 @@ class RegistryFault(Struct, frozen=True, omit_defaults=True):
 
 
 class RegistryError(ValueError):
-    """clients.yaml is not valid; `faults` lists all faults."""
+    """clients.yaml is not valid. `faults` has all its faults."""
 
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)
@@ -45,14 +47,14 @@ class RegistryError(ValueError):
 
 
 class _TreeError(ValueError):
-    """The file is too large or too deep."""
+    """The file is too large, or its tree is too deep."""
 
 
 def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
     """Return the tree of a YAML document, and a fault for each duplicate key.
 
-    `name` is the file name to show in faults of the whole file. Raises RegistryError if the text is
-    not YAML, too large or too deep.
+    `name` is the file name, which is shown in faults of the whole file. Raises RegistryError if the
+    text is not YAML, if it is too large, or if the tree is too deep.
     """
     walk = _Walk()
     try:
@@ -70,7 +72,7 @@ def read_tree(text: str, name: str) -> tuple[Tree, list[RegistryFault]]:
 
 
 def shown(found: Tree) -> str:
-    """Describe a value for the text of a fault."""
+    """Return a description of a value for the text of a fault."""
     match found:
         case None:
             return "nothing"
@@ -121,7 +123,7 @@ class _Walk:
             return [
                 self.tree(child, f"{path}[{i}]", depth + 1) for i, child in enumerate(node.value)
             ]
-        # Only an unquoted scalar can be null; a quoted scalar is text.
+        # Only a scalar without quotes can be null. A scalar with quotes is text.
         if isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS:
             return None
         return str(node.value)

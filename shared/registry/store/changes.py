@@ -1,6 +1,6 @@
-"""Decides which changes a new clients.yaml requires; publish.py writes the changes.
+"""Decides which changes a new clients.yaml requires. The changes are written by publish.py.
 
-clients.yaml has no credentials, so `clients apply` keeps the registered credentials.
+clients.yaml has no credentials, so `clients apply` does not change the registered credentials.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Changes(Struct, frozen=True):
     changed: tuple[Client, ...] = ()
     unchanged: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    # `kept`: the removed clients whose records are written. `forgotten`: the removed clients whose
-    # records are deleted.
+    # `kept` are the removed clients whose records are written. `forgotten` are the removed clients
+    # whose records are deleted.
     kept: tuple[Client, ...] = ()
     forgotten: tuple[str, ...] = ()
     # The orders that are written to mail.control in the same transaction.
@@ -39,9 +39,9 @@ def plan_changes(
 ) -> Changes:
     """Plan the changes. With `prune`, registered clients that are not in `wanted` are removed.
 
-    Raises RegistryError if two clients would have the same sending domain, because From addresses,
-    signatures and returned mail could not distinguish the two. RegistryError is also raised if the
-    parent of a client is not registered or inherits from this client.
+    Raises RegistryError if two clients would have the same sending domain, because they could not
+    be distinguished by From addresses, signatures and returned mail. Also raises RegistryError if
+    the parent of a client is not registered or inherits from this client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -75,8 +75,8 @@ def parent_faults(
 ) -> list[RegistryFault]:
     """Return a fault for each client that cannot inherit from its parent.
 
-    If a registered client already has a fault, this fault does not prevent changes of other
-    clients.
+    If the registered entry of a client already has the same fault, the fault is left out. So it
+    does not prevent changes of other clients.
     """
     paths = {client.name: f"clients[{index}].parent" for index, client in enumerate(wanted)}
     return [
@@ -103,7 +103,7 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 
 
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
-    """Return each field of clients.yaml that differs, with its old and new value."""
+    """Return each field of clients.yaml whose value has changed, with the old and the new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"], new["removal"]  # these two fields are not in the file
+    del new["credentials"], new["removal"]  # these two fields are not in clients.yaml
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

@@ -1,7 +1,8 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
-Owns: the connection and its position in the topic. Does not own: when to read (view.py follows the
-topic, publish.py reads it before each write). Raises kafka.errors.KafkaError.
+This module owns the connection and its position in the topic. Its users decide when to read:
+view.py follows the topic, and publish.py reads the topic before each write. All methods may raise
+kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = 0
-# A new record ends this wait early. A refresh of the view and close() must wait until this wait
-# ends.
+# The longest time that poll() waits. A new record ends the wait early. A refresh of the view and
+# close() must wait until poll() returns.
 _POLL_MS: Final = 250
 
 
 class Reading:
-    """A reader of mail.clients; `clients` holds the result so far. Not thread-safe.
+    """Reads mail.clients. `clients` are the registered clients that were read so far. Not
+    thread-safe.
 
-    `by_domain`: the names of clients by sending domain. `kept`: the removed clients by name.
+    `by_domain` has the names of clients by their sending domain. `kept` has the removed clients by
+    name.
     """
 
     def __init__(self, options: ClientOptions) -> None:
@@ -39,19 +42,22 @@ class Reading:
         self._reader.read_from({_PARTITION: 0})
 
     def has_topic(self) -> bool:
-        """Return whether mail.clients exists."""
+        """Return True if mail.clients exists."""
         return bool(self._reader.partitions())
 
     def end_offset(self) -> int:
-        """Return the present end of the topic, counting committed records only."""
+        """Return the present end of the topic, which is the offset after the last committed
+        record."""
         return self._reader.ends([_PARTITION])[_PARTITION]
 
     def position(self) -> int:
-        """Return the offset of the next record; -1 before the first answer."""
+        """Return the offset of the next record. Return -1 before Kafka has answered for the first
+        time."""
         return self._reader.position(_PARTITION)
 
     def read_to_end(self, deadline: Deadline) -> bool:
-        """Read up to the present end of the topic; return whether this end was reached in time."""
+        """Read up to the present end of the topic. Return True if this end was reached before the
+        deadline."""
         end = self.end_offset()
         while self.position() < end:
             if deadline.is_over():
@@ -70,7 +76,7 @@ class Reading:
 
     def _apply(self, record: Any) -> None:
         if isinstance(record, UndecodableRecord):
-            self.unreadable += 1  # the fetcher has logged this record
+            self.unreadable += 1  # the fetcher has already logged this record
             return
         name = (record.key or b"").decode("utf-8", "replace")
         try:
@@ -78,7 +84,7 @@ class Reading:
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            # The text repeats the values of the fields, because commands print only the text.
+            # The text contains the values of the fields, too, because commands print only the text.
             text = "the record of client %r at offset %d of mail.clients cannot be read: %s"
             log.warning(text, name, record.offset, error, extra=fields)
 

@@ -1,14 +1,16 @@
-"""Writes the registry: client records to mail.clients, and each client's own topics.
+"""Writes the registry: writes the records of clients to mail.clients, and creates the topics of
+each client.
 
-Guarantees: a change is computed from the registry at the time of writing, and is written completely
-or not at all. Two concurrent changes do not undo each other. Topics are created first, so that a
-registered client can submit. After a failure, the same change can be run again and then continues.
+A change is computed from the registry at the time of writing, and is written either completely or
+not at all. Two concurrent changes do not undo each other. Topics are created first, so that a
+registered client can immediately submit mail. After a failure, the same change can be run again,
+and it then writes what is still missing.
 
-All writers share one transactional id. A writer that opens this id aborts the transaction of any
-other writer and fences that writer. So if a writer opens the id, reads the registry and commits, no
-other writer has written in between. A fenced writer waits for a random time, reads the new records,
-plans again and retries. Because the time is random, two writers do not keep fencing each other
-(docs/decisions/0023-registry-writers.md).
+All writers share one transactional id. When a writer opens this id, the transaction of any other
+writer is aborted, and the other writer is fenced. So if a writer opens the id, reads the registry
+and commits, no other writer has written in the meantime. A fenced writer waits for a random time,
+reads the new records, plans its change again, and retries. The time is random, so that two writers
+do not fence each other again and again (docs/decisions/0023-registry-writers.md).
 """
 
 from __future__ import annotations
@@ -40,12 +42,13 @@ from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
 
 CHANGE_TIMEOUT_S: Final = 30.0
-# kafka-python's commit waits without a limit, so a command that hangs in a commit for this time is
-# ended.
+# A commit of kafka-python waits without a time limit. So if a commit takes longer than this, the
+# command is ended.
 _HANGING_S: Final = 60.0
 _INSTANCE: Final = "registry"
-_SERVICE: Final = "clients"  # The transactional id is sluice.clients.registry.
-# One try, from opening to commit, takes about 0.1 s, so random waits are a few times as long.
+_SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
+# One try, from opening the id to the commit, takes about 0.1 s. So the random waits are up to ten
+# times as long.
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
@@ -55,7 +58,7 @@ FullPlan = Callable[[Mapping[str, Client], Mapping[str, Client]], Changes]
 
 
 class Written(Struct, frozen=True):
-    """The result of a change: the changes written, the topics created, the number of tries."""
+    """The result of a change: the written changes, the created topics, and the number of tries."""
 
     changes: Changes
     topics: tuple[str, ...]
@@ -72,9 +75,9 @@ def _plan_of(topic: str) -> names.TopicPlan:
 
 
 def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
-    """Write changes that do not depend on the registry; return the created topics.
+    """Write changes that do not depend on the registry. Return the names of the created topics.
 
-    Raises PartUnavailable if Kafka does not answer or does not acknowledge.
+    Raises PartUnavailable if Kafka does not answer or does not acknowledge the changes.
     """
     return list(change(kafka, lambda _: changes).topics)
 
@@ -82,10 +85,10 @@ def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
 def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S) -> Written:
     """Write the changes that `plan` computes from the registered clients.
 
-    If another writer wrote in the meantime, `plan` is called again with the present registry. The
-    registry may already have the change, because a commit may succeed although its answer is lost.
-    If `plan` raises an exception, nothing is written. Raises PartUnavailable if Kafka does not
-    answer or acknowledge in time.
+    If another writer has written in the meantime, `plan` is called again with the present registry.
+    The registry may then already have the change, because a commit may succeed although its answer
+    is lost. If `plan` raises an exception, nothing is written. Raises PartUnavailable if Kafka does
+    not answer or does not acknowledge in time.
     """
     return change_all(kafka, lambda registered, _: plan(registered), timeout_s)
 
@@ -93,7 +96,7 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
 def change_all(
     kafka: KafkaSettings, plan: FullPlan, timeout_s: float = CHANGE_TIMEOUT_S
 ) -> Written:
-    """Like change(), but `plan` also gets the removed clients."""
+    """Write changes like change(), but `plan` is also called with the removed clients."""
     try:
         with _writing(kafka) as writing:
             return writing.change(plan, Deadline(timeout_s))
@@ -129,7 +132,8 @@ class _Writing:
         )
 
     def change(self, plan: FullPlan, deadline: Deadline) -> Written:
-        # Plan once before fencing the other writers, because creating topics takes long.
+        # Plan the changes once before other writers are fenced, because this also creates topics,
+        # which takes long.
         changes = self._planned(plan, deadline)
         tries = 0
         while _records(changes):
@@ -149,10 +153,11 @@ class _Writing:
         return Written(changes, tuple(self._topics), tries)
 
     def _wait_visible(self, end: int, deadline: Deadline) -> None:
-        """Wait until readers of committed records see the commit.
+        """Wait until readers of committed records can read the new records.
 
-        Kafka acknowledges a commit before it writes the commit marker to the topic. A message that
-        is submitted before the marker would be refused, because readers cannot see its client yet.
+        Kafka acknowledges a commit before it writes the commit marker to the topic. Before the
+        marker is written, readers cannot see a new client, so messages of this client would be
+        refused.
         """
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
@@ -209,7 +214,8 @@ def _records(changes: Changes) -> list[Output]:
 
 
 def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
-    """Return a tombstone for each removed client that is forgotten now."""
+    """Return a record without a value for each removed client that is forgotten now. It deletes the
+    record of the client."""
     now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
     due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
     names_due = [name for name in due if name not in concerned and name not in changes.forgotten]

@@ -1,9 +1,10 @@
-"""Plans how clients are removed, restored and forgotten; publish.py writes the changes. Pure.
+"""Plans how clients are removed, restored and forgotten. The changes are written by publish.py.
+This module does no I/O.
 
 The record of a removed client is kept under another key until the client is forgotten. The orders
-that carry out the choice in deliver are written in the same transaction, so a record is never
-written without its orders. If the same plan is made twice, the second plan finds the result of the
-first plan and changes nothing.
+by which the deliver service carries out the choice are written in the same transaction, so a record
+is never written without its orders. If the same removal is planned twice, the second plan finds the
+result of the first plan and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.registry.store.changes import Changes, parent_faults, plan_changes
 from shared.topics.control import Order
 
 Clients = Mapping[str, Client]
-# The last order on all mail of each client, by its name.
+# The last order about all mail of each client, by the client's name.
 OrdersBefore = Mapping[str, Order]
 
 
@@ -35,7 +36,7 @@ def plan_removal(
     removal: Removal,
     before: OrdersBefore,
 ) -> Changes:
-    """Plan to remove clients, or to change the choice for removed clients.
+    """Plan to remove clients, or to change the choice about the mail of removed clients.
 
     Raises RegistryError if another client inherits from one of these clients.
     """
@@ -71,7 +72,7 @@ def _removals(
 def _removed(client: Client, removal: Removal, before: Order | None) -> Client:
     replaced = replaced_by(before, client.removal, removal.at_ms)
     if client.removal is not None and client.removal.at_ms == removal.at_ms:
-        replaced = client.removal.replaced  # the same removal is planned again
+        replaced = client.removal.replaced  # the same removal was already written
     return replace(client, removal=replace(removal, replaced=replaced))
 
 
@@ -80,8 +81,8 @@ def plan_restoring(
 ) -> Changes:
     """Plan to register a removed client again, as it was before its removal.
 
-    `by`: the author and the time. Raises RegistryError if the sending domain of the client now
-    belongs to another client, or if the client's parent is not registered.
+    `by` has the author and the time. Raises RegistryError if the sending domain now belongs to
+    another client, or if the client's parent is not registered.
     """
     client = kept.get(name)
     if client is None:
@@ -116,7 +117,8 @@ def plan_apply(
 ) -> Changes:
     """Plan to apply a file: write the differences, and remove the clients in `gone`.
 
-    `removal`: the choice for these clients, the author and the time. Raises RegistryError.
+    `removal` has the choice about the mail of these clients, the author and the time. Raises
+    RegistryError.
     """
     require_free_names(wanted, kept, removal.at_ms)
     staying = {name: each for name, each in registered.items() if name not in gone}
@@ -133,7 +135,7 @@ def plan_apply(
 
 
 def require_free_names(wanted: Iterable[Client], kept: Clients, now_ms: int) -> None:
-    """Raise RegistryError if the file names a removed client whose record is still kept."""
+    """Raise RegistryError if the file contains a removed client whose record is still kept."""
     faults = [
         RegistryFault(
             f"clients[{index}].name",

@@ -1,14 +1,15 @@
-"""A live view of the registry, which reads mail.clients from its beginning and follows it.
+"""A live view of the registry, which reads mail.clients from its beginning and then all new
+records.
 
-A separate thread reads the topic without a consumer group; changes become visible within a second.
-While Kafka is unavailable, the view stays unchanged and the thread tries to reconnect. After a
-reconnect the topic is read again from the beginning into a new view, which replaces the old one
-once it is complete. If the topic was recreated, its content replaces the view as soon as the topic
-has a record; while the topic is empty, the view stays unchanged. A record that cannot be decoded is
-logged and counted, and the client stays unchanged.
+A separate thread reads the topic without a consumer group, and changes become visible within a
+second. While Kafka is unavailable, the view stays unchanged and the thread tries to reconnect.
+After a reconnect, the topic is read again from the beginning into a new view, which replaces the
+old view when the new view is complete. If the topic was recreated, the view stays unchanged until
+the topic has a record. After that, the content of the topic replaces the view. A record that cannot
+be decoded is logged and counted, and its client stays unchanged.
 
-Owns: only the view. The view needs the memory of one registry, and of two registries while the
-topic is read again.
+The view needs the memory of one registry. While the topic is read again, it needs the memory of two
+registries.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class ClientView(RunsThread):
         self._kept: dict[str, Client] = {}
         self._changed = threading.Condition()
         self._whole = False
-        self._asked = 0  # The number of refresh() calls so far.
-        self._answered = 0  # The number of refresh() calls that are answered.
+        self._asked = 0  # The number of calls of refresh() so far.
+        self._answered = 0  # The number of these calls that are answered.
         self._logged = ""
         self._thread = EnduringThread(
             "client-view", self._follow, expected=(KafkaError,), failed=self._failed
@@ -60,30 +61,33 @@ class ClientView(RunsThread):
         self.unreadable = 0
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the topic has been read to its end once; return False after `timeout_s`."""
+        """Wait until the topic has been read to its end once. Return False if this takes longer
+        than `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._whole, timeout_s)
 
     def ready(self) -> bool:
-        """Return whether the topic has been read to its end once."""
+        """Return True if the topic has been read to its end once."""
         return self._whole
 
     def check(self) -> str:
-        """Return "" once the registry has been read; until then, return the reason for /ready."""
+        """Return the reason for /ready why the registry is not complete yet. Return "" when the
+        registry has been read."""
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
-        """Return the registered client of this name."""
+        """Return the registered client with this name."""
         return self._clients.get(name)
 
     def by_domain(self, domain: str) -> Client | None:
         """Return the client with this sending domain, which must be in lower-case A-labels."""
         client = self._clients.get(self._by_domain.get(domain, ""))
-        # The reader may have stored a client but not yet its domain.
+        # The reading thread may have stored a client, but not the client's domain yet.
         return client if client is not None and client.sending_domain == domain else None
 
     def removed(self, name: str) -> Client | None:
-        """Return a removed client that is not forgotten and whose name no other client has."""
+        """Return the removed client with this name, unless it is forgotten or a registered client
+        has the same name."""
         client = self._kept.get(name)
         if client is None or name in self._clients:
             return None
@@ -99,9 +103,10 @@ class ClientView(RunsThread):
         return next(filter(None, map(self.removed, names)), None)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Wait until the view has reached the topic's present end; return False after `timeout_s`.
+        """Wait until the view has reached the present end of the topic. Return False if this takes
+        longer than `timeout_s`.
 
-        A refresh takes about 0.1 s, so call this once per batch.
+        A refresh takes about 0.1 s, so call this method only once per batch.
         """
         with self._changed:
             self._asked += 1
@@ -122,7 +127,8 @@ class ClientView(RunsThread):
         self._logged = reason
 
     def _follow(self) -> None:
-        """Read from the beginning, then follow until close(); raises KafkaError."""
+        """Read the topic from its beginning, and then new records until close(). Raises
+        KafkaError."""
         reading = Reading(self._options)
         try:
             asked = self._asked
