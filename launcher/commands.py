@@ -97,7 +97,7 @@ def usage() -> str:
     lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "./sluice COMMAND --help explains a command; ./sluice --version shows the version.",
+        "./sluice COMMAND --help explains one; ./sluice --version shows the version.",
     ]
     return "\n".join(lines)
 
