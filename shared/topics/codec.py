@@ -1,14 +1,15 @@
 """The byte formats of records: packs of messages, returned mail, and events as CloudEvents.
 
-A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages. The value of the record is
-the concatenated contents of the messages. Its header `m` is a msgpack list of [envelope, content
-length]. kafka-python takes 40-130 µs per record, but only 3-10 µs per further message in a record
-(docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; intake topics and
-mail.events have one record per message or event. A record of mail.returned holds one message as it
-was received, and a msgpack `Returned` in the header `m`. Events use the binary mode of CloudEvents.
+A pack is one Kafka record with 1 to PACK_MAX_MESSAGES messages. The value of the record consists of
+the contents of the messages, one after another. The header `m` of the record is a msgpack list of
+[envelope, content length]. kafka-python takes 40-130 µs per record, but only 3-10 µs per further
+message in a record (docs/decisions/0002-packs.md). Therefore the internal topics have packs,
+whereas the intake topics and mail.events have one record per message or event. The value of a
+record of mail.returned is one message as it was received, and its header `m` is a msgpack
+`Returned`. Events use the binary mode of CloudEvents.
 
-Owns: the encodings, and the header IN_TRANSACTION. Does not own: the shapes (records.py), the names
-(names.py). Decoders raise CodecError.
+This module owns the encodings and the header IN_TRANSACTION. The types are in records.py, and the
+names of topics in names.py. All decoders raise CodecError.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from shared.topics.records import Envelope, Event, EventType, MailEvent, Message
 
 Headers = list[tuple[str, bytes]]
 
-# A pack is complete when it reaches one of these two limits. 64 messages of 10 KB are about 640 KB.
+# A pack is complete when it reaches one of these two limits. 64 messages of 10 KB have about 640
+# KB.
 PACK_MAX_MESSAGES: Final = 64
 PACK_MAX_BYTES: Final = 768 * 1024
 
@@ -35,17 +37,19 @@ TALLY_TYPE: Final = "sluice.tally"
 _TALLY_TYPE_BYTES: Final = b"sluice.tally"
 _JSON_TYPE: Final = b"application/json"
 _TYPES: Final = {kind: f"{TYPE_PREFIX}{kind.value}".encode() for kind in EventType}
-# A small cache is enough, because the events of a busy process fall into few different seconds.
+# A small cache is enough, because the times of a busy process's events have only a few different
+# seconds.
 _CACHED_SECONDS: Final = 64
-# The header of records that are written in a transaction to a topic that also has records without a
-# transaction. Readers must not act on a record with this header before its transaction has
-# committed. Readers need not wait for other records (shared/stream/prompt_reader.py). Records of
-# earlier versions do not have the header.
+# Some topics have records that are written in a transaction and records that are written without a
+# transaction. Records with a transaction have this header. A reader must not process such a record
+# before its transaction has committed, but it need not wait for other records
+# (shared/stream/prompt_reader.py). Records that were written by earlier versions do not have the
+# header.
 IN_TRANSACTION: Final = ("tx", b"1")
 
 
 class CodecError(ValueError):
-    """A record of an internal topic cannot be decoded; the text describes what was found."""
+    """A record of an internal topic cannot be decoded. The text describes what was found."""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -55,8 +59,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
-# The errors that msgspec raises: ValueError is the base class of msgspec's own errors and of
-# UnicodeDecodeError; deep nesting raises RecursionError.
+# The errors that msgspec raises. ValueError is the base class of msgspec's own errors and of
+# UnicodeDecodeError. If values are nested too deeply, RecursionError is raised.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 _msgpack_encoder: Final = msgspec.msgpack.Encoder()
@@ -79,7 +83,7 @@ def encode_pack(messages: Sequence[Message]) -> tuple[bytes, Headers]:
 
 
 def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> list[Message]:
-    """Return the messages of a pack; raises CodecError if the record is not a pack."""
+    """Return the messages of a pack. Raises CodecError if the record is not a pack."""
     meta = next((content for name, content in headers if name == "m"), None)
     if meta is None or value is None:
         raise CodecError("not a pack: the record has no header 'm' or no value")
@@ -101,7 +105,7 @@ def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> li
 
 
 def packs(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Split messages into packs within both limits, and keep their order."""
+    """Split messages into packs within both limits. The order of the messages is kept."""
     pack: list[Message] = []
     size = 0
     for message in messages:
@@ -138,9 +142,10 @@ def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> He
 
 
 def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
-    """Return the id of an event; an event that is repeated after a crash has the same id.
+    """Return the id of an event. If the event is published again after a crash, it has the same id.
 
-    A message may come back several times, so `return_id` distinguishes the events of each return.
+    The same message may come back several times. `return_id` distinguishes the events of these
+    returns.
     """
     return f"{mail_id}.{kind}.{return_id or attempt}"
 
@@ -148,7 +153,7 @@ def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -
 def encode_event(
     kind: EventType, mail_id: str, data: MailEvent, service: str
 ) -> tuple[bytes, bytes, Headers]:
-    """Return key, value and headers of the mail.events record of this event."""
+    """Return the key, value and headers of the record of mail.events for this event."""
     subject = mail_id.encode()
     headers = event_headers(
         event_id(mail_id, kind, data.attempt, data.return_id).encode(),
@@ -161,7 +166,8 @@ def encode_event(
 
 
 def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
-    """Return key, value and headers of a `sluice.tally` record; `tally_id` must be unique."""
+    """Return the key, value and headers of a record of type `sluice.tally`. `tally_id` must be
+    unique."""
     key = tally_id.encode()
     source = b"/sluice/" + tally.service.encode()
     headers = event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
@@ -169,7 +175,7 @@ def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
 
 
 class EventDecoders(Struct, frozen=True):
-    """The functions that decode the data of an event and of a tally; they may raise ValueError."""
+    """The functions that decode the data of an event and of a tally. Both may raise ValueError."""
 
     mail_event: Callable[[bytes], MailEvent] = _mail_event_decoder.decode
     tally: Callable[[bytes], Tally] = _tally_decoder.decode
@@ -181,11 +187,11 @@ WHOLE: Final = EventDecoders()
 def decode_event(
     headers: Iterable[tuple[str, bytes]], value: bytes | None, decoders: EventDecoders = WHOLE
 ) -> Event | Tally | None:
-    """Decode a record of mail.events; return None if this version does not know its type.
+    """Decode a record of mail.events. Return None if this version does not know the record's type.
 
     Raises CodecError if the data of a known type cannot be decoded.
     """
-    # If a header occurs twice, the first one is used, as in type_of() (event_records.py).
+    # If a header occurs twice, the first header is used, as in type_of() (event_records.py).
     found = {name: content or b"" for name, content in reversed([*headers])}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
@@ -207,20 +213,21 @@ def decode_event(
 
 
 def is_in_transaction(headers: Iterable[tuple[str, bytes]]) -> bool:
-    """Return whether a record with these headers was written in a transaction."""
+    """Return True if a record with these headers was written in a transaction."""
     return any(name == IN_TRANSACTION[0] for name, _ in headers)
 
 
 def encode_returned(returned: Returned) -> tuple[bytes, Headers]:
-    """Return key and headers of the record; the value is the message as it was received.
+    """Return the key and headers of a record of mail.returned. Its value is the message as it was
+    received.
 
-    The key is the client, so that the mail of one client can fill only one partition.
+    The key is the name of the client, so that the mail of one client can fill only one partition.
     """
     return returned.client.encode(), [("m", _msgpack_encoder.encode(returned))]
 
 
 def decode_returned(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Returned:
-    """Return the `Returned` of a record of mail.returned. Raises CodecError."""
+    """Return the data of a record of mail.returned. Raises CodecError."""
     meta = next((content for name, content in headers if name == "m"), None)
     if meta is None or value is None:
         raise CodecError("not returned mail: the record has no header 'm' or no value")

@@ -1,7 +1,9 @@
-"""Plans the Kafka configuration and the replicas of each topic, and finds differences.
+"""Plans the Kafka configuration and the replicas of each topic, and finds differences from the
+plan.
 
-Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading or
-altering the configs on a broker (shared/stream/topic_configs.py), the names (names.py).
+This module has every topic config that the pipeline depends on, with its reason. It does not own
+the access to the configs on a broker (shared/stream/topic_configs.py) and the names of topics
+(names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
@@ -13,9 +15,9 @@ The reasons in short (docs/decisions/0046-topic-configs.md):
   segment.ms, .bytes      Kafka deletes a whole segment at once, so a record may stay longer by the
                           time that a segment covers.
 
-Each partition gets the number of replicas in the settings. Present replicas stay, with the leader
-first. New replicas are planned on brokers in other racks if possible, and among these brokers on
-the ones with the fewest replicas. No plan removes a replica.
+Each partition gets the number of replicas in the settings. Existing replicas are kept, and the
+leader is the first in the list. New replicas are planned on brokers in other racks if possible.
+Among these brokers, those with the fewest replicas are chosen. No plan removes a replica.
 """
 
 from __future__ import annotations
@@ -31,16 +33,17 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
-# With these values one broker may fail: writing then continues, and no acknowledged record is lost.
+# With these values one broker may fail. Writing then continues, and no acknowledged record is lost.
 SAFE_REPLICATION: Final = 3
 SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
-# A lower value of one of these configs deletes records, so it requires an operator's command.
+# A lower value of one of these configs deletes records, so only a command of an operator may lower
+# it.
 _KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
 _UNLIMITED: Final = -1
 
-# If the retention is at most this long, a segment covers one day. For a year, such segments would
-# be thousands of files.
+# If the retention is at most this long, a segment has the records of one day. If records are kept
+# for a year, such segments would be thousands of files.
 _SHORT_MS: Final = 14 * DAY_MS
 
 _MIB: Final = 1024 * 1024
@@ -51,7 +54,8 @@ Assignments = dict[tuple[str, int], list[int]]
 
 
 class Difference(Struct, frozen=True):
-    """One topic config that differs from the plan. `found`: "" if it is not set on the broker."""
+    """One topic config that differs from the plan. `found` is "" if the config is not set on the
+    broker."""
 
     topic: str
     config: str
@@ -60,7 +64,7 @@ class Difference(Struct, frozen=True):
 
     @property
     def deletes(self) -> bool:
-        """Return whether Kafka may delete records sooner once this config is altered."""
+        """Return True if Kafka may delete records earlier when this config is altered."""
         if self.config not in _KEEPING or not _is_number(self.found):
             return False
         found, wanted = int(self.found), int(self.wanted)
@@ -68,7 +72,7 @@ class Difference(Struct, frozen=True):
 
 
 def queue(retention_ms: int, max_record_bytes: int) -> Configs:
-    """Return the configs of a topic with a retention time; Kafka deletes whole segments."""
+    """Return the configs of a topic with a retention time. Kafka deletes whole segments."""
     return {
         **_COMMON,
         "cleanup.policy": "delete",
@@ -81,7 +85,7 @@ def queue(retention_ms: int, max_record_bytes: int) -> Configs:
 
 
 def state(max_record_bytes: int) -> Configs:
-    """Return the configs of a compacted topic, which keeps the last record of each key forever."""
+    """Return the configs of a compacted topic. Kafka keeps the last record of each key forever."""
     return {
         **_COMMON,
         "cleanup.policy": "compact",
@@ -95,8 +99,8 @@ def state(max_record_bytes: int) -> Configs:
 def min_in_sync(replication: int, wanted: int = 0) -> int:
     """Return the number of replicas that must have a record before it is acknowledged.
 
-    `wanted` is the setting; if it is 0, the number is chosen so that one broker may be down. If a
-    topic has fewer replicas than `wanted`, all of them must have the record.
+    `wanted` is the setting. If it is 0, the number is chosen so that one broker may be down. If a
+    topic has fewer replicas than `wanted`, all its replicas must have the record.
     """
     chosen = SAFE_IN_SYNC if replication >= SAFE_REPLICATION else 1
     return min(wanted or chosen, max(replication, 1))
@@ -109,10 +113,11 @@ def wanted_configs(
     overrides: Overrides,
     in_sync: int = 0,
 ) -> Configs:
-    """Return the configs of a topic with this replication, including the installation's overrides.
+    """Return the configs of a topic with this number of replicas, including the overrides in the
+    settings.
 
-    The keys of `overrides` are topic names, in which * matches any text; later entries win.
-    `in_sync` is the setting `kafka.min_insync_replicas`.
+    The keys of `overrides` are names of topics, in which * matches any text. Later entries take
+    precedence. `in_sync` is the setting `kafka.min_insync_replicas`.
     """
     wanted = dict(planned)
     if planned:
@@ -141,7 +146,8 @@ def _is_number(text: str) -> bool:
 def more_replicas(
     found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
 ) -> Assignments:
-    """Return the planned replicas by (topic, partition), for partitions with too few replicas.
+    """Return the planned replicas of each partition that has too few replicas, by (topic,
+    partition).
 
     `brokers` maps each live broker to its rack ("" for none). If there are fewer brokers than
     wanted replicas, the result is empty (see lacking_brokers()).
@@ -164,5 +170,6 @@ def more_replicas(
 
 
 def lacking_brokers(brokers: Mapping[int, str], wanted: int) -> int:
-    """Return the number of brokers that are missing for these replicas; 0 if there are enough."""
+    """Return the number of further brokers that are needed for these replicas. Return 0 if there
+    are enough brokers."""
     return max(wanted - len(brokers), 0)

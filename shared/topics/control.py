@@ -1,17 +1,18 @@
-"""The records of mail.control: operators' orders on mail, and their reviews of bounces.
+"""The records of mail.control: the orders of operators about mail, and their reviews of bounces.
 
-Owns: the records, their keys and bytes. Does not own: the effect of an order on a message
-(services/deliver/core/control), the effect of a review (shared/responses/counting/batch.py), traces
-(traces.py). Fields are only ever added, with a default; golden records in tests/contract check
-this.
+This module owns the records, their keys and their bytes. It does not own the effect of an order on
+a message (services/deliver/core/control), the effect of a review
+(shared/responses/counting/batch.py) and traces (traces.py). Fields may only be added, and only with
+a default. Golden records in tests/contract check this.
 
-The topic is compacted. The key of an order is its scope, so the last order on a scope replaces the
-orders before it. An order applies to mail that waits now and to mail that arrives later. An order
-ends at its expiry. The order `resume` ends it earlier; the record of `resume` names the author.
+The topic is compacted. The key of an order is its scope, so the last order for a scope replaces
+earlier orders for the same scope. An order applies to mail that waits now and to mail that arrives
+later. An order ends at its expiry, or when a `resume` for the same scope replaces it. The record of
+the `resume` has its author.
 
 A review decides whether the bounces of a provider in a time window are counted. The counting
-process must read all reviews before it counts anything, so they are on this topic, which is small.
-The key of a review begins with REVIEW_PREFIX; the key of an order never begins with it.
+process must read all reviews before it counts bounces, so reviews are on this topic, which is
+small. The key of a review begins with REVIEW_PREFIX, and the key of an order never begins with it.
 """
 
 from __future__ import annotations
@@ -43,28 +44,30 @@ class Verb(StrEnum):
     SUSPEND = "suspend"
     REROUTE = "reroute"
     RESUME = "resume"
-    RELEASE = "release"  # send a message that is held because a server may have it
+    RELEASE = "release"  # send a message that is held because it is in doubt
 
     @property
     def is_final(self) -> bool:
-        """Return whether the order ends the messages to which it applies."""
+        """Return True if the order ends the messages to which it applies."""
         return self in (Verb.CANCEL, Verb.BOUNCE, Verb.EXPIRE)
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """The messages to which an order applies: messages that match all fields ("": any value)."""
+    """Selects the messages to which an order applies. They must match all fields. A field with ""
+    matches any value."""
 
     client: str = ""
-    mailing: str = ""  # a mailing ID of the client
+    mailing: str = ""  # A mailing ID of the client.
     sub_client: str = ""
     domain: str = ""  # The recipient's domain.
-    site: str = ""  # The name of a site, or of one of its servers.
+    site: str = ""  # The name of a site, or the name of one of the site's servers.
     provider: str = ""
     lane: str = ""
     mail_id: str = ""
 
     def given(self) -> tuple[tuple[str, str], ...]:
-        """Return the names and values of the non-empty fields, in the order of the fields."""
+        """Return the names and values of the fields that are not empty, in the order of the
+        fields."""
         return tuple((name, value) for name in FIELDS if (value := getattr(self, name)))
 
     def __str__(self) -> str:
@@ -75,19 +78,20 @@ FIELDS: Final = tuple(field.name for field in structs.fields(Scope))
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
-    """One order: its effect on the messages of a scope, its author, reason and expiry."""
+    """One order: its effect, its scope, its author, its reason and its expiry."""
 
     verb: Verb
     scope: Scope
     author: str = ""
     reason: str = ""
     at_ms: int = 0
-    expires_at_ms: int = 0  # 0: the order does not expire.
-    target: str = ""  # For `reroute`: host:port.
-    by_removal: bool = False  # True: a removal of the client caused the order and ends it.
+    expires_at_ms: int = 0  # 0 means that the order does not expire.
+    target: str = ""  # For `reroute`, this is host:port.
+    by_removal: bool = False  # True if a removal of the client has caused the order.
 
     def is_over(self, now_ms: int) -> bool:
-        """Return whether the order has no effect: it is a `resume`, or it has expired."""
+        """Return True if the order has no effect any more, because it is a `resume` or has
+        expired."""
         return self.verb is Verb.RESUME or 0 < self.expires_at_ms <= now_ms
 
 
@@ -96,17 +100,18 @@ _order_decoder: Final = msgspec.json.Decoder(Order)
 
 
 def key_of(scope: Scope) -> bytes:
-    """Return the key of a scope; a later order with the same key replaces the order before it."""
+    """Return the key of a scope. A later order with the same key replaces an earlier order."""
     return "&".join(f"{name}={quote(value)}" for name, value in scope.given()).encode()
 
 
 def encode_order(order: Order) -> tuple[bytes, bytes]:
-    """Return key and value of the record."""
+    """Return the key and the value of the record."""
     return key_of(order.scope), _json.encode(order)
 
 
 def decode_order(key: bytes | None, value: bytes) -> Order:
-    """Decode a record. Raises CodecError, also if the record's key does not match its scope."""
+    """Decode a record. Raises CodecError if the record is not valid, or if its key does not match
+    its scope."""
     try:
         order = _order_decoder.decode(value)
     except (ValueError, RecursionError) as error:  # raised by msgspec
@@ -127,21 +132,22 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
 
 
 class ReviewVerdict(StrEnum):
-    """The decision whether the bounces of a window count against their recipients."""
+    """The decision whether the bounces in a time window count against their recipients."""
 
     EXCLUDED = "excluded"  # The bounces never count.
-    COUNTED = "counted"  # The bounces count, although an incident holds them back.
+    COUNTED = "counted"  # The bounces count, even if an incident holds them.
 
 
 class Review(Struct, frozen=True, omit_defaults=True):
-    """The decision on a provider's bounces with append times `from_ms` <= time < `until_ms`."""
+    """The decision about a provider's bounces whose append time is at or after `from_ms` and before
+    `until_ms`."""
 
-    provider: str  # a provider in the shaping rules, or a recipient domain
+    provider: str  # The name of a provider in the shaping rules, or a recipient domain.
     from_ms: int
     until_ms: int
     verdict: ReviewVerdict = ReviewVerdict.EXCLUDED
-    status: str = ""  # Only bounces with this enhanced status; "": all bounces.
-    active: bool = True  # False: the review was undone.
+    status: str = ""  # If set, only bounces with this enhanced status.
+    active: bool = True  # False if the review was revoked.
     author: str = ""
     note: str = ""
     at_ms: int = 0
@@ -151,23 +157,24 @@ _review_decoder: Final = msgspec.json.Decoder(Review)
 
 
 def is_review(key: bytes | None) -> bool:
-    """Return whether a record of mail.control with this key is a review."""
+    """Return True if a record of mail.control with this key is a review."""
     return key is not None and key.startswith(REVIEW_PREFIX)
 
 
 def review_key(review: Review) -> bytes:
-    """Return the key; a later review of the same bounces replaces this review."""
+    """Return the key of a review. A later review with the same key replaces this review."""
     place = f"{quote(review.provider, safe='')}/{quote(review.status, safe='')}"
     return REVIEW_PREFIX + f"{place}/{review.from_ms}-{review.until_ms}".encode()
 
 
 def encode_review(review: Review) -> tuple[bytes, bytes]:
-    """Return key and value of the record."""
+    """Return the key and the value of the record."""
     return review_key(review), _json.encode(review)
 
 
 def decode_review(key: bytes | None, value: bytes) -> Review:
-    """Decode a record. Raises CodecError, also if the record's key does not match its window."""
+    """Decode a record. Raises CodecError if the record is not valid, or if its key does not match
+    its window."""
     try:
         review = _review_decoder.decode(value)
     except (ValueError, RecursionError) as error:  # raised by msgspec

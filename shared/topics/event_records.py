@@ -1,9 +1,9 @@
-"""The records of mail.events: their types, the tallies, and the meanings of an event's fields.
+"""The records of mail.events: their types, the tallies, and the meanings of the fields of an event.
 
-Readers of all events check the type of a record before they decode it. A tally counts the
-submissions that one transaction received, so no event per message is needed. MEANINGS describes
-each field of an event. The texts are used in the contract with the platforms and in the page about
-events.
+Programs that read all events check the type of a record before they decode it. A tally has the
+number of submissions that were received in one transaction, so there need not be one event per
+message. MEANINGS describes each field of an event. Its texts are used in the contract with the
+platforms and in the page about events.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ MEANINGS: Final[dict[str, str]] = {
 
 
 class EventRecord(Protocol):
-    """The parts of a Kafka record that readers of events use."""
+    """The fields of a Kafka record that are used to read events."""
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
@@ -83,8 +83,9 @@ class EventRecord(Protocol):
 
 
 def type_of(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    """Return the type of the event; b"" if the headers name none."""
-    # encode_event() writes the type as the third header; other producers may write it anywhere.
+    """Return the type of the event. Return b"" if there is no header with the type."""
+    # encode_event() writes the type as the third header, but other producers may write it at any
+    # place.
     if len(headers) > 2 and headers[2][0] == TYPE_HEADER:
         return headers[2][1]
     return next((value for name, value in headers if name == TYPE_HEADER), b"")
@@ -97,7 +98,7 @@ class TallyRow(Struct, frozen=True, array_like=True, gc=False):
     mailing_id: str
     sub_client: str
     received: int
-    mail_ids: tuple[str, ...] = ()  # empty in records of earlier versions
+    mail_ids: tuple[str, ...] = ()  # empty in records that an earlier version wrote
 
 
 class Tally(Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""The attributes of a record of mail.intake.<client>: names, bounds, meanings.
+"""The attributes of a record of mail.intake.<client>: their names, bounds and meanings.
 
-These attributes are the contract with the platforms (docs/contracts/): ingest reads records by this
-table, and asyncapi.yaml is generated from the table. Owns: the names and lengths. Does not own:
-reading and judging the values (services/ingest/core/).
+These attributes are the contract with the platforms (docs/contracts/). The ingest service reads
+records by this table, and asyncapi.yaml is generated from it. This module owns the names and
+lengths. The values are read and judged in services/ingest/core/.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final
 
 from msgspec import Struct
 
-MAX_AHEAD_DAYS: Final = 35  # also the longest window in which duplicates are recognised
+MAX_AHEAD_DAYS: Final = 35  # this is also the longest window in which duplicates are recognised
 TIME_FORMS: Final = "RFC 3339, such as 2026-12-24T08:00:00Z, or Unix milliseconds"
 SPEC_VERSION_TEXT: Final = "1.0"
 MESSAGE_TYPE: Final = "message/rfc822"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
-# CloudEvents' Kafka binding, 3.2.3: an attribute is a header with this prefix.
+# An attribute of a CloudEvent is a header with this prefix (CloudEvents, Kafka binding, 3.2.3).
 EVENT_PREFIX: Final = "ce_"
 OWN_PREFIX: Final = "sluice-"
 # A structured event has the message under one of these names.
@@ -25,10 +25,11 @@ DATA_BASE64: Final = "data_base64"
 
 
 class Field(Struct, frozen=True):
-    """One attribute: its CloudEvents name, Kafka header, largest size in octets, meaning.
+    """One attribute: its CloudEvents name, its Kafka header, its highest size in octets, and its
+    meaning.
 
-    As a Kafka header of a CloudEvent the attribute has the prefix `ce_`. `header` is the name of
-    the Kafka header in other records; "" if there is none.
+    In a CloudEvent, the Kafka header of the attribute has the prefix `ce_`. `header` is the name of
+    the Kafka header in all other records, or "" if there is no such header.
     """
 
     attribute: str

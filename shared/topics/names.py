@@ -1,7 +1,8 @@
 """The names and plans of all Kafka topics.
 
-Owns: names, partitions, sizes and retentions. Does not own: the other configs (configs.py), the
-writers of each topic (docs/topics.md), creating topics (shared/stream/admin.py).
+This module owns the names, partitions, sizes and retentions. The other configs are in configs.py,
+and topics are created by shared/stream/admin.py. The page docs/topics.md lists the writers of each
+topic.
 """
 
 from __future__ import annotations
@@ -27,50 +28,53 @@ REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
 SUPPRESSIONS: Final = "mail.suppressions"
 CONTROL: Final = "mail.control"
-# The reputation of sources and clients at providers (reputation.py).
+# The topic about the reputation of sources and clients at providers (reputation.py).
 REPUTATION: Final = "mail.reputation"
-# The amount of returned mail per client in the present hour (validate, core/returns/windows.py).
+# The topic about the amount of returned mail per client in the present hour
+# (services/validate/core/returns/windows.py).
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
 QUOTAS: Final = "billing.quotas"
-# Mail over a monthly quota waits here for the next month or a higher quota.
+# Mail over a monthly quota waits on this topic for the next month or a higher quota.
 HELD: Final = "mail.held"
 ACCESS: Final = "mail.access"
 ACCESS_LOG: Final = "mail.access-log"
 
-# kafka-python uses re.match for subscription patterns, so a pattern must end with $.
+# kafka-python matches subscription patterns with re.match, so a pattern must end with $.
 INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
 DELIVER_PATTERN: Final = r"^mail\.(handover|(outbound|deferred)\.[a-z0-9-]+)$"
 
-# A submission may have 300 KB. A much larger submission must still arrive, so that it can be
+# A submission may have 300 KB. A much larger submission must also arrive, so that it can be
 # refused.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
-# The largest pack of messages (records.py), with room for one additional 300 KB message.
+# The largest size of a pack of messages, with room for one additional message of 300 KB.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# For events, keys and small state; larger than a producer's batch (1 MiB).
+# The size for events, keys and small state. It is larger than a batch of a producer (1 MiB).
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# Bills are recounted from the events, so the events of a closed month and its grace period must
+# Bills are recounted from the events. So the events of a closed month and of its grace period must
 # still be available.
 EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
-# The longest time for which a client may stop reading its client topic; mail.events keeps events
-# longer.
+# The longest time for which a client may stop reading its client topic. On mail.events the events
+# are kept longer.
 OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
-# The longest window in which duplicates are recognised (35 days) plus a day.
+# The longest window in which duplicates are recognised (35 days), plus one day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
-# The time for which ingest or validate may be down before accepted mail is deleted unread.
+# The longest time for which the ingest or validate service may be down before Kafka deletes
+# accepted mail that was not read.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
 RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
-# The time for which deliver may be down before mail is deleted unread. This time also allows for a
-# long backlog for one provider.
+# The longest time for which the deliver service may be down before Kafka deletes mail that was not
+# read. This time must also be long enough for a backlog for one provider.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
-# Mail waits for at most one month, and validate may then be down for another month.
+# Mail waits for at most one month, and the validate service may then be down for another month.
 HELD_RETENTION_MS: Final = 62 * configs.DAY_MS
-# The log of access keys must be kept for as long as a bill can be recounted.
+# The log of access keys must be kept as long as a bill can be recounted.
 ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
-# The time for which validate may be down before returned mail is deleted unread.
+# The longest time for which the validate service may be down before Kafka deletes returned mail
+# that was not read.
 RETURNED_RETENTION_MS: Final = 14 * configs.DAY_MS
 
 CLIENT_NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -86,7 +90,8 @@ class TopicPlan(Struct, frozen=True):
 
 
 def is_client_name(name: str) -> bool:
-    """Return whether `name` is a client name: 1-63 of a-z, 0-9 and inner hyphens (a DNS label)."""
+    """Return True if `name` is a client name: 1-63 characters of a-z, 0-9 and inner hyphens (a DNS
+    label)."""
     return _CLIENT_NAME.fullmatch(name) is not None
 
 
@@ -101,7 +106,8 @@ def client_of_intake(topic: str) -> str:
 
 
 def own_events(client: str) -> str:
-    """Return the client topic, to which the events of a client with `own_events` are copied."""
+    """Return the client topic. The events of a client with `own_events` are copied to this
+    topic."""
     return CLIENT_EVENTS_PREFIX + client
 
 
@@ -111,7 +117,7 @@ def outbound(lane: str) -> str:
 
 
 def deferred(delay: str) -> str:
-    """Return the retry topic of a delay step (a key of RETRY_TOPICS_S)."""
+    """Return the retry topic of a delay step. The step must be a key of RETRY_TOPICS_S."""
     return DEFERRED_PREFIX + delay
 
 
@@ -142,7 +148,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
         # This topic has one partition, so that there is only one reader. The reader writes mail
-        # back to the topic, and it must know the offset at which this mail begins.
+        # back to this topic, and must know the offset at which the written mail begins.
         _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),
@@ -150,7 +156,8 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
 
 
 def configs_of(topic: str) -> configs.Configs | None:
-    """Return the planned configs of a topic; None if the topic does not belong to the pipeline."""
+    """Return the planned configs of a topic. Return None if the topic does not belong to the
+    pipeline."""
     if topic in _STATE:
         return configs.state(INTAKE_MAX_RECORD_BYTES)
     if topic in _QUEUES:
@@ -169,7 +176,7 @@ _STATE: Final = (
     *(CLIENTS, SUPPRESSIONS, CONTROL, REPUTATION, FORWARDING),
     *(STATEMENTS, QUOTAS, ACCESS),
 )
-# (retention, largest batch) by topic name, then by name prefix.
+# (retention, highest size of a batch) by the name of a topic, and then by the prefix of a name.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
     HANDOVER: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),

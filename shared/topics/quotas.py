@@ -1,11 +1,11 @@
-"""The records of billing.quotas, and the events about quotas that are nearly or completely used.
+"""The records of billing.quotas, and the events about quotas that are nearly or completely used up.
 
-The topic is compacted, has one partition, and only billing writes to it. The key of a record is a
-client, or a client and a sub-client. Its value has the use of the quota in this month, and the
-thresholds whose events are already published. The record with the key BEAT has the month, the time
-at which this record was written, and a moment: all events that were committed before this moment
-are counted in the records before the beat. New fields may be added, with a default; no field is
-removed.
+The topic is compacted and has one partition, and only the billing service writes to it. The key of
+a record is a client, or a client and a sub-client. The value has the use of the quota in this
+month, and the thresholds whose events are already published. The record with the key BEAT has the
+month, the time at which the beat was written, and another time: all events that were committed
+before this other time are counted in the records before the beat. New fields may be added if they
+have a default, and no field may be removed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class QuotaScope(Struct, frozen=True, order=True):
 
 
 class QuotaState(Struct, frozen=True, omit_defaults=True):
-    """The use of a quota in a month. `reached`: the thresholds with a published event."""
+    """The use of a quota in a month. `reached` has the thresholds whose events were published."""
 
-    month: str  # YYYY-MM, in the time zone of billing
+    month: str  # YYYY-MM, in the time zone of the billing service
     begins_ms: int
     ends_ms: int
     quota: int
@@ -48,15 +48,17 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
     reached: tuple[int, ...] = ()
 
     def used_at(self, now_ms: int) -> int:
-        """Return the counted use in the month of `now_ms`; 0 if this state is of another month."""
+        """Return the use in the month of `now_ms`. Return 0 if this state is about another
+        month."""
         return self.used if self.begins_ms <= now_ms < self.ends_ms else 0
 
 
 class QuotaBeat(Struct, frozen=True):
-    """All events committed before `counted_to_ms` are counted in the states before this record.
+    """A sign of life of the billing service. All events that were committed before `counted_to_ms`
+    are counted in the states before this record.
 
-    `at_ms`: the time at which the beat was written. A new beat shows that billing works, even if
-    there are no new events.
+    `at_ms` is the time at which the beat was written. A new beat shows that the billing service
+    works, even if there are no new events.
     """
 
     month: str
@@ -93,17 +95,17 @@ _UNREADABLE: Final = (ValueError, RecursionError)
 
 
 def encode_scope(scope: QuotaScope) -> bytes:
-    """Return the key of the record of this quota."""
+    """Return the key of the record for this quota."""
     return _encoder.encode((scope.client, scope.sub_client))
 
 
 def encode_state(state: QuotaState) -> bytes:
-    """Return the value of the record of a quota."""
+    """Return the value of the record for a quota."""
     return _encoder.encode(state)
 
 
 def encode_beat(beat: QuotaBeat) -> bytes:
-    """Return the value of the record under BEAT."""
+    """Return the value of the record with the key BEAT."""
     return _encoder.encode(beat)
 
 
@@ -116,7 +118,7 @@ def decode_scope(key: bytes) -> QuotaScope:
 
 
 def decode_state(value: bytes) -> QuotaState:
-    """Decode the record of a quota. Raises CodecError."""
+    """Decode the value of the record for a quota. Raises CodecError."""
     try:
         return _state.decode(value)
     except _UNREADABLE as error:
@@ -124,7 +126,7 @@ def decode_state(value: bytes) -> QuotaState:
 
 
 def decode_beat(value: bytes) -> QuotaBeat:
-    """Decode the record under BEAT. Raises CodecError."""
+    """Decode the value of the record with the key BEAT. Raises CodecError."""
     try:
         return _beat.decode(value)
     except _UNREADABLE as error:
@@ -132,8 +134,9 @@ def decode_beat(value: bytes) -> QuotaBeat:
 
 
 def encode_quota_event(event: QuotaEvent) -> tuple[bytes, bytes, Headers]:
-    """Return key, value and headers of the mail.events record of this event."""
-    # The id is the same for one quota, month and threshold, so readers can drop a repeated event.
+    """Return the key, value and headers of the record of mail.events for this event."""
+    # The id is always the same for one quota, month and threshold, so readers can drop a repeated
+    # event.
     scope = QuotaScope(event.client, event.sub_client).described()
     name = f"quota/{event.month}/{event.threshold}/{scope}".encode()
     kind = USED_UP_TYPE if event.threshold >= max(THRESHOLDS) else WARNING_TYPE

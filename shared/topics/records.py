@@ -1,10 +1,10 @@
-"""The msgspec Structs of records on the topics: the envelope, returned mail and public events.
+"""The msgspec Structs of the records on the topics: envelopes, returned mail and public events.
 
-Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the end and
-with a default; golden records in tests/contract check this.
+This module owns the types. Their encoding is in codec.py. Fields may only be added, and only at the
+end and with a default. Golden records in tests/contract check this.
 
-`gc=False`: thousands of these objects are created, and they cannot be part of a reference cycle, so
-the garbage collector need not traverse them.
+Structs have `gc=False`, because thousands of these objects are created. They cannot be part of a
+reference cycle, so the garbage collector need not traverse them.
 """
 
 from __future__ import annotations
@@ -15,43 +15,46 @@ from msgspec import Struct
 
 
 class ReturnAddressKind(StrEnum):
-    """The kind of the address to which a message came back, or the reason why there is none."""
+    """The kind of the address to which a message came back, or the reason why there is no such
+    address."""
 
-    RETURN_PATH = "return_path"  # The VERP address of one message; the HMAC was verified.
-    FROM = "from"  # An address at a sending domain: replies and auto-replies.
+    RETURN_PATH = "return_path"  # The return path of one message, whose HMAC was verified.
+    FROM = "from"  # Any other address at a sending domain, for replies and auto-replies.
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
-    # No address: validate returns the message, if its client asks for such messages.
+    # There is no address, because the validate service returns the message. It does so if the
+    # client wants such messages.
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
-    # No address: deliver gave up the message. The value of the record is the message's header.
+    # There is no address, because the deliver service will not try the message again. The value of
+    # the record is the header of the message.
     UNDELIVERED = "undelivered"
 
 
 class Returned(Struct, frozen=True, array_like=True, gc=False):
     """The data of a record of mail.returned, without the bytes of the message.
 
-    The fields from `mailing_id` to `recipient_hash` are taken from a verified return path; for
-    other kinds of address these fields are empty. If validate or deliver returned the message,
-    `recipient` is the recipient of the message, and the hash is empty.
+    The fields from `mailing_id` to `recipient_hash` are taken from a verified return path. For
+    other kinds of address, these fields are empty. If the validate or deliver service returned the
+    message, `recipient` is the recipient of the message, and the hash is empty.
     """
 
-    return_id: str  # 26 letters, like a mail id
+    return_id: str  # 26 characters, like a mail id.
     client: str
     recipient: str  # The address to which the message came back.
-    sender: str  # The envelope sender; "" is the null return path.
+    sender: str  # The envelope sender, or "" for the null return path.
     received_at_ms: int
     address_kind: ReturnAddressKind
     peer: str = ""
     mailing_id: str = ""
     sub_client: str = ""
-    mail_id: str = ""  # the id of the message that came back
+    mail_id: str = ""  # The id of the message that came back.
     recipient_hash: bytes = b""
-    # Set for a message that was never sent, or that deliver gave up.
+    # Set if the validate or deliver service returned the message.
     reason: str = ""
     status: str = ""
-    # Set for a message that deliver gave up: its bounce class or `expired`, the server's last
-    # reply, the mail servers of its destination, the time of its submission.
+    # Set if the deliver service returned the message: the bounce class or `expired`, the last reply
+    # of the server, the mail servers of the destination, and the time of the submission.
     kind: str = ""
     reply: str = ""
     site: str = ""
@@ -59,7 +62,8 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
 
 
 class MailClass(StrEnum):
-    """The kind of mail, which determines the lanes and, later, headers."""
+    """The kind of a client's mail. It determines, for example, the pool of sources and the added
+    header fields."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"
@@ -82,17 +86,18 @@ class Origin(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Facts(Struct, frozen=True, array_like=True, gc=False):
-    """Results of the header scan that the rules need (shared/mail/headers.py fills them).
+    """The results of the header scan, which the rules need. They are computed by
+    shared/mail/headers.py.
 
-    Each *_count is the number of header lines with this name. An address is "" if its header is
-    missing, repeated or not exactly one valid address. The *_raw fields keep the first value (cut
-    to 200 characters), so that a refusal can show this value.
+    Each *_count is the number of headers with this name. An address is "" if its header is missing,
+    is repeated, or does not have exactly one valid address. Each *_raw field has the first value,
+    cut to 200 characters, so that a refusal can show this value.
     """
 
     size_bytes: int = 0
     header_bytes: int = 0
     message_id_count: int = 0
-    message_id: str = ""  # "" if it does not have the form <left@right>
+    message_id: str = ""  # "" if the value does not have the form <left@right>
     message_id_raw: str = ""
     to_count: int = 0
     to_address: str = ""
@@ -103,20 +108,20 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
     cc_count: int = 0
     bcc_count: int = 0
     subject_count: int = 0
-    subject_empty: bool = True  # after RFC 2047 decoding and stripping
+    subject_empty: bool = True  # True if nothing is left after RFC 2047 decoding and stripping
     reply_to_count: int = 0
     return_path_count: int = 0
     code_count: int = 0
     code: str = ""  # The value of X-bm-mailing, stripped.
-    defect: str = ""  # Why the bytes cannot be parsed as a message; "" if they can.
+    defect: str = ""  # The reason why the bytes are not a message, or "".
     date_count: int = 0
 
 
 class Attempts(Struct, frozen=True, array_like=True, gc=False):
-    """The history of attempts, which is part of the envelope on the retry topics."""
+    """The history of a message's attempts, which is part of the envelope on the retry topics."""
 
     count: int = 0
-    first_dispatched_at_ms: int = 0  # 0: no destination server has answered MAIL or RCPT yet
+    first_dispatched_at_ms: int = 0  # 0 if no destination server has answered MAIL or RCPT yet
     last_reply: str = ""
     last_enhanced: str = ""
 
@@ -136,42 +141,45 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    # The time at which the next step is due. Before validate: the time that the platform asked for.
-    # After validate: the end of the message's hop on the retry topics, or the next attempt. 0: now.
+    # The time at which the next step is due, or 0 for now. Before the validate service, this is the
+    # time that the platform asked for. After the validate service, it is the end of the message's
+    # hop on the retry topics, or the time of the next attempt.
     due_at_ms: int = 0
-    expires_at_ms: int = 0  # 0: the default of the client or the installation applies
+    expires_at_ms: int = 0  # 0 if the default of the client or of the installation applies
     attempts: Attempts = Attempts()
     trace: str = ""  # The W3C traceparent.
-    code: str = ""  # The mailing code from a Kafka header; "" if there is none.
-    submission_key: str = ""  # The platform's idempotency key (ce_id); "" if there is none.
-    # No attempt begins before this time. Validate sets this time for a message that waits on the
-    # retry topics.
+    code: str = ""  # The mailing code from a Kafka header, or "" if there is no such header.
+    submission_key: str = ""  # The platform's idempotency key (ce_id), or "".
+    # No attempt begins before this time. The validate service sets this field for a message that
+    # waits on the retry topics.
     not_before_ms: int = 0
-    own_events: bool = False  # Set by validate: deliver copies its events to the client's topic.
-    # The source of the idempotency key (ce_source); "" also in records from before this field
-    # existed.
+    # If True, the message's events are also written to the client's topic.
+    own_events: bool = False
+    # The source of the idempotency key (ce_source), or "". It is also "" in records that were
+    # written before this field existed.
     submission_source: str = ""
-    # The checksum of the submitted bytes (checksum_of()), if their normal form differs from them.
-    # Keys stored before November 2026 contain this checksum (decision 0035).
+    # The checksum of the submitted bytes (checksum_of()). It is set only if the submitted bytes are
+    # not in normal form. Keys that were stored before November 2026 contain this checksum (decision
+    # 0035).
     raw_checksum: bytes = b""
-    metadata: dict[str, str] = {}  # Names and values from the platform; events include them.
-    # If set, this message goes to a client's forwarding address and is about the message with this
-    # mail id (or return id). Such a message is not billed, and its events are `forwarded` and
-    # `forwarding_failed`.
+    metadata: dict[str, str] = {}  # Names and values from the platform, for the events.
+    # If set, this message is sent to a client's forwarding address, and this field has the mail id
+    # (or return id) of the message that it is about. A forwarded message is not billed, and its
+    # events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
-    on_doubt: OnDoubt = OnDoubt.SEND  # Validate sets this field.
-    # For a copy on mail.handover: the copy was made while the message was being offered to a
+    on_doubt: OnDoubt = OnDoubt.SEND  # The validate service sets this field.
+    # True for a copy on mail.handover that was made while the message was being offered to a
     # server.
     is_offered: bool = False
-    # The time since which the message is held for an operator, because a server may have it. 0: the
-    # message is not held.
+    # The time since when the message has been held for an operator, because it is in doubt. 0 if
+    # the message is not held.
     held_since_ms: int = 0
-    pool: str = ""  # The pool of source addresses in the registry; "": the mail class decides.
-    # The versions (see Versions) by which validate judged the message.
+    pool: str = ""  # The pool of source addresses, or "" if the mail class decides.
+    # The versions (see Versions) by which the validate service judged the message.
     rules_version: str = ""
     registry_version: str = ""
-    # The estimated time at which a limit will allow the message. If this equals `due_at_ms`, the
-    # message may be read earlier. 0: the message does not wait for a limit.
+    # The estimated time at which a limit will allow the message, or 0 if the message does not wait
+    # for a limit. If this time equals `due_at_ms`, the message may be read earlier.
     turn_at_ms: int = 0
 
 
@@ -183,7 +191,7 @@ class Message(Struct, frozen=True, gc=False):
 
 
 class EventType(StrEnum):
-    """The event types of mail.events; each is published as `sluice.mail.<type>`."""
+    """The types of events on mail.events. Each type is published as `sluice.mail.<type>`."""
 
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
@@ -201,7 +209,8 @@ class EventType(StrEnum):
     # A monthly quota is used up, so the message waits for the next month or a higher quota.
     HELD = "held"
     FORWARDED = "forwarded"  # Returned mail was sent to the client's forwarding address.
-    # Returned mail could not be sent to this address, and there will be no further attempt.
+    # Returned mail could not be sent to the forwarding address, and there will be no further
+    # attempt.
     FORWARDING_FAILED = "forwarding_failed"
 
 
@@ -222,7 +231,7 @@ class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
 
     rule: str
     reason: str
-    status: str = ""  # enhanced status code, RFC 3463
+    status: str = ""  # the enhanced status code, RFC 3463
     found: str = ""
 
 
@@ -249,7 +258,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     first_dispatched_at_ms: int = 0
     reply: str = ""
     enhanced: str = ""
-    bounce_class: str = ""  # hard, soft, policy, content, authentication, network
+    bounce_class: str = ""  # hard, soft, policy, content, authentication or network
     reason: str = ""
     rules: tuple[Violation, ...] = ()
     lane: str = ""
@@ -259,30 +268,31 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     size_bytes: int = 0
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
-    first_mail_id: str = ""  # If this submission is a duplicate: the mail id of the first one.
+    first_mail_id: str = ""  # For a duplicate, the mail id of the first submission.
     # Why TLS was not used although the server offers TLS, or why the connection did not satisfy the
     # TLS policy.
     tls_fault: str = ""
     author: str = ""  # The operator whose order caused this event.
     submission_id: str = ""  # The platform's own id of the submission (ce_id).
-    submission_source: str = ""  # The source of this id (ce_source).
+    submission_source: str = ""  # The source of the submission id (ce_source).
     code: str = ""  # The mailing code from the header or the attribute.
     metadata: dict[str, str] = {}  # Names and values that the platform sent with the message.
-    # For returned mail: its kind (shared/responses/understood.py), the rule that determined the
-    # kind, and the return id, which is also in its record on mail.returned.
+    # These three fields are for returned mail. They have its kind (shared/responses/understood.py),
+    # the rule that determined the kind, and the return id, which is also in its record on
+    # mail.returned.
     response: str = ""
     response_rule: str = ""
     return_id: str = ""
-    # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
+    # One of opportunistic, required, verified, mta-sts, mta-sts-testing and dane.
     tls_policy: str = ""
-    provider: str = ""  # The destination's provider, as named in the shaping rules.
-    held: bool = False  # Only for `in_doubt`: the message is held until an operator decides.
+    provider: str = ""  # The provider of the destination, by its name in the shaping rules.
+    held: bool = False  # Only for `in_doubt`: True if the message is held for an operator.
     versions: Versions | None = None  # Only for a final event: the versions in force.
-    mail_class: str = ""  # The class of the client's mail: marketing, transactional.
+    mail_class: str = ""  # The class of the client's mail: marketing or transactional.
 
 
 class Event(Struct, frozen=True):
-    """A decoded record of mail.events: its type, id, subject (mail id) and data."""
+    """A decoded record of mail.events: its id, its type, its subject (the mail id) and its data."""
 
     id: str
     type: EventType

@@ -1,11 +1,12 @@
-"""The records of mail.reputation: warm-up of sources, counts of clients, the place in mail.events.
+"""The records of mail.reputation: the warm-up of sources, the counts of clients, and the offsets in
+mail.events.
 
-Owns: the records, their keys and bytes. Does not own: counting and its effects
-(services/deliver/core/reputation). Fields are only ever added, with a default.
+This module owns the records, their keys and their bytes. It does not own the counting and its
+effects (services/deliver/core/reputation). Fields may only be added, and only with a default.
 
-The topic is compacted and has one partition. Only one deliver process writes to the topic at any
-time. Each transaction of this process includes the place in mail.events up to which all events are
-counted. So the counts survive the end of the process and the loss of Redis.
+The topic is compacted and has one partition. At any time, only one process of the deliver service
+writes to the topic. Each transaction of this process includes the offsets in mail.events up to
+which all events are counted. So no counts are lost if the process ends or if Redis loses its data.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ PLACE_KEY: Final = b"place"
 _WARMUP: Final = b"warmup/"
 _CLIENT: Final = b"client/"
 MAX_MS: Final = 1 << 53
-# A slot is SLOT_MS long. A list of more than MAX_SLOTS slots was written by another program.
+# A slot has SLOT_MS milliseconds. If a list has more than MAX_SLOTS slots, another program has
+# written it.
 SLOT_MS: Final = 900_000
 MAX_SLOTS: Final = 200
 
 
 class WarmupState(Struct, frozen=True):
-    """The warm-up step of a source at a provider, its beginning, and the results in this step.
+    """The warm-up step of a source at a provider, the beginning of the step, and the results in
+    this step.
 
     If `since_ms` is 0, nothing was sent in this step yet. If `step` is after the last step, the
     source is warm.
     """
 
     source: str
-    provider: str  # a provider in the shaping rules, or `other`
+    provider: str  # the name of a provider in the shaping rules, or `other`
     step: int = 0
     since_ms: int = 0
     delivered: int = 0
@@ -54,20 +57,20 @@ class Slot(Struct, frozen=True, array_like=True, gc=False):
 
 
 class ClientState(Struct, frozen=True):
-    """The counts of a client at a provider, by slot; the oldest slot is first."""
+    """The counts of a client at a provider, by slot. The oldest slot is first."""
 
     client: str
     provider: str
     mail_class: str = ""
     slots: tuple[Slot, ...] = ()
-    # The time of the suspension that earlier counts caused; 0: there was no suspension.
+    # The time of the suspension that earlier counts caused, or 0 if there was no suspension.
     suspended_ms: int = 0
 
 
 class Place(Struct, frozen=True):
-    """For each partition of mail.events, the next offset to count."""
+    """The next offset to count, for each partition of mail.events."""
 
-    log: str  # the id of mail.events
+    log: str  # the topic id of mail.events
     offsets: dict[str, int] = {}
     at_ms: int = 0
 
@@ -80,7 +83,7 @@ _place: Final = msgspec.json.Decoder(Place)
 
 
 def key_of(state: State) -> bytes:
-    """Return the key of the record of a state."""
+    """Return the key of the record for a state."""
     match state:
         case WarmupState(source, provider):
             return _WARMUP + _named(source, provider)
@@ -95,12 +98,12 @@ def _named(first: str, second: str) -> bytes:
 
 
 def encode_state(state: State) -> tuple[bytes, bytes]:
-    """Return key and value of the record."""
+    """Return the key and the value of the record."""
     return key_of(state), _encoder.encode(state)
 
 
 def decode_state(key: bytes | None, value: bytes) -> State | None:
-    """Decode a record; None if a later version wrote the record. Raises CodecError."""
+    """Decode a record. Return None if a later version wrote the record. Raises CodecError."""
     try:
         found = _decode(key or b"", value)
     except (ValueError, RecursionError) as error:  # raised by msgspec

@@ -1,9 +1,10 @@
-"""Chooses the retry topic on which a message waits for its earliest time. Owns the delays. Pure.
+"""Chooses the retry topic on which a message waits for its earliest time. This module also owns the
+delays of the retry topics, and does no I/O.
 
-A reader of a retry topic pauses a partition until the partition's first record is due, so all
-records of a topic must have about the same delay. A message that has to wait longer takes several
-hops: it stays on a topic for the delay of this topic and is then written to the next topic
-(docs/decisions/0012-earliest-time.md).
+A reader of a retry topic pauses a partition until the partition's first record is due. So all
+records of a topic must have about the same delay. A message that must wait longer makes several
+hops. In each hop, the message waits on a topic for the delay of this topic, and is then written to
+the next topic (docs/decisions/0012-earliest-time.md).
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ DELAYS_S: Final[dict[str, int]] = {
     "4h": 14_400,
     "12h": 43_200,
 }
-# A record on such a topic is due after the topic's delay plus at most this share of the delay, so
-# that messages that were deferred together do not return in one burst.
+# A record on a retry topic is due after the delay of the topic, plus at most this share of the
+# delay. So messages that were deferred at the same time do not become due at the same time.
 JITTER_SHARE: Final = 0.2
 # On these retry topics, messages wait until a limit allows them. Each value is the shortest wait of
-# a record on the topic, in seconds; the longest wait is the shortest wait of the next topic. So no
-# record has to wait much longer because of the records before it.
+# a record on the topic, in seconds. The longest wait on a topic is the shortest wait on the next
+# topic. So no record must wait much longer because of the records before it.
 TURNS_S: Final[dict[str, int]] = {
     "turn-5s": 5,
     "turn-15s": 15,
@@ -45,25 +46,26 @@ TURNS_S: Final[dict[str, int]] = {
 }
 RETRY_TOPICS_S: Final = DELAYS_S | TURNS_S
 
-# If a time scale shortens the delays, no hop is shorter than this; otherwise a message would be
-# rewritten continuously.
+# A time scale may shorten the delays, but no hop is shorter than this. Otherwise a message would be
+# written again continuously.
 MIN_HOP_MS: Final = 50
 
 
 class RetryHop(Struct, frozen=True):
-    """One wait on a retry topic: its delay step, and the time of the next read in Unix ms."""
+    """One wait on a retry topic: the delay step of the topic, and the time of the next read in Unix
+    milliseconds."""
 
     step: str
     until_ms: int
 
 
 def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
-    """Select the next hop of a message that may not be attempted before `not_before_ms`.
+    """Return the next hop of a message for which no attempt may begin before `not_before_ms`.
 
-    The hop is the longest delay that ends before the earliest time, even if earlier records on the
-    topic delay the message. If the earliest time is near, the message waits on the topic with the
-    shortest delay, exactly until the earliest time. `time_scale` shortens these delays and the
-    delays of retries.
+    The hop is on the topic with the longest delay that ends before the earliest time, even if
+    earlier records on the topic delay the message. If the earliest time is near, the message waits
+    on the topic with the shortest delay, exactly until the earliest time. `time_scale` shortens
+    these delays, as it shortens the delays of retries.
     """
     remaining_ms = not_before_ms - now_ms
     shortest = next(iter(DELAYS_S))
@@ -78,12 +80,13 @@ def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryH
 
 
 def is_early(envelope: Envelope, now_ms: int) -> bool:
-    """Return whether the message may not be attempted yet."""
+    """Return True if no attempt may begin for this message yet."""
     return envelope.not_before_ms > now_ms
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
-    """Return the envelope for this hop: due at the hop's end, with the same earliest time."""
+    """Return the envelope for this hop. It is due at the end of the hop, and its earliest time is
+    unchanged."""
     return replace(envelope, due_at_ms=hop.until_ms)
 
 

@@ -1,23 +1,25 @@
-"""Identifies duplicate submissions by short digests of their key and their content. Pure.
+"""Identifies duplicate submissions by short digests of their key and their content. This module
+does no I/O.
 
-The key is (client, `ce_source`, `ce_id`) if the platform sent these attributes, else (client,
-Message-ID, recipient). Two submissions with the same key and the same content are duplicates. If
-they have the same key but different contents, the platform has made a mistake. Contents are
-compared in their normal form.
+If the platform sent `ce_source` and `ce_id`, the key is (client, `ce_source`, `ce_id`). Otherwise
+it is (client, Message-ID, recipient). Two submissions with the same key and the same content are
+duplicates. If two submissions have the same key but different contents, the platform has made a
+mistake. Contents are compared in their normal form.
 
-Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
-If these old forms differ from the present forms, a claim has both (`former` has the old forms), so
-that earlier submissions are recognised (decision 0035).
+Keys that were stored before November 2026 have the old form (client, `ce_id`), and their contents
+are the submitted bytes. If the old form of a key or content differs from the present form, a claim
+has both forms, and the old form is in `former`. So earlier submissions are recognised (decision
+0035).
 
-Owns: the digests, and the records of mail.submissions. Validate stores each accepted key on this
-topic, so that the keys can be restored after Redis was emptied. Does not own: looking up keys
-(shared/store/submissions.py), the consequences of a duplicate.
+This module owns the digests and the records of mail.submissions. The validate service stores each
+accepted key on this topic, so that the keys can be restored if Redis loses its data. Keys are
+looked up in shared/store/submissions.py.
 
-The lengths are chosen so that a key takes less than 40 bytes of Redis memory (decision 0022). 11
-bytes of a key are 88 bits: among 20 million keys, two keys collide once in 10^12 windows. With a
-checksum of 4 bytes, two different contents seem equal in one of 4 * 10^9 cases. The checksum is a
-CRC-32C. A cryptographic digest of 4 bytes would not be safer: a client could still find two
-contents that collide, but it would harm only itself.
+The lengths are chosen so that a key takes less than 40 bytes of Redis memory (decision 0022). The
+digest of a key has 11 bytes, which are 88 bits. So among 20 million keys, two keys collide once in
+10^12 windows. With a checksum of 4 bytes, two different contents seem equal in one of 4 * 10^9
+cases. The checksum is a CRC-32C. A cryptographic digest of 4 bytes would not be safer, because a
+client could still find two contents that collide. By this, a client could harm only itself.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ CONTENT_BYTES: Final = 4
 PLACE_BYTES: Final = 3
 FORMER_BYTES: Final = KEY_BYTES + CONTENT_BYTES
 CLAIM_BYTES: Final = KEY_BYTES + MAIL_ID_BYTES + CONTENT_BYTES + PLACE_BYTES
-# The first byte of a record of mail.submissions. The claims follow, CLAIM_BYTES each.
+# The first byte of a record of mail.submissions. After this byte, there are the claims of
+# CLAIM_BYTES each.
 VERSION: Final = 1
 
 _BY_SOURCE: Final = b"s"
@@ -52,12 +55,13 @@ _TRACE: Final = b"received:"
 
 
 class Claim(Struct, frozen=True, gc=False):
-    """A submission's claim to its key: the digests, the mail id, and the position of its record.
+    """The claim of a submission to its key: the digests, the mail id, and the position of the
+    submission's record.
 
     `place` shows whether the same record is read again or another record has the same key. `place`
-    is never 0, because in Redis 0 marks a key that the front door has reserved and that no record
-    has confirmed yet. `former` has key and content in the old form; b"" if neither differs from the
-    present form.
+    is never 0, because in Redis, 0 marks a key that the front door has reserved and that no record
+    has confirmed yet. `former` has the key and the content in the old form, or is b"" if both have
+    the present form.
     """
 
     key: bytes
@@ -72,7 +76,7 @@ class New(Struct, frozen=True, gc=False):
 
 
 class Reserved(Struct, frozen=True, gc=False):
-    """The front door reserved the key for this mail id; the message may have been written."""
+    """The front door has reserved the key for this mail id. The message may have been written."""
 
     mail_id: bytes
 
@@ -90,7 +94,7 @@ class Conflict(Struct, frozen=True, gc=False):
 
 
 class Withdrawn(Struct, frozen=True, gc=False):
-    """The front door replied that this message is not stored, so nobody may process it."""
+    """The front door has replied that this message is not stored, so it must not be processed."""
 
 
 Answer = New | Reserved | Duplicate | Conflict | Withdrawn
@@ -99,7 +103,8 @@ WITHDRAWN: Final = Withdrawn()
 
 
 def claim_of(message: Message, place: int) -> Claim:
-    """Return the claim of a message read at `place` (see place_of()); raises CodecError."""
+    """Return the claim of a message that was read at `place` (see place_of()). Raises
+    CodecError."""
     envelope = message.envelope
     try:
         mail_id = ids.to_bytes(envelope.mail_id)
@@ -108,7 +113,7 @@ def claim_of(message: Message, place: int) -> Claim:
     key, normal = key_of(envelope), with_crlf(message.content)
     former_key, content = key, checksum_of(normal)
     former_content = envelope.raw_checksum or content
-    if normal is not message.content:  # an earlier version of ingest wrote the record
+    if normal is not message.content:  # an earlier version of the ingest service wrote the record
         former_content = checksum_of(message.content)
     if _has_source(envelope):
         former_key = key_of(replace(envelope, submission_source=""))
@@ -132,16 +137,18 @@ def key_of(envelope: Envelope) -> bytes:
 
 
 def content_of(content: bytes) -> bytes:
-    """Return the checksum of the message in its normal form, without trace fields at its beginning.
+    """Return the checksum of the message in its normal form, without the trace fields at its
+    beginning.
 
-    Trace fields are left out because a relay adds a Received field (RFC 5321, 4.4), which is
+    Trace fields are left out, because a relay adds a Received field (RFC 5321, 4.4), which is
     different each time.
     """
     return checksum_of(with_crlf(content))
 
 
 def checksum_of(content: bytes) -> bytes:
-    """Return the checksum of these bytes, unchanged except for trace fields at the beginning."""
+    """Return the checksum of these bytes without the trace fields at the beginning. The bytes are
+    not normalised."""
     return crc32c(content[_trace_end(content) :]).to_bytes(CONTENT_BYTES, "big")
 
 
@@ -152,7 +159,7 @@ def place_of(partition: int, offset: int, index: int) -> int:
 
 
 def encode_claims(claims: Iterable[Claim]) -> bytes:
-    """Encode claims for the script: concatenated, CLAIM_BYTES each."""
+    """Encode claims for the Redis script, one after another. Each claim has CLAIM_BYTES bytes."""
     return b"".join(
         [
             claim.key + claim.mail_id + claim.content + claim.place.to_bytes(PLACE_BYTES, "big")
@@ -162,7 +169,8 @@ def encode_claims(claims: Iterable[Claim]) -> bytes:
 
 
 def encode_formers(claims: Sequence[Claim]) -> bytes:
-    """Encode key and content of each claim in the old form; b"" if no claim has an old form."""
+    """Encode the key and content of each claim in the old form. Return b"" if no claim has an old
+    form."""
     if not any(claim.former for claim in claims):
         return b""
     return b"".join([claim.former or claim.key + claim.content for claim in claims])
@@ -174,7 +182,7 @@ def encode_record(claims: Iterable[Claim]) -> bytes:
 
 
 def decode_record(value: bytes | None) -> bytes:
-    """Return the claims of a record, in the form of encode_claims(); raises CodecError."""
+    """Return the claims of a record, in the form of encode_claims(). Raises CodecError."""
     if not value or value[0] != VERSION or (len(value) - 1) % CLAIM_BYTES:
         shown = repr(value[:20]) if value else "nothing"
         raise CodecError(f"not a record of submission keys: {shown}")

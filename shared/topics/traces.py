@@ -1,13 +1,14 @@
-"""The records of mail.control that make deliver show SMTP dialogs, and the lines of the dialogs.
+"""The records of mail.control that request the SMTP dialogs of the deliver service, and the lines
+of these dialogs.
 
-Owns: the records, their keys and bytes, the form of a line. Does not own: which lines are shown
-(services/deliver/core/tracing), where they are stored (shared/store/traces.py). Fields are only
-ever added, with a default.
+This module owns the records, their keys and their bytes, and the form of a line. It does not own
+the selection of lines (services/deliver/core/tracing) and their storage (shared/store/traces.py).
+Fields may only be added, and only with a default.
 
-The key of a trace consists of PREFIX and the id of the trace; the key of an order never begins with
-PREFIX. So a trace does not replace an order on the same domain, and several operators may trace at
-the same time. A trace ends at its expiry, at most MAX_TRACE_MS after its beginning, or earlier if
-its record is deleted.
+The key of a trace consists of PREFIX and the id of the trace, and the key of an order never begins
+with PREFIX. So a trace does not replace an order for the same domain, and several operators may use
+traces at the same time. A trace ends at its expiry, which is at most MAX_TRACE_MS after its
+beginning. It ends earlier if its record is deleted.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from shared.topics import ids
 from shared.topics.codec import CodecError
 
 PREFIX: Final = b"trace/"
-# The largest number of traces at a time, for all operators together. The command refuses further
-# traces, and deliver ignores them.
+# The highest number of traces at a time, for all operators together. The command refuses further
+# traces, and the deliver service ignores them.
 MAX_TRACES: Final = 8
 MAX_TRACE_MS: Final = 10 * 60_000
-# A process must show dialogs at once, even if its clock is behind the clock of the operator.
+# A process must show dialogs at once, even if its clock is behind the clock of the operator's
+# machine.
 CLOCK_SKEW_MS: Final = 60_000
 MAX_MS: Final = 1 << 53
 _ID: Final = re.compile(r"[0-9a-z]{8,32}")
@@ -44,15 +46,15 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     expires_at_ms: int = 0
 
     def is_in_force(self, now_ms: int) -> bool:
-        """Return whether deliver shows the dialogs of this trace now."""
+        """Return True if the deliver service shows the dialogs of this trace now."""
         return self.at_ms - CLOCK_SKEW_MS <= now_ms < self.expires_at_ms
 
 
 class TraceLine(Struct, frozen=True, omit_defaults=True):
     """One line of a dialog, with the data of its connection.
 
-    `kind`: `>` is a sent line, `<` a received line, `*` a note of deliver, "" only a number without
-    text.
+    `kind` is `>` for a sent line, `<` for a received line, and `*` for a note of the deliver
+    service. It is "" if there is only a number and no text.
     """
 
     worker: str
@@ -60,12 +62,12 @@ class TraceLine(Struct, frozen=True, omit_defaults=True):
     at_ms: int
     kind: str = ""
     text: str = ""
-    dialog: int = 0  # the number of the dialog in the process
+    dialog: int = 0  # The number of the dialog in the process.
     mail_id: str = ""
     source: str = ""  # our address
     server: str = ""
     tls: str = ""
-    skipped: int = 0  # the number of dialogs that the process has not shown so far
+    skipped: int = 0  # The number of dialogs that the process has not shown so far.
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -73,7 +75,7 @@ _decoder: Final = msgspec.json.Decoder(Trace)
 
 
 def is_trace(key: bytes | None) -> bool:
-    """Return whether a record of mail.control with this key is a trace."""
+    """Return True if a record of mail.control with this key is a trace."""
     return key is not None and key.startswith(PREFIX)
 
 
@@ -83,7 +85,7 @@ def key_of(trace: Trace) -> bytes:
 
 
 def encode_trace(trace: Trace) -> tuple[bytes, bytes]:
-    """Return key and value of the record."""
+    """Return the key and the value of the record."""
     return key_of(trace), _encoder.encode(trace)
 
 
