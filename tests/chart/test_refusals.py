@@ -139,7 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"components": {"bounce": {"enabled": True}}},
-        "components.bounce.enabled: it serves nothing but the door; enable bounceDoor",
+        "components.bounce.enabled: the component serves only the door; enable bounceDoor",
     ),
     (
         # Without its door, ingest is bound by the intakes again.

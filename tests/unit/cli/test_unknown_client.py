@@ -51,14 +51,17 @@ def run(module: str, *words: str) -> Result:
     return CliRunner().invoke(importlib.import_module(f"cli.{module}").main, [*words])
 
 
+REGISTER = "register clients with `sluice clients apply`"
+
+
 @pytest.mark.parametrize(
     ("name", "known", "sentence"),
     [
-        ("shop", [], "no client 'shop' is registered; known: none"),
+        ("shop", [], f"no client 'shop' is registered; known: none; {REGISTER}"),
         ("shop", ["zoo", "bank"], "no client 'shop' is registered; known: bank, zoo"),
         ("shp", ["shop"], "no client 'shp' is registered; known: shop; did you mean shop?"),
-        ("\x1b[2J", [], "no client '\\x1b[2J' is registered; known: none"),
-        ("\udcff", [], "no client '\\\\xff' is registered; known: none"),
+        ("\x1b[2J", [], f"no client '\\x1b[2J' is registered; known: none; {REGISTER}"),
+        ("\udcff", [], f"no client '\\\\xff' is registered; known: none; {REGISTER}"),
     ],
 )
 def test_an_unknown_client_is_told_with_those_that_are_known(

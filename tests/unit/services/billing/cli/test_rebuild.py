@@ -89,7 +89,7 @@ def adopted() -> MemoryCells:
         (lambda: counted_cells(LOG), {"begin": 3}, "3 of partition 0"),
         (lambda: counted_cells("log-0"), {}, "another log (log-0)"),
         (MemoryCells, {"checkpoint": "log-0"}, "another log (log-0)"),
-        (adopted, {}, "up to 2026-10 are partly of events"),
+        (adopted, {}, "up to 2026-10 include events"),
     ],
     ids=["deleted", "another log", "checkpoint of another log", "adopted"],
 )
@@ -131,4 +131,4 @@ def test_nothing_is_lost_while_kafka_has_all_events() -> None:
 
 def test_the_partitions_whose_beginning_is_gone_are_named() -> None:
     found = lost_beginnings({1: 7, 0: 0, 2: 12})
-    assert "(offsets: 7 of partition 1, 12 of partition 2)" in found
+    assert "(up to the offsets 7 of partition 1, 12 of partition 2)" in found
