@@ -116,8 +116,8 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """Check R6. Two subjects are refused, because not all mail programs show the same one of the
-    two."""
+    """Check R6. Two subjects are refused, because mail programs do not all show the same
+    subject."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None

@@ -1,5 +1,5 @@
-"""Parses `keys.toml`, the table that defines for each DKIM key the mail and the time for which the
-key is used. This module does no I/O.
+"""Parses `keys.toml`. This table defines for which mail and at which times each DKIM key is used.
+This module does no I/O.
 
 [[key]]
     client = "shop"                        # or domain = "news.shop.example", or both, or neither
