@@ -1,12 +1,12 @@
 """Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: the decision whether a value is one valid address (docs/rules.md lists each form), and the
-normal form. In the normal form, the local part has no quotes if possible, and the domain is in
-lower-case A-labels, so all spellings of a mailbox have the same normal form. The local part is
-case-sensitive (RFC 5321, 2.4). Does not own: the header line that contains the address
-(headers.py), the comparison form (comparison.py). Guarantees: parsing never raises; the work is
-linear in the length. The fast path for plain ASCII has exactly the same result as parsing by
-tokens, and a test compares the two results.
+This module decides whether a value is one valid address (docs/rules.md lists each form), and owns
+the normal form. In the normal form, the local part has no quotes if possible, and the domain is in
+lower-case A-labels. So all spellings of a mailbox have the same normal form. The local part is
+case-sensitive (RFC 5321, 2.4). The header line that contains the address is read by headers.py, and
+the comparison form is in comparison.py. No input raises an exception, and the time is linear in the
+length. Plain ASCII is parsed by a fast path. Its result is exactly the same as the result of
+parsing by tokens, and a test compares the two results.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
-MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
-MAX_VALUE_CHARS: Final = 4_096  # This limit of a header value includes the display name.
+# A path with its brackets has at most 256 octets (RFC 5321, 4.5.3.1.3).
+MAX_ADDRESS_OCTETS: Final = 254
+MAX_VALUE_CHARS: Final = 4_096  # The limit of a header value, which includes the display name.
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
 
 class ParsedAddress(Struct, frozen=True):
-    """One valid address: its normal form, and the local part and domain of that form."""
+    """One valid address. It has the normal form, and the local part and the domain of this form."""
 
     address: str
     local: str
@@ -56,8 +57,9 @@ _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
 # surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# C1 controls and escapes are allowed, because harmless mail may contain them: Windows-1252 that is
-# declared as ISO 8859-1 decodes to C1 controls, and malformed ISO 2022 decodes to escapes.
+# C1 controls and escapes are allowed, because harmless mail may contain them. For example,
+# Windows-1252 that is declared as ISO 8859-1 is decoded to C1 controls, and malformed ISO 2022 is
+# decoded to escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
 
 _TOKEN: Final = re.compile(
@@ -99,7 +101,8 @@ def _cached_path(path: str) -> Parsed:
 
 
 def _parse_plain(octets: bytes) -> ParsedAddress | None:
-    """Parse the most frequent forms; return None if the value must be parsed by tokens."""
+    """Parse the most frequent forms of an address. Return None if the value must be parsed by
+    tokens."""
     match = _PLAIN.fullmatch(octets)
     if match is None or len(octets) > MAX_VALUE_CHARS:
         return None
@@ -144,7 +147,8 @@ def _tokens(text: str) -> list[_Token]:
             at = end
             continue
         match = _TOKEN.match(text, at)
-        assert match is not None  # The last alternative of _TOKEN matches any character.
+        # This always matches, because the last alternative of _TOKEN matches any character.
+        assert match is not None
         kind, found = match.lastgroup or "", match[0]
         if kind == "special":
             kind = found
@@ -212,8 +216,8 @@ def _check_outside(kinds: list[str]) -> None:
     if ":" in before or ";" in after:
         raise NotOneAddress(Fault.GROUP)
     words = [kind for kind in before if kind not in {"space", "comment"}]
-    # A dot in a display name is obsolete syntax (RFC 5322, 4.1). Even the obsolete syntax allows no
-    # dot at the beginning.
+    # A dot in a display name is obsolete syntax (RFC 5322, 4.1). Even this syntax allows no dot at
+    # the beginning.
     if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
         raise NotOneAddress(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
@@ -244,7 +248,8 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
     at = kinds.index("@")
     local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
     address = f"{local}@{domain}"
-    # The written form is limited, too, because a U-label can be longer than its A-label.
+    # The length of the written form is limited, too, because a U-label can be longer than its
+    # A-label.
     written = sum(len(text.encode()) for _, text in tokens)
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise NotOneAddress(Fault.TOO_LONG)

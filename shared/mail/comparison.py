@@ -1,4 +1,4 @@
-"""The comparison form of addresses, by which recipients are compared, counted and hashed."""
+"""The comparison form of addresses. Recipients are compared, counted and hashed in this form."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _LOWER_LOCAL: Final = re.compile(r"[a-z0-9]++(?:[._+-][a-z0-9]++)*+")
 
 
 def comparable(address: str) -> str:
-    """Return the comparison form; return "" if the address is not valid.
+    """Return the comparison form of an address. Return "" if the address is not valid.
 
-    The comparison form is the normal form with the local part in lower case, because no large
-    provider distinguishes case, and block lists ignore it, including lists of hashes. Dots and
-    +tags are not removed.
+    The comparison form is the normal form with the local part in lower case. The reason is that no
+    large provider distinguishes upper and lower case, and that block lists and lists of hashes
+    ignore the difference. Dots and +tags are not removed.
     """
-    # Most addresses are in this form, and parsing takes four times as long as these checks.
+    # Most addresses already have the comparison form, and parsing takes four times as long as these
+    # checks.
     local, _, domain = address.rpartition("@")
     if (
         len(local) <= MAX_LOCAL_OCTETS

@@ -1,7 +1,7 @@
 """Normalises domains to lower-case A-labels, and finds their organisational domains.
 
-Owns: normalisation (RFC 5321 host names, RFC 5891) and the Public Suffix List, which is loaded
-once, on first use. Does not own: DNS. Guarantees: no function raises; results are cached.
+Host names are normalised by RFC 5321 and RFC 5891. The Public Suffix List is loaded once, on first
+use. The DNS is not queried. No function raises an exception, and results are cached.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_CHARS: Final = 253  # A name of 255 octets in DNS has 253 characters as text.
-# Most recipients are at a few large providers; the others are at many company domains.
+MAX_DOMAIN_CHARS: Final = 253  # A name of 255 octets in the DNS has 253 characters as text.
+# Most recipients are at a few large providers, and the others are at many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
 _KELVIN_SIGN: Final = "\u212a"  # This is the only non-ASCII character whose lower case is ASCII.
@@ -26,10 +26,11 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 
 @lru_cache(_CACHED_DOMAINS)
 def normalise(domain: str) -> str:
-    """Return a domain as lower-case A-labels, or "" if it is no host name with two or more labels.
+    """Return a domain as lower-case A-labels. Return "" if it is not a host name with two or more
+    labels.
 
-    First, two mappings of UTS 46 are applied: lower case and normal form C. Then IDNA 2008 is
-    applied without exceptions. Full-width characters, look-alikes of dots and invisible characters
+    First, two mappings of UTS 46 are applied: lower case and normal form C. After that, the domain
+    must be valid by IDNA 2008. Full-width characters, look-alikes of dots and invisible characters
     are not mapped to other characters.
     """
     if len(domain) > MAX_DOMAIN_CHARS:
@@ -56,13 +57,14 @@ def _to_ascii(domain: str) -> str:
 
 
 def domain_of(address: str) -> str:
-    """Return the part after the last @ of an address; "" if there is no @."""
+    """Return the part after the last @ of an address. Return "" if there is no @."""
     return address.rpartition("@")[2] if "@" in address else ""
 
 
 @lru_cache(_CACHED_DOMAINS)
 def organisational_domain(domain: str) -> str:
-    """Return the public suffix and one more label (RFC 7489, 3.2), or "" if it is not a domain.
+    """Return the public suffix and one more label (RFC 7489, 3.2). Return "" if the text is not a
+    domain.
 
     The private part of the Public Suffix List is used, too, so two customers of one hosting company
     have different organisational domains. The organisational domain of a public suffix is the

@@ -1,9 +1,9 @@
 """Decodes RFC 2047 encoded words, and checks whether a text is visible and unambiguous.
 
-Owns: a lenient decoder. Does not own: the places where encoded words are allowed (address.py).
-Guarantees: no function raises; the work is linear in the value's length. To find hidden text, the
-decoder decodes everything that any mail program might decode, even where RFC 2047 forbids encoded
-words.
+The decoder is lenient. To find hidden text, it decodes everything that any mail program might
+decode, even where RFC 2047 forbids encoded words. The places where encoded words are allowed are
+defined in address.py. No function raises an exception, and the time is linear in the length of the
+value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BETWEEN_WORDS: Final = re.compile(rb"[ \t\r\n]*")
 _VISIBLE_ASCII: Final = re.compile(rb"[!-~]")
 _Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
-# Python's other codecs (punycode, idna, unicode_escape, ...) are not charsets of mail.
+# The other codecs of Python (punycode, idna, unicode_escape, ...) are not charsets of mail.
 _CHARSET: Final = re.compile(
     r"utf-?(7|8|16|16le|16be|16-le|16-be|32)|(us-)?ascii|iso[-_]?8859[-_]\d{1,2}|"
     r"windows-?\d{3,4}|cp\d{3,4}|iso[-_]2022[-_](jp|kr)(-(1|2|3|ext|2004))?|"
@@ -46,7 +46,7 @@ def decode(value: bytes) -> str:
 
 
 def is_blank(value: bytes) -> bool:
-    """Return whether a header value, after decoding, has no visible character (rule R6)."""
+    """Return True if a header value has no visible character after decoding (rule R6)."""
     if b"=?" not in value and _VISIBLE_ASCII.search(value):
         return False
     if len(value) <= MAX_CACHED_BYTES:
@@ -62,7 +62,7 @@ _cached_is_blank: Final = lru_cache(_CACHED_VALUES)(_is_blank)
 
 
 def shows_nothing(letter: str) -> bool:
-    """Return whether a mail program shows this character as blank, or not at all."""
+    """Return True if a mail program shows this character as a blank, or does not show it."""
     if "!" <= letter <= "~":
         return False
     if unicodedata.category(letter) in _BLANK_CATEGORIES or letter in _BLANKS:
@@ -71,10 +71,12 @@ def shows_nothing(letter: str) -> bool:
 
 
 def has_deceptive_letter(text: str) -> bool:
-    """Return whether an address with this text may look like, or be parsed as, another address.
+    """Return True if an address with this text may look like another address, or may be parsed as
+    another address.
 
-    A text is deceptive if it is not in NFC, contains an invisible non-ASCII character, or contains
-    a character that another program may convert to a character of the address syntax.
+    This is the case if the text is not in NFC, if it contains an invisible non-ASCII character, or
+    if it contains a character that another program may convert to a character of the address
+    syntax.
     """
     if not unicodedata.is_normalized("NFC", text):
         return True
@@ -111,16 +113,17 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
 
 
 def is_charset(name: str) -> bool:
-    """Return whether this lower-case text is the name of a charset that mail uses.
+    """Return True if this lower-case text is the name of a charset that is used in mail.
 
     Only these names are looked up in Python's codecs, because Python caches every name that is
-    looked up, even an unknown one.
+    looked up, even unknown names.
     """
     return _CHARSET.fullmatch(name) is not None
 
 
 def decode_octets(octets: bytes, charset: str) -> str:
-    """Decode text by its charset; if mail does not use that charset, decode it as Latin-1."""
+    """Decode text by its charset. If this charset is not used in mail, decode the text as
+    Latin-1."""
     name = charset.lower()
     if not is_charset(name):
         name = "latin-1"

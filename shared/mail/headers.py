@@ -1,12 +1,11 @@
-"""Scans a message's header block once for the facts that the rules R1 to R12 need (RFC 5322, 2.2).
+"""Scans a message's header once for the facts that the rules R1 to R12 need (RFC 5322, 2.2).
 
-Owns: where the header ends, which header a line belongs to, the defects that make bytes
-unacceptable as a message, the scan of a message in its normal form. Does not own: the syntax of
-addresses (address.py), the rules (shared/submission/rules.py), the conversion to CRLF
-(shared/smtp/content.py). docs/rules.md lists the accepted forms. Guarantees: the scan never raises.
-A defect does not end the scan: every line that any mail program might read as one of these headers
-is still counted, so a defect cannot hide a header. The work is linear and bounded by
-`max_header_bytes`; the body is only searched for NUL bytes.
+The accepted forms are listed in docs/rules.md. The syntax of addresses is in address.py, the rules
+are in shared/submission/rules.py, and the conversion to CRLF is in shared/smtp/content.py.
+
+The scan never raises an exception. A defect does not end the scan. Every line that any mail program
+might read as one of these headers is still counted, so a defect cannot hide a header. The time is
+linear and bounded by `max_header_bytes`. The body is only searched for NUL bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
 MAX_HEADER_LINES: Final = 2_000  # A real header has fewer than 200 lines. Each line is an object.
-RAW_CHARS: Final = 200  # A value is cut to this length when it is shown.
+RAW_CHARS: Final = 200  # A value is cut to this length when it is shown in a refusal.
 MAX_MESSAGE_ID_OCTETS: Final = 995  # A Message-ID must fit into a line of 998 octets.
 
 
@@ -69,7 +68,7 @@ _RULED: Final = {
     b"date": _DATE,
 }
 
-# Header names in their usual spellings need only one look-up; other spellings are parsed. The table
+# Header names in their usual spellings need only one look-up. Other spellings are parsed. The table
 # is fixed, because a sender could fill a cache with names of 256 KB.
 _USUAL: Final = (
     b"From To Cc Bcc CC BCC Subject Message-ID Message-Id Message-id Reply-To Return-Path Date "
@@ -112,7 +111,7 @@ _MAX_CACHED_OCTETS: Final = 512
 def scan(
     content: bytes, code_header: bytes = CODE_HEADER, max_header_bytes: int = MAX_HEADER_BYTES
 ) -> Facts:
-    """Return the facts of a message; `code_header` is the lower-case header name of rule R8."""
+    """Return the facts of a message. `code_header` is the lower-case header name of rule R8."""
     first = content.find(b"\n", 0, max_header_bytes)
     is_crlf = first > 0 and content[first - 1] == 13
     end = content.find(b"\r\n\r\n", first - 1, max_header_bytes) if is_crlf else -1
@@ -120,7 +119,7 @@ def scan(
     lines = head.split(b"\r\n")
     breaks = len(lines) - 1
     defect, header_bytes = "", end + 4
-    # If all CR and LF are parts of CRLF, every program finds the header's end at this place.
+    # If all CR and LF are parts of CRLF, every program finds the end of the header at this place.
     whole = end > 0 and head.count(b"\n") == breaks == head.count(b"\r")
     if not whole or not lines[0]:
         lines, header_bytes, defect = _split_odd(content, max_header_bytes)
@@ -133,17 +132,18 @@ def scan(
     line_defect = _sort(lines, code_header, values)
     defect = defect or line_defect
     if not defect and b"\0" in content:
-        # RFC 5322, 2.1 forbids NUL. If a server drops a NUL, a lone dot may remain (smuggling).
+        # RFC 5322, 2.1 forbids NUL. If a server drops it, a line with one dot may remain
+        # (smuggling).
         defect = Defect.NUL_BODY
     return _facts(len(content), header_bytes, str(defect), values)
 
 
 def header_end(content: bytes) -> int:
-    """Return the position after the last field and its line end; 0 if there is no header.
+    """Return the position after the last field and its line end, or 0 if there is no header.
 
-    The header ends before the first empty line, which may end with LF only. Without an empty line,
-    it ends with the message. Callers search only the header for a field, because a search of a
-    whole message of 10 KB takes 0.2 ms, as much as all other work on the message.
+    The header ends before the first empty line, which may end with only LF. If there is no empty
+    line, the header ends with the message. Callers search only the header for a field, because a
+    search of a whole message of 10 KB takes 0.2 ms, as long as all other work on the message.
     """
     if content.startswith((b"\n", b"\r\n")):
         return 0
@@ -156,10 +156,10 @@ def header_end(content: bytes) -> int:
 def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Facts, bytes]:
     """Return the facts and the bytes of a message's normal form, whose lines all end with CRLF.
 
-    The same message may arrive with LF by Kafka and with CRLF by SMTP, and deliver sends CRLF.
-    Therefore the normal form is measured (R1), compared with earlier messages with the same key,
-    and processed further. The original bytes are scanned first, because the conversion would hide a
-    defect: a bare CR or mixed line ends in a header. A message with a defect is not converted.
+    The same message may arrive with LF by Kafka and with CRLF by SMTP, and it is sent with CRLF. So
+    the normal form is measured (R1), compared with earlier messages with the same key, and
+    processed further. The original bytes are scanned first, because the conversion would hide a
+    bare CR or mixed line ends in a header. A message with a defect is not converted.
     """
     facts = scan(content)
     if facts.defect:
@@ -169,7 +169,7 @@ def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Fa
 
 
 def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
-    """Return the lines, length and defect of a header that does not consist of CRLF lines only."""
+    """Return the lines, length and defect of a header in which not all lines end with CRLF."""
     if not content:
         return [], 0, Defect.EMPTY
     if content[0] in b"\r\n":
@@ -202,7 +202,7 @@ def _usual_kinds(code_header: bytes) -> dict[bytes, int]:
 
 
 def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
-    """Add the unfolded values of the headers that have a rule to `values`; return a defect."""
+    """Add the unfolded values of headers that have a rule to `values`. Return a defect or None."""
     defect = ""
     kinds = _usual_kinds(code_header)
     kind = -1
@@ -281,7 +281,7 @@ def _address(parsed: Parsed) -> str:
 
 
 def _sender(value: bytes) -> str:
-    """Return the From address. It is cached, because the messages of a client often share it."""
+    """Return the From address. It is cached, because many messages have the same From address."""
     if len(value) > _MAX_CACHED_OCTETS:
         return _address(parse_single(value))
     return _cached_sender(value)

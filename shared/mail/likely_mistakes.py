@@ -1,8 +1,9 @@
-"""Guesses the sender's mistake if a message or an address cannot be parsed. Pure.
+"""Guesses the sender's mistake if a message or an address cannot be parsed. This module does no
+I/O.
 
-A refusal always states the fault. A hint is added if the bytes look like a known mistake. Owns: the
-hints and their texts. Does not own: the refusals (headers.py, address.py), which never depend on a
-hint. At most the first 4,096 octets are read.
+A refusal always has the fault. If the bytes look like a known mistake, a hint is added. This module
+owns the hints and their texts. The refusals are in headers.py and address.py, and they never depend
+on a hint. At most the first 4,096 octets are read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _LOOKED_AT_OCTETS: Final = 4_096
 _SPEC_VERSION: Final = re.compile(rb'"specversion"\s*:')
 _HEADER_LINE: Final = re.compile(rb"[!-9;-~]{1,80}:")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}")
-_BASE64_OCTETS: Final = 64  # This part is decoded to check whether it begins with a header line.
+# The length of the beginning that is decoded to check whether it is a header line.
+_BASE64_OCTETS: Final = 64
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -40,7 +42,8 @@ _PLACED: Final = {
 
 
 def mistake_in_bytes(content: bytes) -> str:
-    """Return the likely mistake in bytes that are not a message; "" if none is recognised."""
+    """Return the likely mistake in bytes that are not a message. Return "" if no mistake is
+    recognised."""
     start = content[:_LOOKED_AT_OCTETS].lstrip(b" \t\r\n")
     for magic, name in _MAGIC.items():
         if content.startswith(magic):
@@ -70,7 +73,8 @@ def mistake_in_bytes(content: bytes) -> str:
 
 
 def mistake_in_event(value: bytes) -> str:
-    """Return the likely mistake in a value that is not a JSON object; "" if none is recognised."""
+    """Return the likely mistake in a value that is not a JSON object. Return "" if no mistake is
+    recognised."""
     hint = mistake_in_bytes(value)
     if not hint and _HEADER_LINE.match(value):
         return "it looks like a message: leave content-type out, or write message/rfc822"
@@ -78,7 +82,7 @@ def mistake_in_event(value: bytes) -> str:
 
 
 def mistake_in_address(value: str) -> str:
-    """Return the likely mistake in an invalid address; "" if none is recognised."""
+    """Return the likely mistake in an invalid address. Return "" if no mistake is recognised."""
     parsed = parse_single(value)
     if isinstance(parsed, ParsedAddress) or parsed.fault not in _PLACED:
         return ""
@@ -127,7 +131,7 @@ def _in_json(start: bytes) -> str:
 
 
 def _is_utf_16(start: bytes) -> bool:
-    """Return whether every other octet is zero, as in UTF-16 text in Latin script."""
+    """Return True if every second octet is zero, as in UTF-16 text in Latin script."""
     pairs = len(start) // 2
     return pairs >= 4 and any(
         start[first : 2 * pairs : 2].count(0) == pairs and 0 not in start[1 - first : 2 * pairs : 2]
@@ -136,7 +140,7 @@ def _is_utf_16(start: bytes) -> bool:
 
 
 def _is_base64(start: bytes) -> bool:
-    """Return whether the bytes are base64 that decodes to a header line."""
+    """Return True if the bytes are base64 of a header line."""
     found = _BASE64.match(start)
     if found is None:
         return False

@@ -1,8 +1,8 @@
-"""Reads the structured value of a MIME header field: comments and parameters.
+"""Reads the comments and parameters in the structured value of a MIME header field.
 
-Owns: comments (RFC 5322, 3.2.2), parameters (RFC 2045, 5.1), and parameters in several pieces or
-with a character set (RFC 2231). Does not own: folding; the caller unfolds the value.
-Guarantees: no input causes an exception, and the time is linear.
+This module reads comments (RFC 5322, 3.2.2), parameters (RFC 2045, 5.1), and parameters in several
+pieces or with a character set (RFC 2231). The caller must unfold the value. No input causes an
+exception, and the time is linear.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from urllib.parse import unquote_to_bytes
 
 _PARAMETER: Final = re.compile(rb";\s*([^\s;=]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)", re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
-# What follows the name of a parameter in RFC 2231: `*0`, `*1*`, or `*` with a character set.
+# Matches the text after the name of a parameter in RFC 2231: `*0`, `*1*`, or `*` with a character
+# set.
 _PIECE: Final = re.compile(rb"\*(\d{1,4})?(\*)?")
-# A quoted string, an escaped character, a parenthesis, or other text.
+# Matches a quoted string, an escaped character, a parenthesis, or other text.
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|\\.|[()]|[^()"\\]+|.', re.DOTALL)
 
 
 def without_comments(value: bytes) -> bytes:
-    """Return a structured value with a space in place of each comment: RFC 5322, 3.2.2."""
+    """Return a structured value in which each comment is replaced by a space (RFC 5322, 3.2.2)."""
     if b"(" not in value:
         return value
     kept, depth = [], 0
@@ -37,10 +38,11 @@ def without_comments(value: bytes) -> bytes:
 
 
 def parameter_of(value: bytes, name: bytes) -> bytes:
-    """Return the first parameter of this name, given in lower case; "" if there is none.
+    """Return the value of the first parameter with this name, or "". The name must be in lower
+    case.
 
-    A parameter in several pieces is put together, and a value with a character set is decoded to
-    the bytes in this character set (RFC 2231, 3 and 4).
+    The pieces of a parameter are joined. A value with a character set is decoded to the bytes in
+    this character set (RFC 2231, 3 and 4).
     """
     pieces: dict[int, bytes] = {}
     for found in _PARAMETER.finditer(without_comments(value)):
@@ -62,5 +64,5 @@ def parameter_of(value: bytes, name: bytes) -> bytes:
 
 
 def _decoded(text: bytes, number: int) -> bytes:
-    """Decode an extended value; the first piece begins with a character set and a language."""
+    """Decode an extended value. The first piece begins with a character set and a language."""
     return unquote_to_bytes(text if number else text.rpartition(b"'")[2])

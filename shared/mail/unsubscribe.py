@@ -1,21 +1,23 @@
-"""Makes and reads the token of an unsubscribe link (RFC 8058). Pure.
+"""Makes and reads the token of an unsubscribe link (RFC 8058). This module does no I/O.
 
-    <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
+<61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
 
-A token names the recipient, the client and the message. Its first part is the return path of the
-message without the prefix `rp=` (verp.py). This part identifies the mailing, the sub-client and the
-mail id, and contains an HMAC over them, the client's name and a hash of the recipient. The second
-part consists of the client's name and the recipient. The HMAC proves that both are genuine.
+A token identifies the recipient, the client and the message. Its first part is the return path of
+the message without the prefix `rp=` (verp.py). This part contains the mail id, hashes of the
+mailing and of the recipient, and an HMAC over these values and the client's name. The second part
+contains the client's name and the recipient. The HMAC proves that both are genuine.
 
 Mail with a link also has a mailto: address, whose subject contains the same token. In mail without
 a link, the header field RECIPIENT_FIELD contains the token.
 
-Owns: the form of a token, and finding tokens in a field. Does not own: the return path, the keys
-and their rotation (verp.py), the consequences of unsubscribing (validate), the fields that contain
-tokens (deliver). Guarantees: reading a token needs no stored state; each accepted text has one
-meaning; on a given day, all texts with the same meaning differ at most in the case of the
-recipient; read_token() never raises, and computes at most one HMAC and two hashes for a text of any
-length. See docs/decisions/0142-unsubscribe-links.md.
+This module owns the form of a token, and finds tokens in a field. It does not own the return path,
+the keys and their rotation (verp.py), the processing of an unsubscription (the validate service),
+and the fields that contain tokens (the deliver service).
+
+No stored state is needed to read a token. Each accepted text has one meaning. On a given day, all
+texts with the same meaning differ at most in the upper and lower case of the recipient.
+read_token() never raises an exception, and computes at most one HMAC and two hashes for a text of
+any length. See docs/decisions/0142-unsubscribe-links.md.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from msgspec import Struct
 from shared.mail import verp
 from shared.mail.verp import Keys, Refused
 
-# No valid token is longer: a client's name is short, and an address has at most 254 octets.
+# No valid token is longer, because a client's name is short and an address has at most 254 octets.
 MAX_CHARS: Final = 700
 # The header field for the token in mail without a link. A complaint that hides the recipient
 # usually quotes this field.
@@ -55,7 +57,7 @@ class Unsubscription(Struct, frozen=True):
 
 
 def make_token(client: str, local: str, recipient: str) -> str:
-    """Return the token; `local` is the signed local part of the message's return path."""
+    """Return the token. `local` is the signed local part of the message's return path."""
     named = f"{client}\0{recipient}".encode()
     return local.removeprefix(verp.PREFIX) + urlsafe_b64encode(named).rstrip(b"=").decode()
 
@@ -83,7 +85,8 @@ def find_tokens(text: str) -> Iterator[str]:
 
 
 def _named(text: str) -> tuple[str, str] | None:
-    """Return the client and recipient in the second part of a token; None if it is malformed."""
+    """Return the client and the recipient from the second part of a token. Return None if this part
+    is malformed."""
     try:
         octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         client, nul, recipient = octets.decode().partition("\0")

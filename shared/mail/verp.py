@@ -1,16 +1,19 @@
-"""Makes and verifies the return path of a message: a signed local part (VERP). Pure.
+"""Makes and verifies the return path of a message, which has a signed local part (VERP). This
+module does no I/O.
 
-    rp=<61 characters of 0-9 a-v>@<the client's sending domain>
+rp=<61 characters of 0-9 a-v>@<the client's sending domain>
 
-The 61 characters encode 38 octets in base 32: key id (1), day (2), hash of mailing ID and
-sub-client (5), hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256
-over the client's name and the other 30 octets. The client is the owner of the sending domain.
+The 61 characters encode 38 octets in base 32: the key id (1), the day (2), a hash of the mailing ID
+and the sub-client (5), a hash of the recipient (6), the mail id (16), and the first 8 octets of an
+HMAC-SHA-256 over the client's name and the other 30 octets. The client is the owner of the sending
+domain.
 
-Owns: the form of the return path, the text form of the keys, signing and verifying. Does not own:
-the file of the keys (shared/settings/secret_files.py), the client of a domain (shared/registry).
-Guarantees: the local part is 64 octets long, the limit of RFC 5321, 4.5.3.1.1; upper and lower case
-have the same meaning; apart from case, each meaning has exactly one text; verify() never raises.
-docs/decisions/0073-return-path.md gives the reasons for the lengths.
+This module owns the form of the return path, the text form of the keys, signing and verifying. The
+file of the keys is read by shared/settings/secret_files.py, and the client of a domain is found by
+shared/registry. The local part has 64 octets, which is the limit of RFC 5321, 4.5.3.1.1. Upper and
+lower case have the same meaning. Apart from upper and lower case, there is exactly one text for
+each meaning. verify() never raises an exception. The reasons for the lengths are in
+docs/decisions/0073-return-path.md.
 """
 
 from __future__ import annotations
@@ -37,14 +40,15 @@ MAX_KEYS: Final = 32
 MAILING_OCTETS: Final = 5
 RECIPIENT_OCTETS: Final = 6
 _MAC_OCTETS: Final = 8
-_CHARS: Final = 61  # 61 characters have 305 bits; 304 bits are data, the last bit is 0.
+_CHARS: Final = 61  # 61 characters have 305 bits: 304 bits of data, and a last bit that is 0.
 _OCTETS: Final = 38
 _SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
-# Nearly all addresses match. For a valid match, parsing changes only the case of the domain.
+# Nearly all addresses match this pattern. If a matching address is valid, parsing would only
+# convert its domain to lower case.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -72,11 +76,12 @@ class Key(Struct, frozen=True):
 
 
 class KeysFault(ValueError):
-    """The text contains no usable keys. The error names the line and the expected form."""
+    """The text contains no valid keys. The error names the line and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
-    """The content of a return path. mailing_hash() and recipient_hash() compute its hashes."""
+    """The content of a return path. Its hashes are computed by mailing_hash() and
+    recipient_hash()."""
 
     day: int  # since 1970-01-01
     mailing: bytes
@@ -92,15 +97,17 @@ class Refused(StrEnum):
 
 
 class Keys:
-    """The keys of an installation. The newest active key signs; all keys verify."""
+    """The keys of an installation. The newest active key is used to sign, and all keys are used to
+    verify."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
-        """`keys` must not be empty, and the ids must differ."""
+        """`keys` must not be empty, and its ids must be different."""
         self._newest_first = sorted(keys, key=lambda key: key.first_day, reverse=True)
         self._by_id = {key.id: key for key in keys}
 
     def signing(self, day: int) -> Key:
-        """Return the newest key that is active on this day; if none is active, the oldest key."""
+        """Return the newest key that is active on this day. If no key is active, return the oldest
+        key."""
         for key in self._newest_first:
             if key.first_day <= day:
                 return key
@@ -112,14 +119,15 @@ class Keys:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Return the ids of the keys, the newest key first."""
+        """Return the ids of the keys. The newest key is first."""
         return tuple(key.id for key in self._newest_first)
 
 
 def parse_keys(text: str) -> Keys:
-    """Parse a keys file: lines like KEYS_EXPECTED, empty lines, # comments. Raises KeysFault.
+    """Parse a keys file. It has lines as described in KEYS_EXPECTED, empty lines, and comments with
+    #. Raises KeysFault.
 
-    The text of a fault never quotes the keys file, because it contains secrets.
+    The text of a fault never quotes the keys file, because the file contains secrets.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -163,17 +171,17 @@ def day_of(at_ms: int) -> int:
 
 @lru_cache(_CACHED_MAILINGS)
 def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
-    """Return the hash by which a return path names a mailing and its sub-client."""
+    """Return the hash of a mailing and its sub-client that is used in return paths."""
     named = f"{mailing_id}\0{sub_client}".encode()
     return blake2b(named, digest_size=MAILING_OCTETS, person=b"sluice mailing").digest()
 
 
 def recipient_hash(mail_id: str, address: str) -> bytes:
-    """Return the hash by which the return path of a message names the recipient.
+    """Return the hash of a recipient that is used in the return path of a message.
 
     The mail id is the salt, so nobody can choose an address that has the same hash as another
-    recipient. Upper and lower case have the same hash, because a report may change the case of an
-    address. Raises ValueError if the mail id is not valid.
+    recipient. Upper and lower case have the same hash, because a report may convert an address to
+    lower case. Raises ValueError if the mail id is not valid.
     """
     text = _normal(address).lower().encode("utf-8", "surrogatepass")
     salt = ids.to_bytes(mail_id)
@@ -182,13 +190,14 @@ def recipient_hash(mail_id: str, address: str) -> bytes:
 
 def _normal(address: str) -> str:
     if _PLAIN.fullmatch(address):
-        return address  # Parsing would change only the case of the domain.
+        return address  # Parsing would only convert the domain to lower case.
     parsed = parse_path(address)
     return parsed.address if isinstance(parsed, ParsedAddress) else address
 
 
 def is_return_path(local: str) -> bool:
-    """Return whether a local part looks like a return path; only verify() proves this."""
+    """Return True if a local part looks like a return path. Only verify() proves that it is a
+    return path."""
     return local[: len(PREFIX)].lower() == PREFIX
 
 
@@ -204,7 +213,8 @@ def encode(keys: Keys, client: str, path: ReturnPath) -> str:
 def verify(
     keys: Keys, client: str, local: str, *, today: int, days_valid: int
 ) -> ReturnPath | Refused:
-    """Return the content of a return path of this client, or the reason why it is refused."""
+    """Return the content of a return path of this client, or the reason why the return path is
+    refused."""
     octets = _octets(local)
     key = keys.get(octets[0]) if octets else None
     if key is None:
@@ -226,7 +236,8 @@ def verify(
 
 
 def _octets(local: str) -> bytes:
-    """Return the octets of a return path; b"" if the text does not have the form of one."""
+    """Return the octets of a return path. Return b"" if the text does not have the form of a return
+    path."""
     text = local.lower() if local.isascii() else ""
     if not text.startswith(PREFIX) or _TEXT.fullmatch(text, len(PREFIX)) is None:
         return b""
@@ -236,9 +247,9 @@ def _octets(local: str) -> bytes:
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
     # hmac.digest() is not used, because it releases the interpreter lock. In a busy process, the
-    # thread would then wait a long time for the lock.
+    # thread would then wait long for the lock.
     mac = _keyed(key.secret).copy()
-    # No client's name contains a NUL, so the end of the name is clear.
+    # No client's name contains a NUL, so the NUL marks the end of the name.
     mac.update(client.encode() + b"\0" + signed)
     return mac.digest()[:_MAC_OCTETS]
 

@@ -1,9 +1,10 @@
-"""Judges the delegation of a client's sending domain: MX, SPF, DKIM, DMARC. Pure.
+"""Judges the delegation of a client's sending domain: MX, SPF, DKIM and DMARC. This module does no
+I/O.
 
-Owns: which records are correct, which are faulty, and the record that fixes each fault. Does not
-own: DNS queries (the caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM
-keys (dkim_record.py). Guarantees: if the DNS is unavailable, the result is AWAY; no record is
-reported as missing. The RFCs are 5321, 7505, 7208, 6376, 8463 and 7489.
+This module decides which records are correct and which are faulty, and finds the record that fixes
+a fault. The caller passes a function for DNS look-ups. SPF is evaluated in spf/, and DKIM keys are
+parsed in dkim_record.py. If the DNS is unavailable, the result is AWAY, and no record is reported
+as missing. The RFCs are 5321, 7505, 7208, 6376, 8463 and 7489.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TTL_S: Final = 3_600
 _STRING_OCTETS: Final = 255  # The longest string in a TXT record (RFC 1035, 3.3).
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No list of senders contains this address, so all terms of a policy are evaluated and counted.
+# No policy has this address in its terms, so all terms of a policy are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
@@ -45,7 +46,8 @@ class Judgement(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One check: the value found, the value expected, and any DNS records to publish."""
+    """The result of one check: the value that was found, the value that is expected, and the DNS
+    records to publish."""
 
     check: str
     judgement: Judgement
@@ -57,7 +59,7 @@ class Finding(Struct, frozen=True):
 class Expected(Struct, frozen=True):
     """The values that the installation expects for a sending domain.
 
-    Host names are in lower case, without a trailing dot. `public_key` is the p= of the
+    Host names are in lower case and have no trailing dot. `public_key` is the value of p= for the
     installation's DKIM key, or "" if the key is not known.
     """
 
@@ -69,7 +71,7 @@ class Expected(Struct, frozen=True):
 
 
 def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Check one sending domain; return all findings in the order of the report."""
+    """Check one sending domain. Return all findings in the order of the report."""
     return [
         judge_mx(ask(domain, "MX"), domain, expected.mail_hosts),
         *judge_spf(ask, domain, expected),
@@ -101,7 +103,8 @@ def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> F
 
 
 def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Check that one policy exists, ends in -all or ~all, and allows our addresses (RFC 7208)."""
+    """Check that there is exactly one policy, that it ends in -all or ~all, and that it allows the
+    installation's addresses (RFC 7208)."""
     answer = ask(domain, "TXT")
     wanted = f"one TXT that begins with {VERSION} and ends in -all or ~all"
     if isinstance(answer, Away):

@@ -1,4 +1,4 @@
-"""Parses DKIM key records and their keys (RFC 6376, 3.6.1; RFC 8463). Pure."""
+"""Parses DKIM key records and their keys (RFC 6376, 3.6.1; RFC 8463). This module does no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Struct
 
-# RFC 8301, 3.2: verifiers must not accept shorter keys; signers should use 2048 bits.
+# Verifiers must not accept shorter keys, and signers should use 2048 bits (RFC 8301, 3.2).
 MIN_RSA_BITS: Final = 1024
 GOOD_RSA_BITS: Final = 2048
 _ED25519_BYTES: Final = 32
@@ -25,11 +25,11 @@ _TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)", re.DOTALL)
 
 
 class KeyRecordError(ValueError):
-    """The record has no key that can verify mail. The error states the reason."""
+    """The record has no key that can be used to verify mail. The error has the reason."""
 
 
 class KeyRecord(Struct, frozen=True):
-    """A usable key: its p= without blanks, a description of the key, and its weaknesses."""
+    """A valid key: the value of p= without blanks, a description of the key, and its weaknesses."""
 
     public_key: str
     shown: str
@@ -37,7 +37,7 @@ class KeyRecord(Struct, frozen=True):
 
 
 def parse_tags(text: str) -> dict[str, str] | None:
-    """Parse a tag-list (RFC 6376, 3.2); return None if it is malformed or has a duplicate tag."""
+    """Parse a tag-list (RFC 6376, 3.2). Return None if it is malformed or has a tag twice."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         if not part.strip():
@@ -73,7 +73,7 @@ def parse_record(text: str) -> KeyRecord:
 
 
 def public_key_of(key: RSAPublicKey | Ed25519PublicKey) -> tuple[str, str]:
-    """Return the values of k= and p= for a key."""
+    """Return the values of k= and p= for a key record with this key."""
     if isinstance(key, Ed25519PublicKey):
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return "ed25519", base64.b64encode(raw).decode()

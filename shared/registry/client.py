@@ -1,6 +1,6 @@
 """A registered client: its permitted submissions, billing, limits and parents.
 
-The type Client is also the JSON value of the records on mail.clients. New fields may be added if
+Client is also the type of the JSON value in the records of mail.clients. New fields may be added if
 they have a default, and no field may be removed. This module also owns the quotas of a client and
 its sub-clients, and the family of a client. The family is the client, its parent, the parent of the
 parent, and so on. Reading and checking clients.yaml is in clients_file.py. This module does no I/O.

@@ -1,10 +1,10 @@
-"""Defines a buffer of received bytes, from which lines or blocks are taken.
+"""Defines a buffer of received bytes. Lines and blocks of bytes are taken from it.
 
-Owns: finding line ends and the end of content, even if such an end is split between two reads. No
-byte is searched twice. Does not own: the meaning of a line. A line ends with CRLF only (RFC 5321,
-2.3.8). A LF without CR is reported; it ends a line only if the caller allows this. The caller sets
-the size limits, because replies, commands and content have different limits. `len()` is the number
-of bytes in the buffer.
+The buffer finds the ends of lines and the end of content, even if such an end is split between two
+reads. No byte is searched twice. The buffer does not know the meaning of a line. A line ends only
+with CRLF (RFC 5321, 2.3.8). A LF without CR is reported, and it ends a line only if the caller
+allows this. The caller sets the size limits, because replies, commands and content have different
+limits. `len()` is the number of bytes in the buffer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ END_OF_CONTENT: Final = b"\r\n.\r\n"
 _END: Final = re.compile(re.escape(END_OF_CONTENT))
 _CR: Final = 0x0D
 _DOT: Final = 0x2E
-# The first byte of a TLS connection is the type of a record (RFC 8446, 5.1).
+# The first byte of a TLS connection, which is the type of a record (RFC 8446, 5.1).
 _HANDSHAKE: Final = 0x16
 
 
@@ -34,21 +34,21 @@ class NoLine(Enum):
 
 
 class Buffer:
-    """A byte buffer that records how far it has been searched.
+    """A buffer of bytes, which records up to which index it has been searched.
 
-    If `may_be_stuffed` is False, no line of the content taken last begins with a dot.
+    If `may_be_stuffed` is False, no line of the last taken content begins with a dot.
     """
 
     __slots__ = ("_bytes", "_has_dots", "_searched", "_start", "may_be_stuffed")
 
     def __init__(self) -> None:
-        # Usually the buffer contains the data of one read, which is not copied but sliced by index.
-        # Only the data of several reads is joined.
+        # Usually the buffer contains the data of only one read. This data is not copied, and lines
+        # are slices of it. If there are several reads, their data is joined.
         self._bytes: bytes | bytearray = b""
         # The bytes before this index have been taken. The index is 0 or less than the length.
         self._start = 0
         self._searched = 0
-        self._has_dots = False  # The searched part contains a stuffed dot.
+        self._has_dots = False  # True if the searched part contains a stuffed dot.
         self.may_be_stuffed = False
 
     def __len__(self) -> int:
@@ -78,9 +78,9 @@ class Buffer:
     def take_line(self, max_bytes: int, *, ends_at_bare_lf: bool = False) -> bytes | NoLine:
         """Take the next line without its CRLF. `max_bytes` includes the CRLF.
 
-        With `ends_at_bare_lf`, a LF without CR ends the line, too. This is only for replies
-        (reply.py). TOO_LONG is returned even before the line's end has arrived. The result does not
-        depend on how reads split the line.
+        With `ends_at_bare_lf`, which is only for replies (reply.py), a LF without CR ends the line,
+        too. TOO_LONG is returned even before the end of the line has arrived. The result does not
+        depend on the way in which the line is split between reads.
         """
         data, start = self._bytes, self._start
         if not data:
@@ -91,7 +91,8 @@ class Buffer:
         if end < 0:
             self._searched = len(data)
             return NoLine.INCOMPLETE if len(data) - start < max_bytes else NoLine.TOO_LONG
-        # The length is checked first, so that the result does not depend on how reads split lines.
+        # Check the length first, so that the result does not depend on the way in which reads split
+        # lines.
         if end + 1 - start > max_bytes:
             return NoLine.TOO_LONG
         if end == start or data[end - 1] != _CR:
@@ -99,7 +100,8 @@ class Buffer:
         return self._take(end - 1, end + 1)
 
     def take_loose_line(self, max_bytes: int) -> bytes | None:
-        """Take the next line without its LF and the CR before it; None if no line end has arrived.
+        """Take the next line without its LF and the CR before it. Return None if no line end has
+        arrived.
 
         A longer line is cut to `max_bytes`. The buffer grows until a line end arrives, so the
         caller must limit the size of the buffer.
@@ -112,7 +114,8 @@ class Buffer:
         return self._take(end, end + 1).removesuffix(b"\r")[:max_bytes]
 
     def take_content(self) -> bytes | None:
-        """Take the bytes before the line with a single dot; None until that line has arrived.
+        """Take the bytes before the line with a single dot. Return None until this line has
+        arrived.
 
         The result ends with CRLF or is empty, and is still dot-stuffed. The buffer must begin where
         the content begins.
@@ -136,10 +139,11 @@ class Buffer:
         return self._take(found.start() + 2, found.start() + len(END_OF_CONTENT))
 
     def drop_content(self) -> bytes:
-        """Remove and return bytes that cannot be part of the end mark; b"" if there are none."""
-        # One byte more than the end mark needs is kept, so that `_searched` differs from `_start`.
-        # The difference shows that the buffer does not begin with a line, so a dot at the front is
-        # not alone on its line.
+        """Remove and return the bytes that cannot be part of the end mark. Return b"" if there are
+        none."""
+        # Keep one byte more than the end mark needs, so that `_searched` differs from `_start`. The
+        # difference shows that the buffer does not begin at the beginning of a line. So a dot at
+        # the beginning of the buffer is not the only character of its line.
         length = len(self) - len(END_OF_CONTENT)
         if length <= 0:
             return b""
@@ -148,14 +152,13 @@ class Buffer:
         return dropped
 
     def _take(self, end: int, next_start: int) -> bytes:
-        """Take the bytes up to `end`; keep the bytes from `next_start` on."""
+        """Take the bytes before `end`. Keep the bytes from `next_start` on."""
         data, start = self._bytes, self._start
         self._has_dots = False
         if isinstance(data, bytes):
             taken = data[start:end]
             if 2 * next_start >= len(data):
-                # The few remaining bytes are copied, so that they do not keep a large read in
-                # memory.
+                # Copy the few remaining bytes, so that they do not keep a large read in memory.
                 self._bytes, next_start = data[next_start:], 0
         else:
             with memoryview(data) as view:

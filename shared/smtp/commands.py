@@ -1,7 +1,7 @@
-"""Parses the commands of a server session to events or refusals. Pure.
+"""Parses the commands of a server session to events or refusals. This module does no I/O.
 
-Owns: which arguments and parameters are accepted, and the replies to all others. Does not own: the
-order of commands (states.py), the session (session.py).
+This module decides which arguments and parameters are accepted, and owns the replies to all others.
+The order of commands is in states.py, and the session in session.py.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from shared.smtp.reply import Reply
 from shared.smtp.server.states import RCPT, READY, State
 
 # The verbs of HTTP requests. They end the session, because an attacker can make a browser connect
-# to us (cross-protocol attack).
+# to this server (cross-protocol attack).
 _FOREIGN: Final = (
     *("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE", "TRACE", "PROPFIND"),
     "PRI",
 )
 _OPTIONAL: Final = ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
 
-# The replies to verbs that are known but not accepted. A reply 521 ends the session.
+# The replies to verbs that are known but not accepted. A 521 ends the session.
 UNKNOWN: Final = {
     **dict.fromkeys(_OPTIONAL, Reply(502, "5.5.1", "Command not implemented")),
     **dict.fromkeys(_FOREIGN, Reply(521, "5.5.1", "This is not a web server")),
@@ -65,8 +65,8 @@ def read_plain(
 ) -> Mail | Recipient | Data | None:
     """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
-    Return None for all other lines, which read() parses word by word. For a simple line, read() has
-    the same result but takes four times as long. At most `most` recipients are accepted.
+    Return None for all other lines, which read() must parse word by word. For a simple line, read()
+    has the same result, but takes four times as long. At most `most` recipients are accepted.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -90,7 +90,7 @@ def read(
     recipients: Sequence[str],
     most: int,
 ) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
-    """Return an event for a command that the policy answers, or a refusal; None for other verbs.
+    """Return an event for a command that the policy answers, or a refusal, or None for other verbs.
 
     `mail` and `recipients` are the values of the open transaction.
     """
@@ -116,7 +116,8 @@ def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
 
 
 def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
-    """Parse MAIL FROM:<sender> and its parameters SIZE, BODY, SMTPUTF8 and AUTH, if offered."""
+    """Parse MAIL FROM:<sender>, and those parameters of SIZE, BODY, SMTPUTF8 and AUTH that are
+    offered."""
     path = parse_path(argument, "FROM:")
     if isinstance(path, PathFault):
         return _explained(_SENDER_FAULTS[path], argument)
@@ -136,7 +137,8 @@ def _mail_with(
     body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
     utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
     if offered.auth:
-        # AUTH= names the submitter as the client knows it; a server may ignore AUTH= (RFC 4954, 5).
+        # AUTH= has the submitter's name by which the client knows the submitter. A server may
+        # ignore it (RFC 4954, 5).
         parameters.pop("AUTH", None)
     if parameters:
         return _UNKNOWN_PARAMETER
@@ -151,7 +153,8 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """Parse RCPT TO:<recipient>. So far, `taken` recipients of at most `most` were accepted."""
+    """Parse RCPT TO:<recipient>. `taken` recipients were already accepted, and at most `most` are
+    allowed."""
     path = parse_path(argument, "TO:")
     if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)
@@ -165,7 +168,8 @@ def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | R
 
 
 def _explained(reply: Reply, argument: str) -> Reply:
-    """Add the likely mistake in the address to the reply, if there is a hint in ASCII."""
+    """Add a hint about the likely mistake in the address to the reply. Only a hint in ASCII is
+    added."""
     found = _BRACKETS.search(argument)
     hint = mistake_in_address(found[1]) if found else ""
     if not hint or not hint.isascii():

@@ -1,12 +1,12 @@
 """Encodes and decodes message content for DATA (RFC 5321, 2.3.8 and 4.5.2).
 
-Owns: line ends, dot-stuffing, the end mark. Does not own: the meaning of the content.
+This module owns line ends, dot-stuffing and the end mark, but not the meaning of the content.
 
-Before dots are stuffed, each bare LF and each bare CR becomes CRLF. So no bare CR or LF is ever
-sent, and no sequence of them can end the message early at any server (SMTP smuggling). A bare CR
-becomes a line end because the programs that write it (old editors, template engines) mean a line
-end; other clients convert it in the same way. The conversion cannot create new header lines,
-because a header with a bare CR or with mixed line ends is refused earlier.
+Before dots are stuffed, each bare LF and each bare CR is converted to CRLF. So no bare CR or LF is
+ever sent, and no server can find the end of the message too early because of them (SMTP smuggling).
+A bare CR is converted to a line end, because the programs that write it (old editors, template
+engines) mean a line end. Other clients convert it in the same way. The conversion cannot create new
+header lines, because a header with a bare CR or with mixed line ends is refused before.
 
 Content that is already correct is only scanned, not copied line by line.
 """
@@ -26,16 +26,17 @@ _NO_LINE_END: Final = (None, "\r\n")
 
 
 def has_only_crlf(content: bytes) -> bool:
-    """Return whether every CR and every LF is part of a CRLF."""
-    # The standard library's newline decoder records the kinds of line ends in one pass in C. This
-    # is four times as fast as counting CR, LF and CRLF.
+    """Return True if every CR and every LF is part of a CRLF."""
+    # The newline decoder of the standard library is used, because it finds all kinds of line ends
+    # in one pass in C. This is four times as fast as counting CR, LF and CRLF.
     seen = io.IncrementalNewlineDecoder(None, translate=False)
     seen.decode(content.decode("latin-1"), final=True)
     return seen.newlines in _NO_LINE_END
 
 
 def with_crlf(content: bytes) -> bytes:
-    """Return the normal form of content: each line, also the last one, ends with CRLF.
+    """Return the normal form of content, in which each line, including the last line, ends with
+    CRLF.
 
     Content that is already in normal form is returned unchanged.
     """
@@ -47,29 +48,30 @@ def with_crlf(content: bytes) -> bytes:
 
 
 def dot_stuffed(text: bytes) -> bytes:
-    """Double the dot at the beginning of each line; `text` is in normal form."""
-    # rfind() takes half the time of a search for LINE_DOT, because it looks at every third byte
-    # only (4 µs instead of 6.5 µs for 10 KB).
+    """Double the dot at the beginning of each line. `text` must be in normal form."""
+    # rfind() takes less time than a search for LINE_DOT, because it reads only every third byte (4
+    # µs instead of 6.5 µs for 10 KB).
     if text.rfind(b"\r\n.") >= 0:
         text = text.replace(b"\r\n.", b"\r\n..")
     return b"." + text if text[:1] == b"." else text
 
 
 def encode_content(content: bytes) -> bytes:
-    """Return the bytes to send after a 354: CRLF line ends, stuffed dots, the end mark."""
+    """Return the bytes to send after a 354. They have CRLF line ends, stuffed dots and the end
+    mark."""
     return dot_stuffed(with_crlf(content)) + END_MARK
 
 
 def decode_content(stuffed: bytes) -> bytes:
-    """Undo the dot-stuffing of received content: remove the dot at the beginning of each line."""
+    """Undo the dot-stuffing of received content: remove one dot from the beginning of each line."""
     stuffed = stuffed.replace(b"\r\n.", b"\r\n")
     return stuffed[1:] if stuffed[:1] == b"." else stuffed
 
 
 def has_longer_line(content: bytes, max_bytes: int = MAX_TEXT_LINE_BYTES) -> bool:
-    """Return whether any line, including its line end, is longer than `max_bytes`."""
+    """Return True if a line, including its line end, is longer than `max_bytes`."""
     start, size = 0, len(content)
-    # The last line end within `max_bytes` is searched, so one search per thousand bytes is enough.
+    # Search the last line end within `max_bytes`. So one search per thousand bytes is enough.
     while start + max_bytes < size:
         end = content.rfind(b"\n", start, start + max_bytes)
         if end < 0:

@@ -1,6 +1,7 @@
-"""Defines the two protocol errors: local (a bug in our code) and remote (a fault of the peer).
+"""Defines the two protocol errors: local (a bug of the calling code) and remote (a fault of the
+peer).
 
-After either error, the session can no longer be used, and its connection must be closed.
+After each of these errors, the session cannot be used any more, and its connection must be closed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ class ProtocolError(Exception):
 
 
 class LocalProtocolError(ProtocolError):
-    """The calling code tried to break the protocol."""
+    """The calling code has tried to violate the protocol."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol. The text describes the fault."""
+    """The peer has violated the protocol. The text describes the fault."""

@@ -1,6 +1,6 @@
-"""Defines the events of sessions. A policy handles server events, a pool handles client events.
+"""Defines the events of sessions. A policy handles server events, and a pool handles client events.
 
-Owns: only the form of the events. Each server event except Ended waits for exactly one answer.
+Each server event except Ended must be answered exactly once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from shared.smtp.reply import Reply
 
 
 class Hello(Struct, frozen=True):
-    """The client has sent EHLO or, if not `is_extended`, HELO.
+    """The client has sent EHLO, or HELO if `is_extended` is False.
 
     The text of a positive answer is not used.
     """
@@ -25,7 +25,7 @@ class Hello(Struct, frozen=True):
 class Mail(Struct, frozen=True):
     """The client has sent MAIL.
 
-    The null sender is "". If MAIL declares no size, `size_bytes` is 0.
+    The null sender is "". If MAIL has no SIZE, `size_bytes` is 0.
     """
 
     sender: str
@@ -35,7 +35,7 @@ class Mail(Struct, frozen=True):
 
 
 class Recipient(Struct, frozen=True):
-    """The client has sent RCPT. So far, `taken` recipients have been accepted."""
+    """The client has sent RCPT. `taken` recipients have already been accepted."""
 
     sender: str
     address: str
@@ -52,8 +52,8 @@ class Data(Struct, frozen=True):
 class Content(Struct, frozen=True):
     """The client has sent a complete message. Stuffed dots have been removed.
 
-    If `refusal` is set, the answer must not be positive. In this case, the message breaks the rules
-    for lines, or it was too large and `content` is empty.
+    If `refusal` is set, the answer must not be positive. In this case, the message violates the
+    rules for lines, or it was too large and `content` is empty.
     """
 
     sender: str
@@ -64,11 +64,13 @@ class Content(Struct, frozen=True):
 
 
 class StartTls(Struct, frozen=True):
-    """The client wants TLS. Write a positive answer, do the handshake, then call tls_started()."""
+    """The client wants TLS. Write a positive answer, perform the handshake, and then call
+    tls_started()."""
 
 
 class Login(Struct, frozen=True):
-    """The client has sent a name and a password by PLAIN or LOGIN. Answer 235 or a refusal."""
+    """The client has sent a name and a password by PLAIN or LOGIN. The answer must be 235 or a
+    refusal."""
 
     username: str
     password: str
@@ -78,16 +80,17 @@ class Login(Struct, frozen=True):
 
 
 class ScramStart(Struct, frozen=True):
-    """SCRAM needs the salt for this name. Answer with answer_scram() or a refusal."""
+    """SCRAM needs the salt for this name. The answer must be answer_scram() or a refusal."""
 
     username: str
 
 
 class ScramFinish(Struct, frozen=True):
-    """SCRAM is complete. `key_index` is the index of the key that matches the proof, or None.
+    """The SCRAM exchange is complete. `key_index` is the index of the key that matches the proof,
+    or None.
 
     If `key_index` is None, the proof is wrong, and the answer must be a refusal. Otherwise, the
-    answer is 235 or a refusal.
+    answer must be 235 or a refusal.
     """
 
     username: str
@@ -95,7 +98,7 @@ class ScramFinish(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The session has ended: send the output and close the connection. `reason` is for the log."""
+    """The session has ended. Send the output and close the connection. `reason` is for the log."""
 
     reason: str
 
@@ -118,14 +121,14 @@ class Stage(StrEnum):
 
 
 class Send(Struct, frozen=True):
-    """Bytes to write now. With `is_content`, they are the whole content of the message."""
+    """Bytes to write now. If `is_content` is True, they are the whole content of the message."""
 
     data: bytes
     is_content: bool
 
 
 class Finished(Struct, frozen=True):
-    """The transaction has ended. `reply` decided it; `stage` is the step that `reply` answered.
+    """The transaction has ended because of `reply`. `stage` is the step to which it was the reply.
 
     The message is accepted only if `stage` is CONTENT and the reply is positive.
     """

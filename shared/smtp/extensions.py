@@ -1,10 +1,11 @@
-"""Defines the SMTP extensions that we use, and encodes a message for a server's extensions. Pure.
+"""Defines the SMTP extensions that are used, and encodes a message for the extensions of a server.
+This module does no I/O.
 
-Owns: parsing and encoding the keywords of an EHLO reply (RFC 5321, 4.1.1.1), the parameters of
-MAIL, the form of the content, and the reasons why a message cannot be offered. The parameters and
-the form depend on SIZE (RFC 1870), CHUNKING (RFC 3030), 8BITMIME (RFC 6152) and SMTPUTF8 (RFC
-6531). Does not own: the order of commands (client/session.py, server/session.py). Guarantees: no
-function raises; unknown extensions are ignored, as the RFC requires.
+This module parses and encodes the keywords of an EHLO reply (RFC 5321, 4.1.1.1). It owns the
+parameters of MAIL, the form of the content, and the reasons why a message cannot be offered. The
+parameters and the form depend on SIZE (RFC 1870), CHUNKING (RFC 3030), 8BITMIME (RFC 6152) and
+SMTPUTF8 (RFC 6531). The order of commands is in client/session.py and server/session.py. No
+function raises an exception. Unknown extensions are ignored, as the RFC requires.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 
 class Extensions(Struct, frozen=True):
-    """The extensions that a server offers. `size_limit_bytes` is 0 if the server names no limit."""
+    """The extensions that a server offers. `size_limit_bytes` is 0 if the server has no limit."""
 
     pipelining: bool = False
     size: bool = False
@@ -55,7 +56,8 @@ class Unsendable(StrEnum):
 
 
 def all_but_auth(*, starttls: bool) -> Extensions:
-    """Return all extensions of our servers except AUTH. Our servers do not support CHUNKING."""
+    """Return all extensions that the servers of Sluice offer, except AUTH. CHUNKING is not
+    offered."""
     return Extensions(
         pipelining=True,
         size=True,
@@ -67,7 +69,8 @@ def all_but_auth(*, starttls: bool) -> Extensions:
 
 
 def parse_extensions(ehlo_text: str) -> Extensions:
-    """Parse the text of an EHLO reply. LF separates its lines; the first line is the greeting."""
+    """Parse the text of an EHLO reply. Its lines are separated by LF, and the first line is the
+    greeting."""
     words: dict[str, str] = {}
     for line in ehlo_text.split("\n")[1:]:
         keyword, _, rest = line.strip().partition(" ")
@@ -104,7 +107,8 @@ def encode_extensions(offered: Extensions) -> list[str]:
 
 
 def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
-    """Return the bytes to write for the content, and its size for the parameter SIZE.
+    """Return the bytes to write for the content, and the size of the content for the parameter
+    SIZE.
 
     The size does not include doubled dots and the end mark (RFC 1870, 3).
     """
@@ -115,9 +119,9 @@ def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
 
 
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
-    """Return those parameters of MAIL that are needed and that the server offers.
+    """Return the parameters of MAIL that are needed and that the server offers.
 
-    `is_utf8` means that at least one address is not ASCII.
+    `is_utf8` is True if at least one address is not ASCII.
     """
     words = b" SIZE=%d" % size_bytes if offered.size else b""
     if not is_utf8 and content.isascii():
@@ -130,7 +134,7 @@ def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf
 
 
 def has_utf8_header(content: bytes) -> bool:
-    """Return whether the header contains UTF-8 that is not ASCII, and so needs SMTPUTF8."""
+    """Return True if the header contains UTF-8 that is not ASCII, so that SMTPUTF8 is needed."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]
     if header.isascii():

@@ -1,8 +1,8 @@
 """Parses and encodes commands: verbs, paths and parameters (RFC 5321, 4.1; RFC 6531).
 
-Owns: the grammar of commands. Does not own: whether a command is allowed now (states.py), whether
-the addresses are valid (shared/mail). Source routes are refused. One space after FROM: or TO: is
-accepted, because all servers accept it. The work is linear.
+This module owns the grammar of commands. The order of commands is in states.py, and the check of
+addresses in shared/mail. Source routes are refused. One space after FROM: or TO: is accepted,
+because all servers accept it. The time is linear.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from msgspec import Struct
 
 from shared.smtp.errors import LocalProtocolError
 
-# RFC 5321 requires 512 bytes, and extensions may increase this number. With our extensions, the sum
-# is less than 1,200 (AUTH= adds 500 to MAIL). The initial response of AUTH fits, too, even with a
-# password of 1,024 octets.
+# RFC 5321 requires 512 bytes, and extensions may increase this number. With the extensions that are
+# offered, the sum is less than 1,200 (AUTH= adds 500 to MAIL). This limit is also sufficient for
+# the initial response of AUTH, even with a password of 1,024 octets.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
-MAX_ADDRESS_OCTETS: Final = 254  # A path with its brackets has at most 256 (RFC 5321, 4.5.3.1.3).
+# A path with its brackets has at most 256 octets (RFC 5321, 4.5.3.1.3).
+MAX_ADDRESS_OCTETS: Final = 254
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1.
 
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
@@ -30,7 +31,7 @@ _DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
 _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
-# Matches most MAIL and RCPT lines in one step; the patterns above are for all other lines.
+# Matches most MAIL and RCPT lines in one step. The patterns above are for all other lines.
 _PLAIN_WORD: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN_PATH: Final = re.compile(
     rb"(?:(?i:(MAIL) FROM)|(?i:RCPT TO)):<((" + _PLAIN_WORD + rb"(?:\." + _PLAIN_WORD + rb")*)"
@@ -86,9 +87,11 @@ def parse_command(line: bytes) -> Command | CommandFault:
 
 
 def plain_path(line: bytes) -> tuple[bool, str] | None:
-    """Return True for MAIL or False for RCPT, and the address; None if the line is not simple.
+    """Return True for MAIL or False for RCPT, and the address. Return None if the line is not
+    simple.
 
-    The result is the same as that of parse_command and parse_path. A test compares the results.
+    The result is the same as the result of parse_command() and parse_path(). A test compares the
+    two.
     """
     found = _PLAIN_PATH.fullmatch(line)
     if found is None:
@@ -143,7 +146,7 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Return whether EHLO and HELO accept this name.
+    """Return True if EHLO and HELO accept this name.
 
     Any ASCII text is accepted, because many clients send no host name.
     """
@@ -151,21 +154,23 @@ def is_hello_name(name: str) -> bool:
 
 
 def is_mailbox(address: str) -> bool:
-    """Return whether an address is valid in a path.
+    """Return True if an address is valid in a path.
 
     No part of a valid address can end the path or the line.
     """
     found = _MAILBOX.fullmatch(address)
     if found is None:
         return False
-    # For ASCII, _is_too_long() is not called, because is_mailbox() runs twice per message.
+    # For ASCII, _is_too_long() is not called. This saves time, because is_mailbox() runs twice per
+    # message.
     if address.isascii():
         return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
     return not _is_too_long(address)
 
 
 def encode_path(address: str) -> bytes:
-    """Return `<address>`, or `<>` for "". Raises LocalProtocolError if it is not a mailbox."""
+    """Return `<address>`, or `<>` for "". Raises LocalProtocolError if the address is not a
+    mailbox."""
     if address and not is_mailbox(address):
         raise LocalProtocolError(f"not a mailbox: {address!r}")
     return f"<{address}>".encode()

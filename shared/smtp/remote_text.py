@@ -1,8 +1,8 @@
-"""Cleans a peer's text for events, logs and headers.
+"""Cleans text that a peer has sent, for events, logs and headers.
 
-Owns: which part of a server's text is kept. The text may be in any encoding, contain terminal
-escapes and have any length. The result is at most MAX_TEXT_BYTES of printable UTF-8 and LF. No
-character in the result is invisible, changes the direction of the text, or controls a terminal.
+The text of a peer may be in any encoding, contain terminal escapes and have any length. The result
+has at most MAX_TEXT_BYTES of printable UTF-8 and LF. No character in the result is invisible,
+changes the direction of the text, or controls a terminal.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Final
 MAX_TEXT_BYTES: Final = 1_024
 # A text of at most this number of characters cannot exceed the limit in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
-# Matches the most frequent unprintable characters: C0 except LF, which separates the lines of a
-# reply; DEL and C1; line and paragraph separators; marks that change the direction of a text.
+# Matches the most frequent unprintable characters: C0, DEL, C1, line and paragraph separators, and
+# marks that change the direction of a text. LF is excluded, because it separates the lines of a
+# reply.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
-# Matches surrogates. A surrogate replaces a byte that was not UTF-8, or cannot be encoded.
+# Matches surrogates. A surrogate stands for a byte that was not UTF-8, or it cannot be encoded.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _CUT: Final = "..."
 

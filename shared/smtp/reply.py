@@ -1,19 +1,19 @@
 """Encodes replies, and parses replies with limits (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
-Owns: the form of a reply. Does not own: which command a reply answers (client/session.py), the
-meaning of a reply for a message (the services). A peer's text is cleaned when it becomes a reply
-(remote_text.py).
+This module owns the form of a reply. The assignment of replies to commands is in client/session.py,
+and the services decide what a reply means for a message. The text of a reply is cleaned when the
+reply is parsed (remote_text.py).
 
-A malformed reply raises RemoteProtocolError, except a malformed reply to the content of a message.
+A malformed reply raises RemoteProtocolError, except for the reply to the content of a message.
 After the content has been sent, a malformed reply with a clear code is better than an unknown
-result. A parser with `is_lenient` accepts such a reply. Before the code, the parser skips empty
+result. So a parser with `is_lenient` accepts such a reply. Before the code, this parser skips empty
 lines, blanks, NUL, a byte order mark and 1xx (which announces another reply), because some servers
-send them. It needs no blank after the code. Other text before the code is an error.
+send them. It also accepts a code without a blank after it. Other text before the code is an error.
 
-A line of a reply may end with a bare LF. RFC 5321, 2.3.8 forbids this, but some servers do it.
-Unlike a server, a client can accept a bare LF safely. Replies contain no text of third parties, so
-nobody can hide a reply in another reply. An additional reply is out of step, which ends the session
-(client/session.py).
+A line of a reply may end with a bare LF. RFC 5321, 2.3.8 forbids this, but some servers do it. A
+client can accept a bare LF safely, but a server cannot. Replies contain no text of third parties,
+so nobody can hide a reply in another reply. An additional reply is unexpected, which ends the
+session (client/session.py).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
 # RFC 5321 allows 512 bytes, but real servers send longer lines, mainly policy texts with addresses.
-# A reply is read to its end, because the last code counts. But the excess of a line is dropped, and
-# so are the lines after MAX_REPLY_LINES.
+# A reply is read to its end, because the last code counts. Bytes after this length of a line are
+# dropped, and lines after MAX_REPLY_LINES, too.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
-# A longer reply is an error, because it may have no end.
+# A longer reply is an error, because it might never end.
 MAX_REPLY_BYTES: Final = 1_048_576
 
 # A read that consists of one-line replies is parsed in one step. The result is cached, because
@@ -45,7 +45,7 @@ _PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
 # Some servers send a tab instead of the blank after the code.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
 # Matches the first line of a lenient reply. The code ends at the end of a word, or before "OK". As
-# in `_LINE`, only one blank separates code and text; further blanks belong to the text.
+# in `_LINE`, only one blank separates code and text. Further blanks belong to the text.
 _CLEAR_CODE: Final = re.compile(
     rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(?:(-)|[ \t]|[:.,;][ \t:.,;]*)?(.*)",
     re.DOTALL | re.IGNORECASE,
@@ -58,7 +58,7 @@ _LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
 
 
 class Reply(Struct, frozen=True):
-    """A server's reply. `text` contains its lines, joined by LF, without the enhanced status."""
+    """A reply of a server. `text` contains its lines, joined by LF, without the enhanced status."""
 
     code: int
     enhanced: str = ""
@@ -85,7 +85,8 @@ class Reply(Struct, frozen=True):
 
 
 def make_reply(code: int, text: str) -> Reply:
-    """Build a reply from a code and received text; clean the text, and separate its status.
+    """Build a reply from a code and the received text. Clean the text, and separate the status from
+    it.
 
     The enhanced status is used only if its class is the first digit of the code (RFC 2034, 4).
     Servers repeat the status on every line, so the status is removed from each line.
@@ -127,7 +128,7 @@ class Outgoing:
         self._encoded.append(encode_reply(reply))
 
     def take(self) -> bytes:
-        """Take the bytes of all replies; b"" if there are none."""
+        """Take the bytes of all replies. Return b"" if there are none."""
         encoded = self._encoded
         if not encoded:
             return b""
@@ -145,7 +146,7 @@ class ReplyParser:
         # Replies that were parsed in one step, in reverse order. They precede the replies in the
         # buffer.
         self._ready: list[Reply] = []
-        # If False, the buffer and the lines are empty.
+        # False if the buffer and the lines are empty.
         self._is_buffering = False
         self._code = 0
         self._lines: list[str] = []
@@ -155,13 +156,14 @@ class ReplyParser:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether the parser has no unread bytes and no replies."""
+        """Return True if the parser has no unread bytes and no replies."""
         if self._ready:
             return False
         return not (self._is_buffering and (self._lines or len(self._buffer)))
 
     def may_become(self, code: bytes) -> bool:
-        """Return whether the unread bytes are empty or the beginning of a reply with this code."""
+        """Return True if there are no unread bytes, or if they are the beginning of a reply with
+        this code."""
         if self._ready or self._lines:
             return False
         if not self._is_buffering:
@@ -180,7 +182,8 @@ class ReplyParser:
             raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
-        """Return the next reply; None if it is not complete yet. Raises RemoteProtocolError."""
+        """Return the next reply. Return None if it is not complete yet. Raises
+        RemoteProtocolError."""
         if self._ready:
             return self._ready.pop()
         if not self._is_buffering:
@@ -261,9 +264,10 @@ class ReplyParser:
 
 @lru_cache(_KNOWN_READS)
 def _plain_replies(data: bytes) -> tuple[Reply, ...]:
-    """Return the replies in a read of whole lines of printable ASCII, the last reply first.
+    """Return the replies in a read that has only whole lines of printable ASCII. The last reply is
+    first.
 
-    Return () if the read contains anything else. A lenient parser returns the same replies.
+    Return () if the read contains anything else. A lenient parser would return the same replies.
     """
     if _PLAIN.fullmatch(data) is None:
         return ()

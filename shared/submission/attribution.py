@@ -1,12 +1,15 @@
-"""Judges a message for its client, and builds the events for messages that are not sent. Pure.
+"""Judges a message by the rules of its client, and builds the events for messages that are not
+sent. This module does no I/O.
 
-Owns: the data of client and envelope that the rules need, the mailing to which a message is
-attributed, and the events for refused messages, duplicates, key conflicts and withdrawn
-submissions. Does not own: the rules (rules.py), which submission is a duplicate
-(shared/store/submissions.py), suppression (services/validate), the text of a reply (ingest).
-Guarantees: the front door and validate judge a message in the same way. They attribute a message to
-the same mailing, whether the message is refused after DATA, refused by validate, or accepted. So
-the counts of a mailing are complete for every kind of submission.
+This module passes the data of the client and of the envelope to the rules. It decides to which
+mailing a message is attributed, and builds the events for refused messages, duplicates, key
+conflicts and withdrawn submissions. The rules are in rules.py, duplicates are found by
+shared/store/submissions.py, suppression is in services/validate, and the texts of replies are in
+the ingest service.
+
+The front door and the validate service judge a message in the same way. They always attribute a
+message to the same mailing, no matter if the message is refused after DATA, refused by the validate
+service, or accepted. So the counts of a mailing are complete for every kind of submission.
 """
 
 from __future__ import annotations
@@ -40,9 +43,11 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Set the mailing ID and sub-client by the code, or else by the client's standard mailing.
+    """Return the envelope with the mailing ID and sub-client of its code. Without a valid code,
+    they are those of the client's standard mailing.
 
-    Also set the versions of the rules and of the client's entry by which the message is judged.
+    The returned envelope also has the versions of the rules and of the client's entry by which the
+    message is judged.
     """
     billed = client.code(effective_code(envelope.facts, envelope.code))
     return replace(
@@ -55,14 +60,15 @@ def attribute(envelope: Envelope, client: Client) -> Envelope:
 
 
 def versions_of(envelope: Envelope, shaping: str = "") -> Versions | None:
-    """Return the versions for a final event of this message; None if the message was not judged."""
+    """Return the versions for a final event of this message. Return None if the message was not
+    judged."""
     if not envelope.rules_version:
         return None
     return Versions(envelope.rules_version, envelope.registry_version, shaping)
 
 
 def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int) -> MailEvent:
-    """Build the event for an attributed message that violates rules; `broken` is not empty."""
+    """Build the event for an attributed message that violates rules. `broken` must not be empty."""
     reason = "; ".join(f"{rule.rule}: {rule.reason}" for rule in broken)
     return unsent_event(envelope, reason, now_ms, broken)
 
@@ -70,13 +76,14 @@ def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int
 def unsent_event(
     envelope: Envelope, reason: str, now_ms: int, broken: tuple[Violation, ...] = ()
 ) -> MailEvent:
-    """Build the event for an attributed message that is not processed further, with the reason."""
+    """Build the event for an attributed message that is not processed further because of this
+    reason."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
         sub_client=envelope.sub_client,
-        # This is the recipient in the header. With SMTP, the envelope may contain another
-        # recipient, which R3 refuses.
+        # Use the recipient in the header. With SMTP, the envelope may have another recipient, which
+        # R3 refuses.
         recipient=envelope.facts.to_address or envelope.recipient,
         message_id=envelope.message_id,
         at_ms=now_ms,
@@ -95,7 +102,7 @@ def unsent_event(
 
 
 def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
-    """Build the event for a duplicate; `event` describes the submission."""
+    """Build the event for a duplicate. `event` describes the submission."""
     return replace(
         event,
         enhanced="",
@@ -106,7 +113,8 @@ def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
 
 
 def withdrawn_event(event: MailEvent) -> MailEvent:
-    """Build the event for an SMTP submission that was answered with 451. `event` describes it."""
+    """Build the event for an SMTP submission that was answered with 451. `event` describes the
+    submission."""
     return replace(
         event,
         enhanced="",
@@ -116,9 +124,10 @@ def withdrawn_event(event: MailEvent) -> MailEvent:
 
 
 def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """Build the event that refuses a message because an earlier, different message has its key.
+    """Build the event of a refusal because a different, earlier message has the same submission
+    key.
 
-    `event` describes the submission; `envelope` contains its key.
+    `event` describes the submission, and `envelope` contains its key.
     """
     broken = _key_reused(envelope, first_mail_id)
     return replace(

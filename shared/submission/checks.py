@@ -1,8 +1,9 @@
-"""Checks messages by the rules R1 to R12, with one function per rule. Pure.
+"""Checks messages by the rules R1 to R12, with one function per rule. This module does no I/O.
 
-Owns: the checks, and the text that describes a fault. Does not own: the rules' ids, texts, codes
-and order (rules.py). Each function takes a Case. It returns None if the message follows the rule.
-Otherwise, it returns the cause and the value found. Both may contain text from the client.
+This module owns the checks and the texts that describe a fault. The ids, texts, codes and order of
+the rules are in rules.py. Each function takes a Case. It returns None if the message follows the
+rule. Otherwise it returns the cause and the value that was found. Both may contain text from the
+client.
 """
 
 from __future__ import annotations
@@ -21,35 +22,35 @@ from shared.topics.records import Facts
 MAX_SIZE_BYTES: Final = 307_200
 _NO_CODES: Final[frozenset[str]] = frozenset()
 
-# The cause and the value found; None if the message follows the rule.
+# The cause and the value that was found, or None if the message follows the rule.
 Breach = tuple[str, str] | None
 
 
 class Submission(Struct, frozen=True):
-    """The values with which a message is compared. The header supplies missing addresses."""
+    """The values with which a message is compared. Missing addresses are taken from the header."""
 
     sending_domain: str  # Lower-case A-labels, like the domains in the registry.
-    sender: str = ""  # The envelope sender; "" if there is none.
-    recipient: str = ""  # The envelope recipient; "" if there is none.
+    sender: str = ""  # The envelope sender, or "" if there is no envelope.
+    recipient: str = ""  # The envelope recipient, or "" if there is no envelope.
     codes: Set[str] = _NO_CODES  # The client's active codes.
     max_size_bytes: int = MAX_SIZE_BYTES
-    code: str = ""  # The code in a Kafka header; "" if there is none.
+    code: str = ""  # The code in a Kafka header, or "" if there is no such header.
 
 
 class Case(Struct):
-    """One message to judge. Addresses are in normal form; "" means that there is no valid one."""
+    """One message to judge. Addresses are in normal form, or "" if there is no valid address."""
 
     facts: Facts
     submission: Submission
-    sender: str  # The sender in the envelope, or else in the From header.
+    sender: str  # The envelope sender. Without an envelope, the From address.
     sender_is_valid: bool  # False only if the envelope sender is not an address.
     recipient: str
 
 
 def case_of(facts: Facts, submission: Submission) -> Case:
-    """Combine a message with its envelope; the header supplies missing envelope addresses."""
+    """Combine a message with its envelope. Missing envelope addresses are taken from the header."""
     sender, recipient, valid = submission.sender, submission.recipient, True
-    # The texts are nearly always equal, because the envelope was built from the header.
+    # The addresses are nearly always equal, because the envelope was built from the header.
     if sender != facts.from_address:
         sender, valid = _normal(sender, facts.from_address)
     if recipient != facts.to_address:
@@ -106,7 +107,7 @@ def from_(case: Case) -> Breach:
 
 
 def copies(case: Case) -> Breach:
-    """R5. An empty Cc or Bcc header violates the rule, too."""
+    """Check R5. An empty Cc or Bcc header violates the rule, too."""
     facts = case.facts
     if not facts.cc_count and not facts.bcc_count:
         return None
@@ -115,7 +116,8 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """R6. Two subjects are refused, because mail programs differ in which subject they show."""
+    """Check R6. Two subjects are refused, because mail programs do not all show the same
+    subject."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
@@ -130,7 +132,8 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8. The code is in a Kafka header or in the message header, or the same code is in both."""
+    """Check R8. A code may be in a Kafka header or in the header of the message. If both have a
+    code, the two codes must be equal."""
     facts, submission = case.facts, case.submission
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
@@ -145,9 +148,10 @@ def code(case: Case) -> Breach:
 
 
 def effective_code(facts: Facts, beside: str) -> str:
-    """Return the code of a message; "" if it has several codes.
+    """Return the code of a message. Return "" if it has several codes.
 
-    `beside` is the code in a Kafka header. It is used if the message's header contains no code.
+    `beside` is the code in a Kafka header. This code is used if the header of the message contains
+    no code.
     """
     if not facts.code_count:
         return beside
@@ -155,9 +159,9 @@ def effective_code(facts: Facts, beside: str) -> str:
 
 
 def same_sender(case: Case) -> Breach:
-    """R9. A message without an envelope sender follows the rule."""
+    """Check R9. A message without an envelope sender follows the rule."""
     facts, given = case.facts, case.submission.sender
-    # Two identical values that are not addresses follow R9; R4 and R10 refuse them.
+    # Two identical values that are not addresses follow R9, but R4 and R10 refuse them.
     if not given or (not facts.from_address and given == facts.from_raw):
         return None
     if not case.sender_is_valid:
@@ -169,7 +173,8 @@ def same_sender(case: Case) -> Breach:
 
 
 def sender_domain(case: Case) -> Breach:
-    """R10. Without an envelope sender, the address in From is judged, if there is one."""
+    """Check R10. If there is no envelope sender, the address in From is judged. Without this
+    address, the rule is not judged."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
         return "the envelope sender is not an address", _both(case)
@@ -179,7 +184,8 @@ def sender_domain(case: Case) -> Breach:
 
 
 def organisation(case: Case) -> Breach:
-    """R11. The rule is not judged if From is not an address, because R4 refuses the message."""
+    """Check R11. If From is not an address, the rule is not judged, because R4 refuses the
+    message."""
     ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
     if ours == theirs or not theirs:
         return None
@@ -196,7 +202,7 @@ def return_path(case: Case) -> Breach:
 
 
 def _is_in(address: str, domain: str) -> bool:
-    """Return whether the domain of the address is exactly this domain."""
+    """Return True if the domain of the address is exactly this domain."""
     found = address.rpartition("@")[2]
     return found == domain or (bool(domain) and found == domains.normalise(domain))
 
@@ -216,7 +222,8 @@ def _why_not(raw: str) -> str:
 
 
 def _address_of(raw: str) -> str:
-    """Return the address in the first of several headers; "" if that header has none."""
+    """Return the address in the first of several headers. Return "" if that header has no valid
+    address."""
     parsed = parse_single(raw)
     return parsed.address if isinstance(parsed, ParsedAddress) else ""
 

@@ -1,12 +1,14 @@
 """Defines the rules R1 to R12 of the submission contract as a table, and applies them.
 
-Owns: each rule's id, texts, enhanced status code (RFC 3463, RFC 5248) and check. Validate, the
-front door and `check` use this module, so they judge a message in the same way. Pure. Does not own:
-parsing the message (shared/mail/headers.py), the syntax of addresses (shared/mail/address.py), the
-checks (checks.py). Guarantees: judge() never raises and reports every broken rule, in order. A rule
-is skipped if it cannot be judged because another rule is broken (R9 to R11 without a valid From).
-The other rule refuses the message. docs/rules.md explains the rules, and a test compares that page
-with this table.
+Each rule has an id, texts, an enhanced status code (RFC 3463, RFC 5248) and a check. The validate
+service, the front door and `sluice check` use this module, so they judge a message in the same way.
+The message is parsed by shared/mail/headers.py, addresses are parsed by shared/mail/address.py, and
+the checks are in checks.py. This module does no I/O.
+
+judge() never raises an exception, and reports every broken rule, in order. If a rule cannot be
+judged because another rule is broken, it is skipped, and the other rule refuses the message. For
+example, R9 to R11 cannot be judged without a valid From. The page docs/rules.md explains the rules,
+and a test compares that page with this table.
 """
 
 from __future__ import annotations
@@ -54,13 +56,14 @@ class Status(StrEnum):
 
     BAD_RECIPIENT = "5.1.3"  # Bad destination mailbox address syntax.
     TOO_BIG = "5.3.4"  # Message too big for system.
-    BAD_HEADER = "5.5.4"  # Invalid arguments: the attributes sent with the message are wrong.
+    BAD_HEADER = "5.5.4"  # Invalid arguments: the attributes of the message are wrong.
     BAD_MESSAGE = "5.6.0"  # Media error: the message is malformed.
     NOT_AUTHORISED = "5.7.1"  # Delivery not authorised, message refused.
 
 
 class Rule(Struct, frozen=True):
-    """One rule: its requirement in one sentence, its status code, and how to fix a violation."""
+    """One rule: its requirement in one sentence, its status code, and the way to fix a
+    violation."""
 
     id: str
     title: str
@@ -194,15 +197,15 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
 
 RULES: Final = tuple(rule for rule, _ in _TABLE)
 
-# A short hash of the rules' ids, texts and status codes.
+# A short hash of the ids, texts and status codes of all rules.
 RULES_VERSION: Final = hashlib.sha256(msgspec.json.encode(RULES)).hexdigest()[:8]
 
 
 def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:
-    """Return the violations of the message, in the order of RULES; () if there are none.
+    """Return the violations of the message, in the order of RULES. Return () if there are none.
 
     If the bytes are not a message (Facts.defect), the first violation is `unreadable`. The rules
-    are judged even then, so that missing headers are reported, too.
+    are judged in this case, too, so that missing headers are also reported.
     """
     case = case_of(facts, submission)
     broken: list[Violation] = []

@@ -6,8 +6,9 @@ sum of live counts and statements would invoice this event twice. If Kafka is un
 commands show the live counts.
 
 Known clients are the registered clients, the removed clients whose records still exist, and all
-clients that were ever counted, because finance asks for the months of a client long after the
-client was removed. If Kafka is unavailable, the command reports that it did not check the name.
+clients that were ever counted. Counted clients are included, because finance asks for the months of
+a client long after the client was removed. If Kafka is unavailable, the command reports that it did
+not check the name.
 """
 
 from __future__ import annotations

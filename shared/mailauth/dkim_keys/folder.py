@@ -1,11 +1,11 @@
 """Reads and extends the folder of DKIM keys (RFC 6376, RFC 8463).
 
-The folder contains the table `keys.toml` and the key files that the table names. Owns: which keys
-are accepted, the form of a key file, reading the folder, and adding keys. Does not own: the form of
-the table, the time when a key is used (both in table.py), the time when deliver checks the folder
-for changes (services/deliver). Guarantees: load() returns all keys or raises; a file that has not
-changed is not loaded again. A rotation writes the key files first and then replaces the table in
-one step, so a reader never sees a table whose files are missing. No error text contains a key.
+The folder contains the table `keys.toml` and the key files that the table names. This module
+decides which keys are accepted, owns the form of a key file, reads the folder and adds keys. The
+form of the table and the times at which a key is used are in table.py. services/deliver checks the
+folder for changes. load() returns all keys or raises an exception. A file that has not changed is
+not loaded again. A rotation writes the key files first, and then replaces the table in one step. So
+a reader never finds a table whose files are missing. No error text contains a key.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NewKey = tuple[KeyEntry, PrivateKey]
 _HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 _PUBLIC_EXPONENT: Final = 65_537
-# A key file is much smaller than this limit: with a key of 4096 bits, the file has 3.2 KB.
+# A key file is much smaller than this limit. With a key of 4096 bits, the file has 3.2 KB.
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -66,16 +66,16 @@ class KeyFolder:
         return self._path
 
     def has_changed(self) -> bool:
-        """Return whether a file has changed since load()."""
+        """Return True if a file has changed since load()."""
         return self._look() != self._stamp
 
     def load(self) -> list[Key[PrivateKey]]:
         """Load the table and the keys that it names. Raises KeyFault."""
-        # The table's stamp is taken before the table is read, so has_changed() also notices a
+        # Take the stamp of the table before the table is read, so that has_changed() also notices a
         # change during the load.
         table = _stamp_of(self._path / TABLE)
-        # The stamp is empty until everything is loaded. After a failed load, has_changed() returns
-        # True, because a fault may end although no file changes.
+        # The stamp is empty until everything is loaded. So after a failed load, has_changed()
+        # returns True. This is needed because a fault may end although no file changes.
         self._stamp = ()
         entries = read_table(self._path)
         self._files = tuple(sorted({entry.file for entry in entries}))
@@ -99,7 +99,7 @@ class KeyFolder:
 
 
 class KeyFault(Exception):
-    """A file contains no usable key. The error names the file and the expected content."""
+    """A file contains no valid key. The error names the file and the expected content."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
@@ -120,7 +120,7 @@ def read_table(folder: Path) -> tuple[KeyEntry, ...]:
 
 
 def add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
-    """Write the key files, then add their entries to the table. Raises OSError, KeyFault."""
+    """Write the key files, and then add their entries to the table. Raises OSError, KeyFault."""
     with _locked(folder):
         _add_keys(folder, keys)
 
@@ -133,8 +133,8 @@ def load_key(path: str | Path) -> PrivateKey:
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; it must hold {EXPECTED}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's error is not shown, because it may quote the file. If the key is encrypted,
-        # the error is a TypeError.
+        # Do not show the error of the library, because it may quote the file. If the key is
+        # encrypted, the error is a TypeError.
         raise KeyFault(f"{path}: cannot be read as a key; it must hold {EXPECTED}") from None
     if isinstance(key, Ed25519PrivateKey):
         return key
@@ -146,7 +146,7 @@ def load_key(path: str | Path) -> PrivateKey:
 
 
 def algorithm_of(key: PrivateKey) -> str:
-    """Return the value of a= in signatures with this key."""
+    """Return the value of a= for signatures with this key."""
     return RSA if isinstance(key, RSAPrivateKey) else ED25519
 
 
@@ -181,7 +181,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # If the table is unusable, this raises KeyFault.
+        read_table(folder)  # If the table is not valid, this raises KeyFault.
         text = path.read_text("utf-8")
     else:
         text = _HEADING

@@ -1,14 +1,15 @@
-"""Parses `keys.toml`, the table that states which mail each DKIM key signs, and when. Pure.
+"""Parses `keys.toml`. This table defines for which mail and at which times each DKIM key is used.
+This module does no I/O.
 
-    [[key]]
+[[key]]
     client = "shop"                        # or domain = "news.shop.example", or both, or neither
     selector = "s20261129r"
     file = "s20261129r.pem"                # in the same folder
     active_from = 2026-11-30T10:00:00Z     # default: at once
     active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
 
-Owns: the form of the table, the choice of the keys that sign a message. Does not own: the key files
-(folder.py), the signatures (services/deliver). If one entry is not valid, the whole table is
+This module owns the form of the table, and chooses the keys for a message. The key files are in
+folder.py, and the signatures in services/deliver. If one entry is not valid, the whole table is
 refused.
 """
 
@@ -34,10 +35,11 @@ SELECTOR_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\Z"
 MAX_SELECTOR_CHARS: Final = 63
 RSA: Final = "rsa-sha256"
 ED25519: Final = "ed25519-sha256"
-# RFC 8301, 3.2: signers should use at least 2048 bits; verifiers need not accept more than 4096.
+# Signers should use at least 2048 bits, and verifiers need not accept more than 4096 (RFC 8301,
+# 3.2).
 RSA_BITS: Final = range(2048, 4097)
-# The order of signatures. RSA is first, because some verifiers read only the first signature, and
-# all verifiers support RSA.
+# The order of the signatures. RSA is the first, because all verifiers support RSA and some
+# verifiers read only the first signature.
 ALGORITHMS: Final = (RSA, ED25519)
 
 _Time = Annotated[datetime, Meta(tz=True)]
@@ -45,11 +47,12 @@ T = TypeVar("T")
 
 
 class KeyTableError(ValueError):
-    """The table cannot be used. The error states the reason."""
+    """The table is not valid. The error has the reason."""
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key in the table. Without client and domain, it signs mail that no other key signs."""
+    """A key in the table. If it has no client and no domain, it is used for mail for which there is
+    no other key."""
 
     selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
     # The pattern allows no path, so no file outside the folder is read.
@@ -61,7 +64,8 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def scope(self) -> tuple[str, str]:
-        """Return the client and the domain whose mail this key signs; "" means any."""
+        """Return the client and the domain whose mail this key signs. "" means any client or
+        domain."""
         return self.client, self.domain
 
     @property
@@ -70,7 +74,7 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
         return self.active_from.timestamp() if self.active_from is not None else 0.0
 
     def is_active(self, now_s: float) -> bool:
-        """Return whether this key may sign now."""
+        """Return True if this key may be used now."""
         until = self.active_until
         return self.starts_at_s <= now_s and (until is None or now_s < until.timestamp())
 
@@ -80,12 +84,12 @@ class _Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse_table(text: str) -> tuple[KeyEntry, ...]:
-    """Parse a table; domains become lower-case A-labels. Raises KeyTableError."""
+    """Parse a table. Domains are converted to lower-case A-labels. Raises KeyTableError."""
     try:
         table = msgspec.convert(tomllib.loads(text), _Table)
     except msgspec.ValidationError as error:
         raise KeyTableError(str(error)) from None
-    # A number with 5,000 digits, or deep nesting, raises one of these errors, too.
+    # One of these errors is also raised by a number with 5,000 digits or by deep nesting.
     except (ValueError, RecursionError) as error:
         raise KeyTableError(f"it is not TOML: {error}") from None
     entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))
@@ -128,23 +132,24 @@ class Key(Struct, Generic[T], frozen=True):
 
 
 class KeyIndex(Generic[T]):
-    """Finds keys by the client and the domain whose mail they sign."""
+    """Finds keys by the client and the domain for whose mail they are used."""
 
     def __init__(self, keys: Iterable[Key[T]]) -> None:
         self._by_scope: dict[tuple[str, str], list[Key[T]]] = {}
         for key in keys:
             self._by_scope.setdefault(key.entry.scope, []).append(key)
         for group in self._by_scope.values():
-            # The newest key comes first. If two keys have the same time, the key that is later in
-            # the table comes first.
+            # The newest key is first. If two keys have the same time, the key that is later in the
+            # table is first.
             group.reverse()
             group.sort(key=lambda key: key.entry.starts_at_s, reverse=True)
 
     def choose(self, client: str, domain: str, now_s: float) -> list[Key[T]]:
-        """Return the keys that sign this client's mail from this domain, at most one per algorithm.
+        """Return the keys for this client's mail from this domain. There is at most one key per
+        algorithm.
 
-        All returned keys have the same scope, which is the first scope with an active key in this
-        order: client and domain, client, domain, any mail.
+        All returned keys have the same scope. The scopes are tried in this order, and the first
+        scope with an active key is used: client and domain, client, domain, any mail.
         """
         for scope in ((client, domain), (client, ""), ("", domain), ("", "")):
             if (group := self._by_scope.get(scope)) and (found := _newest(group, now_s)):

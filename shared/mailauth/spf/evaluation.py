@@ -1,9 +1,10 @@
-"""Evaluates SPF (RFC 7208): decides whether a domain's policy allows an IP address to send.
+"""Evaluates SPF (RFC 7208): decides whether the policy of a domain allows an IP address to send
+mail.
 
-Owns: check_host() with its limits (4.6.4), and finding the qualifier of a policy's `all`. Does not
-own: the grammar (record.py), DNS queries. The caller passes a look-up function, so this module is
-pure. Guarantees: no record causes an exception; if the DNS is unavailable, the result is
-`temperror`, never `none`. This module does not know the HELO name, so %{h} expands to the domain.
+This module owns check_host() with its limits (4.6.4), and finds the qualifier of a policy's `all`.
+The grammar is in record.py. The caller passes a function for DNS look-ups, so this module does no
+I/O. No record causes an exception. If the DNS is unavailable, the result is `temperror`, never
+`none`. The HELO name is not known here, so %{h} is replaced by the domain.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from shared.mailauth.spf.record import (
 
 MAX_LOOKUPS: Final = 10  # The terms include, a, mx, ptr, exists and redirect are counted.
 MAX_VOID_LOOKUPS: Final = 2
-MAX_NAMES: Final = 10  # This limit is for the hosts of one mx, and for the names of one ptr.
+MAX_NAMES: Final = 10  # The limit for the hosts of one mx term, and for the names of one ptr term.
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """The records of one type at one name.
+    """The DNS records of one type at one name.
 
-    `rows` is () if the name has no such records, or if the name does not exist.
+    `rows` is () if the name has no records of this type, or if the name does not exist.
     """
 
     rows: tuple[str, ...] = ()
@@ -99,7 +100,7 @@ def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Eval
 
 
 def ending(ask: LookUp, domain: str) -> str:
-    """Follow a policy's redirects; return the qualifier of the last policy's `all`, or ""."""
+    """Follow the redirects of a policy. Return the qualifier of `all` in the last policy, or ""."""
     for _ in range(MAX_LOOKUPS + 1):
         answer = ask(domain, "TXT")
         records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
@@ -200,13 +201,13 @@ class _Check:
         except _Error as error:
             if error.result is not Result.TEMPERROR:
                 raise
-        return False  # A failed look-up means that the term does not match (5.5).
+        return False  # If this look-up fails, the term does not match (5.5).
 
     def _is_in(self, network: str, term: Term) -> bool:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # An IPv6 prefix length may be invalid for an IPv4 network.
+        except ValueError:  # A prefix length for IPv6 may be too large for an IPv4 network.
             return False
         return self._address in found if found.version == self._address.version else False
 

@@ -1,6 +1,7 @@
-"""Parses SPF records (RFC 7208, 4.5, 4.6.1, 5, 6, 12) and expands their macros (RFC 7208, 7). Pure.
+"""Parses SPF records (RFC 7208, 4.5, 4.6.1, 5, 6, 12) and expands their macros (RFC 7208, 7). This
+module does no I/O.
 
-Owns: the grammar. Does not own: the evaluation of a policy (evaluation.py).
+A policy is evaluated in evaluation.py.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SpfSyntaxError(ValueError):
 
 
 class Term(Struct, frozen=True):
-    """One mechanism of a policy. `value` is its domain or network."""
+    """One mechanism of a policy. `value` is the domain or network of the mechanism."""
 
     qualifier: str
     name: str
@@ -45,20 +46,21 @@ class Term(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """A parsed record: its mechanisms up to `all`, in order, and the target of its redirect."""
+    """A parsed record. It has the mechanisms up to `all`, in order, and the target of the
+    redirect."""
 
     terms: tuple[Term, ...]
     redirect: str = ""
 
     @property
     def ending(self) -> str:
-        """Return the qualifier of `all`; "" if there is none."""
+        """Return the qualifier of `all`. Return "" if there is no `all`."""
         last = self.terms[-1] if self.terms else None
         return last.qualifier if last is not None and last.name == "all" else ""
 
 
 class Macros(Struct, frozen=True):
-    """The values from which macros are expanded."""
+    """The values that are inserted for macros."""
 
     sender: str
     domain: str
@@ -90,7 +92,7 @@ def parse_record(record: str) -> Policy:
 
 
 def expand(text: str, macros: Macros) -> str:
-    """Expand the macros of a text. If the result is too long, remove labels on its left."""
+    """Expand the macros of a text. If the result is too long, remove labels from its beginning."""
     name = _ANY.sub(lambda found: _expanded(found, macros), text).rstrip(".")
     while len(name) > MAX_NAME_CHARS and "." in name:
         name = name.partition(".")[2]

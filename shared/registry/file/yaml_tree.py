@@ -39,7 +39,7 @@ class RegistryFault(Struct, frozen=True, omit_defaults=True):
 
 
 class RegistryError(ValueError):
-    """clients.yaml is not valid. `faults` has all its faults."""
+    """clients.yaml is not valid. `faults` contains all faults of the file."""
 
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)

@@ -53,7 +53,7 @@ class ClientView(RunsThread):
         self._changed = threading.Condition()
         self._whole = False
         self._asked = 0  # The number of calls of refresh() so far.
-        self._answered = 0  # The number of these calls that are answered.
+        self._answered = 0  # The number of calls of refresh() that are answered.
         self._logged = ""
         self._thread = EnduringThread(
             "client-view", self._follow, expected=(KafkaError,), failed=self._failed

@@ -1,7 +1,7 @@
 """The client side of a session, without I/O: encodes transactions and parses replies.
 
 Use a ClientSession after the greeting and EHLO. `send_transaction()` returns the bytes to write.
-Pass each read to `receive()`, which returns events: the next bytes to write, and the end of the
+Pass each read to `receive()`. It returns events: the next bytes to write, and the end of the
 transaction. Call `send_transaction()` again only after the end of the transaction.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
@@ -10,24 +10,24 @@ content, so nobody gets a message. If the server offers CHUNKING, the content is
 chunk (RFC 3030) after the recipient has been accepted. If BDAT were sent with RCPT and the
 connection broke before a reply, the result would be unknown. A server that offers CHUNKING but does
 not know BDAT has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354,
-so another positive reply can be mistaken for the reply to the content. Therefore `chunking` is only
-for trusted servers. RSET is sent before the next MAIL if a transaction is still open. The
-parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. The result is
-Unsendable, and nothing is written, for 8-bit content if the server lacks 8BITMIME (RFC 6152, 3),
-for a header with raw UTF-8 if the server lacks SMTPUTF8 (RFC 6531, 3.4), and for content above the
-server's SIZE (RFC 1870, 6.1). The caller converts content if possible (see `takes`).
+so another positive reply could be mistaken for the reply to the content. So `chunking` is only for
+trusted servers. RSET is sent before the next MAIL if a transaction is still open. The parameters
+SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. In three cases, the result
+is Unsendable and nothing is written: 8-bit content without 8BITMIME (RFC 6152, 3), raw UTF-8 in the
+header without SMTPUTF8 (RFC 6531, 3.4), and content above the server's SIZE (RFC 1870, 6.1). The
+caller converts content if possible (see `takes`).
 
-Owns: which reply belongs to which command. Does not own: time limits, TLS, the meaning of a reply
-for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, and then the
-connection must be closed; no part of an address or content can become a command; a decision by a
-reply is final. Bytes after the reply that ends a transaction close the session (`is_closing`) but
-do not change the result. If the connection breaks after a refusal, `decided` is the outcome of the
-transaction. The reply to the content is parsed leniently (reply.py).
+This module assigns replies to commands. It does not own time limits, TLS, and the meaning of a
+reply for the message. An unexpected reply raises RemoteProtocolError, and then the connection must
+be closed. No part of an address or of the content can become a command. An outcome is final when
+its reply has arrived. Further bytes after this reply close the session (`is_closing`), but do not
+change the outcome. If the connection breaks after a refusal, `decided` is the outcome. The reply to
+the content is parsed leniently (reply.py).
 
-A second reply to a content may arrive after the next MAIL; then it looks like the reply to MAIL.
-Therefore, after a content, a refusal of MAIL counts only if the following replies are in step. If a
-reply is out of step, the message has no result. Without PIPELINING, RSET is sent after every
-content, because the reply to RSET shows whether the replies are in step.
+A second reply to the same content may arrive after the next MAIL, and then looks like the reply to
+MAIL. So after a content, a refusal of MAIL counts only if the following replies are as expected. If
+a reply is unexpected, the message has no result. Without PIPELINING, RSET is sent after every
+content, because the reply to RSET shows whether there was a second reply.
 """
 
 from __future__ import annotations
@@ -86,32 +86,32 @@ class ClientSession:
         self._decided: Finished | None = None
         self._content = b""
         self._mail = self._rcpt = b""
-        self._is_open = False  # If True, RSET is sent before the next MAIL.
+        self._is_open = False  # True if RSET must be sent before the next MAIL.
         self._has_sent_content = False  # True if an earlier transaction sent content.
-        self._is_suspect = False  # The refusal of MAIL may be a reply to earlier content.
+        self._is_suspect = False  # True if the refusal of MAIL may be a reply to earlier content.
         self._sender, self._sender_path = "", b"<>"
-        self.is_answered = False  # MAIL or RCPT of the last transaction was answered.
-        self.is_content_sent = False  # The whole content of the last transaction was sent.
-        self.is_chunking_refused = False  # The server offers CHUNKING but does not know BDAT.
-        self.is_closing = False  # The server has announced that it closes the connection.
+        self.is_answered = False  # True if MAIL or RCPT of the last transaction was answered.
+        self.is_content_sent = False  # True if the whole content of the last transaction was sent.
+        self.is_chunking_refused = False  # True if the server offers CHUNKING but not BDAT.
+        self.is_closing = False  # True if the server announced that it closes the connection.
 
     @property
     def decided(self) -> Finished | None:
-        """Return the refusal that decided the open transaction; None if it is not decided yet."""
+        """Return the refusal that decided the open transaction, or None if it is not decided."""
         return None if self._is_suspect else self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
-        """Return the step to which the next reply is expected; None between transactions."""
+        """Return the step whose reply is expected next. Return None between transactions."""
         return self._expected[0] if self._expected else None
 
     @property
     def takes_eight_bit(self) -> bool:
-        """Return whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
+        """Return True if 8-bit content may be sent. SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
         return self._extensions.eight_bit_mime or self._extensions.smtputf8
 
     def takes(self, content: bytes) -> bool:
-        """Return whether the server accepts the bytes of this content. The size is not checked."""
+        """Return True if the server accepts the bytes of this content. The size is not checked."""
         if self._extensions.smtputf8 or content.isascii():
             return True
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
@@ -119,7 +119,7 @@ class ClientSession:
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
         """Begin a transaction; return the bytes to write. The null sender is "".
 
-        Raises LocalProtocolError during another transaction or after the server's 421.
+        Raises LocalProtocolError during another transaction, and after a 421 of the server.
         """
         if self._expected or self.is_closing:
             raise LocalProtocolError("the session is not ready for a transaction")
@@ -167,7 +167,7 @@ class ClientSession:
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # The caller does not write the content.
+                    self.is_content_sent = False  # The content will not be written by the caller.
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -183,7 +183,7 @@ class ClientSession:
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        # A read may end within a 421, but the replies before the 421 must not be lost.
+        # A read may end within a 421. In this case, the replies before the 421 must not be lost.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
 
@@ -250,7 +250,7 @@ class ClientSession:
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
-        is_positive = 200 <= reply.code < 300  # Equal to Reply.is_positive, but without a call.
+        is_positive = 200 <= reply.code < 300  # The same as Reply.is_positive, but without a call.
         if not is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)

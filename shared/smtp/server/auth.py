@@ -1,9 +1,9 @@
 """The server side of AUTH (RFC 4954): parses the command and the responses to challenges.
 
-Owns: the base64 lines, the replies to malformed responses, the open exchange, the logged-in user.
-Does not own: the messages of the mechanisms (sasl.py), the states in which AUTH is allowed
-(states.py), the decision whether a user may log in (the policy). Guarantees: no function raises for
-data from a peer.
+This module owns the base64 lines, the replies to malformed responses, the open exchange, and the
+logged-in user. The messages of the mechanisms are in sasl.py, and the states in which AUTH is
+allowed are in states.py. The policy decides whether a user may log in. No data from a peer raises
+an exception.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.smtp.server.sasl import (
 )
 from shared.smtp.server.states import Access
 
-# This limit, which includes the CRLF, is sufficient (RFC 4954, 4).
+# The longest line of an exchange, including the CRLF. This limit is sufficient (RFC 4954, 4).
 MAX_RESPONSE_BYTES: Final = 12_288
 CONTINUE: Final = 334
 _LET_IN: Final = 235
@@ -43,7 +43,7 @@ MECHANISMS: Final[dict[str, Callable[[Callable[[], str]], Mechanism]]] = {
 _WHICH: Final = Reply(501, "5.5.4", "Say how: AUTH mechanism")
 _UNKNOWN: Final = Reply(504, "5.5.4", "Mechanism not offered")
 _CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
-# 501 is only for malformed base64; 535 is the reply to a failed login (RFC 4954, 4 and 6).
+# 501 is only for malformed base64, and 535 is for a failed login (RFC 4954, 4 and 6).
 _FAULTS: Final = {
     **{fault: Reply(535, "5.7.8", fault) for fault in SaslFault},
     SaslFault.BASE64: Reply(501, "5.5.2", SaslFault.BASE64),
@@ -51,12 +51,12 @@ _FAULTS: Final = {
 
 
 def no_nonce() -> str:
-    """Raise LocalProtocolError. This is the default value for a source of nonces."""
+    """Raise LocalProtocolError. This function is used if no source of nonces is configured."""
     raise LocalProtocolError("SCRAM needs a source of nonces")
 
 
 def judge_mechanisms(mechanisms: tuple[str, ...], nonce: Callable[[], str]) -> None:
-    """Raise LocalProtocolError if these mechanisms cannot be offered."""
+    """Raise LocalProtocolError if one of these mechanisms cannot be offered."""
     if not set(mechanisms) <= MECHANISMS.keys():
         raise LocalProtocolError(f"the mechanisms known are {', '.join(MECHANISMS)}")
     if _SCRAM in mechanisms and nonce is no_nonce:
@@ -67,7 +67,7 @@ class Authentication:
     """The logged-in user of one connection, and the open exchange.
 
     The methods return an event for the policy, or a reply for the peer. The reply 334 continues the
-    exchange; any other reply ends the exchange.
+    exchange, and any other reply ends it.
     """
 
     __slots__ = ("_exchange", "_mechanisms", "_nonce", "username")
@@ -87,12 +87,12 @@ class Authentication:
         return Access.BEFORE_LOGIN if is_secure else Access.BEFORE_TLS
 
     def begin(self, argument: str) -> Reply | LoginEvent:
-        """Parse AUTH mechanism [initial response]; several spaces count as one."""
+        """Parse `AUTH mechanism [initial response]`. Several spaces are treated as one space."""
         name, _, initial = argument.strip(" ").partition(" ")
         initial = initial.lstrip(" ")
         if not name:
             return _WHICH
-        # Only ASCII is accepted, because the upper case of some other characters is ASCII
+        # Only ASCII is accepted, because some other characters become ASCII in upper case
         # ("PLA\u0131N").
         if not name.isascii() or name.upper() not in self._mechanisms:
             return _UNKNOWN
@@ -102,7 +102,7 @@ class Authentication:
         return self._receive(b"" if initial == "=" else initial.encode())
 
     def receive(self, line: bytes) -> Reply | LoginEvent:
-        """Process a line of the exchange, without its CRLF; trailing spaces are ignored."""
+        """Process a line of the exchange, without its CRLF. Trailing spaces are ignored."""
         line = line.rstrip(b" ")
         return self._end(_CANCELLED) if line == b"*" else self._receive(line)
 
@@ -113,7 +113,7 @@ class Authentication:
         return self._told(self._exchange.offer(offer))
 
     def settle(self, event: LoginEvent, reply: Reply) -> bool:
-        """End the exchange; return whether the reply is positive. Raises LocalProtocolError."""
+        """End the exchange. Return True if the reply is positive. Raises LocalProtocolError."""
         self._end(reply)
         if reply.code >= 400:
             return False

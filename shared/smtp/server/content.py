@@ -1,9 +1,10 @@
-"""Reads a message in a server's session: finds its end, its size, and reasons to refuse it.
+"""Reads a message in a session of a server. Finds the end and the size of the message, and reasons
+to refuse it.
 
-Owns: the limit for the message's bytes in memory, the line rules. Does not own: the dialog before
-and after a message. Guarantees: a message that is too large is dropped while it arrives, but its
-line ends are still checked. Malformed line ends make it uncertain whether the sender intended the
-end of the message.
+This module owns the rules for lines, and the limit of the message's bytes in memory. It does not
+own the dialog before and after the message. If a message is too large, its bytes are dropped while
+it arrives, but its line ends are still checked. The reason is that with malformed line ends, it is
+uncertain whether the sender intended the end of the message.
 """
 
 from __future__ import annotations
@@ -19,21 +20,22 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
 from shared.smtp.server.dialog import ServerOptions
 
-# A message that is too large is read up to this number of bytes beyond the content limit, so that
-# the reply 552 follows the end of the message. If the message is even longer, the session ends.
+# A message that is too large is read up to this number of bytes after the content limit, so that
+# 552 can be the reply to the end of the message. If the message is even longer, the session ends.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
 class UnterminatedMessage(Struct, frozen=True):
-    """The message has no end within MAX_OVERRUN_BYTES, so the session must be ended."""
+    """The message does not end within MAX_OVERRUN_BYTES after the limit, so the session must
+    end."""
 
 
 class ContentReader:
     """One message that is being received.
 
-    If `is_doubtful`, the message contains a bare CR or LF, so its end is uncertain. A sender that
-    forwards a bare CR or LF may also have forwarded an end mark that is part of somebody's text
-    (SMTP smuggling).
+    If `is_doubtful` is True, the message contains a bare CR or LF, so its end is uncertain. A
+    sender that forwards a bare CR or LF may also have forwarded an end mark that is part of
+    somebody's text (SMTP smuggling).
     """
 
     __slots__ = ("_carried", "_data", "_dropped_bytes", "_is_bare", "_options", "is_doubtful")
@@ -43,16 +45,16 @@ class ContentReader:
         self._options = options
         self.is_doubtful = False
         self._dropped_bytes = 0
-        self._carried = b""  # A CR at the end of the last dropped part.
+        self._carried = b""  # A CR, if the last dropped part ended with one.
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:
-        """Take the message; return None until its end has arrived."""
+        """Take the message. Return None until its end has arrived."""
         stuffed = buffer.take_content()
         if stuffed is not None:
             return self._received(stuffed, buffer.may_be_stuffed)
         limit = self._options.max_content_bytes
-        # Stuffed dots make a message at most a third longer ("..CRLF" instead of ".CRLF").
+        # With stuffed dots, a message is at most a third longer ("..CRLF" instead of ".CRLF").
         if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
             self._drop(buffer.drop_content())
             if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:

@@ -1,9 +1,9 @@
-"""Handles the input, events, output and end of a server's session.
+"""Handles the input, the events, the output and the end of a server's session.
 
-Owns: the options of a session, both buffers, the event that waits for its answer, the limits for
-errors and idle commands, the end of the session. Does not own: the meaning of the bytes
-(session.py). Guarantees: at most MAX_UNREAD_BYTES are kept, in addition to the content of a
-message; nothing is read after the end of the session.
+This module owns the options of a session, both buffers, the event that waits for its answer, the
+limits for errors and idle commands, and the end of the session. The bytes are interpreted in
+session.py. In addition to the content of a message, at most MAX_UNREAD_BYTES are in memory. Nothing
+is read after the end of the session.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from shared.smtp.server.auth import judge_mechanisms, no_nonce
 from shared.smtp.server.refusals import AbuseLimits
 from shared.smtp.server.states import MUTE, State
 
-MAX_UNREAD_BYTES: Final = 1_048_576  # Enough for a few reads while an event waits for its answer.
+# This is enough for a few reads while an event waits for its answer.
+MAX_UNREAD_BYTES: Final = 1_048_576
 
 
 class ServerOptions(Struct, frozen=True):
-    """The options of a session. For text lines and idle commands, 0 means no limit.
+    """The options of a session. For the limits of text lines and of idle commands, 0 means no
+    limit.
 
     `max_errors` limits the refused commands since the last accepted message. `max_idle_commands`
     limits NOOP, RSET, EHLO and similar commands since the last message.
 
-    With `counts_refusals`, a recipient that the policy refuses with 5yz counts as an error, too.
+    If `counts_refusals` is True, a recipient that the policy refuses with 5yz counts as an error,
+    too.
 
-    `auth_mechanisms` (keys of auth.MECHANISMS) are offered only inside TLS. SCRAM needs `nonce`, a
-    source of printable nonces. `is_secure` means that TLS began before the greeting.
+    `auth_mechanisms` (keys of auth.MECHANISMS) are offered only over TLS. SCRAM needs `nonce`, a
+    function that returns a printable nonce. `is_secure` is True if TLS began before the greeting.
     """
 
     host: str
@@ -63,7 +66,8 @@ class ServerOptions(Struct, frozen=True):
         judge_mechanisms(self.auth_mechanisms, self.nonce)
 
     def offered(self, is_secure: bool) -> Extensions:
-        """Return the extensions for EHLO: STARTTLS only outside TLS, AUTH only inside TLS."""
+        """Return the extensions for EHLO. STARTTLS is offered only without TLS, and AUTH only over
+        TLS."""
         return replace(
             self.extensions,
             size_limit_bytes=self.max_content_bytes,
@@ -103,16 +107,17 @@ class Dialog:
 
     @property
     def wants_data(self) -> bool:
-        """Return whether the edge should continue reading. If not, it pauses the transport."""
+        """Return True if more data should be read. If False, the edge pauses the transport."""
         return self._pending is None and self._state not in MUTE
 
     @property
     def unread_bytes(self) -> int:
-        """Return the number of unread bytes of commands or of the message being received."""
+        """Return the number of bytes that are not processed yet, of commands or of the arriving
+        message."""
         return len(self._buffer)
 
     def take_output(self) -> bytes:
-        """Take the bytes to write now; b"" if there are none."""
+        """Take the bytes to write now. Return b"" if there are none."""
         return self._output.take()
 
     def receive(self, data: bytes) -> None:
@@ -126,7 +131,8 @@ class Dialog:
             self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
 
     def next_event(self) -> ServerEvent | None:
-        """Return the next event; None if an event waits for its answer or more bytes are needed."""
+        """Return the next event. Return None if an event waits for its answer, or if more bytes are
+        needed."""
         if self._pending is not None:
             return None
         while self._ended is None and self._read():
@@ -136,7 +142,8 @@ class Dialog:
         return ended
 
     def _read(self) -> bool:
-        """Process one line or the content of a message; return False if there is none yet."""
+        """Process one line or the content of a message. Return False if none of them is complete
+        yet."""
         raise NotImplementedError
 
     def _put(self, reply: Reply) -> None:

@@ -1,7 +1,8 @@
-"""Defines the refusals that a session sends without its policy, and limits for idle clients. Pure.
+"""Defines the refusals that a session sends without its policy, and the limits for idle clients.
+This module does no I/O.
 
-Two counts limit a client that sends no mail: the refused commands since the last accepted message,
-and the idle commands since the last complete message. No clock is needed.
+Two counts limit a client that sends no mail: the number of refused commands since the last accepted
+message, and the number of idle commands since the last complete message. No clock is needed.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CRLF; a bare CR or LF was found")
 NUL: Final = Reply(550, "5.6.0", "The message holds a NUL byte, which no text may")
 LONG_TEXT: Final = Reply(550, "5.6.0", "A line of the message is too long")
-# Commands that a client could repeat for ever without sending mail.
+# The commands that a client could repeat forever without sending mail.
 IDLE_COMMANDS: Final = frozenset({"NOOP", "RSET", "VRFY", "HELP", "EHLO", "HELO"})
 
 
 class AbuseLimits:
-    """The counts of one session. `max_idle` 0 means no limit."""
+    """The counts of one session. If `max_idle` is 0, there is no limit for idle commands."""
 
     __slots__ = ("_errors", "_idle", "_max_errors", "_max_idle")
 
@@ -52,12 +53,12 @@ class AbuseLimits:
         self._max_idle = max_idle
 
     def count_error(self) -> bool:
-        """Count a refused command; return False if the limit is exceeded."""
+        """Count a refused command. Return False if the limit is exceeded."""
         self._errors += 1
         return self._errors <= self._max_errors
 
     def count_idle(self) -> bool:
-        """Count an idle command; return False if the limit is exceeded."""
+        """Count an idle command. Return False if the limit is exceeded."""
         self._idle += 1
         return not self._max_idle or self._idle <= self._max_idle
 

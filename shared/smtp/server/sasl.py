@@ -1,17 +1,18 @@
-"""The server side of three SASL mechanisms, without I/O: returns a step for each response.
+"""The server side of three SASL mechanisms, without I/O. For each response of a client, it returns
+the next step.
 
 The mechanisms are PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802,
 RFC 7677).
 
-Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and the
-lines of SMTP (auth.py), who is registered and whether a password is right (the policy). Guarantees:
-no function raises for data from a peer; a SCRAM exchange for an unknown name looks like an exchange
+This module owns the messages of each mechanism and the check of a SCRAM proof. Base64 and the lines
+of SMTP are in auth.py. The policy knows the registered names and checks passwords. No data from a
+peer raises an exception. For the peer, a SCRAM exchange for an unknown name looks like an exchange
 with a wrong password.
 
 Names and passwords are UTF-8 in the form NFKC, without control characters. The other rules of
-SASLprep (RFC 4013) are not applied. They only forbid characters that nobody can type, and with
-Unicode 3.2 they would refuse newer characters. Channel binding is not offered. A user cannot act
-for another user, so an authorization identity must be empty or equal to the name.
+SASLprep (RFC 4013) are not applied. They only forbid characters that nobody can type, and they are
+based on Unicode 3.2, so they would refuse newer characters. Channel binding is not offered. A user
+cannot act for another user, so an authorization identity must be empty or equal to the name.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from shared.smtp.events import Login, ScramFinish, ScramStart
 MAX_NAME_OCTETS: Final = 255
 MAX_PASSWORD_OCTETS: Final = 1_024
 MAX_NONCE_OCTETS: Final = 512  # Clients send about 24 octets.
-KEY_BYTES: Final = 32  # The length of a SHA-256 hash.
+KEY_BYTES: Final = 32  # The length of a SHA-256 hash, in octets.
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Matches extensions, that is, attributes whose letter has no meaning in SCRAM. `m` is excluded,
-# because it MUST fail the exchange (RFC 5802, 5.1). Letters with a meaning are excluded, because
-# other implementations might read a second name, nonce or proof differently.
+# Matches extensions, which are attributes whose letter has no meaning in SCRAM. `m` is excluded,
+# because the exchange MUST fail if `m` is used (RFC 5802, 5.1). Letters with a meaning are
+# excluded, because other implementations might read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # Captures the gs2-header, the authorization identity, and client-first-message-bare with its name
 # and nonce.
@@ -66,8 +67,9 @@ class ScramKeys(Struct, frozen=True):
 class ScramOffer(Struct, frozen=True):
     """The data that a SCRAM exchange needs for a name.
 
-    Each key stands for a valid password. All keys have the same salt and number of iterations. If
-    there are no keys, the name does not exist, and the exchange fails when the proof is checked.
+    There is one key for each valid password. All keys have the same salt and the same number of
+    iterations. If there are no keys, the name does not exist, and the exchange fails when the proof
+    is checked.
     """
 
     salt: bytes
@@ -76,7 +78,7 @@ class ScramOffer(Struct, frozen=True):
 
 
 class Challenge(Struct, frozen=True):
-    """Data to send to the client, which then sends a response."""
+    """Data that is sent to the client. The client then sends a response."""
 
     data: bytes
 
@@ -95,7 +97,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Decode base64; return None if it is not canonical or has other characters."""
+    """Decode base64. Return None if it is not canonical or has other characters."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:
@@ -104,8 +106,10 @@ def decode_base64(text: bytes) -> bytes | None:
 
 
 def prepare(text: str, max_octets: int) -> str | None:
-    """Return a name or password in the form for comparison; None if it is not valid."""
-    # Both forms are checked, because normalisation can convert one character to eighteen.
+    """Return a name or password in the form in which it is compared. Return None if it is not
+    valid."""
+    # The lengths of both forms are checked, because normalisation can convert one character to
+    # eighteen characters.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())
@@ -138,7 +142,8 @@ class Mechanism(Protocol):
 
 
 class Plain:
-    """PLAIN: one response with authorization identity, name and password, separated by NUL."""
+    """PLAIN: one response with the authorization identity, the name and the password, separated by
+    NUL."""
 
     def prompt(self) -> Challenge:
         return Challenge(b"")
@@ -152,7 +157,7 @@ class Plain:
 
 
 class LoginExchange:
-    """LOGIN: the name, then the password, each in its own response."""
+    """LOGIN: one response with the name, and then one response with the password."""
 
     __slots__ = ("_name",)
 
@@ -258,8 +263,8 @@ class Scram:
         return Challenge(b"v=" + b64encode(signature))
 
     def _last(self, response: bytes) -> Step:
-        # The client has verified the server. Otherwise, the client would have cancelled the
-        # exchange (RFC 4954, 4).
+        # The client has verified the server, because otherwise it would have cancelled the exchange
+        # (RFC 4954, 4).
         self._next = Scram._not_now
         return SaslFault.MESSAGE if response else ScramFinish(self.name, self._index)
 
@@ -267,7 +272,8 @@ class Scram:
         return SaslFault.MESSAGE
 
 
-# This key is checked for an unknown name, so that the work is the same as for a known name.
+# For an unknown name, the proof is checked with this key, so that the check takes as long as for a
+# known name.
 _NOBODY: Final = ScramKeys(bytes(KEY_BYTES), bytes(KEY_BYTES))
 
 

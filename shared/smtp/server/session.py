@@ -1,17 +1,17 @@
-"""The server side of a session, without I/O: parses commands to events, and encodes replies.
+"""The server side of a session, without I/O. It parses commands to events, and encodes replies.
 
-First, call `greet()`. For each read, call `receive(data)`, and then `next_event()` until it returns
-None. A policy answers each event with `answer(reply)`, at once or later. The next event follows
-only after the answer. ScramStart may be answered with `answer_scram(offer)`. Ended has no answer.
-Then write the bytes that `take_output()` returns.
+First, call `greet()`. After each read, call `receive(data)`, and then `next_event()` until it
+returns None. Each event must be answered with `answer(reply)`, at once or later. The next event
+follows only after the answer. ScramStart may be answered with `answer_scram(offer)`. Ended has no
+answer. After the events, write the bytes that `take_output()` returns.
 
-Owns: the state and its changes, the replies to commands that do not concern the policy. Does not
-own: the buffers, the error count and the end of a session (dialog.py), which mail is accepted (the
-policy), logins (auth.py), time limits (the edge). Guarantees: only CRLF.CRLF ends a message. The
-session ends after a command with a LF without CR, plain text after STARTTLS, or data before the
-greeting. If further lines may be somebody's text instead of commands, the session accepts no more
-mail (State.DESYNCED). For any input, the content limit and MAX_UNREAD_BYTES limit the memory. The
-RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
+This module owns the state and its changes, and the replies to commands that do not concern the
+policy. The buffers, the error count and the end of a session are in dialog.py, and logins are in
+auth.py. The policy decides which mail is accepted, and the edge owns the time limits. Only
+CRLF.CRLF ends a message. The session ends after a command with a LF without CR, plain text after
+STARTTLS, or data before the greeting. If further lines may be text of a message instead of
+commands, the session accepts no more mail (State.DESYNCED). For any input, the content limit and
+MAX_UNREAD_BYTES limit the memory. The RFCs are 5321, 2920, 1870, 6152, 3207, 2034 and 6531.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ class ServerSession(Dialog):
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
-        self._is_data_refused = False  # The last command was DATA, and it was refused.
-        self.is_secure = options.is_secure  # The session is inside TLS.
+        self._is_data_refused = False  # True if the last command was DATA and was refused.
+        self.is_secure = options.is_secure  # True if the session uses TLS.
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
 
     @property
     def authenticated_as(self) -> str:
-        """Return the name of the logged-in user; "" if nobody is logged in."""
+        """Return the name of the logged-in user. Return "" if no user is logged in."""
         return self._auth.username
 
     def greet(self, reply: Reply) -> None:
-        """Send the greeting; a greeting that is not positive ends the session."""
+        """Send the greeting. A greeting that is not positive ends the session."""
         if self._state is not State.BANNER:
             raise LocalProtocolError("the greeting was sent before")
         if len(self._buffer):
@@ -91,12 +91,12 @@ class ServerSession(Dialog):
             self._end(reply, "refused at the greeting")
 
     def answer(self, reply: Reply) -> None:
-        """Answer the waiting event. Raises LocalProtocolError if the answer is not possible."""
+        """Answer the event that waits. Raises LocalProtocolError if this answer is not allowed."""
         event, self._pending = self._pending, None
         if reply.code == 421:
             self._end(reply, "the policy ended it")
             return
-        # type() is used, because isinstance() takes five times as long for a Struct.
+        # Use type(), because isinstance() takes five times as long for a Struct.
         if type(event) is Recipient:
             if reply.is_positive:
                 self._recipients.append(event.address)
@@ -130,13 +130,13 @@ class ServerSession(Dialog):
                 raise LocalProtocolError("no event waits for an answer")
 
     def answer_scram(self, offer: ScramOffer) -> None:
-        """Answer ScramStart. Raises LocalProtocolError if no ScramStart waits."""
+        """Answer ScramStart. Raises LocalProtocolError if no ScramStart waits for an answer."""
         if not isinstance(self._pending, ScramStart):
             raise LocalProtocolError("no ScramStart waits for an answer")
         self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
-        """Continue after the TLS handshake; forget all earlier state (RFC 3207, 4.2)."""
+        """Continue after the TLS handshake. Discard all earlier state (RFC 3207, 4.2)."""
         if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
@@ -157,7 +157,8 @@ class ServerSession(Dialog):
         self._offered = self._options.offered(self.is_secure)
 
     def _read(self) -> bool:
-        """Process one line or the content of a message; return False if there is none yet."""
+        """Process one line or the content of a message. Return False if none of them is complete
+        yet."""
         state = self._state
         if state is states.CONTENT:
             return self._read_content()
@@ -209,13 +210,13 @@ class ServerSession(Dialog):
         allowed = self._order.allowed.get(verb)
         if isinstance(command, CommandFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                # The client sends the content although DATA was refused.
+                # The client has sent the content although DATA was refused.
                 self._reset(State.DESYNCED)
             fault = command if isinstance(command, CommandFault) else CommandFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # DATA that was pipelined after a refused RCPT is not a separate error.
+            # A DATA that was pipelined after a refused RCPT does not count as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._limits.count_idle():
@@ -234,7 +235,7 @@ class ServerSession(Dialog):
             self._refuse(found)
         elif isinstance(found, StartTls) and len(self._buffer):
             # If the session continued, the buffered commands would be executed as if they had been
-            # sent inside TLS (CVE-2011-0411).
+            # sent over TLS (CVE-2011-0411).
             self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
         elif found is not None:
             return found

@@ -1,7 +1,7 @@
 """Defines the states of a server's session, and the commands in each state (RFC 5321, 4.1.4).
 
-Owns: the order of commands, in one table per AUTH state of a session. Does not own: the execution
-of commands (session.py).
+The order of commands is in one table per AUTH state of a session. The commands are executed in
+session.py.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from shared.smtp.reply import Reply
 class State(IntEnum):
     """The state of a session."""
 
-    # This is an IntEnum, because the hash function of an Enum is Python code, so it is slow.
+    # This is an IntEnum, because the hash function of an Enum is slow Python code.
 
     BANNER = auto()  # The greeting has not been sent yet.
     GREETED = auto()  # EHLO has not been received yet.
     READY = auto()
-    MAIL = auto()  # A sender has been accepted, but no recipient.
+    MAIL = auto()  # A sender has been accepted, but no recipient yet.
     RCPT = auto()  # At least one recipient has been accepted.
     CONTENT = auto()  # The reply 354 has been sent.
-    DESYNCED = auto()  # Lines may be content, so no more mail is accepted.
-    AUTH = auto()  # Lines are the responses of a login, not commands.
-    TLS = auto()  # STARTTLS has been answered with 220, and the edge does the handshake.
+    DESYNCED = auto()  # Lines may be text of a message, so no more mail is accepted.
+    AUTH = auto()  # Lines are responses of a login and not commands.
+    TLS = auto()  # STARTTLS has been answered with 220, and the edge performs the handshake.
     CLOSED = auto()
 
 
-# These names make comparisons fast, because access to a member through its class costs a call.
+# These names are used because they are faster. Access to a member through its class needs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -59,7 +59,7 @@ class Access(IntEnum):
 class Order(Struct, frozen=True):
     """The allowed states by verb, and the refusals by verb and state.
 
-    `takes_mail` means that MAIL is allowed in the state READY.
+    `takes_mail` is True if MAIL is allowed in the state READY.
     """
 
     allowed: dict[str, frozenset[State]]
@@ -68,7 +68,7 @@ class Order(Struct, frozen=True):
 
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
-# The states for commands that do no harm, even if the lines are a message that somebody else wrote.
+# The states for commands that do no harm, even if the lines are text that somebody else wrote.
 _ANY: Final = _MAILING | {State.DESYNCED}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
@@ -92,7 +92,7 @@ ALLOWED: Final[dict[str, frozenset[State]]] = {
     "QUIT": _ANY,
 }
 
-# The refusals for pairs of verb and state that are not in ALLOWED. A reply 421 ends the session.
+# The refusals for pairs of verb and state that are not in ALLOWED. A 421 ends the session.
 REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("MAIL", State.GREETED): _HELLO_FIRST,
     ("MAIL", State.MAIL): _NESTED,
@@ -120,7 +120,8 @@ _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 
 @cache
 def order_of(access: Access, requires_login: bool) -> Order:
-    """Return the order of commands. If `requires_login`, MAIL is refused before the login."""
+    """Return the order of commands. If `requires_login` is True, MAIL is refused before the
+    login."""
     allowed, refused = dict(ALLOWED), dict(REFUSED)
     if access is Access.NO_AUTH:
         del allowed["AUTH"]

@@ -7,9 +7,9 @@ each count per minute is a rates.Rate.
 
 For connections that have not logged in, there are two lower limits. So the remaining slots are
 reserved for clients that have logged in. If too many connections have not logged in, a new
-connection evicts one of them: the oldest connection of the address that has the most of them. So an
-address with many idle connections loses its connections first, and a new address can always try to
-log in.
+connection evicts one of them. It belongs to the address with the most such connections, and is the
+oldest of that address. So an address with many idle connections loses its connections first, and a
+new address can always try to log in.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ConnectionLimiter:
         return None
 
     def count_identified(self, slot: ConnectionSlot, key: str) -> None:
-        """Do not count this slot as not logged in any more."""
+        """Remove this slot from the slots that have not logged in."""
         own = self._before_login.get(key, {})
         if slot not in own:
             return
@@ -136,7 +136,7 @@ class ConnectionSlot:
         return limiter.try_admit(self, key)
 
     def mark_identified(self) -> None:
-        """Do not count the slot as not logged in any more."""
+        """Remove this slot from the slots that have not logged in."""
         self._limiter.count_identified(self, self._key)
 
     def count_errors(self, total: int, now: float) -> LimitExceeded | None:
