@@ -34,6 +34,7 @@ def main(bootstrap: str, client: str, sender: str, recipient: str, code: str = "
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,  # otherwise a retry of the client library may duplicate a mail
+        max_block_ms=10_000,  # then send() fails, for example if CLIENT has no intake topic
     )
     # Plain: the value is the message. Headers are optional.
     headers = [("sluice-code", code.encode())] if code else []
