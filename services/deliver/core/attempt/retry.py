@@ -34,12 +34,12 @@ _LONGEST_S: Final[dict[str, float]] = {
 }
 # A message that expires within this time does not get an earlier turn.
 SHORTEST_LEFT_S: Final = 10.0
-# A message with an expiry time is read again within this part of the time that is left.
+# A message with an expiry time is read again before this part of its remaining time has passed.
 _SAFE_SHARE: Final = 0.75
 
 
 class RetryTimes(Struct, frozen=True):
-    """Settings of the delays. `in_doubt_s` is the shortest delay after an attempt in doubt.
+    """The settings of the delays. `in_doubt_s` is the shortest delay after an attempt in doubt.
 
     `scale` shortens all delays for tests and demos; it is 1.0 in production.
     """

@@ -1,9 +1,9 @@
-"""Finds the operator's order that counts for a message. Checks that the orders are recent. Pure.
+"""Finds the operator's order that applies to a message. Checks that orders are recent. Pure.
 
-Owns: which order counts. If several orders concern a message, the order with the strongest verb
-counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb, the order with
-the narrower scope counts, and among equal scopes the later order. Does not own: what an order does
-(effects.py), where orders come from (edge/control/follower.py).
+Owns: the choice of the order that counts. If several orders concern a message, the order with the
+strongest verb counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb,
+the order with the narrower scope counts, and among equal scopes the later order. Does not own: the
+effects of an order (effects.py), the source of the orders (edge/control/follower.py).
 
 The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
 of fields in use, however many orders there are. If there are no orders, a message costs no look-up.
@@ -94,7 +94,7 @@ class Orders:
         return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
 
     def released_at_ms(self, mail_id: str) -> int:
-        """Return when an operator last released this message; 0 if never."""
+        """Return the time at which an operator last released this message; 0 if no operator did."""
         return self._released.get(mail_id, 0)
 
     def in_force(self, now_ms: int) -> list[Order]:
@@ -135,7 +135,7 @@ class Freshness:
         self._failed_tries = 0
 
     def confirm(self, at: float) -> None:
-        """Note that all orders written until this time are known."""
+        """Record that all orders written until this time are known."""
         self._confirmed_at = at
         self._failed_tries = 0
 

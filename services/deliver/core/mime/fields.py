@@ -72,7 +72,8 @@ def value_of(fields: list[Field], name: bytes) -> bytes:
 def media_type(content_type: bytes, default: bytes) -> bytes:
     """Return the type and subtype in lower case from the value of Content-Type.
 
-    The result is "" if the value does not parse, but may name a type whose body has parts.
+    If the value does not parse, the result is "" if it may name a type whose body has parts.
+    Otherwise the result is text/plain (RFC 2045, 5.2).
     """
     if not content_type:
         return default

@@ -5,11 +5,11 @@ the server does not offer SMTPUTF8. Such a header is encoded, too (utf8_header.p
 8-bit text becomes quoted-printable, or base64 if that is shorter; multiparts and messages inside
 messages are converted part by part. No other byte changes.
 
-Owns: the choice of the encoding of each part, and which messages cannot be converted. Does not own:
-when a message is converted (edge/signing/preparing.py), signatures (core/signing/dkim.py).
-Guarantees: no content causes an exception; the decoded content of every part stays the same; the
-result is ASCII, and encoded parts have lines of at most 76 characters. See
-docs/decisions/0067-bodies-for-seven-bit-servers.md.
+Owns: the choice of the encoding of each part, and the rule that decides which messages cannot be
+converted. Does not own: the decision when a message is converted (edge/signing/preparing.py),
+signatures (core/signing/dkim.py). Guarantees: no content causes an exception; the decoded content
+of every part stays the same; the result is ASCII, and encoded parts have lines of at most 76
+characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY or not kind:
-        # The part has 8-bit bytes although it declares an encoding, so the meaning of these bytes
-        # is not known; or it may have parts, but its type does not parse.
+        # Either the part declares an encoding but has 8-bit bytes, so the meaning of these bytes is
+        # not known. Or the type of the part does not parse, and the part may have inner parts.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -116,7 +116,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show more parts here
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show parts here
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]

@@ -56,22 +56,22 @@ class ConcurrencyLimit:
         return limit, changed_at
 
     def is_full(self, now: float) -> bool:
-        """Return whether the limit was never lowered or has recovered."""
+        """Return True if the limit was never lowered, or has recovered since it was lowered."""
         return self.at(now) == self._most
 
     def works(self, connections: int) -> None:
-        """Note that the site has accepted this many connections."""
+        """Record that the site has accepted this many connections."""
         self._limit = max(self._limit, connections)
         self._known = max(self._known, connections)
 
     def refused(self, working: int, now: float) -> None:
-        """Note that the site refused a connection while `working` other connections were open."""
+        """Record that the site refused a connection while `working` other connections were open."""
         limit = self.at(now)
         self._known = working or max(1, limit // 2)
         self._lower(max(1, working), now)
 
     def pushed_back(self, now: float) -> None:
-        """Note that the site wants fewer connections."""
+        """Record that the site wants fewer connections."""
         self._known = max(1, self.at(now) // 2)
         self._lower(self._known, now)
 
@@ -87,7 +87,7 @@ class PushBacks:
         self._broken = 0.0
 
     def is_one(self, result: TransactionResult) -> bool:
-        """Note the end of a transaction; return whether it is a push back of the site."""
+        """Record the end of a transaction; return True if this end is a push back of the site."""
         if not is_push_back(result):
             self._broken *= 1 - BROKEN_WEIGHT
             return False

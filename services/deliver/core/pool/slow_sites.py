@@ -11,8 +11,8 @@ A site is not slow if it has an idle connection and its mail waits for a limit. 
 prevents such mail from taking the room of other mail (core/shaping/allowance.py). If this mail were
 turned away, messages that have just come back for their turn would be written to Kafka again.
 
-Turning a message away costs as much as a delivery. So while no other site has mail, mail that waits
-only because there is so much of it is not turned away.
+Turning a message away costs as much as a delivery. So while no other site has mail, mail is not
+turned away if it waits only because there is a lot of mail.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SlowSites:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._since: dict[str, float] = {}  # when the long wait of each site began
+        self._since: dict[str, float] = {}  # the time at which the long wait of each site began
 
     def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
         """Return how many messages each slow site may have in flight; other sites are left out."""

@@ -55,7 +55,7 @@ class _Data(Struct, frozen=True, gc=False):
 
 
 _decoder: Final = msgspec.json.Decoder(_Data)
-# The result that each kind of event stands for; None: the bounce class decides.
+# The result for each kind of event; None means that the bounce class decides the result.
 _KINDS: Final[dict[bytes, Result | None]] = {
     (_MAIL + EventType.DELIVERED).encode(): Result.DELIVERED,
     (_MAIL + EventType.COMPLAINED).encode(): Result.COMPLAINED,

@@ -78,7 +78,7 @@ class Steps:
         self.version = 0
 
     def replace(self, states: Iterable[WarmupState]) -> None:
-        """Replace all steps. `states`: all states on the topic mail.reputation."""
+        """Replace all steps. `states` has all states on the topic mail.reputation."""
         found = {(state.source, state.provider): state.step for state in states}
         if found != self._steps:
             self._steps = found

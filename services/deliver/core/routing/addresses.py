@@ -1,4 +1,4 @@
-"""Selects the usable addresses of a site's hosts, or returns why there are none. Pure.
+"""Selects the usable addresses of a site's hosts, or returns why none is usable. Pure.
 
 Owns: the verdict on the names and addresses of mail exchangers from the DNS. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host, Unresolved
 
-# The most addresses that are used per host.
+# The highest number of addresses that are used per host.
 MAX_ADDRESSES: Final = 16
 # A name in the DNS may have any octets (RFC 2181, 11), which are escaped as \DDD here. No host has
 # a name with such escapes, and TLS cannot send such a name. Underscores are not allowed in host
@@ -121,9 +121,9 @@ def parse_ip(text: str) -> IpAddress | None:
 def judge_hosts(
     found: Iterable[tuple[Host, Lookup]], allow_private: bool
 ) -> Reachable | Unroutable | Unresolved:
-    """Return the hosts that can be used, or why there are none.
+    """Return the hosts that can be used, or the reason why no host can be used.
 
-    `found`: each host with the result of its look-up.
+    `found` contains each host with the result of its look-up.
     """
     usable: list[tuple[Host, tuple[str, ...]]] = []
     unknown: list[str] = []

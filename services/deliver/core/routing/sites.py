@@ -22,7 +22,7 @@ _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 class Host(Struct, frozen=True):
     """A server to connect to. Hosts with a lower `rank` are preferred.
 
-    `is_named`: an operator, not the DNS, has named the host.
+    `is_named` is True if an operator, not the DNS, has named the host.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Host(Struct, frozen=True):
 class Site(Struct, frozen=True):
     """A group of servers that are treated as one server and limited together.
 
-    `is_override`: an operator, not the DNS, has named the host. `tls`: the TLS that the messages
-    for this site require.
+    `is_override` is True if an operator, not the DNS, has named the host. `tls` is the TLS that the
+    messages for this site require.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Computes how many messages of one process may wait in memory for one limit. Pure.
 
-`share`: the messages per second that the process may send under the limit.
+`share` is the number of messages per second that the process may send under the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def for_new(share: float) -> float:
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """Return how many messages may wait after their turn. `is_scarce`: other mail needs room."""
+    """Return how many messages may wait after their turn. If `is_scarce`, other mail needs room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 

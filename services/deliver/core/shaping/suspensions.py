@@ -10,9 +10,9 @@ Owns: the state machine of one key.
 
     state        event       next state
     free         slow_down   slowed: half the rate for `for_s`, then it recovers
-    slowed       slow_down   slowed: half of that, once per SETTLE_S
+    slowed       slow_down   slowed: half of this rate, once per SETTLE_S
     any          suspend     suspended for `for_s`, doubled for each strike before it
-    suspended    suspend     the same: replies to attempts under way add no strike
+    suspended    suspend     the same: replies to attempts in progress add no strike
     any          resume      free
     suspended    time        free, or slowed; its strikes are kept for twice its duration
 
@@ -53,7 +53,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
 
     key: str
     changed_at: float
-    until: float = 0.0  # the key is suspended until this time; 0: not suspended
+    until: float = 0.0  # the key is suspended until this time; 0 if it is not suspended
     lasted_s: float = 0.0
     strikes: int = 0
     factor: float = 1.0
@@ -146,7 +146,8 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
-        # Whether any state is kept. `has_any` is an attribute, because it is read for each message.
+        # `has_any` is True if any state is kept. It is an attribute, because it is read for each
+        # message.
         self.has_any = False
 
     def __len__(self) -> int:
@@ -188,7 +189,7 @@ class Suspensions:
         return is_new
 
     def suspended(self, keys: tuple[str, ...], now: float) -> Suspension | None:
-        """Return the longest suspension of these keys; None if none of them is suspended."""
+        """Return the longest suspension of these keys; None if no key is suspended."""
         found: Suspension | None = None
         for key in keys:
             state = self._states.get(key)
@@ -197,6 +198,6 @@ class Suspensions:
         return found
 
     def factor(self, key: str, now: float) -> float:
-        """Return the part of its full rate that this key may use."""
+        """Return the part of the full rate that mail of this key may use."""
         state = self._states.get(key)
         return state.factor_at(now) if state else 1.0

@@ -56,7 +56,7 @@ def usable(rows: Iterable[tuple[int, int, int, bytes]]) -> tuple[Tlsa, ...]:
 
 
 def dane_fault(chain: Sequence[bytes], keys: DaneKeys, now: datetime) -> str:
-    """Return why the certificates match no record; "" if they match one.
+    """Return the reason why the certificates match no record; "" if they match a record.
 
     The certificates are in DER, and the server's own certificate comes first.
     """
