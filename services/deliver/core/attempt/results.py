@@ -201,8 +201,7 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 
     A connection that has carried other messages may end before this message starts: servers close
     idle connections, answer 421 to the next command, or limit the number of messages per
-    connection. It is also possible that the server does not know the command with which the content
-    was sent.
+    connection. Or the server does not know the command with which the content was sent.
     """
     # `match` would take three times as long, and this function is called four times per message.
     if isinstance(result, Finished):

@@ -1,4 +1,4 @@
-"""Decides when a message is tried again, and on which retry topic it waits until then. Pure.
+"""Decides when a message is tried again, and on which retry topic it waits before. Pure.
 
 After a failed attempt a message waits for the time of its next delay step, plus its own jitter. A
 message that was not offered to a server waits for its turn instead: until its site or its limit has

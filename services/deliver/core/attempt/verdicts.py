@@ -43,7 +43,8 @@ from shared.smtp.extensions import Unsendable
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
-# Events contain only this part of a server's answer, because some servers send very long texts.
+# An event contains only this number of characters of a server's answer, because some servers send
+# very long texts.
 MAX_REPLY_CHARACTERS: Final = 500
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"

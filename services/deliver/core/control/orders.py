@@ -6,12 +6,14 @@ the order with the narrower scope counts, and among equal scopes the later order
 effects of an order (effects.py), the source of the orders (edge/control/follower.py).
 
 The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
-of fields in use, however many orders there are. If there are no orders, a message costs no look-up.
+of fields in use. The number of orders does not matter. If there are no orders, a message costs no
+look-up.
 
 concerning() finds the orders about the mail of a sender to a destination. The caller may leave
 fields open. For example, without a client the orders about the mail of all clients are found. The
-caller never names a sub-client or a lane. So an order concerns all of that mail, a part of it, or
-none. Orders about single messages are left out, because they do not concern a destination.
+caller never names a sub-client or a lane. So an order concerns all mail of this sender to this
+destination, a part of this mail, or none of it. Orders about single messages are left out, because
+they do not concern a destination.
 
 Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
 stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
@@ -79,7 +81,7 @@ class Orders:
         return self._count
 
     def find(self, envelope: Envelope, place: Place, now_ms: int) -> Order | None:
-        """Return the order that counts for this message; None if the message is sent as usual."""
+        """Return the order that applies to this message; None if the message is sent as usual."""
         if not self._index:
             return None
         best: Order | None = None

@@ -31,7 +31,7 @@ from shared.mail.parameters import parameter_of, without_comments
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.smtp.extensions import Unsendable
 
-# The deepest nesting of parts that is converted; it limits the work and the recursion. Real mail
+# The deepest nesting of parts that is converted. This limits the work and the recursion. Real mail
 # has at most five levels.
 MAX_DEPTH: Final = 30
 # In quoted-printable an 8-bit byte needs two more characters; base64 makes the whole text longer by
@@ -94,7 +94,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
         inner = _converted(body, _TEXT, depth + 1, is_message=True)
         return _joined(fields, b"7bit", inner, is_message)
     if kind.startswith(b"message/") and not body.isascii():
-        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: such parts must not be encoded
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: message/* is not encoded
     return _joined(fields, *_leaf(body, is_text=kind.startswith(b"text/")), is_message)
 
 
@@ -128,7 +128,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
 
 
 def _ascii_only(text: bytes) -> bytes:
-    """Make the text around the parts ASCII. Mail programs do not show it (RFC 2046, 5.1.1)."""
+    """Make the text around the parts ASCII. Mail programs hide this text (RFC 2046, 5.1.1)."""
     return text if text.isascii() else bytes(byte if byte < 0x80 else 0x3F for byte in text)
 
 

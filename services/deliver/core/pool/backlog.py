@@ -1,4 +1,4 @@
-"""Measures how long the mail of one site takes, and plans turns for mail that cannot wait. Pure.
+"""Measures how long the mail of one site takes, and plans turns for mail that is turned away. Pure.
 
 A message that is turned away gets its own turn, which is the time at which it comes back. The turns
 follow each other at the rate at which the site accepts mail, so that each message comes back when
@@ -53,14 +53,14 @@ class EndRate:
             self._window_at += windows * WINDOW_S
 
 
-# The weight of one transaction in the average.
+# The weight of one transaction in the moving average of the durations.
 _WEIGHT: Final = 0.1
 SHORTEST_TURN_S: Final = 5.0
 # The longest turn of a site is the time for which the site has been slow, but at least
 # FIRST_LONGEST_TURN_S and at most LONGEST_TURN_S.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# A site counts as slow for this time after its last turn. A message may come back late, and it then
+# A site counts as slow for this time after its last turn. A message may come back late. It then
 # waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 

@@ -5,10 +5,10 @@ connection lowers it to the number of working connections. In quiet times the li
 reaches the last limit that is known to work. Above this value the limit grows by one connection at
 a time.
 
-A reply 421 is a push back, and so is a connection that breaks before the reply to MAIL. If a
-connection breaks later, the message may be the reason, for example if a content filter closes the
-connection. Such a break counts as a push back only if most of the recent transactions ended in this
-way, because one client's mail must not slow down the mail of the others.
+A reply 421 is a push back. A connection that breaks before the reply to MAIL is a push back, too.
+If a connection breaks later, the message may be the reason, for example if a content filter closes
+the connection. Such a break counts as a push back only if most of the recent transactions ended in
+this way, because one client's mail must not slow down the mail of the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
 # A break counts as a push back if the share of broken transactions is above MOST_BROKEN. In this
-# share each transaction has the weight BROKEN_WEIGHT. So three breaks in a row are enough.
+# share each transaction has the weight BROKEN_WEIGHT. So three broken transactions in a row are
+# enough.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 

@@ -137,7 +137,7 @@ class SitePlanner(Generic[M, C]):
         self._most = most
 
     def added(self, message: M, now: float, gate: Gate[M] | None = None) -> None:
-        """Add a message, which is sent as soon as its gate admits it."""
+        """Add a message. It is sent as soon as its gate admits the message."""
         self._waiting.add(message, now, gate)
 
     def gates(self) -> list[Gate[M]]:

@@ -2,7 +2,7 @@
 
 A line whose group may not send now is skipped, so that a client that is over its limit does not
 delay other clients. All messages without limits share one line. Owns: the order (first come, first
-served in each line; the lines take turns), and what the planner knows about a connection and its
+served in each line; the lines take turns), and the planner's data about a connection and its
 message.
 """
 

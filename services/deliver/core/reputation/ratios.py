@@ -9,8 +9,8 @@ Counts are kept in slots of 15 minutes for 48 hours, so the length of a window i
 minutes. A suspension clears the counts that led to it. Only results after the start of the
 suspension count, and the client must reach the minimum number of messages again.
 
-The thresholds are in these tables; a value in a later table replaces the same value in an earlier
-table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,
+The thresholds are in the following tables. A value in a later table replaces the same value in an
+earlier table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,
 `[ratios.class.NAME.provider.NAME]` for the mail class of the client; `[ratios.client.NAME]`,
 `[ratios.client.NAME.provider.NAME]`.
 

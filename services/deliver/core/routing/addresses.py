@@ -6,7 +6,7 @@ look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an o
 unroutable only if the DNS has answered for every exchanger. If one look-up failed, the site is
 unresolved instead.
 
-An exchanger at a loopback, private or other special address would be this host or a host in the
+At a loopback, private or other special address, a connection would reach this host or a host in the
 same network. The message would loop, or reach a server that does not belong to the domain.
 """
 
@@ -72,13 +72,13 @@ class Unroutable(Struct, frozen=True):
 
 
 class Reachable(Struct, frozen=True):
-    """The hosts that have usable addresses, and these addresses."""
+    """The hosts that have usable addresses, and the usable addresses of each host."""
 
     hosts: tuple[tuple[Host, tuple[str, ...]], ...]
 
 
 def name_fault(name: str) -> str:
-    """Return why an exchanger's name is refused without a look-up; "" if it is accepted."""
+    """Return why an exchanger's name is refused without a look-up; "" if the name is accepted."""
     if parse_ip(name) is not None:
         return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
     if name == "localhost" or name.endswith(".localhost"):
@@ -89,7 +89,7 @@ def name_fault(name: str) -> str:
 
 
 def address_fault(ip: str, allow_private: bool) -> str:
-    """Return why an exchanger's address is refused; "" if it is accepted."""
+    """Return why an exchanger's address is refused; "" if the address is accepted."""
     address = parse_ip(ip)
     if address is None:
         return f"{ip} is no IP address"

@@ -4,7 +4,7 @@ Owns: the candidates for one new connection, and the record of the addresses tha
 own: connecting (edge/pool/site_hosts.py), the rules for allowed addresses (addresses.py). Times are
 seconds of one monotonic clock.
 
-The order is that of RFC 5321, 5.1: exchangers with the lowest preference number come first, and
+The order follows RFC 5321, 5.1: exchangers with the lowest preference number come first, and
 exchangers of equal preference are in random order. An address that has failed is tried after all
 other addresses, even if its preference is better. So an exchanger that is down costs one time-out
 per RETRY_S and not one per connection. A failed address is never left out: if no other address

@@ -175,7 +175,7 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Record that the store did not answer. Amounts that it granted or got back are lost."""
+        """Record that the store did not answer. Amounts that were granted or given back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 

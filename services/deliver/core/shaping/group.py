@@ -160,7 +160,7 @@ class Group:
     def admit(self, message: Sized, now: float, waiting: int) -> float:
         """Count a message and return 0.0 if all limits allow it; otherwise return when to retry."""
         size_bytes, workers = message.size_bytes, self._workers
-        # This path has no function call, because nearly every message takes this path.
+        # Nearly every message takes this path, so this path saves function calls.
         if workers.holder is self and workers.local_until <= now < self._until:
             left, left_bytes = self._left, self._left_bytes
             if left and left_bytes >= size_bytes:
@@ -213,7 +213,7 @@ class Group:
         self._workers.holder = self
 
     def _look(self) -> None:
-        """Find out how much every lease of this group allows."""
+        """Find out how much may be taken from every lease of this group."""
         self._hold()
         self._until = min([each.quick_until for each in self.allowances], default=NEVER)
         self._had = self._left = _least_left(self._by_message)

@@ -1,9 +1,9 @@
 """Keeps the state of a limit in one worker: leases, a local share, the record of a window. Pure.
 
-Leases: a worker holds two leases at most. It spends the older lease first, and asks for the next
-lease before the older one is spent. A lease may be spent for LEASE_S after the store's answer,
-and a small lease for LONG_LEASE_S. After that time the rest is given back. So a process that was
-paused spends nothing from an old lease.
+Leases: a worker holds two leases at most. The worker spends the older lease first, and asks for the
+next lease before the older lease is used up. A lease may be spent for LEASE_S after the store's
+answer, and a small lease for LONG_LEASE_S. After that time the rest is given back. So a process
+that was paused spends nothing from an old lease.
 
 Share: while the store is unavailable, the worker may use its part of the limit. This share is empty
 at first.
@@ -22,14 +22,14 @@ from typing import Final
 
 from services.deliver.core.shaping.workers import NEVER
 
-# A lease may be spent for this time.
+# A lease may be spent for this time after the store's answer.
 LEASE_S: Final = 0.08
 # A small lease may be spent for LONG_LEASE_S, so that a limit that is hardly used costs fewer
 # calls. A lease is small if it is at most SMALL_PART of the largest lease. A worker holds two
 # leases at most, so it keeps at most 0.016 s of its share of a rate for longer than LEASE_S.
 LONG_LEASE_S: Final = 0.3
 SMALL_PART: Final = 0.08
-# A lease is larger than the recent use by this factor, so that it is not spent too early.
+# A lease is larger than the recent use by this factor, so that it is not used up too early.
 SPARE: Final = 1.5
 _AHEAD_S: Final = LEASE_S * SPARE
 _LONG_AHEAD_S: Final = LONG_LEASE_S * SPARE

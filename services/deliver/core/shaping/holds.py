@@ -7,13 +7,13 @@ several destinations, such as `default`, is always read. If mail of such a lane 
 it is deferred until its turn (throttle.py), so that it delays no other mail.
 
 Mail that a limit has turned away waits on a retry topic for its turn. The turn is an estimate from
-the rate at which mail was sent before (turns.py). So this mail is read
+the rate at which mail was sent before (turns.py). So this mail is read either later or earlier:
 
-- later, if more mail comes back than can be sent, or if its site is slow. Otherwise it would find
-  no room and would be written to Kafka again. Other mail on the same partition waits behind it. So
-  a record may be held after its due time for at most the jitter of its topic (JITTER_SHARE), or for
-  LEAST_S if that is longer. A message is not held if its destination is suspended or if a limit
-  will not allow it for a long time;
+- later, if more mail comes back than can be sent, or if its site is slow. Otherwise the mail would
+  find no room and would be written to Kafka again. Other mail on the same partition waits behind
+  the held mail. So a record may be held after its due time for at most the jitter of its topic
+  (JITTER_SHARE), or for LEAST_S if that is longer. A message is not held if its destination is
+  suspended or if a limit will not allow it for a long time;
 - earlier, if less mail comes back than can be sent. It is then read as fast as its limit allows,
   while little mail waits for the limit and nothing is suspended.
 
@@ -43,7 +43,7 @@ LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
 # A record whose turn has not come is checked again after this time.
 EARLY_LOOK_S: Final = 0.25
-# A lane counts as mixed for this time after mail for a second destination.
+# A lane counts as mixed for this time after it had mail for a second destination.
 MIXED_S: Final = 600.0
 # A record may be held after its due time for at most the jitter of its topic. This maximum is never
 # below LEAST_S and never above MOST_S.

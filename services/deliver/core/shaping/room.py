@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 # The room in seconds of the share. ROOM_S is for new mail, and FILL_S is for new mail while turns
-# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because such mail is
-# read all at once.
+# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because mail whose turn
+# has come is read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
