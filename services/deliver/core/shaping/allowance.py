@@ -3,8 +3,8 @@
 A worker spends from a lease: a few messages (or bytes) that only this worker may use. After the
 time of the lease (held_lease.py) the worker gives the unused part back. While the store is
 unavailable, and for some time after it was emptied, each worker spends its share: the limit divided
-by the last known number of workers. After the store was emptied, no part of a window is spent in
-this time, because no single worker knows how much was used.
+by the last known number of workers. However, after the store was emptied, a worker spends nothing
+from a window during this time, because no single worker knows how much was used.
 
 Owns: the lease, the share, the size of the next lease, the turns of mail. Does not own: the store,
 the calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent after its
@@ -175,7 +175,7 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Record that the store did not answer. Amounts that were granted or given back are lost."""
+        """Record that the store did not answer. Amounts that it granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 

@@ -1,9 +1,9 @@
 """The messages of one sender to one destination, and the limits that apply to them. Pure.
 
 A message counts under up to fifteen limits, and most messages follow a message of the same group.
-So the group that was used last keeps its own count: how many more of its messages wait, and how
-much its messages took from the leases. The count is booked in all limits of the group before other
-code reads a limit (Workers.book).
+So the group that was used last keeps its own count. The count contains the number of further
+messages that wait, and the amount that the messages took from the leases. The count is booked in
+all limits of the group before other code reads a limit (Workers.book).
 
 Guarantees: a group never takes more than each lease has left. At most one group has a count that is
 not booked.

@@ -3,8 +3,8 @@
 `200/s`, `1000/min`, `10/5min` and `5MB/s` are rates. A rate is spread evenly, so `60/min` is one
 per second. `10000 in 24h` is a rolling window: all 10000 messages may be sent at once, but never
 more than 10000 in any period of 24 hours. `10% of 500 in 24h` is a ratio. This ratio is exceeded if
-there are at least 500 messages and more than a tenth of them have the counted result, such as a
-bounce.
+there are at least 500 messages and more than a tenth of these messages have the counted result,
+such as a bounce.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides which replies slow down, suspend or resume mail, and for how long. Pure.
 
-Like the rules for refusals, a rule matches the words of a reply after the names were removed
-(shared/responses/replies/refusal_text.py). Only replies of servers are matched, never a reason that
-deliver itself writes.
+Like the rules for refusals, a rule matches the words of a reply after the host names and addresses
+were removed (shared/responses/replies/refusal_text.py). Only replies of servers are matched, never
+a reason that the deliver service itself writes.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
-# The room for new mail while mail that waits for limits uses half of the room in flight.
+# The room for new mail while mail that waits for limits uses at least half of Workers.room.
 CROWDED_ROOM: Final = 10
 NEARLY_FULL: Final = 0.75
 

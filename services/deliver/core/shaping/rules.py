@@ -127,7 +127,8 @@ class Rules:
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
         """Return the limits of the destination, which are the same for all senders."""
         base = f"provider.{to.provider}" if to.provider else DEFAULT
-        # These limits are made for the internet and do not apply to an operator's own relay.
+        # The limits of `[default]` are made for the internet and do not apply to an operator's own
+        # relay.
         found = [] if to.is_override and not to.provider else self._of(base, to.key)
         site, domain = f"site.{to.site}", f"domain.{to.domain}"
         return found + self._of(site, f"site:{to.site}") + self._of(domain, f"domain:{to.domain}")

@@ -1,10 +1,10 @@
 """Keeps the state of each key (free, suspended or slowed down) and decides its changes. Pure.
 
-A key names what a state is about (`provider:google`, `client:shop@provider:google`); keys.py makes
-the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor. Each further
-slow-down halves the factor (multiplicative decrease). After `for_s`, and then after each quiet
-minute, a tenth of the full rate is added (additive increase). A suspension that begins soon after
-the end of the previous suspension lasts twice as long.
+A key names the subject of a state, for example `provider:google` or `client:shop@provider:google`;
+keys.py makes the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor.
+Each further slow-down halves the factor (multiplicative decrease). After `for_s`, and then after
+each quiet minute, a tenth of the full rate is added (additive increase). A suspension that begins
+soon after the end of the previous suspension lasts twice as long.
 
 Owns: the state machine of one key.
 
@@ -31,7 +31,8 @@ HALF: Final = 0.5
 LEAST_FACTOR: Final = 1 / 64
 STEP: Final = 0.1
 QUIET_S: Final = 60.0
-# Replies within this time after the first such reply belong to attempts that had already begun.
+# Replies within this time after the first such reply belong to attempts that began before that
+# reply.
 SETTLE_S: Final = 10.0
 LONGEST_S: Final = 86_400.0
 _ALMOST_ONE: Final = 0.999
@@ -64,7 +65,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     def within_bounds(self) -> Suspension:
         """Return this state with all values in their allowed ranges.
 
-        This check is needed, because Redis may hold any values.
+        The values must be checked, because Redis may contain any values.
         """
         return replace(
             self,
@@ -85,7 +86,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
         return min(1.0, self.factor + STEP * (1 + quiet_s // QUIET_S))
 
     def is_over(self, now: float) -> bool:
-        """Return whether this state no longer has an effect, so that it need not be kept."""
+        """Return True if this state has no effect any more, so that it need not be kept."""
         if self.until and now < self.until + 2 * self.lasted_s:
             return False
         return self.factor_at(now) > _ALMOST_ONE

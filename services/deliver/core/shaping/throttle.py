@@ -141,8 +141,8 @@ class Throttle:
     ) -> Held | None:
         """Return None if a new message may wait here; otherwise the reason and its delay.
 
-        Each message gets its own turn, and the turns follow each other at the rate at which such
-        mail can be sent. `is_back` is True if the turn of the message has come.
+        Each message gets its own turn, and the turns follow each other at the rate at which the
+        mail of the group can be sent. `is_back` is True if the turn of the message has come.
         """
         if (found := self.held_back(group, at, source)) is not None:
             return found

@@ -2,18 +2,18 @@
 
 Messages come back one by one, more slowly than the limit allows.
 
-A message that comes back and finds no room is written to Kafka again, so turns must not come faster
-than mail is really sent. A limit is not always used up: if a process is busy with other work, the
-part of the limit that it does not use in time is lost. The yield is the part of the limit that was
-used while mail waited, and the rate of turns follows the yield. New mail may use the rest
-(Allowance.is_full).
+A message that comes back and finds no room is written to Kafka again, so the rate of turns must not
+be higher than the rate at which mail is really sent. A limit is not always used up: if a process is
+busy with other work, the part of the limit that it does not use in time is lost. The yield is the
+part of the limit that was used while mail waited, and the rate of turns follows the yield. New mail
+may use the rest (Allowance.is_full).
 
 The yield of a limit may be low because another limit delays the same mail. Such a yield says
 nothing about other mail under this limit, so it counts as at least LEAST_YIELD. Any other yield
 counts as at least LEAST_SURE_YIELD. Seconds in which nothing was sent are measured together with
 the next second in which something was sent, because seconds without mail do not show at which rate
 a site accepts mail. If another limit delayed mail in any of these seconds, that limit may be the
-reason in all of them.
+reason for the low yield in all of these seconds.
 
 Owns: the turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.
@@ -28,8 +28,7 @@ LONGEST_TURN_S: Final = 43_200.0
 # The rate of turns is this part of the rate at which mail is sent.
 MARGIN: Final = 0.97
 # FIRST_YIELD is used before the first measurement. The yield is never less than LEAST_YIELD if
-# another limit delays the same mail, and never less than LEAST_SURE_YIELD if no other limit does
-# so.
+# another limit delays the same mail, and never less than LEAST_SURE_YIELD otherwise.
 FIRST_YIELD: Final = 0.4
 LEAST_YIELD: Final = 0.8
 LEAST_SURE_YIELD: Final = 0.2

@@ -151,7 +151,7 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
 def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
     """Return the faults of sources that have a common address.
 
-    Such sources would share the reputation of this address.
+    Sources with a common address would share the reputation of this address.
     """
     owners: dict[str, str] = {}
     faults = []

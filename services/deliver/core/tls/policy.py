@@ -22,7 +22,8 @@ class Level(StrEnum):
     OPPORTUNISTIC = "opportunistic"
     # The connection must be encrypted; any certificate is accepted.
     REQUIRED = "required"
-    # The connection must be encrypted, with a certificate of a known CA for the server's name.
+    # The connection must be encrypted. The certificate must be of a known CA and for the server's
+    # name.
     VERIFIED = "verified"
 
 

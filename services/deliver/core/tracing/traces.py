@@ -125,7 +125,7 @@ class Channel:
         return taken
 
     def lost(self) -> None:
-        """Record that the lines taken last were not written; a reader then sees a gap."""
+        """Record that the lines taken last were not written, so that a reader sees a gap."""
         self._written = min(self._written, self._number - 1)
 
     def _line(self, info: DialogInfo, kind: str, text: str, at_ms: int) -> TraceLine:
