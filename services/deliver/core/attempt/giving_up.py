@@ -1,9 +1,9 @@
 """Makes the record on the topic mail.returned for a message that bounced or expired. Pure.
 
 The record is written in the same transaction as the final event, so each final event has exactly
-one record, even if the process dies. The `validate` service forwards the record to those clients
-that want to receive their bounces. deliver does not know these clients, so a change in clients.yaml
-also applies to mail that was accepted before the change.
+one record, even if the process dies. The validate service forwards the record to those clients that
+want to receive their bounces. The deliver service does not know which clients want their bounces,
+so a change in clients.yaml also applies to mail that was accepted before the change.
 
 The record contains the header of the message, up to MAX_HEADER_BYTES. No record is written for mail
 to a forwarding address, because nobody needs a report about a report.
@@ -25,14 +25,14 @@ _GIVEN_UP: Final = frozenset({EventType.BOUNCED, EventType.EXPIRED})
 
 
 class GivenUp(Struct, frozen=True):
-    """The record of a message that bounced or expired, and the header of the message."""
+    """The record and the header of a message that bounced or expired."""
 
     returned: Returned
     header: bytes
 
 
 def given_up(steps: Plan, envelope: Envelope, content: bytes) -> Iterable[GivenUp]:
-    """Yield one record for each event with which this message finally failed."""
+    """Yield one record for each event that reports the final failure of this message."""
     if envelope.forwards:
         return
     for event in steps.events:

@@ -1,18 +1,18 @@
-"""Maps an outcome to the records to write: events, and the message on a retry topic. Pure.
+"""Maps an outcome to the records to write: the events, and the message for a retry topic. Pure.
 
 A message that is read too early, before `not_before_ms`, moves to its next delay topic. This move
 is not an attempt, and no event is published. A message is billed by its event with
 `first_dispatch`. This is the event of the first attempt in which a destination server answered the
 MAIL or RCPT command.
 
-A message is in doubt in two cases: a process began to offer it but recorded no outcome, or a server
-received the whole content but did not answer. The setting `on_doubt` of the client or of the
-message's code decides whether the message is sent again or held. A held message waits on the delay
-topics until an operator releases or cancels it, or until it expires. `sluice queue` shows held
-messages. In the first hour a held message is written again every minute, later every five minutes.
-Only one event is published for the hold: `in_doubt` with `held`. After a crash nobody knows whether
-a server answered MAIL or RCPT. So the event `in_doubt` after a crash is not billed; a later attempt
-is billed.
+A message is in doubt in two cases: a process began to offer the message but recorded no outcome, or
+a server received the whole content but did not answer. The setting `on_doubt` of the client or of
+the message's code decides whether the message is sent again or held. A held message waits on the
+delay topics until an operator releases or cancels it, or until it expires. `sluice queue` shows
+held messages. In the first hour a held message is written again every minute, later every five
+minutes. Only one event is published for the hold: `in_doubt` with `held`. After a crash nobody
+knows whether a server answered MAIL or RCPT. So the event `in_doubt` after a crash is not billed; a
+later attempt is billed.
 
 Mail to a client's forwarding address is not the client's mail, so it is never billed. Only its
 final event is published: `forwarded` or `forwarding_failed`.
@@ -44,12 +44,12 @@ _IN_DOUBT: Final = (
 )
 _EXPIRED: Final = "The message expired before it could be delivered"
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
-# A held message is written again every FIRST_LOOK_S, and every LATER_LOOK_S after it has been held
-# for FIRST_MS.
+# A held message is written again every FIRST_LOOK_S. After it has been held for FIRST_MS, it is
+# written again every LATER_LOOK_S.
 FIRST_LOOK_S: Final = 60.0
 LATER_LOOK_S: Final = 300.0
 FIRST_MS: Final = 3_600_000
-# For each final event, the event that replaces it for mail to a forwarding address.
+# Maps each final event to the event that replaces it for mail to a forwarding address.
 _FORWARDED: Final = {
     EventType.DELIVERED: EventType.FORWARDED,
     EventType.BOUNCED: EventType.FORWARDING_FAILED,
@@ -66,7 +66,7 @@ class PlannedEvent(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The records to write. `retry` and its delay `step` are set if the message is not final."""
+    """The records to write. If the message is tried again, `retry` and its delay `step` are set."""
 
     events: tuple[PlannedEvent, ...]
     retry: Envelope | None = None
@@ -115,8 +115,8 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 def with_versions(envelope: Envelope, found: Plan, shaping: str, provider: str = "") -> Plan:
     """Return the plan with the current versions and the provider added to its final event.
 
-    The events that are not final get their provider when their records are made. Both values are
-    added in one copy, because an event has forty fields.
+    An event that is not final gets its provider when its record is made. Both values are added in
+    one copy, because copying an event with forty fields is expensive.
     """
     events: list[PlannedEvent] = []
     for each in found.events:
@@ -189,7 +189,7 @@ def must_hold(envelope: Envelope) -> bool:
 
 
 def with_doubt(envelope: Envelope, found: Plan, now_ms: int) -> Plan:
-    """Return the plan with the event `in_doubt` in front, for a message in doubt after a crash."""
+    """Return the plan of a message in doubt after a crash, with `in_doubt` as its first event."""
     attempts = envelope.attempts
     data = replace(
         base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms),

@@ -2,8 +2,8 @@
 
 The edge reports the result of a transaction or of an attempt to connect. verdicts.py maps this
 result to the outcome of the whole attempt, and plan.py maps the outcome to records. A remote answer
-is never an exception. Owns: the types of these values, and the decision whether a result concerns
-the connection rather than the message.
+is never an exception. Owns: the types of these values, and the rule that decides whether a result
+concerns the connection or the message.
 
 The fields of an outcome:
 
@@ -47,9 +47,10 @@ _LIMIT_OF_A_CONNECTION: Final = (
 class Broken(Struct, frozen=True):
     """The transaction ended without an answer, because the connection broke or timed out.
 
-    `answered`: the server had answered MAIL or RCPT. `in_doubt`: the content had been sent
-    completely. `is_form_refused`: the server does not know the command with which the content was
-    sent, so it has accepted nothing. The next connection uses another command.
+    `answered` is True if the server had answered MAIL or RCPT. `in_doubt` is True if the whole
+    content had been sent. `is_form_refused` is True if the server does not know the command with
+    which the content was sent. Then the server has accepted nothing, and the next connection uses
+    another command.
     """
 
     reason: str
@@ -93,7 +94,7 @@ class NoLogin(Struct, frozen=True):
     """The smart host did not let us log in. No message is offered until a login succeeds.
 
     `reason` is printable text. `reply` is the code and status of the answer to AUTH; "" if there
-    was no answer. `waits_s`: the time until the login is tried again.
+    was no answer. `waits_s` is the time until the next try to log in.
     """
 
     reason: str
@@ -113,8 +114,8 @@ class NoRoute(Struct, frozen=True):
 class Busy(Struct, frozen=True):
     """The message was not offered, because the site is too slow or a limit has no room.
 
-    `delay_s`: the likely time until the turn of the message. `is_turn`: the reason is a limit,
-    which may have room before that time.
+    `delay_s` is the likely time until the turn of the message. `is_turn` is True if the message
+    waits for a limit; the limit may have room before `delay_s` has passed.
     """
 
     delay_s: float
@@ -125,9 +126,9 @@ class Busy(Struct, frozen=True):
 class ConnectionInfo(Struct, frozen=True):
     """The connection used: its site, our local address and its TLS version ("" without TLS).
 
-    `tls_policy`: the policy under which the connection was opened. `tls_fault`: why the server's
-    TLS was not used, or did not satisfy the policy. `has_login`: we logged in at the server, or the
-    file of logins now has a login for it.
+    `tls_policy` is the policy under which the connection was opened. `tls_fault` is the reason why
+    the server's TLS was not used or did not satisfy the policy. `has_login` is True if we logged in
+    at the server, or if the file of logins now has a login for the server.
     """
 
     site: str = ""
@@ -165,7 +166,7 @@ class Deferred(Struct, frozen=True, tag=True):
     # If `waits_s` is set, the message was not offered to a server and waits for this time. Such an
     # outcome does not count as an attempt.
     waits_s: float | None = None
-    is_turn: bool = False  # the message waits for a limit, which may have room earlier
+    is_turn: bool = False  # True if the limit may have room before `waits_s` has passed
     tls_fault: str = ""
     tls_policy: str = ""
     # The delay steps that the shaping rules set for the destination; () stands for all steps.
@@ -194,14 +195,13 @@ Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
-    """Return whether the message is offered again at once, because it did not cause the failure.
+    """Return True if the message did not cause the failure, so that it is offered again at once.
 
-    `messages`: how many messages the connection has carried, including this one.
+    `messages` is the number of messages that the connection has carried, including this message.
 
     A connection that has carried other messages may end before this message starts: servers close
     idle connections, answer 421 to the next command, or limit the number of messages per
-    connection. It is also possible that the server does not know the command with which the content
-    was sent.
+    connection. Or the server does not know the command with which the content was sent.
     """
     # `match` would take three times as long, and this function is called four times per message.
     if isinstance(result, Finished):
@@ -232,7 +232,7 @@ def is_about_connection(stage: Stage, reply: Reply) -> bool:
 
 
 def is_push_back(result: TransactionResult) -> bool:
-    """Return whether the server wants fewer connections: it sent 421, or the connection broke."""
+    """Return True if a 421 or a broken connection shows that the server wants fewer connections."""
     if isinstance(result, Finished):
         return result.reply.code == SERVICE_NOT_READY
     return isinstance(result, Broken)

@@ -1,4 +1,4 @@
-"""Decides when a message is tried again, and on which retry topic it waits until then. Pure.
+"""Decides when a message is tried again, and on which retry topic it waits before. Pure.
 
 After a failed attempt a message waits for the time of its next delay step, plus its own jitter. A
 message that was not offered to a server waits for its turn instead: until its site or its limit has
@@ -34,12 +34,12 @@ _LONGEST_S: Final[dict[str, float]] = {
 }
 # A message that expires within this time does not get an earlier turn.
 SHORTEST_LEFT_S: Final = 10.0
-# A message with an expiry time is read again within this part of the time that is left.
+# A message with an expiry time is read again before this part of its remaining time has passed.
 _SAFE_SHARE: Final = 0.75
 
 
 class RetryTimes(Struct, frozen=True):
-    """Settings of the delays. `in_doubt_s` is the shortest delay after an attempt in doubt.
+    """The settings of the delays. `in_doubt_s` is the shortest delay after an attempt in doubt.
 
     `scale` shortens all delays for tests and demos; it is 1.0 in production.
     """

@@ -46,7 +46,7 @@ def return_path(envelope: Envelope, keys: Keys | None) -> str:
 
 
 def misalignment(sender: str, content: bytes) -> Bounced | None:
-    """Return the bounce of a message whose From does not agree with `sender`; None if it agrees."""
+    """Return the bounce of a message if its From does not agree with `sender`; otherwise None."""
     if not sender:
         return None
     wanted = organisational_domain(domain_of(sender))
@@ -81,7 +81,7 @@ def from_domain(content: bytes) -> str:
 
 
 def _only_from(head: bytes) -> re.Match[bytes] | None:
-    """Return the only line that begins with "From"; None if there are no or several such lines."""
+    """Return the line that begins with "From"; None if there is not exactly one such line."""
     # Searching in lower-case bytes takes a tenth of the time of a search that ignores case.
     lines = b"\n" + head.lower()
     at = lines.find(b"\nfrom")

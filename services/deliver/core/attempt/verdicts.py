@@ -1,8 +1,8 @@
 """Decides the outcome of every attempt from SMTP replies, lost connections and DNS results. Pure.
 
-Owns: every verdict on a message that was attempted, and the decision whether the message counts as
-dispatched and so is billed. Does not own: the class of a server's refusal (reply_rules.py), the
-steps that follow an outcome (plan.py).
+Owns: every verdict on a message that was attempted, and the rule that decides whether the message
+counts as dispatched and is billed. Does not own: the class of a server's refusal (reply_rules.py),
+the steps that follow an outcome (plan.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from shared.smtp.extensions import Unsendable
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
-# Events contain only this part of a server's answer, because some servers send very long texts.
+# An event contains only this number of characters of a server's answer, because some servers send
+# very long texts.
 MAX_REPLY_CHARACTERS: Final = 500
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
@@ -79,7 +80,7 @@ class OutcomeRules:
     ) -> Outcome:
         """Return the outcome of a transaction.
 
-        `was_answered`: whether MAIL or RCPT was answered in this transaction or in an earlier
+        `was_answered` is True if MAIL or RCPT was answered in this transaction or in an earlier
         transaction of the same attempt.
         """
         match result:
@@ -177,7 +178,7 @@ def wants_tls(reply: Reply) -> bool:
 
 
 def wants_login(reply: Reply) -> bool:
-    """Return whether the server requires a login, or no longer accepts the login in use."""
+    """Return True if the server requires a login or no longer accepts the login in use."""
     return reply.code in _LOGIN_WANTED_CODES
 
 

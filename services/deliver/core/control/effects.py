@@ -1,7 +1,7 @@
 """Maps an operator's order about a message to the records to write. Pure.
 
-`cancel`, `bounce` and `expire` end the message with one final event, which names the author of the
-order and the reason. `suspend` defers the message without an attempt. No order dispatches a
+`cancel`, `bounce` and `expire` end the message with one final event, which contains the author of
+the order and the reason. `suspend` defers the message without an attempt. No order dispatches a
 message, so no order is billed. A message that was dispatched before the order stays billed.
 
 A suspended message waits on the delay topics. Its delay steps grow with the age of the suspension,
@@ -64,7 +64,7 @@ def reason_of(order: Order) -> str:
 
 
 def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
-    """Return when a message that this order suspends is read again."""
+    """Return the time at which a message that this order suspends is read again."""
     now_ms = timing.now_ms
     spread = zlib.crc32(f"{mail_id}.{order.at_ms}".encode()) / 0xFFFF_FFFF
     age_s = (now_ms - order.at_ms) / 1000
@@ -83,7 +83,7 @@ def _suspend(envelope: Envelope, order: Order, data: MailEvent, timing: Timing) 
     turn = next_look(envelope.mail_id, order, timing)
     due_ms = turn.due_at_ms
     if envelope.expires_at_ms:
-        # The message is read at its expiry time at the latest, so that it expires then.
+        # The message is read at its expiry time at the latest, so that it does not expire late.
         due_ms = min(due_ms, envelope.expires_at_ms)
     data = replace(data, next_attempt_at_ms=due_ms)
     return Plan(

@@ -1,17 +1,19 @@
-"""Finds the operator's order that counts for a message. Checks that the orders are recent. Pure.
+"""Finds the operator's order that applies to a message. Checks that orders are recent. Pure.
 
-Owns: which order counts. If several orders concern a message, the order with the strongest verb
-counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb, the order with
-the narrower scope counts, and among equal scopes the later order. Does not own: what an order does
-(effects.py), where orders come from (edge/control/follower.py).
+Owns: the choice of the order that counts. If several orders concern a message, the order with the
+strongest verb counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb,
+the order with the narrower scope counts, and among equal scopes the later order. Does not own: the
+effects of an order (effects.py), the source of the orders (edge/control/follower.py).
 
 The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
-of fields in use, however many orders there are. If there are no orders, a message costs no look-up.
+of fields in use. The number of orders does not matter. If there are no orders, a message costs no
+look-up.
 
 concerning() finds the orders about the mail of a sender to a destination. The caller may leave
 fields open. For example, without a client the orders about the mail of all clients are found. The
-caller never names a sub-client or a lane. So an order concerns all of that mail, a part of it, or
-none. Orders about single messages are left out, because they do not concern a destination.
+caller never names a sub-client or a lane. So an order concerns all mail of this sender to this
+destination, a part of this mail, or none of it. Orders about single messages are left out, because
+they do not concern a destination.
 
 Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
 stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
@@ -79,7 +81,7 @@ class Orders:
         return self._count
 
     def find(self, envelope: Envelope, place: Place, now_ms: int) -> Order | None:
-        """Return the order that counts for this message; None if the message is sent as usual."""
+        """Return the order that applies to this message; None if the message is sent as usual."""
         if not self._index:
             return None
         best: Order | None = None
@@ -94,7 +96,7 @@ class Orders:
         return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
 
     def released_at_ms(self, mail_id: str) -> int:
-        """Return when an operator last released this message; 0 if never."""
+        """Return the time at which an operator last released this message; 0 if no operator did."""
         return self._released.get(mail_id, 0)
 
     def in_force(self, now_ms: int) -> list[Order]:
@@ -135,7 +137,7 @@ class Freshness:
         self._failed_tries = 0
 
     def confirm(self, at: float) -> None:
-        """Note that all orders written until this time are known."""
+        """Record that all orders written until this time are known."""
         self._confirmed_at = at
         self._failed_tries = 0
 

@@ -3,8 +3,8 @@
 Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
 has a web page and an address; List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
 enough. The URL of the page and the address contain the recipient and the signed return path of the
-message. So no state is needed to know who unsubscribes from what, even if the recipient writes to
-the address from another mailbox.
+message. So no stored state is needed to find out which recipient unsubscribes from which mail, even
+if the recipient writes to the address from another mailbox.
 
 A field with a signed token that names the recipient can be added to any mail
 (shared/mail/unsubscribe.py). Mailbox providers hide the recipient in the complaints that they send,
@@ -15,7 +15,7 @@ The field with the mailing code is removed. Field names are not case-sensitive (
 obsolete white space before the colon is allowed (4.5.8).
 
 Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token, the page and the
-handling of complaints (`validate`), the signature over the fields (core/signing/dkim.py).
+handling of complaints (the validate service), the signature over the fields (core/signing/dkim.py).
 
 Guarantees: no content causes an exception; except for the removed field, the client's fields are
 not changed; added fields are put in front; a message whose link contains the token does not get the
@@ -127,7 +127,7 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """Return the mailto URL. Its subject has the token, so the mail may come from any mailbox."""
+    """Return the mailto URL. It sets the token as the subject, so any mailbox may send the mail."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"

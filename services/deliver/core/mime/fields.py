@@ -1,9 +1,9 @@
 """Parses header fields of a message or MIME part: RFC 5322, 2.2, and RFC 2045, 5 and 6.
 
-Owns: splitting a part into header and body, and a header into fields; the type of a part. Does not
-own: parameters (shared/mail/parameters.py), the use of these values (seven_bit.py, dkim.py).
-Guarantees: no input causes an exception, and the time is linear; for a value that does not parse,
-the result is None or the default of RFC 2045. All input must have CRLF line ends.
+Owns: splitting a part into header and body, splitting a header into fields, the type of a part.
+Does not own: parameters (shared/mail/parameters.py), the use of these values (seven_bit.py,
+dkim.py). Guarantees: no input causes an exception, and the time is linear; for a value that does
+not parse, the result is None or the default of RFC 2045. All input must have CRLF line ends.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def value_of(fields: list[Field], name: bytes) -> bytes:
 def media_type(content_type: bytes, default: bytes) -> bytes:
     """Return the type and subtype in lower case from the value of Content-Type.
 
-    The result is "" if the value does not parse, but may name a type whose body has parts.
+    If the value does not parse, the result is "" if it may name a type whose body has parts.
+    Otherwise the result is text/plain (RFC 2045, 5.2).
     """
     if not content_type:
         return default

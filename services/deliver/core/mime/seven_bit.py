@@ -5,11 +5,11 @@ the server does not offer SMTPUTF8. Such a header is encoded, too (utf8_header.p
 8-bit text becomes quoted-printable, or base64 if that is shorter; multiparts and messages inside
 messages are converted part by part. No other byte changes.
 
-Owns: the choice of the encoding of each part, and which messages cannot be converted. Does not own:
-when a message is converted (edge/signing/preparing.py), signatures (core/signing/dkim.py).
-Guarantees: no content causes an exception; the decoded content of every part stays the same; the
-result is ASCII, and encoded parts have lines of at most 76 characters. See
-docs/decisions/0067-bodies-for-seven-bit-servers.md.
+Owns: the choice of the encoding of each part, and the rule that decides which messages cannot be
+converted. Does not own: the decision when a message is converted (edge/signing/preparing.py),
+signatures (core/signing/dkim.py). Guarantees: no content causes an exception; the decoded content
+of every part stays the same; the result is ASCII, and encoded parts have lines of at most 76
+characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.mail.parameters import parameter_of, without_comments
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.smtp.extensions import Unsendable
 
-# The deepest nesting of parts that is converted; it limits the work and the recursion. Real mail
+# The deepest nesting of parts that is converted. This limits the work and the recursion. Real mail
 # has at most five levels.
 MAX_DEPTH: Final = 30
 # In quoted-printable an 8-bit byte needs two more characters; base64 makes the whole text longer by
@@ -85,8 +85,8 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY or not kind:
-        # The part has 8-bit bytes although it declares an encoding, so the meaning of these bytes
-        # is not known; or it may have parts, but its type does not parse.
+        # Either the part declares an encoding but has 8-bit bytes, so the meaning of these bytes is
+        # not known. Or the type of the part does not parse, and the part may have inner parts.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -94,7 +94,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
         inner = _converted(body, _TEXT, depth + 1, is_message=True)
         return _joined(fields, b"7bit", inner, is_message)
     if kind.startswith(b"message/") and not body.isascii():
-        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: such parts must not be encoded
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: message/* is not encoded
     return _joined(fields, *_leaf(body, is_text=kind.startswith(b"text/")), is_message)
 
 
@@ -116,7 +116,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show more parts here
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show parts here
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]
@@ -128,7 +128,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
 
 
 def _ascii_only(text: bytes) -> bytes:
-    """Make the text around the parts ASCII. Mail programs do not show it (RFC 2046, 5.1.1)."""
+    """Make the text around the parts ASCII. Mail programs hide this text (RFC 2046, 5.1.1)."""
     return text if text.isascii() else bytes(byte if byte < 0x80 else 0x3F for byte in text)
 
 

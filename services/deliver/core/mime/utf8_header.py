@@ -5,11 +5,11 @@ fields are not changed. In unstructured text, words with non-ASCII characters be
 (base64, UTF-8), and the other words are not changed. A display name is encoded as a whole, the
 domain of an address becomes A-labels, and a parameter gets its extended form.
 
-Owns: which field can be written in ASCII. Does not own: when a header must be in ASCII
-(seven_bit.py, edge/pool/delivery.py). Guarantees: no header causes an exception; the decoded text
-of each field stays the same. A field that cannot be encoded without guessing is refused. Examples
-are fields with bytes that are not UTF-8, with non-ASCII characters in local parts or comments, or
-with their own syntax. See docs/decisions/0189-utf8-headers.md.
+Owns: the rule that decides which fields can be written in ASCII. Does not own: the decision when a
+header must be in ASCII (seven_bit.py, edge/pool/delivery.py). Guarantees: no header causes an
+exception; the decoded text of each field stays the same. A field that cannot be encoded without
+guessing is refused. Examples are fields with bytes that are not UTF-8, with non-ASCII characters in
+local parts or comments, or with their own syntax. See docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Measures how long the mail of one site takes, and plans turns for mail that cannot wait. Pure.
+"""Measures how long the mail of one site takes, and plans turns for mail that is turned away. Pure.
 
-A message that is turned away gets its own turn. The turns follow each other at the rate at which
-the site accepts mail, so that each message comes back when there is room for it.
+A message that is turned away gets its own turn, which is the time at which it comes back. The turns
+follow each other at the rate at which the site accepts mail, so that each message comes back when
+there is room for it.
 
 The rate is the number of the site's transactions that ended per second in the last few seconds.
 This rate is only an estimate, because few transactions are counted. A message that has a turn
@@ -32,14 +33,14 @@ class EndRate:
         self._count = 0
 
     def ended(self, now: float) -> None:
-        """Note that a transaction has ended."""
+        """Record that a transaction has ended."""
         self._move_on(now)
         if not self._before and not self._count:
             self._first_at = self._window_at = now
         self._count += 1
 
     def per_s(self, now: float) -> float:
-        """Return the ends per second; 0.0 if nothing ended, or if it is too early to measure."""
+        """Return how many transactions end per second; 0.0 if none ended or it is too early."""
         self._move_on(now)
         seconds = min(now - self._first_at, now - self._window_at + WINDOW_S)
         return (self._before + self._count) / seconds if seconds >= _SHORTEST_S else 0.0
@@ -52,14 +53,14 @@ class EndRate:
             self._window_at += windows * WINDOW_S
 
 
-# The weight of one transaction in the average.
+# The weight of one transaction in the moving average of the durations.
 _WEIGHT: Final = 0.1
 SHORTEST_TURN_S: Final = 5.0
-# The longest turn of a site that has just become slow, and of a site that has been slow for very
-# long. Between these limits the longest turn is the time for which the site has been slow.
+# The longest turn of a site is the time for which the site has been slow, but at least
+# FIRST_LONGEST_TURN_S and at most LONGEST_TURN_S.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# A site counts as slow for this time after its last turn. A message may come back late, and it then
+# A site counts as slow for this time after its last turn. A message may come back late. It then
 # waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 
@@ -76,27 +77,27 @@ class Backlog:
         self._rate = EndRate()
 
     def took(self, seconds: float, now: float) -> None:
-        """Note that a transaction ended and how long it took."""
+        """Record that a transaction ended and how long it took."""
         self._ended_at = now
         self._rate.ended(now)
         self._held_up_s /= 2
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
     def held_up(self, pause_s: float, now: float) -> None:
-        """Note a push back: one transaction per pause is expected until a few more end."""
+        """Record a push back. Expect one transaction per pause until a few more have ended."""
         self._ended_at = now
         self._held_up_s = max(self._held_up_s, pause_s)
 
     def each_s(self, connections: int, oldest_start: float, now: float) -> float:
         """Return the time between the ends of two transactions with this number of connections.
 
-        `oldest_start`: when the oldest transaction that is still running began.
+        `oldest_start` is the time at which the oldest transaction that still runs began.
         """
         seconds = max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
         by_time = seconds / connections
         per_s = self._rate.per_s(now)
-        # A busy process notices an end late. Without the rate, the process would consider the site
-        # slow.
+        # A busy process notices the end of a transaction late. Without the rate, the process would
+        # consider the site slow.
         if per_s and seconds > self._held_up_s:
             return min(by_time, 1 / per_s)
         return by_time
@@ -110,7 +111,7 @@ class Backlog:
     ) -> list[float]:
         """Return, for each of `count` messages, the seconds until its turn.
 
-        `first_s`: the wait before the first turn. `each_s`: a function that returns the time
+        `first_s` is the wait before the first turn. `each_s` is a function that returns the time
         between two turns; its argument is the time of the earlier turn. If the last turn would be
         later than the longest turn allows, the turns are closer together.
         """

@@ -5,10 +5,10 @@ connection lowers it to the number of working connections. In quiet times the li
 reaches the last limit that is known to work. Above this value the limit grows by one connection at
 a time.
 
-A reply 421 is a push back, and so is a connection that breaks before the reply to MAIL. If a
-connection breaks later, the message may be the reason, for example if a content filter closes the
-connection. Such a break counts as a push back only if most of the recent transactions ended in this
-way, because one client's mail must not slow down the mail of the others.
+A reply 421 is a push back. A connection that breaks before the reply to MAIL is a push back, too.
+If a connection breaks later, the message may be the reason, for example if a content filter closes
+the connection. Such a break counts as a push back only if most of the recent transactions ended in
+this way, because one client's mail must not slow down the mail of the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
 # A break counts as a push back if the share of broken transactions is above MOST_BROKEN. In this
-# share each transaction has the weight BROKEN_WEIGHT. So three breaks in a row are enough.
+# share each transaction has the weight BROKEN_WEIGHT. So three broken transactions in a row are
+# enough.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 
@@ -56,22 +57,22 @@ class ConcurrencyLimit:
         return limit, changed_at
 
     def is_full(self, now: float) -> bool:
-        """Return whether the limit was never lowered or has recovered."""
+        """Return True if the limit was never lowered, or has recovered since it was lowered."""
         return self.at(now) == self._most
 
     def works(self, connections: int) -> None:
-        """Note that the site has accepted this many connections."""
+        """Record that the site has accepted this many connections."""
         self._limit = max(self._limit, connections)
         self._known = max(self._known, connections)
 
     def refused(self, working: int, now: float) -> None:
-        """Note that the site refused a connection while `working` other connections were open."""
+        """Record that the site refused a connection while `working` other connections were open."""
         limit = self.at(now)
         self._known = working or max(1, limit // 2)
         self._lower(max(1, working), now)
 
     def pushed_back(self, now: float) -> None:
-        """Note that the site wants fewer connections."""
+        """Record that the site wants fewer connections."""
         self._known = max(1, self.at(now) // 2)
         self._lower(self._known, now)
 
@@ -87,7 +88,7 @@ class PushBacks:
         self._broken = 0.0
 
     def is_one(self, result: TransactionResult) -> bool:
-        """Note the end of a transaction; return whether it is a push back of the site."""
+        """Record the end of a transaction; return True if this end is a push back of the site."""
         if not is_push_back(result):
             self._broken *= 1 - BROKEN_WEIGHT
             return False

@@ -57,7 +57,7 @@ class PoolLimits(Struct, frozen=True):
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
     max_wait_s: float = 120.0  # The longest wait for a connection.
-    opens_per_s: float = 0.0  # New connections per second; 0: any number.
+    opens_per_s: float = 0.0  # The most new connections per second; 0 means no limit.
 
 
 class SitePlanner(Generic[M, C]):
@@ -81,7 +81,7 @@ class SitePlanner(Generic[M, C]):
         # The last time at which mail waited for a limit while a connection was idle.
         self._limited_at = -LIMITED_S
         self._next_open_at = 0.0
-        # The most messages that may wait or be sent while the site is slow; None: any number.
+        # The most messages that may wait or be sent while the site is slow; None means no limit.
         self._most: int | None = None
 
     @property
@@ -91,7 +91,7 @@ class SitePlanner(Generic[M, C]):
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no message waits and no connection is open or being opened."""
+        """Return True if no message waits and no connection is open or being opened."""
         return not (self._waiting or self._connections or self._opening)
 
     @property
@@ -101,7 +101,7 @@ class SitePlanner(Generic[M, C]):
 
     @property
     def blocked_until(self) -> float:
-        """Return when plan() may start a message that waits for its limits; 0.0 if none waits."""
+        """Return the time when plan() may start a message that waits for limits; 0.0 if none."""
         return self._waiting.blocked_until
 
     @property
@@ -137,7 +137,7 @@ class SitePlanner(Generic[M, C]):
         self._most = most
 
     def added(self, message: M, now: float, gate: Gate[M] | None = None) -> None:
-        """Add a message, which is sent as soon as its gate admits it."""
+        """Add a message. It is sent as soon as its gate admits the message."""
         self._waiting.add(message, now, gate)
 
     def gates(self) -> list[Gate[M]]:
@@ -153,7 +153,7 @@ class SitePlanner(Generic[M, C]):
         return self._waiting.take_line(gate, wanted)
 
     def opened(self, connection: C, now: float) -> None:
-        """Note that a connection was opened and can be used."""
+        """Record that a connection was opened and can be used."""
         self._opening -= 1
         self._fault = None
         self._connections[connection] = ConnectionState()
@@ -161,7 +161,7 @@ class SitePlanner(Generic[M, C]):
         self._park(connection, now)
 
     def open_failed(self, fault: ConnectFault, now: float) -> None:
-        """Note that a connection could not be opened."""
+        """Record that a connection could not be opened."""
         self._opening -= 1
         if not self._connections:
             self._fault = fault
@@ -179,7 +179,7 @@ class SitePlanner(Generic[M, C]):
     def ended(
         self, connection: C, message: M, result: TransactionResult, now: float, *, is_usable: bool
     ) -> bool:
-        """Note that a transaction ended. `is_usable`: the connection can start another transaction.
+        """Record that a transaction ended. If `is_usable`, the connection can start another one.
 
         Returns True if the result counts for the message; False if the message waits again.
         """
@@ -202,21 +202,21 @@ class SitePlanner(Generic[M, C]):
         return True
 
     def begun(self, connection: C, now: float) -> None:
-        """Note that the transaction begins only now, because the message was not ready before."""
+        """Record that the transaction begins only now, because the message was not ready before."""
         self._connections[connection].started_at = now
 
     def dropped(self, connection: C, now: float) -> None:
-        """Note that a message was not started, because it must not be sent now."""
+        """Record that a message was not started, because it must not be sent now."""
         self._connections[connection].messages -= 1
         self._park(connection, now)
 
     def returned(self, connection: C, message: M) -> None:
-        """Note that a message was not started, because the connection can no longer be used."""
+        """Record that a message was not started, because the connection can no longer be used."""
         state = self._connections[connection]
         self._waiting.add(message, state.added_at, state.gate, is_first=True)
 
     def closed(self, connection: C) -> None:
-        """Note that a connection was closed by either side."""
+        """Record that a connection was closed by either side."""
         state = self._connections.pop(connection, None)
         if state is not None and state.is_idle:
             self._idle.remove(connection)
@@ -228,7 +228,7 @@ class SitePlanner(Generic[M, C]):
         return self._waiting.take_all()
 
     def plan(self, now: float) -> list[Step[M, C]]:
-        """Return the steps to carry out now. From now on, they count as carried out."""
+        """Return the steps to carry out now. The planner then treats these steps as carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
         most = len(idle) if self._most is None else min(len(idle), self._most - self._busy)

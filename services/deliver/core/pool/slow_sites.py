@@ -1,18 +1,18 @@
 """Limits how many messages of slow sites are in flight, so that other sites have room. Pure.
 
-Each process limits the number of its messages in flight. A site that needs minutes per message
-would soon fill this room, and the mail of all other sites would wait behind its mail. A site is
-slow if a new message would have to wait for a long time. The wait must have been long for some time
-already, because the first transactions of a burst say little. All slow sites together may use half
-of the room, in equal shares. Mail beyond a share is turned away and comes back when its turn is
-near.
+Each process limits the number of its messages in flight. Without further limits, a site that needs
+minutes per message would soon fill this room. The mail of all other sites would then wait behind
+the mail of this site. A site is slow if a new message would have to wait for a long time. The wait
+must have been long for some time already, because the first transactions of a burst say little. All
+slow sites together may use half of the room, in equal shares. Mail beyond a share is turned away
+and comes back when its turn is near.
 
 A site is not slow if it has an idle connection and its mail waits for a limit. Shaping already
 prevents such mail from taking the room of other mail (core/shaping/allowance.py). If this mail were
 turned away, messages that have just come back for their turn would be written to Kafka again.
 
-Turning a message away costs as much as a delivery. So while no other site has mail, mail that waits
-only because there is so much of it is not turned away.
+Turning a message away costs as much as a delivery. So while no other site has mail, mail is not
+turned away if it waits only because there is a lot of mail.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SlowSites:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._since: dict[str, float] = {}  # when the long wait of each site began
+        self._since: dict[str, float] = {}  # the time at which the long wait of each site began
 
     def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
         """Return how many messages each slow site may have in flight; other sites are left out."""
@@ -83,7 +83,7 @@ def shares(slow: Mapping[str, SiteLoad], room: Room) -> dict[str, int]:
     messages = SHARE * room.messages
     held = sum(load.content_bytes for load in slow.values())
     if held > SHARE * room.content_bytes:
-        # Reduce the number in proportion, so that messages of this size fit.
+        # Reduce the number of messages in proportion, so that messages of this size fit.
         count = sum(load.messages for load in slow.values())
         messages = min(messages, count * SHARE * room.content_bytes / held)
     return dict.fromkeys(slow, max(1, int(messages / len(slow))))

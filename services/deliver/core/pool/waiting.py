@@ -1,8 +1,9 @@
 """Holds the messages of one site that wait for a connection, in one line per group of limits. Pure.
 
-A line whose group may not send now is skipped, so that a client over its limit stops no other
-client. All messages without limits share one line. Owns: the order (first come, first served in
-each line; the lines take turns), and what the planner knows about a connection and its message.
+A line whose group may not send now is skipped, so that a client that is over its limit does not
+delay other clients. All messages without limits share one line. Owns: the order (first come, first
+served in each line; the lines take turns), and the planner's data about a connection and its
+message.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Gate(Protocol[W_contra]):
     """Decides when the messages of a line may be sent."""
 
     def admit(self, message: W_contra, now: float, waiting: int) -> float:
-        """Count the message under its limits and return 0.0; or return when to try again."""
+        """Count the message and return 0.0 if the limits allow it; otherwise return when to try."""
         ...
 
     def joined(self, count: int) -> None:
-        """Note that `count` more messages wait; if `count` is negative, fewer messages wait."""
+        """Add `count`, which may be negative, to the number of messages that wait."""
         ...
 
 
@@ -77,8 +78,8 @@ class Waiting(Generic[M]):
     def take(self, now: float) -> tuple[M, float, Gate[M] | None] | None:
         """Remove and return the next message that may be sent now; None if there is none."""
         self.blocked_until = 0.0
-        # The lines are not copied, because there may be thousands of them. The loop ends when it
-        # changes them.
+        # The lines are not copied, because there may be thousands of them. The loop ends as soon as
+        # it changes the lines.
         for gate, line in self._lines.items():
             if gate is not None:
                 ready = gate.admit(line[0][0], now, len(line))
@@ -100,7 +101,7 @@ class Waiting(Generic[M]):
             while len(found) < most and (taken := self.take(now)) is not None:
                 found.append(taken)
             return found
-        # Usually there is one line; its limits are updated once for all messages taken.
+        # Usually there is only one line, so its limits are updated once for all messages taken.
         self.blocked_until = 0.0
         ((gate, line),) = self._lines.items()
         while line and len(found) < most:

@@ -1,7 +1,7 @@
 """Keeps the states of all sources and clients, and makes the orders that follow from them. Pure.
 
-Owns: the states, which of them have changed, the orders that suspend a client at a provider. Does
-not own: how one state changes (warmup.py, ratios.py), reading and writing (edge/reputation/).
+Owns: the states, the list of changed states, the orders that suspend a client at a provider. Does
+not own: the changes of one state (warmup.py, ratios.py), reading and writing (edge/reputation/).
 Guarantees: the mail of one client does not change the state of another. Results are counted for at
 most MAX_CLIENTS pairs of client and provider. The results of further pairs are dropped, and the
 number of dropped results is counted.
@@ -25,7 +25,7 @@ from shared.topics.reputation import SLOT_MS, ClientState, State, WarmupState, k
 
 MAX_CLIENTS: Final = 20_000
 MAX_SOURCES: Final = 20_000
-# The orders name this author.
+# The author of the orders that this module makes.
 AUTHOR: Final = "ratio sweep"
 Pair = tuple[str, str]
 
@@ -34,7 +34,7 @@ class Book:
     """The states of all sources and clients. Use a Book in one thread only."""
 
     def __init__(self, rules: Rules, addresses: Mapping[str, str], states: Iterable[State]) -> None:
-        """`addresses`: the name of the source for each of our addresses."""
+        """`addresses` maps each of our addresses to the name of its source."""
         self._rules = rules
         self._addresses = addresses
         self.sources: dict[Pair, WarmupState] = {}
@@ -129,6 +129,6 @@ class Book:
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """Return the states that changed since the last call, by key; None: a deleted state."""
+        """Return, by key, the states that changed since the last call; None for a deleted state."""
         found, self._changed = self._changed, {}
         return found

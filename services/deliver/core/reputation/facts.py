@@ -2,7 +2,8 @@
 
 Only answers of servers count. A message that was deferred because of a limit, an operator or a
 suspension was not offered to a server, so its deferral does not count. Every policy reply counts,
-because each one is a block. Bounces are final failures of the classes hard, soft and content.
+because every policy reply is a block. Bounces are final failures of the classes hard, soft and
+content.
 
 This module reads every event, so it decodes only the fields that it needs.
 """
@@ -55,7 +56,7 @@ class _Data(Struct, frozen=True, gc=False):
 
 
 _decoder: Final = msgspec.json.Decoder(_Data)
-# The result that each kind of event stands for; None: the bounce class decides.
+# The result for each kind of event; None means that the bounce class decides the result.
 _KINDS: Final[dict[bytes, Result | None]] = {
     (_MAIL + EventType.DELIVERED).encode(): Result.DELIVERED,
     (_MAIL + EventType.COMPLAINED).encode(): Result.COMPLAINED,

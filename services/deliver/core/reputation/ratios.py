@@ -5,17 +5,17 @@
     complaints   complaints          delivered
     policy       policy replies      delivered, bounced and policy replies
 
-Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
-clears the counts that led to it. Only results after the start of the suspension count, and the
-client must reach the minimum number of messages again.
+Counts are kept in slots of 15 minutes for 48 hours, so the length of a window is exact to 15
+minutes. A suspension clears the counts that led to it. Only results after the start of the
+suspension count, and the client must reach the minimum number of messages again.
 
-The thresholds are in these tables; a value in a later table replaces the same value in an earlier
-table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,
+The thresholds are in the following tables. A value in a later table replaces the same value in an
+earlier table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,
 `[ratios.class.NAME.provider.NAME]` for the mail class of the client; `[ratios.client.NAME]`,
 `[ratios.client.NAME.provider.NAME]`.
 
-Owns: how counts change, and which thresholds apply to a client. Does not own: the states of all
-clients and the orders (book.py).
+Owns: the changes of counts, and the choice of the thresholds for a client. Does not own: the states
+of all clients and the orders (book.py).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Thresholds(Struct, frozen=True):
 
 
 class Share(Struct, frozen=True):
-    """A share: `part` of `whole` messages, and the threshold for it."""
+    """A share (`part` divided by `whole`, both in messages), and the threshold for this share."""
 
     kind: Kind
     part: int

@@ -45,7 +45,7 @@ def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> 
 
 
 def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
-    """Return the state at this time. The step does not change before its day is over."""
+    """Return the state at this time. The step does not change before its day of 24 h is over."""
     limit = schedule.limit(state.step)
     if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
         return state
@@ -66,7 +66,7 @@ def warming(states: Iterable[WarmupState], rules: Rules) -> list[WarmupState]:
 
 
 def limit_of_state(state: WarmupState, rules: Rules) -> KeyLimit | None:
-    """Return the limit at the present step of a source; None if it is warm or needs no warm-up."""
+    """Return the limit at the present step of a source; None if the source has no such limit."""
     return limit_of(rules, state.source, provider_at(state.provider), state.step)
 
 
@@ -78,14 +78,14 @@ class Steps:
         self.version = 0
 
     def replace(self, states: Iterable[WarmupState]) -> None:
-        """Replace all steps. `states`: all states on the topic mail.reputation."""
+        """Replace all steps. `states` has all states on the topic mail.reputation."""
         found = {(state.source, state.provider): state.step for state in states}
         if found != self._steps:
             self._steps = found
             self.version += 1
 
     def limit(self, rules: Rules, source: str, to: Destination) -> KeyLimit | None:
-        """Return the limit of a source at a destination; None if it is warm or needs no warm-up."""
+        """Return the limit of a source at a destination; None if the source has no such limit."""
         if not source or (to.is_override and not to.provider):
             return None
         step = self._steps.get((source, place_of(to.provider)), 0)

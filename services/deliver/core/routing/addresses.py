@@ -1,4 +1,4 @@
-"""Selects the usable addresses of a site's hosts, or returns why there are none. Pure.
+"""Selects the usable addresses of a site's hosts, or returns why none is usable. Pure.
 
 Owns: the verdict on the names and addresses of mail exchangers from the DNS. Does not own: the
 look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
@@ -6,7 +6,7 @@ look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an o
 unroutable only if the DNS has answered for every exchanger. If one look-up failed, the site is
 unresolved instead.
 
-An exchanger at a loopback, private or other special address would be this host or a host in the
+At a loopback, private or other special address, a connection would reach this host or a host in the
 same network. The message would loop, or reach a server that does not belong to the domain.
 """
 
@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from services.deliver.core.routing.sites import Host, Unresolved
 
-# The most addresses that are used per host.
+# The highest number of addresses that are used per host.
 MAX_ADDRESSES: Final = 16
 # A name in the DNS may have any octets (RFC 2181, 11), which are escaped as \DDD here. No host has
 # a name with such escapes, and TLS cannot send such a name. Underscores are not allowed in host
@@ -72,13 +72,13 @@ class Unroutable(Struct, frozen=True):
 
 
 class Reachable(Struct, frozen=True):
-    """The hosts that have usable addresses, and these addresses."""
+    """The hosts that have usable addresses, and the usable addresses of each host."""
 
     hosts: tuple[tuple[Host, tuple[str, ...]], ...]
 
 
 def name_fault(name: str) -> str:
-    """Return why an exchanger's name is refused without a look-up; "" if it is accepted."""
+    """Return why an exchanger's name is refused without a look-up; "" if the name is accepted."""
     if parse_ip(name) is not None:
         return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
     if name == "localhost" or name.endswith(".localhost"):
@@ -89,7 +89,7 @@ def name_fault(name: str) -> str:
 
 
 def address_fault(ip: str, allow_private: bool) -> str:
-    """Return why an exchanger's address is refused; "" if it is accepted."""
+    """Return why an exchanger's address is refused; "" if the address is accepted."""
     address = parse_ip(ip)
     if address is None:
         return f"{ip} is no IP address"
@@ -121,9 +121,9 @@ def parse_ip(text: str) -> IpAddress | None:
 def judge_hosts(
     found: Iterable[tuple[Host, Lookup]], allow_private: bool
 ) -> Reachable | Unroutable | Unresolved:
-    """Return the hosts that can be used, or why there are none.
+    """Return the hosts that can be used, or the reason why no host can be used.
 
-    `found`: each host with the result of its look-up.
+    `found` contains each host with the result of its look-up.
     """
     usable: list[tuple[Host, tuple[str, ...]]] = []
     unknown: list[str] = []

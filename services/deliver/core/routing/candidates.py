@@ -1,14 +1,14 @@
 """Decides in which order the addresses of a site are tried, based on earlier failures. Pure.
 
-Owns: the candidates for one new connection, and the memory of which addresses work. Does not own:
-connecting (edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds
-of one monotonic clock.
+Owns: the candidates for one new connection, and the record of the addresses that work. Does not
+own: connecting (edge/pool/site_hosts.py), the rules for allowed addresses (addresses.py). Times are
+seconds of one monotonic clock.
 
-The order is that of RFC 5321, 5.1: exchangers with the lowest preference number come first, and
-those of equal preference are in random order. An address that has failed is tried after all other
-addresses, even if its preference is better. So an exchanger that is down costs one time-out per
-RETRY_S and not one per connection. A failed address is never left out: if no other address works,
-it is tried as well.
+The order follows RFC 5321, 5.1: exchangers with the lowest preference number come first, and
+exchangers of equal preference are in random order. An address that has failed is tried after all
+other addresses, even if its preference is better. So an exchanger that is down costs one time-out
+per RETRY_S and not one per connection. A failed address is never left out: if no other address
+works, it is tried as well.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from msgspec import Struct
 from services.deliver.core.routing.sites import Host
 
 # For this time an address that failed is tried after all other addresses. After this time, one new
-# connection tries the address in its old place. Other connections do so only after that connection
-# has succeeded.
+# connection tries the address in its old place. Other connections try the address there only after
+# that connection has succeeded.
 RETRY_S: Final = 300.0
-# The same time for an address that pushed back (it answered 421 or dropped a connection later).
-# Such an address works, but accepts no more connections now.
+# For this time, instead of RETRY_S, an address that pushed back is tried after all other addresses
+# (it answered 421, or dropped a connection after EHLO). Such an address works, but accepts no more
+# connections now.
 PUSH_BACK_RETRY_S: Final = 60.0
 # If a site has several failed addresses, at most one of them is tried in its old place within this
 # time.
@@ -70,7 +71,7 @@ class Candidate(Struct, frozen=True):
         return self.ip, self.host.port
 
     def __str__(self) -> str:
-        """Return the name to show in texts, in the form that Postfix uses."""
+        """Return the name of this candidate for texts, in the form that Postfix uses."""
         name = self.host.name if self.host.name == self.ip else f"{self.host.name}[{self.ip}]"
         return f"{name}:{self.host.port}"
 
@@ -103,11 +104,11 @@ def _alternate(ips: Sequence[str], shuffle: Shuffle) -> list[str]:
 
 
 class _Record(Struct):
-    failure: Failure | None = None  # None: the address did not fail, or has worked again
+    failure: Failure | None = None  # None if the address has not failed, or has worked again
     failed_at: float = -math.inf
     worked_at: float = -math.inf
-    due_at: float = -math.inf  # When the address is tried in its old place again.
-    is_probed: bool = False  # Whether the old place was tried after the failure.
+    due_at: float = -math.inf  # The time at which the address is tried in its old place.
+    is_probed: bool = False  # True if the old place was tried after the failure.
 
     def hold(self, now: float) -> None:
         is_push_back = self.failure is Failure.PUSHED_BACK
@@ -122,13 +123,13 @@ class AddressHistory:
         self._probed_at = -math.inf
 
     def failed(self, candidate: Candidate, failure: Failure, now: float) -> None:
-        """Note a failure at an address."""
+        """Record a failure at an address."""
         record = self._record(candidate)
         record.failed_at, record.failure, record.is_probed = now, failure, False
         record.hold(now)
 
     def worked(self, candidate: Candidate, now: float) -> None:
-        """Note that a connection was opened to an address."""
+        """Record that a connection was opened to an address."""
         record = self._record(candidate)
         # A host that pushed back may still accept a connection, so a new connection alone does not
         # show that the host has recovered.
@@ -152,8 +153,8 @@ class AddressHistory:
         """Remove the next candidates from `left`, which arrange() has ordered, and return them.
 
         If the host has IPv6 and IPv4 addresses, two addresses are returned in the order in which
-        they are tried; otherwise one. A failed address that is due again is marked, so that other
-        connections do not try it, too.
+        they are tried; otherwise one address is returned. A failed address that is due again is
+        marked, so that other connections do not try it, too.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:

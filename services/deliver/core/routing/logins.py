@@ -52,7 +52,7 @@ class LoginTable(Struct, frozen=True):
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host; None if it has no login or the DNS has named it."""
+        """Return the login at this host; None if it has no login or its name is from the DNS."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 
@@ -101,7 +101,7 @@ def _fault(target: str, row: Any) -> str:
 
 
 def tls_for(login: Login | None, tls: HostTls) -> HostTls:
-    """Return the TLS of a connection: `tls`, or stricter TLS if the login requires it."""
+    """Return `tls`, or stricter TLS if the login requires stricter TLS for its connection."""
     level = Level.OPPORTUNISTIC if login is None else login.level
     is_enough = tls.is_required and (tls.is_verified or level is Level.REQUIRED)
     if level is Level.OPPORTUNISTIC or is_enough or tls.dane is not None:

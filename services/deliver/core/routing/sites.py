@@ -13,8 +13,8 @@ from shared.settings.addresses import split_address
 
 SMTP_PORT: Final = 25
 ANY: Final = "*"
-# At most this number of exchangers is used per domain, namely those with the best preferences.
-# Large providers have up to ten exchangers.
+# At most this number of exchangers is used per domain. Exchangers with the best preferences are
+# used. Large providers have up to ten exchangers.
 MAX_EXCHANGERS: Final = 20
 _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -22,7 +22,7 @@ _NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 class Host(Struct, frozen=True):
     """A server to connect to. Hosts with a lower `rank` are preferred.
 
-    `is_named`: an operator, not the DNS, has named the host.
+    `is_named` is True if an operator, not the DNS, has named the host.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Host(Struct, frozen=True):
 class Site(Struct, frozen=True):
     """A group of servers that are treated as one server and limited together.
 
-    `is_override`: an operator, not the DNS, has named the host. `tls`: the TLS that the messages
-    for this site require.
+    `is_override` is True if an operator, not the DNS, has named the host. `tls` is the TLS that the
+    messages for this site require.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Site(Struct, frozen=True):
 
 
 class Mx(Struct, frozen=True):
-    """The mail exchangers of a domain, sorted by rank; the domain itself if it has no MX."""
+    """The mail exchangers of a domain, sorted by rank; the domain itself if no MX exists."""
 
     hosts: tuple[Host, ...]
 

@@ -3,12 +3,12 @@
 A worker spends from a lease: a few messages (or bytes) that only this worker may use. After the
 time of the lease (held_lease.py) the worker gives the unused part back. While the store is
 unavailable, and for some time after it was emptied, each worker spends its share: the limit divided
-by the last known number of workers. After the store was emptied, no part of a window is spent in
-this time, because no single worker knows how much was used.
+by the last known number of workers. However, after the store was emptied, a worker spends nothing
+from a window during this time, because no single worker knows how much was used.
 
-Owns: the lease, the share, how much to ask for, the turns of mail. Does not own: the store, the
-calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent after its time, so
-a paused process spends no old lease; a share begins empty.
+Owns: the lease, the share, the size of the next lease, the turns of mail. Does not own: the store,
+the calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent after its
+time, so a paused process spends no old lease; a share is empty at first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.warming import stored_name
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# Bursts of this length and the leases let mail exceed a limit by less than 2 % in any 10 s.
+# The length of a burst. Bursts and leases exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
 # A lease from a window is at most 1/WINDOW_PART of the amount that is left in the window.
 WINDOW_PART: Final = 20
@@ -66,7 +66,7 @@ class Allowance:
         self._per_s, self.is_by_byte = limit.per_s, limit.unit is Unit.BYTES
         self._workers = workers
         self._lease = HeldLease()
-        # The part of the lease that Group.admit() may take without a call, and until when.
+        # Until `quick_until`, Group.admit() may take `quick_left` of the lease without a call.
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
@@ -74,12 +74,12 @@ class Allowance:
         self.record = WindowRecord()
         self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False
-        self.held_elsewhere = False  # whether, in the last second, another limit delayed this mail
+        self.held_elsewhere = False  # True if another limit delayed this mail in the last second
         self._not_before = -NEVER
         self._share = LocalShare()
-        self.waiting = 0  # messages of this worker that wait for this limit
-        self.most_waiting = room.for_new(self.share_of_messages())  # how many messages may wait
-        self._turns = Turns(1.0) if limit.is_window else Turns()  # a window may be used up at once
+        self.waiting = 0  # the number of this worker's messages that wait
+        self.most_waiting = room.for_new(self.share_of_messages())  # the highest `waiting`
+        self._turns = Turns(1.0) if limit.is_window else Turns()  # a window allows bursts
 
     @property
     def per_s(self) -> float:
@@ -144,15 +144,15 @@ class Allowance:
                 self._spend(taken)
 
     def want(self, now: float, cost: float, waiting: int) -> None:
-        """Note that the store must be asked if less than `cost` is left.
+        """Record that the store must be asked if less than `cost` is left.
 
-        `waiting`: how many messages wait for the limit.
+        `waiting` is the number of messages that wait for the limit.
         """
         if now >= self._workers.local_until and self._lease.left(now) < cost:
             self._want(self._demand(now, cost, waiting), cost)
 
     def ask(self, now: float) -> Ask:
-        """Begin a call: return what to ask for. Then call granted() or refused()."""
+        """Begin a call to the store, and return the request. Then call granted() or refused()."""
         self.is_asking = True
         self._settle()
         returned, slot = self._lease.asked(now)
@@ -161,7 +161,7 @@ class Allowance:
         return Ask(max(1.0, self.per_s * BURST_S), amount, self.needed, returned, slot)
 
     def granted(self, grant: Grant) -> None:
-        """Note the answer of the store."""
+        """Record the answer of the store."""
         self.is_asking = False
         self._workers.answers += 1
         self._settle()
@@ -175,12 +175,12 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Note that the store did not answer. Amounts that it granted or got back are lost."""
+        """Record that the store did not answer. Amounts that it granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
     def emptied(self) -> None:
-        """Note that the store was emptied: all amounts spent from a window are reported again."""
+        """Report all amounts spent from a window again, because the store was emptied."""
         self._settle()
         self.record.report_all()
 
@@ -209,17 +209,17 @@ class Allowance:
         return self._turns.are_open(now)
 
     def free_room(self, now: float) -> float:
-        """Return how many more messages may surely wait. This is a quick check before is_full()."""
+        """Return a number of further messages that may surely wait. It saves calls of is_full()."""
         if now < self._turns.next_at or (self.limit.is_window and self.is_used_up(now)):
             return 0.0
         return self.most_waiting - self.waiting
 
     def is_used_up(self, now: float) -> bool:
-        """Return whether a window is used up for longer than messages may wait in memory."""
+        """Return whether a window stays used up for longer than messages may wait in memory."""
         return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
-        """Return whether no more messages may wait here. `is_back`: the message's turn has come.
+        """Return whether no more messages may wait here. If `is_back`, the message's turn has come.
 
         New mail may use only the room that mail with turns does not need.
         """
@@ -256,7 +256,7 @@ class Allowance:
     def _largest_lease(self) -> float:
         if self.limit.is_window:
             most = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
-        else:  # the value of share_per_s, without its calls
+        else:  # computes share_per_s without function calls
             most = self._per_s * self.factor / self._workers.count * BURST_S
         return most if most > 1 else 1.0
 

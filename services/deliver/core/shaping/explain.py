@@ -46,12 +46,12 @@ def explain(
     at: float,
     step: int = 0,
 ) -> Explained:
-    """Return everything that decides how fast mail of this sender is sent to this destination.
+    """Return all limits and suspensions for mail of this sender to this destination.
 
     An empty field of `sender` stands for all values: without a client, the suspensions of all
     clients at the destination are shown.
 
-    `step`: the warm-up step of the sender's source at the provider, if the source warms up.
+    `step` is the warm-up step of the sender's source at the provider, if the source warms up.
     """
     rows = [
         LimitRow(name, f"site:{to.site}", _text(each.value), each.origin)

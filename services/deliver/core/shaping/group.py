@@ -1,9 +1,9 @@
 """The messages of one sender to one destination, and the limits that apply to them. Pure.
 
 A message counts under up to fifteen limits, and most messages follow a message of the same group.
-So the group that was used last keeps its own count: how many more of its messages wait, and how
-much its messages took from the leases. The count is booked in all limits of the group before other
-code reads a limit (Workers.book).
+So the group that was used last keeps its own count. The count contains the number of further
+messages that wait, and the amount that the messages took from the leases. The count is booked in
+all limits of the group before other code reads a limit (Workers.book).
 
 Guarantees: a group never takes more than each lease has left. At most one group has a count that is
 not booked.
@@ -71,7 +71,7 @@ class Group:
         workers: Workers,
         warmup: Allowance | None = None,
     ) -> None:
-        """`warmup`: the one of `allowances` that is the warm-up limit, if the source warms up."""
+        """`warmup` is the limit in `allowances` that warms up the source, if there is one."""
         self.warmup = warmup
         self._workers = workers
         self.to = to
@@ -81,8 +81,8 @@ class Group:
         self._by_byte = [each for each in allowances if each.is_by_byte]
         self._by_message = [each for each in allowances if not each.is_by_byte]
         self._of_destination = [each for each in self._by_message if each.key == to.key]
-        # The number of answers when the store was last asked. Nothing changes before the next
-        # answer.
+        # The number of the store's answers at the time of the last request. If this number is still
+        # the same, no new lease has arrived.
         self._waits_for = -1
         self._look_at = 0.0
         # The number of further messages that may wait without a check of each limit.
@@ -90,15 +90,15 @@ class Group:
         # The number of further messages that wait. This number is not booked yet.
         self._joined = 0
         # The amount that every lease allowed at the last look, and the part of this amount that is
-        # left. The difference is not booked yet. Both amounts are valid until `_until`; -NEVER:
-        # they are not known.
+        # left. The difference is not booked yet. Both amounts are valid until `_until`. If `_until`
+        # is -NEVER, they are not known.
         self._had = self._had_bytes = self._left = self._left_bytes = 0
         self._until = -NEVER
 
     def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
         """Return the limit for which no more messages may wait; None if the message may wait.
 
-        `is_back`: the message was turned away before, and its turn has come.
+        `is_back` is True if the message was turned away before and its turn has come.
         """
         if not self._workers.is_crowded:
             if self.has_room():
@@ -124,8 +124,8 @@ class Group:
     def is_nearly_full(self, more: int) -> bool:
         """Return whether `more` messages that come back would leave little room for other messages.
 
-        This method changes nothing, so another thread may call it. A count that another group keeps
-        is left out.
+        This method changes nothing, so another thread may call it. The result ignores a count that
+        another group keeps.
         """
         if self._workers.holder is self:
             more += self._joined
@@ -137,7 +137,7 @@ class Group:
         )
 
     def may_go_early(self, now: float) -> bool:
-        """Return whether mail may be read before its turn, because its limits are used too little.
+        """Return True if the limits are used so little that mail may be read before its turn.
 
         This method changes nothing, so another thread may call it.
         """
@@ -150,17 +150,17 @@ class Group:
 
     def has_room(self) -> bool:
         """Count one more message and return True if each limit surely has room; otherwise False."""
-        # The second condition is Workers.is_crowded without a call, because each message needs this
-        # check.
+        # The second condition repeats the code of Workers.is_crowded. This saves a function call
+        # for each message.
         if self._room <= 0 or self._workers.waiting * 2 >= self._workers.room:
             return False
         self._room -= 1
         return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
-        """Count a message under all limits and return 0.0; or return when to try again."""
+        """Count a message and return 0.0 if all limits allow it; otherwise return when to retry."""
         size_bytes, workers = message.size_bytes, self._workers
-        # This path has no function call, because nearly every message takes this path.
+        # Nearly every message takes this path, so this path saves function calls.
         if workers.holder is self and workers.local_until <= now < self._until:
             left, left_bytes = self._left, self._left_bytes
             if left and left_bytes >= size_bytes:
@@ -213,7 +213,7 @@ class Group:
         self._workers.holder = self
 
     def _look(self) -> None:
-        """Find out how much every lease of this group allows."""
+        """Find out how much may be taken from every lease of this group."""
         self._hold()
         self._until = min([each.quick_until for each in self.allowances], default=NEVER)
         self._had = self._left = _least_left(self._by_message)
@@ -235,7 +235,7 @@ class Group:
         self._joined = 0
 
     def joined(self, count: int) -> None:
-        """Note that `count` more messages wait for the limits; fewer if `count` is negative."""
+        """Add `count`, which may be negative, to the number of messages that wait for limits."""
         if not self.allowances:
             return
         if self._workers.holder is not self:
@@ -250,8 +250,8 @@ class Group:
     def overflows(self, now: float) -> bool:
         """Return whether mail should use another source.
 
-        Mail should do so if today's warm-up limit is used up, or if too much mail waits for this
-        limit.
+        Mail should use another source if today's warm-up limit is used up, or if too much mail
+        waits for this limit.
         """
         if self.warmup is None:
             return False
@@ -260,7 +260,7 @@ class Group:
 
     @property
     def share_per_s(self) -> float:
-        """Return this worker's messages per second under the tightest limit; 0.0: no limit."""
+        """Return this worker's messages per second under the tightest limit; 0.0 without limits."""
         # The warm-up limit is left out, because mail beyond it is sent from another source.
         mine = (each for each in self._by_message if each is not self.warmup)
         return min((each.share_per_s for each in mine), default=0.0)

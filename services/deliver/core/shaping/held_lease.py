@@ -1,19 +1,19 @@
-"""Keeps what one worker holds of a limit: leases, a local share and the record of a window. Pure.
+"""Keeps the state of a limit in one worker: leases, a local share, the record of a window. Pure.
 
-Leases: a worker holds two leases at most. It spends the older lease first, and asks for the next
-lease before the older one is spent. A lease may be spent for LEASE_S after the store's answer,
-and a small lease for LONG_LEASE_S. After that time the rest is given back. So a process that was
-paused spends nothing from an old lease.
+Leases: a worker holds two leases at most. The worker spends the older lease first, and asks for the
+next lease before the older lease is used up. A lease may be spent for LEASE_S after the store's
+answer, and a small lease for LONG_LEASE_S. After that time the rest is given back. So a process
+that was paused spends nothing from an old lease.
 
-Share: while the store is unavailable, the worker may use its part of the limit. This share begins
-empty.
+Share: while the store is unavailable, the worker may use its part of the limit. This share is empty
+at first.
 
 Record: the amounts that the worker has spent from a rolling window, by slot. Each live worker
 reports these amounts to a store that was emptied or unavailable. The worker repeats the report
 until the store has answered, because it is safer to count an amount twice than not at all.
 
-Does not own: when the share is used (allowance.py), how leases are asked for (edge/shaping/). Times
-are seconds of one monotonic clock.
+Does not own: the decision when the share is used (allowance.py), the requests for leases
+(edge/shaping/). Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Final
 
 from services.deliver.core.shaping.workers import NEVER
 
-# A lease may be spent for this time.
+# A lease may be spent for this time after the store's answer.
 LEASE_S: Final = 0.08
-# A small lease may be spent for this longer time, so that a limit that is hardly used costs fewer
-# calls. A lease is small if it is at most this part of the largest lease. A worker holds two leases
-# at most, so it keeps at most 0.016 s of its share of a rate for longer than LEASE_S.
+# A small lease may be spent for LONG_LEASE_S, so that a limit that is hardly used costs fewer
+# calls. A lease is small if it is at most SMALL_PART of the largest lease. A worker holds two
+# leases at most, so it keeps at most 0.016 s of its share of a rate for longer than LEASE_S.
 LONG_LEASE_S: Final = 0.3
 SMALL_PART: Final = 0.08
-# A lease is larger than the recent use by this factor, so that it is not spent too early.
+# A lease is larger than the recent use by this factor, so that it is not used up too early.
 SPARE: Final = 1.5
 _AHEAD_S: Final = LEASE_S * SPARE
 _LONG_AHEAD_S: Final = LONG_LEASE_S * SPARE
@@ -42,7 +42,7 @@ SLOTS: Final = 60
 class HeldLease:
     """The leases of one limit.
 
-    `slot`: the slot of the window in which the current lease was counted.
+    `slot` is the slot of the window in which the store counted the current lease.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class HeldLease:
         self.slot = self._next_slot = 0
         self._returned = 0.0
         self._returned_slot = 0
-        # These two values measure how fast the lease is spent.
+        # The time of the last request, and the amount that was spent since then.
         self._asked_at = 0.0
         self._spent_since = 0.0
 
@@ -81,7 +81,7 @@ class HeldLease:
     def rest(self) -> tuple[float, float, float]:
         """Return the rest of both leases, the rest of the current lease, and its expiry time.
 
-        Call this after left().
+        Call left() first, because it removes expired leases.
         """
         return self._left + self._next_left, self._left, self._expires_at
 
@@ -100,7 +100,7 @@ class HeldLease:
         self._next_left = 0.0
 
     def add(self, amount: float, answered_at: float, slot: int, most: float = 0.0) -> None:
-        """Add a granted lease. `most`: the size of the largest lease."""
+        """Add a granted lease. `most` is the size of the largest lease."""
         if self._next_left:
             self._give_back(self._next_left, self._next_slot)
             self._next_left = 0.0
@@ -114,8 +114,9 @@ class HeldLease:
     def demand(self, now: float, waits: float, most: float) -> float:
         """Return the size of the next lease.
 
-        The lease is enough for `waits` and for the expected use in LEASE_S, but at most `most`. If
-        a small lease is enough for the expected use in LONG_LEASE_S, it is enough for this use.
+        The lease is enough for `waits` and for the expected use in LEASE_S, but at most `most`.
+        However, if a small lease is enough for the expected use in LONG_LEASE_S, the lease is small
+        and enough for this use.
         """
         # Comparisons take a third of the time of max() and min(), and this code runs at each use of
         # a limit.
@@ -130,7 +131,7 @@ class HeldLease:
         return demand if demand < most else most
 
     def asked(self, now: float) -> tuple[float, int]:
-        """Begin a call; return the amount that the call gives back, and the slot of that amount."""
+        """Begin a call to the store. Return the amount to give back, and the slot of the amount."""
         self._asked_at, self._spent_since = now, 0.0
         returned, self._returned = self._returned, 0.0
         return returned, self._returned_slot
@@ -153,7 +154,7 @@ class HeldLease:
 
 
 class LocalShare:
-    """This worker's share of one limit. `is_used`: whether the share is in use now."""
+    """This worker's share of one limit. `is_used` is True while the share is in use."""
 
     __slots__ = ("is_used", "left", "next_at")
 
@@ -200,19 +201,19 @@ class WindowRecord:
     def share_left(self, amount: float, used: float, workers: int) -> float:
         """Return how much of a window of `amount` this worker may spend without the store.
 
-        `used`: the use by all workers at the store's last answer. The worker gets an equal share of
-        the rest. Other workers may have used more since that answer, so everything that this worker
-        has spent also stays within an equal share of the whole window.
+        `used` is the amount that all workers had used at the store's last answer. This worker gets
+        an equal share of the rest. Other workers may have used more since that answer, so
+        everything that this worker has spent also stays within an equal share of the whole window.
         """
         spent = sum(self._spent.values()) + self._locally
         return min((amount - used) / workers, amount / workers - spent)
 
     def spend(self, slot: int, amount: float) -> None:
-        """Note an amount spent from a lease that the store counts in this slot."""
+        """Record an amount spent from a lease that the store counts in this slot."""
         self._spent[slot] = self._spent.get(slot, 0.0) + amount
 
     def spend_locally(self, amount: float) -> None:
-        """Note an amount spent without the store."""
+        """Record an amount spent without the store."""
         self._locally += amount
 
     def forget_before(self, slot: int) -> None:
@@ -225,9 +226,9 @@ class WindowRecord:
         self._to_report = dict(self._spent)
 
     def unreported(self, slot: int) -> dict[int, float]:
-        """Return the amounts to report by slot.
+        """Return, by slot, the amounts to report.
 
-        Amounts that were spent without the store are in `slot`.
+        Amounts that were spent without the store are reported as spent in `slot`.
         """
         if self._locally:
             amount, self._locally = self._locally, 0.0
@@ -236,5 +237,5 @@ class WindowRecord:
         return dict(self._to_report)
 
     def reported(self) -> None:
-        """Note that the store has received the report."""
+        """Record that the store has received the report."""
         self._to_report.clear()

@@ -1,4 +1,4 @@
-"""Decides when lanes and retry topics are read, so that mail waits for its limits in Kafka. Pure.
+"""Decides when lanes and retry topics are read. Mail waits in Kafka until limits allow it. Pure.
 
 A lane with the mail of one provider is the queue of that provider. Mail that the provider's limit
 will not allow soon (room.py) stays unread, and while the provider is suspended, the lane is not
@@ -7,20 +7,21 @@ several destinations, such as `default`, is always read. If mail of such a lane 
 it is deferred until its turn (throttle.py), so that it delays no other mail.
 
 Mail that a limit has turned away waits on a retry topic for its turn. The turn is an estimate from
-the rate at which mail was sent before (turns.py). So this mail is read
+the rate at which mail was sent before (turns.py). So this mail is read either later or earlier:
 
-- later, if more mail comes back than can be sent, or if its site is slow. Otherwise it would find
-  no room and would be written to Kafka again. Other mail on the same partition waits behind it. So
-  a record may be held after its due time for at most the jitter of its topic (JITTER_SHARE), or for
-  LEAST_S if that is longer. Mail is not held if its destination is suspended or if a limit will not
-  allow it for a long time;
+- later, if more mail comes back than can be sent, or if its site is slow. Otherwise the mail would
+  find no room and would be written to Kafka again. Other mail on the same partition waits behind
+  the held mail. So a record may be held after its due time for at most the jitter of its topic
+  (JITTER_SHARE), or for LEAST_S if that is longer. A message is not held if its destination is
+  suspended or if a limit will not allow it for a long time;
 - earlier, if less mail comes back than can be sent. It is then read as fast as its limit allows,
   while little mail waits for the limit and nothing is suspended.
 
-Does not own: whether mail that was read may wait (group.py), the reading (shared/stream/). Two
-threads use this module: the reading thread calls hold_s(), handed() and wait_s(), and the event
-loop calls the other methods. Each operation on a set or dict is atomic. wait_s() reads numbers that
-the event loop changes. A wrong number costs one more copy of a message, or a delay of LOOK_S.
+Does not own: the decision whether mail that was read may wait (group.py), the reading
+(shared/stream/). Two threads use this module: the reading thread calls hold_s(), handed() and
+wait_s(), and the event loop calls the other methods. Each operation on a set or dict is atomic.
+wait_s() reads numbers that the event loop changes. A wrong number costs one more copy of a message,
+or a delay of LOOK_S.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
 # A record whose turn has not come is checked again after this time.
 EARLY_LOOK_S: Final = 0.25
-# A lane counts as mixed for this time after mail for a second destination.
+# A lane counts as mixed for this time after it had mail for a second destination.
 MIXED_S: Final = 600.0
-# The limits of the time for which a record may be held after its due time.
+# A record may be held after its due time for at most the jitter of its topic. This maximum is never
+# below LEAST_S and never above MOST_S.
 LEAST_S: Final = 30.0
 MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
@@ -67,9 +69,10 @@ class LaneHolds:
         self._lanes: dict[str, _Lane] = {}
 
     def is_of_one(self, lane: str, key: str, per_s: float) -> bool:
-        """Note a destination of this lane; return whether all mail of the lane goes there.
+        """Record a destination of this lane; return True if all mail of the lane goes there.
 
-        `per_s`: how many messages per second this worker may send there; 0: any number.
+        `per_s` is the number of messages per second that this worker may send there; 0 means no
+        limit.
         """
         if not lane or lane == DEFAULT_LANE:
             return False
@@ -86,15 +89,15 @@ class LaneHolds:
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
-        """Stop counting a message that no longer waits, whether its attempt begins or not."""
+        """Stop counting a message that no longer waits. Its attempt may have begun or not."""
         state = self._lanes.get(lane)
         if state is not None:
             state.waiting.discard(job)
 
     def hold_s(self, lane: str, more: int) -> float:
-        """Return for how many seconds the lane is not read; 0.0 if it is read now.
+        """Return the seconds for which the lane is not read; 0.0 if the lane is read now.
 
-        `more`: the number of messages that are about to be passed on.
+        `more` is the number of messages that are about to be passed on.
         """
         state = self._lanes.get(lane)
         if state is None or not state.key:
@@ -116,19 +119,19 @@ class LaneHolds:
 
 
 class RetryHolds:
-    """The groups of mail that waits for limits. `slow_sites`: the sites that count as slow."""
+    """The groups of mail that waits for limits. `slow_sites` has the sites that count as slow."""
 
     def __init__(
         self, is_suspended: Callable[[Group], bool], loop_time: Callable[[], float]
     ) -> None:
-        """`loop_time`: the clock that the limits use."""
+        """`loop_time` is the clock that the limits use."""
         self._is_suspended = is_suspended
         self._now = loop_time
         self._groups: dict[_Key, tuple[Group, _Budget]] = {}
         self.slow_sites: frozenset[str] = frozenset()
 
     def note(self, envelope: Envelope, group: Group) -> None:
-        """Note the group of a message that was turned away or came back."""
+        """Record the group of a message that was turned away or came back."""
         key = _key(envelope)
         known = self._groups.get(key)
         if known is not None and known[0] is group:
@@ -138,10 +141,10 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """Return the seconds for which a message stays on its topic; 0.0 or less: it is read now.
+        """Return the seconds for which a message stays on its topic. It is read now if 0.0 or less.
 
-        `more`: how many messages are about to be passed on. `due_in_s`: the time until the message
-        is due; negative if it is late.
+        `more` is the number of messages that are about to be passed on. `due_in_s` is the time
+        until the message is due; it is negative if the message is late.
         """
         known = self._groups.get(_key(envelope))
         if known is None:
@@ -179,7 +182,7 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """Counts the messages of a group that may be read early. The limit of the group allows no more.
+    """Limits how many messages of a group are read early to the number that its limits allow.
 
     The budget is needed, because a message that was read does not immediately count as waiting.
     """

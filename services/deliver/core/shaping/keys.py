@@ -1,4 +1,4 @@
-"""Makes the keys, which name what a limit or a suspension concerns. Pure.
+"""Makes the keys of limits and suspensions. A key identifies the mail that they concern. Pure.
 
 A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
@@ -32,7 +32,7 @@ class Destination(Struct, frozen=True, cache_hash=True):
     def key(self) -> str:
         """Return the key of the provider, or of the site if there is no provider.
 
-        Limits are counted under this key, and replies are about it.
+        Limits are counted under this key, and replies concern this key.
         """
         return f"provider:{self.provider}" if self.provider else f"site:{self.site}"
 
@@ -52,7 +52,7 @@ def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
 
     Except for a site, the key ends with the key of the destination.
 
-    `source`: the local address; it is used if the source has no name.
+    `source` is the local address. The key contains it if the source has no name.
     """
     match scope:
         case Scope.SITE:

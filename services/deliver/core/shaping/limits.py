@@ -3,8 +3,8 @@
 `200/s`, `1000/min`, `10/5min` and `5MB/s` are rates. A rate is spread evenly, so `60/min` is one
 per second. `10000 in 24h` is a rolling window: all 10000 messages may be sent at once, but never
 more than 10000 in any period of 24 hours. `10% of 500 in 24h` is a ratio. This ratio is exceeded if
-there are at least 500 messages and more than a tenth of them have the counted result, such as a
-bounce.
+there are at least 500 messages and more than a tenth of these messages have the counted result,
+such as a bounce.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Unit(StrEnum):
 class Limit(Struct, frozen=True):
     """At most `amount` per `period_s`, spread evenly.
 
-    If `is_window`, at most `amount` in any such period.
+    If `is_window` is True, the limit is at most `amount` in any period of `period_s`.
     """
 
     amount: int
@@ -81,7 +81,7 @@ class Ratio(Struct, frozen=True):
 
 
 def parse_ratio(text: str) -> Ratio:
-    """Read a ratio. Raises ValueError, which names the expected form."""
+    """Read a ratio. Raises ValueError with a text that shows the expected form."""
     found = _RATIO.fullmatch(text.strip())
     if found is None or not int(found["least"]) or not float(found["share"]) <= 100:
         raise ValueError(f"expected {EXPECTED_RATIO}")
@@ -92,7 +92,7 @@ def parse_ratio(text: str) -> Ratio:
 
 
 def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
-    """Read a limit. Raises ValueError, which names the expected form."""
+    """Read a limit. Raises ValueError with a text that shows the expected form."""
     found = _LIMIT.fullmatch(text.strip())
     if found is None or (found["size"] and unit is Unit.MESSAGES):
         raise ValueError(f"expected {EXPECTED}")
@@ -104,7 +104,7 @@ def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
 
 
 def parse_duration(text: str) -> int:
-    """Read a duration in seconds. Raises ValueError, which names the expected form."""
+    """Read a duration in seconds. Raises ValueError with a text that shows the expected form."""
     found = _DURATION.fullmatch(text.strip())
     if found is None or not int(found[1]):
         raise ValueError(f"expected {EXPECTED_DURATION}")

@@ -1,6 +1,6 @@
 """Parses shaping files from TOML to rules, and reports all faults of a file at once. Pure.
 
-Each fault names the key, what was found and what is expected.
+The text of a fault contains the key, the value that was found, and the expected value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.deliver.core.shaping.suspensions import Action
 from shared.smtp.events import Stage
 from shared.topics.retry_topics import DELAYS_S
 
-# For each key of a table, the function that reads its value.
+# Maps each key of a table to the function that reads its value.
 Readers = dict[str, Callable[[Any], Value]]
 MOST_CONNECTIONS: Final = 1_000
 _TABLES: Final = (
@@ -56,7 +56,7 @@ class ShapingFile(Struct, frozen=True):
 def combine(files: Sequence[ShapingFile]) -> Rules:
     """Return the rules of these files.
 
-    A later file overrides single values, and its replies come first.
+    A later file overrides single values of earlier files. The replies of the later file come first.
     """
     tables: dict[str, dict[str, Setting]] = {}
     providers: dict[str, Provider] = {}

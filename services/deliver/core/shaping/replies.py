@@ -1,8 +1,8 @@
 """Decides which replies slow down, suspend or resume mail, and for how long. Pure.
 
-Like the rules for refusals, a rule matches the words of a reply after the names were removed
-(shared/responses/replies/refusal_text.py). Only replies of servers are matched, never a reason that
-deliver itself writes.
+Like the rules for refusals, a rule matches the words of a reply after the host names and addresses
+were removed (shared/responses/replies/refusal_text.py). Only replies of servers are matched, never
+a reason that the deliver service itself writes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.smtp.reply import Reply, make_reply
 
 
 class ShapingReply(Struct, frozen=True):
-    """One `[[reply]]` of a shaping file. With `provider` "" the rule applies everywhere."""
+    """One `[[reply]]` of a shaping file. If `provider` is "", the rule applies to all providers."""
 
     action: Action
     scope: Scope
@@ -62,8 +62,8 @@ class ReplyRules:
     ) -> ShapingReply | None:
         """Return the rule for this reply of a provider; None if no rule matches.
 
-        `is_override`: an operator has named the server. Shipped rules are made for the internet and
-        do not apply to such a server.
+        `is_override` is True if an operator has named the server. Shipped rules are made for the
+        internet and do not apply to such a server.
         """
         rules = self._of(provider)
         if is_override:

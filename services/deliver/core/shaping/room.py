@@ -1,6 +1,6 @@
 """Computes how many messages of one process may wait in memory for one limit. Pure.
 
-`share`: the messages per second that the process may send under the limit.
+`share` is the number of messages per second that the process may send under the limit.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 # The room in seconds of the share. ROOM_S is for new mail, and FILL_S is for new mail while turns
-# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because such mail is
-# read all at once.
+# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because mail whose turn
+# has come is read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
-# The room for new mail while mail that waits for limits uses half of the room in flight.
+# The room for new mail while mail that waits for limits uses at least half of Workers.room.
 CROWDED_ROOM: Final = 10
 NEARLY_FULL: Final = 0.75
 
@@ -24,7 +24,7 @@ def for_new(share: float) -> float:
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """Return how many messages may wait after their turn. `is_scarce`: other mail needs room."""
+    """Return how many messages may wait after their turn. If `is_scarce`, other mail needs room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 

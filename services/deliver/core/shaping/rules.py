@@ -9,8 +9,8 @@ layer that sets it. The limit of a provider applies to all its sites together. T
 The limits of `[source.NAME]` apply in addition, too, at each provider or site separately. At a
 provider, the limits of `[source.NAME.provider.NAME]` replace those of `[source.NAME]`.
 
-Owns: which values apply to a destination and a sender. Does not own: reading the files
-(parsing.py), the used part of a limit (allowance.py), suspensions (suspensions.py).
+Owns: the choice of the values that apply to a destination and a sender. Does not own: reading the
+files (parsing.py), the used part of a limit (allowance.py), suspensions (suspensions.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.deliver.core.shaping.replies import ReplyRules, ShapingReply
 Value = int | float | tuple[str, ...] | tuple[Limit, ...] | tuple[int, ...] | Ratio
 DEFAULT: Final = "default"
 RATES: Final = ("messages", "bytes")
-# The values of pools and retries. The last layer that sets a value wins.
+# The keys of values for pools and retries. For each key, the last layer that sets a value wins.
 POOL: Final = (
     "connections",
     "messages_per_connection",
@@ -50,7 +50,7 @@ Table = Mapping[str, Setting]
 
 
 class Provider(Struct, frozen=True):
-    """A mailbox provider: its MX suffixes, and the domains that belong to it with any MX."""
+    """A mailbox provider: its MX suffixes, and its domains, which belong to it with any MX."""
 
     name: str
     mx: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class KeyLimit(Struct, frozen=True):
 
 
 class Rules:
-    """All rules of an installation. `tables`: the tables by name, such as `provider.google`."""
+    """All rules of an installation. `tables` has the tables by name, such as `provider.google`."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Rules:
         replies: Iterable[ShapingReply],
         version: str = "",
     ) -> None:
-        """`version`: a short hash of the files of the rules."""
+        """`version` is a short hash of the files of the rules."""
         self.version = version
         self._tables = tables
         self.replies = ReplyRules(replies)
@@ -86,7 +86,7 @@ class Rules:
             self._by_domain.update(dict.fromkeys(provider.domains, provider.name))
 
     def table(self, name: str) -> Table:
-        """Return the settings of one table, such as `source.mx2`; empty if it does not exist."""
+        """Return the settings of one table, such as `source.mx2`; {} if there is no such table."""
         return self._tables.get(name, {})
 
     def tables(self, prefix: str) -> list[str]:
@@ -127,7 +127,8 @@ class Rules:
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
         """Return the limits of the destination, which are the same for all senders."""
         base = f"provider.{to.provider}" if to.provider else DEFAULT
-        # These limits are made for the internet and do not apply to an operator's own relay.
+        # The limits of `[default]` are made for the internet and do not apply to an operator's own
+        # relay.
         found = [] if to.is_override and not to.provider else self._of(base, to.key)
         site, domain = f"site.{to.site}", f"domain.{to.domain}"
         return found + self._of(site, f"site:{to.site}") + self._of(domain, f"domain:{to.domain}")
@@ -142,7 +143,7 @@ class Rules:
         return found + self._source_limits(to, sender)
 
     def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """Return the limits of a source. They are counted per provider, or else per site."""
+        """Return the limits of a source, counted per provider, or per site without a provider."""
         if not sender.source or (to.is_override and not to.provider):
             return []
         table = f"source.{sender.source}"

@@ -1,18 +1,18 @@
 """Keeps the state of each key (free, suspended or slowed down) and decides its changes. Pure.
 
-A key names what a state is about (`provider:google`, `client:shop@provider:google`); keys.py makes
-the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor. Each further
-slow-down halves the factor (multiplicative decrease). After `for_s`, and then after each quiet
-minute, a tenth of the full rate is added (additive increase). A suspension that begins soon after
-the end of the previous suspension lasts twice as long.
+A key names the subject of a state, for example `provider:google` or `client:shop@provider:google`;
+keys.py makes the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor.
+Each further slow-down halves the factor (multiplicative decrease). After `for_s`, and then after
+each quiet minute, a tenth of the full rate is added (additive increase). A suspension that begins
+soon after the end of the previous suspension lasts twice as long.
 
 Owns: the state machine of one key.
 
     state        event       next state
     free         slow_down   slowed: half the rate for `for_s`, then it recovers
-    slowed       slow_down   slowed: half of that, once per SETTLE_S
+    slowed       slow_down   slowed: half of this rate, once per SETTLE_S
     any          suspend     suspended for `for_s`, doubled for each strike before it
-    suspended    suspend     the same: replies to attempts under way add no strike
+    suspended    suspend     the same: replies to attempts in progress add no strike
     any          resume      free
     suspended    time        free, or slowed; its strikes are kept for twice its duration
 
@@ -31,7 +31,8 @@ HALF: Final = 0.5
 LEAST_FACTOR: Final = 1 / 64
 STEP: Final = 0.1
 QUIET_S: Final = 60.0
-# Replies within this time after the first such reply belong to attempts that had already begun.
+# Replies within this time after the first such reply belong to attempts that began before that
+# reply.
 SETTLE_S: Final = 10.0
 LONGEST_S: Final = 86_400.0
 _ALMOST_ONE: Final = 0.999
@@ -53,7 +54,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
 
     key: str
     changed_at: float
-    until: float = 0.0  # the key is suspended until this time; 0: not suspended
+    until: float = 0.0  # the key is suspended until this time; 0 if it is not suspended
     lasted_s: float = 0.0
     strikes: int = 0
     factor: float = 1.0
@@ -64,7 +65,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     def within_bounds(self) -> Suspension:
         """Return this state with all values in their allowed ranges.
 
-        This check is needed, because Redis may hold any values.
+        The values must be checked, because Redis may contain any values.
         """
         return replace(
             self,
@@ -85,7 +86,7 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
         return min(1.0, self.factor + STEP * (1 + quiet_s // QUIET_S))
 
     def is_over(self, now: float) -> bool:
-        """Return whether this state no longer has an effect, so that it need not be kept."""
+        """Return True if this state has no effect any more, so that it need not be kept."""
         if self.until and now < self.until + 2 * self.lasted_s:
             return False
         return self.factor_at(now) > _ALMOST_ONE
@@ -146,7 +147,8 @@ class Suspensions:
 
     def __init__(self) -> None:
         self._states: dict[str, Suspension] = {}
-        # Whether any state is kept. `has_any` is an attribute, because it is read for each message.
+        # `has_any` is True if any state is kept. It is an attribute, because it is read for each
+        # message.
         self.has_any = False
 
     def __len__(self) -> int:
@@ -188,7 +190,7 @@ class Suspensions:
         return is_new
 
     def suspended(self, keys: tuple[str, ...], now: float) -> Suspension | None:
-        """Return the longest suspension of these keys; None if none of them is suspended."""
+        """Return the longest suspension of these keys; None if no key is suspended."""
         found: Suspension | None = None
         for key in keys:
             state = self._states.get(key)
@@ -197,6 +199,6 @@ class Suspensions:
         return found
 
     def factor(self, key: str, now: float) -> float:
-        """Return the part of its full rate that this key may use."""
+        """Return the part of the full rate that mail of this key may use."""
         state = self._states.get(key)
         return state.factor_at(now) if state else 1.0

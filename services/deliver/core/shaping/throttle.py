@@ -1,13 +1,13 @@
-"""Decides whether a message may be sent now, or when. No other module decides this. Pure.
+"""Decides whether a message may be sent now or later. No other module decides this. Pure.
 
 Each message belongs to a group. The messages of a group have the same sender and destination, the
 same limits (allowance.py), and the same keys under which they can be suspended (suspensions.py).
-The pool of a site has one waiting line per group, so that a client over its limit stops no other
-client.
+The pool of a site has one waiting line per group, so that a client that is over its limit does not
+delay other clients.
 
-Owns: the groups, the limits in use, and which mail is turned away before it waits. Does not own:
-the rules (rules.py), the store, connections. `now` is in monotonic seconds, `at` is in Unix
-seconds.
+Owns: the groups, the limits in use, and the rule that decides which mail is turned away before it
+waits. Does not own: the rules (rules.py), the store, connections. `now` is in monotonic seconds,
+`at` is in Unix seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ FORGET_S: Final = 60.0
 # Mail comes back at this rate after a suspension, if no limit sets the rate.
 DEFAULT_SLOW_RATE: Final = 10.0
 _SLOW: Final = "slow"
-# The destination; then the client, mailing, sending domain and source of the sender.
+# The parts of a key are the destination, and the sender's client, mailing, sending domain and
+# source.
 GroupKey = tuple[Destination, str, str, str, str]
 
 
@@ -44,7 +45,7 @@ def key_of(to: Destination, sender: Party) -> GroupKey:
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now. It comes back in `delay_s`, maybe earlier if `is_turn`."""
+    """The message is not offered now. It comes back after `delay_s`, or earlier if `is_turn`."""
 
     delay_s: float
     reason: str
@@ -64,7 +65,8 @@ class Throttle:
         # Other modules may only read this dict. After warm_up() they may look up a group here
         # without a call.
         self.groups: dict[GroupKey, Group] = {}
-        # For each suspended key, the time at which the last of its messages with turns comes back.
+        # Maps each suspended key to the time at which the last of its messages with turns comes
+        # back.
         self._turns: dict[str, float] = {}
 
     @property
@@ -78,7 +80,7 @@ class Throttle:
         return self.groups.get(key_of(to, sender))
 
     def warm_up(self, states: Iterable[WarmupState]) -> None:
-        """Use the steps in these states for all sources that warm up."""
+        """Use the warm-up steps in these states for all sources that warm up."""
         self.steps.replace(states)
         self._follow_steps()
 
@@ -137,10 +139,10 @@ class Throttle:
     def held(
         self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
     ) -> Held | None:
-        """Return why a new message may not wait here, and when it comes back; None if it may wait.
+        """Return None if a new message may wait here; otherwise the reason and its delay.
 
-        Each message gets its own turn, and the turns follow each other at the rate at which such
-        mail can be sent. `is_back`: the turn of the message has come.
+        Each message gets its own turn, and the turns follow each other at the rate at which the
+        mail of the group can be sent. `is_back` is True if the turn of the message has come.
         """
         if (found := self.held_back(group, at, source)) is not None:
             return found

@@ -6,7 +6,7 @@ each provider separately. All destinations without a known provider count as one
 A step is a limit per rolling window of 24 hours; like any other limit, it is counted over all
 processes.
 
-Owns: which schedule a source has at a provider. Does not own: which step is in force
+Owns: the choice of the schedule of a source at a provider. Does not own: the step in force
 (core/reputation/warmup.py), the counting of a step (allowance.py).
 """
 
@@ -32,9 +32,9 @@ EXPECTED_STEPS: Final = "expected true, false or the messages of each day, such 
 class Schedule(Struct, frozen=True):
     """The messages of each step, and the conditions for the next step.
 
-    `enough`: a day counts only if at least this part of the step's messages was sent. `passes`: if
-    at least this share was delivered, the next step follows. `falls`: if less than this share was
-    delivered, the previous step follows. Between the two shares the step is repeated.
+    A day counts only if at least the part `enough` of the step's messages was sent. If at least the
+    share `passes` was delivered, the next step follows. If less than the share `falls` was
+    delivered, the previous step follows. Otherwise the step is repeated.
     """
 
     days: tuple[int, ...]
@@ -44,7 +44,7 @@ class Schedule(Struct, frozen=True):
     origin: str
 
     def limit(self, step: int) -> Limit | None:
-        """Return the limit of a step; None after the last step. The first step is 0."""
+        """Return the limit of a step; None after the last step. The first step has the number 0."""
         if step >= len(self.days):
             return None
         return Limit(self.days[max(0, step)], DAY_S, is_window=True)
@@ -92,7 +92,7 @@ def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
 
 
 def limit_of(rules: Rules, source: str, provider: str, step: int) -> KeyLimit | None:
-    """Return the limit of a source at a provider at this step; None if there is none."""
+    """Return the limit of a source at a provider at this step; None if there is no limit."""
     schedule = schedule_of(rules, source, provider)
     limit = schedule.limit(step) if schedule is not None else None
     if schedule is None or limit is None:
@@ -113,12 +113,12 @@ def _share(general: Mapping[str, Setting], key: str) -> float:
 
 
 def read_steps(value: Any) -> Value:
-    """Read the `warmup` of a source. Raises ValueError, which names the expected form."""
+    """Read the `warmup` of a source. Raises ValueError with the expected form as its text."""
     return value if isinstance(value, bool) else read_days(value)
 
 
 def read_days(value: Any) -> Value:
-    """Read the messages of each day. Raises ValueError, which names the expected form."""
+    """Read the number of messages of each day. Raises ValueError with the expected form."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_STEPS:
         raise ValueError(EXPECTED_STEPS)
     if not all(type(each) is int and 1 <= each <= MOST_MESSAGES for each in value):
@@ -129,7 +129,7 @@ def read_days(value: Any) -> Value:
 
 
 def read_share(value: Any) -> float:
-    """Read a percentage such as "95%". Raises ValueError, which names the expected form."""
+    """Read a percentage such as "95%". Raises ValueError with the expected form as its text."""
     text = value.strip() if isinstance(value, str) else ""
     number = text.removesuffix("%")
     is_number = number.replace(".", "", 1).isascii() and number.replace(".", "", 1).isdecimal()

@@ -1,4 +1,4 @@
-"""Defines what a worker knows of all workers, and the leases for which it asks the store. Pure."""
+"""Defines a worker's knowledge of all workers, and its requests for leases to the store. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ NEVER: Final = math.inf
 
 
 class Holder(Protocol):
-    """A group of messages that keeps its own count of what it takes from its limits."""
+    """A group of messages that counts itself what it takes from its limits."""
 
     def book(self) -> None:
-        """Add the count to the limits, where all groups see it."""
+        """Add the count of this group to the limits, where all groups see this count."""
         ...
 
 
 class Workers:
     """Holds what one worker knows about the number of live workers and about the store.
 
-    `local_until`: until this time each worker uses only its share of the limits. `room`: how many
-    messages may be in flight in this process. `waiting`: how many messages wait for limits.
+    Until `local_until`, each worker uses only its share of the limits. `room` is the number of
+    messages that may be in flight in this process. `waiting` is the number of messages that wait
+    for limits.
     """
 
     __slots__ = ("answers", "count", "holder", "local_until", "on_want", "room", "waiting")
@@ -33,7 +34,7 @@ class Workers:
         self.local_until = local_until
         self.room = room
         self.waiting = 0
-        # The only group whose count is not booked yet, if there is one.
+        # The only group whose count is not booked yet; None if all counts are booked.
         self.holder: Holder | None = None
         # Counts the calls that the store has answered or failed to answer.
         self.answers = 0

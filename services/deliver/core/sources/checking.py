@@ -3,7 +3,7 @@
 Large mailbox providers refuse mail from an address whose PTR record is missing or does not lead
 back to the address (forward-confirmed reverse DNS), or whose EHLO name differs from the PTR name.
 
-Owns: what is an error and what is a warning. Does not own: the look-ups
+Owns: the rule that decides whether a finding is an error or a warning. Does not own: the look-ups
 (edge/sources/selecting.py). Guarantees: a missing answer of the DNS is a warning, never an error,
 because it says nothing about the address.
 """
@@ -44,8 +44,8 @@ class Finding(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """The facts about an address.
 
-    `bind_fault`: why this host cannot bind to the address. `pointers`: the names in its PTR
-    records. `forward`: the addresses of each of these names.
+    `bind_fault` is the reason why this host cannot bind to the address. `pointers` has the names in
+    the PTR records of the address. `forward` has the addresses of each of these names.
     """
 
     bind_fault: str

@@ -8,11 +8,12 @@ Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the source
 each message: the score of a source is computed from the hash of the mail id and the source's name,
 divided by the source's weight. So a message has the same source at all attempts and on all workers,
 although no state is kept. A server that greylists therefore recognises the message. If a source is
-added or removed, only its share of the messages changes to another source.
+added, only the messages that it takes over change their source. If a source is removed, only the
+messages of this source change their source.
 
 Owns: reading the settings, the pool of a message, and the order in which a message uses the
-sources. Does not own: whether an address can be used now (edge/sources/). Guarantees: without
-configured sources there is one pool, whose only source binds to no address and uses the
+sources. Does not own: the checks whether an address can be used now (edge/sources/). Guarantees:
+without configured sources there is one pool, whose only source binds to no address and uses the
 installation's EHLO name. An unknown name is a fault of the settings. All faults are reported at
 once.
 """
@@ -54,7 +55,7 @@ class Source(Struct, frozen=True):
         return not self.name or bool(self.local(ip))
 
     def local(self, ip: str) -> str:
-        """Return the address to bind to for a connection to `ip`; "" if there is none."""
+        """Return the address to bind to for a connection to `ip`; "" if no address fits."""
         return self.ipv6 if ":" in ip else self.ipv4
 
 
@@ -73,7 +74,7 @@ class SourceFaults(ValueError):
 
 
 class SourceTable(Struct, frozen=True):
-    """All pools. `by_class`: for each mail class, the name of its pool."""
+    """All pools. `by_class` maps each mail class to the name of its pool."""
 
     pools: Mapping[str, Pool]
     by_class: Mapping[str, str] = {}
@@ -99,9 +100,9 @@ def read_sources(
 ) -> SourceTable:
     """Read the settings. Raises SourceFaults.
 
-    `sources`: for each name, the EHLO name and one or two addresses. `pools`: for each name, the
-    sources of the pool, with `*WEIGHT` if the weight is not 1. Without a pool `default`, all
-    sources form this pool.
+    `sources` maps each name to the EHLO name and one or two addresses. `pools` maps each name to
+    the sources of the pool, with `*WEIGHT` if the weight is not 1. If no pool `default` is set, it
+    consists of all sources.
     """
     faults: list[str] = []
     known: dict[str, Source] = {}
@@ -150,7 +151,7 @@ def _source(name: str, parts: Sequence[str]) -> Source | str:
 def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
     """Return the faults of sources that have a common address.
 
-    Such sources would share the reputation of this address.
+    Sources with a common address would share the reputation of this address.
     """
     owners: dict[str, str] = {}
     faults = []

@@ -31,7 +31,7 @@ CA_USAGE: Final = 2
 OWN_USAGE: Final = 3
 _FULL, _SHA256, _SHA512 = 0, 1, 2
 _SIZES: Final = {_SHA256: 32, _SHA512: 64}
-# A pinned CA need not follow the extension rules of public CAs; only names and signatures count.
+# A pinned CA need not follow the extension rules of public CAs. Only names and signatures count.
 _CA_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, None
 )
@@ -56,7 +56,7 @@ def usable(rows: Iterable[tuple[int, int, int, bytes]]) -> tuple[Tlsa, ...]:
 
 
 def dane_fault(chain: Sequence[bytes], keys: DaneKeys, now: datetime) -> str:
-    """Return why the certificates match no record; "" if they match one.
+    """Return the reason why the certificates match no record; "" if they match a record.
 
     The certificates are in DER, and the server's own certificate comes first.
     """

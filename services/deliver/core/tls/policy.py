@@ -3,8 +3,8 @@
 There are four kinds of policy: the level that the operator sets for a domain or a client, DANE (RFC
 7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). The strictest policy that applies wins.
 DANE records are published per server and take precedence over MTA-STS: a server that fails DANE is
-not used, even if it satisfies MTA-STS (RFC 8461, 2). Owns: the precedence. Does not own: look-ups
-(edge/tls), handshakes (edge/smtp).
+not used, even if it satisfies MTA-STS (RFC 8461, 2). Owns: the precedence of the policies. Does not
+own: look-ups (edge/tls), handshakes (edge/smtp).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Level(StrEnum):
     OPPORTUNISTIC = "opportunistic"
     # The connection must be encrypted; any certificate is accepted.
     REQUIRED = "required"
-    # The connection must be encrypted, with a certificate of a known CA for the server's name.
+    # The connection must be encrypted. The certificate must be of a known CA and for the server's
+    # name.
     VERIFIED = "verified"
 
 
@@ -112,11 +113,11 @@ ANY_TLS: Final = DomainTls()
 class HostTls(Struct, frozen=True):
     """The way in which connections to one server use TLS.
 
-    `is_required`: a server whose TLS does not satisfy the policy is not used. `is_verified`: the
-    certificate must be of a known CA and for the server's name. `dane`: the certificate must match
-    one of these records. `is_trial`: a failure is only reported, and the mail is sent as with
-    opportunistic TLS. `fault`: why the server must not be used. In a trial the fault is only
-    reported.
+    If `is_required`, a server whose TLS does not satisfy the policy is not used. If `is_verified`,
+    the certificate must be of a known CA and for the server's name. If `dane` is set, the
+    certificate must match one of its records. If `is_trial`, a failure is only reported, and the
+    mail is sent as with opportunistic TLS. `fault` is the reason why the server must not be used;
+    in a trial it is only reported.
     """
 
     policy: PolicyName = PolicyName.OPPORTUNISTIC
@@ -139,8 +140,8 @@ def strictest(*levels: Level | None) -> Level | None:
 def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = False) -> DomainTls:
     """Return the TLS that the mail of a domain requires of every connection.
 
-    `level`: the level that the operator sets. With `opportunistic`, the policy that the domain
-    publishes is ignored.
+    `level` is the level that the operator sets. If it is `opportunistic`, the policy that the
+    domain publishes is ignored.
     """
     if level is Level.OPPORTUNISTIC:
         return ANY_TLS

@@ -1,6 +1,6 @@
 """Parses MTA-STS records and policies, and decides when to fetch again (RFC 8461). Pure.
 
-Owns: the meaning of a record and a policy, and how long they are valid. Does not own: look-ups and
+Owns: the meaning and the validity period of a record and of a policy. Does not own: look-ups and
 fetching (edge/tls). The text of a fault begins with its result type (RFC 8460, 4.3).
 """
 
@@ -46,9 +46,9 @@ class KnownPolicy(Struct, frozen=True):
         return now_s < self.fetched_at_s + self.policy.max_age_s
 
     def is_current(self, record_id: str, now_s: float) -> bool:
-        """Return whether no fetch is needed.
+        """Return True if the policy need not be fetched again.
 
-        No fetch is needed if the id is the same and less than half of max_age has passed.
+        The policy is current if the id is the same and less than half of max_age has passed.
         """
         half_s = self.policy.max_age_s / 2
         return self.id == record_id and now_s < self.fetched_at_s + half_s
@@ -57,7 +57,7 @@ class KnownPolicy(Struct, frozen=True):
 def parse_txt(rows: Sequence[str]) -> str:
     """Return the id in the TXT record at `_mta-sts.<domain>` (3.1).
 
-    Return "" if there are no or several such records.
+    Return "" if there is not exactly one such record.
     """
     records = [row for row in rows if re.match(r"v=STSv1[ \t]*(;|\Z)", row)]
     if len(records) != 1:

@@ -1,9 +1,9 @@
 """Makes the lines of a dialog for a trace, without secrets and control characters. Pure.
 
-Owns: what is masked. After an AUTH command, everything in both directions is shown as `<hidden>`
-until the final reply to AUTH, because a server may repeat what it received. Only the codes of the
-server's replies to AUTH are shown. Content is shown as its size. Does not own: which bytes are
-content (the caller decides).
+Owns: the rule that decides what is masked. After an AUTH command, everything in both directions is
+shown as `<hidden>` until the final reply to AUTH, because a server may repeat what it received.
+Only the codes of the server's replies to AUTH are shown. Content is shown as its size. Does not
+own: the decision which bytes are content (the caller decides).
 
 Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
 reaches a terminal as a control sequence. A line is cut after MAX_LINE_CHARS, and a dialog after
@@ -41,7 +41,7 @@ class DialogText:
 
     def __init__(self) -> None:
         self._received = b""  # The part of a line whose end has not been received.
-        self._skips_rest = False  # Whether the rest of a line that was cut is skipped.
+        self._skips_rest = False  # True while the rest of a cut line is skipped.
         self._secret = False
         self._lines = 0
 

@@ -1,12 +1,12 @@
-"""Finds the traces that concern a message, and limits how much of each a process shows. Pure.
+"""Finds the traces that concern a message, and limits the output of each trace. Pure.
 
 Each trace has its own channel, so the trace of a busy domain does not limit the trace of a single
 message. In each channel, at most DIALOGS_PER_S dialogs begin per second; further dialogs are
 counted as skipped. At most MAX_QUEUED lines wait to be written; further lines are dropped. Each
 line has a number, even if it is dropped, so a reader sees how many lines are missing.
 
-Does not own: where traces come from (edge/control/follower.py), what a line shows (dialog_text.py).
-Without traces, `Traces.is_any` is false, and a message costs only this check.
+Does not own: the source of the traces (edge/control/follower.py), the text of a line
+(dialog_text.py). Without traces, `Traces.is_any` is false, and a message costs only this check.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Traces:
     __slots__ = ("_all", "_by_domain", "_by_mail_id", "is_any")
 
     def __init__(self, traces: Iterable[Trace] = (), now_ms: int = 0) -> None:
-        """Leave out traces that have ended at `now_ms`, and the newest traces beyond MAX_TRACES."""
+        """Ignore traces that have ended at `now_ms`, and the newest traces beyond MAX_TRACES."""
         alive = (trace for trace in traces if now_ms < trace.expires_at_ms)
         self._all = tuple(sorted(alive, key=lambda each: (each.at_ms, each.trace_id)))[:MAX_TRACES]
         self._by_domain: dict[str, tuple[Trace, ...]] = {}
@@ -87,7 +87,7 @@ class Channel:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no line and no report of a gap waits to be written."""
+        """Return True if neither a line nor a report of a gap waits to be written."""
         has_gap = self._written < self._number or self._skipped_written < self._skipped
         return not (self._queue or has_gap)
 
@@ -103,7 +103,7 @@ class Channel:
         return True
 
     def add(self, info: DialogInfo, kind: str, text: str, at_ms: int) -> None:
-        """Add a line, or drop it if too many wait."""
+        """Add a line, or drop the line if too many lines wait."""
         self._number += 1
         if len(self._queue) < MAX_QUEUED:
             self._queue.append(self._line(info, kind, text, at_ms))
@@ -119,13 +119,13 @@ class Channel:
             self._written = taken[-1].number
             self._skipped_written = max(self._skipped_written, taken[-1].skipped)
         if not queue and not self.is_empty:
-            # This line is not counted, so it has the number of the previous line.
+            # The line that reports a gap is not counted, so it has the number of the previous line.
             taken.append(self._line(NO_DIALOG, "", "", now_ms))
             self._written, self._skipped_written = self._number, self._skipped
         return taken
 
     def lost(self) -> None:
-        """Note that the lines taken last were not written; a reader then sees a gap."""
+        """Record that the lines taken last were not written, so that a reader sees a gap."""
         self._written = min(self._written, self._number - 1)
 
     def _line(self, info: DialogInfo, kind: str, text: str, at_ms: int) -> TraceLine:
