@@ -51,7 +51,7 @@ class Opener(Protocol):
     """Opens connections; a remote fault is a value, never an exception."""
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Return why no connection to this host should be opened now, or None if one may be."""
+        """Return why connections to this host should not be opened now, or None if they may."""
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
