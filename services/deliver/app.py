@@ -215,7 +215,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions that the Kafka thread calls for messages and for waiting times."""
+    """Return the functions that the Kafka thread calls to pass on jobs and to get waiting times."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

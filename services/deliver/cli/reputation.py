@@ -109,7 +109,7 @@ def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
 
 
 def step_of(known: Known, source: str, provider: str) -> int:
-    """Return the step of a source at a provider, or 0 if the source has sent nothing yet."""
+    """Return the step of a source at a provider, or 0 if the source has sent no mail to it yet."""
     pair = source, place_of(provider)
     steps = (each for each in known.states if isinstance(each, WarmupState))
     return next((each.step for each in steps if (each.source, each.provider) == pair), 0)

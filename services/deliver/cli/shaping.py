@@ -191,7 +191,7 @@ async def _explain(
 
 
 async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
-    """Return the suspensions by replies, and why they are not known ("" if they are known)."""
+    """Return the suspensions caused by replies, and why they are not known ("" if known)."""
     known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:

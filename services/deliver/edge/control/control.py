@@ -68,7 +68,10 @@ class Control:
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """Return the host:port to which an order sends this message, or "" if no order does."""
+        """Return the host:port to which an order sends this message.
+
+        The result is "" if no order changes the destination.
+        """
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)

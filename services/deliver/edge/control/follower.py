@@ -99,7 +99,7 @@ class ControlFollower:
         return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
-        """Return a note for /ready on why the orders may be out of date, or "" if they are not."""
+        """Return a note for /ready on why the orders may be out of date, or "" if they are new."""
         return self._fault
 
     def watch(self, counters: Counters) -> None:

@@ -221,7 +221,7 @@ class AnswerCache(Generic[T]):
 async def _in_time(
     families: list[asyncio.Task[_Records | _NoRecord | Unresolved]],
 ) -> list[_Records | _NoRecord | Unresolved]:
-    """Return the results. When one family has addresses, wait only briefly for the other family."""
+    """Return the results. If one family has addresses, wait only briefly for the other family."""
     try:
         done, _ = await asyncio.wait(families, return_when=asyncio.FIRST_COMPLETED)
         is_known = any(isinstance(task.result(), _Records) for task in done)

@@ -44,7 +44,7 @@ class AddressSource(Protocol):
 
 
 class AddressPolicy(Struct, frozen=True):
-    """Defines whether private addresses may be used, and how addresses of one rank are shuffled."""
+    """Decides whether private addresses may be used. Shuffles the addresses of equal rank."""
 
     shuffle: Shuffle
     allow_private: bool = False
