@@ -44,8 +44,8 @@ SITE_EVENTS: Final = Metric(
     " have their names, `other` are all others, and `none` is for messages that had no site.",
     ("event", "site", "mail_class"),
 )
-# The largest number of site labels. Combined with the events and the mail classes, they make fewer
-# label sets than telemetry.MAX_LABEL_SETS.
+# The largest number of site labels. Combined with the events and the mail classes, the site labels
+# make fewer label sets than telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
 # A site gets its own label after this many events. Its earlier events count as OTHER.
 BUSY_EVENTS: Final = 100
@@ -53,8 +53,8 @@ BUSY_EVENTS: Final = 100
 # The site that has had no event for the longest time is forgotten first.
 MAX_COUNTED: Final = 5_000
 OTHER: Final = "other"
-# The label of events without a site: the message was not attempted, or its domain has no mail
-# server.
+# The label of events without a site, because the message was not attempted or its domain has no
+# mail server.
 NONE: Final = "none"
 
 

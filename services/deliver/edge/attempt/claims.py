@@ -5,9 +5,9 @@ stopped or rerouted it while it waited for a connection. If a claim is refused o
 at every later call, because the message may already have its final event.
 
 Some messages must be held when they are in doubt. Such a message begins only after Kafka has a
-record that the message is about to be offered (Worker.name()). The record is written when the
-message has got a connection. The connection stays reserved until Kafka has the record. So after a
-crash, the number of messages in doubt is at most the number of connections.
+record that the message is about to be offered (Worker.name()). The record is written when a
+connection for the message is available. The connection stays reserved until Kafka has the record.
+So after a crash, the number of messages in doubt is at most the number of connections.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Record in Kafka that the message is about to be offered, if its class requires the record
+        """Record in Kafka that the message is about to be offered, if this record is required.
 
-        Return False if nothing must be recorded, or if the message must not be sent.
+        Return False if no record is required, or if the message must not be sent.
         """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):

@@ -41,11 +41,11 @@ class Lanes(Protocol):
     """The waiting messages of each lane, as in core/shaping/holds.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out and now wait."""
+        """Add jobs to the count of waiting jobs, because they were handed out."""
         ...
 
     def begun(self, lane: str, job: Job) -> None:
-        """Remove a job that no longer waits from the count."""
+        """Stop counting a job, because it no longer waits."""
         ...
 
 
@@ -53,7 +53,7 @@ class NoLanes:
     """Counts nothing."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out and now wait."""
+        """Add jobs to the count of waiting jobs, because they were handed out."""
 
     def begun(self, lane: str, job: Job) -> None:
-        """Remove a job that no longer waits from the count."""
+        """Stop counting a job, because it no longer waits."""

@@ -31,7 +31,7 @@ class Steps:
         self._running: set[_Steps] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine up to its first wait, and continue it each time when a wait is over."""
+        """Run a coroutine up to its first wait, and continue the coroutine after each wait."""
         steps = _Steps(coroutine, self._loop, self._running)
         self._running.add(steps)
         steps.go_on()

@@ -41,7 +41,7 @@ class NoOrders:
 
 
 class Control:
-    """The orders in force. If there are none, a query for a message costs almost nothing."""
+    """The orders in force. If no order is in force, a query for a message costs almost nothing."""
 
     def __init__(self, source: OrderSource, clock: Clock) -> None:
         self._source = source
@@ -63,7 +63,10 @@ class Control:
         return self._source.orders.is_any
 
     def is_held(self, envelope: Envelope) -> bool:
-        """Return whether the message is held for an operator and was not released after that."""
+        """Return True if the message is held for an operator.
+
+        A message is not held if it was released after the beginning of the hold.
+        """
         since = envelope.held_since_ms
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
@@ -78,7 +81,10 @@ class Control:
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """Return the site to which an order sends this message, or None without such an order."""
+        """Return the site to which an order sends this message.
+
+        The result is None if no order changes the destination.
+        """
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)

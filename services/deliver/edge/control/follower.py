@@ -5,8 +5,8 @@ orders and the traces, so a look-up on the event loop never waits. If the topic 
 /ready, a metric and the log report this; core/control/orders.py decides when mail may still be
 sent.
 
-An order takes effect within 2 s, even while another transaction is open on the topic and its writer
-has died. The reason is that an open transaction hides only its own orders
+An order takes effect within 2 s, even if another transaction is open on the topic because its
+writer has died. The reason is that an open transaction hides only its own orders
 (shared/stream/prompt_reader.py).
 
 Owns: the reader. Does not own: the choice of the order that counts (core/control/orders.py), the
@@ -99,7 +99,10 @@ class ControlFollower:
         return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
-        """Return a note for /ready on why the orders may be out of date, or "" if they are new."""
+        """Return a note for /ready on why the orders may be out of date.
+
+        The result is "" if the orders are current.
+        """
         return self._fault
 
     def watch(self, counters: Counters) -> None:
@@ -160,7 +163,7 @@ class ControlFollower:
         self._changed()
 
     def _take(self, known: _Known, records: Sequence[Any]) -> None:
-        """Apply these records to the known orders."""
+        """Apply these records to the known orders and traces."""
         for record in records:
             if isinstance(record, UndecodableRecord):
                 self.unreadable += 1  # the fetcher has logged the record

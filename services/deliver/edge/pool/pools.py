@@ -52,7 +52,7 @@ MAX_DESTINATIONS: Final = 20_000
 
 
 class Routing(Struct, frozen=True):
-    """The parts that find the servers of a domain and the connections to them.
+    """The parts that find the servers of a domain and decide how to reach them.
 
     If `tls` is None, all servers get opportunistic TLS.
     """

@@ -92,7 +92,7 @@ class SitePool:
         self._planner.restrict(most)
 
     def is_forgettable(self, now: float) -> bool:
-        """Return True if the pool is empty and what it knows about the site is no longer needed."""
+        """Return True if the pool is empty and its knowledge of the site is no longer needed."""
         return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
@@ -154,7 +154,7 @@ class SitePool:
     def _wait_for_limits(self, shaper: Shaper, until: float) -> None:
         """Plan again when a limit may allow more messages.
 
-        This is at a known time, or when the store has answered.
+        The plan is made at a known time, or when the store has answered.
         """
         shaper.blocked(self)
         if math.isinf(until):

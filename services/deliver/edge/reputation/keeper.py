@@ -1,15 +1,16 @@
 """Counts results in mail.events, advances the steps of sources, and suspends clients at providers.
 
-Every deliver process has a keeper, which runs in a thread, but only one keeper counts. A turn reads
-the records that were added to mail.events and counts them (core/reputation/book.py). Then the
-keeper writes one transaction. It contains the states that changed, the orders that suspend clients,
-and the place in mail.events up to which all events are counted.
+Every process of the deliver service has a keeper, which runs in a thread, but only one keeper
+counts. In each turn, this keeper reads the records that were added to mail.events and counts them
+(core/reputation/book.py). Then it writes one transaction. The transaction contains the states that
+changed, the orders that suspend clients, and the place in mail.events up to which all events are
+counted.
 
 All keepers share one transactional id. When a keeper opens the id, Kafka ends the transaction of
 any other keeper and fences that keeper. If the new keeper then reads mail.reputation to its end and
-commits, no other keeper has written between the two steps. So each event is counted once, although
-many processes have a keeper. A keeper does not open the id as long as another keeper writes new
-places (shared/topics/reputation.py).
+commits, no other keeper has written since the new keeper opened the id. So each event is counted
+once, although many processes have a keeper. A keeper does not open the id as long as another keeper
+writes new places (shared/topics/reputation.py).
 
 If the process dies or is paused before the commit, nothing of the turn is written, and another
 keeper counts the same events within SILENT_TURNS turns. If the process leaves a transaction open on

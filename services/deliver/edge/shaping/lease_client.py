@@ -1,7 +1,7 @@
 """Asks the store for leases and suspensions.
 
 A separate task calls the store, so no caller waits for it. Owns: the calls, the decision whether
-the store is available. Does not own: what a worker does without the store
+the store is available. Does not own: the rules for a worker without the store
 (core/shaping/allowance.py). Guarantees: the client makes one call at a time, and a call takes at
 most half a second. A worker that could not reach the store uses only its own share until all other
 workers know of this worker again. An answer that comes too late is not used. So a pause of the

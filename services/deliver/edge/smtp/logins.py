@@ -16,8 +16,8 @@ Guarantees:
   open does not end the pause. Connections that use an earlier login of the file do not affect the
   state of the present login.
 - Until a login has worked once, only one connection at a time tries it.
-- Of an answer to AUTH, only the code and the status are stored, because the text may repeat the
-  password.
+- Only the code and the status of an answer to AUTH are stored, because the text of the answer may
+  repeat the password.
 - If a changed file cannot be used, the previous logins stay in force, and each fault is logged
   once. A file that cannot be read is read again at the next check.
 - The pauses are lost when the process ends, so its successor tries a refused login once.
@@ -102,7 +102,7 @@ class Logins:
         self._in_vain: dict[Host, tuple[Login, int]] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host, or None if there is none."""
+        """Return the login at this host, or None if the file has no login for the host."""
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:

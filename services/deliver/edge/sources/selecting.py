@@ -50,7 +50,7 @@ _ONLY_SYSTEM: Final = [SYSTEM]
 
 
 class SourceHealth:
-    """The sources that cannot be used. Use it in one thread."""
+    """The sources that cannot be used. Use this object in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
         """`probe` returns why no socket can be bound to a local address, or "" if this works."""

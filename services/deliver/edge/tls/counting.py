@@ -118,6 +118,6 @@ def counted_as(outcome: Outcome) -> tuple[str, str] | None:
 
 
 def result_type(fault: str) -> str:
-    """Return the result type with which a fault begins, or `validation-failure` without one."""
+    """Return the result type at the beginning of a fault, or `validation-failure` by default."""
     found = fault.partition(":")[0]
     return found if found in RESULT_TYPES else "validation-failure"

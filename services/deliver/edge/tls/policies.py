@@ -45,7 +45,7 @@ class StsSource(Protocol):
     """Finds the MTA-STS policy of a domain."""
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
-        """Return the policy, or None if there is none. Raises nothing."""
+        """Return the policy, or None if the domain has no policy. Raises nothing."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""One traced dialog. It passes each of its lines to the channels of the traces that match it.
+"""One traced dialog, which passes its lines to the channels of all traces that match it.
 
 Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
 many lines are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises, no matter

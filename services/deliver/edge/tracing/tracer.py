@@ -1,4 +1,4 @@
-"""Chooses the SMTP dialogs that operators want to see, and writes the lines of them to Redis.
+"""Chooses the SMTP dialogs that operators want to see, and writes their lines to Redis.
 
 Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
 (edge/control/follower.py), the streams (shared/store/traces.py).
