@@ -31,7 +31,7 @@ class Answer(Struct, frozen=True):
     is_routed: bool
     shares: list[ShareRow] = []
     # `orders` apply to all mail of the answer, and `orders_in_part` apply to a part of this mail.
-    # The first order in `orders` decides.
+    # Both are sorted by rank, and the first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
     # The reason why the shares, the orders and the step of the source are not known, or "" if they
