@@ -1,7 +1,9 @@
-"""The composition root of deliver. It reads mail.outbound.* and mail.deferred.*, and sends by SMTP.
+"""The composition root of the deliver service.
 
-There are two threads. The Kafka thread polls and commits (shared/stream/worker.py); the main thread
-runs the uvloop event loop with the connection pools.
+The service reads messages from mail.outbound.* and mail.deferred.*, and sends them by SMTP.
+
+The service has two main threads. The Kafka thread polls Kafka and commits transactions
+(shared/stream/worker.py). The main thread runs the uvloop event loop with the connection pools.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ from shared.topics.retry_topics import RETRY_TOPICS_S
 
 log = logging.getLogger(__name__)
 
-# The lane that always exists. Validate creates the other lanes, because validate chooses the lane
-# of each message.
+# The lane that always exists. The validate service creates the other lanes, because it chooses the
+# lane of each message.
 LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 SLOW_SITES: Final = Metric(
@@ -84,7 +86,8 @@ NO_RETURN_PATH: Final = (
     " so bounces do not name the message that they are about"
 )
 _LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
-# The drain ends this long before the process must end, because closing also takes time.
+# The drain ends this number of seconds before the process must end. The remaining time is for
+# closing the connections.
 CLOSING_S: Final = 3.0
 
 
@@ -212,7 +215,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """Return the functions that the Kafka thread calls for messages and for waiting times."""
+    """Return the functions that the Kafka thread calls to pass on jobs and to get waiting times."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

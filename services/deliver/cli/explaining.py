@@ -1,7 +1,7 @@
-"""Defines the answer of `sluice shaping explain`, and prints it.
+"""Defines and prints the answer of `sluice shaping explain`.
 
-Owns: the sentences about parts that are unavailable. Guarantees: if the suspensions or the orders
-are not known, the output does not say that nothing is suspended or that no order applies.
+Owns: the sentences about values that could not be read. Guarantees: if the suspensions or the
+orders are not known, the output does not say that nothing is suspended or that no order applies.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from shared.topics.control import Order
 class Answer(Struct, frozen=True):
     """The JSON output of `explain`.
 
-    `fault`: why the suspensions are not known; "" if they are known. `is_routed`: whether a setting
-    names the server.
+    `fault` is the reason why the suspensions are not known, or "" if they are known. `is_routed` is
+    True if a setting names the server.
     """
 
     found: Explained
     fault: str
     is_routed: bool
     shares: list[ShareRow] = []
-    # The orders that apply to all of this mail, and the orders that apply to a part of it. The
-    # first order decides.
+    # `orders` apply to all mail of the answer, and `orders_in_part` apply to a part of this mail.
+    # Both are sorted by rank, and the first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
-    # The reason why the shares, the orders and the step of the source are not known; "" if they are
-    # known.
+    # The reason why the shares, the orders and the step of the source are not known, or "" if they
+    # are known.
     kafka_fault: str = ""
 
 
 def show(answer: Answer) -> None:
-    """Print the answer for a person."""
+    """Print the answer as text for people."""
     found = answer.found
     click.echo(f"domain    {found.domain}")
     routed = " (by deliver.routes)" if answer.is_routed else ""

@@ -1,4 +1,4 @@
-"""Reads mail.reputation and the operators' orders, for commands of the CLI.
+"""Reads mail.reputation and the operators' orders for commands of the CLI.
 
 Owns: reading both topics once. Does not own: the output (sources.py, shaping.py). Guarantees: if
 Kafka is unavailable, a command still answers and names the values that are not known.
@@ -33,7 +33,7 @@ WARM: Final = "warm"
 
 
 class SourceRow(Struct, frozen=True):
-    """The step of a source at a provider. `limit` is "warm" after the last step."""
+    """The warm-up step of a source at a provider. `limit` is "warm" after the last step."""
 
     source: str
     provider: str
@@ -45,7 +45,7 @@ class SourceRow(Struct, frozen=True):
 
 
 class ShareRow(Struct, frozen=True):
-    """A share of a client at a provider, with its threshold and where the threshold is set."""
+    """A share of a client at a provider, with its threshold and the origin of the threshold."""
 
     kind: str
     part: int
@@ -55,7 +55,10 @@ class ShareRow(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """The state that Kafka holds. `fault`: why the state is not known; "" if it is known."""
+    """The states and orders in Kafka.
+
+    `fault` is the reason why they are not known, or "" if they are known.
+    """
 
     states: tuple[State, ...] = ()
     orders: tuple[Order, ...] = ()
@@ -63,7 +66,7 @@ class Known(Struct, frozen=True):
 
 
 def read_known(bootstrap: str, line: str) -> Known:
-    """Read both topics of the chosen Kafka. If Kafka fails, return the fault and raise nothing."""
+    """Read mail.reputation and the orders. If Kafka fails, return the fault and raise nothing."""
     try:
         kafka = find_kafka(bootstrap, line)
         return Known(tuple(_read_states(kafka)), tuple(read_orders(kafka)))
@@ -106,7 +109,7 @@ def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
 
 
 def step_of(known: Known, source: str, provider: str) -> int:
-    """Return the step of a source at a provider, or 0 if the source has sent nothing yet."""
+    """Return the step of a source at a provider, or 0 if the source has sent no mail to it yet."""
     pair = source, place_of(provider)
     steps = (each for each in known.states if isinstance(each, WarmupState))
     return next((each.step for each in steps if (each.source, each.provider) == pair), 0)

@@ -1,8 +1,9 @@
 """The commands of `sluice shaping`: `explain`, `check` and `providers`.
 
 `explain` shows all limits in force for a destination, and `check` checks a shaping file. The
-commands read the rules in the same way as deliver. The suspensions are read from the Redis of the
-settings or of the running pipeline. Exit codes: 0 success, 1 the file has faults, 2 wrong usage.
+commands read the rules in the same way as the deliver service. The suspensions are read from the
+Redis that the settings name, or from the Redis of the running pipeline. Exit codes: 0 for success,
+1 if the file has faults, 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
 def _load(
     line: str, as_json: bool, *, is_own: bool = False
 ) -> tuple[Settings, RedisSettings, Rules]:
-    """Return the settings and rules in force, or those of this command if `is_own` is set.
+    """Return the settings and rules in force, or the command's own ones if `is_own` is set.
 
     A fault in the settings or rules ends the command.
     """
@@ -153,7 +154,7 @@ def _load(
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
-    """Return this command's settings if they name a Redis, else those of the running pipeline."""
+    """Return this command's settings if they name a Redis, else the running pipeline's settings."""
     loaded = load(Settings)
     settings = loaded.settings
     is_configured = loaded.origins["redis.url"] != DEFAULT_ORIGIN
@@ -162,8 +163,8 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
     endpoints = find_endpoints(line, settings.kafka.bootstrap, is_configured=not line)
     if endpoints is None:
         return settings, settings.redis
-    # Use the environment with which deliver was started, because deliver's routes decide which
-    # limits apply.
+    # Use the environment with which the deliver service was started, because `deliver.routes`
+    # decides which limits apply.
     running = load(Settings, environment_of(line or state.MAIN)[SERVICE]).settings
     return running, structs.replace(running.redis, url=endpoints.redis)
 
@@ -190,7 +191,7 @@ async def _explain(
 
 
 async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
-    """Return the suspensions by replies, and why they are not known ("" if they are known)."""
+    """Return the suspensions caused by replies, and why they are not known ("" if known)."""
     known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:
@@ -204,7 +205,7 @@ async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, st
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
-    """Return the destination of mail for a domain, and the names by which orders find it."""
+    """Return the destination of mail for a domain, and the names that orders use for it."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)

@@ -1,7 +1,7 @@
-"""The commands of `sluice sources`: check deliver's source addresses, and list their warm-up.
+"""The commands of `sluice sources`, which check the source addresses and list their warm-up.
 
-Run this command on a host where deliver runs, because the check asks this host whether it has the
-address. Exit codes: 0 no error, 1 an error was found, 2 wrong settings.
+Run the check on a host where the deliver service runs, because the check looks for the address on
+its own host. Exit codes: 0 if no error was found, 1 if an error was found, 2 for wrong settings.
 """
 
 from __future__ import annotations

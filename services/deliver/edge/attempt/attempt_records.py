@@ -1,16 +1,16 @@
 """The records that an attempt reads and writes, and the metrics that count its events.
 
-Owns: the records of a plan (events, the message on a retry topic, the message that was given up);
-which sites have a label in metrics. The first sites with many events each have a label; all other
-sites share one label. Does not own: the steps that follow an outcome (core/attempt/plan.py), when
-records are written (shared/stream/worker.py).
+Owns: the records of a plan (events, the message on a retry topic, the undeliverable message); the
+choice of the sites that have a label in metrics. The first sites with many events have a label
+each. All other sites share one label. Does not own: the steps that follow an outcome
+(core/attempt/plan.py), the writing of records (shared/stream/worker.py).
 
 A process counts an event before Kafka has committed the event. So the metrics are too high after a
-crash or a refused commit; the events themselves are exact (`sluice audit`).
+crash or a refused commit, but the events themselves are exact (`sluice audit`).
 
 Guarantees: a process uses at most MAX_NAMED labels, no matter to how many domains it sends mail. It
-remembers at most MAX_COUNTED sites without a label. A site keeps its label, because a site whose
-events were counted under `other` again would look like a site without mail.
+remembers at most MAX_COUNTED sites without a label. A site never loses its label. Otherwise its
+events would be counted under `other` again, and the site would look as if it got no mail.
 """
 
 from __future__ import annotations
@@ -44,22 +44,25 @@ SITE_EVENTS: Final = Metric(
     " have their names, `other` are all others, and `none` is for messages that had no site.",
     ("event", "site", "mail_class"),
 )
-# Combined with the events and the classes, this many site labels make fewer label sets than
-# telemetry.MAX_LABEL_SETS.
+# The largest number of site labels. Combined with the events and the mail classes, the site labels
+# make fewer label sets than telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
 # A site gets its own label after this many events. Its earlier events count as OTHER.
 BUSY_EVENTS: Final = 100
-# The largest number of sites that are counted and have no label yet, about 150 bytes each. The site
-# whose last event is the oldest is forgotten first.
+# The largest number of sites that are counted and have no label yet. Each takes about 150 bytes.
+# The site that has had no event for the longest time is forgotten first.
 MAX_COUNTED: Final = 5_000
 OTHER: Final = "other"
-# The label if there was no connection or no site, because the message was not attempted or its
-# domain has no mail server.
+# The label of events without a site, because the message was not attempted or its domain has no
+# mail server.
 NONE: Final = "none"
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
-    """Return the records of a plan: its events, and the message if it is deferred or given up."""
+    """Return the records of a plan.
+
+    The records are its events, and the message if it is deferred or undeliverable.
+    """
     mail_id = subject_of(envelope)
     written: list[Output] = []
     for event in steps.events:
@@ -71,7 +74,7 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
         written += [outputs.client_copy(each, envelope.client) for each in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
-        # From now on the message waits, and it is not offered to any server.
+        # The message waits now, so it is not offered to any server.
         onward = replace(steps.retry, is_offered=False)
         written.append(outputs.pack(topic, [Message(onward, content)]))
     for each in given_up(steps, envelope, content):

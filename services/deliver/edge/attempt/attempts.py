@@ -2,14 +2,14 @@
 
 Owns: the running attempts. Does not own: connections (pool/pools.py), the steps that follow an
 outcome (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just
-before anything is sent; a job that cannot be claimed is skipped. Some messages must be held when
-they are in doubt. Such a message first gets a connection. Then Kafka records that the message is
-about to be offered. The message is sent only after this. While Kafka cannot record this, the
-message waits.
+before its first byte is sent; a job that cannot be claimed is skipped. Some messages must be held
+when they are in doubt. Such a message first gets a connection. Then a record that the message is
+about to be offered is written to Kafka. The message is sent only after Kafka has this record. While
+the record cannot be written, the message waits.
 
-A fault of our own code in one attempt affects only that message: the message is deferred, or it
-keeps the outcome that was already known. The fault is counted and logged with its traceback; the
-process and all other mail continue.
+A fault of our own code in one attempt affects only the message of this attempt. The message is
+deferred, or it gets the outcome that was already known. The fault is counted and logged with its
+traceback. The process and all other mail continue.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Attempts:
                     timing = self._timing()
                     steps = as_outcome(envelope, plan(envelope, outcome, timing), timing)
                 elif claim.is_ended:
-                    # `steps` is None if the message is to be sent to another destination.
+                    # `steps` is None if the message must be sent to another destination.
                     steps = self._without_attempt(job)
                 else:
                     return
@@ -216,7 +216,7 @@ class Attempts:
         self._worker.name(job, named)
 
     def _completed(self, job: Job, steps: Plan, provider: str) -> Plan:
-        """Add to the plan the doubt of an earlier attempt, the versions in force, the provider."""
+        """Complete the plan with the doubt of an earlier attempt, the versions and the provider."""
         envelope = job.message.envelope
         if job.in_doubt:
             steps = with_doubt(envelope, steps, self._clock.now_ms())
@@ -232,8 +232,8 @@ class Attempts:
         if order is None or not order.verb.is_final:
             is_doubtful = job.in_doubt and must_hold(envelope)
             if is_doubtful:
-                # The message is held from now on. A release that was ordered for an earlier doubt
-                # does not count.
+                # The message is held from now on. If an operator released the message after an
+                # earlier doubt, this release does not count.
                 return hold(replace(envelope, held_since_ms=0), self._timing())
             if self._control.is_held(envelope):
                 return hold(envelope, self._timing())
@@ -246,9 +246,9 @@ class Attempts:
     def _records_after_fault(
         self, job: Job, error: Exception, outcome: Outcome | None, *, is_open: bool
     ) -> list[Output]:
-        """Return the records after a fault.
+        """Return the records to write after a fault of our own code.
 
-        `is_open`: whether the message was offered and its outcome is unknown.
+        `is_open` is True if the message was offered and its outcome is unknown.
         """
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}

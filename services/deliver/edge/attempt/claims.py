@@ -1,13 +1,13 @@
-"""A claim decides, just before the first byte, whether its message may be sent.
+"""Decides whether a message may be sent, just before its first byte is sent.
 
 Guarantees: a message begins at most once. It does not begin if it has expired, or if an order
-stopped or rerouted it while it waited for a connection. A refused claim stays refused for every
-holder, because the message may already have its final event.
+stopped or rerouted it while it waited for a connection. If a claim is refused once, it is refused
+at every later call, because the message may already have its final event.
 
-A message that is held when in doubt begins only after Kafka has recorded that the message is about
-to be offered (Worker.name()). The record is written when there is a connection for the message. The
-connection stays reserved until Kafka has the record. So after a crash, the number of messages in
-doubt is at most the number of connections.
+Some messages must be held when they are in doubt. Such a message begins only after Kafka has a
+record that the message is about to be offered (Worker.name()). The record is written when a
+connection for the message is available. The connection stays reserved until Kafka has the record.
+So after a crash, the number of messages in doubt is at most the number of connections.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Claim(Permission):
     ) -> None:
         """`notice` is called when the message stops waiting, no matter whether the message begins.
 
-        `name` records that a message is about to be offered, and calls back in the event loop. The
-        argument of the callback is True, or False if the message no longer belongs to this process.
+        `name` writes a record that the message is about to be offered, and then calls its second
+        argument in the event loop. The call passes True if the message still belongs to this
+        process, otherwise False.
         """
         self.job = job
         self._clock = clock
@@ -54,14 +55,14 @@ class Claim(Permission):
         self._notice = notice
         self._name = name
         self._route = control.target(job.message.envelope)
-        # Whether the message ends without an attempt, because it has expired or an order applies to
+        # True if the message ends without an attempt, because it has expired or an order applies to
         # it.
         self.is_ended = False
-        # Whether nothing more may be sent with this claim.
+        # True if nothing more may be sent with this claim.
         self.is_withdrawn = False
 
     def __call__(self) -> bool:
-        """Claim the message for an attempt; return False if nothing may be sent."""
+        """Claim the message for an attempt. Return False if the message must not be sent."""
         if self.is_withdrawn:
             return False
         self._notice(self.job)
@@ -71,9 +72,9 @@ class Claim(Permission):
         return not self.is_withdrawn
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Record that the message is about to be offered, if this must be recorded.
+        """Record in Kafka that the message is about to be offered, if this record is required.
 
-        Return False if nothing must be recorded, or if the message must not be sent.
+        Return False if no record is required, or if the message must not be sent.
         """
         envelope = self.job.message.envelope
         if self.is_withdrawn or self.job.named or not must_hold(envelope):
@@ -91,7 +92,7 @@ class Claim(Permission):
         )
 
     def withdraw(self) -> bool:
-        """Take a waiting message back from the pool; return False if it has begun or ended."""
+        """Take a waiting message back from the pool. Return False if it has begun or ended."""
         if self.is_withdrawn or self.job.begun:
             return False
         self.is_withdrawn = True

@@ -1,4 +1,4 @@
-"""The collaborators of attempts: the sender, the worker and the lanes."""
+"""The objects that attempts use: the sender, the worker and the lanes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.topics.records import Envelope
 
 
 class Sender(Protocol):
-    """Attempts a delivery; a remote answer is a value, never an exception."""
+    """Attempts a delivery. A remote answer is a return value, never an exception."""
 
     def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Coroutine[Any, Any, Outcome | None]:
-        """Call `begin`. If it returns true, attempt the delivery once, otherwise return None."""
+        """Call `begin`. If it returns true, attempt the delivery once. Otherwise return None."""
         ...
 
 
@@ -25,14 +25,14 @@ class Settling(Protocol):
     """Accepts the outcomes of attempts. The worker implements this."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Settle a job with the records to write."""
+        """Finish a job with the records to write."""
         ...
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
         """Record that a job is about to be offered.
 
-        `named` is called in any thread: with True when Kafka has the record, or with False if the
-        record cannot be written.
+        `named` may be called in any thread. Its argument is True when Kafka has the record, or
+        False if the record cannot be written.
         """
         ...
 
@@ -41,11 +41,11 @@ class Lanes(Protocol):
     """The waiting messages of each lane, as in core/shaping/holds.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out and now wait."""
+        """Add jobs to the count of waiting jobs, because they were handed out."""
         ...
 
     def begun(self, lane: str, job: Job) -> None:
-        """Remove a job that no longer waits from the count."""
+        """Stop counting a job, because it no longer waits."""
         ...
 
 
@@ -53,7 +53,7 @@ class NoLanes:
     """Counts nothing."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """Count jobs that were handed out and now wait."""
+        """Add jobs to the count of waiting jobs, because they were handed out."""
 
     def begun(self, lane: str, job: Job) -> None:
-        """Remove a job that no longer waits from the count."""
+        """Stop counting a job, because it no longer waits."""

@@ -1,15 +1,17 @@
 """Runs coroutines on the event loop without an asyncio task for each.
 
-A task begins in a later turn of the event loop, and asyncio keeps it in a set of weak references
-that is written in Python. Here a coroutine begins at once, in the callback that starts it, and goes
-on in a callback of the future that it awaits. So an attempt that waits once takes one turn.
+An asyncio task begins in a later turn of the event loop, and asyncio adds it to a set of weak
+references, which is slow. Here a coroutine begins at once, in the callback that starts it. It
+continues in a callback of the future that it awaits. So an attempt that waits once takes only one
+further turn.
 
-Does not own: the faults of a coroutine. A coroutine must catch its own exceptions; another
-exception ends it and is raised in the callback, so that the event loop logs it. A cancelled future
-ends the coroutine that awaits it, as it ends a task.
+Does not own: the faults of a coroutine. A coroutine must catch its own exceptions. An uncaught
+exception ends the coroutine and is raised in the callback, so that the event loop logs it. If a
+future is cancelled, the coroutine that awaits the future ends, as a task would.
 
-Limits: in such a coroutine asyncio.current_task() is None. So it can await futures, tasks,
-asyncio.wait() and asyncio.shield(), but not asyncio.timeout(). It cannot be cancelled.
+Limits: asyncio.current_task() is None in such a coroutine. So the coroutine can await futures,
+tasks, asyncio.wait() and asyncio.shield(), but not asyncio.timeout(). The coroutine cannot be
+cancelled.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ class Steps:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # Otherwise a coroutine would be dropped together with the only future that it awaits.
+        # These references are needed. Without them, a coroutine would be garbage-collected together
+        # with the future that it awaits.
         self._running: set[_Steps] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine up to its first wait, and the rest of it when the wait is over."""
+        """Run a coroutine up to its first wait, and continue the coroutine after each wait."""
         steps = _Steps(coroutine, self._loop, self._running)
         self._running.add(steps)
         steps.go_on()
@@ -52,7 +55,8 @@ class _Steps:
     def go_on(self, _awaited: object = None) -> None:
         """Run the coroutine up to its next wait."""
         try:
-            # The coroutine itself takes the result or the exception of the future.
+            # No value is sent, because the coroutine gets the result or the exception from the
+            # future itself.
             awaited = self._coroutine.send(None)
         except (StopIteration, asyncio.CancelledError):
             self._running.discard(self)
@@ -63,6 +67,7 @@ class _Steps:
             if awaited is None:  # asyncio.sleep(0)
                 self._loop.call_soon(self.go_on)
                 return
-            # A future sets this flag when it is awaited; whoever waits for the future clears it.
+            # A future sets this flag when it is awaited. The code that waits for the future must
+            # clear the flag.
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self.go_on)

@@ -1,8 +1,8 @@
 """Finds the operators' order that counts for a message, and the target of the order.
 
-Owns: the remembered destination of each domain. An order by site or provider applies only after the
-domain was resolved. Does not own: the orders (follower.py), which order counts
-(core/control/orders.py), what an order does (core/control/effects.py).
+An order by site or provider applies only after the domain was resolved. Owns: the remembered
+destination of each domain. Does not own: the orders (follower.py), the choice of the order that
+counts (core/control/orders.py), the effect of an order (core/control/effects.py).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from shared.runtime.clock import Clock
 from shared.topics.control import Order, Verb
 from shared.topics.records import Envelope
 
-# The largest number of remembered domains. During the life of a pool, a process sends to fewer
-# domains than this. A forgotten domain is resolved again.
+# The largest number of remembered domains. A process sends to fewer domains during the life of a
+# pool. A domain that was forgotten is resolved again.
 MAX_DOMAINS: Final = 50_000
 
 
 class OrderSource(Protocol):
-    """The present orders, as the follower of mail.control knows them."""
+    """The orders that the follower of mail.control knows at present."""
 
     orders: Orders
 
@@ -41,7 +41,7 @@ class NoOrders:
 
 
 class Control:
-    """The orders in force. If there are none, a query for a message costs almost nothing."""
+    """The orders in force. If no order is in force, a query for a message costs almost nothing."""
 
     def __init__(self, source: OrderSource, clock: Clock) -> None:
         self._source = source
@@ -50,7 +50,7 @@ class Control:
         self._rerouted: dict[str, Site] = {}
 
     def of(self, envelope: Envelope) -> Order | None:
-        """Return the order that counts for this message, or None if no order does."""
+        """Return the order that counts for this message, or None if no order applies to it."""
         orders = self._source.orders
         if not orders.is_any:
             return None
@@ -59,23 +59,32 @@ class Control:
 
     @property
     def has_orders(self) -> bool:
-        """Return whether there is any order that may apply to a message."""
+        """Return True if any order is in force that may apply to a message."""
         return self._source.orders.is_any
 
     def is_held(self, envelope: Envelope) -> bool:
-        """Return whether the message is held for an operator and was not released after that."""
+        """Return True if the message is held for an operator.
+
+        A message is not held if it was released after the beginning of the hold.
+        """
         since = envelope.held_since_ms
         return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
 
     def target(self, envelope: Envelope) -> str:
-        """Return the host:port to which an order sends this message, or "" if no order does."""
+        """Return the host:port to which an order sends this message.
+
+        The result is "" if no order changes the destination.
+        """
         if not self._source.orders.is_any:
             return ""
         found = self.of(envelope)
         return found.target if found is not None and found.verb is Verb.REROUTE else ""
 
     def site_of(self, envelope: Envelope) -> Site | None:
-        """Return the site to which an order sends this message, or None if no order does."""
+        """Return the site to which an order sends this message.
+
+        The result is None if no order changes the destination.
+        """
         if not self._source.orders.is_any:
             return None
         target = self.target(envelope)
@@ -105,7 +114,7 @@ class Control:
         return self._places.get(domain_of(envelope), NOWHERE).provider
 
     def suspends_lane(self, lane: str) -> bool:
-        """Return whether the whole lane is suspended, so that the lane need not be read."""
+        """Return True if the whole lane is suspended. Such a lane need not be read."""
         return self._source.orders.suspends_lane(lane, self._clock.now_ms())
 
 
@@ -115,5 +124,5 @@ def domain_of(envelope: Envelope) -> str:
 
 
 def no_control(clock: Clock) -> Control:
-    """Return the control under which all mail is sent as usual."""
+    """Return a control without orders, under which all mail is sent as usual."""
     return Control(NoOrders(), clock)

@@ -5,13 +5,13 @@ orders and the traces, so a look-up on the event loop never waits. If the topic 
 /ready, a metric and the log report this; core/control/orders.py decides when mail may still be
 sent.
 
-An order takes effect within 2 s. This also holds while another transaction is open on the topic,
-even if the writer of that transaction has died, because a transaction hides only its own orders
+An order takes effect within 2 s, even if another transaction is open on the topic because its
+writer has died. The reason is that an open transaction hides only its own orders
 (shared/stream/prompt_reader.py).
 
-Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
-(core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order
-that it would have replaced stays in force.
+Owns: the reader. Does not own: the choice of the order that counts (core/control/orders.py), the
+choice of the traced dialogs (core/tracing/traces.py). A record that cannot be read is logged,
+counted and skipped. The previous order with the same key stays in force.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ STALE: Final = Metric(
     "1 while mail.control cannot be read and new orders of operators are not known, else 0.",
 )
 POLL_MS: Final = 200
-# The interval at which the end of the topic is queried.
+# The time between two queries for the end of the topic.
 LOOK_S: Final = 0.5
-# The largest number of known traces. Ended traces also count, until the command deletes them.
+# The largest number of known traces. A trace that has ended also counts until the trace command
+# deletes its record.
 MAX_KNOWN_TRACES: Final = 1_000
 T = TypeVar("T")
 
 
 class _Known(Struct, frozen=True):
-    """The orders on the topic, by key."""
+    """The orders and traces on the topic, by the keys of their records."""
 
     orders: dict[bytes, Order]
     traces: dict[bytes, Trace]
 
 
 class ControlFollower:
-    """Keeps `orders` up to date. All methods may be called from any thread."""
+    """Keeps `orders` and `traces` up to date. All methods may be called from any thread."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class ControlFollower:
         )
 
     def start(self, changed: Callable[[], object]) -> None:
-        """Begin to read. `changed` is called in the thread of the reader, after each change."""
+        """Begin to read. After each change, `changed` is called in the thread of the reader."""
         self._changed = changed
         self._thread.start()
 
@@ -94,11 +95,14 @@ class ControlFollower:
         return self._freshness.is_current(self._clock.monotonic())
 
     def why_waiting(self) -> str:
-        """Return a note for /ready on why nothing is sent, or "" after the orders were read."""
+        """Return a note for /ready on why no mail is sent, or "" if the orders have been read."""
         return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
-        """Return a note for /ready on why the orders may be out of date, or "" if they are not."""
+        """Return a note for /ready on why the orders may be out of date.
+
+        The result is "" if the orders are current.
+        """
         return self._fault
 
     def watch(self, counters: Counters) -> None:
@@ -149,7 +153,7 @@ class ControlFollower:
     def _show(self, known: _Known, ahead: Sequence[Any]) -> None:
         """Replace the orders and traces in force.
 
-        `ahead` are the records after an open transaction.
+        `ahead` contains the records that follow an open transaction.
         """
         if ahead:
             known = _Known(dict(known.orders), dict(known.traces))
@@ -159,7 +163,7 @@ class ControlFollower:
         self._changed()
 
     def _take(self, known: _Known, records: Sequence[Any]) -> None:
-        """Apply these records to the known orders."""
+        """Apply these records to the known orders and traces."""
         for record in records:
             if isinstance(record, UndecodableRecord):
                 self.unreadable += 1  # the fetcher has logged the record

@@ -1,15 +1,15 @@
-"""MX and address look-ups, each with a cache.
+"""Looks up MX records and addresses, with a cache for each kind of look-up.
 
-Guarantees: never raises; if the DNS fails, the result is Unresolved, which makes no message bounce.
-Only NXDOMAIN and an answer without the record mean that there is no record. A referral does not
-mean this, and an answer that contradicts itself does not mean it either. Such an answer has records
-of the requested type under another name, or together with NXDOMAIN. If one address family is known,
-the look-up waits at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1 (implicit MX),
-RFC 7505 (null MX), RFC 2308 (negative answers).
+Guarantees: a look-up never raises. If the DNS fails, the result is Unresolved, and no message
+bounces because of it. Only NXDOMAIN and an answer without the record mean that the record does not
+exist. A referral does not mean this. An answer that contradicts itself does not mean this either:
+it has records of the requested type under another name, or together with NXDOMAIN. If one address
+family is known, the look-up waits at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1
+(implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
 
-An answer is fresh for its TTL, within bounds. After that it stays in the cache and is used while
-the DNS fails. There is at most one look-up of a name at a time, and at most MAX_CACHED names are
-cached per kind of look-up.
+An answer is fresh for its TTL, which is limited to the range from MIN_TTL_S to MAX_TTL_S. Later,
+the answer stays in the cache and is used only while the DNS fails. At most one look-up of a name
+runs at a time, and at most MAX_CACHED names are cached per kind of look-up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_CACHED: Final = 50_000
 MIN_TTL_S: Final = 30.0
 MAX_TTL_S: Final = 3_600.0
 NEGATIVE_TTL_S: Final = 60.0
-# The time limit of one query, including all servers and attempts.
+# The time limit of one query, including the attempts at all servers.
 LIFETIME_S: Final = 10.0
 # The time to wait for the second address family. Some servers and firewalls drop every query for
 # AAAA (RFC 4074, 4.1).
@@ -69,8 +69,8 @@ class _NoRecord(Struct, frozen=True):
 class Resolver:
     """Resolves domains to mail exchangers, and mail exchangers to addresses.
 
-    `nameservers` are IP addresses, with `:port` if the port is not 53. If there are none, the
-    system's servers are used.
+    `nameservers` are IP addresses, with `:port` if the port is not 53. If `nameservers` is empty,
+    the servers of the system are used.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
@@ -92,7 +92,7 @@ class Resolver:
         return await self._addresses.get(name)
 
     async def texts(self, name: str) -> tuple[str, ...] | Unresolved:
-        """Look up the TXT records of a name, without the cache; raises nothing."""
+        """Look up the TXT records of a name, without the cache. Raises nothing."""
         match await self._query(name, dns.rdatatype.TXT):
             case Unresolved() as failure:
                 return failure
@@ -103,7 +103,7 @@ class Resolver:
                 return tuple(text.decode("utf-8", "replace") for text in joined)
 
     async def pointers(self, ip: str) -> tuple[str, ...] | Unresolved:
-        """Look up the PTR names of an address, without the cache; raises nothing."""
+        """Look up the PTR names of an address, without the cache. Raises nothing."""
         match await self._query(dns.reversename.from_address(ip).to_text(), dns.rdatatype.PTR):
             case Unresolved() as failure:
                 return failure
@@ -141,10 +141,10 @@ class Resolver:
         failures = [answer for answer in found if isinstance(answer, Unresolved)]
         if records:
             ips = tuple(sorted(str(row.address) for answer in records for row in answer.rows))
-            # If the look-up of one family failed, both look-ups are repeated soon.
+            # If the look-up of one address family failed, both families are looked up again soon.
             ttl_s = MIN_TTL_S if failures else min(answer.ttl_s for answer in records)
             return Addresses(ips), ttl_s
-        # Some servers deny that a name exists if they do not know AAAA (RFC 4074, 4.2).
+        # Some servers that do not know AAAA answer that the name does not exist (RFC 4074, 4.2).
         return (failures[0], 0.0) if failures else (NoAddress(), NEGATIVE_TTL_S)
 
     async def _query(
@@ -205,7 +205,7 @@ class AnswerCache(Generic[T]):
         return await asyncio.shield(task)
 
     async def _ask(self, name: str) -> T | Unresolved:
-        asked_at = self._monotonic()  # the TTL begins here, even if the answer takes long
+        asked_at = self._monotonic()  # the TTL begins with the query
         answer, ttl_s = await self._look_up(name)
         if isinstance(answer, Unresolved):
             stale = self._answers.get(name)
@@ -221,7 +221,7 @@ class AnswerCache(Generic[T]):
 async def _in_time(
     families: list[asyncio.Task[_Records | _NoRecord | Unresolved]],
 ) -> list[_Records | _NoRecord | Unresolved]:
-    """Return the results. When one family has addresses, wait only briefly for the other family."""
+    """Return the results. If one family has addresses, wait only briefly for the other family."""
     try:
         done, _ = await asyncio.wait(families, return_when=asyncio.FIRST_COMPLETED)
         is_known = any(isinstance(task.result(), _Records) for task in done)

@@ -1,9 +1,9 @@
 """Finds the addresses of a site's hosts, in the order of the RFCs.
 
-Owns: how long an opening waits for look-ups. Does not own: the look-ups (resolver.py), which
-addresses are allowed (core/routing/addresses.py), which address is tried first after failures
-(core/routing/candidates.py). A host that an operator has named in `deliver.routes` is looked up by
-the system's resolver (hosts file, containers' names). Such a host may have any address, and its
+Owns: the time that an opening waits for look-ups. Does not own: the look-ups (resolver.py), the
+check for allowed addresses (core/routing/addresses.py), the order of addresses after failures
+(core/routing/candidates.py). If an operator has named a host in `deliver.routes`, the system's
+resolver looks it up (hosts file, names of containers). Such a host may have any address, and its
 addresses are not shuffled.
 """
 
@@ -44,7 +44,7 @@ class AddressSource(Protocol):
 
 
 class AddressPolicy(Struct, frozen=True):
-    """Defines whether private addresses may be used, and how addresses of one rank are shuffled."""
+    """Decides whether private addresses may be used. Shuffles the addresses of equal rank."""
 
     shuffle: Shuffle
     allow_private: bool = False
@@ -58,7 +58,10 @@ class SiteAddresses:
         self._policy = policy
 
     async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
-        """Return the addresses in the order of the RFCs, or why there is none. Raises nothing."""
+        """Return the addresses in the order of the RFCs, or the reason why no address was found.
+
+        Raises nothing.
+        """
         if site.is_override:
             return await _named_candidates(site.hosts)
         match judge_hosts(await self._look_up(site.hosts), self._policy.allow_private):
@@ -70,7 +73,7 @@ class SiteAddresses:
                 return NoConnection(clean_text(f"the DNS gave no answer: {reason}"))
 
     async def _look_up(self, hosts: Sequence[Host]) -> list[tuple[Host, Lookup]]:
-        """Look up the hosts; after LOOK_UP_GRACE_S, stop waiting if one host has an address."""
+        """Look up the hosts. After LOOK_UP_GRACE_S, stop waiting if one host has an address."""
         loop = asyncio.get_running_loop()
         tasks = {loop.create_task(self._look_up_one(host)): host for host in hosts}
         try:

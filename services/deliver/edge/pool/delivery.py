@@ -1,7 +1,9 @@
-"""Represents a message in a pool. Makes its content for a connection, and begins it at most once.
+"""A message in a pool.
 
-Also defines the questions that a pool asks its user: whether the message may be sent, and what the
-end of its transaction means.
+A delivery makes the content for a connection, and begins the message at most once.
+
+This module also defines the interfaces that a pool calls: the permission to send a message, and the
+rules that map the end of a transaction to an outcome.
 """
 
 from __future__ import annotations
@@ -26,21 +28,21 @@ from shared.topics.records import Envelope
 class Permission:
     """The permission to send one message. Any callable that returns a bool may be used instead.
 
-    This is no abstract base class, because isinstance() takes four times as long for such a class.
+    This is not an abstract base class, because isinstance() is four times slower for such a class.
     """
 
     __slots__ = ()
 
     def __call__(self) -> bool:
-        """Claim the message; return False if nothing may be sent."""
+        """Claim the message. Return False if the message must not be sent."""
         raise NotImplementedError
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Begin the steps that are needed before the claim; return False if none are needed.
+        """Begin the steps that are needed before the claim. Return False if no steps are needed.
 
         When the steps are done, `ready` is called in the event loop, but not before this method has
-        returned. Its argument is False if the message must not be sent. Until then, a connection is
-        reserved for the message.
+        returned. The argument of `ready` is False if the message must not be sent. Until `ready` is
+        called, a connection is reserved for the message.
         """
         raise NotImplementedError
 
@@ -63,7 +65,7 @@ class SevenBit(Protocol):
     """Makes the content for a server that does not offer both 8BITMIME and SMTPUTF8."""
 
     def __call__(self, *, keeps_body: bool = False) -> bytes | Unsendable:
-        """Return the content in ASCII, or the reason why this is not possible.
+        """Return the content in ASCII, or the reason why it cannot be converted.
 
         If `keeps_body` is set, only the header is converted.
         """
@@ -108,22 +110,22 @@ class Delivery:
         self.begin = begin
         self.seven_bit = seven_bit
         self.has_begun = False
-        # Whether another source may send the message if this source warms up and may send no more
-        # today.
+        # True if another source may send the message after this source has reached its warm-up
+        # limit for today.
         self.may_overflow = False
-        # The fault of the source, if nothing was sent because of it. Another source may then send
-        # the message.
+        # The fault of the source that prevented the sending. After such a fault, another source may
+        # send the message.
         self.source_fault: NoSource | None = None
         # A function that is called once, when the message has an outcome or needs none. It is not a
         # callback of the future, because such a callback would take a turn of the event loop for
         # each message.
         self.on_left: Callable[[Delivery], None] | None = None
-        # Whether MAIL or RCPT was answered, in any transaction of this attempt.
+        # True if the server answered MAIL or RCPT in any transaction of this attempt.
         self.was_answered = False
         self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
 
     def prepare(self, ready: Callable[[bool], None]) -> bool:
-        """Begin the steps that must precede the sending; return False if there are none.
+        """Begin the steps that must precede the sending. Return False if no steps are needed.
 
         If the permission raises, the waiter gets the exception.
         """
@@ -142,7 +144,7 @@ class Delivery:
         """
         if self.future.done():
             self._leave()
-            return False  # the attempt ended with a fault, or was given up
+            return False  # the attempt ended with a fault, or was cancelled
         if self.has_begun or self.begin is None:
             return True
         try:
@@ -155,7 +157,7 @@ class Delivery:
         return self.has_begun
 
     def content_for(self, connection: SmtpConnection) -> bytes | Unsendable:
-        """Return the content in a form that the server accepts, or why there is no such form."""
+        """Return the content in a form that the server accepts, or why no such form exists."""
         if self.seven_bit is None or connection.takes(self.content):
             return self.content
         return self.seven_bit(keeps_body=connection.takes_eight_bit)

@@ -1,17 +1,17 @@
-"""Connection pools, one per source and site, which send each message and return its outcome.
+"""Sends messages over connection pools, one per source and site, and returns their outcomes.
 
 Owns: the choice of the site and the source of a message, the pool of each source and site, the
 history of the sites' addresses, the check of the pools' time limits. Does not own: one site's pool
 (site_pool.py), one connection's dialog (smtp/connection.py), the meaning of an answer
-(core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py), which
-sources there are (sources/).
+(core/attempt/verdicts.py), the routing of a domain (core/routing, dns/resolver.py), the list of
+sources (sources/).
 
-Guarantees: send() never raises for a remote fault. For an unreachable site, there is one attempt to
-connect per pause and not one per message; the site's mail is deferred. The messages of a slow site
-cannot fill the room for messages in flight, which other sites need. A message that cannot be sent
-from one source is sent from the next source of its pool; if there is no other source, it is
-deferred with the reason. If a reused connection turns out to be closed, the message is sent over a
-new connection within the same attempt.
+Guarantees: send() never raises for a remote fault. An unreachable site gets one attempt to connect
+per pause, not one per message, and its mail is deferred. The messages of a slow site cannot use all
+the room for messages in flight, because other sites need this room. If a message cannot be sent
+from one source, it is sent from the next source of the source pool. If the pool has no other
+source, the message is deferred with the reason. If a reused connection turns out to be closed, the
+message is sent over a new connection within the same attempt.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MAX_DESTINATIONS: Final = 20_000
 
 
 class Routing(Struct, frozen=True):
-    """How the servers of a domain are found and reached.
+    """The parts that find the servers of a domain and decide how to reach them.
 
     If `tls` is None, all servers get opportunistic TLS.
     """
@@ -63,16 +63,17 @@ class Routing(Struct, frozen=True):
     tls: TlsPolicies | None = None
     # The operators' orders, which may change the destination of mail.
     control: Control | None = None
-    # If this is None, the system chooses the local address.
+    # Our source addresses. If `sources` is None, the system chooses the local address.
     sources: Sources | None = None
-    # Shows dialogs to operators.
+    # The tracer, which shows SMTP dialogs to operators.
     tracer: Tracer | None = None
 
 
 def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
     """Return the sources in order.
 
-    Each source has a flag: whether it leaves mail to other sources while it warms up.
+    Each source has a flag. The flag is True if other sources send the mail that exceeds the warm-up
+    limit of this source.
     """
     return [(source, len(sources) > 1) for source in sources]
 
@@ -128,11 +129,12 @@ class Pools:
     ) -> Outcome | None:
         """Attempt a delivery.
 
-        If `content` has 8-bit bytes, `seven_bit` makes the content for a server without 8BITMIME.
-        If `seven_bit` is None, such a server does not get the message.
+        If `content` has 8-bit bytes, `seven_bit` converts the content for a server without
+        8BITMIME. If `seven_bit` is None, the message is not sent to such a server.
 
-        `begin` is called just before the message is sent, or just before it gets an outcome without
-        being sent. If `begin` returns false, nothing is sent and the result is None.
+        `begin` is called just before the message is sent. If the message is not sent, `begin` is
+        called just before the outcome is set. If `begin` returns false, nothing is sent and the
+        result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         known = self._rerouted(envelope) or self._routing.routes.site_of(domain)
@@ -151,8 +153,8 @@ class Pools:
             if not isinstance(outcome, NoSource):
                 return outcome
             if outcome.is_warming:
-                # After all other sources were tried, the message may wait for this source, in the
-                # same way as for any other limit.
+                # All other sources were tried. So the message may wait until this source can send
+                # again, as it waits for any other limit.
                 tries.append((source, False))
                 continue
             fault = outcome
@@ -162,7 +164,7 @@ class Pools:
         return self._rules.no_connection(fault, False, site.name)
 
     async def _resolved(self, domain: str) -> Site | NoServers:
-        """Return the site of a domain according to its MX records, or why there is no site."""
+        """Return the site that the MX records of a domain name, or why no site was found."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -172,7 +174,7 @@ class Pools:
     ) -> Outcome | NoSource | None:
         """Send from one source and return the outcome.
 
-        The outcome is NoSource if the source prevented the sending.
+        The outcome is NoSource if the message could not be sent because of the source.
         """
         shaper, tls = self._shaper, self._tls
         group = None
@@ -206,7 +208,7 @@ class Pools:
         return self._control.site_of(envelope) if self._control is not None else None
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
-        """Note where mail for a domain is sent. Return the site, which an order may replace."""
+        """Record the site of a domain. Return it, or the site that an order sets instead."""
         control = self._control
         if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site
@@ -271,7 +273,7 @@ class Pools:
                     del self._pools[name]
 
     async def close(self) -> None:
-        """Close every connection within a bounded time; an idle connection ends with QUIT."""
+        """Close every connection within a bounded time. An idle connection is closed with QUIT."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()

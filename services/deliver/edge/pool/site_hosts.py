@@ -1,14 +1,14 @@
-"""The hosts of one site. Opens a connection to the first address that works.
+"""Opens a connection to the first address of a site that works.
 
-After every failure before the first transaction, the next address is tried, and after the last
-address of a host, the next host is tried. A failure is one of these: the connect is refused or
-fails, the server refuses in the greeting or after EHLO, the server does not answer, or the
+After every failure before the first transaction, the next address is tried. After the last address
+of a host, the next host is tried. These are failures: the connect is refused or fails, the server
+sends a refusal as its greeting or as its reply to EHLO, the server does not answer, or the
 connection breaks.
 
-Owns: the openings that are in progress, and which results are reported to the history. Does not
-own: the addresses (dns/site_addresses.py), their order (core/routing/candidates.py), how many
-connections are opened (core/pool/planner.py). Guarantees: open() never raises for a remote fault.
-After OPENING_S or MAX_REFUSALS refusals, no further address is tried.
+Owns: the openings that are in progress, the reports to the history of addresses. Does not own: the
+addresses (dns/site_addresses.py), the order of addresses (core/routing/candidates.py), the number
+of connections (core/pool/planner.py). Guarantees: open() never raises for a remote fault. After
+OPENING_S or MAX_REFUSALS refusals, no further address is tried.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
 
-# The time after which an opening tries no further address. A message waits for a connection for the
-# same time. The next opening knows which addresses have failed.
+# After this time, an opening tries no further address. A message waits for a connection for at most
+# the same time. The next opening knows the addresses that have failed.
 OPENING_S: Final = 120.0
-# The number of servers that may refuse one opening. A large provider that is busy refuses at every
-# address.
+# After this number of refusals, an opening tries no further address. If a large provider is busy,
+# it refuses connections at every address.
 MAX_REFUSALS: Final = 10
 
 
 class Opener(Protocol):
-    """Opens connections; a remote fault is a value, never an exception."""
+    """Opens connections. A remote fault is a return value, never an exception."""
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Return why no connection to this host should be opened now, or None if one may be."""
+        """Return why connections to this host should not be opened now, or None if they may."""
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to one of at most two addresses: the first that accepts."""
+        """Connect to the first of at most two addresses that accepts."""
         ...
 
     async def open(
@@ -77,7 +77,7 @@ class Finder(Protocol):
     """Finds the addresses of a site."""
 
     async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
-        """Return the addresses in the order of the RFCs, or why there is none. Raises nothing."""
+        """Return the addresses in the order of the RFCs, or why none was found. Raises nothing."""
         ...
 
 
@@ -90,7 +90,7 @@ class HostPolicies(Protocol):
 
 
 class AnyTls:
-    """Uses opportunistic TLS wherever nothing more is required, without look-ups."""
+    """Uses opportunistic TLS unless the site requires more. Looks up no policies."""
 
     async def host_tls(self, site: Site, host: Host) -> HostTls:
         """Return the policy of one server of a site."""
@@ -151,16 +151,17 @@ class SiteHosts:
             opened = await self._try(chosen, found, within_s, dialog)
             if isinstance(opened, SmtpConnection):
                 return opened
-            # Any other address of a smart host would refuse the login, too.
+            # If a smart host refuses the login, its other addresses would refuse the login, too.
             if isinstance(opened, NoSource | NoLogin):
                 return opened
             faults.append(opened)
-        # The reply of a server explains more than a failed connect to another server.
+        # Return a refusal rather than a failed connect, because the reply of a server explains
+        # more.
         said = next((fault for fault in faults if isinstance(fault, Refusal)), None)
         return said or (faults[-1] if faults else NoConnection("the site has no address"))
 
     def pushed_back(self, connection: SmtpConnection) -> None:
-        """Note that a server wants fewer connections; the next connection goes to another host."""
+        """Record that a server wants fewer connections. The next connection uses another host."""
         candidate = self._connected.get(connection)
         if candidate is not None:
             self._history.failed(candidate, Failure.PUSHED_BACK, self._loop.time())
@@ -176,7 +177,10 @@ class SiteHosts:
         within_s: float,
         dialog: Dialog | None,
     ) -> SmtpConnection | ConnectFault:
-        """Try one address or a pair; put an address that was not tried back into `left`."""
+        """Try one address or a pair.
+
+        An address that was not tried is put back into `left`.
+        """
         if dialog is not None:
             dialog.reaches(str(chosen[0]))
             dialog.said("connecting to " + " or ".join(map(str, chosen)))

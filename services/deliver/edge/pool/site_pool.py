@@ -1,10 +1,11 @@
-"""The connections to one site. Carries out the decisions of the planner.
+"""Holds the connections to one site, and carries out the decisions of the planner.
 
 Owns: the tasks that open connections, the futures of the messages. Does not own: the plan
-(core/pool/planner.py), to which host a connection is opened (site_hosts.py), one connection's
-dialog (smtp/connection.py), the meaning of an answer (OutcomeRules), which site a message goes to
-(pools.py). Guarantees: the future of every delivery is set exactly once, unless it was cancelled.
-`begin` is called once, just before the first byte is sent or an outcome is set without sending.
+(core/pool/planner.py), the choice of the host for a connection (site_hosts.py), one connection's
+dialog (smtp/connection.py), the meaning of an answer (OutcomeRules), the choice of the site for a
+message (pools.py). Guarantees: the future of every delivery is set exactly once, unless it was
+cancelled. `begin` is called once: just before the first byte of the message is sent, or just before
+an outcome is set for a message that is not sent.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class SitePool:
         if shaper is not None:
             self._turning_away = TurningAway(shaper, self._planner, self._give_up, self.add)
         self._opening: set[asyncio.Task[None]] = set()
-        # The connections that are reserved for messages that are not ready yet.
+        # The connections that are reserved. Their messages are not ready yet.
         self._preparing: dict[SmtpConnection, Delivery] = {}
         self._will_plan = False
         self._bytes = 0
@@ -91,7 +92,7 @@ class SitePool:
         self._planner.restrict(most)
 
     def is_forgettable(self, now: float) -> bool:
-        """Return whether the pool is empty and its knowledge of the site need not be kept."""
+        """Return True if the pool is empty and its knowledge of the site is no longer needed."""
         return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
@@ -103,7 +104,7 @@ class SitePool:
         self._plan_soon()  # one plan for all messages that arrive together
 
     def go_on(self) -> None:
-        """Plan soon, because a limit for which messages wait may allow more."""
+        """Plan soon, because a limit for which messages wait may now allow more messages."""
         self._plan_soon()
 
     def _left(self, delivery: Delivery) -> None:
@@ -118,7 +119,7 @@ class SitePool:
         self._plan()
 
     def close(self) -> None:
-        """Close every connection: abort running transactions and drop waiting messages."""
+        """Close every connection, abort the running transactions and drop the waiting messages."""
         for task in list(self._opening):
             task.cancel()
         self._wakeup.cancel()
@@ -151,7 +152,10 @@ class SitePool:
             self._wait_for_limits(self._shaper, self._planner.blocked_until)
 
     def _wait_for_limits(self, shaper: Shaper, until: float) -> None:
-        """Plan again when a limit allows more: at a known time, or when the store has answered."""
+        """Plan again when a limit may allow more messages.
+
+        The plan is made at a known time, or when the store has answered.
+        """
         shaper.blocked(self)
         if math.isinf(until):
             return
@@ -215,8 +219,8 @@ class SitePool:
         has_result = self._planner.ended(
             connection, delivery, result, now, is_usable=connection.is_usable
         )
-        # If the message may have caused the break of the connection, the break does not mean that
-        # the server is busy.
+        # If a connection breaks, the message may be the cause. Such a break does not mean that the
+        # server is busy.
         if has_result and self._planner.is_paused(now) and is_push_back(result):
             self._hosts.pushed_back(connection)
         if has_result and self._shaper is not None and delivery.group is not None:

@@ -1,9 +1,9 @@
-"""Turns away mail that waits in a pool and must not be sent now. It is offered again later.
+"""Turns away mail that waits in a pool and must not be sent now. Such mail is sent later.
 
-Owns: which waiting messages must not be sent any more, because their destination or sender was
-suspended, or because their source warms up and has reached its limit for today. Does not own: the
-state of a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message
-that is taken out of the planner gets its outcome, or is added to the pool again.
+Owns: the choice of the waiting messages that must not be sent now. Their destination or sender was
+suspended, or their source warms up and has reached its limit for today. Does not own: the state of
+a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message that is
+taken out of the planner gets its outcome, or is added to the pool again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TurningAway:
         self._add = add
 
     def sweep(self) -> None:
-        """Turn away the messages that must not be sent any more."""
+        """Turn away the waiting messages that must not be sent now."""
         for group in self._planner.gates():
             if not isinstance(group, Group):
                 continue
@@ -50,7 +50,7 @@ class TurningAway:
                 self._overflow(group)
 
     def is_due(self, delivery: Delivery) -> bool:
-        """If the message's group was suspended meanwhile, turn the message away and return True."""
+        """If the message's group is suspended now, turn the message away and return True."""
         group = delivery.group
         if group is None or not self._shaper.suspended(group):
             return False
@@ -60,7 +60,7 @@ class TurningAway:
     def _overflow(self, group: Group) -> None:
         """Leave the messages to another source of the pool.
 
-        If there is no other source, the messages wait for their turn.
+        If the pool has no other source, the messages wait for this source.
         """
         for delivery in self._planner.withdraw(group):
             if delivery.may_overflow and not delivery.has_begun:

@@ -1,7 +1,8 @@
 """Calls a function once, at the earliest of the requested times.
 
-The time is stored here and not read from the loop's handle, because uvloop's call_at() returns a
-handle without when() if the time has already passed, for example after a pause of the process.
+This class stores the time and does not read it from the loop's handle. The reason is that uvloop's
+call_at() returns a handle without when() if the time has already passed, for example after a pause
+of the process.
 """
 
 from __future__ import annotations

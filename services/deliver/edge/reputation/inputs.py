@@ -1,13 +1,14 @@
-"""The input of a keeper: the events added to mail.events, and the provider of a complaint.
+"""Reads the input of a keeper: the new events on mail.events, and the providers of complaints.
 
-Owns: the position in all partitions, and the look-ups of MX records for complaints. The event of a
-complaint names no provider. The look-ups find the provider by the same records by which deliver
-chose it. Does not own: the meaning of an event (core/reputation/facts.py).
+The event of a complaint names no provider. So the provider is found by the MX records, as the
+deliver service found it when it sent the message. Owns: the position in all partitions, and the
+look-ups of MX records for complaints. Does not own: the meaning of an event
+(core/reputation/facts.py).
 
 Guarantees: no record before the place of the last transaction is read again. No record after that
 place is skipped, unless Kafka has deleted the record or the topic was recreated. A turn waits at
-most LOOK_UP_S for the DNS; a complaint for which the DNS has not answered in this time is not
-counted. Bounds: one call ends after MOST records or after LONGEST_READ_S; at most MAX_DOMAINS
+most LOOK_UP_S for the DNS. A complaint is not counted if the DNS does not answer within this time.
+Bounds: one call reads at most MOST records and lasts at most LONGEST_READ_S; at most MAX_DOMAINS
 answers are remembered.
 """
 
@@ -43,13 +44,13 @@ class EventLog:
     """A reader of mail.events, for one thread. All methods may raise KafkaError."""
 
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
-        """If `place` is None, reading begins at the present end."""
+        """If `place` is None, the log is read from its present end."""
         self._topic = topic
-        # Headers after this header are not used (core/reputation/facts.py).
+        # The headers that follow TYPE_HEADER are not used (core/reputation/facts.py).
         self._reader = LogReader(
             options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
         )
-        # Whether the last call ended before the end of the log.
+        # True if the last call of read() ended before the end of the log.
         self.is_behind = False
         try:
             self._partitions = self._find()
@@ -61,7 +62,7 @@ class EventLog:
             raise
 
     def read(self, longest_s: float = LONGEST_READ_S) -> list[Record]:
-        """Return the added records that could be read within the time limit."""
+        """Return the new records that could be read within the time limit."""
         if self._find() != self._partitions or self._reader.topic_id() != self._id:
             raise KafkaError(f"{self._topic} has other partitions, or was created again")
         ends = self._reader.ends(self._partitions)
@@ -75,7 +76,7 @@ class EventLog:
         return found
 
     def place(self, now_ms: int) -> Place:
-        """Return the place up to which records were returned."""
+        """Return the place up to which read() has returned the records."""
         offsets = {str(partition): offset for partition, offset in self._offsets.items()}
         return Place(self._id, offsets, now_ms)
 

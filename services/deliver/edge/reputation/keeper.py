@@ -1,26 +1,28 @@
 """Counts results in mail.events, advances the steps of sources, and suspends clients at providers.
 
-Every deliver process has a keeper, which runs in a thread, but only one keeper counts. A turn reads
-the records that were added to mail.events and counts them (core/reputation/book.py). Then it writes
-in one transaction: the states that changed, the orders that suspend clients, and the place in
-mail.events up to which everything is counted.
+Every process of the deliver service has a keeper, which runs in a thread, but only one keeper
+counts. In each turn, this keeper reads the records that were added to mail.events and counts them
+(core/reputation/book.py). Then it writes one transaction. The transaction contains the states that
+changed, the orders that suspend clients, and the place in mail.events up to which all events are
+counted.
 
 All keepers share one transactional id. When a keeper opens the id, Kafka ends the transaction of
 any other keeper and fences that keeper. If the new keeper then reads mail.reputation to its end and
-commits, no other keeper has written in between. So each event is counted once, no matter how many
-processes there are. A keeper does not open the id as long as another keeper writes new places
-(shared/topics/reputation.py).
+commits, no other keeper has written since the new keeper opened the id. So each event is counted
+once, although many processes have a keeper. A keeper does not open the id as long as another keeper
+writes new places (shared/topics/reputation.py).
 
-If the process dies or is paused at any step, nothing of the turn is written, and another keeper
-counts the same events within SILENT_TURNS turns. If the process leaves a transaction open on
-mail.control, that transaction hides no other orders (shared/stream/prompt_reader.py). While Kafka
-is unavailable, no turn takes place, and the present steps and suspensions stay in force. Redis is
-not used. Events that Kafka has deleted meanwhile are not counted. The first keeper of an
-installation begins at the present end of mail.events.
+If the process dies or is paused before the commit, nothing of the turn is written, and another
+keeper counts the same events within SILENT_TURNS turns. If the process leaves a transaction open on
+mail.control, readers still see all orders outside this transaction
+(shared/stream/prompt_reader.py). While Kafka is unavailable, no turn takes place, and the present
+steps and suspensions stay in force. Redis is not used. Events that Kafka deletes before a keeper
+reads them are not counted. The first keeper of an installation begins at the present end of
+mail.events.
 
-The keeper does not replace a person's order on the same scope while that order is in force. There
-is one exception: the keeper replaces an order that a person gives after the keeper has read the
-orders and before it writes. This time is at most one second.
+While a person's order is in force, the keeper does not replace it by an order on the same scope.
+There is one exception. In each turn, the keeper reads the orders and writes at most one second
+later. If a person gives an order between these two steps, the keeper replaces this order.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ DROPPED: Final = Metric(
     "sluice_deliver_reputation_dropped",
     "Results that were not counted, because too many clients and providers are counted.",
 )
-# A keeper begins to write if the last place is older than this many turns.
+# A keeper begins to count if the last place on mail.reputation is older than this many turns.
 SILENT_TURNS: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
 _WRITER: Final = "keeper"
@@ -98,7 +100,7 @@ class KeeperParts(Struct, frozen=True):
     # The source name of each of our addresses.
     addresses: Mapping[str, str]
     view: ReputationView
-    orders: Callable[[], Orders | None]  # None: the orders are not known, so no order is given
+    orders: Callable[[], Orders | None]  # None if not known; then no order is given
     providers: ProviderLookup
     clock: Clock
     metrics: ReputationMetrics
@@ -141,7 +143,7 @@ class ReputationKeeper(RunsThread):
         self.fault = ""
 
     def turn(self) -> None:
-        """Count and write once. May raise KafkaError or TransactionLost."""
+        """Count the new events and write the changes. May raise KafkaError or TransactionLost."""
         if not self._parts.view.ready():
             return
         if self._own is None:
@@ -193,7 +195,7 @@ class ReputationKeeper(RunsThread):
         return _Own(book, EventLog(parts.options, parts.events, states.place))
 
     def _read(self) -> States:
-        """Read all records up to the present end."""
+        """Read mail.reputation up to its present end."""
         found = States()
         with closing(LogReader(self._parts.options, self._parts.reputation)) as reader:
             if PARTITION not in reader.partitions():

@@ -1,8 +1,8 @@
 """A live view of mail.reputation (shared/stream/topic_follower.py), and its metrics.
 
-While Kafka is unavailable, the view does not change; this is acceptable because the steps change
-once a day. A record that cannot be read is logged, and the state that it would have replaced stays
-in force.
+While Kafka is unavailable, the view does not change. This is acceptable because the steps change
+only once a day. A record that cannot be read is logged, and the previous state with the same key
+stays in force.
 
 Does not own: writing the topic (keeper.py), the limits (core/reputation/warmup.py).
 """
@@ -52,13 +52,13 @@ BEHIND: Final = Metric(
 
 
 class States:
-    """The content of the topic up to the last record that was added."""
+    """The states on the topic, up to the last record that was added."""
 
     def __init__(self) -> None:
         self._states: dict[bytes, State] = {}
 
     def add(self, record: Any) -> None:
-        """Apply one record; log it if it cannot be read."""
+        """Apply one record. If the record cannot be read, only log this fault."""
         if isinstance(record, UndecodableRecord):
             return  # the fetcher has logged the record
         key = record.key or b""
@@ -95,7 +95,7 @@ class ReputationView:
         self._follower = TopicFollower(options, topic, States, self._show, partition=PARTITION)
 
     def start(self, changed: Callable[[], object]) -> None:
-        """Begin to read; `changed` is called in the thread of the reader, after each change."""
+        """Begin to read. After each change, `changed` is called in the thread of the reader."""
         self._changed = changed
         self._follower.start()
 
@@ -104,11 +104,11 @@ class ReputationView:
         return self._follower.is_whole()
 
     def fault(self) -> str:
-        """Return why the view is not up to date, or "" if it is."""
+        """Return why the view is not up to date, or "" if it is up to date."""
         return self._follower.fault()
 
     def place(self) -> Place | None:
-        """Return the place up to which events are counted, and its time.
+        """Return the place up to which events are counted, with the time when it was written.
 
         The result is None if no event was ever counted.
         """

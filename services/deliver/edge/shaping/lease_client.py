@@ -1,11 +1,11 @@
 """Asks the store for leases and suspensions.
 
-A separate task asks, so no caller waits for the store. Owns: the calls, and whether the store
-counts as available. Does not own: what a worker does without the store (core/shaping/allowance.py).
-Guarantees: there is one call at a time, and it takes at most half a second. A worker that could not
-reach the store keeps to its share until all other workers know of this worker again. An answer that
-comes too late is not used. So a pause of the process costs one call, and a worker whose answers all
-come too late keeps to its share.
+A separate task calls the store, so no caller waits for it. Owns: the calls, the decision whether
+the store is available. Does not own: the rules for a worker without the store
+(core/shaping/allowance.py). Guarantees: the client makes one call at a time, and a call takes at
+most half a second. A worker that could not reach the store uses only its own share until all other
+workers know of this worker again. An answer that comes too late is not used. So a pause of the
+process makes only one call fail. A worker whose answers all come too late uses only its own share.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from shared.store.suspensions import SharedState
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 1.0
-# An answer that took longer is not used, because the process was paused.
+# If a call takes longer, its answer is not used, because the process was probably paused.
 LONGEST_CALL_S: Final = 0.5
-# This many late answers in a row are not due to a pause. They mean that the store or this process
-# is too slow to share limits.
+# After this many late answers in a row, the cause is not a pause. Then the store or this process is
+# too slow to share limits.
 LATE_ANSWERS: Final = 3
 # One call contains at most this many limits.
 MAX_LIMITS: Final = 500
@@ -56,7 +56,7 @@ class States(Protocol):
     """The suspensions of all workers, as in shared/store/suspensions.py."""
 
     async def exchange(self, state: SharedState | None = None) -> list[str]:
-        """Write this state if there is one, and read all states. Raises StoreUnavailable."""
+        """Write `state` unless it is None, and return all states. Raises StoreUnavailable."""
         ...
 
 
@@ -78,7 +78,7 @@ class LeaseClient:
         clock: Clock,
         on_grant: Callable[[], None],
     ) -> None:
-        """`on_grant` is called after each answer, because then waiting messages may continue."""
+        """`on_grant` is called after each answer, because waiting messages may then continue."""
         self._throttle = throttle
         self._stores = stores
         self._worker = worker
@@ -94,7 +94,7 @@ class LeaseClient:
         self.fault = "not asked yet"
 
     def want(self) -> None:
-        """Ask soon, because a limit has too little left."""
+        """Ask the store soon, because too little of a limit is left."""
         self._wake.set()
 
     def share(self, state: Suspension) -> None:
@@ -103,7 +103,7 @@ class LeaseClient:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask whenever a lease is wanted, and at least every second, until the task is cancelled.
+        """Ask when a lease is wanted, and at least every second, until the task is cancelled.
 
         redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
         its future is done (bpo-42130). So the task itself checks whether it was cancelled.
@@ -166,8 +166,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # Even after a fault, these limits can be requested again, and the waiting pools check
-            # them again.
+            # After a fault, too, these limits can be requested again, and the waiting pools check
+            # the limits again.
             if answer is None:
                 for each in limits:
                     each.refused()
@@ -195,7 +195,8 @@ class LeaseClient:
         self.fault = ""
         self._was_away = False
         grace_s = answer.grace_ms / 1000
-        # As long as some workers may not have called again yet, the higher number is safer.
+        # Some workers may not have called the store again yet. Until then, the higher number is
+        # safer.
         workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
         workers.local_until = now + grace_s if grace_s else 0.0
         if answer.epoch != self._epoch and self._epoch:
@@ -205,7 +206,7 @@ class LeaseClient:
         self._epoch = answer.epoch
 
     async def _restore(self) -> None:
-        """For windows that the store does not count, report the amounts that were used."""
+        """Report the used amounts of the windows that the store has lost."""
         for each in self._throttle.allowances:
             if each.record.has_unreported:
                 period_ms = each.limit.period_s * 1000
@@ -226,7 +227,7 @@ class LeaseClient:
 def _read_state(text: str) -> Suspension | None:
     """Return the state that another worker wrote.
 
-    The result is None if the state cannot be read, so that the calls continue.
+    The result is None if the state cannot be read. No exception is raised, so the calls continue.
     """
     try:
         return msgspec.json.decode(text, type=Suspension).within_bounds()

@@ -19,7 +19,7 @@ MAX_BYTES: Final = 1_000_000
 def load_rules(path: str = "") -> Rules:
     """Return the rules of the shipped files and of the operator's file.
 
-    If `path` is "", there is no operator's file. Raises ShapingFaults, with a line per fault.
+    If `path` is "", only the shipped files are read. Raises ShapingFaults with a line per fault.
     """
     files = [_shipped(name) for name in SHIPPED]
     if path:

@@ -1,8 +1,8 @@
-"""Shapes the mail of one process: decides what each pool may send, and how replies change this.
+"""Decides what each pool of one process may send, and how replies of servers change this.
 
-Owns: the connection of the pure parts (core/shaping) with the loop, the store and the metrics. Does
-not own: the pools. Guarantees: no call of a pool waits for the store. While the store fails, each
-worker can still use its share of each limit.
+Owns: the connection between the pure parts (core/shaping) and the loop, the store and the metrics.
+Does not own: the pools. Guarantees: no call of a pool waits for the store. While the store fails,
+each worker can still use its share of each limit.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Shaper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def status(self) -> str:
-        """Return a note for /ready on why the limits are not shared, or "" if they are."""
+        """Return a note for /ready on why the limits are not shared, or "" if they are shared."""
         return self.client.fault and f"each worker keeps to its share: {self.client.fault}"
 
     def destination(self, domain: str, site: Site) -> Destination:
@@ -145,7 +145,7 @@ class Shaper:
         )
 
     def retry_steps(self, to: Destination) -> tuple[str, ...]:
-        """Return the steps between attempts that the rules set for a destination, or () if none."""
+        """Return the retry steps that the rules set for a destination, or () if they set none."""
         found = self._throttle.rules.settings(to).get("retry")
         return tuple(map(str, found.value)) if found and isinstance(found.value, tuple) else ()
 
@@ -163,12 +163,13 @@ class Shaper:
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
         """Return why a message of the group is not offered now, or None if it may wait in its pool.
 
-        `is_back`: the message was deferred before, and its turn has come. `lane`: the lane from
-        which the message was read, if any. If a limit applies to all mail of a lane, the lane is
-        read more slowly and the message is not held.
+        `is_back` is True if the message was deferred before and is now due. `lane` is the lane from
+        which the message was read, or "". If a limit applies to all mail of a lane, the message is
+        not held, because the lane is read more slowly.
         """
         is_of_lane = bool(lane) and lane != DEFAULT_LANE and self._is_lane_of(lane, group)
-        # For most mail, neither the time nor each single limit has to be checked.
+        # In most cases, this test is enough, and neither the time nor each single limit has to be
+        # checked.
         if not self._throttle.suspensions.has_any and (
             group.warmup is None if is_of_lane else group.has_room()
         ):
@@ -204,7 +205,7 @@ class Shaper:
         return group.is_warmed_out(self._loop.time())
 
     def overflows(self, group: Group) -> bool:
-        """Return whether a new message is left to another source because this source warms up."""
+        """Return True if another source must send a new message because this source warms up."""
         found = group.overflows(self._loop.time())
         if found:
             self._counts.overflows.add(1, group.sender.source)
@@ -215,9 +216,9 @@ class Shaper:
         self._throttle.warm_up(states)
 
     def blocked(self, waiter: Waiter) -> None:
-        """Note that mail of this pool waits for a limit.
+        """Register a pool whose mail waits for a limit.
 
-        The pool is called once something is granted.
+        The pool is called once, after the next answer of the store.
         """
         self._waiters.add(waiter)
         self.client.want()
@@ -228,15 +229,15 @@ class Shaper:
             waiter.go_on()
 
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
-        """Note that a transaction ended, because its reply may change how mail is sent."""
+        """React to the end of a transaction, because its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.keys[0]] = source  # Keyed by the destination.
-        # This test equals Reply.is_positive, but saves the call for nearly every reply.
+            self._sources[group.keys[0]] = source  # the key is the destination
+        # This test is the same as Reply.is_positive, but it avoids a call for nearly every reply.
         if isinstance(result, Finished) and not 200 <= result.reply.code < 300:
             self._react(group, result.stage, result.reply, source)
 
     def refused(self, group: Group, refusal: Refusal) -> None:
-        """Note that the server refused a connection."""
+        """React to a refused connection."""
         source = self._source_of(group)
         self._react(group, refusal.stage, refusal.reply, source)
 

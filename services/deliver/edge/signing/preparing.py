@@ -1,17 +1,22 @@
-"""Prepares a message for sending: sets its return path, changes its header, converts and signs it.
+"""Prepares a message for sending.
 
-The events and the retry topics keep the submitted sender; only the message that is sent has the
-return path. A message whose From does not agree with its return path is not sent (rule R11).
+The preparation sets the return path of the message, changes its header, converts its text and signs
+it.
 
-Only a connection shows whether the server accepts 8-bit text, and the message is signed before it
-gets a connection. So the pools get the message signed in its original form, together with a
-function that first converts and then signs it. The pools call this function if the connection does
-not offer 8BITMIME, or if a header has raw UTF-8 and the connection does not offer SMTPUTF8. See
-docs/decisions/0067-bodies-for-seven-bit-servers.md and 0189-utf8-headers.md.
+The events and the retry topics contain the submitted sender. Only the message that is sent to the
+server has the return path as its sender. A message whose From does not agree with its return path
+is not sent (rule R11).
+
+A message is signed before it gets a connection, but only the connection shows whether the server
+accepts 8-bit text. So the pools get the signed message in its original form, together with a
+function. The function converts the message and then signs the converted form. The pools call the
+function if the connection does not offer 8BITMIME, or if a header has raw UTF-8 and the connection
+does not offer SMTPUTF8. See docs/decisions/0067-bodies-for-seven-bit-servers.md and
+0189-utf8-headers.md.
 
 Owns: the order of the steps. Does not own: the return path and its agreement with From
-(core/attempt/return_path.py), the fields (core/header/changing.py), the conversion
-(core/mime/seven_bit.py), the signature (signer.py), which form a connection needs
+(core/attempt/return_path.py), the header fields (core/header/changing.py), the conversion
+(core/mime/seven_bit.py), the signature (signer.py), the choice of the form for a connection
 (edge/pool/site_pool.py).
 """
 
@@ -72,8 +77,8 @@ class FormSender(Protocol):
 class PreparingSender:
     """Signs for the domain of the envelope's sender, then passes the message to the pools.
 
-    Forwarded mail has the null return path, so it is signed for the domain of its From. If `signer`
-    is None, mail is not signed.
+    Forwarded mail has the null return path, so a forwarded message is signed for the domain of its
+    From. If `signer` is None, mail is not signed.
     """
 
     def __init__(
@@ -144,7 +149,10 @@ class ReturnPathSender:
 
 
 def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
-    """Load the DKIM keys of the settings, or return None if they name none. Raises UsageError."""
+    """Load the DKIM keys that the settings name.
+
+    Return None if the settings name no keys. Raises UsageError.
+    """
     if not deliver.dkim_key_file and not deliver.dkim_keys:
         return None
     return KeyFollower(deliver.dkim_keys, deliver.dkim_key_file, deliver.dkim_selector)

@@ -2,15 +2,15 @@
 
 Owns: the algorithms (RFC 6376 RSA, RFC 8463 Ed25519), the order of several signatures, the keys in
 force. Does not own: the choice of signed fields (core/signing/dkim.py), the key files and the
-choice of a key (shared/mailauth/dkim_keys), when content is signed (preparing.py), when the files
-are checked for changes (app.py).
+choice of a key (shared/mailauth/dkim_keys), the time of the signature (preparing.py), the times of
+the checks for changed files (app.py).
 
 Guarantees: sign() never fails, no matter what the content is. If the sender has no domain that
 could publish a key, or if no key is in force for the domain, the content is sent unchanged and
 unsigned. Each retry is signed again, because retry topics store the content without the signature.
-Changed key files are in force a few seconds later. If they cannot be used, the last keys stay in
-force, and each fault is logged once. The files are read outside the event loop, and the signer sees
-either all old keys or all new keys.
+Changed key files are in force a few seconds later. If changed files cannot be used, the previous
+keys stay in force, and each fault is logged once. The files are read outside the event loop, and
+the signer sees either all old keys or all new keys.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 Sign = Callable[[bytes], bytes]
 
-# A check for changes costs one stat per key file: 20 ms for 10,000 files, outside the loop.
+# A check for changes calls stat() once per key file. This takes 20 ms for 10,000 files, outside the
+# event loop.
 LOOK_S: Final = 5.0
 
 
@@ -65,7 +66,7 @@ class Signer:
         self._form = form
 
     def sign(self, content: bytes, domain: str, client: str = "") -> bytes:
-        """Return the DKIM-Signature fields of `domain` and then the content with CRLF line ends."""
+        """Return the content with CRLF line ends, after the DKIM-Signature fields of `domain`."""
         signing_domain = normalise(domain)
         if not signing_domain:
             return content
@@ -87,7 +88,10 @@ class Signer:
 
 
 class KeyFollower:
-    """The keys of a folder; `deliver.dkim_key_file` signs for domains that have no key there."""
+    """The keys of a folder, and the common key of `deliver.dkim_key_file`.
+
+    The common key signs for the domains that have no key in the folder.
+    """
 
     def __init__(self, folder: str, key_file: str = "", selector: str = "") -> None:
         """Raises UsageError if a named file contains no usable key."""

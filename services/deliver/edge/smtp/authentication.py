@@ -1,15 +1,15 @@
 """The AUTH dialog with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
 
 LOGIN has no standard. Servers ask twice with 334: first for the user, then for the password.
-Servers without support for initial responses ask for the user even if AUTH has named the user. So
-AUTH does not name the user, and each answer follows its question. The password is sent only in
-answer to the second question, and not if the second question asks for the user again. If a server
-asks a further question, the client sends `*`, which ends the dialog (RFC 4954, 4), so that the
-server does not read a later command as an answer.
+Servers without support for initial responses ask for the user even if the AUTH command has named
+the user. So our AUTH command does not name the user, and the client sends each answer only after
+the question. The password is sent only in answer to the second question, and not if the second
+question asks for the user again. If a server asks a further question, the client sends `*`, which
+ends the dialog (RFC 4954, 4), so that the server does not read a later command as an answer.
 
-Does not own: which login is sent, and what follows from the reply (logins.py). Guarantees: the
-result has only the code and the status of the server's reply, because the text of the reply may
-repeat the password.
+Does not own: the choice of the login, the reaction to the reply (logins.py). Guarantees: the result
+has only the code and the status of the server's reply, because the text of the reply may repeat the
+password.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _USER_WORDS: Final = (b"user", b"login")
 
 
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
-    """Log in and return the reply with our own text. Each answer of the server may take `limit_s`.
+    """Log in, and return the server's reply with a text of our own.
+
+    The server may take `limit_s` for each answer.
 
     The code is 0 if the server offers neither PLAIN nor LOGIN. Raises ConnectionError if the server
     ends the dialog.
@@ -70,7 +72,7 @@ async def _talk(
 ) -> tuple[int, str]:
     """Send AUTH and answer each question.
 
-    Return the last reply, which is 334 for a further question.
+    Return the last reply. Its code is 334 if the server asks a further question.
     """
     user, password = login.user.encode(), login.password.encode()
     if mechanism == "PLAIN":
@@ -88,7 +90,7 @@ async def _talk(
             break
         reply = await smtp.execute_command(each, timeout=limit_s)
     if reply.code == _CONTINUE:
-        # It does not matter what the server replies to `*`, or whether it replies.
+        # The reply to `*` is not used, and the server need not send one.
         with suppress(aiosmtplib.SMTPException):
             await smtp.execute_command(_CANCEL, timeout=min(limit_s, _CANCEL_S))
     return reply.code, reply.message

@@ -1,10 +1,10 @@
-"""Connects a socket from a source to an address of a host, or to the faster one of two (RFC 8305).
+"""Connects a socket from a source to one address, or to the faster of two addresses (RFC 8305).
 
 Owns: the race of the two families of one host, binding to the source, and the distinction between a
-fault of the source address and a fault of the process. Does not own: which addresses are tried
+fault of the source address and a fault of the process. Does not own: the choice of addresses
 (core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
-is a value; every socket but the returned one is closed; a socket is never connected from an address
-that is not its source's.
+is a return value and not an exception; every socket except the returned socket is closed; a socket
+is connected only from an address of its source.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from msgspec import Struct
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.sources.table import SYSTEM, Source
 
-# RFC 8305, 5: the connect over the second family starts this long after the first connect, or as
-# soon as the first connect has failed.
+# The delay between the first connect and the connect over the second family (RFC 8305, 5). If the
+# first connect fails earlier, the second connect starts at once.
 ATTEMPT_DELAY_S: Final = 0.25
 # From linux/in.h. The socket module defines this name from Python 3.12 on.
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
-# These errors concern the address; other errors (no file descriptors left) concern the process.
+# These errors concern the address. Other errors concern the process, for example if no file
+# descriptor is free.
 _OF_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT)
 
 
@@ -35,11 +36,14 @@ class SourceUnavailable(OSError):
 
 
 class Connected(Struct, frozen=True):
-    """The result: `sock` is connected to `candidate`; both are None if no address accepted.
+    """The result of a connect. `sock` is connected to `candidate`.
 
-    `faults`: why addresses failed. `slower`: an address that was tried earlier than `candidate` and
-    had not accepted yet. `source_fault`: why no socket could be bound to our own address; it does
-    not mean that the server's address has failed.
+    Both are None if no address accepted the connection.
+
+    `faults` contains the addresses that failed, and the reasons. `slower` is an address that was
+    tried earlier than `candidate` and has not accepted yet. `source_fault` is the reason why no
+    socket could be bound to our own address. A source fault does not mean that the server's address
+    has failed.
     """
 
     candidate: Candidate | None
@@ -73,13 +77,13 @@ async def connect(
 
 
 def bind(sock: socket.socket, local_ip: str) -> None:
-    """Bind a socket to a local address; the system chooses the port when the socket connects.
+    """Bind a socket to a local address. The system chooses the port when the socket connects.
 
     Raises SourceUnavailable.
     """
     if sys.platform == "linux":
-        # Without this option, a connection occupies its port for all destinations, and there are
-        # only 28,000 ports.
+        # Without this option, a connection occupies its local port for all destinations, and only
+        # 28,000 ports are available.
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:
         sock.bind((local_ip, 0))
@@ -90,7 +94,7 @@ def bind(sock: socket.socket, local_ip: str) -> None:
 
 
 def bind_fault(local_ip: str) -> str:
-    """Return why no socket can be bound to this address, or "" if one can."""
+    """Return why no socket can be bound to this address, or "" if a socket can be bound."""
     family = socket.AF_INET6 if ":" in local_ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:

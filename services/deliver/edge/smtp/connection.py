@@ -1,17 +1,18 @@
 """One SMTP connection after its EHLO, with our own session on an asyncio transport.
 
-There are no tasks. The callback of the reader runs pipelined transactions.
+A connection has no asyncio tasks. The callback for received data runs pipelined transactions.
 
-Owns: one connection's dialog and its time limits. Does not own: how it is opened (opening.py),
-which message it carries (core/pool/planner.py), what an answer means (core/attempt/verdicts.py).
-Guarantees: for every message passed to start(), `done` is called exactly once, even if the
-connection breaks or the deadline passes. If the server had already refused the message, the refusal
-is the result. The time limit of a reply begins with the previous complete reply (RFC 5321,
-4.5.3.2); a part of a reply does not extend it. A message is in doubt only in two cases: its last
-byte has left this process, or the server accepts the message before it has received all of it
-(send_queue.py). Such a reply does not count as a delivery. A connection carries no further message
-if the server required a new login within a transaction, or refused a message because of a limit per
-connection. After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+Owns: one connection's dialog and time limits. Does not own: the opening of a connection
+(opening.py), the choice of messages (core/pool/planner.py), the meaning of an answer
+(core/attempt/verdicts.py). Guarantees: for every message passed to start(), `done` is called
+exactly once, even if the connection breaks or the deadline passes. If the server had already
+refused the message, the refusal is the result. The time limit of a reply begins with the previous
+complete reply (RFC 5321, 4.5.3.2); a part of a reply does not extend it. A broken transaction
+leaves its message in doubt only in two cases: the last byte of the message has left this process,
+or the server has accepted the message before receiving all of it (send_queue.py). Such an early
+acceptance does not count as a delivery. A connection carries no further message if the server
+required a new login within a transaction, or refused a message because of a limit per connection.
+After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from shared.smtp.remote_text import clean_text
 
 # The time to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
-# TLS may put an alert of up to this size into the buffer while it reads. Unsent content is larger
-# than this, or a part of it waits in the kernel (send_queue.py).
+# TLS may put an alert of up to this size into the write buffer while it reads. Unsent content is
+# larger than this, or a part of the content waits in the kernel (send_queue.py).
 _TLS_OWN_BYTES: Final = 128
 
 
@@ -83,29 +84,29 @@ class SmtpConnection(asyncio.Protocol):
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
         # Called if a server whose TLS has failed refuses to continue without TLS.
         self.on_tls_wanted: Callable[[], None] = lambda: None
-        # Called if the server offers CHUNKING but does not know BDAT.
+        # Called if the server offers CHUNKING but refuses BDAT as an unknown command.
         self.on_chunking_refused: Callable[[], None] = lambda: None
         # Called if the server answers only some commands of the first transaction.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
-        self.is_resumed = False  # Whether an earlier TLS session was resumed.
+        self.is_resumed = False  # True if an earlier TLS session was resumed.
         # The reason why the server's TLS was not used, or did not satisfy the policy.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        # Whether we have logged in at the server, or would log in on a new connection.
+        # Returns True if we have logged in at the server, or would log in on a new connection.
         self.has_login: Callable[[], bool] = lambda: False
         # Called at the end of each transaction if we have logged in.
         self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = self._has_quit = False
-        self._has_worked = False  # whether a transaction has been answered
+        self._has_worked = False  # True after the first answered transaction
         self._is_writing_paused = False
-        # The time after which the server's next answer is overdue; check_deadline() acts on it.
+        # After this time, the server's next answer is overdue. check_deadline() checks this time.
         self._deadline = math.inf
-        # While aiosmtplib's object is referenced, that object does the clean-up of the transport.
+        # While aiosmtplib's object is referenced, the object cleans up the transport.
         self.opener: Any = None
 
     @property
@@ -179,15 +180,15 @@ class SmtpConnection(asyncio.Protocol):
             self.close()
 
     def pause_writing(self) -> None:
-        """Note that much of the written content has not left this process."""
+        """Record that much of the written content has not left this process."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:
-        """Note that most of the written content has left this process."""
+        """Record that most of the written content has left this process."""
         self._is_writing_paused = False
 
     def eof_received(self) -> bool:
-        """Close the connection at once, because no further answer can come."""
+        """Close the connection at once, because the server can send no further answer."""
         self._break("The server closed the connection", is_orderly=self._done is None)
         return False
 
@@ -241,23 +242,22 @@ class SmtpConnection(asyncio.Protocol):
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
-        """Return whether this connection can carry no more mail, although a new connection may."""
+        """Return True if this connection can carry no more mail but a new connection can."""
         is_logged_out = wants_login(ending.reply) and self.has_login()
         is_full = is_about_connection(ending.stage, ending.reply)
         return self.is_usable and (is_logged_out or is_full)
 
     @property
     def _has_unsent(self) -> bool:
-        # A lost transport has an empty buffer. With TLS, the buffer is only a part of the unsent
+        # A lost transport has an empty buffer. With TLS, the buffer holds only a part of the unsent
         # data.
         own_bytes = _TLS_OWN_BYTES if self.tls else 0
         return self._is_writing_paused or self._transport.get_write_buffer_size() > own_bytes
 
     def _finish_early(self, ending: Finished) -> None:
-        """End a transaction whose content was answered before it was sent completely.
+        """End a transaction that the server answered before the content was sent completely.
 
-        This also ends the connection, because the rest of the content would be sent before the
-        commands of the next message.
+        The connection also ends, because the rest of the content would precede the next message.
         """
         if ending.reply.is_positive:
             self._break("The server accepted the message before it had all of it", is_claimed=True)
@@ -266,7 +266,7 @@ class SmtpConnection(asyncio.Protocol):
         self._finish(ending)
 
     def _break(self, reason: str, *, is_orderly: bool = False, is_claimed: bool = False) -> None:
-        """Close the connection. `is_claimed`: the server says that it has the message."""
+        """Close the connection. `is_claimed` is True if the server has accepted the message."""
         if self.closed:
             return
         self.closed = True

@@ -1,7 +1,7 @@
 """The steps that aiosmtplib performs on a new connection: EHLO or HELO, STARTTLS, an early QUIT.
 
-Owns: a variant of aiosmtplib's client that does not send QUIT and whose dialog can be traced. Does
-not own: the order of the steps, and what follows when a step fails (opening.py).
+Owns: a variant of aiosmtplib's client whose dialog can be traced and which does not send QUIT. Does
+not own: the order of the steps, the reaction to a failed step (opening.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.deliver.edge.smtp.connection import GOODBYE_S, Timeouts
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.reply import make_reply
 
-# For an answer that is not valid SMTP, aiosmtplib reports a code outside this range.
+# If an answer is not valid SMTP, aiosmtplib reports a code outside this range.
 REPLY_CODES: Final = range(200, 600)
 _READY: Final = 220
 _GOODBYE: Final = re.compile(rb"421[ \t-]([^\r\n]*)")
@@ -29,7 +29,7 @@ MAX_GOODBYES: Final = 100
 
 
 class TracedClient(aiosmtplib.SMTP):
-    """aiosmtplib's client, but after a refused greeting the connection stays open for QUIT.
+    """aiosmtplib's client, except that a connection stays open for QUIT after a refused greeting.
 
     `dialog` shows commands and replies to operators, with the credentials masked.
     """
@@ -107,7 +107,7 @@ class Partings:
 
 
 async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:
-    """Send QUIT, wait a moment for its reply, and close; raises nothing."""
+    """Send QUIT, wait for its reply for at most GOODBYE_S, and close. Raises nothing."""
     try:
         await smtp.execute_command(b"QUIT", timeout=GOODBYE_S)
     except (aiosmtplib.SMTPException, OSError):
@@ -121,9 +121,9 @@ async def start_tls(
 ) -> tuple[str, str]:
     """Start TLS. Return (version, ""), or ("", reply) if the server refuses STARTTLS.
 
-    Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
-    may wait for a handshake). Raises SMTPResponseException for a 421 or a refusal of EHLO over TLS,
-    because such a reply does not mean that TLS has failed.
+    Raises SSLError if the connection cannot be used afterwards. For example, a server that answers
+    STARTTLS with 2xx or 3xx may wait for a handshake. Raises SMTPResponseException for a 421 or a
+    refusal of EHLO over TLS, because these replies do not mean that TLS has failed.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -147,10 +147,10 @@ def _failed(reason: str) -> ssl.SSLError:
 
 
 def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
-    """Raise ConnectionError if the server has sent more than the replies to our commands.
+    """Raise ConnectionError if the server has sent more bytes than the replies to our commands.
 
-    Surplus bytes would be read as the reply to a command that the server has not received. A 421,
-    which may come at any time (RFC 5321, 3.8), raises SMTPResponseException.
+    Surplus bytes would be read as the reply to a command that the server has not received. The
+    reply 421 is allowed at any time (RFC 5321, 3.8); it raises SMTPResponseException.
     """
     surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
     if not surplus:
@@ -165,8 +165,8 @@ def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     """Send EHLO. If EHLO is refused, send HELO, except after a 421, which ends the service.
 
-    Raises SMTPException. Raises ConnectionError if the server greets again, because each of its
-    further replies would answer the previous command.
+    Raises SMTPException. Raises ConnectionError if the server answers EHLO with a second greeting,
+    because each further reply would belong to the previous command.
     """
     try:
         await smtp.ehlo(timeout=timeouts.command_s)

@@ -1,25 +1,25 @@
 """Logs in at smart hosts: loads their logins from a file, uses AUTH, and pauses refused logins.
 
-Owns: the file, which is reloaded on change; which logins were refused. Does not own: the dialog of
-AUTH (authentication.py), the form of the file and the TLS that a login requires
+Owns: the loaded file, which is reloaded after a change; the memory of refused logins. Does not own:
+the AUTH dialog (authentication.py), the format of the file and the TLS that a login requires
 (core/routing/logins.py), the outcome of the mail (core/attempt/verdicts.py).
 
 Guarantees:
 
-- No connection of this process tries a refused login again before its pause is over or the file
-  names another login. The reason is that servers lock accounts and addresses after repeated
-  attempts; a server that answers by closing the connection may count the attempt as well.
-- A login is also paused if the server accepts it and then answers MAIL with 530, after MOST_IN_VAIN
-  connections in a row that carried no mail for this reason. Only the first transaction of a
-  connection counts. If a login ends later, the next connection just logs in again.
-- Only an answer to AUTH ends the pause of a refused AUTH; mail over connections that were already
-  open does not end it. Connections that use an earlier login of the file count neither for the
-  present login nor against it.
+- After a refusal, no connection of this process tries the login again before its pause is over or
+  the file names another login. The reason is that servers lock accounts and addresses after
+  repeated attempts. A server that closes the connection without a reply may count the attempt, too.
+- A login is also paused if the server accepts it and then answers MAIL with 530 on MOST_IN_VAIN
+  connections in a row. Only the first transaction of a connection counts. If the server requires a
+  new login in a later transaction, the next connection just logs in again.
+- Only an answer to AUTH ends the pause of a refused AUTH. Mail over connections that were already
+  open does not end the pause. Connections that use an earlier login of the file do not affect the
+  state of the present login.
 - Until a login has worked once, only one connection at a time tries it.
-- Only the code and the status of an answer to AUTH are kept, because the text may repeat the
-  password.
-- If a changed file cannot be used, the last logins stay in force, and each fault is logged once. A
-  file that cannot be read is read again at the next check.
+- Only the code and the status of an answer to AUTH are stored, because the text of the answer may
+  repeat the password.
+- If a changed file cannot be used, the previous logins stay in force, and each fault is logged
+  once. A file that cannot be read is read again at the next check.
 - The pauses are lost when the process ends, so its successor tries a refused login once.
 """
 
@@ -58,8 +58,8 @@ REFUSED: Final = Metric(
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0
-# A login is paused after this many connections in a row without mail. Fewer connections may fail
-# because of one sender, or because a login ended meanwhile.
+# A login is paused after this many connections in a row without mail. A smaller number of failures
+# may be due to one sender, or to a login that ended meanwhile.
 MOST_IN_VAIN: Final = 3
 # RFC 4954, 6. The server keeps the connection open, so we end it with QUIT.
 LOGIN_REFUSED: Final = 535
@@ -69,7 +69,7 @@ _FORM: Final = FileForm(SETTING, "logins at smart hosts", MAX_BYTES, parse_login
 
 
 class LoginRefused(Exception):
-    """The login did not work; `fault` is the result of the attempt to connect."""
+    """A login did not work. `fault` is the result of the attempt to connect."""
 
     def __init__(self, fault: NoLogin) -> None:
         super().__init__(fault.reason)
@@ -77,7 +77,7 @@ class LoginRefused(Exception):
 
 
 class _Refusal(Struct, frozen=True):
-    """A login that did not work, with the reason and the end of its pause."""
+    """A login that did not work, with the reason, and the end of the pause."""
 
     login: Login
     fault: NoLogin
@@ -90,7 +90,7 @@ class Logins:
     """The logins at all smart hosts. Only refresh() may be called in another thread."""
 
     def __init__(self, path: str = "") -> None:
-        """Without a path there are no logins.
+        """If `path` is "", there are no logins.
 
         Raises UsageError if the file contains no usable logins.
         """
@@ -98,15 +98,15 @@ class Logins:
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
         self._turns: dict[Host, asyncio.Lock] = {}
-        # The number of connections in a row that logged in with this login and carried no mail.
+        # The login, and the number of connections in a row that used it and carried no mail.
         self._in_vain: dict[Host, tuple[Login, int]] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host, or None if there is none."""
+        """Return the login at this host, or None if the file has no login for the host."""
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
-        """Return why no connection to this host should be opened now, or None if one may be."""
+        """Return why connections to this host should not be opened now, or None if they may."""
         return self._pause(host, self.of(host), now)
 
     def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
@@ -131,11 +131,11 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login for which the connection was opened. None means no login is needed.
+        """Log in with the login for which the connection was opened. None means: no login needed.
 
-        The connection has the TLS that this login requires, so no other login is sent over it.
-        Raises LoginRefused. Raises TimeoutError if other connections try the login for too long,
-        and ConnectionError if the file now names another login.
+        The connection has the TLS that this login requires, so no other login is sent over this
+        connection. Raises LoginRefused. Raises TimeoutError if other connections try the login for
+        too long. Raises ConnectionError if the file now names another login.
         """
         if login is None:
             return
@@ -175,11 +175,11 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def watch(self, host: Host, login: Login | None) -> Callable[[TransactionResult], None] | None:
-        """Return the callback for the end of each transaction, or None without a login."""
+        """Return the callback for the end of each transaction, or None if `login` is None."""
         return None if login is None else LoginWatch(self, host, login).ended
 
     def took_mail(self, host: Host, login: Login) -> None:
-        """Note that a server answered a transaction after the login without asking for a login."""
+        """Record that a server answered a transaction without asking for a further login."""
         if login != self.of(host):
             return
         self._in_vain.pop(host, None)
@@ -188,7 +188,7 @@ class Logins:
             self._forget_refusal(host)
 
     def logged_in_vain(self, host: Host, login: Login, stage: Stage, reply: Reply) -> None:
-        """Note that a server accepted the login but required one in the next transaction."""
+        """Record that a server accepted the login but asked for a login in the next transaction."""
         if login != self.of(host):
             return
         counted_for, before = self._in_vain.get(host, (login, 0))
@@ -245,7 +245,7 @@ class Logins:
 
 
 class LoginWatch:
-    """Notes whether a connection that has logged in carries mail."""
+    """Records whether a connection carries mail after it has logged in."""
 
     def __init__(self, logins: Logins, host: Host, login: Login) -> None:
         self._logins = logins
@@ -254,7 +254,7 @@ class LoginWatch:
         self._is_known = False
 
     def ended(self, ending: TransactionResult) -> None:
-        """Note that a transaction of the connection has ended."""
+        """Record that a transaction of the connection has ended."""
         if self._is_known or not isinstance(ending, Finished):
             return
         self._is_known = True

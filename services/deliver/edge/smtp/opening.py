@@ -1,11 +1,12 @@
-"""Opens connections: aiosmtplib does the steps up to STARTTLS, then our own class takes over.
+"""Opens connections. aiosmtplib does the steps up to STARTTLS; SmtpConnection does the rest.
 
-Owns: the time limit of each step; what happens when TLS fails (a server whose TLS is broken is
-remembered, which saves one connect); which servers offer CHUNKING or PIPELINING that does not work;
-the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). The refusal is returned without waiting
-for this QUIT. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py),
-the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is
-taken over, so a connection is not used if its server sent data out of turn.
+Owns: the time limit of each step; the steps after a TLS failure; the report of servers whose
+CHUNKING or PIPELINING does not work; the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). A
+server whose TLS is broken is remembered, which saves one connect. A refusal is returned without
+waiting for the QUIT. Does not own: the choice of addresses (pool/site_hosts.py), TCP
+(connecting.py), the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when
+SmtpConnection takes over the transport. So a connection is not used if its server sent data before
+a command asked for it.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class _Refused(Exception):
 
 
 class _Target(Struct, frozen=True):
-    """The server and our login there. The login is read once, because TLS depends on it."""
+    """The server and our login at it. The login is read once, because TLS depends on the login."""
 
     candidate: Candidate
     login: Login | None
@@ -106,11 +107,11 @@ class Opener:
         )
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Return why no connection to this host should be opened now, or None if one may be."""
+        """Return why connections to this host should not be opened now, or None if they may."""
         return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
-        """Connect to the first address that accepts, of at most two, within both time limits."""
+        """Connect to the first of at most two addresses that accepts, within both time limits."""
         limit_s = min(self._timeouts.connect_s, within_s)
         return await connect(candidates, limit_s, self._source)
 
@@ -123,8 +124,8 @@ class Opener:
     ) -> SmtpConnection | ConnectFault:
         """Make a connection that is ready for transactions, or return why this was not possible.
 
-        Takes over the socket. Raises only for faults of our own code. `dialog` shows the dialog to
-        operators.
+        This method takes over the socket. It raises only for faults of our own code. `dialog` shows
+        the SMTP dialog to operators.
         """
         login = self._servers.logins.of(candidate.host)
         policy = self._contexts.policy_of(tls_for(login, tls))
@@ -161,14 +162,15 @@ class Opener:
             target.dialog.said(f"TLS has failed, connecting again without it: {fault}")
         again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(target, again, in_clear(fault))
-        # The fault is remembered only now: if clear text fails, too, the network may be the cause.
+        # The fault is remembered only after clear text has worked. If clear text had failed, too,
+        # the network could be the cause.
         self._servers.tls.remember(target.candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Try the policy. If it fails, report its fault and continue with opportunistic TLS."""
+        """Try the policy. If TLS violates it, report this and continue with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
@@ -182,10 +184,10 @@ class Opener:
         return connection
 
     async def _open(self, target: _Target, sock: socket.socket, tls: TlsPolicy) -> SmtpConnection:
-        """Open a connection, with the TLS session of an earlier connection if there is one.
+        """Open a connection. Offer the TLS session of an earlier connection if one is remembered.
 
         A server that cannot resume the session does a full handshake. If a server breaks the
-        connection instead, we connect again, because its TLS may still work.
+        connection instead, we connect again and do a full handshake.
         """
         context = tls.context if tls.resumes else None
         if context is None:
@@ -254,7 +256,7 @@ class Opener:
     def _greeted(
         self, smtp: TracedClient, target: _Target, tls: TlsPolicy, version: str, fault: str
     ) -> SmtpConnection:
-        """Return the connection. Its faults and logins are remembered for later connections."""
+        """Return the connection. Remember its faults and its login for later connections."""
         candidate = target.candidate
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)

@@ -1,9 +1,9 @@
 """Asks the kernel how many sent bytes the other side has not acknowledged.
 
-A server that has read all data has also acknowledged it, at the latest together with its reply. So
-if a reply arrives while some data is still unacknowledged, the reply was sent before the server had
-all data. If a proxy ends the TCP connection for the server, the number only shows what the proxy
-has not acknowledged. Data that the proxy holds back is not detected.
+A server that has read all data acknowledges the data at the latest together with its reply. So if a
+reply arrives while some data is still unacknowledged, the reply was sent before the server had all
+data. If a proxy ends the TCP connection for the server, the number only shows what the proxy has
+not acknowledged. It does not show the data that the proxy has not passed on to the server.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """Remembers features that do not work at a server, and TLS sessions.
 
-A feature that a server offers but that does not work is not tried on each connection. With a TLS
-session, the next connection to a server has a shorter handshake.
+If a server offers a feature that does not work, the feature is not tried on each connection. With a
+TLS session, the next connection to a server has a shorter handshake.
 
-A session is used only for the same server (name, port and address), from the same source, under the
-same policy, and with the context that created it. So a session with an unverified certificate is
-never offered where the certificate must be verified. A resumed handshake shows no certificate, so
-the check of the first handshake is valid for MAX_AGE_S. A session whose ticket has a shorter
-lifetime is kept only for this lifetime. RFC 8446, 2.2 and 4.6.1; RFC 5077. See
-docs/decisions/0188-tls-sessions.md.
+A session is resumed only with the same server (name, port and address), from the same source, under
+the same policy, and with the context that created the session. So a session with an unverified
+certificate is never offered where the certificate must be verified. A resumed handshake shows no
+certificate, so the check of the first handshake is valid for MAX_AGE_S. If the ticket of a session
+has a shorter lifetime, the session is kept only for this lifetime. RFC 8446, 2.2 and 4.6.1; RFC
+5077. See docs/decisions/0188-tls-sessions.md.
 
-Owns: the memory of one process, bounded in time and number. Does not own: what is done without the
-feature, when a policy allows a session, the fallback if a server cannot resume it (opening.py).
+Owns: the memory of one process, bounded in time and number. Does not own: the steps without the
+feature, the decision whether a policy allows a session, the fallback if a server cannot resume a
+session (opening.py).
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.logins import Logins
 from shared.smtp.extensions import Extensions
 
-# The largest number of remembered servers, about 200 bytes each. The oldest is forgotten first.
+# The largest number of remembered servers, with about 200 bytes each. The server that was
+# remembered first is forgotten first.
 MAX_FAULTS: Final = 10_000
-# A server whose TLS has failed gets its mail in clear text for this long, without another try. An
-# attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
+# If the TLS of a server has failed, the server gets its mail in clear text for this long.
+# Meanwhile, TLS is not tried again. An attacker who breaks one handshake gains no more than an
+# attacker who breaks all handshakes (RFC 7435, 5).
 BROKEN_TLS_S: Final = 3 * 3600.0
 # DATA is used for this long at a server that offers CHUNKING but has refused BDAT.
 BROKEN_CHUNKING_S: Final = 86_400.0
-# A server gets one command at a time for this long if it offers PIPELINING but answered only a part
-# of the first group of commands of a connection. If the server was only slow, this costs round
-# trips.
+# Some servers offer PIPELINING but answer only a part of the first group of commands. Such a server
+# gets one command at a time for this long. If the server was only slow, this costs round trips.
 BROKEN_PIPELINING_S: Final = 3_600.0
 # The largest age of a session. A replaced or expired certificate is noticed after at most this
 # time.
@@ -57,14 +59,14 @@ class SessionKey(Struct, frozen=True):
 
 
 class TlsSessions:
-    """The recently created sessions. Times are monotonic."""
+    """The recently created sessions. All times are times of the monotonic clock."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[SessionKey, tuple[ssl.SSLContext, ssl.SSLSession, float]]
         self._kept = OrderedDict()
 
     def find(self, key: SessionKey, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
-        """Return the session to offer, or None if there is none."""
+        """Return the session to offer, or None if no session can be offered."""
         found = self._kept.get(key)
         if found is None or found[0] is not context:
             return None
@@ -92,11 +94,11 @@ class TlsSessions:
         self._kept[key] = (peer.context, session, until)
 
     def forget(self, key: SessionKey) -> None:
-        """Let the next connection do a full handshake."""
+        """Forget this session, so that the next connection does a full handshake."""
         self._kept.pop(key, None)
 
     def _make_room(self, now: float) -> None:
-        """Forget sessions that are too old, from the one that was kept first; leave one place."""
+        """Forget the oldest sessions as long as they have expired or the memory is full."""
         while self._kept:
             _, _, until = next(iter(self._kept.values()))
             if now < until and len(self._kept) < MAX_SESSIONS:
@@ -105,7 +107,10 @@ class TlsSessions:
 
 
 class FaultMemory:
-    """The servers at which a feature has recently failed, with the reason. Times are monotonic."""
+    """The servers at which a feature has recently failed, with the reason.
+
+    All times are times of the monotonic clock.
+    """
 
     def __init__(self, kept_s: float) -> None:
         self._kept_s = kept_s
@@ -124,14 +129,15 @@ class FaultMemory:
         self._faults[host.name, host.port] = (now + self._kept_s, fault)
 
     def forget(self, host: Host) -> None:
-        """Let the next connection try the feature."""
+        """Forget the fault, so that the next connection tries the feature."""
         self._faults.pop((host.name, host.port), None)
 
 
 class ServerMemory:
-    """The memory of all servers; openers of all source addresses share it.
+    """The memory of all servers. The openers of all source addresses share this object.
 
-    `uses_chunking`: whether BDAT is used if it is offered. `logins`: the logins at smart hosts.
+    If `uses_chunking` is set, BDAT is used at servers that offer CHUNKING. `logins` are the logins
+    at smart hosts.
     """
 
     def __init__(self, *, uses_chunking: bool = False, logins: Logins | None = None) -> None:

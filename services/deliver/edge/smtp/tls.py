@@ -1,19 +1,20 @@
-"""TLS of outbound connections: the contexts, the check after the handshake, the order of reading.
+"""TLS of outbound connections: contexts, certificate checks, and the order of data and errors.
 
 Opportunistic TLS uses the best TLS that both sides support (RFC 7435, 3). It accepts any
-certificate, and old versions and ciphers if there are no better ones, because the alternative is
-clear text. Policies that require TLS keep the defaults of the ssl module (TLS 1.2 or later).
+certificate. If the server supports nothing better, opportunistic TLS also accepts old versions and
+ciphers, because the alternative is clear text. Policies that require TLS keep the defaults of the
+ssl module (TLS 1.2 or later).
 
-A server may answer the content and end the connection with an alert in the same segment. Event
-loops read all available records, and they discard the data if the last record is an error. Then the
-reply would be lost, and the message would be sent again. So the error is held back until the loop
-has passed on the data, and the next read raises the error. As long as the loop continues to read,
-no error is lost, and nothing after an error is read. If no read follows, the connection ends with
-the end of the transport or with the time limit of the next reply.
+A server may send its reply to the content and a TLS alert in the same segment. Event loops read all
+available records, and they discard the data if the last record is an error. Then the reply would be
+lost, and the message would be sent again. So OrderlyObject holds the error back until the loop has
+passed on the data, and raises the error at the next read. As long as the loop continues to read, no
+error is lost, and nothing after an error is read. If no read follows, the connection ends when the
+transport ends or when the time limit of the next reply is over.
 
-Owns: contexts, the check of the certificate after the handshake, the order of data and errors, how
-a handshake offers a session. Does not own: which policy applies (core/tls/policy.py), the sessions
-(server_memory.py).
+Owns: the contexts, the check of the certificate after the handshake, the order of data and errors,
+the offer of a session in a handshake. Does not own: the choice of a policy (core/tls/policy.py),
+the sessions (server_memory.py).
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
 from shared.runtime.clock import now_ms
 from shared.smtp.remote_text import clean_text
 
-# This list allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits, but no cipher
-# that does not encrypt or authenticate. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
+# This list allows RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits. It excludes
+# ciphers without encryption or without authentication. Level 0 is set because TLS 1.0 needs SHA-1
+# signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
 # SSL_OP_LEGACY_SERVER_CONNECT, for servers older than RFC 5746. The ssl module has this name from
 # Python 3.12 on.
 _OLD_RENEGOTIATION: Final = 0x4
-# Events contain at most this many characters of the reason why there is no TLS, because some
-# servers send very long texts.
+# Some servers send very long texts. So events contain at most this many characters of the reason
+# why TLS was not used.
 MAX_FAULT_CHARACTERS: Final = 500
 # _ssl.ENCODING_DER
 _DER: Final = 2
-# The session that the present task wants to resume when it starts TLS. This is a context variable,
-# because event loops create the SSLObject of a connection from nothing but the SSL context.
+# The session that the present task wants to resume when it starts TLS. It is in a context variable
+# because event loops pass only the SSL context to the SSLObject of a connection.
 OFFERED: ContextVar[ssl.SSLSession | None] = ContextVar("offered_tls_session", default=None)
 
 
@@ -54,7 +56,7 @@ class OrderlyObject(ssl.SSLObject):
     An error is raised only after the data that precedes it.
     """
 
-    _has_read = False  # whether data was read since the last read that found none
+    _has_read = False  # True if the previous read returned data
     _held_back: ssl.SSLError | None = None
 
     def read(self, *args: Any) -> Any:
@@ -89,14 +91,18 @@ class ResumingObject(OrderlyObject):
 
 
 class TlsFault(ssl.SSLError):
-    """TLS violates its policy; the text begins with the result type of RFC 8460, 4.3."""
+    """The TLS of a server violates the policy.
+
+    The text begins with the result type of RFC 8460, 4.3.
+    """
 
 
 class TlsPolicy(Struct, frozen=True):
-    """How a connection uses TLS: with `context` if TLS is offered; never if `context` is None.
+    """How a connection uses TLS. TLS is used if the server offers it and `context` is not None.
 
-    `fault`: why TLS is not used. `is_required`: no mail is sent without TLS. `is_trial`: a failure
-    is only reported. `check`: the records that the certificate must match.
+    `fault` is the reason why TLS is not used. If `is_required` is set, no mail is sent without TLS.
+    If `is_trial` is set, a violation of the policy is only reported. `check` contains the records
+    that the certificate must match.
     """
 
     context: ssl.SSLContext | None
@@ -110,7 +116,8 @@ class TlsPolicy(Struct, frozen=True):
     def resumes(self) -> bool:
         """Return whether a session may be resumed.
 
-        With TLSA records, no session may be resumed, because the records need the certificate.
+        With TLSA records, no session may be resumed. A resumed handshake shows no certificate, and
+        the check of the records needs one.
         """
         return self.context is not None and self.check is None
 
@@ -153,7 +160,7 @@ def _encrypting() -> ssl.SSLContext:
 class TlsContexts:
     """The contexts of all policies.
 
-    `ca_file` names CAs that are trusted in addition to the system's.
+    `ca_file` names CAs that are trusted in addition to the CAs of the system.
     """
 
     def __init__(self, ca_file: str = "") -> None:
@@ -165,7 +172,7 @@ class TlsContexts:
             self.verifying.load_verify_locations(ca_file)
 
     def policy_of(self, tls: HostTls) -> TlsPolicy:
-        """Return the policy for these requirements, with its context."""
+        """Return the policy for these requirements, including the SSL context."""
         if not (tls.is_required or tls.is_trial):
             return self.opportunistic
         is_verified = tls.is_verified and tls.dane is None
@@ -180,10 +187,10 @@ class TlsContexts:
 
 
 def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
-    """Check that there is TLS if it is required, and that the certificate matches the TLSA records.
+    """Check that TLS is used if required, and that the certificate matches the TLSA records.
 
-    `peer` is the ssl object. It is None if there is no TLS; `fault` is then the reason. Raises
-    TlsFault.
+    `peer` is the ssl object, or None if TLS is not used. `fault` is the reason why TLS is not used.
+    Raises TlsFault.
     """
     if peer is None:
         if policy.must_encrypt:
@@ -201,7 +208,7 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
 
 
 def named_fault(error: ssl.SSLError) -> str:
-    """Return the fault of a handshake, with the result type of RFC 8460, 4.3."""
+    """Return the text of a failed handshake, which begins with the result type of RFC 8460, 4.3."""
     if isinstance(error, TlsFault):
         return str(error.args[0])
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error

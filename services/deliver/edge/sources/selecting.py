@@ -1,16 +1,16 @@
-"""Finds the sources from which a message may be sent, the best first, and whether each is usable.
+"""Finds the usable sources from which a message may be sent, in the order of preference.
 
 Owns: the last result of binding to each source, the log lines about pools that do not exist, the
 look-ups for the checks at the start. Does not own: the table and the order of sources
-(core/sources/table.py), what a check means (core/sources/checking.py), the connections.
+(core/sources/table.py), the meaning of a check (core/sources/checking.py), the connections.
 
 Guarantees: if a client names a pool that does not exist, the mail of this client is deferred with a
-reason, and other mail is not affected. An unavailable source is left out as long as the pool has
-another source. If an address disappears, a connection that needs the address notices this, or
-look() notices it within LOOK_S. look() also notices when the address is back. Nothing is sent from
-an address that is not the source's. look() is first called before any mail is sent. The checks end
-within CHECK_S; a look-up without an answer in this time is only a warning, so that a slow DNS does
-not keep mail from being sent.
+reason, and other mail is not affected. An unavailable source is not used as long as the pool has
+another source. If an address disappears from this host, the next connection from this address
+fails, and look() finds the fault within LOOK_S. look() also finds that an address is available
+again. No mail is sent from an address that does not belong to the source. look() is first called
+before any mail is sent. The checks end within CHECK_S. If a look-up has no answer in this time,
+this is only a warning, because a slow DNS must not prevent the sending of mail.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ UNAVAILABLE: Final = Metric(
     "sluice_deliver_sources_unavailable",
     "Source addresses of `deliver.sources` that this host does not have now, or cannot bind to.",
 )
-# The largest number of pairs of client and wrong pool that are logged. If the registry has more,
-# the others are not logged.
+# The largest number of logged pairs of a client and a pool that does not exist. Further pairs are
+# not logged.
 MAX_WARNED: Final = 1_000
 CHECK_S: Final = 15.0
 _ONLY_SYSTEM: Final = [SYSTEM]
 
 
 class SourceHealth:
-    """The sources that cannot be used. Use it in one thread."""
+    """The sources that cannot be used. Use this object in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` returns why no socket can be bound to a local address, or "" if one can."""
+        """`probe` returns why no socket can be bound to a local address, or "" if this works."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}
@@ -68,7 +68,7 @@ class SourceHealth:
         return self._faults.get(source.name, "") if self._faults else ""
 
     def failed(self, source: Source, reason: str) -> None:
-        """Note that a connection could not be bound to this source."""
+        """Record that a connection could not be bound to this source."""
         if source.name and source.name not in self._faults:
             self._faults[source.name] = reason
             log.error("source %s is unavailable: %s", source.name, reason)
@@ -115,7 +115,7 @@ class Sources:
         return NoSource(reason, is_unavailable=True)
 
     def failed(self, source: Source, fault: NoSource) -> None:
-        """Note that a message could not be sent from this source."""
+        """Record that a message could not be sent from this source."""
         if fault.is_unavailable:
             self.health.failed(source, fault.reason)
 

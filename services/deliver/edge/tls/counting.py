@@ -1,11 +1,11 @@
 """Counts attempts for TLS reports (RFC 8460, 4.3) and adds them to Redis every few seconds.
 
-Attempts and not sessions are counted, because one connection carries the mail of many domains.
-Owns: the policy type and result type of an attempt, the counts that are not written yet. Does not
-own: the counters (shared/store/tls_counts.py). Guarantees: the memory is bounded, and counting
-never waits for Redis. While Redis is unavailable, at most MAX_ROWS counts are kept, and further
-ones are dropped. A crash loses the counts of the last seconds. If the answer to a call is lost, its
-counts may be added twice.
+The counter counts attempts and not TLS sessions, because one connection carries the mail of many
+domains. Owns: the policy type and result type of an attempt, the counts that are not written yet.
+Does not own: the counters (shared/store/tls_counts.py). Guarantees: the memory is bounded, and
+counting never waits for Redis. While Redis is unavailable, at most MAX_ROWS counts are kept in
+memory, and further counts are dropped. A crash loses the counts of the last seconds. If the answer
+of Redis to a call is lost, the counts of this call may be added twice.
 """
 
 from __future__ import annotations
@@ -59,13 +59,14 @@ Add = Callable[[str, Mapping[TlsCount, int]], Awaitable[None]]
 
 
 class TlsCounter:
-    """The counts of one process; `add` adds the counts of a day to Redis."""
+    """The counts of one process. `add` adds the counts of a day to Redis."""
 
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        # The key is the number of days since 1970, and the fields of a TlsCount. A tuple is used,
-        # because the hash of a Struct takes longer, and an attempt needs it several times.
+        # The key consists of the number of days since 1970 and the fields of a TlsCount. It is a
+        # tuple because the hash of a Struct takes longer, and each attempt needs the hash several
+        # times.
         self._counts: Counter[tuple[int, str, str, str]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
@@ -84,7 +85,7 @@ class TlsCounter:
             self._counts[key] = number + 1
 
     async def flush(self) -> None:
-        """Write the counts. If this fails, they are kept for the next call."""
+        """Write the counts. If the write fails, the counts are kept for the next call."""
         taken, self._counts = self._counts, Counter()
         for day in sorted({day for day, *_ in taken}):
             rows = {
@@ -105,8 +106,8 @@ class TlsCounter:
 def counted_as(outcome: Outcome) -> tuple[str, str] | None:
     """Return the policy type and the result of an attempt, or None if there was no connection.
 
-    Without a policy, a connection in clear text also counts as a failure, because a report shows
-    how mail would be delivered under a policy.
+    A connection in clear text counts as a failure even if the domain has no policy, because a
+    report shows how mail would be delivered under a policy.
     """
     if not outcome.tls_policy:
         return None
@@ -117,6 +118,6 @@ def counted_as(outcome: Outcome) -> tuple[str, str] | None:
 
 
 def result_type(fault: str) -> str:
-    """Return the result type at the beginning of a fault, else `validation-failure`."""
+    """Return the result type at the beginning of a fault, or `validation-failure` by default."""
     found = fault.partition(":")[0]
     return found if found in RESULT_TYPES else "validation-failure"

@@ -1,10 +1,10 @@
 """Looks up TLSA records, and relies on the AD bit of a validating resolver (RFC 7672, 2).
 
-Owns: the queries, their cache, which answers count as secure. Does not own: the match with a
-certificate (core/tls/dane.py). The resolver must validate, and nobody may be able to change its
-answers on the way to this host; the operator confirms both (`deliver.dane`). Guarantees: raises
-nothing. A failed look-up is a DaneFault and never "no records", because a forged answer also makes
-the look-up fail.
+Owns: the queries, the cache of answers, the rule that decides whether an answer is secure. Does not
+own: the match with a certificate (core/tls/dane.py). The resolver must validate answers, and its
+answers must not be changed on the way to this host. The operator confirms both conditions
+(`deliver.dane`). Guarantees: a look-up raises nothing. The result of a failed look-up is a
+DaneFault and never "no records", because an attacker can make a look-up fail with a forged answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 LIFETIME_S: Final = 10.0
 NEGATIVE_TTL_S: Final = 300.0
-# Answers of up to this size pass every network without fragmentation; longer answers come by TCP.
+# UDP answers of up to this size pass every network without fragmentation. Longer answers use TCP.
 _PAYLOAD_OCTETS: Final = 1232
 
 
@@ -44,8 +44,8 @@ class _Answer(Struct, frozen=True):
 class DaneLookups:
     """TLSA records of servers. Use it in one event loop.
 
-    `nameservers` are IP addresses, with `:port` if the port is not 53. If there are none, the
-    system's servers are used.
+    `nameservers` are IP addresses, with `:port` if the port is not 53. If `nameservers` is empty,
+    the servers of the system are used.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
@@ -55,10 +55,10 @@ class DaneLookups:
         self._hosts: AnswerCache[Dane] = AnswerCache(monotonic, self._look_up_host)
 
     async def is_secure(self, domain: str) -> bool:
-        """Return whether the MX records of a domain, or their absence, are signed.
+        """Return True if the MX records of a domain, or the proof that it has none, are signed.
 
-        If they are not signed, an attacker could name their own servers, with their own records. If
-        the look-up fails, the records of the servers decide.
+        If the MX records are not signed, an attacker could forge them and name servers with TLSA
+        records of the attacker. If the look-up fails, the TLSA records of the servers decide.
         """
         return await self._domains.get(domain) is not False
 

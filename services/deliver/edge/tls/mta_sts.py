@@ -1,13 +1,13 @@
 """Finds MTA-STS policies of recipient domains, caches them in memory and Redis, and refreshes them.
 
-A known policy that is valid is returned at once, and it is checked again in the background. For an
-unknown domain, the first messages wait at most WAIT_S and are then sent as if there were no policy
-(RFC 8461, 3.3 allows this). Owns: the cache, and when a policy is checked. Does not own: fetching
-(policy_sources.py), the meaning of a policy (core/tls/sts.py).
+A known policy that is valid is returned at once and checked again in the background. For an unknown
+domain, the first messages wait at most WAIT_S for the policy. Then they are sent as if the domain
+had no policy, as RFC 8461, 3.3 allows. Owns: the cache, the times of the checks. Does not own:
+fetching (policy_sources.py), the meaning of a policy (core/tls/sts.py).
 
 Guarantees: policy_of() raises nothing. A policy is used until its max_age is over, even if its
-record or its server no longer exists. Redis only saves fetches, because without Redis each process
-fetches each policy itself.
+record or its server no longer exists. Redis only reduces the number of fetches. Without Redis, each
+process fetches each policy itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.runtime.clock import Clock
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 5.0
-# The largest number of remembered domains; the least recently used is forgotten first.
+# The largest number of remembered domains. The least recently used domain is forgotten first.
 MAX_DOMAINS: Final = 50_000
 # The largest number of DNS look-ups at a time.
 MAX_LOOKS: Final = 50
@@ -44,7 +44,7 @@ MAX_FETCHES: Final = 200
 
 
 class PolicyStore(Protocol):
-    """Shares policies with other processes; raises nothing."""
+    """Shares policies with other processes. Raises nothing."""
 
     async def load(self, domain: str) -> KnownPolicy | None:
         """Return the policy that another process has fetched."""
@@ -84,7 +84,7 @@ class MtaSts:
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
-        """Return the valid policy of a domain, or None if there is none."""
+        """Return the valid policy of a domain, or None if no valid policy is known."""
         entry = self._entry(domain)
         if self._clock.monotonic() >= entry.check_at and entry.task is None:
             entry.task = asyncio.create_task(self._look(domain, entry))

@@ -1,9 +1,9 @@
-"""Combines the TLS policies that operators require with those that domains and servers publish.
+"""Combines the TLS levels that operators set with the policies that domains and servers publish.
 
 Owns: the queries to the sources, and the creation of the sources and the TLS contexts from the
 settings. Does not own: the precedence (core/tls/policy.py), the sources (mta_sts.py,
-dane_lookups.py). Guarantees: raises nothing while mail is sent; a source that does not answer
-delays only the messages of its domain, for a bounded time.
+dane_lookups.py). Guarantees: no method raises while mail is sent. If a source does not answer, only
+the messages of this domain are delayed, for a bounded time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StsSource(Protocol):
     """Finds the MTA-STS policy of a domain."""
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
-        """Return the policy, or None if there is none. Raises nothing."""
+        """Return the policy, or None if the domain has no policy. Raises nothing."""
         ...
 
 
@@ -70,7 +70,7 @@ class Counting(Protocol):
 
 
 class Levels(Struct, frozen=True):
-    """The TLS levels that operators set, by recipient domain (`*`: all others) and by client."""
+    """The TLS levels that operators set, by recipient domain (`*` for all others) and by client."""
 
     domains: Mapping[str, Level] = {}
     clients: Mapping[str, Level] = {}
@@ -84,7 +84,7 @@ class Levels(Struct, frozen=True):
 
 
 class TlsPolicies:
-    """The policies of all domains. A source that is None is not queried."""
+    """The policies of all domains. If a source of policies is None, it is not queried."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class TlsPolicies:
         self._counter = counter
 
     def count(self, domain: str, outcome: Outcome | None) -> None:
-        """Count the outcome of an attempt. None means that there was no attempt."""
+        """Count the outcome of an attempt. None means that the message was not attempted."""
         if self._counter is not None and outcome is not None:
             self._counter.attempt(domain, outcome)
 
@@ -113,7 +113,7 @@ class TlsPolicies:
         """Return the site with the TLS requirements for this client's mail to this domain."""
         level = self._levels.of(domain, client)
         sts, is_signed = None, False
-        # The domain publishes no policy for a host that the operator has named.
+        # If the operator has named the host, the policy of the domain does not apply.
         if level is not Level.OPPORTUNISTIC and not site.is_override:
             if self._sts is not None:
                 sts = await self._sts.policy_of(domain)

@@ -1,13 +1,13 @@
 """The sources of MTA-STS policies: the domain's web server, and the shared copies in Redis.
 
 Owns: the HTTPS request (RFC 8461, 3.3) and its limits; the key and the form of the value in Redis.
-Does not own: what the response means (core/tls/sts.py), when a policy is fetched (mta_sts.py).
+Does not own: the meaning of the response (core/tls/sts.py), the times of fetches (mta_sts.py).
 
 Guarantees of a fetch: the certificate is valid for `mta-sts.<domain>`; redirects are not followed;
-special addresses are refused, so that no domain can point at an internal server; a fetch ends
-within FETCH_S. Guarantees of Redis: load() and save() raise nothing; a value that cannot be read
-counts as missing. The values in Redis are derived state, and a policy disappears when its max_age
-is over.
+special addresses are refused, so that no domain can point to an internal server; a fetch ends
+within FETCH_S. Guarantees of the copies in Redis: load() and save() raise nothing; a value that
+cannot be read counts as missing. The values in Redis can be fetched again, and Redis deletes a
+policy when its max_age is over.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FETCH_S: Final = 30.0
 PORT: Final = 443
 _MAX_ADDRESSES: Final = 4
 _MAX_RESPONSE_BYTES: Final = MAX_POLICY_BYTES + 16 * 1024
-# All installations share these keys, because the published policies are the same for all.
+# All installations share these keys, because a domain publishes the same policy for everyone.
 PREFIX: Final = "{sluice:mta-sts}:"
 _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 
@@ -41,7 +41,7 @@ _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 class PolicyFetcher:
     """Fetches policies from web servers.
 
-    With `allow_any`, loopback and private addresses are allowed, too; tests use this.
+    If `allow_any` is set, loopback and private addresses are allowed, too. Tests use this option.
     """
 
     def __init__(

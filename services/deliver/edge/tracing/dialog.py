@@ -1,4 +1,4 @@
-"""One traced dialog, which passes its lines to the channels of its traces.
+"""One traced dialog, which passes its lines to the channels of all traces that match it.
 
 Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
 many lines are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises, no matter
@@ -31,24 +31,24 @@ class Dialog:
         self._text = DialogText()
 
     def reaches(self, server: str, source: str = "") -> None:
-        """Set the server of the following lines."""
+        """Set the server to which the following lines belong."""
         self._info = replace(self._info, server=server, source=source, tls="")
 
     def encrypted(self, version: str, cipher: str) -> None:
-        """Note that TLS was started."""
+        """Add a line that TLS was started, and store the TLS version."""
         self._info = replace(self._info, tls=version)
         self.said(f"TLS: {version} {cipher}")
 
     def sent(self, data: bytes) -> None:
-        """Add the commands that are written."""
+        """Add the commands that we send."""
         self._add(self._text.sent(data))
 
     def sent_content(self, size_bytes: int) -> None:
-        """Add a line for content that is written."""
+        """Add a line for the content that we send."""
         self._add(self._text.sent_content(size_bytes))
 
     def received(self, data: bytes) -> None:
-        """Add the lines that these bytes from the server complete."""
+        """Add each line of the server that is complete with these bytes."""
         self._add(self._text.received(data))
 
     def replied(self, code: int, text: str) -> None:
@@ -56,7 +56,7 @@ class Dialog:
         self._add(self._text.replied(code, text))
 
     def said(self, text: str) -> None:
-        """Add a line that we write ourselves."""
+        """Add a line of our own text, which neither side has sent."""
         self._add(self._text.said(text))
 
     def ended(self, result: TransactionResult) -> None:

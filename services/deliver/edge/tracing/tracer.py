@@ -1,13 +1,13 @@
-"""Shows SMTP dialogs to operators: chooses the dialogs, and writes their lines to Redis.
+"""Chooses the SMTP dialogs that operators want to see, and writes their lines to Redis.
 
 Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
 (edge/control/follower.py), the streams (shared/store/traces.py).
 
 Guarantees: sending never waits for a trace. The event loop adds lines to a bounded queue, and a
-separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped, and
-the next line contains their number. After a pause, a process shows the lines that were queued
-before the pause, but nothing that happens after the trace has expired. While nothing is traced,
-tracing costs one test of `is_active` per message.
+separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped. The
+next line that is written contains the number of dropped lines. After a pause, a process writes the
+lines that were queued before the pause. It adds no line after the trace has expired. While there is
+no trace, the only cost per message is one test of `is_active`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from shared.topics.traces import Trace, TraceLine
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 0.2
-# This line shows that the process traces. Without it, an empty trace could mean that no process
-# traces.
+# The first line that each process adds to a trace. Without this line, an empty trace could mean
+# that no process has noticed the trace.
 BEGUN: Final = "tracing"
 
 Append = Callable[[str, Sequence[TraceLine]], Awaitable[None]]
 
 
 class TraceSource(Protocol):
-    """The present traces, as the follower of mail.control knows them."""
+    """The traces that the follower of mail.control knows at present."""
 
     traces: Traces
 
@@ -61,18 +61,18 @@ class Tracer:
         self._worker = worker
         self._channels: dict[str, Channel] = {}
         self._dialogs = 0
-        # Whether anything is traced. flush() sets this.
+        # True if any trace is in force. flush() sets this flag.
         self.is_active = False
 
     def transaction(self, delivery: Delivery, connection: SmtpConnection) -> Dialog | None:
-        """Return the dialog of a transaction, or None if it is not traced."""
+        """Return the dialog of a transaction, or None if the transaction is not traced."""
         found = self._source.traces.find(delivery.mail_id, delivery.recipient, self._clock.now_ms())
         return self._dialog(found, delivery.mail_id, connection) if found else None
 
     def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
         """Return the dialog of a connection that is opened for these messages.
 
-        The result is None if no message is traced.
+        The result is None if none of these messages is traced.
         """
         now_ms = self._clock.now_ms()
         found: dict[str, Trace] = {}
@@ -107,7 +107,7 @@ class Tracer:
         return found
 
     async def flush(self) -> None:
-        """Begin and end traces, and write the waiting lines; if writing fails, drop these lines."""
+        """Begin and end traces, and write the queued lines. If a write fails, drop its lines."""
         traces = self._source.traces
         in_force = traces.in_force(self._clock.now_ms()) if traces.is_any else []
         self.is_active = bool(in_force)
