@@ -5,7 +5,8 @@ from shared.runtime.service_cli import Running, add_role, run_cli, service_cli
 
 
 def _serve(settings: Settings, running: Running) -> int:
-    # The service is imported only here, so that the other commands start in a third of the time.
+    # The validate service is imported only here, so that the other commands start three times
+    # faster.
     from services.validate.app import serve
 
     return serve(settings, running)

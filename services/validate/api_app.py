@@ -1,4 +1,4 @@
-"""The composition root of `validate api`: the HTTP API for platforms, and one-click unsubscribing.
+"""The composition root of `validate api`, which serves the HTTP API and one-click unsubscribing.
 
 The API is a separate process. It joins no consumer group, so any number of these processes may run
 behind a load balancer. Each process reads the topics of the keys, the clients and the suppressions,
@@ -76,7 +76,7 @@ def serve_api(settings: Settings, running: Running) -> int:
         connect(settings.redis, decode_responses=False), settings.redis.counters_key
     )
     parts = Parts(clients, entries, writer, store, redis, running.clock)
-    # Links in mail of a removed client work as long as the client is kept.
+    # Unsubscribe links of a removed client work as long as the registry keeps the client.
     with_removed = replace(parts, clients=WithRemoved(clients))
     unsubscribe = UnsubscribeRoutes(
         with_removed, _links(settings), UnsubscribeMetrics(running.counters)
@@ -89,7 +89,7 @@ def serve_api(settings: Settings, running: Running) -> int:
         "suppressions": entries.fault,
     }.items():
         running.health.add_ready(name, check)
-    pauses.start()  # the watch must start before a request can wait
+    pauses.start()  # the pause watch must start before a request can wait
     server = _server(settings.api, make_app(routes, policy), running.counters)
     try:
         if kit.ensure_topics():

@@ -1,4 +1,6 @@
-"""The composition root of validate, which reads mail.received and writes mail.outbound.<lane>."""
+"""The composition root of the validate service: it reads mail.received and writes
+mail.outbound.<lane>.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def _quotas(running: Running, kit: StreamKit) -> QuotaView:
-    """Start to read the topic of the quotas."""
+    """Start the thread that reads the topic of the quotas."""
     quotas = QuotaView(kit.options)
     quotas.start()
     running.health.add_ready("quotas", quotas.fault)

@@ -1,6 +1,7 @@
-"""The composition root of held mail, which reads mail.held and writes the topics of validate.
+"""The composition root of the release of held mail: it reads mail.held and writes further topics.
 
-Every validate process releases held mail in a thread (edge/held/sweeper.py).
+Every process of the validate service releases held mail in a thread (edge/held/sweeper.py). This
+thread writes the same topics as the rest of the validate service.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SERVICE: Final = "held"
 
 
 class HeldParts(Struct, frozen=True):
-    """The objects that the thread shares with the part of validate that reads mail.received."""
+    """The objects that this thread shares with the part of the service that reads mail.received."""
 
     clients: ClientView
     views: Views

@@ -1,8 +1,8 @@
 """The composition root of responses: counts bounces, and reads and forwards returned mail.
 
-Both tasks run in threads of `validate serve`, or alone as `validate responses`. Only one process
-counts. All processes read returned mail: they share the partitions, and the mail of one client is
-on one partition.
+Both tasks run in threads of `validate serve`, or without the rest of the service as `validate
+responses`. Only one process counts. All processes read returned mail, because they share the
+partitions. The mail of one client is on one partition.
 """
 
 from __future__ import annotations

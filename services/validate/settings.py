@@ -25,7 +25,8 @@ _Lane = Annotated[
         extra={"expected": "a lane (1 to 63 of a-z, 0-9 and inner hyphens)"},
     ),
 ]
-# The domains of each default lane: one provider receives their mail, under one set of limits.
+# The domains of each shipped lane. One provider receives the mail of all domains of a lane, and
+# applies one set of limits to this mail.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
     "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com", "hotmail.de", "outlook.de"),

@@ -40,8 +40,8 @@ def ensure_topics(
     """Create missing topics and wait until they have leaders; align the existing topics.
 
     `options` are the client options of the process; if None, the options are built from `kafka`.
-    Returns the names of the created topics. Several processes may call this at the same time.
-    Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
+    Returns the names of the created topics. Several processes may call this function at the same
+    time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(
@@ -90,10 +90,10 @@ def ensure_topics_until(
 
 
 def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
-    """Create all topics that can be created. Raises TopicError for the first of the other topics.
+    """Create the topics. If some cannot be created, raise TopicError for the first of them.
 
-    One request contains all topics, because a request for all topics takes only as long as a
-    request for one topic.
+    One request contains all topics, because it takes only as long as a request for one topic. The
+    topics that can be created are created even if TopicError is raised.
     """
     wanted = Wanted.of(kafka)
     topics = [
@@ -108,7 +108,8 @@ def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSet
     try:
         answer = admin.create_topics(topics, raise_errors=False)
     except (KafkaError, RuntimeError) as error:
-        # A RuntimeError means that two brokers in turn answered that they are not the controller.
+        # A RuntimeError means that two brokers, one after the other, answered that they are not the
+        # controller.
         raise TopicError(f"topics could not be created: {error}") from error
     for topic in answer["topics"]:
         fault = for_code(topic["error_code"])

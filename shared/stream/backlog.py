@@ -1,9 +1,9 @@
-"""Reads the records that a group has not processed. It never joins the group or commits.
+"""Reads the records that a group has not processed, without joining the group or committing.
 
 Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
 at the committed offset and omits the messages that the commit's metadata list as settled. The
-system keeps running, so a message that moves during the reading may be seen twice or not at all.
-All calls may raise kafka.errors.KafkaError.
+services keep running, so a message that moves to another topic during the reading may be seen twice
+or not at all. All calls may raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The unprocessed offsets of a partition, and which of their messages are settled."""
+    """The unprocessed offsets of a partition, and the settled messages among them."""
 
     begin: int
     end: int
@@ -126,7 +126,7 @@ class Backlog:
 
 
 def partitions_of(consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
-    """Return the partitions of these topics, sorted; a topic that does not exist has none."""
+    """Return the partitions of these topics, sorted; a missing topic has no partitions."""
     return [
         TopicPartition(topic, number)
         for topic in sorted(topics)

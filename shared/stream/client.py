@@ -5,11 +5,11 @@ of 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50 event
 with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
 kafka-python otherwise silently uses weaker values.
 
-Owns: the check at the start of a process that the files of TLS and SASL can be read (an unusable
-file stops the process with a one-line message); the warnings about settings that are allowed but
-weak. Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
-Certificates, keys and passwords are read again and tokens are fetched again for each new
-connection, so a rotation needs no restart. Open connections keep their old credentials.
+Owns: the check, when a process starts, that the files of TLS and SASL can be read; and the warnings
+about settings that are allowed but weak. If a file cannot be used, the process ends with a one-line
+message. Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
+For each new connection, certificates, keys and passwords are read again, and tokens are fetched
+again. So a rotation needs no restart. Open connections keep their old credentials.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
-# A member must poll within this time. A rebalance waits this long for a slow member.
+# A member must poll within this time. A rebalance waits for a slow member up to this time.
 MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
-# If the owner of a transaction dies, the broker aborts the transaction after this time, unless the
-# next process with the same id has ended it before. The time is longer than any outage of the
-# brokers: docs/decisions/0005-transaction-timeout.md.
+# If the owner of a transaction dies, the broker aborts the transaction after this time. The next
+# process with the same id may end the transaction earlier. The time is longer than any outage of
+# the brokers: docs/decisions/0005-transaction-timeout.md.
 TRANSACTION_TIMEOUT_MS: Final = 900_000
 METADATA_AGE_MS: Final = 2_000
 BOOTSTRAP_MS: Final = 5_000
@@ -68,13 +68,13 @@ _PASSWORD_KEYS: Final = ("sasl_password_file", "oauth_client_secret_file")
 class ClientOptions(Struct, frozen=True):
     """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
-    `static` makes the consumer a static member (KIP-345). Then a new process with the same instance
-    name takes over at once. When a dynamic member dies, the group waits for the session time-out
-    instead. `security` is kafka-python's configuration of TLS and SASL. `in_sync` is the setting
-    `kafka.min_insync_replicas`. `heartbeat_ms` is shorter in tests that change groups, because a
-    member detects a change of its group at its next heartbeat. `partition_fetch_bytes` limits the
-    bytes that a consumer fetches from one partition at a time, and keeps in memory while the
-    partition is paused.
+    `static` makes the consumer a static member (KIP-345). If a static member dies, a new process
+    with the same instance name takes over at once. If a dynamic member dies, the group waits for
+    the session time-out. `security` is kafka-python's configuration of TLS and SASL. `in_sync` is
+    the setting `kafka.min_insync_replicas`. `heartbeat_ms` is shorter in tests that change groups,
+    because a member detects a change of its group at its next heartbeat. `partition_fetch_bytes`
+    limits the bytes that a consumer fetches from one partition at a time, and keeps in memory while
+    the partition is paused.
     """
 
     bootstrap: str
@@ -95,8 +95,8 @@ def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
 def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
     """Build the options of a client that is not a static member. Raises SettingsError.
 
-    Call this once and keep the result, because each call reads the files again. Only clients that
-    are created from the same result share an access token.
+    Call this function once and keep the options, because each call reads the files again. Only
+    clients that are created from the same options share an access token.
     """
     return ClientOptions(
         bootstrap=kafka.bootstrap,
@@ -191,7 +191,7 @@ def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:
-    """Return the offset of the next record; -1 if unknown. Raises KafkaError."""
+    """Return the offset of the next record; -1 if this offset is unknown. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
 

@@ -1,16 +1,17 @@
 """Omits copies of events for client topics that do not exist.
 
 If a client has `own_events`, its events are also written to `mail.events.<client>`, in the same
-transaction as the record on mail.events. Somebody may delete this topic of the client. A missing
-topic must never stop the pipeline, which also serves all the other clients.
+transaction as the record on mail.events. Somebody may delete the topic mail.events.<client>. A
+missing topic must never stop the pipeline, because the pipeline also serves all other clients.
 
 If the producer knows no partitions of a topic, the topic is created first. If the creation fails,
 an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; the records on
-mail.events are still written. If a transaction is lost because a topic was deleted meanwhile, the
-transaction is repeated with a new producer. The new producer knows no topics yet, so the topic is
-created again, and no copy is missing. After three lost transactions in a row, copies are omitted.
-Losses without a relation to topics do not count: when a paused process loses its membership or is
-fenced as a producer, another process writes the lost records again.
+mail.events are still written. If a transaction is lost because a topic was deleted during the
+transaction, the transaction is repeated with a new producer. The new producer knows no topics yet,
+so the topic is created again, and no copy is missing. After three lost transactions in a row,
+copies are omitted. Losses that have no relation to topics do not count. For example, if a paused
+process loses its membership or is fenced as a producer, another process writes the lost records
+again.
 
 Owns: the list of omitted topics, and the time until which each topic is omitted. Each producer
 needs its own ClientEvents, which is not thread-safe.
@@ -65,7 +66,7 @@ _NOT_OF_TOPICS: Final = (
 
 
 class ClientEvents:
-    """Decides which client topics may be written to at present."""
+    """Decides to which client topics records may be written at present."""
 
     def __init__(
         self,
@@ -128,6 +129,6 @@ class ClientEvents:
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:
-    """Return whether a record failed because its client topic was deleted meanwhile."""
+    """Return whether a record failed because its client topic was deleted."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)

@@ -1,16 +1,17 @@
 """A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
 
-Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). Does not commit,
-because the producer's transaction contains the offsets (transactions.py).
+Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). The consumer does
+not commit offsets, because the producer's transaction contains the offsets (transactions.py).
 
 Guarantees:
 
 - poll() returns a record a second time only after seek() or rewind(), or after the partition was
   revoked and assigned again. The client library does not guarantee this (seen_records.py).
-- poll() returns nothing while it is uncertain whether this process is still a member of the group,
-  for example after a pause of the process. It raises MembershipLost in every case in which the
-  process is no longer a member (kafka_python/membership.py), and TopicRecreated when a topic was
-  recreated (recreated_topics.py). After either error, the consumer must be closed.
+  - poll() returns nothing while it is uncertain whether this process is still a member of the
+    group, for example after a pause of the process. poll() raises MembershipLost in every case in
+    which the process is no longer a member (kafka_python/membership.py). It raises TopicRecreated
+    when a topic was recreated (recreated_topics.py). After either error, the consumer must be
+    closed.
 - A revoked partition is assigned to no other member until release() is called, so that messages in
   flight can be finished (kafka_python/claims.py). take_revoked() lists these partitions.
 
@@ -50,7 +51,7 @@ COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets are not known after this time, an open transaction blocks them.
 POSITION_LATE_S: Final = 3.0
-# A position that no broker confirms in this time is set again.
+# If no broker confirms a position within this time, the same position is set again.
 UNCONFIRMED_S: Final = 30.0
 # A rebalance waits for the slowest member, so it may exceed the session time-out by this time.
 ABSENT_S: Final = 30.0
@@ -105,7 +106,7 @@ class StreamConsumer:
         self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Return records by partition, in order; return {} on a retriable broker error.
+        """Return records by partition, in order; return {} if the broker reports a retriable error.
 
         Raises MembershipLost. Raises FencedInstanceIdError when another process uses this instance
         name, and other KafkaErrors that cannot be retried.
@@ -132,7 +133,8 @@ class StreamConsumer:
         self._require_membership()
         require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some partitions may already belong to another member; the next heartbeat detects this.
+            # Some partitions may already belong to another member; the next heartbeat detects the
+            # change.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
@@ -146,7 +148,7 @@ class StreamConsumer:
             raise MembershipLost(self._membership.lost)
 
     def _join_again(self) -> None:
-        """Join once more after a static member's first join.
+        """Join the group once more after the first join of a static member.
 
         The broker gives a restarted static member its old assignment without a rebalance. The old
         assignment is wrong if topics were created or the member handed partitions over meanwhile.
@@ -167,8 +169,8 @@ class StreamConsumer:
             while (left := until - monotonic()) > 0:
                 found = poll(self._consumer, int(min(left, 0.5) * 1000), assignor=self._assignor)
                 for partition, records in found.items():
-                    # The partition was assigned during this poll, so it was not paused. Seek back:
-                    # a later poll must return its records.
+                    # The partition was assigned during this poll, so it was not paused. Seek back,
+                    # because a later poll must return its records.
                     self._consumer.seek(partition, records[0].offset)
                     self._consumer.pause(partition)
                     assigned.add(partition)
@@ -184,7 +186,7 @@ class StreamConsumer:
         return self._consumer.committed(partition, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
 
     def rewind(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """Seek these assigned partitions, or all, to their committed offsets. Raises KafkaError."""
+        """Seek these (or all) assigned partitions to their committed offsets. Raises KafkaError."""
         assigned = self.assignment()
         for partition in assigned if partitions is None else assigned & set(partitions):
             found = self.committed(partition)
@@ -202,11 +204,11 @@ class StreamConsumer:
         self._seen.seek(partition, offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these partitions; ignore those that are no longer assigned."""
+        """Stop reading these partitions; ignore partitions that are no longer assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Continue reading these partitions; ignore those that are no longer assigned."""
+        """Continue reading these partitions; ignore partitions that are no longer assigned."""
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
@@ -234,10 +236,11 @@ class StreamConsumer:
     def membership(self) -> ConsumerGroupMetadata | None:
         """Return this member's generation, by which the broker fences stale members (KIP-447).
 
-        Call this when records are read, not when they are committed. The result is None before the
-        first join of the group. During a rebalance it is still the old generation, which the broker
-        accepts until all members have joined; this may take a minute. Raises MembershipLost, and
-        FencedInstanceIdError when another process uses this instance name.
+        Call this when records are read, not when their offsets are committed. The generation is
+        None before the first join of the group. During a rebalance, the old generation is returned.
+        The broker accepts the old generation until all members have joined, which may take a
+        minute. Raises MembershipLost, and FencedInstanceIdError when another process uses this
+        instance name.
         """
         found = self._consumer.group_metadata()
         self._require_membership()
@@ -245,7 +248,7 @@ class StreamConsumer:
         return found if found.generation_id >= 0 and found.member_id else None
 
     def topic_id(self, topic: str) -> UUID | None:
-        """Return the id of the topic that is read under this name, or None if it is not known."""
+        """Return the id of the topic that is read under this name; None if the id is not known."""
         return known_id(self._consumer, topic)
 
     def require_same_topics(self) -> None:
@@ -253,7 +256,7 @@ class StreamConsumer:
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
-        """Return the reason why assigned partitions are not read; "" if they are read."""
+        """Return the reason why assigned partitions are not read; "" if all are read."""
         if (absent_s := self._membership.unconfirmed_s()) > ABSENT_S:
             return f"its place in the consumer group, not confirmed for {absent_s:.0f} s"
         late = without_position(self._consumer) & self.assignment()

@@ -4,9 +4,9 @@ Messages whose attempt has not begun are dropped. Messages whose attempt has beg
 committed, while polling and heartbeats continue. Messages that are still in flight after
 `handover_grace_s` are moved to a shelf (holdings.py), so that another member can read their old
 partition. A shelf is a partition of the handover topic that is assigned to this member. If there is
-no shelf, the old partition stays with this member until its messages are finished, at most
-`handover_timeout_s`. The shelf stays with this member until all its messages are finished, because
-no other member waits for it.
+no shelf, the old partition stays with this member until its messages are finished, but at most for
+`handover_timeout_s`. A shelf stays with this member until all messages on the shelf are finished,
+because no other member waits for a shelf.
 
 Owns: the partitions that are being handed over, and the shelf. Does not own: reading records
 (worker_session.py), the transaction of a move (outcome_writer.py).
@@ -53,7 +53,8 @@ class Handovers:
         self._holdings = holdings
         self._limits = limits
         self._draining: dict[TopicPartition, _Handover] = {}
-        # Partitions that were assigned again while draining; read them from the committed offset.
+        # Partitions that were assigned again during their drain. They are read from the committed
+        # offset.
         self._returned: set[TopicPartition] = set()
         # The last used shelf. This member keeps the shelf until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
@@ -156,7 +157,7 @@ class Handovers:
         self._returned.clear()
 
     def _leave_if_slow(self) -> None:
-        """If the stop takes longer than the grace time, give up the partitions of this process."""
+        """If stopping takes longer than the grace time, give up the partitions of this process."""
         since = self._stopping_since
         if since is None or self._has_left or not self._is_slow(since):
             return
@@ -178,20 +179,20 @@ class Handovers:
             self._move(j for j in jobs if j.assigned in slow and j.message is not UNREADABLE)
 
     def _move(self, slow: Iterable[Job]) -> None:
-        """Move these jobs to a shelf, if there is a shelf and no other move is under way."""
+        """Move these jobs to a shelf, if there is a shelf and no other move is in progress."""
         if self._outcomes.is_moving or not self._consumer.has_lease():
             return
         jobs = list(slow)
         if not jobs:
             return
         self._shelf = shelf = self._find_shelf()
-        # If a shelf itself is drained, its messages can move only to another shelf.
+        # If a shelf is being drained, its messages can move only to another shelf.
         jobs = [job for job in jobs if job.assigned is not shelf]
         if jobs and shelf is not None and (room := shelf.ledger.room()):
             self._outcomes.move(jobs[:room], shelf)
 
     def _move_if_crowded(self) -> None:
-        """If a partition would soon be full, move its messages that have long been in flight.
+        """If the ledger of a partition is almost full, move messages that have long been in flight.
 
         A ledger holds a limited number of partly settled packs. If one message of each pack takes
         minutes, the ledger becomes full and stops the partition.
@@ -210,7 +211,7 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """Yield the jobs of a partition that have begun. Only begun jobs are moved."""
+        """Yield the jobs of a partition that have begun. Only these jobs may be moved."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job
@@ -218,7 +219,8 @@ class Handovers:
     def _find_shelf(self) -> AssignedPartition | None:
         """Return a partition of the handover topic whose records are all read, or None.
 
-        A partition that stays with this member is preferred to the last used shelf.
+        A partition that stays with this member is preferred; the next choice is the last used
+        shelf.
         """
         # After leave(), this member owns only the partitions that it claims.
         own = set() if self._has_left else self._consumer.assignment()

@@ -1,13 +1,13 @@
-"""The partitions that a member reads, its jobs in flight, and the move of jobs to a shelf.
+"""Stores the partitions that a member reads and its jobs in flight, and moves jobs to a shelf.
 
-Nobody reads a partition that is being handed over until its slowest message is finished, and a
+While a partition is being handed over, no member reads it until its slowest message is finished. A
 server may take minutes to answer. So messages that are still in flight after a short time are
 copied to a shelf. A shelf is a partition of mail.handover for which no other member waits, and to
 which only its owner writes. One transaction contains the copies and the offsets of the old
 partitions. The delivery attempts continue, and their outcomes are committed with the offsets of the
-shelf. If the process dies, the next owner of the shelf sends these messages again; without the
-move, the next owner of the old partition would do so. Only messages whose attempt has begun are
-moved, so each copy is marked as offered to a server.
+shelf. If the process dies, the next owner of the shelf sends these messages again. Without the
+move, the next owner of the old partition would send them again. Only messages whose attempt has
+begun are moved, so each copy is marked as offered to a server.
 
 Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when a partition is
 handed over and which jobs are moved (handovers.py), the transactions (outcome_writer.py).
@@ -84,7 +84,7 @@ class Holdings:
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """Return this partition; if new, it begins at its committed offset. Raises KafkaError."""
+        """Return this partition; a new one begins at its committed offset. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -105,7 +105,7 @@ class Holdings:
         return assigned
 
     def may_begin(self) -> bool:
-        """Return whether attempts may begin: membership is certain, and the service allows it."""
+        """Return True if membership is certain and the service allows new attempts."""
         return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
@@ -128,7 +128,7 @@ class Holdings:
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
-        """Begin no further message of this partition, and drop its jobs that have not begun.
+        """Begin no further message of this partition, and drop its jobs that have not yet begun.
 
         If the ledger marks a dropped job as offered, the mark is removed, and another commit is
         due.
@@ -144,7 +144,7 @@ class Holdings:
     def drop(self, assigned: AssignedPartition) -> None:
         """Drop a partition; from now on, it belongs to another member.
 
-        Its jobs that have begun are kept, for the case that the partition is assigned again.
+        Jobs of the partition that have begun are kept, for the case that it is assigned again.
         """
         assigned.gone = True
         for job in self._jobs_of(assigned):
@@ -193,7 +193,8 @@ class Move:
 
     def finish(self) -> TopicPartition:
         """Assign the jobs to the shelf after the move is committed; return the new partition."""
-        # Settle in the original ledgers: other jobs may have begun after the ledgers were copied.
+        # Settle in the original ledgers, because other jobs may have begun after the ledgers were
+        # copied.
         for job in self.jobs:
             job.assigned.ledger.settle(job.offset, job.index)
         for job, offset in zip(self.jobs, self.placed, strict=True):

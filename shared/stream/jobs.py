@@ -1,4 +1,4 @@
-"""The jobs that a worker hands out: one job per message, linked to the message's partition."""
+"""Defines the jobs that a worker hands out. A job is one message with a link to its partition."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shared.topics.records import Envelope, Facts, Message, Origin
 class Limits(Struct, frozen=True):
     """Limits of a worker: messages and bytes in flight, size and age of a transaction.
 
-    `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
-    a revoked partition may stay with this member until its messages are finished; no other member
-    reads the partition meanwhile. `handover_grace_s`: after this time, the unfinished messages of a
-    revoked partition are moved to `handover_topic` (holdings.py), so that others can read the
-    partition. If `handover_topic` is "", messages are not moved; otherwise the worker must read
-    that topic.
+    `drain_timeout_s` is the longest time that a stop waits for messages in flight.
+    `handover_timeout_s` is the longest time that a revoked partition stays with this member until
+    its messages are finished; during this time no other member reads the partition. After
+    `handover_grace_s`, the unfinished messages of a revoked partition are moved to `handover_topic`
+    (holdings.py), so that other members can read the partition. If `handover_topic` is "", messages
+    are not moved; otherwise the worker must read that topic.
     """
 
     max_in_flight: int = 2_000
@@ -42,10 +42,11 @@ class Limits(Struct, frozen=True):
 class AssignedPartition:
     """The ledger of one partition while it is assigned to this member.
 
-    `closing`: no further message may begin. `gone`: the partition belongs to another member.
-    `is_stale`: the last commit marks messages as offered that were not offered, so another commit
-    is due. `has_lease` returns whether this process is certainly a member of the group now.
-    `topic_id`: the id of the topic that is read; None if the brokers did not say it.
+    `closing` is True if no further message may begin. `gone` is True if the partition belongs to
+    another member. `is_stale` is True if the last commit marks messages as offered that were not
+    offered, so another commit is due. `has_lease` returns whether this process is certainly a
+    member of the group now. `topic_id` is the id of the topic that is read; None if the brokers did
+    not send the id.
     """
 
     __slots__ = (
@@ -80,7 +81,7 @@ class AssignedPartition:
     def try_begin(self, job: Job, *, is_offer: bool) -> bool:
         """Mark the message as begun; return False if the message must not be sent. Thread-safe.
 
-        `is_offer`: the message is about to be offered to a server; its outcome is then in doubt.
+        `is_offer` is True if the message is offered to a server next; its outcome is then in doubt.
         """
         with self.lock:
             if self.closing:
@@ -89,7 +90,7 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
-            # The next commit marks the message as offered (ledger.py). No commit before it can
+            # The next commit marks the message as offered (ledger.py). No earlier commit can
             # contain the outcome of the message.
             if is_offer:
                 self.ledger.offer(job.offset, job.index)
@@ -107,8 +108,8 @@ class AssignedPartition:
 class Job:
     """One message that was handed out. Call `begin()` before the first byte is sent.
 
-    `in_doubt`: an earlier process began to offer the message to a server, and no outcome was
-    committed. `named`: a commit marks the message as offered (Worker.name()).
+    `in_doubt` is True if an earlier process began to offer the message to a server, and no outcome
+    was committed. `named` is True if a commit marks the message as offered (Worker.name()).
     """
 
     __slots__ = ("assigned", "begun", "in_doubt", "index", "message", "named", "offset")
@@ -127,9 +128,10 @@ class Job:
     def begin(self, *, is_offer: bool = True) -> bool:
         """Claim the message for an attempt; return False if the message must not be sent.
 
-        False means that the message belongs to another member, or possibly does because this
-        process was paused. If this worker still owns the message, it hands the message out again.
-        Pass `is_offer=False` if the message is settled without being offered to a server.
+        The result is False if the message belongs to another member, or may belong to another
+        member because this process was paused. If this worker still owns the message, it hands the
+        message out again. Pass `is_offer=False` if the message is settled without being offered to
+        a server.
         """
         return self.assigned.try_begin(self, is_offer=is_offer)
 
@@ -141,7 +143,9 @@ class WorkerStatus(LoopStatus):
     settled: int = 0
     in_flight: int = 0
     in_flight_bytes: int = 0
-    oldest_at: float | None = None  # when the oldest job was handed out; None: no job is in flight
+    oldest_at: float | None = (
+        None  # when the oldest job was handed out; None if no job is in flight
+    )
     transactions: int = 0
     lost_transactions: int = 0
     unreadable: int = 0
@@ -150,7 +154,7 @@ class WorkerStatus(LoopStatus):
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """Return the age of the oldest job in flight. It grows even if the Kafka thread hangs."""
+        """Return the age of the oldest job in flight; it grows even if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
@@ -165,12 +169,12 @@ class Handler(Struct, frozen=True):
     `hand_out` accepts jobs and must return at once. If a record is not a pack, `unreadable` gets
     the record and the reason, and returns the records to write as its outcome. `due_at_ms` returns
     the Unix milliseconds at which the messages of a pack must be handed out; 0 means now. `hold_s`
-    gets a topic and the number of its messages that are ready to be handed out. It returns for how
-    many seconds the topic must not be read; 0.0 means that the topic is read. While `may_begin`
-    returns False, no message begins; declined messages are handed out again later. `wait_s` gets a
-    topic, its next pack, the number of its messages that are ready, and the seconds until the pack
-    is due (negative if the pack is late). It returns for how many seconds the pack stays unread in
-    the topic.
+    gets a topic and the number of its messages that are ready to be handed out. `hold_s` returns
+    for how many seconds the topic must not be read; 0.0 means that the topic is read. While
+    `may_begin` returns False, no message begins; declined messages are handed out again later.
+    `wait_s` gets a topic, its next pack, the number of the topic's messages that are ready, and the
+    seconds until the pack is due (negative if the pack is late). `wait_s` returns for how many
+    seconds the pack stays unread in the topic.
     """
 
     hand_out: Callable[[list[Job]], None]

@@ -1,22 +1,23 @@
-"""Keeps the attempts and outcomes of lost partitions, for the case that they are assigned again.
+"""Keeps the attempts and outcomes of lost partitions, in case the partitions are assigned again.
 
 If this process loses a partition without a handover (for example because the broker was paused for
-longer than the session), the attempts that have begun go on, and their outcomes cannot be
-committed. If the partition is assigned to this process again, it reads the same records again. A
-message whose outcome is kept here is not offered to a server a second time: its outcome is
-committed under the new membership. A message whose attempt is still under way waits for this
-attempt.
+longer than the session), the attempts that have begun continue, but their outcomes cannot be
+committed. If the partition is assigned to this process again, the process reads the same records
+again. If the outcome of a message is kept here, the message is not offered to a server a second
+time; the outcome is committed under the new membership. If the attempt of a message still runs, the
+message waits for this attempt.
 
 A kept outcome applies only to the record for which the attempt was made: same topic id, partition,
-offset, index in the pack, and envelope. If another member settled the message meanwhile, the
-committed offset and metadata show this, and the kept outcome is forgotten.
+offset, index in the pack, and envelope. If another member has settled the message in the meantime,
+the committed offset and metadata show the message as settled, and the kept outcome is forgotten.
 
 Owns: the memory, its bounds, and the comparison of records. Does not own: the ledgers and the jobs
 in flight (holdings.py), the transactions (outcome_writer.py). Use it only in the Kafka thread.
 
-Guarantees: an outcome is returned at most once. An attempt is returned only while its outcome is
-returned with it or has yet to be passed to settle(). If too many outcomes are kept, the oldest are
-dropped and counted; these messages are sent again if this process reads them again.
+Guarantees: an outcome is returned at most once. An attempt is returned only if its outcome is
+returned with it, or if its outcome has not yet been passed to settle(). If too many outcomes are
+kept, the oldest are dropped and counted; these messages are sent again if this process reads them
+again.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Message
 
 # A suspended lane or a throttled provider may leave a pack unread for long after the partition is
-# assigned again. If another process has the partition, the memory is freed after this time.
+# assigned again. If another process reads the partition, the memory is freed after this time.
 KEPT_S: Final = 3_600.0
 
 
 class Kept(Struct, eq=False):
-    """A message of a lost partition. `outputs` is None while its attempt is under way."""
+    """A message of a lost partition. `outputs` is None while the attempt of the message runs."""
 
     job: Job
     outputs: Sequence[Output] | None = None
@@ -78,7 +79,7 @@ class KeptOutcomes:
         self._records: dict[_Place, _Record] = {}
         self._count = 0
         self._bytes = 0
-        # How many messages were dropped because too many were kept.
+        # The number of messages that were dropped because too many were kept.
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -106,13 +107,13 @@ class KeptOutcomes:
             return False
         kept.outputs = outputs
         self._bytes += _size(outputs)
-        # The attempt is over, so its content is not needed any more.
+        # The attempt has ended, so the content of the message is no longer needed.
         job.message = Message(job.message.envelope, b"")
         self._trim()
         return True
 
     def begin(self, assigned: AssignedPartition, offset: int) -> None:
-        """Forget what cannot be read again when this partition is read from `offset` on."""
+        """Forget records of this partition before `offset` or of another topic id."""
         gone = [
             place
             for place in self._records
@@ -125,7 +126,7 @@ class KeptOutcomes:
     def take(
         self, assigned: AssignedPartition, offset: int, pack: Sequence[Message]
     ) -> dict[int, Kept]:
-        """Forget the messages of this record; return those that are the same message, by index."""
+        """Remove this record; return, by index, its messages that have the same envelope."""
         if not self._records or (place := _place_of(assigned, offset)) is None:
             return {}
         self._trim()

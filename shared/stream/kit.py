@@ -1,8 +1,9 @@
 """Builds the Kafka parts of a service from its settings, in the same way for all services.
 
-Owns: how the service's settings configure its Kafka clients, topics, failpoints and broker checks;
-the metrics and readiness checks of a relay and a worker. Does not own: the choice of the topics
-that the service reads and writes, the processing of their records (the service's app.py).
+Owns: the configuration of Kafka clients, topics, failpoints and broker checks from the settings of
+the service; the metrics and readiness checks of a relay and a worker. Does not own: the choice of
+the topics that the service reads and writes, the processing of their records (the service's
+app.py).
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class StreamKit:
         """Create a producer. The producer connects when it is opened.
 
         `name` becomes part of the transactional id. By default, the name and the failpoints of the
-        service are used. `writes`: the topics that the producer may write to.
+        service are used. `writes` are the topics to which the producer may write.
         """
         return TransactionalProducer(
             self.options,
@@ -194,7 +195,7 @@ class StreamKit:
     def worker(self, pattern: str, limits: Limits, writes: Collection[str] = ()) -> Worker:
         """Create the service's worker, with its metrics and its check on /ready.
 
-        `writes`: the topics to which the worker may write outcomes.
+        `writes` are the topics to which the worker may write outcomes.
         """
         worker = Worker(
             self._running.service,

@@ -1,11 +1,11 @@
-"""The ledger of one partition lists which messages were handed out and which are settled.
+"""Stores which messages of one partition were handed out, and which of them are settled.
 
-A pool finishes messages out of order, and one record contains a pack of messages. The ledger
-provides the contents of a commit: the lowest offset that is not completely settled (the low-water
-mark) and, in the commit's metadata, the settled messages from this offset on. After a crash, the
-next process reads from the low-water mark and skips the messages that the metadata list as settled.
-So only messages that were in flight are handed out again. The metadata also list the messages in
-flight that were offered to a server, because their outcome is in doubt (decision 0158).
+Messages are finished out of order, and one record contains a pack of messages. The ledger provides
+the contents of a commit: the lowest offset that is not completely settled (the low-water mark) and,
+in the commit's metadata, the settled messages from this offset on. After a crash, the next process
+reads from the low-water mark and skips the messages that the metadata list as settled. So only
+messages that were in flight are handed out again. The metadata also list the messages in flight
+that were offered to a server, because their outcome is in doubt (decision 0158).
 
 The metadata are these bytes in base85: the version byte; the number of bits in the dense part, as a
 varint; the dense part, one bit per offset from the low-water mark on; the partly settled records. A
@@ -42,8 +42,8 @@ _VERSION_OFFERED: Final = 2
 class Settled(Struct, frozen=True):
     """Decoded metadata of a commit.
 
-    `whole`: completely settled offsets. `partial`: (count, settled bits) of partly settled packs.
-    `offered`: the bits of the messages that were offered to a server and are not settled.
+    `whole` has the settled offsets. `partial` has (count, settled bits) of partly settled packs.
+    `offered` has the bits of unsettled messages that were offered to a server.
     """
 
     whole: frozenset[int] = frozenset()
@@ -169,7 +169,7 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int:
-        """Return the offset after the last added record. Reading continues there."""
+        """Return the offset after the last added record. Reading continues at this offset."""
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
@@ -192,7 +192,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Mark a message as settled; return False if it was not in flight."""
+        """Mark a message as settled; return False if the message was not in flight."""
         if not self.is_open(offset, index):
             return False
         entry = self._open[offset]
@@ -210,13 +210,13 @@ class PartitionLedger:
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
     def offer(self, offset: int, index: int) -> None:
-        """Mark a message as offered. Call this before the offer. Any thread may call this."""
+        """Mark a message as offered, before the offer. Any thread may call this method."""
         entry = self._open.get(offset)
         if entry is not None:
             entry.offered |= 1 << index
 
     def take_back(self, offset: int, index: int) -> bool:
-        """Remove the mark of a message that was not offered; return whether there was a mark."""
+        """Remove the mark of a message that was not offered; return True if there was a mark."""
         entry = self._open.get(offset)
         if entry is None or not entry.offered >> index & 1:
             return False
@@ -224,7 +224,7 @@ class PartitionLedger:
         return True
 
     def is_offered(self, offset: int, index: int) -> bool:
-        """Return whether this message is in flight and was offered, even by an earlier process."""
+        """Return True if this message is in flight and was offered, even by an earlier process."""
         entry = self._open.get(offset)
         return entry is not None and bool(entry.offered >> index & 1)
 
@@ -275,7 +275,7 @@ class PartitionLedger:
         return base64.b85encode(bytes(out + partial + offered)).decode()
 
     def _offered(self, low: int) -> bytearray:
-        """Encode the offered messages that are not settled; empty if there is no such message."""
+        """Encode the offered messages that are not settled; return no bytes if there are none."""
         dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
         packs = bytearray()
         is_empty = True

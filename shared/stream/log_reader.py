@@ -1,8 +1,9 @@
 """Reads one topic from any offset on, without a consumer group and without commits.
 
-Owns: a connection for reading, a second connection for requests about offsets, the position in each
-partition. Does not own: the decision when to read, the meaning of a record. All calls come from one
-thread and may raise kafka.errors.KafkaError. Mappings of offsets have partition numbers as keys.
+Owns: a connection for reading, a second connection for requests about offsets, and the position in
+each partition. Does not own: the decision when to read, and the meaning of a record. All calls come
+from one thread and may raise kafka.errors.KafkaError. Mappings of offsets have partition numbers as
+keys.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# While nothing is written, a fetch waits this long at the broker; the first new record ends the
-# wait. A change to another offset has to wait until the previous fetch ends.
+# While no record is written, a fetch waits at the broker up to this time; the first new record ends
+# the wait. A change to another offset has to wait until the previous fetch ends.
 FETCH_WAIT_MS: Final = 1_000
-# A fetch of a following reader waits this long. Such a reader also renews its topic metadata at
-# this interval.
+# A fetch of a following reader waits up to this time. A following reader also renews its topic
+# metadata at this interval.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
@@ -36,12 +37,13 @@ POLL_MS: Final = 200
 class LogReader:
     """A reader of one topic.
 
-    `is_committed`: return only committed records, and end where the first open transaction begins.
-    `last_header`: in each record, do not read headers after the first header with this name.
-    `is_following`: the caller only reads on and never changes to another offset. While nothing is
-    written, a fetch then waits for FOLLOW_MS, and the topic's metadata are renewed at the same
-    interval. A new record or the deletion of the topic ends the wait. `ask_timeout_ms`: how long a
-    request about offsets may take. Further keyword arguments configure the Kafka consumer.
+    If `is_committed` is True, the reader returns only committed records, and ends where the first
+    open transaction begins. In each record, headers after the first header named `last_header` are
+    not read. `is_following` is True if the caller only reads on and never changes to another
+    offset. While no record is written, a following fetch waits for FOLLOW_MS, and the topic's
+    metadata are renewed at the same interval. A new record or the deletion of the topic ends the
+    wait. `ask_timeout_ms` is the time limit of a request about offsets. Further keyword arguments
+    configure the Kafka consumer.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class LogReader:
         """Return the topic's id from the latest metadata.
 
         If the id changes, the topic has a new log, whose offsets belong to other records. Raises
-        KafkaError if the topic is not known at present; such an error does not mean that the log is
-        new.
+        KafkaError if the topic is not known at present; this error does not mean that the topic has
+        a new log.
         """
         found = topic_id(self._consumer, self._topic)
         if not found:
@@ -102,7 +104,7 @@ class LogReader:
         return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """Return, by partition, the offset of the first record at or after this time, if any."""
+        """Return, by partition, the offset of the first record since this time, if there is any."""
         times = {self._named(partition): time_ms for partition in partitions}
         found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
@@ -146,7 +148,7 @@ class LogReader:
     def read_whole(self, partition: int, within_s: float) -> Iterator[Record]:
         """Yield the records of a partition, as poll() does, from its beginning to its present end.
 
-        Also raises KafkaError if the reading takes longer than `within_s`.
+        Raises KafkaError if a poll fails or the reading takes longer than `within_s`.
         """
         ends, deadline = self.ends([partition]), Deadline(within_s)
         self.read_from({partition: 0})
@@ -161,7 +163,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for requests about offsets (after read_from(), a second consumer)."""
+        """Return the consumer for requests about offsets: after read_from(), a second consumer."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

@@ -1,9 +1,9 @@
-"""Opens a session, runs its turns and replaces it, for every service that reads from Kafka.
+"""Keeps a session open and runs its turns, for every service that reads from Kafka.
 
 A session reads as a member of a consumer group. The loop replaces a session that lost its
 membership or its client. After a lost transaction, the session continues. Owns: the session. Does
-not own: the end of the loop, and the waiting time while Kafka is unavailable (the caller decides
-both).
+not own: the end of the loop, and the waiting time while Kafka is unavailable. The caller decides
+both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Session(Protocol):
 
 
 class LoopStatus(Struct):
-    """The state of the loop: why it waits, the number of lost memberships, the number of turns."""
+    """The state of the loop: its reason for waiting, and its counts of losses and turns."""
 
     waiting_for: str = "start"
     lost_memberships: int = 0
@@ -81,7 +81,7 @@ class SessionLoop(Generic[S]):
         return True
 
     def close(self) -> None:
-        """Close the session, if there is one."""
+        """Close the session if a session is open."""
         session, self.session = self.session, None
         if session is not None:
             session.close()

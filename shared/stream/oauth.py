@@ -2,11 +2,12 @@
 
 All Kafka clients that are created with the same ClientOptions share one provider. Owns: the token,
 which is fetched again after half of its lifetime. If the endpoint does not answer, the old token is
-used as long as it is valid. The client secret is read from its file for each request, so a rotated
-secret needs no restart.
+used as long as the old token is valid. The client secret is read from its file for each request, so
+a rotated secret needs no restart.
 
-token() runs on a Kafka client's I/O thread. So it never takes longer than TIMEOUT_S, even if the
-endpoint sends one byte at a time. After a failure, the next request is sent RETRY_S later.
+token() runs on a Kafka client's I/O thread. Therefore token() never takes longer than TIMEOUT_S,
+even if the endpoint sends one byte at a time. After a failure, the next request is sent RETRY_S
+later.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S: Final = 3.0
 RETRY_S: Final = 1.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
-# A token without `expires_in` is used for this long.
+# A token without `expires_in` is used for this number of seconds.
 DEFAULT_LIFE_S: Final = 300.0
 MAX_LIFE_S: Final = 86_400.0
 
@@ -57,7 +58,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """An access token, and its lifetime in seconds, counted from the answer."""
+    """An access token, and its lifetime in seconds from the answer of the endpoint."""
 
     text: str
     life_s: float

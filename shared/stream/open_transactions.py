@@ -1,18 +1,18 @@
-"""Ends transactions whose process is dead or suspended, so that they block no other process.
+"""Ends transactions of dead or suspended processes, so that the transactions block no process.
 
 On every partition to which an open transaction has written, readers of committed records stop at
 the transaction's first record. The broker also does not return the offsets that the transaction
-commits. If the owner dies, a new process with the same instance name ends the transaction.
-Otherwise only the broker ends it, after the transaction time-out, which has to be long
-(docs/decisions/0005-transaction-timeout.md).
+commits. If the owner dies, a new process with the same instance name ends the transaction. Without
+a new process, only the broker ends the transaction, after the transaction time-out. This time-out
+has to be long (docs/decisions/0005-transaction-timeout.md).
 
 Therefore every service watches the open transactions of all services. A transaction that was seen
-open for ABANDONED_S is fenced: its producer can no longer write, and the whole transaction is
-aborted. Every owner must handle this case anyway. Time counts only while the brokers answer and
-this process runs. So after an outage of the brokers or a pause of this process, the owner first has
-the chance to finish its transaction. The time of each look is taken before the look sends its
-request. Before a transaction is ended, it is looked up once more, because this process may have
-been paused meanwhile and the owner may have continued.
+open for ABANDONED_S is fenced, so its producer can no longer write, and the whole transaction is
+aborted. Every owner must be able to handle a fenced transaction. Time counts only while the brokers
+answer and this process runs. So after an outage of the brokers or a pause of this process, the
+owner first has the chance to finish its transaction. For each look, the clock is read before the
+request is sent. Before a transaction is ended, the transaction is looked up once more, because this
+process may have been paused since the look, and the owner may have continued.
 
 Owns: a thread and a connection. The thread never blocks its service and never makes the service
 fail.
@@ -40,8 +40,9 @@ LOOK_S: Final = 4.0
 # The maximum time that counts between two looks. If more time has passed, this process was paused,
 # or the brokers answered late.
 MOST_COUNTED_S: Final = 2.5 * LOOK_S
-# This limit is longer than a transaction takes on a slow machine. It is only twice the session
-# time-out, because after one session time-out another member may already wait for the offsets.
+# This limit is longer than a transaction takes on a slow machine. The limit is only twice the
+# session time-out, because after one session time-out another member may already wait for the
+# offsets.
 ABANDONED_S: Final = 20.0
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -68,7 +69,7 @@ class Abandoned:
     def look(self, open_now: Iterable[Transaction], asked_at: float) -> list[Transaction]:
         """Return the transactions to end.
 
-        `open_now`: the transactions that this look found open. `asked_at`: the time before the
+        `open_now` are the transactions that this look found open. `asked_at` is the time before the
         look, in monotonic seconds.
         """
         passed_s = min(asked_at - self._looked_at, MOST_COUNTED_S)
@@ -78,7 +79,7 @@ class Abandoned:
         return [one for one, open_s in self._seen.items() if open_s >= self._after_s]
 
     def forget(self) -> None:
-        """Count again from 0 s for all transactions, because the brokers did not answer."""
+        """Restart the count at 0 s for all transactions, because the brokers did not answer."""
         self._seen.clear()
 
 

@@ -1,16 +1,16 @@
 """Writes the outcomes of jobs in transactions, together with the offsets of their partitions.
 
-Owns: outcomes from settle() until their commit is certain, and the check whether a transaction with
-an unknown result committed. Does not own: the set of jobs in flight (holdings.py).
+Owns: outcomes, from settle() until their commit is certain; the check whether a transaction with an
+unknown result was committed. Does not own: the set of jobs in flight (holdings.py).
 
 When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
-settled messages, so they show whether the transaction was committed. If it was not, the outcomes
-are written again. So an outage of the brokers causes no second copy of a message while this process
-lives.
+settled messages, so the metadata show whether the transaction was committed. If the transaction was
+not committed, the outcomes are written again. So an outage of the brokers causes no second copy of
+a message while this process lives.
 
-The same commits also name the messages that were offered to a server (ledger.py). name() requests
-such a commit before the offer, and reports when the commit is certain. Until the commit is certain,
-the message is named again, even if Kafka is unavailable for long.
+The same commits also name the messages that were offered to a server (ledger.py). name() requests a
+commit that names the message before the offer, and reports when this commit is certain. Until then,
+each further commit names the message again, even if Kafka is unavailable for a long time.
 
 A rebalance does not delay outcomes, even if another member takes long to join. If the rebalance
 ends during a commit, the broker refuses the commit, and the commit is repeated.
@@ -83,14 +83,14 @@ class OutcomeWriter:
         # The outcomes of the current transaction, until its commit is certain.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
-        # `_to_name`: messages that wait to be named as offered. `_naming`: the messages that the
-        # current transaction names.
+        # `_to_name` has the messages that wait to be named as offered. `_naming` has the messages
+        # that the current transaction names.
         self._to_name: deque[tuple[Job, Named]] = deque()
         self._naming: list[tuple[Job, Named]] = []
         # Partitions whose last commit names messages that were not offered.
         self._stale: set[AssignedPartition] = set()
-        # `_to_move`: the jobs to move and their shelf. `_moving`: the move whose transaction has no
-        # known result yet.
+        # `_to_move` has the jobs to move and their shelf. `_moving` is the move whose transaction
+        # has no known result yet.
         self._to_move: tuple[Sequence[Job], AssignedPartition] | None = None
         self._moving: Move | None = None
         # The offsets of a transaction with an unknown result, by partition.
@@ -111,13 +111,13 @@ class OutcomeWriter:
 
     @property
     def waiting(self) -> int:
-        """Return the number of outcomes, messages to name and moves without a certain commit."""
+        """Return the number of outcomes, names and moves whose commit is not yet certain."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
     @property
     def is_moving(self) -> bool:
-        """Return whether a move waits or its result is not known."""
+        """Return True if a move waits, or if the result of a move is not known."""
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
@@ -139,7 +139,7 @@ class OutcomeWriter:
             self._to_move = None
 
     def take_finished(self) -> list[Job]:
-        """Return the jobs that finished since the last call, even if no outcome was written."""
+        """Return the jobs that finished since the last call, also those without an outcome."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -153,9 +153,9 @@ class OutcomeWriter:
             return
         self._resolve_doubt(member)
         self._collect()
-        # Read the generation only now, because resolving the doubt may take long and there may be a
-        # new generation. This member still owns its partitions, because each of its joins names
-        # them.
+        # Read the generation only now, because resolving the doubt may take a long time, and the
+        # generation may change during this time. This member still owns its partitions, because
+        # each of its joins names them.
         membership = member.membership()
         if membership is None:
             return
@@ -222,7 +222,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """Call `named` with False for the messages that this worker will not offer."""
+        """For messages that this worker will not offer, call `named` with False."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned
@@ -233,7 +233,9 @@ class OutcomeWriter:
         self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
-        """Find out whether the lost transaction was committed. If so, its outcomes are written."""
+        """Find out whether the lost transaction was committed; if so, its outcomes count as
+        written.
+        """
         if not self._doubt:
             return
         assigned, wanted = next(iter(self._doubt.items()))

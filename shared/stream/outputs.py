@@ -16,8 +16,8 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# mail.refused stores at most this part of a record; headers contain the length and hash of the
-# whole record.
+# mail.refused stores at most this number of bytes of a record; headers contain the length and hash
+# of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
 # The maximum size of the rows of one tally. mail.events accepts records of up to 1 MB.
@@ -29,7 +29,7 @@ Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Output:
-    """Build the record of this event on mail.events."""
+    """Build the record of this event for mail.events."""
     key, value, headers = encode_event(kind, mail_id, data, service)
     return Output(names.EVENTS, value, key, headers)
 
@@ -37,7 +37,7 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
 def event_records(
     service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_client_events: bool
 ) -> list[Output]:
-    """Build the records of this event: on mail.events and on the client's own topic, if any."""
+    """Build the record for mail.events and, if the client has its own topic, the copy for it."""
     first = event(service, kind, mail_id, data)
     return [first, client_copy(first, data.client)] if has_client_events else [first]
 
@@ -56,12 +56,12 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
 def tallies(
     service: str, tally_id: str, at_ms: int, received: Mapping[Mailing, Sequence[str]]
 ) -> Iterator[Output]:
-    """Build the records on mail.events that count, per mailing, the messages of a transaction.
+    """Build the records for mail.events that count the messages of a transaction per mailing.
 
-    `received` contains the mail ids of the messages per mailing. The result is one record, unless
-    its rows exceed MAX_TALLY_BYTES. This size is reached by about 10,000 messages of few mailings,
-    or by 1,200 messages of 1,200 mailings with the longest names. `tally_id` must be unique to the
-    transaction, and stay the same when the transaction is repeated.
+    `received` contains the mail ids of the messages per mailing. One record is returned, unless its
+    rows exceed MAX_TALLY_BYTES. About 10,000 messages of few mailings reach this size, or 1,200
+    messages of 1,200 mailings with the longest names. `tally_id` must be unique to the transaction,
+    and stay the same when the transaction is repeated.
     """
     for number, rows in enumerate(_rows(received)):
         name = f"{tally_id}.{number}" if number else tally_id
@@ -96,7 +96,7 @@ def _row_bytes(mailing: Mailing) -> int:
 def refused_bytes(
     content: bytes, code: str, reason: str, place: tuple[str, int, int], mail_id: str = ""
 ) -> Output:
-    """Build the record on mail.refused with the beginning of these refused bytes and the reason."""
+    """Build the record for mail.refused: the beginning of these refused bytes, and the reason."""
     headers = [
         *_refused_headers(code, reason, place, mail_id),
         ("length", str(len(content)).encode()),
@@ -108,7 +108,7 @@ def refused_bytes(
 def refused_record(
     record: Record | UndecodableRecord, code: str, reason: str, mail_id: str = ""
 ) -> Output:
-    """Build the record on mail.refused with the beginning of this refused record and the reason."""
+    """Build the record for mail.refused: the beginning of this refused record, and the reason."""
     place = (record.topic, record.partition, record.offset)
     if not isinstance(record, UndecodableRecord):
         return refused_bytes(record.value or b"", code, reason, place, mail_id)

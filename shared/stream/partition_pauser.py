@@ -1,12 +1,11 @@
 """Pauses partitions while too much is in flight or while their next record is not due.
 
-If a partition has to wait, its polled records stay in memory and are the first to be read later. If
-there is no room in memory, the records are fetched again. The records of a shelf are always fetched
-again, because all records that the consumer of a shelf has read must have been handed out
-(handovers.py).
+If a partition has to wait, its polled records stay in memory and are later read first. If there is
+no room in memory, the records are fetched again. The records of a shelf are always fetched again,
+because all records that the consumer of a shelf has read must have been handed out (handovers.py).
 
-Owns: the pauses; each pause ends when its reason ends. Does not own: the limits (jobs.py), the time
-when a record is due (the service), the messages in flight (worker.py).
+Owns: the pauses, each of which ends when its reason ends. Does not own: the limits (jobs.py), the
+time when a record is due (the service), the messages in flight (worker.py).
 
 After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
@@ -26,7 +25,7 @@ from kafka.structs import TopicPartition
 from shared.runtime.clock import monotonic
 from shared.stream.consumer import Record, StreamConsumer
 
-# The maximum size of all kept records. A poll returns at most about this size.
+# The maximum size of all kept records. The records of one poll have at most about this size.
 MOST_BYTES: Final = 16 * 1024 * 1024
 # Reading resumes below this share of the limit, so that pauses and resumptions do not alternate
 # quickly.
@@ -98,7 +97,7 @@ class PartitionPauser:
     def wait_for_room(
         self, consumer: StreamConsumer, partition: TopicPartition, records: Sequence[Record]
     ) -> None:
-        """Continue this partition with these records once fewer messages are in flight."""
+        """Continue this partition with these records as soon as fewer messages are in flight."""
         self.keep(consumer, partition, records)
         self._without_room.add(partition)
         self._is_throttled = True
@@ -126,8 +125,8 @@ class PartitionPauser:
     ) -> None:
         """Pause and resume partitions; `fill` is the used share of the limit in flight.
 
-        `full`: partitions whose ledgers are full. `first` returns the partitions that are still
-        read after the limit is reached, until their next record does not fit.
+        `full` are the partitions whose ledgers are full. `first` returns the partitions that are
+        still read after the limit is reached, until their next record does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

@@ -2,9 +2,10 @@
 
 A reader of committed records stops where the first open transaction begins. The later records of
 other writers stay hidden until that transaction ends. If the writer of that transaction has died,
-this takes about 20 s (open_transactions.py), which is too long on a topic to which operators write.
-So the records ahead, which follow the committed records, are also read. They are returned unless a
-header marks them as written in a transaction (IN_TRANSACTION in shared/topics/codec.py).
+the transaction ends after about 20 s (open_transactions.py). This is too long for a topic to which
+operators write. So this reader also reads the records ahead, which follow the committed records. A
+record ahead is returned unless a header marks the record as written in a transaction
+(IN_TRANSACTION in shared/topics/codec.py).
 
 Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
 Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
@@ -68,14 +69,14 @@ class PromptReader:
         return self._end_of(self._committed), self._end_of(self._open)
 
     def has_reached(self, ends: tuple[int, int]) -> bool:
-        """Return whether all records before these ends were returned or are in ahead()."""
+        """Return True if poll() returned all records before these ends, or ahead() has them."""
         at = self._committed.position(self._partition), self._open.position(self._partition)
         return at[0] >= ends[0] and at[1] >= ends[1]
 
     def poll(self, timeout_ms: int) -> tuple[Sequence[Record], bool]:
         """Wait for records, at most `timeout_ms`.
 
-        Return the committed records, and whether there is any new record, committed or ahead.
+        Return the committed records, and True if any record is new, committed or ahead.
         """
         came = self._open.poll(timeout_ms).get(self._partition, ())
         committed = self._committed.poll(_AT_ONCE_MS if came else timeout_ms)

@@ -1,9 +1,9 @@
-"""Checks every second, independent of traffic, whether the brokers can serve this process.
+"""Checks every second whether the brokers can serve this process, even without traffic.
 
-A consumer that receives nothing cannot distinguish an idle topic from brokers that do not answer,
-and a producer that failed does not know when the brokers are available again. The check requests
-the metadata of the topics that the process uses. Each partition must have a leader. Each partition
-that the process writes to must also have enough replicas in sync.
+A consumer that receives no records cannot distinguish an idle topic from brokers that do not
+answer. A producer that failed cannot detect when the brokers are available again. The check
+requests the metadata of the topics that the process uses. Each partition must have a leader. Each
+partition that the process writes to must also have enough replicas in sync.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BROKERS: Final = "brokers"  # the name of the check on /ready
 def probe_brokers(
     options: ClientOptions, reads: Iterable[str], writes: Iterable[str], health: HealthServer
 ) -> Probe:
-    """Create a probe (a context manager) of these topics. /ready shows its result as `brokers`.
+    """Create a probe (a context manager) of these topics. /ready shows the result as `brokers`.
 
-    Call this when the service adds its other checks, because /ready no longer reports "starting"
-    after the first check is added.
+    Call this function when the service adds its other checks, because /ready stops reporting
+    "starting" as soon as the first check is added.
     """
     brokers = Brokers(options, tuple(reads), tuple(writes))
     probe = Probe("brokers", brokers.look)
@@ -107,9 +107,9 @@ def _faults(topic: Mapping[str, Any], is_written: bool, wanted: int) -> list[str
 def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
     """Build a check that reports a fault until a later success of the probe clears the fault.
 
-    `fault` returns the reason and the monotonic time at which the fault was noted. The fault is
-    cleared when the probe succeeds at least HELD_S after that time. So a fault that recurs within
-    HELD_S is shown without a break.
+    `fault` returns the reason of the fault and the monotonic time at which the fault was recorded.
+    The fault is cleared when the probe succeeds at least HELD_S after that time. So a fault that
+    recurs within HELD_S is shown without a break.
     """
 
     def check() -> str:

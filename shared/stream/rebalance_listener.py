@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The revoked partitions of one member, and how often each partition was revoked or lost."""
+    """The revoked partitions of one member, and the number of losses of each partition."""
 
     def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
         self._assignor = assignor
         self._keeps_claims = keeps_claims
         self._lock = threading.Lock()
         self._revoked: list[TopicPartition] = []
-        # How often each partition was revoked or lost.
+        # The number of times that each partition was revoked or lost.
         self.losses: dict[TopicPartition, int] = {}
 
     def take_revoked(self) -> list[TopicPartition]:
@@ -41,8 +41,8 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         log.info("partitions revoked: %s", names_of(partitions))
         if self._keeps_claims:
-            # Claim the partitions before the next join is sent; otherwise another member may get
-            # them.
+            # Claim the partitions before the next join is sent. Without a claim, another member may
+            # get the partitions.
             self._assignor.claim(partitions)
             with self._lock:
                 self._revoked += partitions

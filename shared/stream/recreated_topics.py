@@ -1,7 +1,7 @@
 """Stops a reader when a topic that it reads was deleted and created again.
 
 The positions and committed offsets of a topic belong to the topic's id. A reader must not continue
-at a position of the old topic, so the reader is closed and replaced. The broker deletes the
+at a position of the old topic, so a new reader replaces the old reader. The broker deletes the
 committed offsets together with the topic, but a late commit may still have set an offset for the
 new topic. So the member sets the offsets of its partitions to 0 before it raises the error. Then
 the next reader (another member, or this process as a new member) reads the new topic from the

@@ -1,4 +1,4 @@
-"""The loop of a service that processes each record exactly once, in the order of reading.
+"""Runs the loop of a service that processes each record exactly once, in the order of reading.
 
 If the process dies before the commit is finished, no output is visible, and the next process reads
 the same records again. If the process dies after the commit, the records are not read again. If the
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
-# The maximum duration of a batch. It is less than a tenth of the poll interval, because a rebalance
-# waits for the batch.
+# The maximum duration of a batch. This duration is less than a tenth of the poll interval, because
+# a rebalance waits for the batch.
 TARGET_S: Final = 5.0
 MAX_RECORDS: Final = 2_000
 
@@ -48,7 +48,7 @@ class BatchSize:
         self.records = most
 
     def took(self, records: int, seconds: float) -> None:
-        """Record how long a batch of `records` took, whether it was committed or not."""
+        """Record the duration of a batch of `records`, even if the batch was not committed."""
         if seconds > TARGET_S:
             self.records = max(1, int(records * TARGET_S / seconds))
         elif records >= self.records:
@@ -71,7 +71,7 @@ class RelayStatus(LoopStatus):
     dependency: str = ""
 
     def waiting_by_check(self) -> dict[str, str]:
-        """Return why the relay waits, separately for Kafka and for its other dependencies."""
+        """Return the reason for waiting for each of the checks `kafka` and `dependencies`."""
         is_other = self.waiting_for == self.dependency
         return {
             "kafka": "" if is_other else self.waiting_for,
@@ -104,7 +104,7 @@ class Relay:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Work until `stop` is set, and finish the current batch."""
+        """Process batches until `stop` is set; then finish the current batch."""
         loop = SessionLoop(
             self._service, self._open, lambda consumer: self._turn(consumer, stop), self.status
         )
@@ -117,9 +117,8 @@ class Relay:
             loop.close()
 
     def _open(self) -> StreamConsumer:
-        # Open the producer first, because it ends the transaction that an earlier process left
-        # open. Before the end of this transaction, the broker does not return the committed
-        # offsets.
+        # Open the producer first, because opening ends the transaction that an earlier process left
+        # open. Before this transaction ends, the broker does not return the committed offsets.
         self._producer.open()
         return self._make_consumer()
 

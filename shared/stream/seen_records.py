@@ -1,7 +1,7 @@
 """Removes records that the client library returns a second time.
 
-Owns: for each partition of one consumer, the offset below which nothing is returned. Does not own:
-the consumer (consumer.py).
+Owns: for each partition of one consumer, the offset below which no record is returned. Does not
+own: the consumer (consumer.py).
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ R = TypeVar("R", bound=_HasOffset)
 
 
 class SeenRecords:
-    """The positions of one consumer. `losses` is how often each partition was revoked or lost."""
+    """The positions of one consumer. `losses` has the number of losses of each partition."""
 
     def __init__(self, consumer: Any, listener: RebalanceListener) -> None:
         self._consumer = consumer
         self._listener = listener
-        # For each partition: its number of losses, and the offset below which nothing is returned.
+        # For each partition: its number of losses, and the offset below which no record is
+        # returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
 
     def note_positions(self, losses: dict[TopicPartition, int]) -> None:
@@ -49,7 +50,7 @@ class SeenRecords:
     def unseen(
         self, found: dict[TopicPartition, list[R]], losses: dict[TopicPartition, int]
     ) -> dict[TopicPartition, list[R]]:
-        """Remove records that were returned before. `losses`: those before the poll.
+        """Remove records that were returned before. `losses` are the losses before the poll.
 
         When a partition's leader epoch changes (after a broker restart), kafka-python 3.0.12 asks
         the broker whether the consumer's position is still valid. The library interprets the answer
@@ -71,12 +72,12 @@ class SeenRecords:
                 self._consumer.seek(partition, given)
                 continue
             unseen[partition] = records
-            # Store the count from before the poll: if the partition was revoked during the poll,
-            # these records may have to be returned again.
+            # Store the count from before the poll, because these records may have to be returned
+            # again if the partition was revoked during the poll.
             self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
         return unseen
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read this partition from `offset` on, also below what was returned before."""
+        """Read this partition from `offset` on, even if later records were returned before."""
         self._consumer.seek(partition, offset)
         self._given[partition] = (self._listener.losses.get(partition, 0), offset)

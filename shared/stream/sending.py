@@ -1,8 +1,8 @@
 """Passes the records of one transaction to the producer.
 
-Owns: the choice of each record's partition (all writers choose the same partition for a key), and
-the order of records within a partition. Does not own: the transaction (transactions.py), partitions
-that a service chooses itself (Output.partition), the structure of batches
+Owns: the choice of each record's partition, and the order of records within a partition. All
+writers choose the same partition for a key. Does not own: the transaction (transactions.py),
+partitions that a service chooses itself (Output.partition), the structure of batches
 (kafka_python/bulk_sending.py). A record counts as written only after the transaction is committed.
 """
 
@@ -41,7 +41,7 @@ def partition_of_key(key: bytes, partitions: int) -> int:
 
 
 def send_all(producer: KafkaProducer, outputs: Sequence[Outgoing]) -> list[Any]:
-    """Send these records in the open transaction; return the future of each. Raises KafkaError.
+    """Send these records in the open transaction; return one future per record. Raises KafkaError.
 
     A future is a kafka-python future or a SentRecord. If a record has neither a partition nor a
     key, the producer chooses its partition.

@@ -1,11 +1,11 @@
-"""Reads mail.events and mail.suppressions from given offsets on, merged into one order.
+"""Reads mail.events and mail.suppressions from given offsets on, and merges their records.
 
 Owns: the readers, and the time up to which the order is certain. If the end of a partition was
 requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
-left. The end includes records of open transactions. Records after an open transaction cannot be
-read before the transaction ends; if the writer is dead, the broker ends the transaction. Does not
-own: the order (shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a
-partition that is far ahead of the others is paused.
+unread. The end includes records of open transactions. Records after the beginning of an open
+transaction cannot be read before the transaction ends. If the writer is dead, the broker ends the
+transaction. Does not own: the order (shared/responses/counting/merging.py). All methods may raise
+KafkaError. Bounded: a partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
 
-# The clocks of brokers and services may differ by this much.
+# The clocks of brokers and services may differ by up to this time.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
 # How long a fetch waits for records that were written before the last request of the ends.
@@ -85,7 +85,7 @@ class SourceLog:
         return self._ends_by(self._ends_of)
 
     def offsets_at(self, time_ms: int) -> dict[Source, int]:
-        """Return, by partition, the first offset at or after this time, or else the end."""
+        """Return, by partition, the first offset at or after this time, or else the end offset."""
         found = self.ends()
         for topic, reader in self._readers.items():
             for partition, offset in reader.offsets_at(self._partitions(topic), time_ms).items():
@@ -124,8 +124,8 @@ class SourceLog:
     def _read(self, topic: str, reader: LogReader, wait_ms: int) -> None:
         """Read one topic.
 
-        A fetch that has waited at the broker ends with the first record, so the records after this
-        record need a further fetch.
+        Read records. A fetch that waited at the broker ends with the first record, so the records
+        after the first record need a further fetch.
         """
         number = 0
         for _ in range(POLL_FETCHES):
@@ -146,15 +146,17 @@ class SourceLog:
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Return whether records were readable at the last request of the ends but are unread."""
+        """Return True if records that were readable at the last request of the ends are unread."""
         return any(self._is_before(self._readable_ends, topic) for topic in self._readers)
 
     def next_look(self) -> float:
-        """Return when poll() will request the ends again, in monotonic seconds."""
+        """Return the time at which poll() will request the ends again, in monotonic seconds."""
         return self._asked_at + ASK_S
 
     def lag(self) -> int:
-        """Return the number of records before the last requested ends that are not returned yet."""
+        """Return the number of records before the last requested ends that take() did not return
+        yet.
+        """
         unread = sum(max(0, end - self._positions[source]) for source, end in self._ends.items())
         return unread + len(self._merged)
 
@@ -171,7 +173,7 @@ class SourceLog:
         if self._find_sources() != self._sources:
             raise KafkaError("the topics have other partitions than before")
         self._ends = self.ends()
-        # A topic that is read to its end has no readable records that are unread.
+        # If a topic was read to its end, no readable record of the topic is unread.
         unread = {
             topic: reader
             for topic, reader in self._readers.items()
@@ -186,7 +188,7 @@ class SourceLog:
         )
 
     def _note_positions(self, topic: str, reader: LogReader) -> None:
-        """Keep the positions, because each question for a position costs much CPU time."""
+        """Store the positions, because each request for a position costs much CPU time."""
         for partition in self._partitions(topic):
             self._positions[Source(topic, partition)] = reader.position(partition)
 

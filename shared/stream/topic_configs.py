@@ -3,10 +3,10 @@
 Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
 topics (admin.py).
 
-When a service starts, it corrects only differences whose correction deletes no records. If an
-operator keeps records longer than planned, the service does not change this; the log and `./sluice
-topics plan` show the difference. If an ACL forbids altering or reading configs, one line is logged
-and the service continues.
+When a service starts, it corrects only differences whose correction deletes no records. If a topic
+keeps records longer than planned, the service does not change the topic's config; the log and
+`./sluice topics plan` show the difference. If an ACL forbids altering or reading configs, one line
+is logged and the service continues.
 
 Partitions with fewer replicas than in the settings get more replicas (KIP-455). To add replicas,
 the client needs the permission Alter on the cluster. The brokers copy the data in the background;
@@ -44,9 +44,9 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class Wanted(Struct, frozen=True):
-    """The settings for topics: overrides of configs, number of replicas in sync, replication.
+    """The settings for topics: overrides of configs, number of in-sync replicas, and replication.
 
-    If `replication` is 0, it is not compared. More replicas than wanted are not a difference.
+    If `replication` is 0, the replication is not compared. Surplus replicas are not a difference.
     """
 
     overrides: Overrides = {}
@@ -67,7 +67,7 @@ PLANNED: Final = Wanted()
 
 
 class TopicReport(Struct, frozen=True):
-    """One topic compared with its plan. "unreadable": the brokers do not return the configs."""
+    """One topic compared with its plan; "unreadable" if the brokers do not return the configs."""
 
     topic: str
     status: Status
@@ -101,7 +101,8 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted
     results: dict[str, str] = {}
-    # Send one request per topic: a refusal for one topic must not prevent the other alterations.
+    # Send one request per topic, because a refusal for one topic must not prevent the alterations
+    # of other topics.
     for topic, configs in by_topic.items():
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs)
         try:
@@ -185,7 +186,7 @@ class Growth(Struct, frozen=True):
     """The replicas to add, by topic and partition, and the number of missing brokers."""
 
     assignments: Assignments
-    lacking: int  # the number of brokers missing for the wanted replication
+    lacking: int  # the number of brokers that the wanted replication lacks
 
 
 def plan_growth(admin: Any, topics: list[str], wanted: int) -> Growth:

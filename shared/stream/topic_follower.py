@@ -2,15 +2,15 @@
 
 TopicFollower reads the topic from its beginning, and later each new record within a second. Its
 thread uses no consumer group. While Kafka is unavailable, the shown state does not change. After a
-fault or a recreation of the topic, the topic is read into a new state, which replaces the old state
-when the new state is complete. Does not own: the meaning of a record (the state's add(), which logs
-records that it cannot read).
+fault or a recreation of the topic, the topic is read into a new state. When the new state is
+complete, it replaces the old state. Does not own: the meaning of a record (the state's add(), which
+logs records that it cannot read).
 
-Silence is for topics that several processes can write, although only one process writes at a time.
-The writer writes a mark with each turn. The other processes watch the marks, and one of them takes
-over when no new mark appears. A takeover is safe even if two processes take over at once or the
-writer was only paused, because all processes share one transactional id. Opening this id fences the
-former owner (transactions.py).
+The class Silence is for topics that several processes can write, although only one process writes
+at a time. The writer writes a mark with each turn. The other processes watch the marks, and one of
+them takes over when no new mark appears. A takeover is safe even if two processes take over at once
+or the writer was only paused, because all processes share one transactional id. Opening this id
+fences the former owner (transactions.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
-# How long a poll waits without records. A new record ends the wait earlier; close() does not.
+# The time that a poll waits without records. A new record ends the wait earlier; close() does not
+# end the wait.
 POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class TopicFollower(RunsThread, Generic[S]):
         return self._is_whole
 
     def fault(self) -> str:
-        """Return why the state is not up to date; "" if it is up to date."""
+        """Return the reason why the state is not up to date; "" if it is up to date."""
         return self._fault
 
     def _failed(self, reason: str) -> None:
@@ -103,7 +104,7 @@ class TopicFollower(RunsThread, Generic[S]):
                     self._show(found)
 
     def _poll(self, reader: LogReader, found: S) -> bool:
-        """Read for at most POLL_MS; return whether there were records."""
+        """Read for at most POLL_MS; return True if there were records."""
         records = reader.poll(POLL_MS).get(self._partition, ())
         for record in records:
             found.add(record)
@@ -111,7 +112,7 @@ class TopicFollower(RunsThread, Generic[S]):
 
 
 class Silence:
-    """Stores the last mark and when that mark was first seen. Use it in one thread only."""
+    """Stores the last mark, and when this mark was first seen. Use it in one thread only."""
 
     def __init__(self, clock: Clock, after_s: float) -> None:
         """If no new mark appears for `after_s`, the writer counts as stopped."""
@@ -122,7 +123,7 @@ class Silence:
     def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
         """Return whether the writer has stopped. `mark` is its last mark, if any.
 
-        If no mark exists at the first call, the result is True at once. `longer_s` is added to
+        If no mark exists at the first call, True is returned at once. `longer_s` is added to
         `after_s`, for a writer whose turn takes long.
         """
         now = self._clock.monotonic()

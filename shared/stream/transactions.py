@@ -4,12 +4,14 @@ commit() returns when the broker has committed. It raises TransactionLost if the
 committed, or if the result is unknown. After most errors, kafka-python's producer cannot be used
 again, so it is discarded. The next commit() creates a new producer. The epoch of the new producer
 fences the old producer, and the start of the new producer aborts or completes the old transaction.
-Then the caller reads its committed offsets to find out whether the old transaction was committed.
+After this, the caller reads its committed offsets to find out whether the old transaction was
+committed.
 
 A transaction is also lost if the brokers answer but a partition cannot be written, for example
-because it has too few replicas in sync. Then the records are written again until the partition can
-be written. kafka-python's commit waits without a limit. If the commit hangs, the Watchdog ends the
-process; docs/decisions/0003-lost-transactions.md explains why the Watchdog waits so long.
+because it has too few replicas in sync. The records are then written again and again until the
+partition can be written. kafka-python's commit waits without a limit. If the commit hangs, the
+Watchdog ends the process; docs/decisions/0003-lost-transactions.md explains why the Watchdog waits
+so long.
 """
 
 from __future__ import annotations
@@ -33,13 +35,16 @@ from shared.stream.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 # Writing the records of a transaction may take MAX_FLUSHES times FLUSH_S while the brokers answer.
-# Nobody polls meanwhile, so this time must be less than the poll interval and the watchdog's limit.
+# During this time the process does not poll, so the time must be less than the poll interval and
+# the watchdog's limit.
 FLUSH_S: Final = 10.0
 MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, the key determines it, or it is random."""
+    """One record to write. If `partition` is None, the key determines it; without a key, it is
+    random.
+    """
 
     topic: str
     value: bytes | None
@@ -83,8 +88,8 @@ class TransactionalProducer:
     ) -> None:
         """`own_events` removes copies for missing client topics. If None, there are no copies.
 
-        `writes`: the topics that the producer may write to. The first record for any other topic
-        delays its transaction until the topic's metadata arrive.
+        `writes` are the topics to which the producer may write. The first record for any other
+        topic delays its transaction until the topic's metadata arrive.
         """
         self._options = options
         self._service = service
@@ -98,7 +103,7 @@ class TransactionalProducer:
     def open(self) -> None:
         """Create the producer, and end the transaction that an earlier process left open.
 
-        Raises TransactionLost when no broker answers. Then the caller must call open() again.
+        Raises TransactionLost when no broker answers; the caller must then call open() again.
         """
         if self._producer is not None:
             return
@@ -201,7 +206,7 @@ class TransactionalProducer:
         raise KafkaTimeoutError(f"not written within {MAX_FLUSHES * FLUSH_S:g} s: {waiting}")
 
     def close(self) -> None:
-        """Close the producer. The next producer with this id ends a transaction left open."""
+        """Close the producer. If a transaction is open, the next producer with this id ends it."""
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)

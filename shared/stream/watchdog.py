@@ -1,10 +1,10 @@
 """Ends the process when a guarded step takes too long.
 
-The watchdog is for kafka-python's calls that wait without a limit. It is safe to end the process
+The watchdog is for kafka-python's calls that wait without a limit. The process can be ended safely
 during a guarded step, because the next process reads all unfinished records from Kafka again. Time
-without a reachable broker does not count, because a new process could not work either. Also, the
-front door answers 451 during such an outage, but after a restart it would not answer at all until
-Kafka is available.
+without a reachable broker does not count, because a new process could not use Kafka either. Also,
+the front door answers 451 during an outage, but a restarted front door would not answer at all
+until Kafka is available.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _end_process(step: str, limit_s: float) -> None:
 
 
 def is_unreachable(bootstrap: str) -> bool:
-    """Return whether none of the brokers `host:port[,host:port]` accepts a connection now."""
+    """Return True if no broker of `host:port[,host:port]` accepts a connection now."""
     return not any(answers(address, _CONNECT_TIMEOUT_S) for address in bootstrap.split(","))
 
 
@@ -55,7 +55,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable. Only slow steps need it."""
+        """`is_away` returns whether the brokers are unavailable; it is called for slow steps."""
         self._limit_s = limit_s
         self._end = end
         self.is_away = is_away
@@ -66,7 +66,7 @@ class Watchdog:
 
     @contextmanager
     def guard(self, step: str) -> Iterator[None]:
-        """End the process if the block has not finished within the limit."""
+        """End the process if the guarded block has not finished within the limit."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()

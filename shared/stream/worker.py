@@ -8,16 +8,17 @@ new member.
 
 - If the process dies, settled and committed messages are finished. Another process hands out the
   messages that were handed out but not committed; these are at most `max_in_flight`.
-- If the process is paused for longer than its session time-out, its lease has expired when it
-  continues. So no message begins and no record is handed out before the broker confirms the
-  membership. If the membership is lost, all partitions and messages are dropped, and a new consumer
-  joins. If another member gets the dropped messages, at most the messages that had begun here are
-  sent twice. If this process gets them again, none is sent twice (kept_outcomes.py).
-- If the process must give up partitions in a rebalance, it drops messages that have not begun. It
-  finishes and commits messages that have begun, while polling and heartbeats continue. Until then
-  the partition stays with this member, unless these messages are moved to a shelf of this member
-  after `handover_grace_s` (holdings.py).
-- If the process must stop, it does the same with all partitions, within `drain_timeout_s`.
+  - If the process is paused for longer than its session time-out, its lease has expired when it
+    continues. So no message begins and no record is handed out before the broker confirms the
+    membership. If the membership is lost, all partitions and messages are dropped, and a new
+    consumer joins. If another member gets the dropped messages, at most the messages that had begun
+    here are sent twice. If this process gets these messages again, none is sent twice
+    (kept_outcomes.py).
+  - If the process must give up partitions in a rebalance, it drops messages that have not begun. It
+    finishes and commits messages that have begun, while polling and heartbeats continue. Until
+    these messages are finished, the partition stays with this member, unless they are moved to a
+    shelf of this member after `handover_grace_s` (holdings.py). - If the process must stop, it does
+    the same with all partitions, within `drain_timeout_s`.
 
 So a rebalance or a graceful stop sends no message twice.
 """
@@ -62,7 +63,8 @@ class Worker:
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
-        # Twice as many, because the partitions may be lost again while their records are read.
+        # The limit is doubled, because the partitions may be lost again while their records are
+        # read.
         self._kept = KeptOutcomes(2 * limits.max_in_flight, limits.max_in_flight_bytes)
         # After a lost transaction, the next transaction may contain the outcomes of both.
         self._outcomes = OutcomeWriter(
@@ -76,7 +78,7 @@ class Worker:
         self._outcomes.settle(job, outputs)
 
     def name(self, job: Job, named: Callable[[bool], None]) -> None:
-        """Commit a mark that the message is offered, before its offer to a server. Thread-safe.
+        """Before a message is offered to a server, commit a mark that it is offered. Thread-safe.
 
         `named` is called in the Kafka thread: with True when the commit is certain, with False if
         this worker no longer owns the message. After the commit, the message counts as in doubt for
@@ -85,7 +87,7 @@ class Worker:
         self._outcomes.name(job, named)
 
     def run(self, stop: Stop, handler: Handler) -> None:
-        """Work until `stop` is set, then drain."""
+        """Process messages until `stop` is set, then drain."""
         loop = SessionLoop(
             self._service, lambda: self._open(handler), WorkerSession.turn, self.status
         )
@@ -98,9 +100,8 @@ class Worker:
             loop.close()
 
     def _open(self, handler: Handler) -> WorkerSession:
-        # Open the producer first, because it ends the transaction that an earlier process left
-        # open. Before the end of this transaction, the broker does not return the committed
-        # offsets.
+        # Open the producer first, because opening ends the transaction that an earlier process left
+        # open. Before this transaction ends, the broker does not return the committed offsets.
         self._producer.open()
         if self._kept:
             log.warning(

@@ -1,8 +1,8 @@
-"""Does the work of one group member, from joining until the membership or the client is lost.
+"""Runs one group member, from its join until its membership or its client is lost.
 
-Owns: the decisions what to read, when to read, and when to commit outcomes. Does not own: the jobs
-in flight (holdings.py), the handover of partitions to other members (handovers.py), uncommitted
-outcomes (outcome_writer.py), joining again (worker.py).
+Owns: the decisions which records to read, when to read, and when to commit outcomes. Does not own:
+the jobs in flight (holdings.py), the handover of partitions to other members (handovers.py),
+uncommitted outcomes (outcome_writer.py), further joins (worker.py).
 
 close() drops all partitions and messages at once, because another member will process them.
 """
@@ -199,9 +199,9 @@ class WorkerSession:
     def _jobs_of(
         self, assigned: AssignedPartition, offset: int, messages: Sequence[Message]
     ) -> list[Job]:
-        """Return the jobs of a pack. Jobs that have begun before their partition was lost continue.
+        """Return the jobs of a pack. Jobs that began before their partition was lost continue.
 
-        If the outcome of such a job is known, it is settled.
+        If the outcome of such a job is already known, the job is settled.
         """
         kept = self._kept.take(assigned, offset, messages)
         jobs: list[Job] = []
@@ -217,7 +217,7 @@ class WorkerSession:
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
-        """Return how long the next pack of a partition waits; 0.0 or less means not at all."""
+        """Return the waiting time of a partition's next pack; 0.0 or less means no wait."""
         due_ms = self._handler.due_at_ms(messages)
         if not due_ms:
             return 0.0

@@ -1,9 +1,9 @@
 """Judges one batch of messages; returns the messages to pass on, the events and the counts. Pure.
 
-Judging has two steps, because the submission keys are looked up between them. First judge_all()
-returns the verdicts of the rules. Then assemble() combines the verdicts with the answers for the
-keys, and decides which records are written. Owns also the record on mail.returned for a message
-that was refused or suppressed and that its client wants back.
+Judging has two steps, because the submission keys are looked up between the steps. First
+judge_all() returns the verdicts of the rules. Then assemble() combines the verdicts with the
+answers for the keys, and decides which records are written. If a client wants its refused and
+suppressed messages back, this module also builds their records for mail.returned.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Judged(Struct, frozen=True, gc=False):
 class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
 
-    `sent`: the number of messages that are passed on, now or later, by mailing. `waiting`: the
-    messages that must not be sent yet, each with its first delay step. `held`: the messages over a
-    quota, as they were submitted; they do not count as received yet. `unsent`: the messages that
-    are refused or suppressed, with their events.
+    `sent` is the number of messages of each mailing that are passed on, now or later. `waiting` has
+    the messages that must not be sent yet, each with its first delay step. `held` has the messages
+    over a quota, as they were submitted; held messages do not count as received yet. `unsent` has
+    the refused and suppressed messages, with their events.
     """
 
     passed: dict[str, list[Message]]
@@ -99,13 +99,13 @@ def judge_all(
 
 
 def keeps_key(judged: Judged) -> bool:
-    """Return whether this submission claims its key. Then a later one with the same key is a
-    duplicate.
+    """Return whether this submission claims its key.
 
-    A refused submission does not claim its key, so that the platform can fix it and submit it
-    again. But a refused message that came by SMTP claims its key, because the SMTP server accepted
-    the message before it was judged here. A duplicate may have the same mail id, and a mail id must
-    have only one outcome.
+    After a claim, any later submission with the same key is a duplicate. A refused submission does
+    not claim its key, so that the platform can correct the message and submit it again. But a
+    refused message that came by SMTP claims its key, because the SMTP server accepted the message
+    before it was judged here. A duplicate may have the same mail id, and a mail id must have only
+    one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 

@@ -33,7 +33,8 @@ class Lanes:
         """Return the lane for a client's mail to `domain`; `lane` is the lane in the client's
         registry entry.
 
-        If that lane is not configured, and so has no topic, the mail uses the lane `default`.
+        If the lane in the entry is not configured, it has no topic, so the mail uses the lane
+        `default`.
         """
         if not lane:
             return self.lane_of(domain)

@@ -1,19 +1,21 @@
 """Decides which messages a monthly quota lets pass. Pure.
 
-The use of a quota is the count of billing plus the messages that this process let pass and that
-billing may not have counted yet. The beat of billing gives the time up to which everything is
-counted. Messages that passed in the SLACK_MS before that time are added as well, because clocks
-differ and a transaction takes time. So near the quota some messages may be counted twice, and mail
-may be held too early. Such mail passes when the next beat arrives.
+The use of a quota is a sum: the count of the billing service, plus the messages that this process
+let pass and that the billing service may not have counted yet. The beat of the billing service
+states the time up to which every message is counted. Messages that passed in the SLACK_MS before
+that time are added as well, because clocks differ and a transaction takes time. So near the quota
+some messages may be counted twice, and mail may be held too early. Mail that was held too early
+passes when the next beat arrives.
 
 The excess over a quota is bounded. Let R be the number of messages left in the quota at the last
 count that was read. After that count, each process lets at most R messages pass. So N processes
 send at most (N - 1) x R messages more than the quota. A restarted process counts as a further
 process. A process that was paused for longer than SLACK_MS within a transaction adds at most one
-batch. While billing counts, R is only a few seconds old. If billing is down, no mail is held before
-the quota is used up, and the bound still holds.
+batch. While the billing service counts, R is only a few seconds old. While the billing service is
+down, no mail is held before the quota is used up, and the bound still holds.
 
-If there is no beat, because billing has never counted, the month is not known and nothing is held.
+If the billing service has never counted, there is no beat. Then the month is not known, and no mail
+is held.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ from shared.submission.attribution import refused_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import Envelope, Message, Violation
 
-# The clocks of hosts differ by less than this time, and a transaction takes less than this time.
-# For paused processes, the bound above holds.
+# The clocks of hosts differ by less than this time, and a transaction takes less than this time. If
+# a process was paused for longer, the bound in the module docstring still holds.
 SLACK_MS: Final = 10_000
-# Passed messages are summed per second. If there are more sums than this, the two oldest are
-# joined.
+# Passed messages are summed per second. If there are more sums than this number, the two oldest
+# sums are joined.
 MAX_SECONDS: Final = 600
 _UNKNOWN: Final = 1 << 62
 OVER_QUOTA: Final = "quota"
@@ -44,7 +46,7 @@ _STATUS: Final = "5.7.1"
 
 
 class KnowsQuotas(Protocol):
-    """Knows the counts of billing; in production this is QuotaView."""
+    """Knows the counts of the billing service; in production this is QuotaView."""
 
     def ready(self) -> bool:
         """Return whether the topic of the quotas was read to its end at least once."""
@@ -55,7 +57,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Return the beat: the month, and the time up to which everything is counted."""
+        """Return the beat: the month, and the time up to which every message is counted."""
         ...
 
 
@@ -94,8 +96,8 @@ class QuotaUse:
             number += found.pop()[1]
         found.append((now_ms, number))
         if len(found) > MAX_SECONDS:
-            # The joined sum gets the later time, so that its messages are added for too long rather
-            # than for too short a time.
+            # The joined sum gets the later time. So its messages are added for too long, but never
+            # for too short a time.
             first, second = found.popleft(), found.popleft()
             found.appendleft((second[0], first[1] + second[1]))
 
@@ -111,8 +113,8 @@ class QuotaUse:
 
 
 def _since(beat: QuotaBeat, now_ms: int) -> int:
-    """Return the time before which passed messages are not added, because billing has counted them,
-    or because they belong to another month."""
+    """Return the time from which passed messages are added. The billing service has counted earlier
+    messages, or they belong to another month."""
     begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 
@@ -120,8 +122,8 @@ def _since(beat: QuotaBeat, now_ms: int) -> int:
 def enforces(client: Client | None) -> bool:
     """Return whether mail of this client may be held or refused because of a quota.
 
-    Quotas of a removed client are not enforced, because nobody can raise them and billing does not
-    count their use.
+    Quotas of a removed client are not enforced, because nobody can raise them and the billing
+    service does not count their use.
     """
     return (
         client is not None
@@ -137,7 +139,7 @@ def enforce(
     use: QuotaUse,
     now_ms: int,
 ) -> list[Judged]:
-    """Hold or refuse the messages that are over a quota, in their order."""
+    """Check the messages in order; hold or refuse each message that is over a quota."""
     left: dict[QuotaScope, int] = {}
     found = []
     for one in judged:

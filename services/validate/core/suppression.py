@@ -1,7 +1,7 @@
 """Suppresses the messages whose recipient is in the view of suppressed recipients. Pure.
 
-Owns: which messages are looked up, and their verdicts after the look-up. Does not own: the view
-(edge/suppression_view.py), the block list of the registry (shared/registry/block_list.py), the
+Owns: the choice of the messages to look up, and their verdicts after the look-up. Does not own: the
+view (edge/suppression_view.py), the block list of the registry (shared/registry/block_list.py), the
 events (verdict.py).
 """
 
@@ -24,15 +24,15 @@ def _own_list(client: str) -> Sequence[str]:
 
 
 def to_look_up(judged: Sequence[Judged]) -> list[int]:
-    """Return the indexes of the messages that would be sent, because their recipients have to be
-    looked up."""
+    """Return the indexes of the messages whose recipients must be looked up: all that would be
+    sent."""
     return [index for index, one in enumerate(judged) if isinstance(one.verdict, Passed)]
 
 
 def fields_to_look_up(
     judged: Sequence[Judged], indexes: Sequence[int], lists_of: ListsOf = _own_list
 ) -> bytes:
-    """Return the fields to look up in the view: for each of these messages, two fields per list."""
+    """Return the fields to look up in the view: two fields per list for each message."""
     return b"".join(
         [
             fields_of(name, recipient)
@@ -52,7 +52,7 @@ def suppress(
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits`: the reasons found for each looked-up field. The reason comes from the first list that
+    `bits` are the reasons found for each looked-up field. The reason comes from the first list that
     has the recipient: the client's own list, then its parents' lists.
     """
     after = list(judged)

@@ -1,8 +1,8 @@
 """Judges one message: refused by the rules, suppressed, or passed to a lane. Pure.
 
-Owns also the event of a suppressed message. The event has a stable word as its rule, and a sentence
-for people. Does not own: the rules (shared/submission), the look-up of suppressed recipients
-(suppression.py), quotas (quotas.py).
+This module also builds the event of a suppressed message. The event has a stable word as its rule,
+and a sentence for people. Does not own: the rules (shared/submission), the look-up of suppressed
+recipients (suppression.py), quotas (quotas.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Suppressed(Struct, frozen=True):
 
 
 class Cancelled(Struct, frozen=True):
-    """The message was withdrawn before validate read it, and the client received a 451 reply."""
+    """The message was withdrawn before the validate service read it; the client got a 451 reply."""
 
     event: MailEvent
 
@@ -88,8 +88,8 @@ def judge(
 ) -> Verdict:
     """Judge one message of `client`. `client` is None if the client is not registered.
 
-    Mail of a removed client was accepted before the removal, so it is handled as the removal
-    specifies. `parents`: the clients whose block lists `client` inherits.
+    Mail of a removed client was accepted before the removal, so the mail is handled as the removal
+    specifies. `parents` are the clients whose block lists `client` inherits.
     """
     if client is None:
         broken = Violation(
@@ -113,7 +113,7 @@ def suppressed_event(
 ) -> MailEvent:
     """Return the event of a suppressed message; `word` is a SuppressionReason or BLOCKED.
 
-    `owner`: the client whose list has the recipient; it may be a parent of the message's client.
+    `owner` is the client whose list has the recipient; it may be a parent of the message's client.
     """
     owner = owner or envelope.client
     sentence = SENTENCES[word].format(owner)
@@ -132,7 +132,7 @@ def _violations(envelope: Envelope, client: Client, max_size_bytes: int) -> tupl
 
 
 def _with_choices(envelope: Envelope, client: Client, lanes: Lanes) -> Envelope:
-    """Set the values that deliver uses: the lane, the expiry and the client's options."""
+    """Set the values for the deliver service: the lane, the expiry and the client's options."""
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     code = effective_code(envelope.facts, envelope.code)
@@ -141,7 +141,8 @@ def _with_choices(envelope: Envelope, client: Client, lanes: Lanes) -> Envelope:
         code=code,
         lane=lanes.lane_of_client(client.lane, domain_of(envelope.recipient)),
         expires_at_ms=expires,
-        # deliver uses only the size from the scan results, so only the size is passed on.
+        # The deliver service uses only the size from the scan results, so only the size is passed
+        # on.
         facts=Facts(size_bytes=envelope.facts.size_bytes),
         own_events=client.own_events,
         on_doubt=client.code(code).on_doubt or client.on_doubt,

@@ -1,4 +1,4 @@
-"""Turns a batch of records from mail.received into the records that validate writes.
+"""Turns a batch of records from mail.received into the records that the validate service writes.
 
 The processor keeps no state between batches. Does not own: the verdicts (core/verdict.py). If the
 view of the registry may be incomplete, nothing is judged and nothing is consumed.
@@ -51,7 +51,7 @@ UNKNOWN_LANES: Final = Metric(
     ("client", "lane"),
 )
 # The number of clients and lanes for which a logged warning is remembered. If there are more, the
-# oldest are removed, so their warnings may be logged again.
+# oldest are forgotten, so their warnings may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 HELD_PARTITION: Final = 0
@@ -114,8 +114,8 @@ class BatchProcessor:
         metrics: Metrics,
         is_release: bool = False,
     ) -> None:
-        """`partitions_of` returns the number of partitions of a topic. `is_release`: the records
-        are from mail.held."""
+        """`partitions_of` returns the number of partitions of a topic. `is_release` is True if the
+        records are from mail.held."""
         self._clients = views.clients
         self._policy = policy
         self._keys = views.keys
@@ -191,7 +191,7 @@ class BatchProcessor:
     def _suppress(
         self, judged: list[Judged], families: Mapping[str, Family], now_ms: int
     ) -> list[Judged]:
-        # Only messages of registered clients are looked up, so each client has a family.
+        # Only messages of registered clients are looked up, so each of these clients has a family.
         indexes = to_look_up(judged)
         if not indexes:
             return judged

@@ -6,9 +6,9 @@ records from before the restore have been read, including records of transaction
 open when the restore began.
 
 The thread also checks the Redis server every LOOK_S. While the server may evict keys
-(shared/store/eviction.py), store() returns None. Later the keys that may have been evicted are
-restored. While the server refuses writes, fault() gives the reason, even if there is nothing to
-claim.
+(shared/store/eviction.py), store() returns None. When the server no longer evicts keys, the missing
+keys are restored. While the server refuses writes, fault() returns the reason, even if there is no
+key to claim.
 
 If the process dies during a restore, its token expires and another process starts a new restore.
 Keys that are already restored are overwritten with the same values.
@@ -39,8 +39,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# A transaction may be open when Redis loses its claims. Then the transaction writes its keys to the
-# topic within this time.
+# A transaction that was open when Redis lost its claims writes its keys to the topic within this
+# time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
@@ -50,7 +50,7 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class _Lost(Exception):
-    """This restore is not valid any more, for example because another process has taken over."""
+    """This restore is no longer valid, for example because another process has taken over."""
 
 
 class _MayEvict(Exception):
@@ -86,7 +86,7 @@ class KeyRestorer:
 
     def store(self) -> Submissions | None:
         """Return the script for the current topic. Return None if the script must not be used; then
-        fault() gives the reason."""
+        fault() returns the reason."""
         return None if self._may_evict else self._store
 
     def want(self) -> None:
@@ -211,7 +211,7 @@ class KeyRestorer:
 
     def _put_back(self, store: Submissions, token: str, record: Any) -> int:
         if isinstance(record, UndecodableRecord):
-            return 0  # the fetcher has logged it
+            return 0  # the fetcher has logged the error
         try:
             claims = decode_record(record.value)
         except CodecError as error:

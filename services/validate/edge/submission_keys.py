@@ -1,6 +1,6 @@
 """Asks Redis for duplicates of submissions, and requests a restore when the keys are lost.
 
-Owns: the last claims of this worker and the generation of the keys under which they were made. Does
+Owns: the last claims of this worker, and the generation of the keys for which they were made. Does
 not own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of
 a duplicate (core/batch.py).
 
@@ -8,9 +8,9 @@ On failure: a claim is made before its transaction commits. If the record is rea
 repeats the claim with the same place, so it gets the same answer. While Redis is unavailable, empty
 or only partly restored, NotReady is raised and nothing is consumed. If Redis loses its data between
 a claim and the commit, the restorer waits for the transactions in progress and reads their keys,
-too. In addition, this worker repeats the claims of its last batch before the next batch. If a
-replica takes over without the last writes, this is detected, because Redis stores for each
-partition the offset up to which claims were stored.
+too. In addition, this worker repeats the claims of its last batch before the next batch. A failover
+to a replica without the last writes is detected, because Redis stores, for each partition, the
+offset up to which claims were stored.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Reader(Protocol):
         ...
 
     def fault(self) -> str:
-        """Return why store() returns None."""
+        """Return the reason why store() returns None."""
         ...
 
 
@@ -62,8 +62,8 @@ class SubmissionKeys:
         self._last = Run((), {})
 
     def claim(self, run: Run) -> list[Answer]:
-        """Return the answer to each claim. Raises NotReady; then the caller may make the same
-        claims again."""
+        """Return the answer to each claim. After NotReady, the caller may make the same claims
+        again."""
         store = self._reader.store()
         if store is None:
             raise NotReady(self._reader.fault())
@@ -111,5 +111,5 @@ class SubmissionKeys:
         try:
             self._claim(store, self._last)
         except (StoreUnavailable, NotReady):
-            self._generation = before  # so that Redis answers the next call with Renewed again
+            self._generation = before  # so Redis answers the next call with Renewed again
             raise

@@ -1,17 +1,16 @@
-"""The view of suppressed recipients in Redis: keeps it up to date from mail.suppressions, and looks
-up recipients in it.
+"""Keeps the view of suppressed recipients in Redis up to date, and looks up recipients in the view.
 
-Every validate process reads the topic in a thread. The view's watermark ensures that only one
-process applies a record. The other processes find that the watermark has moved, and continue from
-the new watermark. The next apply detects a view that is missing (FLUSHALL, a new Redis) or older (a
-failover). The topic is then read again from the watermark of that view. Each process calls apply at
-least every LOOK_S, even without records.
+Every process of the validate service reads mail.suppressions in a thread. The view's watermark
+ensures that only one process applies a record. The other processes find that the watermark has
+moved, and continue from the new watermark. The next call of apply() detects a view that is missing
+(FLUSHALL, a new Redis) or older (a failover). The topic is then read again from the watermark of
+this view. Each process calls apply() at least every LOOK_S, even without records.
 
-Owns: the reader; the proof of how recent the view is (confirmed()); the guarantee that a view that
-is incomplete or too old is never used. The view that answers has every record that was on
-mail.suppressions FRESH_S before the look-up. Otherwise NotReady is raised, and nothing is consumed.
-Does not own: the view (shared/store/suppressions.py). Unreadable records are logged and counted in
-`unreadable`; the rest of the topic is applied.
+Owns: the reader, and the proof of how recent the view is (confirmed()). Guarantees: a look-up uses
+the view only if the view has every record that was on mail.suppressions FRESH_S before. If the view
+is incomplete or older, NotReady is raised, and nothing is consumed. Does not own: the view
+(shared/store/suppressions.py). Unreadable records are logged and counted in `unreadable`; the rest
+of the topic is applied.
 """
 
 from __future__ import annotations
@@ -99,11 +98,11 @@ class SuppressionFollower(RunsThread):
         )
 
     def confirmed(self) -> Confirmed | None:
-        """Return the last proof that the view was complete; None if there is none."""
+        """Return the last proof that the view was complete; None if there is no proof."""
         return self._confirmed
 
     def fault(self) -> str:
-        """Return, for /ready, why the view is not complete; "" if it is complete."""
+        """Return, for /ready, the reason why the view is not complete; "" if it is complete."""
         return self._fault
 
     def _read(self) -> None:
@@ -156,8 +155,8 @@ class SuppressionFollower(RunsThread):
     def _apply(
         self, log_id: str, watermark: int, target: int, records: Sequence[Any]
     ) -> int | None:
-        """Apply these records; return the new watermark, or None if the view has a different
-        watermark than expected."""
+        """Apply these records; return the new watermark, or None if the view does not have the
+        expected watermark."""
         entries = self._entries(records)
         # Only the last part moves the watermark, so all parts are applied again if the process dies
         # before that.
@@ -202,11 +201,11 @@ class Follower(Protocol):
         ...
 
     def confirmed(self) -> Confirmed | None:
-        """Return the last proof that the view was complete; None if there is none."""
+        """Return the last proof that the view was complete; None if there is no proof."""
         ...
 
     def fault(self) -> str:
-        """Return why the view is not complete."""
+        """Return the reason why the view is not complete."""
         ...
 
 

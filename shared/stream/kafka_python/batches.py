@@ -97,7 +97,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             yield kind(length, offset, at_ms, self.timestamp_type, key, value, headers)
 
     def _appended_ms(self) -> int | None:
-        """Return the time of all records if the broker set it, otherwise None."""
+        """Return the time of all records if the broker set this time, otherwise None."""
         is_appended = self.timestamp_type == self.LOG_APPEND_TIME
         return self.max_timestamp if is_appended else None
 

@@ -115,7 +115,7 @@ class SentRecord:
         return None if reason_of is None else reason_of(self._index)
 
     def failed(self) -> bool:
-        """Return whether it is known that the record was not written."""
+        """Return True if it is known that the record was not written."""
         return self.exception is not None
 
     @property
@@ -135,7 +135,7 @@ def add_partitions(producer: KafkaProducer, partitions: Iterable[TopicPartition]
     system call per partition to wake the thread.
     """
     transaction = producer._transaction_manager
-    with transaction._lock:  # otherwise the thread may send some of them before the others
+    with transaction._lock:  # without it, the thread may send some partitions early
         for partition in partitions:
             transaction.maybe_add_partition_to_transaction(partition)
     producer._sender.wakeup()

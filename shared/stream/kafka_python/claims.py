@@ -6,8 +6,8 @@ owner. Between the two rounds the member can finish its messages in flight. kafk
 allows this only inside the listener, on the thread that also sends the heartbeats. So a drain of
 some seconds in the listener ends the membership.
 
-In every further join, ClaimingAssignor names the partitions in `claims` as owned. So the leader
-assigns them to no other member, even if there are several rounds meanwhile. When a partition is
+In every later join, ClaimingAssignor names the partitions in `claims` as owned. So the leader
+assigns these partitions to no other member, even during several rounds. When a partition is
 drained, release() drops the claim, and another round moves the partition (rejoin_for_claims). After
 leave(), a member names only its claims, and its user data ask the leader to assign no more
 partitions to it. The member still names its topics, because the broker deletes the committed

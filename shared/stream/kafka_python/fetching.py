@@ -75,8 +75,8 @@ class UndecodableRecord(NamedTuple):
 class _Budget:
     """The limits of one fetcher and their state.
 
-    `left`: the bytes left for the present poll. `last_header`: the last header that is read from a
-    record. `damaged`: how often each batch arrived with a wrong checksum.
+    `left` is the number of bytes left for the present poll. `last_header` is the last header that
+    is read from a record. `damaged` counts how often each batch arrived with a wrong checksum.
     """
 
     def __init__(self) -> None:

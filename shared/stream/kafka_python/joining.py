@@ -26,7 +26,7 @@ from kafka.coordinator.base import MemberState
 
 from shared.stream.client import BOOTSTRAP_MS
 
-# How long a poll waits for a join. The caller of the poll does nothing else meanwhile.
+# The time that a poll waits for a join. The caller of the poll is blocked during this time.
 JOIN_POLL_MS: Final = 500
 
 
@@ -84,8 +84,8 @@ def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
 def before_poll(consumer: KafkaConsumer) -> None:
     """Prepare a poll of a group member. Call this before each poll.
 
-    If a join is under way, this function requests the join again, so that the next poll waits for
-    it.
+    If a join is in progress, this function requests the join again, so that the next poll waits for
+    the join.
 
     The function also removes the fetcher's current batch if the batch is exhausted. When a paused
     partition is resumed, the library returns its parked records only if there is no current batch.

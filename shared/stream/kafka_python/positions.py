@@ -1,4 +1,4 @@
-"""Returns the known positions of a consumer without a request to the broker, and the stuck ones.
+"""Returns the known and the stuck positions of a consumer, without a request to the broker.
 
 Written for kafka-python 3.0.12, whose KafkaConsumer.position() asks the broker and waits.
 """
@@ -67,7 +67,8 @@ class UnconfirmedPositions:
     def overdue(self) -> dict[TopicPartition, int]:
         """Return the positions that have been unconfirmed for `patience_s`, for seek().
 
-        This looks at the partitions at most once per second, and returns {} in between.
+        The method checks the partitions at most once per second. Calls between two checks return
+        {}.
         """
         now = self._clock()
         if now < self._next_look:

@@ -1,4 +1,4 @@
-"""Prevents a producer from losing requests, and from waiting when it is closed.
+"""Prevents that a producer loses a request, or waits for a broker when the producer is closed.
 
 Written for kafka-python 3.0.12:
 
@@ -66,7 +66,7 @@ def known_partitions(producer: Any, topic: str) -> Collection[int]:
 
 
 def unwritten(producer: Any) -> list[TopicPartition]:
-    """Return, sorted, the partitions for which records still wait."""
+    """Return the partitions for which records still wait, sorted."""
     return sorted({batch.topic_partition for batch in producer._accumulator._incomplete.all()})
 
 

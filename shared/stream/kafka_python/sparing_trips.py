@@ -4,7 +4,7 @@ Written for kafka-python 3.0.12. Each poll() passes three small tasks to the I/O
 for each of them: the look-up of the coordinator, the sending of fetches, and the wait for records.
 Such a hand-off wakes the I/O thread by a socket and the caller by a lock. The hand-offs take longer
 than the other work of most polls. They are almost always unnecessary, because the coordinator is
-known and a fetch to each leader is under way. Here the caller checks this first, and hands a task
+known and a fetch to each leader is in progress. Here the caller checks this first, and hands a task
 to the I/O thread only if there is something to do. The caller waits for records by itself: the I/O
 thread sets an event when a fetch ends, and has nothing to do when the time of the poll is over.
 poll() rounds the wait down to whole milliseconds, and would then loop without waiting during the
@@ -37,7 +37,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
     """A fetcher that uses the I/O thread only if there is a fetch to send."""
 
     def send_fetches(self) -> Any:
-        """Send a fetch to each leader without a fetch under way; return the futures."""
+        """Send a fetch to each leader that has no fetch in progress; return the futures."""
         if has_failed(self._net) or self._is_any_to_send():
             return super().send_fetches()
         return []

@@ -28,11 +28,11 @@ def spread(
 ) -> dict[str, list[TopicPartition]]:
     """Return the partitions of each member after this round of a cooperative rebalance.
 
-    `partitions`: the partitions of each topic. Only partitions without an owner are newly assigned
-    to a member. If a member owns more than its share, the result omits the surplus partitions. The
-    member then gives them up, and the next round assigns them. If a member names a partition of a
-    topic that it does not read, the partition stays unassigned until the member no longer names it.
-    A partition that several members name is taken from all of them.
+    `partitions` has the partitions of each topic. Only partitions without an owner are newly
+    assigned to a member. If a member owns more than its share, the result omits the surplus
+    partitions. The member then gives them up, and the next round assigns them. If a member names a
+    partition of a topic that it does not read, the partition stays unassigned until the member no
+    longer names it. A partition that several members name is taken from all of them.
     """
     owned = {member.name: set(member.owned) for member in members}
     owners = Counter(partition for own in owned.values() for partition in own)

@@ -1,4 +1,4 @@
-"""Parses the contents of requests to the HTTP API for platforms, and defines their faults. Pure.
+"""Parses the contents of requests to the HTTP API for platforms; defines the request faults. Pure.
 
 The cursor of a list of entries names the entry after which the next page begins. The cursor is
 opaque to platforms. It need not be signed, because a page never shows more than the key may see.
@@ -41,7 +41,7 @@ class Conflict(Exception):
 
 
 class Busy(Exception):
-    """Too many tasks of this kind are running, or a part is too slow (503)."""
+    """Too many tasks of this kind are running, or a part of the service is too slow (503)."""
 
 
 def encode_cursor(place: Place) -> str:
@@ -77,8 +77,8 @@ def form_fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
 
 
 def _multipart(content_type: str, body: bytes) -> list[tuple[str, str]]:
-    # Unprintable characters are removed, because a line end in the value would begin another
-    # header.
+    # Unprintable characters are removed, because a line end in the value would begin another header
+    # field.
     named = "".join(char for char in content_type if char.isprintable()).encode("utf-8")
     whole = BytesParser(policy=compat32).parsebytes(b"Content-Type: " + named + b"\r\n\r\n" + body)
     parts = whole.get_payload() if whole.is_multipart() else []

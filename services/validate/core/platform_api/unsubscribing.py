@@ -1,14 +1,13 @@
-"""Unsubscribing by a link: the event, the suppression entry, and the pages in English and German.
-Pure.
+"""Builds the event, the suppression entry and the pages for unsubscribing by a link. Pure.
 
-A mail to the return path that asks to unsubscribe leads to the same event. The counting of bounces
-then makes the same entry from this event (shared/responses/counting). For a link, the entry is
-written together with the event, so that it is in force even while no process counts. The counting
-later writes the same entry again, which changes nothing. If the reader unsubscribes again, the
-event has the same id and the entry has the same key.
+A request to unsubscribe by mail leads to the same event. From this event, the counting of bounces
+makes the same entry (shared/responses/counting). For a link, the entry is written together with the
+event, so that the entry is in force even while no process counts. The counting later writes the
+same entry again; this changes nothing. If the reader unsubscribes again, the event has the same id
+and the entry has the same key.
 
-A page is one HTML file without scripts, fonts or images. The policy in its headers allows only the
-style and the form. Names from the link are escaped.
+The pages are in English and German. A page is one HTML file without scripts, fonts or images. The
+policy in its headers allows only the style and the form. Names from the link are escaped.
 """
 
 from __future__ import annotations
@@ -172,8 +171,8 @@ def draw(page: Page, language: str, recipient: str = "", sender: str = "") -> by
 
 
 def language_of(accept: str) -> str:
-    """Return the language of the pages that Accept-Language prefers; English if it names none of
-    them."""
+    """Return the page language that Accept-Language prefers, or English if no page language is
+    named."""
     found = (DEFAULT, 0.0)
     for part in accept.split(",")[:MAX_LANGUAGES]:
         name, _, weight = part.partition(";")
@@ -203,5 +202,5 @@ def _form(language: str) -> str:
 
 
 def _name(text: str) -> str:
-    # A name may have right-to-left text, or braces.
+    # The name may contain right-to-left text or braces.
     return f"<strong><bdi>{escape(text)}</bdi></strong>"

@@ -4,8 +4,9 @@ Mail that did not arrive has one of three causes: the mail bounced, the mail was
 is invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
 back is an answer.
 
-The composed messages have the null return path, so that they cause no bounces. Each names the
-message that it forwards, so that they are neither billed nor counted as mail of the client.
+The composed messages have the null return path, so that they cause no bounces. Each composed
+message names the message that it forwards. Therefore composed messages are neither billed nor
+counted as mail of the client.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Returning(Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """Return the kind of the report, or the cause if the message was never sent."""
+        """Return the kind of the report; for a message that was never sent, return the cause."""
         return self.event.response or self.cause.value
 
 
@@ -102,14 +103,14 @@ class Way(Struct, frozen=True):
 
 
 def unsent_cause(returned: Returned) -> Cause | None:
-    """Return the cause if validate or deliver wrote the message to mail.returned; None if the
-    message came back by mail."""
+    """Return the cause if the validate service or the deliver service wrote the message to
+    mail.returned; None if the message came back by mail."""
     return _UNSENT.get(returned.address_kind)
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return the Returning of a message that validate or deliver wrote to mail.returned. That
-    service has also written the event."""
+    """Return the Returning of a message that the validate service or the deliver service wrote to
+    mail.returned. The same service has also written the event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -140,14 +141,14 @@ def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
 
 
 def is_delay(understood: Understood) -> bool:
-    """Return whether the report names recipients, and delivery to all of them is still being
-    tried."""
+    """Return True if the report names recipients and delivery to all these recipients is still
+    being tried."""
     recipients = understood.recipients
     return bool(recipients) and not any(each.is_final for each in recipients)
 
 
 def wants(client: Client, cause: Cause) -> bool:
-    """Return whether the client wants mail with this cause. A client always gets answers."""
+    """Return whether the client wants mail with this cause; always True for answers."""
     wanted = _WANTED_BY.get(cause)
     return wanted is None or wanted in client.returns
 
@@ -184,8 +185,8 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
 
 
 def digest_of(window: Window, client: Client, way: Way) -> Message:
-    """Return the digest of the messages held in a window that has ended. At least one message must
-    be held."""
+    """Return the digest of the messages held in a window. The window has ended and holds at least
+    one message."""
     number = sum(window.held.values())
     digest_id = ids.derive(
         f"digest/{client.name}", window.partition, window.begun_ms, window.begun_ms

@@ -1,8 +1,9 @@
 """Finds the message to which returned mail refers, and checks which address is its recipient. Pure.
 
-The return path of the message proves to which message a report refers: either the report was sent
-to this return path, or the report quotes it. The return path is signed and has a hash of the
-recipient. So a report on any other address changes nothing, no matter who wrote the report.
+The return path of a message proves that a report refers to this message. Either the report was sent
+to this return path, or the report quotes this return path. The return path is signed and has a hash
+of the recipient. So a report about any other address changes nothing, no matter who wrote the
+report.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SOFT_BREAKS: Final = re.compile(rb"=[ \t]{0,20}\r?\n")
 
 
 class Identity(Struct, frozen=True):
-    """The message that came back. Only a hash of its recipient is known."""
+    """The message that came back. Its recipient is known only as a hash."""
 
     mail_id: str
     mailing_id: str
@@ -59,7 +60,7 @@ def identify(
 ) -> Identity | None:
     """Return the message to which this mail refers; None if nothing proves which message it is.
 
-    `tokens`: the verified tokens of this client that the report quotes (judging.py).
+    `tokens` are the verified tokens of this client that the report quotes (judging.py).
     """
     if returned.mail_id:
         return Identity(
@@ -86,7 +87,7 @@ def proved_path(
     client_of: Callable[[str], Client | None],
     by: Verification,
 ) -> tuple[Client, ReturnPath] | None:
-    """Return the first valid return path that is quoted, and its client; None if no path is valid.
+    """Return the first valid quoted return path and its client; None if no quoted path is valid.
 
     `client_of` returns the client of a domain in lower case.
     """
@@ -117,8 +118,7 @@ def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) ->
 
 
 def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
-    """Return the one of these addresses that is the recipient of the message; "" if there is
-    none."""
+    """Return the address that is the recipient of the message; "" if no address is."""
     for address in islice(addresses, MAX_ADDRESSES):
         if address and comparable(address) and _is_recipient(identity, address):
             return address

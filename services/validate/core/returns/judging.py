@@ -1,27 +1,28 @@
 """Judges returned mail, from its bytes to its event. Pure.
 
-Owns: where tokens are searched; which client a complaint concerns; and the order of the steps:
-understand the mail (shared/responses), then find the client that the mail concerns, the message to
-which the mail refers (identity.py), and the recipient against whom the mail counts (meaning.py).
-Guarantees: any bytes are accepted. The work is bounded: at most MAX_TRIED tokens and MAX_QUOTED
-(identity.py) return paths are verified per message. A token that is not signed for the client that
-it names, or has expired, is ignored.
+Judging has four steps. It understands the mail (shared/responses), finds the client that the mail
+concerns, finds the message to which the mail refers (identity.py), and finds the recipient against
+whom the mail counts (meaning.py). This module also decides where tokens are searched. Guarantees:
+any bytes are accepted. The work is bounded: per message, at most MAX_TRIED tokens and at most
+MAX_QUOTED return paths (identity.py) are verified. A token is ignored if it has expired, or if it
+is not signed for the client that it names.
 
-deliver puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe link, in the
-subject of the mailto: address next to the link, or in a separate header field. The token is read
+The deliver service puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe
+link, in the subject of the mailto: address next to the link, or in a separate header field. The
+token is read
 
 - in the header of the message that a complaint or another feedback report returns, but not in the
-  body, which may quote a message of somebody else;
+  body, because the body may quote a message of somebody else;
 - in the subject of a request to unsubscribe. The mailto: address and the link were made for one
-  recipient. They unsubscribe this recipient, no matter who uses them.
+  recipient. They unsubscribe this recipient, no matter which person uses them.
 
 Feedback loops are often registered once for an installation: for its IP addresses, or with one
-address for all domains. Their reports arrive at the client that has this address. But our own
-signature in the report proves which client sent the message. Such a complaint belongs to the client
-that sent the message: this client gets the event, the suppression entry and the forwarded mail. The
-client that has the address gets nothing, because it must not see the recipients of another client.
-If the message is proved to be the addressee's own message, or if no message is proved, the report
-stays with the addressee.
+address for all domains. The reports of such a loop arrive at one client, the addressee. But the
+signature of this installation in the report proves which client sent the message. The complaint
+belongs to the client that sent the message, so this client gets the event, the suppression entry
+and the forwarded mail. The addressee gets nothing, because it must not see the recipients of
+another client. The addressee keeps the report if it sent the message, or if nothing proves which
+client sent the message.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ _MAILTO_RULE: Final = "unsubscribe/token"
 class Judged(Struct, frozen=True):
     """The result of judging returned mail.
 
-    `returned` and `client` belong to the client that the mail concerns; for a complaint this may be
-    another client than the addressee. `is_proved`: whether it is proved to which message the mail
-    refers. `fields`: the header of the returned mail itself.
+    `client` is the client that the mail concerns, and `returned` is for this client. For a
+    complaint, this client may differ from the addressee. `is_proved` is True if the mail proves
+    which message it refers to. `fields` is the header of the returned mail itself.
     """
 
     returned: Returned
@@ -90,8 +91,8 @@ def judge_returned(
     rules: Rules,
     clients: Owners,
 ) -> Judged:
-    """Judge a message to an address of `client`. If `by` is None, no quoted return path or token
-    can be verified."""
+    """Judge a message to an address of `client`. If `by` is None, return paths and tokens that the
+    message quotes are not verified."""
     message = read_message(content)
     understood = understand_message(message, rules, not returned.sender)
     header = quoted_header(message, understood, rules)
@@ -109,7 +110,7 @@ def judge_returned(
 
 
 def is_complaint(understood: Understood) -> bool:
-    """Return whether the mail is a complaint, or a feedback report that asks to unsubscribe."""
+    """Return True if the mail is a complaint, or a feedback report that asks to unsubscribe."""
     is_feedback = understood.rule.startswith(FEEDBACK_RULE)
     return understood.kind is ResponseKind.COMPLAINT or (
         is_feedback and understood.kind is ResponseKind.UNSUBSCRIBE
@@ -145,8 +146,8 @@ def other_owner(
     by: Verification | None,
     clients: Owners,
 ) -> Client | None:
-    """Return the other client if the report proves that this client sent the message; None if the
-    addressee keeps the report.
+    """Return the client that sent the message, if the report proves that the addressee did not send
+    it; None if the addressee keeps the report.
 
     `tokens` are verified tokens of any client.
     """

@@ -1,10 +1,11 @@
-"""Recognises mail that must not be forwarded, because that could begin an endless loop. Pure.
+"""Recognises mail that must not be forwarded, because forwarding could begin an endless loop. Pure.
 
 All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. If mail quotes
 a hop that this installation has signed, the mail answers mail that this installation forwarded. If
-mail has the field in its own header, another installation forwarded it. The keys of the other
-installation are not known here, so the field is trusted without a check. If somebody forges the
-field in a report, the only effect is that the report is not forwarded. The report is still counted.
+mail has X-Sluice-Hop in its own header, another installation forwarded the mail. The keys of the
+other installation are not known here, so the field is trusted without a check. If somebody forges
+the field in a report, the only effect is that the report is not forwarded. The report is still
+counted.
 
 Automatic answers get no answer (RFC 3834, 2). Mail from the forwarding address is never forwarded
 to that address.
@@ -51,9 +52,10 @@ def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
 def loop_of(
     content: bytes, fields: Fields, senders: list[str], client: Client, keys: Keys | None
 ) -> Loop | None:
-    """Return why this mail must not be forwarded to the client; None if it may be forwarded.
+    """Return the reason why this mail must not be forwarded to the client; None if it may be
+    forwarded.
 
-    `fields` is the header of `content`; `senders` are its envelope sender and its From addresses.
+    `fields` is the header of `content`; `senders` are the envelope sender and the From addresses.
     """
     if keys is not None and _quotes_own_hop(content, keys):
         return Loop.OWN_HOP

@@ -1,10 +1,10 @@
-"""Builds the event of returned mail: the kind, the message, and the recipient against whom it
+"""Builds the event of returned mail: its kind, its message, and the recipient against whom it
 counts. Pure.
 
 The event names a recipient only under two conditions. First, the recipient is proved to be the
-recipient of the message that came back (identity.py). Second, the report names this recipient, or
-it hides the recipient (shared/responses/reports/feedback.py) and quotes the message's token
-(judging.py). Without a recipient the event counts against nobody.
+recipient of the message that came back (identity.py). Second, either the report names this
+recipient, or the report hides the recipient (shared/responses/reports/feedback.py) and quotes the
+message's token (judging.py). An event without a recipient counts against nobody.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _reported(
     addresses = (each for one in recipients for each in (one.address, *one.aliases))
     if address := recipient_among(identity, addresses):
         named = [one for one in recipients if address in (one.address, *one.aliases)]
-        # An alias may stand for several mailboxes. It exists as long as one of these mailboxes
-        # exists.
+        # An alias may stand for several mailboxes. The alias exists as long as one of these
+        # mailboxes exists.
         one = next((each for each in named if each.kind is not ResponseKind.HARD), named[0])
         return replace(one, address=address)
     if understood.kind is ResponseKind.UNSUBSCRIBE:

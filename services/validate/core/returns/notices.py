@@ -1,18 +1,18 @@
-"""Composes the mail to a client's forwarding address: a returned message, a report, a digest. Pure.
+"""Composes the mail to a client's forwarding address: returned messages, reports and digests. Pure.
 
-A returned message is attached unchanged (message/rfc822). If a mail server could refuse or change
-the message (characters beyond ASCII in the header, NUL, lines that are too long), the message is
+A returned message is attached unchanged (message/rfc822). A mail server could refuse or change a
+message with non-ASCII characters in the header, NUL, or lines that are too long. Such a message is
 attached as a file (application/octet-stream, base64). The attachment has at most
-MAX_ORIGINAL_BYTES; the rest is cut off.
+MAX_ORIGINAL_BYTES; the rest of the message is cut off.
 
-The report on a message that deliver could not deliver has two parts of a multipart/report (RFC
-3464; RFC 6533 for addresses): message/delivery-status, and the header of the message
-(text/rfc822-headers, RFC 6522). The header is in base64 if a mail server could refuse or change it.
-The report does not contain the body, because the body is not stored.
+If the deliver service could not deliver a message, the mail is a multipart/report (RFC 3464; RFC
+6533 for addresses). Its two machine-readable parts are message/delivery-status and the header of
+the message (text/rfc822-headers, RFC 6522). The header is in base64 if a mail server could refuse
+or change it. The report does not contain the body, because the body is not stored.
 
-Guarantees: the returned message or a server's reply cannot forge a field, a line or a part of the
-mail. Each value is one line of printable characters; in reports, these are only ASCII characters.
-The boundary does not occur in the parts.
+Guarantees: neither the returned message nor a server's reply can forge a field, a line or a part of
+the mail. Each value is one line of printable characters; in reports, all characters are ASCII. The
+MIME boundary does not occur in the parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from msgspec import Struct
 from shared.smtp.content import has_longer_line, with_crlf
 from shared.topics.records import ReturnAddressKind, Returned
 
-# A record of mail.outbound may have 2 MiB, and base64 makes the original a third longer.
+# A record of mail.outbound may be at most 2 MiB, and base64 makes the original a third longer.
 MAX_ORIGINAL_BYTES: Final = 1024 * 1024
 MAX_VALUE_CHARS: Final = 500
 _LINE_CHARS: Final = 76
@@ -46,7 +46,9 @@ _NOT_VISIBLE_ASCII: Final = re.compile(r"[^\x21-\x7e]+")
 
 
 class Notice(Struct, frozen=True):
-    """The contents of a mail to the forwarding address. `fields` without a value are left out."""
+    """The contents of a mail to the forwarding address. Entries of `fields` without a value are
+    left out.
+    """
 
     sending_domain: str
     recipient: str
@@ -101,8 +103,8 @@ def is_cut(original: bytes) -> bool:
 def report_of(
     returned: Returned, header: bytes, sending_domain: str, now_ms: int
 ) -> Sequence[bytes]:
-    """Return the parts of the report if deliver could not deliver the message; otherwise no
-    parts."""
+    """Return the parts of the report if the deliver service could not deliver the message; else
+    none."""
     if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
         return ()
     status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))
@@ -121,8 +123,8 @@ def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
     """Return the content type of the mail and the parts after its text."""
     if notice.report:
         return "multipart/report; report-type=delivery-status", notice.report
-    # Cut the original again, because CRLF line ends make it longer. Otherwise the record might not
-    # fit into its topic.
+    # Cut the original again, because CRLF line ends make it longer. Without this cut, the record
+    # might be too large for its topic.
     original = with_crlf((notice.original or b"")[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
     return "multipart/mixed", [b"".join(_original_part(original))]
 
@@ -202,7 +204,7 @@ def _status_lines(returned: Returned, sending_domain: str, now_ms: int) -> Itera
 
 
 def _status(returned: Returned) -> str:
-    """Return the status code. A report must have one, so there is a default."""
+    """Return the status code. There is a default, because a report must have a status code."""
     if _STATUS.fullmatch(returned.status):
         return returned.status
     return "4.4.7" if returned.kind == EXPIRED else "5.0.0"  # RFC 3463: delivery time expired

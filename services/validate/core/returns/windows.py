@@ -1,10 +1,10 @@
-"""Limits how many returned messages a client gets one by one, and collects the others for a digest.
+"""Limits how many returned messages a client gets one by one; a digest lists all further messages.
 Pure.
 
 A window begins with the first message that is forwarded. Up to the limit, each message is forwarded
 in its own mail. The other messages of the window are held, and a digest lists them when the window
-has ended. The windows are written in the same transaction as the mail, so the limit and the digest
-do not depend on one process.
+has ended. The windows are written in the same transaction as the mail. So a window is not lost if a
+process ends.
 
 A client has one window for each partition of mail.returned that has its mail. Normally this is one
 partition, because the client's name is the key of the records.
@@ -26,7 +26,7 @@ PREFIX: Final = "returns/"
 
 
 class Policy(Struct, frozen=True):
-    """The number of messages that a client gets one by one in a window, and the length of the
+    """The length of a window, and the number of messages that a client gets one by one in a
     window."""
 
     most: int
@@ -41,7 +41,7 @@ class Window(Struct, frozen=True, omit_defaults=True):
     begun_ms: int
     forwarded: int = 0
     held: dict[str, int] = {}  # by kind
-    listed: tuple[str, ...] = ()  # the lines of the digest, for the first MAX_LISTED held messages
+    listed: tuple[str, ...] = ()  # lines of the digest: the first MAX_LISTED held messages
 
     @property
     def key(self) -> bytes:
@@ -66,7 +66,7 @@ def encode_window(window: Window) -> bytes:
 
 
 def decode_window(key: bytes, value: bytes) -> Window:
-    """Decode a record. Raises ValueError, also if the key does not belong to the window."""
+    """Decode a record. Raises ValueError if it is invalid or has the key of another window."""
     try:
         window = _decoder.decode(value)
     except RecursionError as error:  # raised by msgspec
@@ -82,7 +82,7 @@ def begin(client: str, partition: int, now_ms: int) -> Window:
 
 
 def has_ended(window: Window, policy: Policy, now_ms: int) -> bool:
-    """Return whether the window has ended. A window also ends if the clock was set back."""
+    """Return whether the window has ended. The window also ends when the clock is set back."""
     return not 0 <= now_ms - window.begun_ms < policy.length_ms
 
 
@@ -99,7 +99,7 @@ def has_room(window: Window) -> bool:
 
 
 def hold(window: Window, kind: str, line: str) -> Window:
-    """Return the window with one more message held; the line is listed if there is room."""
+    """Return the window with one more held message; its line is listed if the digest has room."""
     kind = kind if kind in window.held or len(window.held) < MAX_KINDS else OTHER
     held = {**window.held, kind: window.held.get(kind, 0) + 1}
     listed = (*window.listed, line[:MAX_LINE_CHARS]) if has_room(window) else window.listed

@@ -1,20 +1,20 @@
 """Releases the mail on mail.held when its quota is available again.
 
 A sweep reads the topic from the committed offset to the end that the topic had when the sweep
-began. Each message is judged again, as if it had just arrived. The message passes, ends, or is
-written to the end of the topic again. The same transaction commits the old offset of the message. A
-sweep begins when a used-up quota becomes available (a new month, a raised quota, a late beat), when
-a process starts, and every hour, because mail may have expired. A sweep begins at least AGAIN_S
-after the beginning of the last sweep. Between sweeps nothing is read, and the process is not a
-member of the group.
+began. Each message is judged again, as if it had just arrived. The message then passes, is refused
+or suppressed, or is written to the end of the topic again. The same transaction commits the old
+offset of the message. A sweep begins when a used-up quota becomes available (a new month, a raised
+quota, a late beat), when a process starts, and every hour, because mail may have expired. A sweep
+begins at least AGAIN_S after the beginning of the last sweep. Between sweeps nothing is read, and
+the process is not a member of the group.
 
 On failure: uncommitted messages stay on the topic for the next sweep. If a process is paused during
 a sweep, another process takes over, and the commit of the paused process is refused. The topic has
-one partition, so only one process sweeps at a time. If another process waits for the partition, it
-then reads at most the messages that the first process wrote back. While Redis or Kafka is
-unavailable, the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep
-continues. The held mail of one client delays the held mail of other clients by about 100 µs per
-message, which is the time to read a message.
+one partition, so only one process sweeps at a time. A second process that waited for the partition
+reads at most the messages that the first process wrote back. While Redis or Kafka is unavailable,
+the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep continues. The
+held mail of one client delays the held mail of other clients by about 100 µs per message, which is
+the time to read a message.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SweeperParts(Struct, frozen=True):
     options: ClientOptions
     group: str
     clients: Callable[[], Iterable[Client]]
-    is_ready: Callable[[], bool]  # whether the registry and the quotas are known
+    is_ready: Callable[[], bool]  # returns whether the registry and the quotas are known
     use: QuotaUse
     clock: Clock
     # Returns the relay for one sweep. The argument wraps the relay's `process`, so that the sweep
@@ -82,7 +82,7 @@ class HeldSweeper:
             try:
                 end = self._end()
             except KafkaError:
-                continue  # other loops log such errors
+                continue  # other loops log Kafka errors
             self._is_due, self._last_at = False, self._parts.clock.monotonic()
             if end:
                 self._sweep(end, stop)
@@ -141,7 +141,7 @@ class HeldSweeper:
 
 
 def _until(end: int, process: Process, current: Stop) -> Process:
-    """End the sweep with the batch that reaches this offset."""
+    """Wrap a processor, so that the sweep ends with the batch that reaches this offset."""
 
     def limited(records: Sequence[Record]) -> Sequence[object]:
         outputs = process(records)

@@ -1,13 +1,13 @@
-"""The HTTP API for platforms: its routes, its errors, its OpenAPI document.
+"""Builds the HTTP API for platforms: the routes, the errors and the OpenAPI document.
 
-A key gives access only to the data of its client. Without a key only /health, the description of
-the API and the pages behind links to unsubscribe are served.
+A key gives access only to the data of its client. Requests without a key can use only /health, the
+description of the API and the pages of unsubscribe links.
 
 If a path contains an address, the routes get the address percent-encoded, as in the request line.
-The ASGI server would decode the path before it is split, so the `/` of `a%2Fb@example.com` would
-split the address. X.400 gateways write such addresses. So under two path prefixes the path is split
-first, and recipient_of_path() (request.py) decodes the address. Nothing else in a request changes;
-access is checked by the prefix.
+The ASGI server would decode the path before the path is split, so the `/` of `a%2Fb@example.com`
+would split the address. X.400 gateways write addresses with a `/`. So under two path prefixes the
+path is split first, and recipient_of_path() (request.py) decodes the address. Nothing else in a
+request changes; access is checked by the prefix.
 """
 
 from __future__ import annotations

@@ -30,12 +30,12 @@ from shared.responses.counting.counting import decode_counter
 from shared.suppressions.entries import names_of, removal, reset
 from shared.topics.suppressions import BY_COUNTER, Suppression, SuppressionRecord, field_of
 
-# A query to Redis may take 10 s (shared/store/client.py). A request waits only this long.
+# A query to Redis may take 10 s (shared/store/client.py). A request waits only this many seconds.
 REDIS_S: Final = 5.0
 
 
 class CounterRow(Struct, frozen=True):
-    """The bounces of a recipient that count, and the client's limits."""
+    """The counted bounces of a recipient, and the client's limits."""
 
     hard: int
     hard_limit: int
@@ -110,7 +110,7 @@ class CounterRoutes:
     async def _records(
         self, request: ApiRequest, client: str, address: str, note: str
     ) -> list[SuppressionRecord]:
-        """Return the reset, and the records that remove the entries that resulted from the
+        """Return the record of the reset, and the records that remove the entries made by the
         counters."""
         if fault := self._parts.entries.fault():
             raise Busy(f"the suppressions are not known: {fault}")

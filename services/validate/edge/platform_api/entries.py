@@ -1,14 +1,14 @@
 """Keeps all entries of mail.suppressions sorted, so that they can be read in pages.
 
 A thread reads the topic and keeps the last record of each key in a temporary SQLite database. The
-database is on disk, except for a small cache, and the system removes it when the process ends.
-Owns: the database, and the check whether it is recent. Does not own: the view in Redis by which
-validate suppresses; that view is not sorted.
+database is on disk, except for a small cache, and the system removes the database when the process
+ends. Owns: the database, and the check that the database is recent. Does not own: the view in Redis
+by which the validate service suppresses messages. The view in Redis is not sorted.
 
 Guarantees: the table has all records of the topic before the offset `end`. While Kafka is
 unavailable, the table does not change, and is_fresh() is False. After a reconnect, reading
-continues where it ended. If the topic was created again, it is read into a new database. Unreadable
-records are skipped (validate counts them).
+continues where it ended. If the topic was created again, its records are read into a new database.
+Unreadable records are skipped; the validate service counts them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EntryTable:
             self._database.executemany(_PUT, rows)
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
-        """Return active entries of a client with this reason, in order. A `reason` of "" selects
+        """Return active entries of a client with this reason, in order. If `reason` is "", return
         all."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
@@ -77,7 +77,7 @@ class EntryTable:
         return self._read(question + _AFTER, [*values, *after, limit])
 
     def of_recipient(self, client: str, names: Iterable[str]) -> list[Suppression]:
-        """Return all entries of a client for these names, including removed ones."""
+        """Return all entries of a client for these names, including removed entries."""
         named = list(names)
         marks = ", ".join("?" * len(named))
         question = f"SELECT value FROM entry WHERE client = ? AND recipient IN ({marks})"  # noqa: S608
@@ -101,7 +101,7 @@ class EntryTable:
             self._database = _new_database()
 
     def close(self) -> None:
-        """Close the database, which removes it."""
+        """Close the database; closing removes the file."""
         with self._lock:
             self._database.close()
 
@@ -136,11 +136,11 @@ class EntryFollower:
         self._thread.start()
 
     def fault(self) -> str:
-        """Return, for /ready, why lists cannot be answered; "" if they can be answered."""
+        """Return, for /ready, the reason why lists cannot be served; "" if they can be served."""
         return "" if self._is_whole else self._fault
 
     def is_fresh(self) -> bool:
-        """Return whether the table had all records of Kafka at some time in the last FRESH_S."""
+        """Return True if the table had all records of the topic within the last FRESH_S."""
         return self._clock.monotonic() - self._fresh_at < FRESH_S
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """/v1/messages: the outcome of messages, from their events.
 
-A look-up reads mail.events from a given time to the end, in its own thread. Its cost grows with the
-number of events after that time. The duration and the number of look-ups are bounded, so that they
-do not delay other routes. A look-up that ended early sets `is_complete` to False.
+A look-up reads mail.events from a given time to the end, in its own thread. The cost of a look-up
+grows with the number of events after that time. The duration and the number of look-ups are
+bounded, so that look-ups do not delay other routes. A look-up that ended early sets `is_complete`
+to False.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
 # The number of messages in one answer. If more are found, the oldest are left out.
 MAX_SHOWN: Final = 100
-# The number of events that each of the two passes keeps. It is limited because an address may have
-# very many events.
+# The highest number of events that each of the two passes keeps. The number is limited, because an
+# address may have very many events.
 MAX_EVENTS: Final = 20_000
 _MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
 _Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
@@ -155,8 +156,8 @@ class MessageRoutes:
 
 
 def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
-    """Return the only name in the request. Raises QueryFault if there is no name or more than
-    one."""
+    """Return the name in the request. Raises QueryFault if the request has no name or several
+    names."""
     given = {
         NamedBy.SUBMISSION: submission,
         NamedBy.MESSAGE_ID: message_id,

@@ -1,8 +1,8 @@
-"""The common parts of the routes: the client of a request, parameters, error answers, slow tasks.
+"""The common parts of the routes: clients of requests, parameters, error answers, slow tasks.
 
-Slow tasks (a look-up in Kafka, a query to Redis) run in their own threads. Guarantees: the number
-of tasks that run or wait is bounded. So slow tasks never use the threads of other routes, and one
-key never uses all threads for its kind of task.
+Slow tasks (a look-up in Kafka, a query to Redis) run in separate threads. Guarantees: the number of
+tasks that run or wait is bounded. Slow tasks never use the threads of other routes, and one key
+never uses all threads for a kind of task.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from shared.topics.suppressions import PARTITION, SuppressionRecord, encode_supp
 ApiRequest = Request[Any, Grant, Any]
 
 MAX_TEXT: Final = 1_000
-# The answer to a change waits at most this long for this process to read the change back.
+# After a change, the answer waits at most this many seconds until this process has read the change
+# back.
 SEEN_S: Final = 1.0
 _LOOK_S: Final = 0.01
 _MAX_NAME: Final = 255
@@ -80,8 +81,8 @@ class Parts(Struct, frozen=True):
     def client(self, request: ApiRequest, name: str, *, is_shared: bool = False) -> Client:
         """Return the client of a request, within the scope of the key.
 
-        `is_shared`: the data belong to the whole client, so a key for one sub-client may not use
-        them. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
+        `is_shared` is True if the data belong to the whole client; then a key for one sub-client
+        must not use the data. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
         """
         scope = request.auth.scope
         named = name or scope.client
@@ -124,8 +125,8 @@ class Parts(Struct, frozen=True):
 class Workers:
     """Threads for one kind of slow task. Only one event loop may call run().
 
-    A caller waits at most `timeout_s`. The thread continues until its task ends by the task's own
-    time limit.
+    A caller waits at most `timeout_s`. The thread continues until the task ends; the task has its
+    own time limit.
     """
 
     def __init__(self, name: str, most: int, timeout_s: float) -> None:
@@ -162,7 +163,7 @@ class Workers:
 
 
 def responses(**more: str) -> dict[int, ResponseSpec]:
-    """Return the problems with which a route may answer, for the OpenAPI document."""
+    """Return the problem responses that a route may send, for the OpenAPI document."""
     texts = _TEXTS | {int(status.lstrip("_")): text for status, text in more.items()}
     return {
         status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
@@ -187,7 +188,7 @@ def recipient_of(text: str, name: str = "address") -> str:
 
 
 def recipient_of_path(encoded: str) -> str:
-    """Return the address of a path (app.py) in comparison form. Raises QueryFault."""
+    """Return the address in a path (app.py), in comparison form. Raises QueryFault."""
     return recipient_of(unquote(encoded, errors="replace"))
 
 

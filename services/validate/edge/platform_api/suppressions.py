@@ -1,8 +1,8 @@
 """/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
 
-Lists and explanations are read from the entries that this process follows. A change is answered
-when Kafka has the change and, if possible, this process has read it back, so that the next request
-sees the change.
+Lists and explanations are read from the entries that this process follows. A request for a change
+is answered when Kafka has the change. If possible, the answer also waits until this process has
+read the change back, so that the next request sees the change.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class EntryPage(Struct, frozen=True):
     """One page of entries. `next`: the cursor of the next page, "" after the last one."""
 
     client: str
-    is_fresh: bool  # False if Kafka does not answer; then later changes may be missing
+    is_fresh: bool  # False if Kafka does not answer, so later changes may be missing
     entries: list[Entry]
     next: str
 

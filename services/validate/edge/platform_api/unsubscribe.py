@@ -5,8 +5,8 @@ with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 20
 both. The request needs no key, because the token is signed. For a forged or expired token, only one
 HMAC is computed, and nothing is written. An existing entry is not written again.
 
-If Kafka does not answer within WRITE_S, the answer is 503, although the records may still have been
-written. Mail software then tries again; people see the reason on the page.
+If Kafka does not answer within WRITE_S, the response is 503, although the records may still have
+been written. After a 503, mail software tries again; people see the reason on the page.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from shared.topics.records import EventType
 FOLDER: Final = "/u/"
 SERVICE: Final = "api"
 MAX_BODY_BYTES: Final = 16_384
-# A request waits at most this long for its form. The limit is needed because anybody may send
+# The form of a request must arrive within this time. The limit is needed because anybody may send
 # requests.
 BODY_S: Final = 10.0
 UNSUBSCRIBED: Final = Metric(
@@ -174,11 +174,11 @@ class UnsubscribeRoutes:
         if not self._parts.clients.ready():
             return 503, Page.LATER
         client = self._parts.clients.get(wish.client)
-        # The client does not exist any more, so it sends no mail.
+        # The client no longer exists, so it sends no mail.
         return _Verified(wish, client) if client is not None else (410, Page.EXPIRED)
 
     def _is_listed(self, found: _Verified) -> bool:
-        """Return whether it is certain that Kafka already has the entry."""
+        """Return True if Kafka certainly has the entry already."""
         entry = entry_of(found.wish, 0)
         if entry is None or not self._parts.entries.is_fresh():
             return False

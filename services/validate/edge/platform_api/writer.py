@@ -1,25 +1,25 @@
 """Writes the records of requests to Kafka, and answers a request when its records are acknowledged.
 
 One thread takes all waiting requests and writes them together. So a slow broker delays the answers,
-but does not reduce their number. Owns: the queue and its bound, the producer, the detection of
-pauses of this process. Does not own: the records.
+but does not reduce the number of answers per second. Owns: the queue and its bound, the producer,
+the detection of pauses of this process. Does not own: the records.
 
-Guarantees: write() returns only after Kafka has every record. Otherwise it raises NotWritten within
-WRITE_S + ANSWER_S. In this case it is not known whether the records were written, and the caller
-may write all of them again, with the same keys and event ids. If MAX_WAITING requests wait, further
-requests are refused at once. The records are not written in a transaction, because an open
-transaction of a failed process would stop the readers of mail.events. A producer that failed is
-replaced. If the process dies, its requests get no answer, so the platform asks again. Before the
-failpoint `api.sent` no record is written. After `api.sent` the records may be written, and after
-`api.acknowledged` they are written.
+Guarantees: write() returns only after Kafka has every record. If this takes too long, write()
+raises NotWritten within WRITE_S + ANSWER_S. After NotWritten it is not known whether the records
+were written. The caller may write all these records again, with the same keys and event ids. If
+MAX_WAITING requests wait, further requests are refused at once. The records are not written in a
+transaction, because an open transaction of a failed process would stop the readers of mail.events.
+A producer that failed is replaced. If the process dies, its requests get no answer, so the platform
+repeats the requests. Before the failpoint `api.sent` no record is written. After `api.sent` the
+records may be written, and after `api.acknowledged` they are written.
 
-If this process is paused, no record of a request is written after the request's time is over,
-because meanwhile another process may have answered the platform. The clock is read immediately
-before each record is handed to the producer. At this point the producer knows the topic, so sending
-does not wait. The producer drops records that it could not send within its own time limit
-(PRODUCER_MS), or at once if only a part of the request was handed over. Requests that may have
-waited in the operating system during the pause are refused (PauseWatch). One case is not covered: a
-pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
+No record of a request is written after the request's time is over, even if this process is paused.
+During the pause, another process may have answered the platform. The clock is read immediately
+before each record is handed to the producer. The producer already knows the topic, so sending does
+not wait. The producer drops records that it could not send within its own time limit (PRODUCER_MS).
+If only a part of a request was handed over, the producer drops this part at once. Requests that may
+have waited in the operating system during the pause are refused (PauseWatch). One case is not
+covered: a pause between reading the clock and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _HandedOver(Struct, frozen=True):
 
     job: _Job
     futures: Sequence[Any]
-    is_whole: bool  # False if the time of the job ended before the last record
+    is_whole: bool  # False if the time of the job ended before its last record was handed over
 
 
 class KafkaWriter:
@@ -91,7 +91,7 @@ class KafkaWriter:
         failpoints: Failpoints = _NEVER,
         is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`missing` returns those of the given topics whose records are not to be written.
+        """`missing` gets topics, and returns the topics whose records must not be written.
         `is_suspect` returns whether a request that is read now may be an old one."""
         self._is_suspect = is_suspect
         self._failpoints = failpoints
@@ -190,8 +190,8 @@ class KafkaWriter:
         futures: list[Any] = []
         for output in job.outputs:
             is_missing = output.topic in missing
-            # Wait for the topic now; otherwise send() would wait for the topic after the clock was
-            # read.
+            # Wait for the topic before the clock is read. Otherwise send() would wait after the
+            # clock is read.
             is_ready = is_missing or self._is_known(output.topic, job.until)
             if not is_ready or self._clock.monotonic() >= job.until:
                 return _HandedOver(job, futures, is_whole=False)
@@ -223,11 +223,12 @@ class PauseWatch:
     """Detects that this process was paused, so that requests from before the pause are refused.
 
     A request that waited in the operating system while the process was paused looks new. But its
-    sender has given up, and another process may have answered the sender in the meantime. A thread
-    reads the clock every TICK_S. If it could not read the clock for longer than PAUSE_S, requests
-    count as old for the next SUSPECT_S. In this time all waiting requests are read. A pause shorter
-    than PAUSE_S is not detected, so a request may be up to PAUSE_S older than it seems. On a
-    machine so busy that no thread runs for PAUSE_S, requests are refused and have to be repeated.
+    sender no longer waits, and another process may have answered the sender in the meantime. A
+    thread reads the clock every TICK_S. If the thread could not read the clock for longer than
+    PAUSE_S, requests count as old for the next SUSPECT_S. SUSPECT_S is long enough to read all
+    waiting requests. A pause shorter than PAUSE_S is not detected, so a request may be up to
+    PAUSE_S older than it seems. If a machine is so busy that no thread runs for PAUSE_S, requests
+    are refused and have to be repeated.
 
     Runs from start() until close(); is_suspect() may be called from any thread.
     """
@@ -258,7 +259,7 @@ class PauseWatch:
         self._seen_at = now
 
     def is_suspect(self) -> bool:
-        """Return whether a request that is read now may be from before a pause."""
+        """Return whether a request that is read now may have been sent before a pause."""
         seen_at = self._seen_at
         now = self._clock.monotonic()
         return now - seen_at > PAUSE_S or now < self._until

@@ -1,9 +1,8 @@
-"""Begins the counting of bounces: opens the topics at the place of the counters, and reads the
-rules.
+"""Prepares the counting of bounces: opens the topics where the counters ended; reads the rules.
 
-Owns: the state of a counting process; reading the operators' reviews from mail.control; dropping
-counters that were computed under other rules; the metrics of counting. Does not own: the loop
-(worker.py).
+Owns: the state of a counting process, the reader of the operators' reviews on mail.control, the
+removal of counters that were computed under other rules, and the metrics of counting. Does not own:
+the loop (worker.py).
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Counting(Struct):
-    """The state of the counting in the process that counts."""
+    """The state of the process that counts."""
 
     log: SourceLog
     reviews: ReviewLog
@@ -116,7 +115,7 @@ class ResponseMetrics(Struct, frozen=True):
 
 
 class ReviewLog:
-    """Reads the reviews on a topic: first all existing reviews, then new reviews. Not thread-safe.
+    """Reads from a topic first all existing reviews, then new reviews. Not thread-safe.
 
     Raises KafkaError. Unreadable records, and reviews beyond MAX_REVIEWS, are logged and left out.
     """
@@ -142,7 +141,7 @@ class ReviewLog:
             self._take(self._reader.poll(POLL_MS).get(PARTITION, ()))
 
     def read_on(self) -> bool:
-        """Read new records without waiting; return whether there were new records."""
+        """Read new records without waiting; return True if there were new records."""
         found = self._reader.poll(_AT_ONCE_MS).get(PARTITION, ())
         self._take(found)
         return bool(found)
@@ -174,9 +173,9 @@ class ReviewLog:
 
 
 def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
-    """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
+    """Open the topics at the place up to which the counters count. Raises NotReady, KafkaError."""
     require_whole(parts.clients)
-    parts.producer.open()  # ends an open transaction, which may hide committed offsets
+    parts.producer.open()  # an open transaction may hide committed offsets
     topics = (parts.events, parts.suppressions)
     opened = SourceLog(parts.options, topics, parts.clock, last_header=LAST_HEADER)
     reviews: ReviewLog | None = None
@@ -218,7 +217,8 @@ def register_metrics(counters: Counters) -> ResponseMetrics:
 def _stored(
     store: CounterStore, log_id: str, rules: CountingRules
 ) -> tuple[CounterPlace, Incidents]:
-    """Return the place in the log up to which the counters count, and the incidents at that place.
+    """Return the place up to which the counters count, and the incidents that are open at that
+    place.
 
     Counters that were computed under other rules are dropped. Raises NotReady if the counters
     belong to other topics.

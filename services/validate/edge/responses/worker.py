@@ -1,8 +1,8 @@
 """Counts bounces from mail.events, and writes the resulting entries to mail.suppressions.
 
 Only one process counts at a time, so that all records are counted in one order. This process is the
-member of the group to which the only partition of mail.control is assigned. The other processes
-stand by.
+member of the group to which the only partition of mail.control is assigned. The other processes are
+on standby.
 
 A batch is counted in three steps. (1) The counters are read from Redis, together with the place in
 the log up to which they count. (2) The entries and the consumed offsets are written in one
@@ -18,12 +18,12 @@ place, if the old place in Redis is unchanged. If the process
 
 Which bounces count also depends on the rules, which consist of the operators' reviews on
 mail.control and the settings of incidents (shared/responses/counting/batch.py). The digest of the
-rules is stored with the counters. If it differs from the digest of the present rules, the counters
-are dropped and counted again. This recount writes no entries either, because the command that
-writes a review also writes the resulting entries.
+rules is stored with the counters. If the stored digest differs from the digest of the present
+rules, the counters are dropped and all bounces are counted again. This recount writes no entries
+either, because the command that writes a review also writes the resulting entries.
 
-Owns: the place up to which the counters count. Does not own: which bounces count
-(shared/responses/counting), the view of suppressed recipients, which does not depend on the
+Owns: the place up to which the counters count. Does not own: the decision which bounces count
+(shared/responses/counting), and the view of suppressed recipients. The view does not depend on the
 counters.
 """
 
@@ -84,7 +84,7 @@ class RulesChanged(Exception):
 
 
 class _Session:
-    """The membership of the group, and the counting while this process holds the partition."""
+    """The membership of the group, and the counting under this membership."""
 
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
@@ -103,7 +103,7 @@ class _Session:
 
 
 class ResponsesWorker:
-    """Counts during run(). If it cannot count, `status.waiting_for` or `fault` gives the reason."""
+    """Counts bounces in run(). `status.waiting_for` or `fault` is the reason if it cannot."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -125,7 +125,7 @@ class ResponsesWorker:
             self._parts.producer.close()
 
     def why_waiting(self) -> str:
-        """Return, for /ready, why nothing is counted; "" if this process counts or stands by."""
+        """Return, for /ready, why this process cannot count; "" if it counts or is on standby."""
         return self.status.waiting_for or self.fault
 
     def _open(self) -> _Session:
@@ -147,8 +147,8 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             is_full = self._count(session.counting, membership)
             source_log = session.counting.log
-            # When all known records are read, the log must be checked again. Only then is the order
-            # of further records known.
+            # When all known records are read, the log must be checked again, because the order of
+            # further records is known only after this check.
             is_behind = is_full or source_log.is_behind()
             session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""
@@ -177,8 +177,7 @@ class ResponsesWorker:
         return counting
 
     def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> bool:
-        """Count the next records; return True if there were as many records as one turn can
-        count."""
+        """Count the next records; return True if this turn was full, so more records may wait."""
         parts = self._parts
         counting.log.poll()
         reviews = counting.reviews
@@ -209,7 +208,7 @@ class ResponsesWorker:
         return len(batch) == MAX_BATCH
 
     def _check(self, counting: Counting) -> None:
-        """Detect an emptied Redis even while there is nothing to count."""
+        """Detect that Redis was emptied, even while there is nothing to count."""
         found, _ = self._parts.store.read([])
         if found.place != counting.place.place:
             raise CounterMoved("the counters are at another place: they are read again")

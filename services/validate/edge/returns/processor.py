@@ -3,8 +3,8 @@ client's forwarding address.
 
 Events, forwarded mail, the windows of the clients and the consumed offsets are written in one
 transaction. So each returned message has one event and is forwarded once, even if a process dies.
-Suppressions result from counting these events (edge/responses/worker.py). There, each message
-counts once.
+Suppressions result from counting these events (edge/responses/worker.py). The counting counts each
+message once.
 
 Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
 of returned mail (shared/responses, core/returns).
@@ -135,7 +135,7 @@ class ReturnsProcessor:
         self._metrics = metrics
 
     def process(self, records: Sequence[Record], windows: Mapping[bytes, Window]) -> Answer:
-        """Return the outputs for these records. Raises NotReady while clients are not known."""
+        """Return the outputs for these records. Raises NotReady while the clients are not known."""
         require_whole(self._clients)
         verification = self._tools.verification()
         batch = _Batch(windows, self._way(verification))
@@ -155,7 +155,7 @@ class ReturnsProcessor:
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int]) -> Answer | None:
         """Return the digests that are due on these partitions; None if there are none.
 
-        Raises NotReady while clients are not known.
+        Raises NotReady while the clients are not known.
         """
         now_ms = self._clock.now_ms()
         due = [
@@ -206,7 +206,7 @@ class ReturnsProcessor:
     ) -> tuple[Returning, Fields, Client | None]:
         """Write the event of a message that came back.
 
-        Return the message with its event, the fields of its header, and the client that it
+        Return the message with its event, the fields of its header, and the client that the mail
         concerns.
         """
         returned, content = read.returned, read.content

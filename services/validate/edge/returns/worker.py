@@ -1,8 +1,8 @@
 """Reads mail.returned as a member of a consumer group, and writes the results exactly once.
 
-The worker is like the relay (shared/stream/relay.py), but it has state: the windows of the clients
-(core/returns/windows.py), which are written to mail.forwarding in the same transaction. The worker
-also writes digests that become due while no mail arrives. If the process
+The worker is like the relay (shared/stream/relay.py), but the worker has state: the windows of the
+clients (core/returns/windows.py). The windows are written to mail.forwarding in the same
+transaction. The worker also writes digests that become due while no mail arrives. If the process
 
 - dies before the commit is finished, its successor reads the same records again, and the windows
   from before these records;
@@ -12,10 +12,10 @@ also writes digests that become due while no mail arrives. If the process
   transaction commits the same offset again;
 - gets or loses partitions, it reads the windows again before it uses them.
 
-The windows were written in the transactions that committed the offsets of mail.returned. When a
-process gets partitions, it first reads their committed offsets. After this read, no transaction on
-these partitions is open. Then the process asks for the end of mail.forwarding. So all windows of
-these partitions are before that end.
+The windows are written in the transactions that commit the offsets of mail.returned. When a process
+gets partitions, it first reads their committed offsets. After this read, no transaction on these
+partitions is open. Then the process asks for the end of mail.forwarding. So all windows of these
+partitions are before this end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
@@ -95,7 +95,7 @@ class _Session:
 
 
 class ReturnsWorker:
-    """Works during run(). If nothing is read, `status.waiting_for` gives the reason."""
+    """Processes returned mail in run(). If no mail is read, `status.waiting_for` is the reason."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -114,7 +114,8 @@ class ReturnsWorker:
             loop.close()
 
     def _open(self) -> _Session:
-        # This ends an open transaction of a predecessor, which would hide its committed offsets.
+        # This ends an open transaction of a predecessor. An open transaction would hide the
+        # committed offsets.
         self._parts.producer.open()
         return _Session(self._parts.make_consumer())
 
@@ -137,7 +138,7 @@ class ReturnsWorker:
         except NotReady as reason:
             self.status.waiting_for = str(reason)
             log.warning("returned mail waits: %s", reason)
-            session.read_under = None  # the next turn goes back to the committed offsets
+            session.read_under = None  # the next turn begins at the committed offsets again
             consumer.idle(NOT_READY_S)
         except TransactionLost:
             self.status.lost_transactions += 1
@@ -240,7 +241,7 @@ class WindowLog:
                 raise NotReady(f"{self._topic} was not read to its end in {READ_TIMEOUT_S:g} s")
             for record in reader.poll(WINDOWS_POLL_MS).get(PARTITION, ()):
                 if isinstance(record, UndecodableRecord):
-                    continue  # the fetcher has logged it
+                    continue  # the fetcher has logged the error
                 key = record.key or b""
                 if not key.startswith(PREFIX.encode()):
                     continue
