@@ -64,7 +64,7 @@ def found_lane(lane: str) -> str:
 
 
 def lane_warnings(clients: Iterable[Client]) -> list[str]:
-    """Return one line per client whose lane is not configured, or a line with a fault."""
+    """Return a line per client with an unknown lane, or one line if lanes cannot be checked."""
     named = [client for client in clients if client.lane]
     if not named:
         return []
