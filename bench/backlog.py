@@ -1,11 +1,11 @@
 """`./sluice bench backlog`: a large backlog for one provider with a limit, then mail for others.
 
 The command publishes --messages of the given --sizes for one provider that is limited to --rate
-messages per second. As soon as deliver has delivered or deferred all of them, the command publishes
---others messages for another destination, and measures how long their delivery takes. All messages
-share the lane `default`. Then the command waits for --stand seconds, or until the backlog has been
-delivered (--drain). It counts how often each body was written to Kafka between validate and the
-sink, and measures the memory of each service.
+messages per second. As soon as the deliver service has delivered or deferred all these messages,
+the command publishes --others messages for another destination, and measures how long their
+delivery takes. All messages share the lane `default`. Then the command waits for --stand seconds,
+or until the backlog has been delivered (--drain). It counts how often each body was written to
+Kafka between the validate service and the sink, and measures the memory of each service.
 
 The exit code is 1 if the delivery of the other messages took more than 5 s, if a body was written
 more than twice, or if the memory of a service was too large or grew too much (backlog_result.py).
@@ -61,7 +61,7 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 _POLL_S: Final = 0.05
 _MEMORY_EACH_S: Final = 1.0
 _SIZE: Final = click.IntRange(600, 307_200)
-# The run may take this much longer than the time that the limit requires.
+# The run may take this number of seconds longer than the time that the limit requires.
 _SPARE_S: Final = 600.0
 _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\} ([0-9.e+]+)', re.M)
 

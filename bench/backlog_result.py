@@ -21,17 +21,18 @@ from shared.topics.retry_topics import RETRY_TOPICS_S
 _READ_S: Final = 300.0
 # The mail of others has to arrive within this many seconds.
 MOST_OTHERS_S: Final = 5.0
-# validate writes a body once. deliver writes it once more if the message waits for its turn.
+# The validate service writes a body once. The deliver service writes the body once more if the
+# message waits for its turn.
 MOST_WRITTEN: Final = 2
 MOST_DELIVER_MB: Final = 512.0
 # The memory may not grow while the backlog waits: its peak in the second half of `standing` may
-# exceed the earlier peak by at most this. In the first half the memory may still grow, because the
-# first deferred messages become due.
+# exceed the earlier peak by at most this amount. In the first half the memory may still grow,
+# because the first deferred messages become due.
 MOST_GROWTH_MB: Final = 32.0
 
 
 def bodies_written(bootstrap: str) -> Counter[str]:
-    """Return how often the body of each message was written between validate and the sink."""
+    """Return how often each message's body was written between `validate` and the sink."""
     written: Counter[str] = Counter()
     for record in _read(bootstrap, [outbound("default"), *map(deferred, RETRY_TOPICS_S)]):
         for message in decode_pack(record.value, record.headers):
@@ -40,7 +41,7 @@ def bodies_written(bootstrap: str) -> Counter[str]:
 
 
 def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
-    """Return for each reason how many of these messages were last deferred for it."""
+    """Return, for each reason, the number of these messages whose last deferral has this reason."""
     reasons: dict[str, str] = {}
     for record in _read(bootstrap, [EVENTS]):
         event = decode_event(record.headers, record.value)
@@ -86,8 +87,8 @@ class Result(Struct, frozen=True):
     rate_per_s: int
     others: int
     others_s: float
-    # `taken_s` is the time until deliver had delivered or deferred all messages, and `stood_s` is
-    # the time after that.
+    # `taken_s` is the time until the deliver service had delivered or deferred all messages, and
+    # `stood_s` is the time after that.
     taken_s: float
     stood_s: float
     delivered: int

@@ -1,12 +1,13 @@
 """`./sluice bench bad-sites SITE`: measures good mail while one other site is slow or faulty.
 
-The benchmark publishes mail for 20 good domains at a steady rate, in the form in which validate
-publishes it. One deliver process with its own broker delivers this mail. In the first phase there
-is only good mail. In the second phase a tenth of all messages is for one bad site (bad_servers.py);
-half of these messages have 300 KB. The latency of a message is the time from publishing the message
-to reading its event. The exit code is 1 if the 99th percentile of the latency of good mail in the
-second phase is more than 1.3 times that in the first phase. It is also 1 if a good message was not
-delivered, or if deliver uses more than 512 MB.
+The benchmark publishes mail for 20 good domains at a steady rate, in the form in which the validate
+service publishes mail. One deliver process with its own broker delivers this mail. In the first
+phase there is only good mail. In the second phase a tenth of all messages is for one bad site
+(bad_servers.py); half of these messages have 300 KB. The latency of a message is the time from
+publishing the message to reading its event. The exit code is 1 if the 99th percentile of the
+latency of good mail in the second phase is more than 1.3 times the 99th percentile in the first
+phase. The exit code is also 1 if a good message was not delivered, or if deliver uses more than 512
+MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
@@ -48,7 +49,7 @@ MOST_MB: Final = 512.0
 LARGE_BYTES: Final = 307_200
 SMALL_BYTES: Final = 10_240
 _GOOD_DOMAINS: Final = 20
-# The number of good messages for each bad one.
+# The number of good messages per bad message.
 _GOOD_PER_BAD: Final = 9
 _WARM_UP_S: Final = 5.0
 _SETTLE_S: Final = 60.0
@@ -76,7 +77,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return whether all requirements are met."""
+        """Return True if all requirements are met."""
         is_complete = self.beside.delivered == self.beside.messages
         return is_complete and self.ratio <= MOST_RATIO and self.peak_mb <= MOST_MB
 

@@ -6,7 +6,7 @@ resemble a real flow: one message in three is deferred once, one event in ten is
 have replies, and a transaction has 1,000 events.
 
 - counting: only services/billing/core/usage.py, with records from memory;
-- reading: kafka-python with the feed of billing, without counting;
+- reading: kafka-python with the feed of the billing service, without counting;
 - all: the feed, counting and the store, up to the last event.
 """
 
@@ -69,7 +69,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return whether every figure reaches its bar."""
+        """Return True if every figure reaches its bar."""
         return all(each.events_per_s >= each.bar for each in self.figures)
 
 

@@ -1,10 +1,10 @@
 """Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
 
-One process runs the API, as billing does, and sends HTTP requests to it. The benchmark measures the
-time until the month is sorted, because billing is ready only then. It then measures how long page 1
-takes, in the first and in later requests, how long the whole CSV takes, and how much memory is
-used. With each page it also requests `/health`. This request does no work, so its time shows the
-load of the machine. Kafka is not used.
+One process runs the API as the billing service does, and sends HTTP requests to the API. The
+benchmark measures the time until the month is sorted, because the billing service is ready only
+after that. It then measures how long page 1 takes, in the first and in later requests, how long the
+whole CSV takes, and how much memory is used. With each page it also requests `/health`. This
+request does no work, so its time shows the load of the machine. Kafka is not used.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _NoQuotas:
 def measure(cells: int, postgresql: str = "") -> Result:
     """Run the benchmark with this number of cells. Raises PartNotStarted if Redis cannot be
     started."""
-    calm_collector()  # services also call this at their start
+    calm_collector()  # services also call this function at their start
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())
     with _store(postgresql) as store:
@@ -222,8 +222,8 @@ def _fill(store: Cells, month: str, cells: int) -> None:
         if not increments:
             break
         run = Run(LOG, 0, mark, 1 if mark < 0 else mark + 1, increments)
-        # If an answer is late, the client sends the command again. Stale means that the first
-        # command was applied.
+        # If an answer is late, the client sends the command again. The answer `stale` means that
+        # the first command was applied.
         if store.apply(run) not in (Applied(), Stale(run.target)):
             raise RuntimeError("the store has other counts")
         mark = run.target

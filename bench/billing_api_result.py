@@ -44,7 +44,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return whether page 1 is as fast as promised."""
+        """Return True if page 1 is as fast as promised."""
         return max(self.page.p99, self.counting.p99) < PAGE_BAR_MS
 
 

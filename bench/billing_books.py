@@ -81,7 +81,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return whether every step stays within the bar."""
+        """Return True if every step stays within the bar."""
         return all(each.memory_added <= MEMORY_BAR for each in self.steps)
 
 

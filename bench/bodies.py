@@ -14,8 +14,7 @@ _LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
 
 
 def make_bodies(size_bytes: int) -> list[bytes]:
-    """Return different bodies. A message with any of them has at most `size_bytes`, or slightly
-    less."""
+    """Return different bodies. A message with such a body has `size_bytes` or slightly less."""
     chance = random.Random(0)
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
     room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)

@@ -1,8 +1,8 @@
 """Measures deliver's engine (its pools, with messages from memory) and its peers in one run.
 
 The senders run in turn. Each sends the same number of messages over the same number of connections
-to one sink. The CPU time is that of the sending process. This process uses the same memory settings
-as a service. `bench e2e` measures the whole pipeline.
+to one sink. The CPU time is the time of the sending process. This process uses the same memory
+settings as a service. `bench e2e` measures the whole pipeline.
 """
 
 from __future__ import annotations

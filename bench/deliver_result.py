@@ -43,7 +43,7 @@ _COLUMNS: Final = (
 class Row(Struct, frozen=True):
     """One sender, with the medians over its runs. `cpu_us` is 0.0 if the CPU time is not known.
 
-    `rates` and `costs`: the messages per second, and the CPU time per message, of each run.
+    `rates` are the messages per second of each run; `costs` are the CPU times per message.
     """
 
     name: str

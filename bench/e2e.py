@@ -1,9 +1,9 @@
 """`./sluice bench e2e`: the whole pipeline on this machine, compared with Postfix.
 
 The benchmark first measures the time from publishing the first message until the last message is at
-the sink and counted by billing. Then it publishes at half of that rate, and measures the time from
-publishing a message until the sink accepts it. Finally it measures Postfix with messages of the
-same number and size (postfix.py).
+the sink and counted by the billing service. Then the benchmark publishes at half of that rate, and
+measures the time from publishing a message until the sink accepts it. Finally it measures Postfix
+with messages of the same number and size (postfix.py).
 
 Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same. Only the
 latency phase uses Sluice's sink, because this sink records when it accepted each message.

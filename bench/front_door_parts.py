@@ -167,7 +167,7 @@ def _load_process(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def run_smtp_source(server: Server, plan: Plan) -> Run:
-    """Run Postfix's smtp-source with the same load. It writes unique Message-IDs."""
+    """Run Postfix's smtp-source with the same load. smtp-source writes unique Message-IDs."""
     command = (
         *(program("smtp-source"), "-d", "-s", str(plan.sessions), "-m", str(plan.messages)),
         *("-l", str(plan.size_bytes), "-M", SENDING_DOMAIN, "-S", "The news of today"),

@@ -1,4 +1,4 @@
-"""Runs OpenDKIM as the milter of the Postfix that deliver is compared with, and writes keys."""
+"""Runs OpenDKIM as a milter of the Postfix in the deliver benchmark, and writes keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_key(path: Path) -> Path:
 
 
 def is_there() -> bool:
-    """Return whether OpenDKIM is installed."""
+    """Return True if OpenDKIM is installed."""
     return shutil.which("opendkim") is not None
 
 

@@ -60,8 +60,7 @@ in_flow_delay = 0
 
 
 class PeerRun(Struct, frozen=True):
-    """One measured run. `queue` is `disk` or `ram`; the rate is that from the first to the last
-    message."""
+    """One measured run. `queue` is `disk` or `ram`; the rate covers first to last message."""
 
     queue: str
     messages: int

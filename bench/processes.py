@@ -76,7 +76,7 @@ class Watch:
         self.first = self.most = memory()
 
     def look(self) -> None:
-        """Measure the memory once more."""
+        """Measure the memory again."""
         self.most = max(self.most, memory())
 
 

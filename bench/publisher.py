@@ -1,7 +1,7 @@
 """The publisher of the benchmarks: a separate process that fills one intake topic.
 
 It publishes as fast as Kafka accepts the messages, or at a steady rate. At a steady rate it can
-record when each message was published. Its producer is configured like that of a platform:
+record when each message was published. Its producer is configured like the producer of a platform:
 idempotent, with batches of 1 MB and lz4. To keep its cost small, the publisher generates message
 bodies once and varies only the headers.
 
@@ -64,7 +64,7 @@ class Report(Struct, frozen=True):
 
 
 def make_body(size_bytes: int) -> bytes:
-    """Return a body. The whole message then has `size_bytes`, or slightly less."""
+    """Return a body for a message that has `size_bytes`, or slightly less."""
     longest = Plan("", "", "news.bench.example", "latency.example.net", 1, 0, run="latency")
     head = len(make_head(longest, 99_999_999))
     room = max(size_bytes - head, len(_LINE))

@@ -144,7 +144,7 @@ class _Session:
         self.sock = sock
         self.got = b""
         self.waits: tuple[bytes, ...] = ()  # The codes of the awaited replies.
-        self.accepts = False  # Whether the first awaited reply is the one to the end of DATA.
+        self.accepts = False  # True if the first awaited reply is for the content.
         self.next_steps: list[_Step] = []
         self.sent_at = 0.0
 

@@ -38,7 +38,7 @@ from shared.topics.suppressions import FIELD_BYTES, Suppression, SuppressionReas
 _KEY: Final = "{bench}:suppressions"
 _LOG: Final = "bench"
 _PART: Final = 5_000
-_BATCH: Final = 1_500  # validate judges this many messages at a time
+_BATCH: Final = 1_500  # the validate service judges this many messages at a time
 _ROUNDS: Final = 20
 _EVENTS: Final = 50_000
 

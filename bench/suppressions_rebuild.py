@@ -1,9 +1,9 @@
 """Measures how long rebuilding the view of suppressed recipients takes in an emptied Redis.
 
 The benchmark starts Kafka and Redis, fills mail.suppressions as `sluice suppressions import` does,
-and empties Redis (FLUSHALL). Then it starts validate's follower of the view, and measures the time
-until the view can be used again. During that time validate judges no mail, so an operator sees a
-pause of this length.
+and empties Redis (FLUSHALL). Then the benchmark starts the validate service's follower of the view,
+and measures the time until the view can be used again. During that time the validate service judges
+no mail, so an operator sees a pause of this length.
 """
 
 from __future__ import annotations

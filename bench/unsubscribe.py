@@ -1,8 +1,8 @@
 """Measures one-click unsubscribing: the time of a POST until Kafka has the event and the entry.
 
 The benchmark starts Kafka, Redis and one process of `validate api`. Each connection sends one POST
-after another. Each POST uses the link of a different recipient, so that each results in a write.
-The time is measured from the request to the complete answer.
+after another. Each POST uses the link of a different recipient, so that each POST results in a
+write. The time is measured from the request to the complete answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return whether the answers are as fast as promised."""
+        """Return True if the answers are as fast as promised."""
         return self.p99_ms < BAR_MS and not self.failed
 
 

@@ -52,8 +52,9 @@ def fail(text: str, code: Exit, as_json: bool) -> NoReturn:
 def interruptible() -> Iterator[None]:
     """Within the block, the first of SIGNALS raises StopAskedError; later signals are ignored.
 
-    A signal can arrive anywhere, for example within a call of a Kafka client, whose clean-up then
-    fails in turn. So after a signal, the block ends with StopAskedError whatever else it raises.
+    A signal can interrupt any code, for example a call of a Kafka client. The clean-up of that
+    client may then fail, too. So after a signal, the block always ends with StopAskedError, even if
+    its code raises another exception.
     """
     is_asked = False
 

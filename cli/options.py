@@ -2,9 +2,9 @@
 
 Every command parses a domain, a duration or an address in the same way.
 
-A command uses the first Kafka that exists in this order: --kafka, the pipeline named by --state,
-the setting kafka.bootstrap (environment or TOML file), the running pipeline `main`, the setting's
-default if a server answers there.
+A command uses the first Kafka server that it finds in this order: --kafka, the pipeline named by
+--state, the setting kafka.bootstrap (environment or TOML file), the running pipeline `main`, the
+setting's default if a server answers there.
 """
 
 from __future__ import annotations
@@ -154,6 +154,6 @@ def duration_s(text: str) -> int | None:
 
 
 def delay_s(text: str) -> int | None:
-    """Return the same as duration_s(), but accept 0."""
+    """Return the seconds of a text, as duration_s() does, but accept 0."""
     match = _DURATION.fullmatch(text)
     return int(match[1]) * _UNIT_S[match[2]] if match else None

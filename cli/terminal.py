@@ -5,8 +5,8 @@ width of the terminal, otherwise as a few lines per row. Counts and identifiers 
 never wrapped; only texts are wrapped. An identifier that is wider than the terminal is printed
 whole, and the terminal wraps it.
 
-The progress bar is written to standard error, and only if that is a terminal. So a log, a pipe or
-the output of a cron job gets nothing from it, not even an empty line.
+The progress bar is written to standard error, and only if standard error is a terminal. So the bar
+writes nothing to a log, a pipe or the output of a cron job, not even an empty line.
 """
 
 from __future__ import annotations

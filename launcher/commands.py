@@ -17,7 +17,8 @@ BYTECODE: Final = ROOT / ".sluice" / "bytecode"
 class Command(NamedTuple):
     """A command: its module, its help line, and whether it is a Click command.
 
-    Only a Click command may be started for completions, because any other module would do its work.
+    To complete words, only a Click command may be started, because any other module would execute
+    its normal work.
     """
 
     module: str
@@ -108,14 +109,14 @@ def module_environment() -> dict[str, str]:
     return {
         **with_bytecode(os.environ),
         "PYTHONPATH": os.pathsep.join(paths),
-        # The current folder may contain a package with the same name as one of ours.
+        # The current folder may contain a package with the same name as a package of Sluice.
         "PYTHONSAFEPATH": "1",
         "SLUICE_COMMAND": "./sluice",
     }
 
 
 def with_bytecode(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment; if no bytecode may be in the tree, it names another folder.
+    """Return the environment, with another folder for bytecode if the tree may contain none.
 
     Without stored bytecode, each process compiles some 900 modules when it starts. That takes
     longer than the rest of the start.

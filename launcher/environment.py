@@ -34,7 +34,7 @@ FILES_PLACEHOLDER: Final = "https://files.invalid/"
 def neutralise(lock: str) -> str:
     """Return the lock with the hosts of the package index replaced by names under .invalid.
 
-    Versions, paths and hashes stay. A second call changes nothing.
+    Versions, paths and hashes stay the same. A second call changes nothing.
     """
     lock = re.sub(r'\bregistry = "[^"]*"', f'registry = "{INDEX_PLACEHOLDER}"', lock)
     return re.sub(r'\burl = "https?://[^/"]+/', f'url = "{FILES_PLACEHOLDER}', lock)
@@ -121,7 +121,7 @@ def prepare_environment() -> Path:
 
 @usable_folder("uv.lock cannot be made")
 def relock(arguments: Sequence[str]) -> int:
-    """Run `./sluice lock`: uv locks a copy of the project, whose lock without hosts is used."""
+    """Run `./sluice lock`: uv locks a copy of the project; hosts are removed from that lock."""
     with only_one():
         uv = find_uv()
         copy = STATE / "env" / "lock"

@@ -34,7 +34,7 @@ TLS_FAULT: Final = re.compile(
     r"|SSLCertVerificationError",
     re.IGNORECASE,
 )
-# TLS_FAULT is searched for in this number of last lines of a step's output.
+# Only this many lines at the end of a step's output are searched for TLS_FAULT.
 TAIL_LINES: Final = 200
 # Variables with these names in an operator's environment would make uv work outside of .venv.
 FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
@@ -148,7 +148,7 @@ def root_prefix() -> list[str] | None:
 def install_venv_module() -> None:
     """Install ensurepip, which Debian and Ubuntu have in a separate package."""
     package = "python3-venv"
-    # Another Python than the system's python3 has its own package, such as python3.12-venv.
+    # A Python other than the system's python3 has its own package, such as python3.12-venv.
     if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     prefix = root_prefix() if shutil.which("apt-get") else None

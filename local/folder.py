@@ -1,4 +1,4 @@
-"""Writes the files of a pipeline whole, and explains why a folder cannot be used.
+"""Writes the files of a pipeline atomically, and explains why a folder cannot be used.
 
 A file is written whole or not at all. If a start is killed, the earlier file remains.
 
@@ -31,14 +31,14 @@ def usable_folder() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = Path(str(error.filename or ""))  # The filename is a number if the file is open.
+        path = Path(str(error.filename or ""))  # The filename of an open file is a number.
         if not path.is_relative_to(paths.STATE):
             raise
         raise PartNotStarted(folder_fault(error, path)) from None
 
 
 def folder_fault(error: OSError, path: Path) -> str:
-    """Return why a file of a pipeline cannot be used, and how to fix that."""
+    """Return the reason why a file of a pipeline cannot be used, and a remedy."""
     fault = f"{path}: {error.strerror}"
     if error.errno not in _NOT_OURS:
         return fault

@@ -26,7 +26,7 @@ class Outside(Struct, frozen=True):
     given: Mapping[tuple[str, str], Given] = {}
 
     def origin(self, section: str, key: str) -> str:
-        """Return where a key is set; "" if it is not set."""
+        """Return the place where a key is set; "" if the key is not set."""
         found = self.given.get((section, key))
         return found.origin if found else ""
 
@@ -95,7 +95,7 @@ def check_servers(kafka: str, redis: str) -> None:
 
 
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
-    """Return the settings of Kafka and Redis, with these addresses unless they are "".
+    """Return the settings of Kafka and Redis; an address that is not "" replaces a setting.
 
     `extra` contains variables in addition to the environment. Raises SettingsError.
     """

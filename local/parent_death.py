@@ -1,10 +1,10 @@
 """Starts a program that must not outlive the process that started it.
 
 `python parent_death.py PARENT_PID PROGRAM [ARGUMENTS]` asks the kernel to kill this process when
-its parent ends, then executes the program, for which the request (PR_SET_PDEATHSIG) stays valid. So
-a kill -9 of the supervisor leaves no broker running. The kernel does not wait for the end of the
-parent; it sends the signal as soon as the thread that started the process ends. Therefore
-supervisor.py starts everything from one thread that lives as long as the supervisor.
+its parent ends, then executes the program. The request (PR_SET_PDEATHSIG) stays valid for the
+program. So a kill -9 of the supervisor leaves no broker running. The kernel does not wait for the
+end of the parent process, but sends the signal as soon as the thread that started the process ends.
+Therefore supervisor.py starts everything from one thread that lives as long as the supervisor.
 
 The interpreter runs this file with -I -S, which takes 15 ms and imports none of our code.
 """

@@ -1,9 +1,9 @@
 """One process of a pipeline: its specification, and the running process.
 
 Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
-signalling and ending one process. Does not own: the decision when to do this (supervisor.py). A
-caller may start the process in another way; the tests fork a process that has already imported its
-modules. Guarantees: when `end` returns, the whole process group has ended.
+signalling and ending one process. Does not own: the decision when to start or end a process
+(supervisor.py). A caller may start the process in another way; the tests fork a process that has
+already imported its modules. Guarantees: when `end` returns, the whole process group has ended.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Process:
         return self._child.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to this process, not to its group; does nothing if it has ended.
+        """Send a signal to this process, not to its group; do nothing after its end.
 
         After SIGKILL, wait until the process has ended, so that a new start can follow at once.
         """

@@ -1,14 +1,14 @@
 """The settings that a pipeline chooses for its services, and their check before the start.
 
-Choosing is pure, except that it creates the doors' certificate and the key of return paths. A
-setting of the user is never overridden (outside.py), except by options of the command line, or if
-two processes cannot share the setting.
+The choice of settings is pure, except that it creates the doors' certificate and the key of return
+paths. A setting of the user is never overridden (outside.py), with two exceptions: an option of the
+command line overrides the setting, or two processes cannot share the setting.
 
 Each process checks its settings again when it starts. Without the check here, a wrong setting would
 appear only half a minute later: Kafka would have started, and then a service would end. The check
 loads the models itself, because asking the services (`config`) would start a process for each. All
-faults are reported at once, and each is reported once, even if several services have it. Does not
-own: the other checks of a service, such as the content of certificates.
+faults are reported together. A fault that several services have is reported once. Does not own: the
+other checks of a service, such as the content of certificates.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class StackSettings(Struct, frozen=True):
     folder: Path
     port: Mapping[str, int]
     has_sink: bool
-    copies: int = 1  # The copies of each topic on the embedded brokers.
+    copies: int = 1  # The number of copies of each topic on the embedded brokers.
 
     @property
     def broker(self) -> str:
@@ -153,15 +153,15 @@ class StackSettings(Struct, frozen=True):
     def for_billing(self, *, is_first: bool) -> dict[str, str]:
         """Return the HTTP settings of a billing process; only the first one has the fixed port.
 
-        If billing listens only on loopback, its API needs no key.
+        If the billing service listens only on loopback, its API needs no key.
         """
         chosen = {}
         if not is_first:
             chosen["SLUICE_BILLING__HTTP_PORT"] = "0"
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
-        # Anybody on this machine may read the bill of this pipeline, which is for trials. If the
-        # user opens the API to other machines, a key is needed.
+        # This pipeline is for trials, so anybody on this machine may read its bill. If the user
+        # opens the API to other machines, a key is needed.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)
@@ -174,7 +174,7 @@ class StackSettings(Struct, frozen=True):
         return {"SLUICE_API__HTTP_PORT": str(self.port["api"])}
 
     def for_links(self) -> dict[str, str]:
-        """Return the setting of the address at which recipients unsubscribe: this pipeline's API.
+        """Return the setting with the address for unsubscribing, which is this pipeline's API.
 
         An address that other machines can reach must be https, so the user must set it.
         """
@@ -183,7 +183,7 @@ class StackSettings(Struct, frozen=True):
         return self.outside.without_given({"SLUICE_DELIVER__UNSUBSCRIBE_URL": f"{self.api}/u"})
 
     def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
-        """Return the environment of the ingest process `name`, with the doors that it serves.
+        """Return the environment of the ingest process `name`, with the doors of the process.
 
         If a door has its own process, no other process serves it, even if the user has set the
         address of the door.
@@ -231,7 +231,7 @@ def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """Return the user's settings that replace a choice of the pipeline, as key and origin.
+    """Return the key and the origin of each setting by which the user replaces a choice.
 
     `kafka` and `redis` are options of the command line, which override the user's settings.
     """

@@ -1,7 +1,7 @@
 """The whole pipeline on this machine: Kafka, Redis, the four services and the sink.
 
 Owns: the list of processes, their ports, the environment that connects them, the order of start and
-stop. Does not own: supervising processes (supervisor.py), how each part is run (parts/). All state
+stop. Does not own: supervising processes (supervisor.py), running a single part (parts/). All state
 is in one folder: logs/, kafka/, sink.jsonl.
 
 Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves no process
@@ -47,16 +47,16 @@ class StackOptions(Struct, frozen=True):
     outside: Outside = Outside()  # Replaces settings that the pipeline chooses.
     kafka_properties: dict[str, str] = field(default_factory=dict)  # For the embedded broker.
     brokers: int = 1  # The number of embedded brokers: 1, or kafka_cluster.SIZE with three copies.
-    is_kafka_optimised: bool = False  # For load that lasts; this costs CPU at the start.
+    is_kafka_optimised: bool = False  # Set for long loads; the start costs CPU.
     services: tuple[str, ...] = SERVICES  # May also contain API and names in APART.
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # The base of the fixed ports, or 0 for any free ports.
-    # Restart processes that died. Tests that kill processes set this to False.
+    # True if processes that died are restarted. Tests that kill processes set this to False.
     restart: bool = True
     is_lasting: bool = True  # If False, for tests, the pipeline ends at once and loses its data.
-    env: dict[str, str] = field(default_factory=dict)  # For every service.
-    # For single processes, by name.
+    env: dict[str, str] = field(default_factory=dict)  # Variables for every service.
+    # Variables for single processes, by the name of the process.
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)
     say: Callable[[str], None] = say_on_stderr
     start: Start = execute  # A function that starts a process.
@@ -150,11 +150,11 @@ class Stack:
         return self._supervisor.log(name)
 
     def restarts(self, name: str) -> int:
-        """Return how often a part was restarted after it died."""
+        """Return the number of restarts of a part after it died."""
         return self._supervisor.restarts(name)
 
     def ended(self) -> dict[str, Ended]:
-        """Return, by name, the parts that died and were restarted."""
+        """Return the parts that died and were restarted, by name."""
         return self._supervisor.ended()
 
     def is_ready(self, name: str) -> bool:

@@ -101,7 +101,7 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Return a line per part; if a part is not ready, also how often it ended, and its log."""
+    """Return a line per part; a part that is not ready also gets its number of ends and its log."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"

@@ -6,8 +6,8 @@ message), not restarting a process that a test holds, stopping. Does not own: th
 
 Guarantees: after `stop`, no process is left, even if a start was interrupted. If the supervisor's
 own process is killed, the kernel kills all processes that it started (parent_death.py). The kernel
-even does this when only the thread that started them ends. Therefore one thread that lives as long
-as the supervisor starts everything.
+also kills a process when the thread that started the process ends. Therefore all processes are
+started by one thread that lives as long as the supervisor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
-# If a process has run for this long, the next pause is the first pause again.
+# If a process has run for this long, the next pause is as short as the first pause.
 SETTLED_AFTER_S: Final = 30.0
 # A start can take minutes on a busy machine, so the wait is reported at this interval.
 TELL_EVERY_S: Final = 20.0
@@ -85,7 +85,7 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # These are logs of an earlier pipeline in this folder.
+        for old in logs.glob("*.log"):  # These are logs of an earlier pipeline.
             old.unlink()
         self._watcher.start()
 
@@ -112,12 +112,12 @@ class Supervisor:
             return self._kept[name].spec
 
     def restarts(self, name: str) -> int:
-        """Return how often a process was restarted after it died."""
+        """Return the number of restarts of a process after it died."""
         with self._lock:
             return self._kept[name].restarts
 
     def ended(self) -> dict[str, Ended]:
-        """Return, by name, the processes that died and that the supervisor tried to restart."""
+        """Return the processes that died and that the supervisor tried to restart, by name."""
         with self._lock:
             return {
                 name: Ended(kept.restarts, kept.last_exit_code)
@@ -257,5 +257,5 @@ class Supervisor:
             kept.last_exit_code = process.exit_code
             try:
                 self.spawn(kept.spec)
-            except OSError as error:  # For example, no space. The start is tried again later.
+            except OSError as error:  # For example, the disk is full. The start is repeated later.
                 self._say(f"{kept.spec.name} cannot be started: {error}")

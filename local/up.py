@@ -194,7 +194,7 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """Return the names of the processes: the services, the API, and those that options add."""
+    """Return the names of the processes: services, API, and processes that options add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
@@ -223,7 +223,7 @@ def _refresh(stack: Stack, mine: State) -> None:
 
 
 def write_state(current: State) -> str:
-    """Write the state; return the fault or "", because a full disk must not end the pipeline."""
+    """Write the state; return a fault as text, because a full disk must not end the pipeline."""
     try:
         state.write(current)
     except OSError as error:

@@ -122,7 +122,7 @@ def is_enough(rows: Sequence[Row]) -> bool:
 
 
 def held_against(rows: Sequence[Row]) -> list[Row]:
-    """Return the refusals that concern us but were classified as hard."""
+    """Return the refusals that were classified as hard, although they concern the sender."""
     return [row for row in rows if row.found == HARD and row.expected & _REFUSES_US]
 
 

@@ -49,7 +49,7 @@ class Row(Struct, frozen=True):
     """One sample: its label, and the meaning that was found."""
 
     label: dict[str, Any]
-    found: Understood | None  # None after an exception.
+    found: Understood | None  # The value is None after an exception.
     time_ms: float
 
     @property
@@ -101,7 +101,7 @@ def main(folder: Path, wrong: bool, half: str | None) -> None:
 
 
 def half_of(label: dict[str, Any]) -> str:
-    """Return the half to which a sample belongs; copies with other line ends share a half."""
+    """Return the half to which a sample belongs; copies with other line ends get the same half."""
     name = (label.get("dup_of") or label["file"]).replace("-crlf/", "/").replace("-cr/", "/")
     return "a" if hashlib.sha256(name.encode()).digest()[0] % 2 == 0 else "b"
 
@@ -150,7 +150,7 @@ def _names_all(row: Row) -> bool:
 
 
 def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
-    """Return the samples wrongly found hard, whose label is no bounce or a temporary failure."""
+    """Return the samples found hard although their label is no bounce or a temporary failure."""
     return [
         row
         for row in rows

@@ -63,7 +63,7 @@ class Foreign(Struct, frozen=True):
     package: str
     preseed: str = ""
     perl_module: str = ""
-    plug_in: str = ""  # A pattern below /usr/lib.
+    plug_in: str = ""  # A file pattern below /usr/lib.
 
 
 FOREIGN: Final = (
@@ -71,7 +71,7 @@ FOREIGN: Final = (
     # Postfix uses this library to log in.
     Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),
     Foreign(("swaks",), "swaks"),
-    # swaks needs this for TLS.
+    # swaks needs this Perl module for TLS.
     Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),
     Foreign(("curl",), "curl"),
     Foreign(("msmtp",), "msmtp"),
@@ -115,7 +115,7 @@ def is_there(foreign: Foreign) -> bool:
 
 
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the options that spread the tests over processes; none if the user has given one.
+    """Return the options that spread the tests over processes; none if the user sets one.
 
     Tests often wait until servers have started or parts have recovered. So there are two more
     processes than processors: one more for these tests, and one more for tests that mostly wait

@@ -23,7 +23,7 @@ MAX_FORGED_US: Final = 40.0
 _AT_ONCE: Final = 50
 _SEED: Final = 1
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuv"
-_OF_FORGED: Final = 10  # of each other kind, a tenth of the number is measured
+_OF_FORGED: Final = 10  # The other kinds have a tenth of the recipients.
 
 
 class Row(Struct, frozen=True):

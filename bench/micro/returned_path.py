@@ -1,11 +1,11 @@
 """The steps of validate for returned messages, as functions without Kafka and Redis.
 
-A returned message is a record of mail.returned. The steps are everything that validate's worker
-does with the record between reading and committing. ReturnsProcessor decodes the record, verifies
-and understands the message, encodes its event, and composes and packs the mail to the forwarding
-address. Then read_batch and count_batch decode and count the event, and encode the counter as Redis
-stores it. Every message is forwarded separately. This is the most expensive case, because above the
-forwarding limit only one line per message is stored.
+A returned message is a record of mail.returned. The steps are everything that the worker of the
+validate service does with the record between reading and committing. ReturnsProcessor decodes the
+record, verifies and understands the message, encodes its event, and composes and packs the mail to
+the forwarding address. Then read_batch and count_batch decode and count the event, and encode the
+counter as Redis stores it. Every message is forwarded separately. This is the most expensive case,
+because above the forwarding limit only one line per message is stored.
 
 Each record has a different mail id and the hash of a recipient, as if the message had come to a
 return path. So hard and soft bounces are counted.

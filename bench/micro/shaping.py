@@ -6,10 +6,10 @@ same number of connections to one smtp-sink of Postfix. With shaping, each messa
 limits are so high that none is reached.
 
 The two sides take turns: each sends a slice of its messages, and the side that begins changes with
-every slice. So a change in the speed of the machine affects both sides, and so does the work of the
-other side that goes on meanwhile (its deadlines, its call per second). Before each slice, its side
-sends messages that do not count. They reopen the connections and the leases that ended during the
-slice of the other side.
+every slice. So a change in the speed of the machine affects both sides. While one side sends, the
+other side also does some work (its deadlines, its call per second); this work affects both sides,
+too. Before each slice, its side sends messages that do not count. These messages reopen the
+connections and the leases that ended during the slice of the other side.
 
 Only the CPU time of this process counts. The CPU time of smtp-sink and Valkey is left out, but on a
 machine with few processors their work lowers the messages per second of both sides.
@@ -93,7 +93,7 @@ class Run(Struct, frozen=True):
 
 
 class Used(Struct):
-    """What the slices of one side of a pair have used so far."""
+    """The resources that the slices of one side of a pair have used so far."""
 
     name: str
     send: Send

@@ -1,8 +1,8 @@
 """The time for a DKIM signature: `python -m bench.micro.signing [--json]`.
 
-The input is the 10 KB newsletter of the message set. It measures signing without the private key
-operation, and complete signing with RSA-2048 and Ed25519. Each figure is the fastest of many short
-rounds, because the machine may be busy.
+The input is the 10 KB newsletter of the message set. The benchmark measures signing without the
+private key operation, and complete signing with RSA-2048 and Ed25519. Each figure is the fastest of
+many short rounds, because the machine may be busy.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """Return the settings of the Kafka that the command asks or names in its output.
+    """Return the settings of the Kafka server that the command asks or names in its output.
 
     If the command needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
     address comes from the settings.

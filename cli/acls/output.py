@@ -52,7 +52,7 @@ class Strimzi(Struct, frozen=True):
 
 
 def check_service_template(template: str) -> None:
-    """Raise TemplateFault if this template cannot name the principal or principals of services."""
+    """Raise TemplateFault if this template cannot name the principals of services."""
     if template.count(PLACE) > 1:
         raise _fault("--service-principal", template, f"use {PLACE} once or not at all")
     if not template.startswith(_KIND) or template == _KIND:
@@ -85,7 +85,7 @@ def named(
     *,
     clients_only: bool = False,
 ) -> dict[str, tuple[Rule, ...]]:
-    """Return the rules by principal; with `clients_only`, only the rules of clients.
+    """Return the rules of each principal; with `clients_only`, return only the rules of clients.
 
     Raises TemplateFault if two accounts have the same principal, because a client must not get the
     rights of a service. For example, a client may be named `ingest`, or its principal may be the

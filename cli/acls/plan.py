@@ -1,12 +1,12 @@
 """Lists the ACLs that each service, the operator and each client needs on Kafka. Pure.
 
 Owns: the table of rights. The table follows docs/topics.md, which says who writes and reads each
-topic. Does not own: how ACLs are printed (output.py) and applied (broker.py).
+topic. Does not own: printing ACLs (output.py), applying ACLs (broker.py).
 
 Services may describe every topic of the pipeline, because each service checks at its start that all
-topics exist. Only validate creates topics, namely the topics of its lanes. The operator creates the
-other topics with `sluice topics apply` and `sluice clients apply`. A client may write to its intake
-and read its own events. A client cannot even see that other topics exist.
+topics exist. Only the validate service creates topics, and only the topics of its lanes. The
+operator creates the other topics with `sluice topics apply` and `sluice clients apply`. A client
+may write to its intake and read its own events. A client cannot even see that other topics exist.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Account(Struct, frozen=True):
 
 
 class Tenant(Struct, frozen=True):
-    """A client. The record also says whether the client has its own events topic."""
+    """A client; `own_events` is True if the client has its own events topic."""
 
     name: str
     own_events: bool = True
@@ -86,8 +86,8 @@ def _events() -> Iterator[Rule]:
 
 def _ingest() -> Iterator[Rule]:
     yield from _topics(READ, names.INTAKE_PREFIX, names.CLIENTS)
-    # If a topic was created with the producer's timestamps, ingest corrects its config within
-    # seconds.
+    # If a topic was created with the producer's timestamps, the ingest service corrects the topic's
+    # config within seconds.
     yield from _topics(ALTER_CONFIGS, names.INTAKE_PREFIX)
     yield from _topics(WRITE, names.RECEIVED, names.REFUSED, names.RETURNED)
     yield from _events()
@@ -96,19 +96,19 @@ def _ingest() -> Iterator[Rule]:
 
 def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.RECEIVED, names.CLIENTS, names.SUBMISSIONS)
-    # validate counts bounces in the process that holds the partition of mail.control.
+    # The validate process that holds the partition of mail.control counts bounces.
     yield from _topics(READ, names.EVENTS, names.SUPPRESSIONS, names.CONTROL)
     yield from _topics(WRITE, names.SUPPRESSIONS)
     yield Rule("group", "literal", "sluice.responses", READ)
-    # validate also reads returned mail.
+    # The validate service also reads returned mail.
     yield from _topics(READ, names.RETURNED, names.FORWARDING)
     yield from _topics(WRITE, names.RETURNED, names.FORWARDING)
     yield Rule("group", "literal", "sluice.returns", READ)
-    # validate enforces quotas, and keeps mail waiting while a quota is used up.
+    # The validate service enforces quotas. Mail waits while its quota is used up.
     yield from _topics(READ, names.QUOTAS, names.HELD)
     yield from _topics(WRITE, names.HELD)
     yield Rule("group", "literal", "sluice.held", READ)
-    # validate creates the topics of lanes, because it chooses the lanes.
+    # The validate service chooses the lanes, so it also creates the topics of lanes.
     yield from _topics(CREATE, names.OUTBOUND_PREFIX)
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)
@@ -122,8 +122,8 @@ def _validate() -> Iterator[Rule]:
 def _deliver() -> Iterator[Rule]:
     own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
     yield from _topics(READ, *own, names.CONTROL)
-    # deliver counts the reputation of sources and clients. It suspends a client with an order, so
-    # it also writes to mail.control.
+    # The deliver service counts the reputation of sources and clients. To suspend a client, the
+    # service writes an order to mail.control.
     yield from _topics(READ, names.EVENTS, names.REPUTATION)
     yield from _topics(WRITE, names.REPUTATION, names.CONTROL)
     yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED, names.RETURNED)
@@ -151,9 +151,9 @@ def _operator() -> Iterator[Rule]:
 
 
 def _client(client: Tenant) -> Iterator[Rule]:
-    """Yield the rights of a client; the right to write implies Describe.
+    """Yield the rights of a client; in Kafka, the right Write includes the right Describe.
 
-    Because of the dot after the name, `shop` does not match `shop-2`.
+    A dot follows the client's name, so the prefix of `shop` does not match names of `shop-2`.
     """
     yield from _topics(WRITE, names.intake(client.name))
     own = f"{CLIENT_PREFIX}{client.name}."

@@ -4,21 +4,21 @@ The command reads mail.events from the beginning, and mail.returned (shared/audi
 checks this equation per client, mailing ID and sub-client: received = refused + suppressed +
 delivered + bounced + expired + cancelled + held + waiting. It also reports each mail id with two
 final events or two first dispatches. With `--settled`, a message that still waits is a fault.
-Waiting messages are not the same as messages in flight, which a process has handed out for an
-attempt (`sluice_stream_in_flight`).
+Waiting messages are not the same as messages in flight. A message in flight is one that a process
+has handed out for an attempt (`sluice_stream_in_flight`).
 
 Because the pipeline may be busy, the command first records the end of the committed records, then
 the end of all written records. It counts final events up to the first end, and tallies up to the
-second end. A message's tally is committed before any other process sees the message, so every
-counted final event has a counted tally.
+second end. A message's tally is committed before any other process sees the message, so if a final
+event is counted, the tally of its message is counted, too.
 
 If messages count as waiting but no queue holds any message, those messages are lost. To name the
-lost messages, the command reads the events again, this time with the mail ids of the tallies
+lost messages, the command reads the events again and also stores the mail ids of the tallies
 (shared/audit/conservation.py). If the queues cannot be read, the command reports that on standard
 error and judges only the events.
 
-Exit codes: 0 the equation holds, 1 the equation does not hold, or messages still wait with
---settled, 2 wrong usage, 3 Kafka is unavailable.
+Exit codes: 0 the equation holds, 1 the equation does not hold, or --settled is given and messages
+still wait, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Books(Struct, frozen=True):
     """The result of reading all events once."""
 
     report: Report
-    unfinished: list[str]  # Some mail ids without a final event; empty unless requested.
+    unfinished: list[str]  # A sample of the mail ids without a final event; empty unless requested.
     is_open: bool  # True if mail.events had an open transaction.
 
 
@@ -152,7 +152,7 @@ def audit(
     """Read mail.events and mail.returned up to their current ends, and judge the counts.
 
     If `returned` is None, only mail.events is read. If messages count as waiting, `look` is called
-    to read the queues. It returns None if the queues cannot be read. Raises PartUnavailable.
+    to read the queues. `look` returns None if the queues cannot be read. Raises PartUnavailable.
     """
     with EventLog(options, topic) as log:
         found = _read(log, options, settled, returned).report

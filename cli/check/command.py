@@ -126,7 +126,7 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """Return the client with this name; without a name, return the only client if `alone` is set.
+    """Return this client; if no name is given and `alone` is set, return the only client.
 
     Raises WrongChoice, whose text names the existing clients.
     """
@@ -201,7 +201,7 @@ def _tell_json(verdicts: Iterable[Verdict]) -> Counter[bool]:
 
 
 def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
-    """Print every rule for a single message; for several, only the broken rules and the totals."""
+    """Print every rule for one message; for several messages, print broken rules and totals."""
     console = Console(highlight=False)
     counts: Counter[bool] = Counter()
     first, second = next(verdicts, None), next(verdicts, None)
@@ -222,7 +222,7 @@ def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
 
 
 def _show(console: Console, rows: Iterable[Row]) -> None:
-    """Print rows, wrapped beside their labels on a terminal, and one row per line elsewhere."""
+    """Print the rows; on a terminal, wrap them beside their labels, else print a line per row."""
     terminal = console.is_terminal
     width = max(_NARROWEST, console.width - _MARGIN)
     for row in rows:

@@ -18,7 +18,7 @@ from typing import IO, Final, NoReturn
 
 from msgspec import Struct
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # Far above any limit of R1, but it bounds the memory.
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # Above any limit of R1; bounds the memory.
 STANDARD_INPUT: Final = "-"
 _PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"

@@ -6,10 +6,11 @@ rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names a
 way as in shared/mail/headers.py, so that an odd spelling is found too. scan() limits the length of
 the header.
 
-There are notes about two faults. The first is a missing or wrong Date header, which RFC 5322, 3.6
-requires but no rule of Sluice does. A message without a Date is sent unchanged, because adding one
-could break a signature of the client. The second fault is lines that the SMTP front door refuses.
-Intake from Kafka accepts these lines, because deliver fixes their line ends.
+There are notes about two faults. The first fault is a missing or wrong Date header. RFC 5322, 3.6
+requires a correct Date, but no rule of Sluice does. A message without a Date is sent unchanged,
+because an added Date could break a signature of the client. The second fault is lines that the SMTP
+front door refuses. Intake from Kafka accepts these lines, because the deliver service fixes their
+line ends.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def header_lines(head: bytes) -> list[HeaderLine]:
 
 
 def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[HeaderLine]:
-    """Return the lines that this rule concerns; none for R1 or if the header is missing."""
+    """Return the lines that this rule concerns; empty for R1, or if the header is missing."""
     names = (code_header,) if rule == _CODE_RULE else _HEADERS.get(rule, ())
     return [line for line in lines if line.name in names]
 
@@ -135,7 +136,7 @@ def _is_date(text: str) -> bool:
 def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
     """Yield the reasons why the front door would refuse these bytes, although they break no rule.
 
-    Lines that all end with LF are not such a reason, because an SMTP client sends CRLF instead.
+    If all lines end with LF, this is no such reason, because an SMTP client sends CRLF instead.
     """
     if b"\r" in content and not has_only_crlf(content):
         yield (
@@ -153,7 +154,7 @@ def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
 
 
 def _longest_line(content: bytes) -> tuple[int, int] | None:
-    """Return the number (from 1) and the octets of the first line that is too long."""
+    """Return the number (from 1) and the length in octets of the first line that is too long."""
     if not has_longer_line(content, MAX_TEXT_LINE_BYTES - 1):
         return None
     most = MAX_TEXT_LINE_BYTES - _CRLF_BYTES

@@ -1,7 +1,7 @@
 """Judges one message for `sluice check`, and formats the verdict. Pure.
 
 Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
-reasons and their fixes (shared/submission/rules.py), which validate uses too.
+reasons and their fixes (shared/submission/rules.py); the validate service uses the same rules.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Verdict(Struct, frozen=True):
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # Rules that are not judged, because another rule is broken.
+    not_judged: frozenset[str]  # The rules that are not judged, because another rule is broken.
     defect: str  # The reason why the message cannot be read, or "".
     notes: tuple[str, ...]  # Problems that break no rule.
 
@@ -65,7 +65,7 @@ class Row(Struct, frozen=True):
 
 
 def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
-    """Judge a message as validate would; `code_header` is lower-case."""
+    """Judge a message in the same way as the validate service; `code_header` is lower-case."""
     facts, content = scan_normal_form(message.content, partial(scan, code_header=code_header))
     broken = {row.rule: row for row in judge(facts, submission)}
     if UNREADABLE in broken and (hint := mistake_in_bytes(message.content)):

@@ -157,7 +157,7 @@ def _find(name: str, asked: _Asked) -> Client:
 
 
 def _expected(asked: _Asked) -> Expected:
-    """Return the expected values, from the options or otherwise from the settings.
+    """Return the expected values; without an option, a value comes from the settings.
 
     Raises WrongChoice, ServiceConfigError.
     """
@@ -215,7 +215,7 @@ def _public_key(given: str, of_settings: str) -> tuple[str, str]:
         return "rsa", ""
     try:
         return _load_key(of_settings, "deliver.dkim_key_file")
-    except WrongChoice as error:  # The file may exist only on the hosts of deliver.
+    except WrongChoice as error:  # Perhaps only the hosts of the deliver service have the file.
         say(f"{error}; the key in the DNS is not compared")
         return "rsa", ""
 

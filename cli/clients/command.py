@@ -242,7 +242,7 @@ def schema() -> None:
 
 
 def _shown(client: Client) -> Any:
-    """Return every field of a client in clients.yaml, including defaults, but never its keys."""
+    """Return all fields of a client for clients.yaml, with default values but without its keys."""
     hidden = ("credentials", "removal")
     fields = [field for field in client.__struct_fields__ if field not in hidden]
     return msgspec.to_builtins({field: getattr(client, field) for field in fields})

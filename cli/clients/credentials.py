@@ -58,7 +58,7 @@ def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
 
 
 def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
-    """Add a command that adds a password; `make` decides which older passwords stay valid."""
+    """Define a command that adds a password; `make` decides which older passwords stay valid."""
 
     @main.command(name, help=text)
     @click.argument("name")

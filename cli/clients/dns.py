@@ -52,7 +52,7 @@ class DnsLookUps:
             # The name is absolute, so that the machine's search list is not used.
             asked = dns.name.from_text(name, dns.name.root)
         except dns.exception.DNSException:
-            return Rows((), exists=False)  # Such a name cannot exist: a label is empty or too long.
+            return Rows((), exists=False)  # The name has an empty or too long label.
         try:
             answer = self._resolver.resolve(asked, kind, lifetime=lifetime_s, search=False)
         except dns.resolver.NXDOMAIN:
@@ -66,7 +66,7 @@ class DnsLookUps:
 
 
 def make_resolver(server: str) -> dns.resolver.Resolver:
-    """Return a resolver that asks `server`, an IP address or IP:PORT; "" is the system's server.
+    """Return a resolver that asks `server`, an IP address or IP:PORT; "" means the system's server.
 
     Raises ResolverError.
     """

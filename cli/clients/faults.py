@@ -1,9 +1,9 @@
 """Turns the faults of a command into lines, JSON and an exit code, and refuses unknown names.
 
-For an unknown name, such as a client's, a command prints one sentence with the closest name and
-exits with code 2. A removed client counts as known until it is forgotten, because operators ask for
-its mail and its bills. Commands about the past (events, billing) also accept a forgotten client if
-they find anything under its name.
+For an unknown name, such as the name of a client, a command prints one sentence with the closest
+name and exits with code 2. A removed client counts as known until it is forgotten, because
+operators ask about its mail and its bills. Commands about the past (events, billing) also accept a
+forgotten client if they find anything under its name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads clients.yaml for a command, and compares its lanes and pools with the settings.
 
 Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
-mail for such lanes and pools. If the lane is not configured, validate uses the lane `default`; if
-the pool is not configured, deliver defers the mail.
+mail for such lanes and pools. If the lane is not configured, the validate service uses the lane
+`default`. If the pool is not configured, the deliver service defers the mail.
 
 The command reads its own settings; the settings of the services may differ. If the command's
 settings have no pools, it cannot judge the pool of a client, and prints a warning. If the command's
@@ -44,9 +44,10 @@ def read_clients(path: Path, option: str = "-f") -> list[Client]:
 
 
 def known_lanes(environ: Mapping[str, str] | None = None) -> frozenset[str]:
-    """Return the lanes in validate's settings. Raises ServiceConfigError.
+    """Return the lanes in the settings of the validate service. Raises ServiceConfigError.
 
-    `environ` is the environment of validate; if it is None, this process's environment is used.
+    `environ` is the environment of the validate service; if it is None, this process's environment
+    is used.
     """
     rows = {row.key: row.value for row in ask_service("validate", environ)}
     return frozenset((DEFAULT_LANE, *rows[LANES]))
@@ -63,7 +64,7 @@ def found_lane(lane: str) -> str:
 
 
 def lane_warnings(clients: Iterable[Client]) -> list[str]:
-    """Return one line per client whose lane is not configured; validate is asked only if needed."""
+    """Return a line per client with an unknown lane, or one line if lanes cannot be checked."""
     named = [client for client in clients if client.lane]
     if not named:
         return []
@@ -90,7 +91,7 @@ def judge_lane(client: Client) -> list[Finding]:
 
 
 def known_pools() -> frozenset[str]:
-    """Return the pools in deliver's settings; the set is empty if the only pool is `default`.
+    """Return the pools in the deliver service's settings; empty if the only pool is `default`.
 
     Raises ServiceConfigError.
     """

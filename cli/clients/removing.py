@@ -84,7 +84,7 @@ def make_removal(
 
 
 def _ask(names: Sequence[str]) -> str:
-    """Ask what happens to the mail. Raises click.UsageError if standard input is no terminal."""
+    """Ask what to do with the mail. Raises click.UsageError if standard input is no terminal."""
     whose = ", ".join(names)
     if not sys.stdin.isatty():
         raise click.UsageError(
@@ -99,7 +99,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return, by client name, the last order on all mail of that client. Raises Unavailable."""
+    """Return the last order on all mail of each client, by client name. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order

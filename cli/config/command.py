@@ -48,9 +48,9 @@ class ServiceConfigError(RuntimeError):
 def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
     """Return the rows of all services, merged and in the order of the sections.
 
-    `environs` has, by name, the environment of each service and of the pipeline's other processes.
-    By default, every service gets the environment of this process. Raises ServiceConfigError with
-    the error output of every process that failed.
+    `environs` maps the name of each service, and of each other process of the pipeline, to its
+    environment. By default, every service gets the environment of this process. Raises
+    ServiceConfigError with the error output of every process that failed.
     """
     environs = environs or dict.fromkeys(SERVICES, os.environ)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
@@ -88,8 +88,8 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
             readers.setdefault(alike, (row, []))[1].append(service)
     order = {section: index for index, section in enumerate(SECTIONS)}
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
-    # If services have different rows for a key, all these rows are listed at the place of the
-    # first.
+    # If services have different rows for a key, all these rows are listed at the place of the first
+    # row.
     keys = list(dict.fromkeys(shared.row.key for shared in merged))
     places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
     merged.sort(key=lambda shared: places[shared.row.key])

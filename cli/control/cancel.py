@@ -1,9 +1,10 @@
 """`sluice cancel`: ends a waiting message without a delivery attempt.
 
-The command writes an order on the mail id. The deliver process that holds the message, or reads it
-next, ends the message with one `cancelled` event. If an attempt has already begun, it is finished
-and its outcome counts instead. The order is deleted when the event exists, because the event
-contains the author and the reason of the order. A second cancellation changes nothing.
+The command writes an order on the mail id. The deliver process that holds the message, or that
+reads the message next, ends the message with one `cancelled` event. If an attempt has already
+begun, it is finished and its outcome counts instead. The order is deleted when the event exists,
+because the event contains the author and the reason of the order. A second cancellation changes
+nothing.
 
 Exit codes: 0 the message is cancelled, or the order is recorded and the message will not be sent; 1
 the message has ended in another way; 2 wrong usage; 3 Kafka is unavailable.
@@ -52,7 +53,7 @@ class Answer(StrEnum):
 
 
 class Cancellation(Struct, frozen=True):
-    """The answer, the message's state, and the time at which it is read next (0: not known)."""
+    """The answer, the message's state, and the time of the message's next read (0: not known)."""
 
     mail_id: str
     answer: Answer

@@ -2,10 +2,11 @@
 
 An order with a typing error would stop no mail, and nobody would notice.
 
-Owns: where each name is looked up. Clients are looked up in the registry. A lane exists if it has a
-topic in Kafka. Deliver's rules define the providers, and a command of deliver lists these
-providers. If a source does not answer, the command prints a warning and accepts the name, because
-the order may be urgent. Domains and sites cannot be checked.
+Owns: the choice of the source in which each name is looked up. Clients are looked up in the
+registry. A lane exists if it has a topic in Kafka. The rules of the deliver service define the
+providers, and a command of that service lists them. If a source does not answer, the command prints
+a warning and accepts the name, because the order may be urgent. Domains and sites cannot be
+checked.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PROVIDERS_COMMAND: Final = ("services.deliver.cli.shaping", "providers", "--json
 
 
 class Providers(Struct, frozen=True):
-    """The JSON of `sluice shaping providers`.
+    """The JSON output of `sluice shaping providers`.
 
     `origin` names the rules that define the providers.
     """
@@ -44,7 +45,7 @@ class Providers(Struct, frozen=True):
 
 
 def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -> None:
-    """Refuse a scope that no message can have. Raises click.UsageError, Unavailable.
+    """Refuse a scope to which no message can belong. Raises click.UsageError, Unavailable.
 
     `bootstrap` and `line` are the options that selected this Kafka.
     """
@@ -78,7 +79,7 @@ def _check_lane(name: str, known: list[str]) -> None:
 
 
 def _lanes(kafka: KafkaSettings) -> list[str]:
-    """Return the lanes that have a topic; validate creates the topic before it uses the lane."""
+    """Return the lanes that have a topic; a lane's topic is created before the lane is used."""
     try:
         topics = topic_names(client_options(kafka, f"lanes-{os.getpid()}"))
     except KafkaError as error:

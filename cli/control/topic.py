@@ -29,10 +29,10 @@ READ_S: Final = 60.0
 WRITE_S: Final = 30.0
 T = TypeVar("T")
 DAY_MS: Final = 86_400_000
-# An order stays on record for this long after its end.
+# An order stays on mail.control for at least this long after its end.
 KEPT_MS: Final = 30 * DAY_MS
-# By default, every order has an end, because its author may forget it. BOUNCE and EXPIRE end
-# sooner, because their effect cannot be undone.
+# By default, every order has an end, because its author may forget it. Orders to bounce or expire
+# mail end sooner, because their effect cannot be undone.
 DEFAULT_FOR: Final = {
     Verb.SUSPEND: "1d",
     Verb.REROUTE: "1d",
@@ -72,15 +72,15 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
 def write_orders(
     kafka: KafkaSettings, orders: Iterable[Order], forgotten: Iterable[Order] = ()
 ) -> None:
-    """Write all of `orders` and delete all of `forgotten`; wait until Kafka acknowledges this."""
+    """Write `orders`, delete `forgotten`, and wait until Kafka has acknowledged all records."""
     records: list[tuple[bytes, bytes | None]] = [encode_order(order) for order in orders]
     write_records(kafka, records + [(key_of(order.scope), None) for order in forgotten])
 
 
 def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Write these keys and values; wait until Kafka has acknowledged all.
+    """Write these keys and values, and wait until Kafka has acknowledged all records.
 
-    The value None deletes a key.
+    A value of None deletes its key.
     """
     options = client_options(kafka, f"control-{os.getpid()}")
     try:

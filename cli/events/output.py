@@ -53,7 +53,7 @@ def story_lines(story: Story, width: int | None) -> list[str]:
 
 
 def _fitted(head: str, rest: str, margin: str, width: int | None) -> list[str]:
-    """Return both parts as one line if it fits, otherwise the rest in lines with this margin.
+    """Return both parts as one line if they fit; otherwise, put the rest into indented lines.
 
     A long word is not cut.
     """

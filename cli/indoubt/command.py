@@ -1,8 +1,8 @@
 """`sluice indoubt`: lists, sends or drops mail that is held because a server may already have it.
 
-`send` writes an order that releases the message. Deliver sends the message at its next check of
-held mail: within a minute, or within five minutes if the message has been held for more than an
-hour. If the server already had the message, the recipient gets it twice. `drop` cancels the
+`send` writes an order that releases the message. The deliver service sends the message at its next
+check of held mail: within a minute, or within five minutes if the message has been held for more
+than an hour. If the server already had the message, the recipient gets it twice. `drop` cancels the
 message: it ends with a `cancelled` event that names the author. Without a command, a held message
 is not sent, and when its time is over, it ends as `expired`.
 

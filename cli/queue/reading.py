@@ -33,7 +33,7 @@ READ_TIMEOUT_S: Final = 20.0
 
 
 class QueueReading:
-    """Reads all queues once. `is_complete` is False if the timeout ended the reading."""
+    """Reads all queues once. `is_complete` is False if the timeout ended the reading early."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
         self._kafka = kafka

@@ -48,7 +48,7 @@ class Question(Struct, frozen=True):
 def find_change(
     kafka: KafkaSettings, question: Question, timeout_s: float, progress: Progress
 ) -> Change:
-    """Return what the review changes. `progress` gets the size of each batch."""
+    """Return what the review changes. `progress` is called with the size of each batch."""
     clock = SystemClock()
     options = client_options(kafka, f"recount-{os.getpid()}")
     deadline = Deadline(timeout_s, clock)

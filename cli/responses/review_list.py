@@ -60,7 +60,7 @@ def read_reviews(kafka: KafkaSettings) -> dict[bytes, Review]:
 
 
 def write_review(kafka: KafkaSettings, review: Review) -> None:
-    """Write a review; return when Kafka has acknowledged it."""
+    """Write a review, and wait until Kafka has acknowledged it."""
     key, value = encode_review(review)
     try:
         with closing(make_producer(client_options(kafka, _instance()), None)) as producer:

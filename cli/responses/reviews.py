@@ -1,11 +1,12 @@
 """`sluice responses rewind|accept|incidents`: decides which bounces of a provider count.
 
 `rewind` excludes the bounces of a provider in a window. `accept` counts bounces that are held
-because of an incident. With --undo, both commands take their review back. They count the log again,
-show which recipients are freed and which are suppressed, and ask for confirmation. Then they write
-the review to mail.control, so that validate counts again, and the entries to mail.suppressions. If
-a command dies between these two writes, it can be repeated. It finds the missing entries, because
-it always compares the log with and without the review, even if the review is already written.
+because of an incident. With --undo, each command takes its review back. Each command counts the log
+again, shows which recipients are freed and which are suppressed, and asks for confirmation. Then it
+writes the review to mail.control and the entries to mail.suppressions. Because of the review, the
+validate service counts again. If a command dies between these two writes, it can be repeated. The
+second run finds the missing entries, because the command always compares the log with and without
+the review, even if the review is already written.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents)
 
 
 def _records(review: Review, change: Change) -> list[Suppression]:
-    """Return the entries to write, which reset no counters, because validate counts again."""
+    """Return the entries to write; they reset no counters, because bounces are counted again."""
     told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
     freed = [replace(each, active=False, **told) for each in change.freed]
     return [*freed, *(replace(each, **told) for each in change.added)]

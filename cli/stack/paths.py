@@ -1,4 +1,4 @@
-"""Paths and modules: the source tree, the folder with all state, and the services."""
+"""Defines paths and modules: the source tree, the folder with all state, and the services."""
 
 from __future__ import annotations
 

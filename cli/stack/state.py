@@ -1,4 +1,4 @@
-"""The state file .sluice/run/<name>/state.json, by which commands find a running pipeline.
+"""Reads and writes .sluice/run/<name>/state.json, where commands find a running pipeline.
 
 The process that runs the pipeline (local/up.py) writes the file; the commands read it. A pipeline
 counts as not running if its process has ended, even if another process now has the same process id.

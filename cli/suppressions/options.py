@@ -144,7 +144,7 @@ def explained_lines(found: Explanation) -> list[str]:
 
 
 def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:
-    """Print the document as JSON, or else the sentence; without a sentence, print the fields."""
+    """Print the document as JSON, or the sentence; if there is no sentence, print the fields."""
     if as_json:
         print_json(document)
     else:

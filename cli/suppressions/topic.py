@@ -150,7 +150,7 @@ def _acknowledged(pending: list) -> int:  # type: ignore[type-arg]
 
 
 def wait_in_force(stores: Stores, end: int) -> bool:
-    """Wait until the view has all records before `end`; return False if it is not confirmed."""
+    """Wait until the view has all records before `end`; return False if Redis fails or is slow."""
     deadline = Deadline(IN_FORCE_S)
     while not deadline.is_over():
         try:

@@ -174,8 +174,8 @@ def _admin(kafka: KafkaSettings) -> Iterator[Any]:
 def _planned(kafka: KafkaSettings, line: str) -> list[TopicPlan]:
     """Return the plan: the topics of the pipeline, of each lane and of each registered client.
 
-    The lanes are those in the settings of the pipeline whose Kafka this is, if that pipeline runs
-    on this machine, and otherwise those in the settings of this command. Raises ServiceConfigError.
+    If a pipeline with this Kafka runs on this machine, the lanes come from the settings of that
+    pipeline. Otherwise the lanes come from the settings of this command. Raises ServiceConfigError.
     """
     name = line or state.MAIN
     running = state.running(name)
@@ -234,7 +234,7 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
 
 
 def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
-    """Return a topic's answer. `refused` is the result of alter(); None if nothing was altered."""
+    """Return a topic's answer; `refused` is the result of alter(), or None if it was not called."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")

@@ -3,8 +3,8 @@
 The command writes a trace to mail.control. Every deliver process applies the trace within 2 s. The
 command then reads the lines that these processes write to Redis. It ends after the time of --for
 (at most 10 minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is
-killed, or Kafka is unavailable at its end, the trace ends at its expiry, and Redis deletes the
-lines 15 minutes later.
+killed, or Kafka is unavailable when the command ends, the trace ends at its expiry time, and Redis
+deletes the lines 15 minutes later.
 
 Owns: the command, and the records that begin and end a trace; writing them raises Unavailable if
 Kafka does not answer. Does not own: the content of the lines (services/deliver/core/tracing). If

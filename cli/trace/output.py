@@ -12,7 +12,8 @@ from cli.events.output import at
 from shared.plurals import counted
 from shared.topics.traces import TraceLine
 
-# At most this many described dialogs are remembered, because they may continue.
+# The printer remembers at most this many dialogs that it has described. A later line may continue
+# such a dialog.
 MAX_DIALOGS: Final = 10_000
 
 

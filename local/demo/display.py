@@ -102,7 +102,7 @@ class Display:
             say(text)
 
     def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
-        """Show the bill beside the sink's counts, say whether they agree, and print hints."""
+        """Show the bill and the sink's counts, report whether both agree, and print hints."""
         console = self._console
         for line in bill_lines(reckoning, console.width):
             console.print(line, markup=False, soft_wrap=True)
@@ -149,7 +149,7 @@ def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
 
 
 def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """Return the table of the bill, beside the counts of the sink."""
+    """Return the table that compares the bill with the counts of the sink."""
     columns = (
         *map(Column, ("client", "mailing ID", "sub-client")),
         Column("billed", Kind.COUNT),

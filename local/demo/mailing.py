@@ -20,7 +20,7 @@ from shared.topics.names import intake
 
 
 class Account(Struct, frozen=True):
-    """A submitter: its client, the code in its messages, if any, and the cell that is billed."""
+    """A submitter: its client, the code in its messages (may be ""), and its billed cell."""
 
     client: str
     sender: str
@@ -120,7 +120,7 @@ def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publicat
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:
-    """Return the behaviours of the next thousand messages: each occurs as often as its share."""
+    """Return the behaviours of the next thousand messages; each share gives the frequency."""
     deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
     deck += [""] * (1000 - len(deck))
     chance.shuffle(deck)

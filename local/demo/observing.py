@@ -1,9 +1,9 @@
 """Reads the results of the demo from the pipeline: the events, and the bill.
 
-A thread reads mail.events and records which final event each message has. Like billing, the thread
-reads only committed records. It counts by mail id and independently of billing, so it detects a
-second final event of a message. When billing has counted everything, the bill is read from its API,
-with an access key if the API requires one.
+A thread reads mail.events and records which final event each message has. Like the billing service,
+the thread reads only committed records. The thread counts by mail id and independently of the
+billing service, so it detects a second final event of a message. When the billing service has
+counted everything, the bill is read from its API, with an access key if the API requires one.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ class Counts(Struct, frozen=True):
     # The number of messages to forwarding addresses, by the type of the event that caused the
     # message.
     forwarded: dict[str, int] = {}
-    # The number of messages that were refused or suppressed by validate, or that bounced or
-    # expired. The key has the client, and the word for the outcome in the client's setting
-    # `returns`.
+    # The number of messages that were refused, suppressed, bounced or expired. The key is a pair:
+    # the client, and the word for the outcome in the client's setting `returns`.
     unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
@@ -89,7 +88,7 @@ class EventFollower:
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
-        """Start to read the events; the topic must exist."""
+        """Start to read the events; the topic mail.events must exist."""
         self._thread.start()
 
     def close(self) -> None:
@@ -153,7 +152,7 @@ class EventFollower:
 
 
 def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
-    """Wait until billing has counted everything, then read the counts from billing's API."""
+    """Wait until the billing service has counted everything, then read its API for the counts."""
     billed: dict[Row, int] = {}
     for month in months:
         for row in _usage(stack, month):
@@ -184,7 +183,7 @@ def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
 
 
 def _new_key(stack: Stack) -> str:
-    """Create a key for billing's API, which needs one if other machines can reach the API."""
+    """Create a key for the billing API; the key is needed if other machines reach the API."""
     created_at_ms = SystemClock().now_ms()
     wanted = AccessKey(
         id="",

@@ -46,7 +46,7 @@ class Result(Struct, frozen=True):
     bounced: int
     expired: int
     waiting: int
-    in_flight: int  # Equal to `waiting`; programs that compare demos read this name.
+    in_flight: int  # This value equals `waiting`; programs that compare demos read this name.
     returned: int
     complained: int
     forwarded: int
@@ -70,7 +70,7 @@ class Returns(Struct, frozen=True):
 
     returned: int = 0
     complained: int = 0
-    forwarded: Mapping[str, int] = {}  # By the type of the event that caused the mail.
+    forwarded: Mapping[str, int] = {}  # The number by the type of the event that caused the mail.
     reports_sent: int = 0  # The number of reports that the sink sent.
     wanted: int = 0  # The expected number of messages to forwarding addresses.
 
@@ -93,8 +93,8 @@ def witness(
 ) -> Witness:
     """Count the lines of the sink's journal; `published` maps each recipient to a row of the bill.
 
-    A recipient gets one message. Only a recipient whose mail bounces at once may get several
-    messages; each bounce then stands for one message.
+    Each recipient gets one message. Only a recipient whose mail bounces at once may get several
+    messages. For such a recipient, each bounce is counted as one message.
     """
     accepted: Counter[str] = Counter()
     forwarded: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Runs the demo: registers the clients, publishes, reads the events, waits, reconciles.
+"""Runs the demo: registers clients, publishes mail, waits for events, compares the counts.
 
 Owns: the order of these steps on a running pipeline. Does not own: starting and stopping the
 pipeline (__main__.py), the display (display.py).
@@ -113,7 +113,7 @@ def register(bootstrap: str) -> tuple[Client, ...]:
 
 
 class _Act:
-    """Publishes in parts, and shows the total; `rows` maps each recipient to a row of the bill."""
+    """Publishes mail in parts and shows the total; `rows` maps recipients to rows of the bill."""
 
     def __init__(
         self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
@@ -156,7 +156,7 @@ class _Act:
 
 
 def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
-    """Send mail that bounces to the same recipients until validate suppresses the last message."""
+    """Send bouncing mail to the same recipients until the last message is suppressed."""
     for round_ in range(_ROUNDS):
         if round_ == _ROUNDS - 1:
             act.wait(lambda: _are_suppressed(stack))
@@ -164,7 +164,7 @@ def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
 
 
 def _are_suppressed(stack: Stack) -> bool:
-    """Return True if validate knows that the recipients are suppressed."""
+    """Return True if the validate service knows that the recipients are suppressed."""
     with closing(connect(RedisSettings(url=stack.endpoints.redis), decode_responses=False)) as view:
         store = SuppressionStore(view, RedisSettings().suppressions_key)
         fields = b"".join(field_of(CLIENT_AGAIN, each) for each in AGAIN)
@@ -198,7 +198,7 @@ def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
 
 
 class Publisher:
-    """Publishes in a thread; counts the records that Kafka has acknowledged."""
+    """Publishes messages in a thread; counts the records that Kafka has acknowledged."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class BrokerListener(Struct, frozen=True):
 
 
 class BrokerPlan(Struct, frozen=True):
-    """The plan of an embedded broker, with its folder and its two ports on 127.0.0.1."""
+    """The plan of an embedded broker: its folder, its two ports on 127.0.0.1, its options."""
 
     folder: Path
     port: int
@@ -77,7 +77,7 @@ class BrokerPlan(Struct, frozen=True):
     node_id: int = 1
     heap_mib: int = HEAP_MIB
     voters: str = ""  # All nodes of a cluster, as id@host:port, or "" for a single node.
-    cluster_id: str = ""  # The same for all nodes of a cluster, or "" for a new id.
+    cluster_id: str = ""  # The cluster id, the same for all nodes, or "" for a new id.
 
     @property
     def address(self) -> str:

@@ -1,13 +1,13 @@
-"""Three embedded brokers that replicate as in production: three copies, two of them in sync.
+"""Plans three embedded brokers that replicate as in production: three copies, two in sync.
 
-Owns: the list of nodes, the settings in which they differ from a single node, their common id. Does
-not own: how a node is started (kafka_broker.py).
+Owns: the list of nodes, the settings that differ from the settings of a single node, the id of the
+cluster. Does not own: how a node is started (kafka_broker.py).
 
 Every node is broker and controller, so the cluster works while two of the three nodes run. If only
-one node runs, it acknowledges nothing, but no acknowledged record is lost. The leaders move from a
-dead broker after Kafka's default time, 9 s (broker.session.timeout.ms). The data of a cluster is in
-another folder than the data of a single broker. So if a pipeline is restarted with another number
-of brokers, it does not have its earlier topics.
+one node runs, it acknowledges nothing, but no acknowledged record is lost. If a broker dies, its
+partitions get new leaders after Kafka's default time, 9 s (broker.session.timeout.ms). A cluster
+and a single broker have their data in different folders. So a pipeline that is restarted with
+another number of brokers does not have its earlier topics.
 """
 
 from __future__ import annotations

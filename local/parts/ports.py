@@ -63,7 +63,7 @@ def release() -> None:
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     """Find `count` different free ports at random, so that two pipelines do not collide.
 
-    `taken` are ports that were found earlier and whose servers do not listen yet.
+    `taken` contains the ports that were found earlier and on which no server listens yet.
     """
     draw = random.SystemRandom()
     found: list[int] = []
@@ -125,7 +125,7 @@ def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
 
 
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
-    """Return a port for each name: the ports in the file if all are still free, else new ports.
+    """Return a port for each name: the ports in the file if all are free, otherwise new ports.
 
     So a pipeline that is restarted in its old folder has the same ports again.
     """

@@ -41,7 +41,7 @@ class ServicePlan(Struct, frozen=True):
     http_port: int
     env: dict[str, str]
     http_host: str = ports.LOOPBACK
-    is_named: bool = False  # True if the user sets the instance name.
+    is_named: bool = False  # True if the user has set the instance name.
 
     @property
     def service(self) -> str:
@@ -67,7 +67,7 @@ class ServicePlan(Struct, frozen=True):
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
-    """Send a GET to a local port, with an access key if `key` is set; return status and document.
+    """Send a GET request to a local port, with the access key `key`; return status and document.
 
     The status is 0 if nothing answers. The document is None if the body is not JSON.
     """

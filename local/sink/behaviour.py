@@ -99,7 +99,7 @@ class Behaviour:
         self._accepted = 0
 
     def judge_content(self, recipients: Sequence[str], message_id: str) -> Decision:
-        """Return the answer after DATA: the first refusal of a recipient, if there is one."""
+        """Return the answer after DATA; if recipients are refused, return the first refusal."""
         for address in recipients:
             refusal = self._judge(address, message_id)
             if refusal is not None:

@@ -100,7 +100,7 @@ class Journal:
 
 
 def message_id_of(content: bytes) -> str:
-    """Return the Message-ID of a message, "" if there is none."""
+    """Return the Message-ID of a message, or "" if the message has none."""
     end = content.find(b"\r\n\r\n")
     end = len(content) if end < 0 else end + 2
     for usual in _USUAL:

@@ -69,9 +69,9 @@ _DOORS: Final = (
 # the front door uses Redis, and only the bounce door uses the keys of return paths.
 _FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
 _BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))
-# Two components read this topic: validate, while it counts bounces, and responses. Their processes
-# share the partitions of the topic. Only one of these processes counts bounces, so a lag on
-# mail.events must not start another process.
+# Two components read this topic: `validate` (while it counts bounces) and `responses`. Their
+# processes share the partitions of the topic. Only one of these processes counts bounces, so a lag
+# on mail.events must not start another process.
 _RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
 
 COMPONENTS: Final = {
@@ -88,8 +88,8 @@ COMPONENTS: Final = {
         (EACH_LANE,),
         held=(Held("deliver", "max_in_flight_bytes"),),
     ),
-    # billing has no lag topics. It stores its position in its own store and commits no offsets, so
-    # in Kafka its lag would be the whole log.
+    # The billing service has no lag topics. It stores its position in its own store and commits no
+    # offsets, so Kafka would report the whole log as the lag of billing.
     "billing": Component("billing", ("serve",), BillingSettings().group, ()),
 }
 

@@ -5,7 +5,7 @@ come from the documents of test runs and benchmarks. Owns: the file, and how a v
 JSON of a benchmark.
 
 Guarantees: a result that was not measured again stays unchanged; a test without cases, or a missing
-value, is never a result. Raises ResultError if a value cannot be found.
+value, never counts as a result. Raises ResultError if a value cannot be found.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, Tes
 
 
 def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
-    """Return the old results and the results of test runs, without results that the table lacks.
+    """Return the old results merged with those of test runs; omit results that the table lacks.
 
     The later result of a test counts, so an old file does not replace newer results.
     """
