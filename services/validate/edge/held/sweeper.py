@@ -1,8 +1,8 @@
 """Releases the mail on mail.held when its quota is available again.
 
 A sweep reads the topic from the committed offset to the end that the topic had when the sweep
-began. Each message is judged again, as if it had just arrived. The message then passes, is refused
-or suppressed, or is written to the end of the topic again. The same transaction commits the old
+began. Each message is judged again, as if it had just arrived. The message then passes, ends with
+another outcome, or is written to the end of the topic again. The same transaction commits the old
 offset of the message. A sweep begins when a used-up quota becomes available (a new month, a raised
 quota, a late beat), when a process starts, and every hour, because mail may have expired. A sweep
 begins at least AGAIN_S after the beginning of the last sweep. Between sweeps nothing is read, and
