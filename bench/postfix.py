@@ -190,8 +190,7 @@ def _installed(name: str) -> Path:
 
 
 def _master(port: int) -> str:
-    """Return the distribution's master.cf, changed: smtpd listens on our port, and nothing uses
-    chroot."""
+    """Return the distribution's master.cf, with our port for smtpd and without chroot."""
     text = _installed("master.cf").read_text()
     smtpd = f"{port}     inet  n       -       n       -       -       smtpd"
     text = re.sub(r"(?m)^smtp      inet .*$", smtpd, text)

@@ -37,7 +37,7 @@ from cli.control.topic import (
 )
 from cli.options import find_kafka
 from shared.runtime.clock import now_ms
-from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
+from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
 _HELP: Final = {
     Verb.SUSPEND: "Send no mail of a scope for a while; it waits and is sent later.",
@@ -59,6 +59,16 @@ Give the same scope as that of the order, which `./sluice orders` lists; orders 
 stay in force. Mail that waits is sent when its turn comes.
 """
 _WHY_RESUMED: Final = "The reason, which is recorded with the end of the order."
+
+
+def _require_order(found: Order | None, scope: Scope, as_json: bool) -> Order:
+    if found is None:
+        fail(
+            f"no order is in force on: {scope}; `sluice orders` lists the orders",
+            Exit.CHECK_FAILED,
+            as_json,
+        )
+    return found
 
 
 def verb_command(verb: Verb) -> click.Command:
@@ -83,13 +93,7 @@ def verb_command(verb: Verb) -> click.Command:
         if found is None:  # An order in force can be ended even if its scope no longer exists.
             check_scope(kafka, scope, bootstrap, line)
         if verb is Verb.RESUME:
-            if found is None:
-                fail(
-                    f"no order is in force on: {scope}; `sluice orders` lists the orders",
-                    Exit.CHECK_FAILED,
-                    as_json,
-                )
-            order = resumption(found, order)
+            order = resumption(_require_order(found, scope, as_json), order)
         write_orders(kafka, [order], [e for e in forgotten(before, now) if e.scope != scope])
         _answer(order, found, as_json)
 

@@ -86,10 +86,7 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
         require_known(kafka, client)
     found.sort(key=lambda each: each.data.at_ms)
     if not reading.is_complete:
-        say(
-            f"not all events were read in {timeout_s:g} s: set a longer --timeout or a shorter"
-            " --since"
-        )
+        _say_incomplete(timeout_s)
     if len(found) > limit:
         say(f"{len(found) - limit} earlier events are not shown: set a higher --limit")
     if as_json:
@@ -97,6 +94,10 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
     else:
         for event in found[-limit:]:
             click.echo(_shown(event))
+
+
+def _say_incomplete(timeout_s: float) -> None:
+    say(f"not all events were read in {timeout_s:g} s: set a longer --timeout or a shorter --since")
 
 
 def _require_found(kafka: KafkaSettings, client: str, span: Span, may_be: Sieve) -> None:

@@ -73,8 +73,7 @@ def mistake_in_bytes(content: bytes) -> str:
 
 
 def mistake_in_event(value: bytes) -> str:
-    """Return the likely mistake in a value that is not a JSON object. Return "" if no mistake is
-    recognised."""
+    """Return the likely mistake in a value that is not a JSON object, or ""."""
     hint = mistake_in_bytes(value)
     if not hint and _HEADER_LINE.match(value):
         return "it looks like a message: leave content-type out, or write message/rfc822"

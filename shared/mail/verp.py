@@ -106,8 +106,7 @@ class Keys:
         self._by_id = {key.id: key for key in keys}
 
     def signing(self, day: int) -> Key:
-        """Return the newest key that is active on this day. If no key is active, return the oldest
-        key."""
+        """Return the newest key that is active on this day, or else the oldest key."""
         for key in self._newest_first:
             if key.first_day <= day:
                 return key

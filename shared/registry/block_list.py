@@ -76,8 +76,7 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """Return the first pattern that matches this recipient, or "". Upper and lower case is
-    ignored."""
+    """Return the first pattern that matches this recipient in any case of letters, or ""."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

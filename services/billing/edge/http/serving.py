@@ -61,8 +61,7 @@ class Api:
         self.host, self.port = self._server.host, self._server.port
 
     def start(self) -> None:
-        """Begin to read keys, clients and quotas. This method must be called only after their
-        topics exist."""
+        """Begin to read keys, clients and quotas. Call this only after their topics exist."""
         self._keys.start()
         self._clients.start()
         self.quotas.start()

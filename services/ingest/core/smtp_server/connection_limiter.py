@@ -70,8 +70,7 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection whose address is not known yet. Return None if all slots
-        are in use."""
+        """Return a slot for a connection of unknown address, or None if all slots are used."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1

@@ -120,8 +120,7 @@ class SmtpServer:
         self.is_draining = False
 
     def start(self) -> None:
-        """Start the thread and wait until the server listens. Raises UsageError if the server
-        cannot listen."""
+        """Start the thread and wait until the server listens, or raise UsageError."""
         self._thread.start()
         self._started.wait()
         if isinstance(self._fault, UsageError):

@@ -41,8 +41,7 @@ class Loop(StrEnum):
 
 
 def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
-    """Return the hop of a message, a word that fits into a Message-ID. Without keys the hop is not
-    signed."""
+    """Return the hop of a message, a word for a Message-ID. It is signed if there are keys."""
     if keys is None:
         return f"{_PREFIX}{return_id}"
     key = keys.signing(day)
