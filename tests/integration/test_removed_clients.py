@@ -185,12 +185,12 @@ def test_accepted_mail_is_sent_after_the_choice_is_changed(leaving: Leaving) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("remove", "NAME"), 2, "--mail: say what happens to mail of NAME"),
+        (("remove", "NAME"), 2, "--mail is missing; choose what happens to mail of NAME"),
         (("remove", "NAME", "--mail", "burn"), 2, "'burn' is not one of"),
         (("remove", "NAME", "--mail", "hold", "--keep", "1h"), 2, "--keep '1h': give a time"),
         (("remove", "nobody", "--mail", "hold"), 2, "no client 'nobody' is registered"),
-        (("restore", "NAME"), 1, "no removed client 'NAME' is kept"),
-        (("forget", "NAME"), 1, "no removed client 'NAME' is kept"),
+        (("restore", "NAME"), 1, "no removed client 'NAME' can be restored"),
+        (("forget", "NAME"), 1, "no removed client 'NAME' can be restored"),
     ],
 )
 def test_a_fault_is_told_and_changes_nothing(
