@@ -30,8 +30,9 @@ T = TypeVar("T")
 class EventLog:
     """A reader of mail.events. Not thread-safe. All methods may raise PartUnavailable.
 
-    `is_strict`: read() raises PartUnavailable if Kafka deletes records before read() has reached
-    them. If `is_strict` is False, read() continues with the first record that Kafka still has.
+    If `is_strict` is True, read() raises PartUnavailable if Kafka deletes records before read() has
+    reached them. If `is_strict` is False, read() continues with the first record that Kafka still
+    has.
     """
 
     def __init__(
