@@ -56,7 +56,7 @@ class KeyView:
         self._topic = topic
         self._log_topic = log_topic
         self._keys: dict[str, AccessKey] = {}
-        self._fresh_at: float | None = None  # None: the topic has not been read yet
+        self._fresh_at: float | None = None  # None if the topic has not been read yet
         self._told = ""
         self._thread = EnduringThread(
             "key-view",
