@@ -23,8 +23,7 @@ RULES_FIELD: Final = b"rules"
 
 
 class CounterPlace(Struct, frozen=True):
-    """The ids of the counted topics, and the place where counting stopped ("" if none is
-    stored)."""
+    """The ids of the counted topics, and the place up to which they are counted ("": none)."""
 
     log: str
     place: str
