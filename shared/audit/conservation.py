@@ -125,8 +125,7 @@ def judge(
 ) -> Report:
     """Build the report. `settled` is True if a waiting message is a fault.
 
-    `cut_partitions` are the partitions whose beginning Kafka has deleted. They make the books
-    incomplete.
+    `cut_partitions` are partitions whose beginning Kafka deleted, so the books are incomplete.
     """
     rows = books.rows()
     faults = [
@@ -207,8 +206,7 @@ class QueueLook(Struct, frozen=True):
 def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
     """Return True if the queues were certainly empty from the first look to the second.
 
-    `events_open` is True if a transaction was open on mail.events, which was read between the two
-    looks.
+    `events_open` is True if a transaction was open on mail.events, which was read in between.
     """
     is_same = before.ends == after.ends
     return before.is_empty and after.is_empty and is_same and not events_open

@@ -58,8 +58,7 @@ class TraceReader:
         self._client = client
         self._key = PREFIX + trace_id
         self._last = "0-0"
-        # The number of entries of the stream that are not lines of a dialog. Another program wrote
-        # them.
+        # The number of entries that are not lines of a dialog; another program wrote them.
         self.unreadable = 0
 
     def read(self, wait_s: float) -> list[TraceLine]:
