@@ -1,4 +1,4 @@
-"""A live view of the access keys, which reads mail.access from its beginning and follows it.
+"""Provides a live view of the access keys by following mail.access from its beginning.
 
 A thread reads the topic without a consumer group; a change of a key takes effect within a second.
 While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that time the

@@ -21,7 +21,7 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# Longer than the time for which an open transaction can delay the reading of later records.
+# This time is longer than an open transaction can delay the reading of later records.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The report of an audit: the accounts of the mailings and of returned mail, and the faults.
+"""Defines the report of an audit: the accounts of mailings and returned mail, and the faults.
 
 Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
 fault (conservation.py, returned.py).

@@ -1,4 +1,4 @@
-"""A live view of billing.quotas (shared/stream/topic_follower.py).
+"""Provides a live view of billing.quotas (shared/stream/topic_follower.py).
 
 While Kafka is unavailable, the view stays unchanged. A process that enforces a quota therefore also
 counts the mail that this process has accepted itself (core/quotas.py of the validate service). A

@@ -3,7 +3,7 @@
 A setting that is not secret may contain a password inside a URL: before the host, together with the
 user, or in the query. This also applies to lists and tables of URLs, and to malformed URLs. If a
 password contains an @ or another delimiter that is not percent-encoded, the beginning and the end
-of the password are uncertain. In this case too much is hidden rather than too little.
+of the password are uncertain. In this case, the mask hides more text than necessary.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """apply_cells.lua: adds counts to the billing cells, at most once per record.
 
-If the stored cells were counted from another log, nothing is added. An operator may then decide to
-continue the cells with the present log, which adopt_log.lua does.
+If the stored cells were counted from another log, nothing is added. If an operator decides to
+continue the cells with the present log, adopt_log.lua does this.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Stale(Struct, frozen=True, tag=True):
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added, as the cells were counted from another log. An operator must decide."""
+    """Nothing was added, as the cells were counted from another log. An operator must act."""
 
     log: str
 

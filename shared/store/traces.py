@@ -1,4 +1,4 @@
-"""Streams of traced dialog lines, one stream per trace; they exist only in Redis.
+"""Stores the traced lines of dialogs only in Redis, in one stream per trace.
 
 Nothing depends on these streams. Owns: the keys and the bounds. Does not own: the form of a line
 (shared/topics/traces.py), its text (services/deliver/core/tracing). A stream keeps about the last

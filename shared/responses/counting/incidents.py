@@ -72,7 +72,7 @@ class Incidents(Struct, array_like=True):
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # The policy by which the incidents were found.
+    policy: IncidentPolicy = IncidentPolicy()  # The policy that was used to find the incidents.
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
         """Record an outcome of a provider; return True if the outcome is a held bounce.

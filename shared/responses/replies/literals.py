@@ -1,4 +1,4 @@
-"""Avoids searches: searches for a pattern only in texts that contain the pattern's literals. Pure.
+"""Searches for a pattern only in texts that contain the literals of the pattern. Pure.
 
 Owns: reading the literals from a pattern, that is, the strings that each match contains. In a text
 of 200 characters, a search for an alternative of many words takes 50 to 100 µs, and a test for its
