@@ -55,7 +55,7 @@ SENTENCES: Final = {
 
 
 class Grant(Struct, frozen=True):
-    """The scope and rights of a request. `key`: the id of its key; "" if it has no key."""
+    """The scope and rights of a request. `key` is the id of its key, or "" if it has no key."""
 
     key: str
     scope: Scope
@@ -67,7 +67,7 @@ class Grant(Struct, frozen=True):
 
 
 class Denial(Struct, frozen=True):
-    """A denied request. `key`: the id of the key in the request; "" if the request has none."""
+    """A denied request. `key` is the id of the key in the request, or "" if there is none."""
 
     reason: Reason
     key: str = ""
@@ -121,7 +121,7 @@ class AuditEntry(Struct, frozen=True, omit_defaults=True):
     scope: str = ""
     rights: tuple[str, ...] = ()
     expires_at_ms: int = 0
-    reason: str = ""  # only for a denied use
+    reason: str = ""  # set only for a denied use
     peer: str = ""
     count: int = 1  # the number of denied uses that this line stands for
 

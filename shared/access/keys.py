@@ -1,4 +1,4 @@
-"""Access keys of the HTTP APIs: their text, their records, and what each may do.
+"""Defines the access keys of the HTTP APIs: their texts, their records and their rights.
 
 A key has the form `sluice_<id>_<secret>`. The id has 12 characters and identifies the record of the
 key; the secret is 32 random bytes. The record has a SHA-256 of the secret, never the secret itself.
@@ -40,8 +40,9 @@ class Right(StrEnum):
 class Scope(Struct, frozen=True, omit_defaults=True):
     """The clients whose data a key may read.
 
-    `client`: "" for every client. `sub_client`: None for every sub-client of the client; "" for the
-    data of the client that belongs to no sub-client.
+    If `client` is "", the scope includes every client. If `sub_client` is None, it includes every
+    sub-client of the client. If `sub_client` is "", it includes only the data of the client that
+    belongs to no sub-client.
     """
 
     client: str = ""
@@ -129,7 +130,7 @@ def hash_of(key: KeyText) -> bytes:
 
 
 def is_right(key: KeyText, stored: bytes) -> bool:
-    """Compare in constant time. The hash of a revoked key is empty, so no secret matches it."""
+    """Compare the hashes in constant time. The empty hash of a revoked key matches no secret."""
     return hmac.compare_digest(hash_of(key), stored)
 
 

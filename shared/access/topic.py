@@ -1,9 +1,9 @@
 """Reads and writes mail.access and mail.access-log for commands.
 
 Each record is written by an idempotent producer with acks=all, and a command returns when the
-record is acknowledged. Two commands write the same key only if both revoke it, which has the same
-result. All functions raise PartUnavailable if Kafka does not answer; the record may still have been
-written.
+record is acknowledged. Two commands write the same key only if both revoke this key, so the key is
+revoked in either order. All functions raise PartUnavailable if Kafka does not answer; the record
+may still have been written.
 """
 
 from __future__ import annotations

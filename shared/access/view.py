@@ -1,4 +1,4 @@
-"""A live view of the access keys, which reads mail.access from its beginning and follows it.
+"""Provides a live view of the access keys by following mail.access from its beginning.
 
 A thread reads the topic without a consumer group; a change of a key takes effect within a second.
 While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that time the
@@ -56,7 +56,7 @@ class KeyView:
         self._topic = topic
         self._log_topic = log_topic
         self._keys: dict[str, AccessKey] = {}
-        self._fresh_at: float | None = None  # None: the topic has not been read yet
+        self._fresh_at: float | None = None  # None if the topic has not been read yet
         self._told = ""
         self._thread = EnduringThread(
             "key-view",

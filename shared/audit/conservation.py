@@ -123,9 +123,9 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """Build the report. `settled`: True if a waiting message is a fault.
+    """Build the report. `settled` is True if a waiting message is a fault.
 
-    `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
+    `cut_partitions` are partitions whose beginning Kafka deleted, so the books are incomplete.
     """
     rows = books.rows()
     faults = [
@@ -189,8 +189,8 @@ def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
 class QueueLook(Struct, frozen=True):
     """The state of the queues at one moment.
 
-    `messages`: the number of waiting messages; messages held for an operator are not included.
-    `is_certain`: all records on the queues were read, and no transaction was open.
+    `messages` is the number of waiting messages, without messages held for an operator.
+    `is_certain` is True if all records on the queues were read, and no transaction was open.
     """
 
     ends: Mapping[str, int]  # the offset after the last record, by topic and partition
@@ -199,14 +199,14 @@ class QueueLook(Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Return whether it is certain that no message waits on the queues."""
+        """Return True if certainly no message waits on the queues."""
         return self.is_certain and not self.messages
 
 
 def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
-    """Return whether it is certain that the queues were empty from the first look to the second.
+    """Return True if the queues were certainly empty from the first look to the second.
 
-    `events_open`: a transaction was open on mail.events, which was read between the two looks.
+    `events_open` is True if a transaction was open on mail.events, which was read in between.
     """
     is_same = before.ends == after.ends
     return before.is_empty and after.is_empty and is_same and not events_open
@@ -215,7 +215,7 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
     """Add a fault to the report for messages that count as waiting but are in no queue.
 
-    `mail_ids`: the ids of these messages, without ids that are in no tally.
+    `mail_ids` are the ids of these messages, without ids that are in no tally.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

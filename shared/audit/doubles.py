@@ -1,13 +1,14 @@
 """Finds messages, among millions, that have more than one final event or first dispatch.
 
-Both `sluice audit` and `sluice billing recount` use this module, so they report the same faults.
-Does not own: the conservation equation (conservation.py).
+Both `sluice audit` and `sluice billing recount` use this module, so both commands report the same
+faults. Does not own: the conservation equation (conservation.py).
 
 The search takes bounded memory: 16-byte ids are divided into 256 buckets by their last byte. The
 last byte of a mail id is part of a hash or random, so the buckets fill evenly. Up to MEMORY_BYTES
-are kept in memory; beyond that each bucket is appended to its own file in a temporary folder, 16
-bytes per id. A search loads one bucket at a time and needs about 100 bytes of memory per id in this
-bucket. So 100 million ids take 1.6 GB on disk, and 40 MB of memory during the search.
+of ids are kept in memory. Beyond this limit, the ids of each bucket are appended to a file of the
+bucket in a temporary folder, 16 bytes per id. A search loads one bucket at a time and needs about
+100 bytes of memory per id in this bucket. So 100 million ids take 1.6 GB on disk, and 40 MB of
+memory during the search.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class IdBuckets:
     """A collection of ids of 16 bytes each, without order. close() deletes its files."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES, more_bytes: int = 0) -> None:
-        """`more_bytes`: the number of bytes that follow each id and describe it."""
+        """`more_bytes` is the number of bytes that follow each id and describe the id."""
         self._width = ID_BYTES + more_bytes
         self._buckets = [bytearray() for _ in range(BUCKETS)]
         self._held = 0

@@ -21,7 +21,7 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# Longer than the time for which an open transaction can delay the reading of later records.
+# This time is longer than an open transaction can delay the reading of later records.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")
@@ -30,8 +30,9 @@ T = TypeVar("T")
 class EventLog:
     """A reader of mail.events. Not thread-safe. All methods may raise PartUnavailable.
 
-    `is_strict`: read() raises PartUnavailable if Kafka deletes records before read() has reached
-    them. If `is_strict` is False, read() continues with the first record that Kafka still has.
+    If `is_strict` is True, read() raises PartUnavailable if Kafka deletes records before read() has
+    reached them. If `is_strict` is False, read() continues with the first record that Kafka still
+    has.
     """
 
     def __init__(

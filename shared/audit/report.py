@@ -1,4 +1,4 @@
-"""The report of an audit: the accounts of the mailings and of returned mail, and the faults.
+"""Defines the report of an audit: the accounts of mailings and returned mail, and the faults.
 
 Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
 fault (conservation.py, returned.py).
@@ -64,26 +64,26 @@ class BookRow(Struct, frozen=True):
 class ReturnedRow(Struct, frozen=True):
     """The account of one client's returned mail, counted by result.
 
-    `open`: the number of messages that have no event and no record on mail.refused so far:
+    `open` is the number of messages that have no event and no record on mail.refused so far:
     came_back - events - not_understood. While mail flows, this number may be negative, because
-    events are read up to a later moment than the mail. `kept_back`: the number of messages that
-    validate read but did not forward. These are messages that came back or were given up. The
-    metrics of validate show the reasons.
+    events are read up to a later moment than the mail. `kept_back` is the number of messages that
+    the validate service read but did not forward. Messages of `came_back` and of `given_up` are
+    included. The metrics of the validate service show the reasons.
     """
 
     client: str
     came_back: int
     events: int
-    not_understood: int  # messages on mail.refused, because of a programming error
+    not_understood: int  # messages that are on mail.refused because of a programming error
     open: int
-    given_up: int  # messages that validate or deliver gave up; not part of came_back
+    given_up: int  # messages refused, suppressed or undelivered; not part of came_back
     forwarded: int
     not_forwarded: int  # Refused by the forwarding address, or expired.
-    kept_back: int = 0  # Not wanted, a loop, or only listed in a digest (perhaps not sent yet).
+    kept_back: int = 0  # Unwanted, in a loop, or only listed in a digest (perhaps not sent yet).
 
 
 class ReturnedReport(Struct, frozen=True):
-    """The account of returned mail by client; `waiting`: messages not yet read by validate."""
+    """The account of returned mail by client. The validate service has not read `waiting` yet."""
 
     came_back: int
     events: int
@@ -95,7 +95,7 @@ class Report(Struct, frozen=True):
     """The books of all mailings, and whether they balance."""
 
     balanced: bool
-    settled: bool  # True: a waiting message is a fault
+    settled: bool  # True if a waiting message is a fault
     events: int
     received: int
     finals: int
@@ -105,4 +105,4 @@ class Report(Struct, frozen=True):
     faults: list[BookFault]
     held: int = 0
     lost: int = 0  # Messages that count as waiting but are in no queue.
-    returned: ReturnedReport | None = None  # None: returned mail was not audited.
+    returned: ReturnedReport | None = None  # None if returned mail was not audited.

@@ -1,17 +1,18 @@
 """Checks that each returned message has one event or one record on mail.refused. Pure.
 
-The bounce door answers 250 once a message is on mail.returned. Validate reads the message from this
-topic. In one transaction, validate writes the event and commits the offset. So each record below
-the committed offsets of validate's group has exactly one event (`returned`, `complained`,
-`unsubscribed`) with the same return id. A record at or above these offsets still waits and has no
-event yet. A message that validate or deliver gave up is on mail.returned, too. Its final event was
-written earlier, so there is no second event. The message of a return id is forwarded at most once;
-the events `forwarded` and `forwarding_failed` show the result.
+The bounce door answers 250 once a message is on mail.returned. The validate service reads the
+message from this topic. In one transaction, it writes the event and commits the offset. So each
+record below the committed offsets of the consumer group of this service has exactly one event
+(`returned`, `complained`, `unsubscribed`) with the same return id. A record at or above these
+offsets still waits and has no event yet. A message that the validate service refused or suppressed,
+or that the deliver service could not deliver, is on mail.returned, too. Its final event was written
+earlier, so there is no second event. The message of a return id is forwarded at most once; the
+events `forwarded` and `forwarding_failed` show the result.
 
 Owns: the definition of a fault. Does not own: reading the topics (returned_log.py). Memory is
-bounded: the ids are in buckets (doubles.py). This check does not know why validate did not forward
-a message (a digest lists it, it was a loop, or it is not wanted); the metrics of validate show the
-reasons.
+bounded: the ids are in buckets (doubles.py). This check does not know why the validate service did
+not forward a message. (A digest lists the message, the message is in a loop, or it is not wanted.)
+The metrics of the validate service show the reasons.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class ReturnedBooks:
     def add_record(self, returned: Returned, *, is_done: bool, is_refused: bool) -> None:
         """Add a record.
 
-        `is_done`: the record's offset is committed. `is_refused`: the record is on mail.refused.
+        `is_done` is True if the offset of the record is committed. `is_refused` is True if the
+        record is on mail.refused, too.
         """
         account = self._of(returned.client)
         return_id = parse_mail_id(returned.return_id)
@@ -96,7 +98,7 @@ class ReturnedBooks:
     def add_event(self, event: Event, *, is_before: bool) -> None:
         """Add an event.
 
-        `is_before`: the event was committed before the end of mail.returned was read.
+        `is_before` is True if the event was committed before the end of mail.returned was read.
         """
         if event.type not in _EVENTS and event.type not in _FORWARDS:
             return
@@ -131,9 +133,9 @@ class ReturnedBooks:
         )
 
     def faults(self, settled: bool, is_whole: bool) -> list[BookFault]:
-        """Return the faults. `is_whole`: Kafka has not deleted any record of mail.returned.
+        """Return the faults. `is_whole` is True if Kafka has deleted no record of mail.returned.
 
-        `settled`: True if a waiting message is a fault.
+        `settled` is True if a waiting message is a fault.
         """
         lost: Counter[bytes] = Counter()
         strange: Counter[bytes] = Counter()
@@ -168,7 +170,7 @@ class ReturnedBooks:
             each.close()
 
     def _number_waiting(self) -> int:
-        """Return the number of messages without an event that validate has not read yet."""
+        """Return the number of messages that have no event and wait for the validate service."""
         return sum(
             len(_ids(self._waiting, each).difference(self._events.bucket(each)))
             for each in range(BUCKETS)

@@ -2,8 +2,9 @@
 
 The account is right even while mail flows, because the offsets are read in this order:
 
-1. the offsets that the group of validate has committed. Each record below these offsets has an
-   event or a record on mail.refused; the transaction of this record is finished or about to finish;
+1. the offsets that the consumer group of the validate service has committed. Each record below
+   these offsets has an event or a record on mail.refused. The transaction that writes this event or
+   record is finished or about to finish;
 2. the end of mail.returned. Every event that was committed before this step belongs to a record
    below this end;
 3. the end of mail.refused, including open transactions. The caller reads the end of mail.events in
@@ -48,7 +49,8 @@ class ReturnedTopics(Struct, frozen=True):
 class ReturnedEnds(Struct, frozen=True):
     """The offsets, by partition of mail.returned, up to which records are counted.
 
-    `done`: the committed offsets. `is_whole`: Kafka has not deleted any record of the topic.
+    `done` has the committed offsets. `is_whole` is True if Kafka has deleted no record of the
+    topic.
     """
 
     done: Mapping[int, int]

@@ -1,4 +1,4 @@
-"""Reads mail.events from a given time on, for commands and APIs, without a consumer group.
+"""Reads mail.events from a given time, for commands and APIs, without a consumer group.
 
 Owns: the reader, its bounds and its progress. Raises Unavailable if Kafka is unavailable.
 """
@@ -25,15 +25,16 @@ from shared.topics.records import Event
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 5_000
-# A sieve judges a record by its undecoded key and value, so most records need not be decoded.
+# A sieve selects records by the undecoded key and value, so most records need not be decoded.
 Sieve = Callable[[bytes, bytes], bool]
 Progress = Callable[[int, int], None]
 
 
 class Span(Struct, frozen=True):
-    """The start of the reading and its time limit.
+    """The time at which a pass over the topic starts, and the time limit of the pass.
 
-    `is_endless`: the reading does not end at the end of the topic, but waits for new events.
+    If `is_endless` is True, the pass does not end at the end of the topic, but waits for new
+    events.
     """
 
     since_ms: int

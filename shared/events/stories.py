@@ -40,7 +40,7 @@ _AFTERWARDS: Final = frozenset(
 
 
 class NamedBy(StrEnum):
-    """The kind of a text that names messages. ANY: all kinds are tried."""
+    """The kind of a text that names messages. With ANY, all kinds are tried."""
 
     ANY = ""
     MAIL_ID = "mail_id"
@@ -62,15 +62,15 @@ class Wanted:
         self._recipient = comparable(text)
         bare = text.removeprefix("<").removesuffix(">")
         self._message_id = f"<{bare}>"
-        # The value of a matching event contains one of these texts. They are JSON strings without
-        # the quotes, in lower case.
+        # The value of a matching event contains one of these texts. These texts are JSON strings
+        # without the quotes, in lower case.
         self._needles = [
             msgspec.json.encode(each)[1:-1].lower() for each in {bare, self._recipient or bare}
         ]
         self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
-        """Return whether the record may be an event of a wanted message; most are not."""
+        """Return True if the record may be an event of a wanted message. Most records are not."""
         if self.mail_id:
             return key == self.mail_id.encode()
         lower = value.lower()
@@ -178,8 +178,8 @@ class Read(Struct, frozen=True):
 
 
 Choose = Callable[[Event], bool]
-# A function that reads the events since a time (Unix milliseconds). The sieve and then the other
-# function select the events.
+# A function that reads the events since a time (Unix milliseconds). The Sieve and then the Choose
+# function select events.
 ReadEvents = Callable[[int, Sieve, Choose], Read]
 
 
@@ -187,7 +187,7 @@ def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) ->
     """Return the events of the wanted messages of `client`; "" stands for every client.
 
     A mail id is found at any age. Any other text is searched for in the events since `since_ms`. If
-    such an event names a message, the earlier events of this message are returned, too.
+    the text matches an event of a message, the earlier events of this message are returned, too.
     """
 
     def names(event: Event) -> bool:
@@ -205,6 +205,6 @@ def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) ->
         lambda key, _value: key in keys,
         lambda event: event.subject in mail_ids,
     )
-    # Events of the first pass are kept, because the second pass may end before it reaches them.
+    # The events of the first pass are kept, because the second pass may end before it finds them.
     is_complete = named.is_complete and rest.is_complete
     return Read([*named.events, *rest.events], is_complete)

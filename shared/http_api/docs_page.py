@@ -211,7 +211,7 @@ def _plain_kind(schema: Mapping[str, Any]) -> str:
 
 
 def _resolved(document: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow a reference within the document; return an empty object if it has no target."""
+    """Follow a reference within the document; return {} if the reference has no target."""
     for _ in range(_DEPTH):
         reference = found.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/"):

@@ -31,7 +31,8 @@ from shared.access.keys import Right
 from shared.http_api.problems import fail, known_parameters, refuse, send_problem
 from shared.runtime.clock import Clock
 
-# With this many buckets, the least recently used bucket is full or nearly full when it is dropped.
+# With this number of buckets, the least recently used bucket is full or nearly full when it is
+# dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
 # From one address, this many denied requests per minute get 401 and an entry in the audit log.
@@ -99,12 +100,12 @@ class AccessPolicy(Struct, frozen=True):
     keys: Keys
     clock: Clock
     per_minute: int = 600
-    is_open: bool = False  # If True, a request without a key has all rights.
+    is_open: bool = False  # True if a request without a key has all rights.
     public: frozenset[str] = frozenset({"/health"})
     public_folders: tuple[str, ...] = ()
 
     def is_public(self, path: str) -> bool:
-        """Return whether a path needs no key."""
+        """Return True if requests for this path need no key."""
         return path in self.public or path.startswith(self.public_folders)
 
 
@@ -170,8 +171,8 @@ class KeyedApi(Litestar):
             return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
         found = self.policy.keys.check(header)
         if isinstance(found, Denial):
-            # Only denied requests are limited by peer, because behind a proxy all peers have the
-            # same address.
+            # The limit by peer applies only to denied requests, because behind a proxy all peers
+            # have the same address.
             if wait_s := self._denied.try_acquire(peer, now):
                 return _too_often(wait_s)
             self.policy.keys.deny(found, peer)

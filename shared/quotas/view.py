@@ -1,8 +1,8 @@
-"""A live view of billing.quotas (shared/stream/topic_follower.py).
+"""Provides a live view of billing.quotas (shared/stream/topic_follower.py).
 
 While Kafka is unavailable, the view stays unchanged. A process that enforces a quota therefore also
-counts the mail that it has accepted itself (validate, core/quotas.py). A record that cannot be read
-is logged and leaves the quota unchanged.
+counts the mail that this process has accepted itself (core/quotas.py of the validate service). A
+record that cannot be read is logged and leaves the quota unchanged.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class QuotaView:
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat; None if billing has never written a beat."""
+        """Return the last beat; None if the billing service has never written a beat."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

@@ -1,8 +1,8 @@
 """Recognises complaints of recipients: feedback reports and forwarded complaints. Pure.
 
-Owns: where the fields of a feedback report are looked for: in their own part, in the text, or below
-the words that a rule for complaints knows. Does not own: the fields (reports/feedback.py), the
-rules (rules/).
+Owns: the search for the fields of a feedback report. The fields may be in their own part, in the
+text, or below the words that a rule for complaints knows. Does not own: the fields
+(reports/feedback.py), the rules (rules/).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_complaint(view: Returned) -> Understood | None:
 
 
 def _feedback_fields(view: Returned) -> str | None:
-    """Return the text with the fields of a feedback report; None if the mail is no such report."""
+    """Return the text with the fields of a feedback report; None if the mail has no such fields."""
     part = feedback_part(view.message.parts)
     if part is not None:
         return text_of(part)
@@ -48,7 +48,7 @@ def _feedback_fields(view: Returned) -> str | None:
 
 
 def _is_feedback(view: Returned) -> bool:
-    """Return whether the type or the beginning of the text declares a feedback report."""
+    """Return True if the type or the beginning of the text declares a feedback report."""
     types = first(view.fields, "content-type").lower()
     return "feedback-report" in types or view.lowered.lstrip().startswith(_FIRST_FIELD)
 

@@ -188,7 +188,7 @@ def _free_text_report(view: Returned) -> Understood | None:
 
 
 def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -> list[Judged]:
-    """Judge all statements by the same text, because the reason may precede the addresses.
+    """Judge all statements by one common text, because the reason may precede the addresses.
 
     Statements that differ only in their address are judged once, because there may be many.
     """
@@ -204,7 +204,7 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
 
 
 def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
-    """Return whether a person may have written the message: only its text suggests a report."""
+    """Return True if only the text suggests a report, so a person may have written the message."""
     return evidence.kind == "weak" and evidence.subject is None and not view.is_automatic
 
 
@@ -253,7 +253,7 @@ def _whole(form: str, judged: Sequence[Judged]) -> Understood:
 
 
 def _reply(view: Returned) -> Understood:
-    """Return the meaning of mail that no rule recognises: REPLY for an answer, else UNKNOWN."""
+    """Return the meaning of mail that no rule recognises: REPLY for an answer, or UNKNOWN."""
     if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)

@@ -2,7 +2,7 @@
 
 Owns: the decoded header and text, which are matched with the rules (View), the signs of a report
 (Returned), and opening a report that a gateway or a mail system has put into another message. Does
-not own: what the message means (reading.py), the rules (rules/), MIME (mime/). Guarantees: no
+not own: the meaning of the message (reading.py), the rules (rules/), MIME (mime/). Guarantees: no
 function raises. Each property is computed once. A report inside an opened report is not opened
 again. A report that a person has forwarded is not opened. The signs of a forwarded report are
 addresses in the text of the outer message and a sender that is not a mail system.
@@ -125,8 +125,8 @@ class Returned(View):
     def report_text(self) -> str:
         """Return the text for people, without the returned message."""
         found = self._original
-        # The position was found in the lower-case text, whose length differs in a few scripts. An
-        # error of a few characters does no harm.
+        # The position was found in the lower-case text, whose length differs in a few scripts. So
+        # the position may be wrong by a few characters, which is acceptable.
         return self.text[: found.start] if found else self.text
 
     @cached_property
@@ -169,34 +169,35 @@ class Returned(View):
 
     @cached_property
     def is_sure_machine(self) -> bool:
-        """Return whether a mail system surely sent the message. A null path alone is not enough."""
+        """Return True if a mail system surely sent the message. A null path alone is no proof."""
         return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
     def is_null_path(self) -> bool:
-        """Return whether the return path is null, by the envelope or by the Return-Path field."""
+        """Return True if the envelope or the Return-Path field shows a null return path."""
         return bool(self.has_null_sender) or first(self.fields, "return-path").startswith("<>")
 
     @cached_property
     def is_from_mailbox(self) -> bool:
-        """Return whether the return path is an address. It is null in reports (RFC 5321, 4.5.5)."""
+        """Return True if the return path is an address, not null as in reports (RFC 5321,
+        4.5.5)."""
         has_path = self.has_null_sender is False or bool(first(self.fields, "return-path").strip())
         return has_path and not self.is_automatic
 
     @cached_property
     def is_answer(self) -> bool:
-        """Return whether the header shows that the message answers another one."""
+        """Return True if the header shows that the message answers another message."""
         is_named = "in-reply-to" in self.fields or "references" in self.fields
         return is_named or self.subject.startswith(_REPLY_PREFIXES)
 
     @cached_property
     def is_letter(self) -> bool:
-        """Return whether a person wrote the message, even if its text is that of a report."""
+        """Return True if a person wrote the message, even if the text looks like a report."""
         return self.is_answer and self.is_from_mailbox
 
     @cached_property
     def may_be_letter(self) -> bool:
-        """Return whether a person may have written the message: only its words suggest a report."""
+        """Return True if only words suggest a report, so a person may have written the message."""
         return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
@@ -234,12 +235,12 @@ def matches(rule: MessageRule, view: View) -> bool:
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
-    """Return the header of the message that a report returns. Without a message, it is empty."""
+    """Return the header of the message in a report; it is empty if the report has no message."""
     return Returned(message, rules).original_fields
 
 
 def opened(message: Message, rules: Rules) -> Message:
-    """Return the report inside the message, or the message itself if there is none."""
+    """Return the report inside the message, or the message itself if it contains no report."""
     if message.content_type == "multipart/report":
         return message
     if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
@@ -264,7 +265,7 @@ def _octets(part: Part) -> bytes:
 
 
 def _pasted_report(message: Message) -> bytes:
-    """Return the report in the text below an mbox line; b"" if there is none."""
+    """Return the report in the text below an mbox line; b"" if there is no report."""
     text = next((part for part in message.parts if part.content_type == "text/plain"), None)
     if text is None or b"multipart/report" not in text.body:
         return b""

@@ -14,12 +14,12 @@ from msgspec import Struct
 class ResponseKind(StrEnum):
     """The kind of a returned message, or of its report about one recipient."""
 
-    HARD = "hard"  # The address or domain does not exist, or has moved.
-    SOFT = "soft"  # The delivery failed, but a later message may be delivered.
-    POLICY = "policy"  # The cause is the sender's reputation or the recipient's rules.
-    CONTENT = "content"  # The cause is the content of the message.
+    HARD = "hard"  # A hard bounce: the address or domain does not exist, or has moved.
+    SOFT = "soft"  # A soft bounce: the delivery failed, but a later message may arrive.
+    POLICY = "policy"  # A policy bounce is due to the sender's reputation or recipient's rules.
+    CONTENT = "content"  # A content bounce is due to the content of the message.
     AUTO_REPLY = "auto-reply"
-    REPLY = "reply"  # A person wrote the message.
+    REPLY = "reply"  # A message that a person wrote.
     COMPLAINT = "complaint"
     UNSUBSCRIBE = "unsubscribe"
     UNKNOWN = "unknown"
@@ -44,7 +44,7 @@ class ReportedRecipient(Struct, frozen=True):
 
 
 class Understood(Struct, frozen=True):
-    """The meaning of a returned message. `rule` names the rule that decided it."""
+    """The meaning of a returned message. `rule` names the rule that decided this meaning."""
 
     kind: ResponseKind
     rule: str

@@ -44,7 +44,7 @@ class Progress:
         limit_s: float = LOOP_STUCK_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`turns` returns 0 before the loop begins. `excuse` returns why it may pause, or ""."""
+        """`turns` returns 0 before the start. `excuse` returns why the loop may pause, or ""."""
         self._loop = loop
         self._turns = turns
         self._excuse = excuse
@@ -81,7 +81,7 @@ class EventLoopBeat:
         self._beat()
 
     def count(self) -> int:
-        """Return the number of beats so far. Any thread may call this."""
+        """Return the number of beats so far. Any thread may call this method."""
         return self._count
 
     def _beat(self) -> None:
@@ -129,7 +129,7 @@ class Probe:
         return self._answer
 
     def was_well_after(self, moment_s: float) -> bool:
-        """Return whether a check that began after this monotonic time has succeeded."""
+        """Return True if a check that began after this monotonic time has succeeded."""
         return self._well_from > moment_s
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The parts that all commands share: their group, their names, and the handling of lost output.
+"""Provides what all commands share: their group, their names, and the handling of lost output.
 
 Click's list of commands cuts the first sentence of each command's help at the width of the
 terminal. HelpGroup wraps that sentence instead. If an option stands before its command's name, the
@@ -35,7 +35,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.FileIO):
-    """Standard output. It raises OutputLost, so that its errors differ from errors of files."""
+    """Standard output that raises OutputLost, so that its errors differ from errors of files."""
 
     def write(self, content: Any, /) -> int:
         try:
@@ -89,7 +89,7 @@ def give_up_output(error: OutputLost) -> int:
 
 
 def _drop_output() -> None:
-    # Without this, the interpreter would fail again at its end, when it flushes the buffer.
+    # Without this step, the interpreter would fail again at its end, when it flushes the buffer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

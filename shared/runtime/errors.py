@@ -1,4 +1,4 @@
-"""Errors that end a command or make a service wait; the exit codes of commands and services."""
+"""Defines the errors that end a command or make a service wait, and all exit codes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ class Exit(IntEnum):
     CHECK_FAILED = 1
     USAGE_ERROR = 2
     PART_UNAVAILABLE = 3
-    RESTART = 75  # EX_TEMPFAIL. The supervisor restarts the process.
-    INTERRUPTED = 130  # 128 plus the number of SIGINT.
-    KILLED = 137  # 128 plus the number of SIGKILL. A failpoint imitates this signal.
+    RESTART = 75  # After this code (EX_TEMPFAIL), the supervisor restarts the process.
+    INTERRUPTED = 130  # This code is 128 plus the number of SIGINT.
+    KILLED = 137  # This code is 128 plus the number of SIGKILL, which a failpoint imitates.

@@ -1,4 +1,4 @@
-"""Failpoints: named points at which a test can end the process as kill -9 would.
+"""Defines failpoints: named points at which a test can end the process as kill -9 would.
 
 `SLUICE_FAILPOINT=name:n` ends the process with `os._exit(137)` when the process reaches this
 failpoint for the n-th time. Commas separate several failpoints. Deliberately, nothing is flushed,
@@ -72,7 +72,7 @@ BOOKS_NAMES: Final = (
     "billing.checkpointing",
     "billing.checkpointed",
 )
-# The failpoints of counting bounces. They are reached only if validate.counts_bounces is on.
+# The failpoints of counting bounces. A process reaches them only if validate.counts_bounces is on.
 RESPONSES_NAMES: Final = (
     "responses.polled",
     "responses.counted",

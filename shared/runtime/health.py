@@ -29,8 +29,8 @@ READY: Final = Metric("sluice_ready", "1 while /ready answers 200, otherwise 0."
 # A client that sends nothing for this long is disconnected.
 _IDLE_TIMEOUT_S: Final = 10.0
 
-# A check returns "" when healthy, otherwise the reason. The server calls checks in its own threads,
-# so they must be fast.
+# A check returns "" if its part is healthy, otherwise the reason why it is not. The server calls
+# checks in its own threads, so they must be fast.
 Check = Callable[[], str]
 
 

@@ -50,7 +50,7 @@ _OLD_RUNS: Final = 20
 def bind_processors(processors: Sequence[int]) -> None:
     """Run this process and its later threads only on these processors; [] means all.
 
-    Call this before other threads are started. Raises UsageError if the system does not allow this.
+    Call this before other threads are started. Raises UsageError if the system forbids binding.
     """
     if not processors:
         return

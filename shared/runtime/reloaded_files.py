@@ -143,7 +143,7 @@ class Certificates:
             log.info("certificate reloaded", extra={"file": str(self._paths[0])})
 
     def expires_at_s(self) -> float:
-        """Return the Unix time at which the certificate expires. Any thread may call this."""
+        """Return the Unix time at which the certificate expires. This method is thread-safe."""
         self.refresh()
         return self._expires_at_s
 

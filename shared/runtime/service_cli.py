@@ -1,4 +1,4 @@
-"""The command line of a service: `serve` runs it, `config` shows its settings.
+"""Defines the command line of a service: `serve` runs the service, `config` shows its settings.
 
     # services/deliver/__main__.py
     from services.deliver.app import serve

@@ -66,7 +66,7 @@ def answers(address: str, timeout_s: float = 0.5) -> bool:
 
 
 def is_refusal(words: str) -> bool:
-    """Return whether this text reports a fault of TLS or login, not a missing connection."""
+    """Return True if this text reports a fault of TLS or login, not a missing connection."""
     return words.startswith((_TLS, *_LOGIN))
 
 

@@ -61,7 +61,7 @@ class EnduringThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Ask the task to end, and wait up to CLOSE_TIMEOUT_S for it."""
+        """Ask the task to end, and wait at most CLOSE_TIMEOUT_S until it has ended."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT_S)

@@ -3,8 +3,8 @@
 Each check takes a text and returns advice on how to correct it, or "" if the text is valid. A type
 names its check in `Meta(extra={"check": ...})`. Checks run when settings are read (expected.py), so
 an invalid address stops a process or `config show` before it opens a connection. Owns: the form of
-addresses. Does not own: whether a host exists. No advice contains the checked text, because the
-text may hold a password.
+addresses. Does not own: the check that a host exists. No advice contains the checked text, because
+the text may hold a password.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is not secret, even if the content of the file is. Commands ask a service for the path and
-# use it.
+# A path is not secret, even if the file contains a secret. Commands ask a service for the path and
+# use the path.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

@@ -87,7 +87,7 @@ def describe(kind: Any) -> str:
 
 
 def takes_json(kind: Any) -> bool:
-    """Return whether an environment variable for a value of this type must hold JSON."""
+    """Return True if an environment variable for a value of this type must contain JSON."""
     plain = _plain(shapes.type_info(kind))
     members = plain.types if isinstance(plain, shapes.UnionType) else (plain,)
     return any(

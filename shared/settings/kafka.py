@@ -1,7 +1,7 @@
-"""The section `kafka`: the brokers, the connection to them, and the creation of topics.
+"""Defines the section `kafka`: the brokers, the connection to them, and the creation of topics.
 
-Owns: the settings, and the check for settings that contradict each other. Does not own: whether a
-file can be read (shared/stream/client.py checks this when a process starts).
+Owns: the settings, and the check for settings that contradict each other. Does not own: the check
+that the files can be read (shared/stream/client.py does this check when a process starts).
 """
 
 from __future__ import annotations

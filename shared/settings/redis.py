@@ -1,7 +1,7 @@
-"""The section `redis`: the address of Redis or Valkey, and the login.
+"""Defines the section `redis`: the address of Redis or Valkey, and the login.
 
-Owns: the settings, and the check for settings that contradict each other. Does not own: whether a
-file can be read (shared/store/client.py checks this when a process starts).
+Owns: the settings, and the check for settings that contradict each other. Does not own: the check
+that the files can be read (shared/store/client.py does this check when a process starts).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class SecretFile(Struct, frozen=True):
 
 
 class TlsFiles(Struct, frozen=True):
-    """The PEM files of one TLS client; "" for a file that is not named."""
+    """The PEM files of one TLS client. The path is "" for a file that the settings do not name."""
 
     ca: str = ""
     certificate: str = ""
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if one of these files has no secret. `files`: the path by setting."""
+    """Raise SettingsError if one of these files has no secret. `files` maps setting to path."""
     faults = []
     for key, path in files.items():
         try:

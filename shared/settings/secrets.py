@@ -3,7 +3,7 @@
 A setting that is not secret may contain a password inside a URL: before the host, together with the
 user, or in the query. This also applies to lists and tables of URLs, and to malformed URLs. If a
 password contains an @ or another delimiter that is not percent-encoded, the beginning and the end
-of the password are uncertain. In this case too much is hidden rather than too little.
+of the password are uncertain. In this case, the mask hides more text than necessary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.D
 
 
 def is_secret(key: str, kind: Any = str) -> bool:
-    """Return whether the setting with this name and type holds a secret.
+    """Return True if the setting with this name and type contains a secret.
 
     If the type sets "secret" in `Meta(extra=...)` to True or False, this value decides. Otherwise a
     boolean setting is never secret, and for other settings the last word of the name decides
@@ -72,7 +72,7 @@ def _without_password(text: str) -> str:
         if password:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
-            login = MASK  # the user may be a token
+            login = MASK  # the user name may be a token
     elif divider:
         host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
     return f"{scheme}{divider}{login}{at}{host}"

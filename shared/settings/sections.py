@@ -1,4 +1,4 @@
-"""The settings sections that more than one service reads.
+"""Defines the sections of settings that more than one service reads.
 
 The root Struct of a service has these sections as fields, in addition to the service's own section.
 tools/docs.py writes the descriptions to docs/settings.md.

@@ -1,7 +1,7 @@
 """apply_cells.lua: adds counts to the billing cells, at most once per record.
 
-If the stored cells were counted from another log, nothing is added. An operator may then decide to
-continue the cells with the present log, which adopt_log.lua does.
+If the stored cells were counted from another log, nothing is added. If an operator decides to
+continue the cells with the present log, adopt_log.lua does this.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Run(Struct, frozen=True):
     """The counts to add for one run of records of one partition.
 
     `expected` is the watermark before the records (-1: none is stored), and `target` is the
-    watermark after the records. `hole` is a month (YYYY-MM) of which earlier records are missing;
-    "" if there is no such month. Each item of `increments` is (month, cell, count).
+    watermark after the records. `hole` is a month (YYYY-MM) that has missing records before this
+    run; "" if no month has any. Each item of `increments` is (month, cell, count).
     """
 
     log: str
@@ -40,14 +40,14 @@ class Applied(Struct, frozen=True, tag=True):
 
 
 class Stale(Struct, frozen=True, tag=True):
-    """Nothing was added, because another watermark is stored than expected (-1: none is stored)."""
+    """Nothing was added, because the stored watermark is not `expected` (-1: none is stored)."""
 
     watermark: int
     dropped: bool = False  # the stored cells were incomplete and have been deleted
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added, as the cells were counted from another log. An operator must decide."""
+    """Nothing was added, as the cells were counted from another log. An operator must act."""
 
     log: str
 

@@ -32,7 +32,7 @@ class CopyCells:
     """The script on one Redis client. `state` is the key of the script, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
-        """`closing`: a client with a short time-out, which removes copies."""
+        """`closing` is a client with a short time-out, which removes copies."""
         self._client = client
         self._closing = closing or client
         self._script = Script(client, NAME)

@@ -1,4 +1,4 @@
-"""The bounce counters in Redis, in one hash, so that they are lost all together or not at all.
+"""Stores the bounce counters in one Redis hash, so they are lost together or not at all.
 
 Owns: the key, and the guarantee that counters and place change together. Does not own: the meaning
 and the bytes of a counter, the order of the records (shared/responses/counting).
@@ -48,7 +48,7 @@ class CounterStore:
     def apply(self, before: CounterPlace, place: str, changed: Mapping[bytes, bytes]) -> bool:
         """Store these counters and the place.
 
-        If the stored place is not `before`, do nothing and return False. An empty counter is
+        If the stored place is not `before`, store nothing and return False. An empty counter is
         deleted.
         """
         arguments: list[str | bytes] = [before.log, before.place, place]

@@ -33,7 +33,7 @@ class Request(Struct, frozen=True):
     """The request of one worker for one limit.
 
     The worker wants the amount `wanted`, can use no less than `needed`, and returns the unused
-    amount `returned`. `burst`: the largest lease of a rate. `slot`: the slot from which the
+    amount `returned`. `burst` is the largest lease of a rate. `slot` is the slot from which the
     returned amount was taken. All amounts are messages or bytes.
     """
 
@@ -49,7 +49,7 @@ class Request(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
-    """The granted amount, and the number of milliseconds until a further lease is possible."""
+    """The granted amount, and the time in milliseconds until a further lease is possible."""
 
     granted: int
     wait_ms: int
@@ -60,8 +60,8 @@ class Lease(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """The answer to one call: leases in the order of the requests.
 
-    `epoch` changes when the store is emptied. `grace_ms`: the time for which each worker must use
-    only its own share. `workers`: the number of live workers.
+    `epoch` changes when the store is emptied. `grace_ms` is the time for which each worker must use
+    only its own share. `workers` is the number of live workers.
     """
 
     epoch: str
@@ -73,7 +73,7 @@ class Answer(Struct, frozen=True):
 class Caller(Struct, frozen=True):
     """The worker that asks.
 
-    `new_epoch` becomes the epoch if the store has no state. `was_away`: the worker had no
+    `new_epoch` becomes the epoch if the store has no state. `was_away` is True if the worker had no
     connection to the store for some time.
     """
 
@@ -96,7 +96,7 @@ class LeaseStore:
         self.now_ms = now_ms
 
     async def ask(self, caller: Caller, requests: Sequence[Request]) -> Answer:
-        """Ask for leases; this also marks the worker as live. Raises StoreUnavailable."""
+        """Ask for leases. The call also marks the worker as live. Raises StoreUnavailable."""
         keys = [f"{self._tag}:state", f"{self._tag}:workers"]
         keys += [f"{self._tag}:{request.key}" for request in requests]
         arguments: list[str | int | bytes] = [

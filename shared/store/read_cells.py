@@ -21,8 +21,8 @@ Counts = Iterator[tuple[str, str, int]]
 class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (the next offset of each partition).
 
-    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`: the last
-    month, by partition, of which Kafka deleted records before they were counted.
+    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes` has, by
+    partition, the last month of which Kafka deleted records before they were counted.
     """
 
     whole: bool
@@ -34,7 +34,7 @@ class Snapshot(Struct, frozen=True):
     generation: str = ""
     # The number of runs that changed a month, for every month that has cells.
     versions: dict[str, int] = {}
-    # True: an operator deleted the counts. So the counts must not be restored; all events must be
+    # True if an operator deleted the counts. So the counts must not be restored; all events must be
     # counted from the beginning.
     dropped: bool = False
 

@@ -4,21 +4,21 @@ All pieces show the cells at one moment. Reading a million cells at once would b
 more than a second, and so would copying the cells. Here each command takes milliseconds, so other
 processes that count or read are not delayed.
 
-ReadChanges follows a month: the first reading returns all cells, and each further reading returns
-only the changes. The reader of the month stays registered between two readings. While a reader is
+ReadChanges follows a month: the first read returns all cells, and each further read returns only
+the changes. The reader of the month stays registered between two reads. While a reader is
 registered, apply_cells.lua keeps the former value of each cell that changes, and the change is the
-present value minus the former value. The cost of a reading depends on the number of changes, not on
+present value minus the former value. The cost of a read depends on the number of changes, not on
 the size of the month.
 
 Every failure raises StoreUnavailable. A process of an earlier version does not keep former values
-for readers. If such a process counts during a reading, the last piece of a month fails with
-CellsChanged, a kind of StoreUnavailable. Then the next readings of this process (as many as COPIED
-or COPIED_WHEN_FOLLOWING) read copies (copy_cells.py), which block the server for about half a
-second per million cells. So a second reading succeeds (as_copy_if_changed). If the server restarts
-or is replaced by a replica, the order of the cells is different, and the next piece fails. The
-changes of a followed month become unknown if cells were lost or restored, if a process of an
-earlier version counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed
-reading, the next reading returns the whole month.
+for readers. If such a process counts during a read, the last piece of a month fails with
+CellsChanged, a kind of StoreUnavailable. Then the next reads of this process (as many as COPIED or
+COPIED_WHEN_FOLLOWING) use copies (copy_cells.py), which block the server for about half a second
+per million cells. So a second read succeeds (as_copy_if_changed). If the server restarts or is
+replaced by a replica, the order of the cells is different, and the next piece fails. The changes of
+a followed month become unknown if cells were lost or restored, if a process of an earlier version
+counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed read, the next read
+returns the whole month.
 
 Every open reader makes counting more expensive, because the former values take memory. A reader
 that is not closed (after a lost answer, or because its process was killed) expires EXPIRES_S after
@@ -44,11 +44,11 @@ from shared.store.script import Script
 NAME: Final = "read_pieces"
 # A reader that needs more time than this for one piece is treated as stuck.
 EXPIRES_S: Final = 600
-# Larger than the number of processes that read at the same time, because readers of killed
-# processes count until they expire.
+# The limit is larger than the number of processes that read at the same time, because readers of
+# killed processes count until they expire.
 MAX_READERS: Final = 16
-# The number of readings that read copies after CellsChanged. The number is small for ReadChanges,
-# which reads often, because a copy is expensive.
+# The number of reads that use copies after CellsChanged. The number is small for ReadChanges, which
+# reads often, because a copy is expensive.
 COPIED: Final = 100
 COPIED_WHEN_FOLLOWING: Final = 10
 _PIECE: Final = 5_000
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class CellsChanged(StoreUnavailable):
-    """The pieces show different moments; the next readings of this process read copies."""
+    """The pieces show different moments, so the next reads of this process use copies."""
 
 
 def as_copy_if_changed(read: Callable[[], T]) -> T:
@@ -82,16 +82,16 @@ class ReadPieces:
         *,
         closing: redis.Redis | None = None,
     ) -> None:
-        """`copied`: the number of readings that read copies after CellsChanged was raised.
+        """`copied` is the number of reads that use copies after CellsChanged was raised.
 
-        `closing`: a client with a short time-out, which closes readers.
+        `closing` is a client with a short time-out, which closes readers.
         """
         self._script = Script(client, NAME)
         self._closing = Script(closing or client, NAME)
         self._state = state
         self._copies = CopyCells(client, state, closing)
         self._copied_after = copied
-        self._copied = 0  # the number of further readings that must read copies
+        self._copied = 0  # the number of further reads that must use copies
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
@@ -111,7 +111,7 @@ class ReadPieces:
         return closing.enter_context(self._copies.reading(*months))
 
     def is_possible(self) -> bool:
-        """Return whether to read in pieces now. Each False counts as one reading of copies."""
+        """Return True if the next read uses pieces. Each False counts as one read of copies."""
         if self._copied > 0:
             self._copied -= 1
             return False
@@ -122,8 +122,8 @@ class ReadPieces:
     ) -> tuple[Snapshot, dict[str, int]] | None:
         """Register a reader; return the state without cells, and the number of cells by month.
 
-        The result is None if there are too many readers. `ended`: the name of a reader that ends at
-        the moment at which the new reader begins.
+        The result is None if there are too many readers. `ended` names a reader that ends at the
+        moment at which the new reader begins.
         """
         whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:
@@ -194,7 +194,7 @@ class ReadPieces:
 class Moment(Struct, frozen=True):
     """The state without cells, and the counts of the month, both at one moment.
 
-    `are_changes`: the counts are differences from the counts of the last reading.
+    `are_changes` is True if the counts are differences from the counts of the last read.
     """
 
     snapshot: Snapshot
@@ -206,7 +206,7 @@ class ReadChanges:
     """Follows one month at a time; not thread-safe. `state` is the key, with a {hash tag}."""
 
     def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
-        """`closing`: a client with a short time-out, which closes readers."""
+        """`closing` is a client with a short time-out, which closes readers."""
         self._pieces = ReadPieces(client, state, COPIED_WHEN_FOLLOWING, closing=closing)
         self._copies = CopyCells(client, state, closing)
         self._month = self._reader = ""
@@ -215,7 +215,7 @@ class ReadChanges:
     def reading(self, month: str) -> Iterator[Moment]:
         """Yield the counts of the month at one moment. Raises StoreUnavailable.
 
-        If the with block fails, the next reading returns the whole month.
+        If the with block fails, the next read returns the whole month.
         """
         last, after = self._reader, secrets.token_hex(8)
         before = last if month == self._month else ""

@@ -44,7 +44,7 @@ class RestoreCells:
     def run(self, found: Snapshot, counts: Counts) -> bool:
         """Restore a snapshot of all months; return False if counts are already stored.
 
-        `found`: the snapshot without cells; the keys of `found.versions` are the months. Raises
+        `found` is the snapshot without cells. The keys of `found.versions` are the months. Raises
         StoreUnavailable or RepeatedCell.
         """
         token = secrets.token_hex(8)

@@ -63,8 +63,9 @@ class KeptScript:
     """One script on a client of one asyncio loop, over a connection that stays open between calls.
 
     For each command, redis-py takes a connection from its pool, returns it, and records metrics of
-    both steps. This is more work than the command itself. This class is for a caller with many
-    calls per second, one at a time. A second call at the same time uses another connection.
+    both steps. These steps take more work than the command itself. This class is for a caller that
+    makes many calls per second, one after the other. A second call at the same time uses another
+    connection.
 
     Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
     the next command reopens the connection. The caller limits the time of a call.

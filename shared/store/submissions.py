@@ -76,9 +76,9 @@ class NotWhole(Struct, frozen=True):
 
 
 class Submissions:
-    """The calls of validate to the script, on a Redis client that does not decode replies.
+    """Calls the script for the validate service, on a Redis client that does not decode replies.
 
-    `log`: the id of the topic from which the keys can be restored.
+    `log` is the id of the topic from which the keys can be restored.
     """
 
     def __init__(self, client: redis.Redis, state: str, window: Window, log: str) -> None:
@@ -88,7 +88,7 @@ class Submissions:
         self._common = (_short(log), window.seconds, window.buckets)
 
     def is_of(self, log: str) -> bool:
-        """Return whether this is the id of the topic from which the keys can be restored."""
+        """Return True if `log` is the id of the topic from which the keys can be restored."""
         return self._common[0] == _short(log)
 
     def claim(
@@ -100,8 +100,8 @@ class Submissions:
     ) -> Claimed | Renewed | NotWhole:
         """Claim keys. Raises StoreUnavailable; the same claims may then be sent again.
 
-        `seen`: the offset, by partition, up to which this caller's claims were answered in
-        `generation`. `ends`: the offsets after this call, by partition.
+        `seen` has, by partition, the offset up to which this caller's claims were answered in
+        `generation`. `ends` has, by partition, the offsets after this call.
         """
         offsets = _pairs(seen or {}), _pairs(ends or {})
         entries = encode_claims(claims), encode_formers(claims)
@@ -128,7 +128,7 @@ class Submissions:
     def forget_evicted(self, found: Eviction) -> bool:
         """Return whether the server has evicted keys since the last call of any process.
 
-        If so, mark the keys as incomplete. Raises StoreUnavailable.
+        If keys were evicted, mark the keys as incomplete. Raises StoreUnavailable.
         """
         state, mark = self._keys[0], found.mark
         with store_errors():
@@ -156,7 +156,7 @@ class Submissions:
 
 
 class Reservations:
-    """The calls of the front door to the script, on a Redis client that does not decode replies."""
+    """Calls the script for the front door, on a Redis client that does not decode replies."""
 
     def __init__(self, client: redis.Redis, state: str) -> None:
         self._script = Script(client, NAME)
@@ -172,7 +172,7 @@ class Reservations:
     def withdraw(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
         """Withdraw reservations; the answer is Duplicate if the key was already claimed.
 
-        Return () while the keys are incomplete. Call this only once per reservation. Raises
+        Return () while the keys are incomplete. Call withdraw() only once per reservation. Raises
         StoreUnavailable.
         """
         return self._run("withdraw", claims)

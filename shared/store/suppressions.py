@@ -1,9 +1,9 @@
-"""The view of suppressed recipients: mail.suppressions up to a watermark, in one Redis hash.
+"""Stores a view of suppressed recipients (mail.suppressions up to an offset) in one Redis hash.
 
-Owns: the view. Does not own: following the topic, and how recent a view must be (validate). The
-view and its watermark are in one key, so FLUSHALL, an eviction or a failover never separates them.
-After such an event, the view is missing, older or correct. The view takes about 70 bytes per
-recipient.
+Owns: the view. Does not own: following the topic, and the rule that decides how recent a view must
+be (both in the validate service). The view and its watermark are in one key, so FLUSHALL, an
+eviction or a failover never separates them. After one of these events, the view is missing, older
+or correct. The view takes about 70 bytes per recipient.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SuppressionStore:
         return ViewState(bytes(log).decode(), int(watermark))
 
     def drop(self) -> None:
-        """Delete the view; validate then waits until the view is restored from the topic."""
+        """Delete the view. The validate service then waits until it is restored from the topic."""
         with store_errors():
             self._client.unlink(self._key)
 

@@ -23,7 +23,7 @@ MAX_STATES: Final = 5_000
 class SharedState(Struct, frozen=True):
     """One state to write: JSON with the field `until`.
 
-    `is_forced`: the state also replaces a state that ends later.
+    `is_forced` is True if the state also replaces a state that ends later.
     """
 
     key: str

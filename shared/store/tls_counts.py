@@ -1,4 +1,4 @@
-"""Counters for TLS reports, one hash per day; derived state that cannot be restored.
+"""Stores the counters for TLS reports, one hash per day; lost counters cannot be restored.
 
 Owns: the keys and the form of fields. Does not own: counting (services/deliver). The counters of a
 day are kept for KEPT_S, which is long enough to send the report of the day several times.

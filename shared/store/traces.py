@@ -1,12 +1,12 @@
-"""Streams of traced dialog lines, one stream per trace; they exist only in Redis.
+"""Stores the traced lines of dialogs only in Redis, in one stream per trace.
 
 Nothing depends on these streams. Owns: the keys and the bounds. Does not own: the form of a line
 (shared/topics/traces.py), its text (services/deliver/core/tracing). A stream keeps about the last
 MAX_KEPT lines, and Redis deletes the stream KEPT_S after the last line was written.
 
 Each process numbers its lines of a trace (`number`), including lines that the process had to drop.
-So a gap in the numbers shows how many lines are missing. The process dropped these lines, or the
-stream was trimmed.
+So a gap in the numbers shows how many lines are missing. The process dropped the missing lines, or
+Redis trimmed the stream.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def append_lines(
 ) -> None:
     """Append lines to the stream of a trace.
 
-    Raises StoreUnavailable; the lines may still be written.
+    Raises StoreUnavailable, although the lines may have been written.
     """
     key = PREFIX + trace_id
     with store_errors():
@@ -58,7 +58,7 @@ class TraceReader:
         self._client = client
         self._key = PREFIX + trace_id
         self._last = "0-0"
-        # The number of entries that another program wrote and that are not lines of a dialog.
+        # The number of entries that are not lines of a dialog; another program wrote them.
         self.unreadable = 0
 
     def read(self, wait_s: float) -> list[TraceLine]:

@@ -179,7 +179,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Return whether a quoted cell is still open after this text.
+    """Return True if a quoted cell is still open after this text.
 
     A quote inside a cell that is not quoted is plain text.
     """

@@ -2,7 +2,7 @@
 
 Owns: the records that a change by a person writes to mail.suppressions, and the explanation why a
 client's mail to a recipient is sent or suppressed. Does not own: the records
-(shared/topics/suppressions.py), the judgement of a message (validate).
+(shared/topics/suppressions.py), the judgement of a message (the validate service).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Author(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """The records that a removal writes, and the complaints that are kept without --force."""
+    """The records that a removal writes, and the complaints that it removes only with --force."""
 
     records: list[SuppressionRecord]
     complaints: list[Suppression]
@@ -102,7 +102,7 @@ class Explanation(Struct, frozen=True):
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
-    """Return the address and its hashes. Entries may name the recipient by any of them.
+    """Return the address and its hashes. An entry may name the recipient by any of these texts.
 
     The address must be in comparison form.
     """
@@ -130,7 +130,7 @@ def _explain(
     clients: Mapping[str, Client],
     entries: Mapping[str, list[Suppression]],
 ) -> Explanation:
-    """Judge as validate does: block lists first, then entries; a client before its parents."""
+    """Check block lists, then entries, as the validate service does; check parents last."""
     client = clients.get(name)
     names = family_of(client, clients.get).names if client is not None else (name,)
     shown = [entry for each in names for entry in entries.get(each, [])]

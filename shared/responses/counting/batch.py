@@ -47,7 +47,7 @@ from shared.topics.suppressions import (
 
 # Facts of these kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# Python looks a member up each time that it is named, which takes 0.1 µs.
+# Python looks up an enum member each time that the code names the member; a look-up takes 0.1 µs.
 _DELIVERED: Final = FactKind.DELIVERED
 _HARD: Final = FactKind.HARD
 # The status that is used for a bounce without a status, because incidents are found by status.
@@ -59,7 +59,8 @@ _DIGEST_BYTES: Final = 16
 class Step(Struct, frozen=True, gc=False):
     """A fact or a reset, with its place in the log.
 
-    `field` is the field of the counter that the step changes. It is empty if no counter changes.
+    `field` is the field of the counter that the step changes. `field` is empty if no counter
+    changes.
     """
 
     what: Fact | CounterReset
@@ -78,7 +79,7 @@ class CountingRules(Struct, frozen=True):
     def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
         """Return the verdict of the reviews on a bounce; None if no review covers it.
 
-        If one of the reviews that cover it excludes the bounce, the verdict is EXCLUDED.
+        If one of the reviews that cover the bounce excludes the bounce, the verdict is EXCLUDED.
         """
         found = None
         for review in self.reviews:
@@ -171,7 +172,7 @@ def count_batch(
         if isinstance(what, CounterReset):
             after = NO_BOUNCES
         elif before is NO_BOUNCES and what.kind is _DELIVERED:
-            continue  # Most steps are of this kind, and change nothing.
+            continue  # Most steps have a fact of this kind and change nothing.
         else:
             after = advance(before, what)
             is_new = step.offset >= done.get(step.source, 0)
@@ -185,7 +186,7 @@ def count_batch(
 
 
 def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules:
-    """Return the rules that consist of this policy and of those reviews that are active."""
+    """Return the rules that consist of this policy and of the active reviews."""
     active = [each for each in reviews if each.active]
     active.sort(key=lambda each: (each.from_ms, each.until_ms, each.provider, each.status))
     return CountingRules(policy, tuple(active))
@@ -201,7 +202,7 @@ def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
 
 
 def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:
-    """Record the outcome for the provider; return whether it counts for the recipient."""
+    """Record the outcome for the provider; return True if the recipient's counter counts it."""
     is_hard = fact.kind is _HARD
     is_held = False
     if fact.kind in OUTCOMES:

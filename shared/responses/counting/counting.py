@@ -28,7 +28,8 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 # The highest possible limit of a client is 1,000 bounces.
 MAX_COUNTED: Final = 1_000
 MAX_PAST: Final = 16
-# After more deliveries than this, a row cannot continue, even if all these messages are returned.
+# After more deliveries than this number, a row cannot continue, even if all delivered messages are
+# returned.
 MAX_DELIVERED: Final = 16
 
 
@@ -39,8 +40,8 @@ class BounceCounter(Struct, frozen=True, array_like=True, gc=False):
     soft: tuple[bytes, ...] = ()
     past: tuple[bytes, ...] = ()
     # `ended` is the length of the last row that a delivery ended. The messages of this row are at
-    # the end of `past`. `delivered` are the messages that were delivered after this row. If all of
-    # them are returned, the row continues.
+    # the end of `past`. `delivered` are the messages that were delivered after this row. If all
+    # delivered messages are returned, the row continues.
     ended: int = 0
     delivered: tuple[bytes, ...] = ()
 
@@ -68,7 +69,7 @@ class Limits(Struct, frozen=True):
 
 
 def advance(counter: BounceCounter, fact: Fact) -> BounceCounter:
-    """Return the counter after this fact; the same object if the fact changes nothing."""
+    """Return the counter after this fact; return `counter` if the fact changes nothing."""
     match fact.kind:
         case FactKind.HARD:
             return _add_hard(counter, fact.mail)
@@ -92,8 +93,8 @@ def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
     if mail in counter.hard or mail in counter.soft or mail in counter.past:
         return counter
     if mail in counter.delivered:
-        # The message was counted as delivered. Its bounce belongs to the row that this delivery
-        # seemed to end, not to a later row.
+        # The message was counted as delivered. The message's bounce belongs to the row that the
+        # delivery seemed to end, not to a later row.
         past = (*counter.past, mail)[-MAX_PAST:]
         longer = replace(counter, past=past, ended=min(counter.ended + 1, len(past)))
         return _without_delivery(longer, mail)

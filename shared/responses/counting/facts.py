@@ -39,7 +39,7 @@ class FactKind(StrEnum):
     OTHER = "other"  # A final failure that counts against no recipient.
 
 
-# The results of an attempt. They are outcomes of the provider.
+# The results of an attempt, which are the outcomes of the provider.
 OUTCOMES: Final = frozenset({FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED, FactKind.OTHER})
 
 
@@ -50,8 +50,8 @@ class Fact(Struct, frozen=True, gc=False):
     client: str
     recipient: str
     mail_id: str
-    provider: str = ""  # A provider of the shaping rules, or the recipient's domain.
-    status: str = ""  # The enhanced status of a failure.
+    provider: str = ""  # The provider in the shaping rules, or else the recipient's domain.
+    status: str = ""  # The enhanced status code, if the fact is a failure.
 
     @property
     def field(self) -> bytes:
@@ -90,7 +90,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact in an event; None if there is none. Raises ValueError for a bad event."""
+    """Return the fact in an event; None if it has no fact. Raises ValueError for a faulty event."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None

@@ -9,7 +9,7 @@ within the policy's window:
 - These bounces are more than `percent` percent of all outcomes of the provider.
 
 An incident ends when these conditions have not been met for the length of a window. Bounces that
-were counted before the incident opened remain counted, but a review can exclude them, too.
+were counted before the incident opened remain counted, but a review can exclude these bounces, too.
 
 Incidents depend only on the records and their order, not on the clock or on batches, so counting
 the log again finds the same incidents. Memory is bounded: at most MAX_PROVIDERS providers,
@@ -72,10 +72,10 @@ class Incidents(Struct, array_like=True):
     at_ms: int = 0
     providers: dict[str, _Provider] = {}
     past: list[Incident] = []
-    policy: IncidentPolicy = IncidentPolicy()  # The policy by which the incidents were found.
+    policy: IncidentPolicy = IncidentPolicy()  # The policy that was used to find the incidents.
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
-        """Record an outcome of a provider; return whether it is a held bounce.
+        """Record an outcome of a provider; return True if the outcome is a held bounce.
 
         `status` is the status of a hard bounce, or "" for any other outcome.
         """

@@ -54,7 +54,7 @@ class MergedLog:
         return len(self._queues[source])
 
     def has_given(self, source: Source, end: int) -> bool:
-        """Return whether take() has returned all added records of the source before `end`."""
+        """Return True if take() has returned all added records of the source below `end`."""
         queue = self._queues[source]
         return not queue or queue[0].offset >= end
 
@@ -92,7 +92,7 @@ class MergedLog:
         return taken
 
     def _time(self, source: Source) -> int:
-        """Return the next record's time. It never decreases, although clocks may be set back."""
+        """Return the next record's time, which never decreases, although clocks may be set back."""
         return max(int(self._queues[source][0].timestamp), self._last[source])
 
 

@@ -96,7 +96,7 @@ class Recount:
 def change_between(
     before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
 ) -> Change:
-    """Return the change. `entries` are all entries of mail.suppressions, including removed ones."""
+    """Return the change. `entries` are all entries of mail.suppressions, even removed entries."""
     active: Mapping[Named, Suppression] = {
         _named(each): each
         for each in entries

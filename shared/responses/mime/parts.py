@@ -49,8 +49,8 @@ _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/parti
 class Fields:
     """The fields of a header by their lower-case names. Values are decoded on demand.
 
-    A message has 30 to 60 fields, but few of them are read. To decode all fields would be most of
-    the work.
+    A message has 30 to 60 fields, but few of them are read. Decoding all fields would take most of
+    the time.
     """
 
     __slots__ = ("_octets", "_values")

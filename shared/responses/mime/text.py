@@ -141,7 +141,7 @@ def _decode(octets: bytes, declared: str) -> str:
 
 
 def _known(charset: str) -> str:
-    """Return the charset if Python can decode it, else "" (for example for unknown-8bit)."""
+    """Return the charset if Python can decode it; otherwise "" (for example for unknown-8bit)."""
     names = (charset, charset.removeprefix("x-"))
     return next((name for name in names if is_charset(name)), "")
 

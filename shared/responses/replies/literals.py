@@ -1,4 +1,4 @@
-"""Avoids searches: searches for a pattern only in texts that contain the pattern's literals. Pure.
+"""Searches for a pattern only in texts that contain the literals of the pattern. Pure.
 
 Owns: reading the literals from a pattern, that is, the strings that each match contains. In a text
 of 200 characters, a search for an alternative of many words takes 50 to 100 µs, and a test for its
@@ -41,7 +41,7 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """Return the search function. It is compiled on first use, because most are never used."""
+        """Return the search function. It is compiled at first use, because many are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
@@ -148,7 +148,7 @@ def _commonness(gram: str) -> int:
 
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
-    """Return strings; each match contains at least one of them. Return () if none are known."""
+    """Return strings; each match contains one or more of them. Return () if no string is known."""
     found = _sets_of_literals(pattern.pattern, pattern.flags)
     best: frozenset[str] = max(found, key=_rank, default=frozenset())
     return tuple(sorted(best))
@@ -182,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """Return the set of literals that excludes most texts; it is empty if there is no set."""
+    """Return the set of literals that excludes most texts; return an empty set if there is none."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 

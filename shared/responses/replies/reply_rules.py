@@ -2,14 +2,14 @@
 
 The rules in replies.toml map a stage and a reply to a bounce class. Owns: the use of these rules,
 and the decision whether a refusal is final. Does not own: the words that the rules read
-(refusal_text.py), the outcome of an attempt (deliver), the kind of a returned message.
+(refusal_text.py), the outcome of an attempt (the deliver service), the kind of a returned message.
 
 A 5xx reply to the recipient or the content is final. A 5xx reply before RCPT concerns us, not the
-recipient. If it answers the connection or EHLO, the message is deferred. If it answers MAIL, the
-message bounces with the class policy, which never counts against a recipient. Any other refusal
-defers the message. A 5xx reply that no rule recognises is never hard, because a few hard refusals
-end all mail to a recipient. A class that counts against a recipient needs a reason that we
-understand.
+recipient. If this reply answers the connection or EHLO, the message is deferred. If this reply
+answers MAIL, the message bounces with the class policy, which never counts against a recipient. Any
+other refusal defers the message. A 5xx reply that no rule recognises is never hard, because a few
+hard refusals end all mail to a recipient. A class that counts against a recipient needs a reason
+that we understand.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ReplyRule(Struct, frozen=True):
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Return whether stage, status and text match. Omitted conditions are not checked."""
+        """Return True if stage, status and text match. Omitted conditions are not checked."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -68,7 +68,7 @@ class ReplyRule(Struct, frozen=True):
 
 
 def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
-    """Return whether the status is one of `prefixes`, or begins with one that ends with a dot."""
+    """Return True if the status is in `prefixes`, or begins with a prefix that ends with a dot."""
     if detail in prefixes:
         return True
     found = detail.find(".")
@@ -76,7 +76,7 @@ def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
 
 
 class Meaning(Struct, frozen=True):
-    """The meaning of a refusal: whether it is final, and its bounce class."""
+    """The meaning of a refusal: its bounce class, and whether the refusal is final."""
 
     is_permanent: bool
     bounce_class: str

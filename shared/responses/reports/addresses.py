@@ -76,7 +76,7 @@ def typed_address(value: str) -> str:
 
 
 def normal_form(address: str) -> str:
-    """Return the normal form of an address. If it is invalid, only the domain is changed."""
+    """Return the normal form of an address. If the address is invalid, change only its domain."""
     parsed = parse_path(address)
     if isinstance(parsed, ParsedAddress):
         return parsed.address
@@ -85,7 +85,7 @@ def normal_form(address: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Return whether the domain can be public: with a dot, without an ending such as `.local`."""
+    """Return True if the domain may be public: it has a dot, and no ending such as `.local`."""
     domain = address.rpartition("@")[2]
     return "." in domain and not domain.endswith((".local", ".localdomain", ".lan", ".internal"))
 

@@ -6,7 +6,7 @@ failure is hard. Filters refuse the content of a message with the same words tha
 user. Therefore such words in a quoted reply are hard only with more evidence: a status about the
 address, the step RCPT, or a reporting system that checks recipients itself. If no rule recognises a
 failure, its kind is unknown. If no rule recognises a server's refusal, its kind is policy, as in
-deliver.
+the deliver service.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Judged(Struct, frozen=True):
 
 
 class _Found(Struct, frozen=True):
-    """A bounce class and the rule that decided it; both are "" if no rule matched."""
+    """A bounce class and the rule that decided this class; both are "" if no rule matched."""
 
     bounce_class: str = ""
     rule: str = ""

@@ -2,12 +2,13 @@
 
 Owns: the kind of a report, the recipients that the report names, and the decision which of its
 addresses are placeholders. A report about authentication (RFC 6591) or of the type not-spam is not
-a complaint of a recipient. Does not own: which recipient the report is about (validate).
+a complaint of a recipient. Does not own: the decision which recipient the report is about (the
+validate service).
 
-Many feedback loops hide the recipient (RFC 6590). Some replace the local part by an opaque text and
-keep the domain. Others write a placeholder, such as `redacted@redacted.invalid`. If an address is
-not a placeholder and has another domain, it belongs to somebody else, for example to the owner of a
-mailbox to which the message was forwarded.
+Many feedback loops hide the recipient (RFC 6590). Some loops replace the local part by an opaque
+text and keep the domain. Other loops write a placeholder, such as `redacted@redacted.invalid`. If
+an address is not a placeholder and has another domain, the address belongs to somebody else, for
+example to the owner of a mailbox to which the message was forwarded.
 """
 
 from __future__ import annotations

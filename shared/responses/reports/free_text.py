@@ -106,7 +106,7 @@ def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> l
 
 
 def around(text: str, address: str) -> str:
-    """Return the text from the first occurrence of the address; "" if it does not occur."""
+    """Return the text from the first occurrence of the address; "" if the address is missing."""
     at = text.lower().find(address.lower())
     return without_footer(text[at : at + _AROUND_CHARS]) if at >= 0 else ""
 

@@ -137,7 +137,7 @@ def stage_of(statement: Statement) -> Stage | None:
 
 
 def is_permanent(statement: Statement, words: Sequence[Words], status: str) -> bool:
-    """Return whether the failure is permanent, by the reply's code or else by the status."""
+    """Return True if the reply's code or, without a code, its status means a permanent failure."""
     code = next((one.code for one in words if one.code), 0)
     if code:
         return code >= 500

@@ -1,4 +1,4 @@
-"""Defines the rules for the meaning of returned mail, and how each rule is matched. Pure.
+"""Defines the rules for the meaning of returned mail, and the matching of each rule. Pure.
 
 Owns: the form of the rules after they have been loaded. Does not own: the files and their faults
 (loading.py), the rules for SMTP replies (shared/responses/replies). Each rule has an example that
@@ -32,9 +32,9 @@ class LineSearch:
     """Searches for the first line that begins with one of several expressions.
 
     A search for a pattern with `^` tries every character of a text. Fourteen such searches took
-    half of the time for a message. This class joins all expressions to one, and tries only the
-    beginning of each line. `prefix` is a pattern before each expression. It must not match a line
-    end.
+    half of the time for a message. This class joins all expressions to one expression, and tries
+    only the beginning of each line. `prefix` is a pattern before each expression. `prefix` must not
+    match a line end.
     """
 
     __slots__ = ("_joined", "patterns")
