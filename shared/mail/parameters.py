@@ -50,7 +50,7 @@ def parameter_of(value: bytes, name: bytes) -> bytes:
         if not key.startswith(name):
             continue
         if text[:1] == b'"':
-            text = _ESCAPED.sub(rb"\1", text[1:-1])
+            text = _ESCAPED.sub(rb"\1", text[1:].removesuffix(b'"'))
         if key == name:
             return text.rstrip()
         if piece := _PIECE.fullmatch(key, len(name)):

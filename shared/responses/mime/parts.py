@@ -24,9 +24,6 @@ MAX_HEADER_BYTES: Final = 65_536
 # Matches a field and its continuation lines. A line without a field name is skipped.
 _FIELD: Final = re.compile(rb"^([!-9;-~]{1,76})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _FOLD: Final = re.compile(r"\n[ \t]+")
-_PARAMETER: Final = re.compile(
-    r";\s*([a-z-]{1,32})\*?(?:0\*?)?\s*=\s*(?:\"([^\"]{0,300})\"|([^\s;\"]{1,300}))", re.IGNORECASE
-)
 _BLANK_LINE: Final = re.compile(rb"\n[ \t]*\n")
 
 # Only the beginning of a message is read, because a report precedes the message that it returns.
@@ -89,7 +86,12 @@ class Part(Struct, frozen=True):
     @property
     def charset(self) -> str:
         """Return the declared charset in lower case; "" if none is declared."""
-        return parameter(first(self.fields, "content-type"), "charset").lower()
+        return self.parameter(b"charset").decode("utf-8", "replace").lower()
+
+    def parameter(self, name: bytes) -> bytes:
+        """Return a parameter of Content-Type; b"" if there is none."""
+        value = first(self.fields, "content-type")
+        return parameter_of(value.encode("utf-8", "surrogateescape"), name)
 
 
 class Message(Struct, frozen=True):
@@ -125,14 +127,6 @@ def first(fields: Fields, name: str) -> str:
     """Return the value of the first field of this name; "" if there is none."""
     values = fields.get(name)
     return values[0] if values else ""
-
-
-def parameter(value: str, name: str) -> str:
-    """Return a parameter of a structured value (RFC 2045, 5.1; RFC 2231 without charsets)."""
-    for found in _PARAMETER.finditer(value):
-        if found[1].lower() == name:
-            return found[2] if found[2] is not None else found[3]
-    return ""
 
 
 def read_message(content: bytes) -> Message:
@@ -184,8 +178,7 @@ def _collect(part: Part, leaves: list[Part], depth: int) -> None:
 
 def _boundary(part: Part) -> bytes:
     """Return the declared delimiter line if it occurs, else a line that looks like a delimiter."""
-    content_type = first(part.fields, "content-type").encode("utf-8", "surrogateescape")
-    declared = parameter_of(content_type, b"boundary")
+    declared = part.parameter(b"boundary")
     octets = b"--" + declared
     if declared and octets in part.body:
         return octets

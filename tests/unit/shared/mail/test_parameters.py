@@ -19,6 +19,8 @@ CASES = [
     (b'multipart/mixed; boundary*0="A"; boundary*1=B', b"AB"),
     (b"multipart/mixed; boundary*1*=%2B; boundary*0*=utf-8'en'%41", b"A+"),
     (b"multipart/mixed; boundary*1=B", b""),
+    (b'multipart/mixed; boundary="no-end', b"no-end"),
+    (b'multipart/mixed; boundary="', b""),
     (b"multipart/mixed; boundary*=us-ascii''a%20b", b"a b"),
     (b"multipart/mixed; boundary*0=A; boundary=B", b"B"),
     (b"multipart/mixed; boundaryx=B; boundary*x=C", b""),

@@ -40,9 +40,10 @@ def test_a_part_without_a_header_is_text() -> None:
         'boundary*0="zAb"; boundary*1="=cd"',
         "boundary*=us-ascii''zAb%3Dcd",
         'boundary (a comment; boundary=x) = "zAb=cd"',
+        'boundary="zAb=cd',
     ],
 )
-def test_a_boundary_is_read_in_each_form_of_rfc_2231(declared: str) -> None:
+def test_a_boundary_is_read_in_each_form_also_without_the_last_quote(declared: str) -> None:
     # The first line looks like a delimiter, so a guess would take it.
     body = f"--guess=1\n--zAb=cd\n{TEXT}\n--zAb=cd--\n"
     found = read_message(f"Content-Type: multipart/mixed; {declared}\n\n{body}".encode())
