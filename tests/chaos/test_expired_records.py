@@ -21,7 +21,7 @@ from shared.stream import transactions
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
-from shared.stream.watchdog import Watchdog
+from shared.stream.watchdog import watchdog_of
 from shared.topics.names import TopicPlan
 from tests.support.chaos.stage import Stage
 from tests.support.stream_topics import eventually, read_all, repeat_lost
@@ -64,7 +64,9 @@ def producer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transact
     )
     monkeypatch.setattr(transactions, "make_producer", quick)
     options = ClientOptions(stage.bootstrap, SERVICE)
-    made = TransactionalProducer(options, SERVICE, KillOnce(stage), Watchdog(), None, TOPICS)
+    # Without this, the time until the broker is back counts: a minute and more on a busy machine.
+    watchdog = watchdog_of(options)
+    made = TransactionalProducer(options, SERVICE, KillOnce(stage), watchdog, None, TOPICS)
     yield made
     made.close()
 
