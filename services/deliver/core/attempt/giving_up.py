@@ -1,4 +1,4 @@
-"""Makes the record on the topic mail.returned for a message that bounced or expired. Pure.
+"""Makes the record for the topic mail.returned when a message has bounced or expired. Pure.
 
 The record is written in the same transaction as the final event, so each final event has exactly
 one record, even if the process dies. The validate service forwards the record to those clients that

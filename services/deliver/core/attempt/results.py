@@ -195,13 +195,14 @@ Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
-    """Return True if the message did not cause the failure, so that it is offered again at once.
+    """Return True if the message did not cause the failure, so it can be offered again at once.
 
     `messages` is the number of messages that the connection has carried, including this message.
 
     A connection that has carried other messages may end before this message starts: servers close
     idle connections, answer 421 to the next command, or limit the number of messages per
-    connection. Or the server does not know the command with which the content was sent.
+    connection. It is also possible that the server does not know the command with which the content
+    was sent.
     """
     # `match` would take three times as long, and this function is called four times per message.
     if isinstance(result, Finished):

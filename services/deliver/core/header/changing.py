@@ -127,7 +127,7 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """Return the mailto URL. It sets the token as the subject, so any mailbox may send the mail."""
+    """Return the mailto URL with the token as the subject, so any mailbox may send the mail."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"

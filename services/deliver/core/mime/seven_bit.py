@@ -52,7 +52,7 @@ class _Refused(Exception):
 
 
 def to_seven_bit(content: bytes) -> bytes | Unsendable:
-    """Convert the content to ASCII, or return why that is not possible."""
+    """Return the content converted to ASCII, or the reason why it cannot be converted."""
     if content.isascii():
         return content
     try:
@@ -62,7 +62,7 @@ def to_seven_bit(content: bytes) -> bytes | Unsendable:
 
 
 def to_ascii_header(content: bytes) -> bytes | Unsendable:
-    """Convert only the header of a message to ASCII, or return why that is not possible."""
+    """Return the message with an ASCII header, or the reason why this is not possible."""
     header, body = split(with_crlf(content))
     encoded = ascii_header(header)
     return Unsendable.EIGHT_BIT_HEADER if encoded is None else encoded + b"\r\n" + body
@@ -116,7 +116,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show parts here
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs also show later parts
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]

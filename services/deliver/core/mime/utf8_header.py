@@ -123,7 +123,7 @@ def _text(value: str) -> str:
 
 
 def _run_end(pieces: list[str], at: int) -> int:
-    """Return the end of the run of non-ASCII words that begins at `at`, including spaces."""
+    """Return the end of the run of non-ASCII words and spaces that begins at index `at`."""
     end = at + 1
     while end + 1 < len(pieces) and not pieces[end + 1].isascii():
         end += 2

@@ -19,15 +19,15 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
-# A break counts as a push back if the share of broken transactions is above MOST_BROKEN. In this
-# share each transaction has the weight BROKEN_WEIGHT. So three broken transactions in a row are
-# enough.
+# A break counts as a push back if the share of broken transactions is above MOST_BROKEN. The share
+# is a moving average in which each transaction has the weight BROKEN_WEIGHT. So three broken
+# transactions in a row are enough.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 
 
 class ConcurrencyLimit:
-    """The limit of one site, never above `most`. Times are seconds of one monotonic clock."""
+    """The limit of one site; it is never above `most`. Times are seconds of a monotonic clock."""
 
     def __init__(self, most: int) -> None:
         self._most = most

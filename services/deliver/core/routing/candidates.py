@@ -28,9 +28,9 @@ from services.deliver.core.routing.sites import Host
 # connection tries the address in its old place. Other connections try the address there only after
 # that connection has succeeded.
 RETRY_S: Final = 300.0
-# For this time, instead of RETRY_S, an address that pushed back is tried after all other addresses
-# (it answered 421, or dropped a connection after EHLO). Such an address works, but accepts no more
-# connections now.
+# An address that pushed back (it answered 421, or dropped a connection after EHLO) is tried after
+# all other addresses for this time. RETRY_S does not apply, because the address works but accepts
+# no more connections now.
 PUSH_BACK_RETRY_S: Final = 60.0
 # If a site has several failed addresses, at most one of them is tried in its old place within this
 # time.

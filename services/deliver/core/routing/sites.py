@@ -100,7 +100,7 @@ def site_of_target(target: str) -> Site:
 def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
     """Return the exchangers of MX records (preference, name).
 
-    Only the order of the preferences counts, not their numbers or the order of the records in the
+    Only the order of the preferences is used, not their numbers or the order of the records in the
     DNS answer. So domains with the same exchangers in the same order have equal results.
     """
     best: dict[str, int] = {}

@@ -89,7 +89,7 @@ class LaneHolds:
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
-        """Stop counting a message that no longer waits. Its attempt may have begun or not."""
+        """Stop counting a message that no longer waits, even if no attempt has begun."""
         state = self._lanes.get(lane)
         if state is not None:
             state.waiting.discard(job)
@@ -141,7 +141,7 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """Return the seconds for which a message stays on its topic. It is read now if 0.0 or less.
+        """Return the seconds for which a message stays on its topic; 0.0 or less to read it now.
 
         `more` is the number of messages that are about to be passed on. `due_in_s` is the time
         until the message is due; it is negative if the message is late.

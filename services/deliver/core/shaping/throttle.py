@@ -45,7 +45,7 @@ def key_of(to: Destination, sender: Party) -> GroupKey:
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now. It comes back after `delay_s`, or earlier if `is_turn`."""
+    """A message that is not offered now. It comes back after `delay_s`, or earlier if `is_turn`."""
 
     delay_s: float
     reason: str
@@ -63,7 +63,7 @@ class Throttle:
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
         # Other modules may only read this dict. After warm_up() they may look up a group here
-        # without a call.
+        # without a method call.
         self.groups: dict[GroupKey, Group] = {}
         # Maps each suspended key to the time at which the last of its messages with turns comes
         # back.
@@ -139,7 +139,7 @@ class Throttle:
     def held(
         self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
     ) -> Held | None:
-        """Return None if a new message may wait here; otherwise the reason and its delay.
+        """Return None if a new message may wait here; otherwise the reason and the delay.
 
         Each message gets its own turn, and the turns follow each other at the rate at which the
         mail of the group can be sent. `is_back` is True if the turn of the message has come.

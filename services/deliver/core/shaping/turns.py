@@ -3,10 +3,10 @@
 Messages come back one by one, more slowly than the limit allows.
 
 A message that comes back and finds no room is written to Kafka again, so the rate of turns must not
-be higher than the rate at which mail is really sent. A limit is not always used up: if a process is
-busy with other work, the part of the limit that it does not use in time is lost. The yield is the
-part of the limit that was used while mail waited, and the rate of turns follows the yield. New mail
-may use the rest (Allowance.is_full).
+be higher than the rate at which mail is actually sent. A limit is not always used up: if a process
+is busy with other work, the part of the limit that it does not use in time is lost. The yield is
+the part of the limit that was used while mail waited, and the rate of turns follows the yield. New
+mail may use the rest (Allowance.is_full).
 
 The yield of a limit may be low because another limit delays the same mail. Such a yield says
 nothing about other mail under this limit, so it counts as at least LEAST_YIELD. Any other yield

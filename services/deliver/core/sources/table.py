@@ -8,8 +8,8 @@ Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the source
 each message: the score of a source is computed from the hash of the mail id and the source's name,
 divided by the source's weight. So a message has the same source at all attempts and on all workers,
 although no state is kept. A server that greylists therefore recognises the message. If a source is
-added, only the messages that it takes over change their source. If a source is removed, only the
-messages of this source change their source.
+added, only the messages that the new source takes over change their source. If a source is removed,
+only the messages of this source change their source.
 
 Owns: reading the settings, the pool of a message, and the order in which a message uses the
 sources. Does not own: the checks whether an address can be used now (edge/sources/). Guarantees:
@@ -101,8 +101,8 @@ def read_sources(
     """Read the settings. Raises SourceFaults.
 
     `sources` maps each name to the EHLO name and one or two addresses. `pools` maps each name to
-    the sources of the pool, with `*WEIGHT` if the weight is not 1. If no pool `default` is set, it
-    consists of all sources.
+    the sources of the pool, with `*WEIGHT` if the weight is not 1. If `pools` has no pool
+    `default`, this pool consists of all sources.
     """
     faults: list[str] = []
     known: dict[str, Source] = {}

@@ -164,7 +164,7 @@ class Pools:
         return self._rules.no_connection(fault, False, site.name)
 
     async def _resolved(self, domain: str) -> Site | NoServers:
-        """Return the site that the MX records of a domain name, or why no site was found."""
+        """Return the site to which the MX records of a domain refer, or why no site was found."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -208,7 +208,7 @@ class Pools:
         return self._control.site_of(envelope) if self._control is not None else None
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
-        """Record the site of a domain. Return it, or the site that an order sets instead."""
+        """Record the site of a domain. Return this site, or the site that an order sets instead."""
         control = self._control
         if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site

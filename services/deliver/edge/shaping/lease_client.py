@@ -166,8 +166,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # After a fault, too, these limits can be requested again, and the waiting pools check
-            # the limits again.
+            # Even after a fault, these limits can be requested again, and the waiting pools must
+            # check them again.
             if answer is None:
                 for each in limits:
                     each.refused()

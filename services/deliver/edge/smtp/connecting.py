@@ -38,7 +38,7 @@ class SourceUnavailable(OSError):
 class Connected(Struct, frozen=True):
     """The result of a connect. `sock` is connected to `candidate`.
 
-    Both are None if no address accepted the connection.
+    `sock` and `candidate` are None if no address accepted the connection.
 
     `faults` contains the addresses that failed, and the reasons. `slower` is an address that was
     tried earlier than `candidate` and has not accepted yet. `source_fault` is the reason why no
@@ -147,7 +147,7 @@ def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> 
     source_fault = ""
     for task, candidate in attempts.items():
         if task is winner:
-            break  # addresses that were tried after the winner did not fail
+            break  # the addresses after the winner have not failed
         error = task.exception() if task.done() else None
         if error is None:
             slower = candidate

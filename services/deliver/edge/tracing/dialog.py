@@ -1,8 +1,8 @@
 """One traced dialog, which passes its lines to the channels of all traces that match it.
 
-Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
-many lines are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises, no matter
-what a server sends.
+Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), the
+number of lines that are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises,
+no matter what a server sends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Dialog:
         self._info = replace(self._info, server=server, source=source, tls="")
 
     def encrypted(self, version: str, cipher: str) -> None:
-        """Add a line that TLS was started, and store the TLS version."""
+        """Add a line about the start of TLS, and store the TLS version."""
         self._info = replace(self._info, tls=version)
         self.said(f"TLS: {version} {cipher}")
 
