@@ -154,7 +154,7 @@ def _load(
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
-    """Return this command's settings if they name a Redis, else the running pipeline's settings."""
+    """Return this command's settings if they specify a Redis, else the running pipeline's."""
     loaded = load(Settings)
     settings = loaded.settings
     is_configured = loaded.origins["redis.url"] != DEFAULT_ORIGIN
@@ -205,7 +205,7 @@ async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, st
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
-    """Return the destination of mail for a domain, and the names that orders use for it."""
+    """Return the destination of mail for a domain, and its names in the operators' orders."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)

@@ -60,7 +60,7 @@ class Broken(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """The server refused in its greeting or in its answer to EHLO."""
+    """The server refused the connection in its greeting or in its answer to EHLO."""
 
     stage: Stage
     reply: Reply
@@ -219,7 +219,7 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 
 
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
-    """Return whether the server refused because of earlier messages on the same connection.
+    """Return True if the server refused a message because of earlier ones on this connection.
 
     Either the connection has carried as many messages as the server accepts per connection, or the
     server has lost track of the dialog (503 to MAIL). On a new connection the server would answer

@@ -15,11 +15,11 @@ are found. The caller never names a sub-client or a lane. So an order concerns a
 sender to this destination, a part of this mail, or none of it. Orders about single messages are
 left out, because they do not concern a destination.
 
-Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
-stopped would be sent. Later, no attempt begins while the last confirmation of the orders is older
-than FRESH_S, so a process that was paused does not send mail that was cancelled during the pause.
-After GIVE_UP_TRIES failed tries, mail is sent according to the orders that were known before,
-because a broker that is unavailable for one small topic must not stop all mail.
+Guarantees: no attempt begins before the orders have been read for the first time; otherwise mail
+that an operator stopped would be sent. Later, no attempt begins while the last confirmation of the
+orders is older than FRESH_S, so a process that was paused does not send mail that was cancelled
+during the pause. After GIVE_UP_TRIES failed tries, mail is sent according to the orders that were
+known before, because a broker that is unavailable for one small topic must not stop all mail.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Freshness:
 
     @property
     def was_read(self) -> bool:
-        """Return whether the orders have been read once."""
+        """Return whether the orders have been read at least once."""
         return self._confirmed_at is not None
 
     def is_current(self, at: float) -> bool:

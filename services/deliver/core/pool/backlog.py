@@ -60,8 +60,8 @@ SHORTEST_TURN_S: Final = 5.0
 # FIRST_LONGEST_TURN_S and at most LONGEST_TURN_S.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# A site counts as slow for this time after its last turn. A message may come back late. It then
-# waits again before the process notices that the site is slow.
+# A site counts as slow for this time after its last turn. A message may come back late. The message
+# then waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 
 

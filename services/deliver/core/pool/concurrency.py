@@ -1,9 +1,9 @@
 """Learns from refusals how many connections a site accepts at a time. Pure.
 
 The limit works like TCP's congestion window (RFC 5681). A push back halves the limit, and a refused
-connection lowers it to the number of working connections. In quiet times the limit doubles until it
-reaches the last limit that is known to work. Above this value the limit grows by one connection at
-a time.
+connection lowers the limit to the number of working connections. In quiet times the limit doubles
+until it reaches the last limit that is known to work. Above this value the limit grows by one
+connection at a time.
 
 A reply 421 is a push back. A connection that breaks before the reply to MAIL is a push back, too.
 If a connection breaks later, the message may be the reason, for example if a content filter closes

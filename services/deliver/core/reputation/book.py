@@ -129,6 +129,6 @@ class Book:
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """Return, by key, the states that changed since the last call; None for a deleted state."""
+        """Return the states that changed since the last call, by key; None for a deleted state."""
         found, self._changed = self._changed, {}
         return found

@@ -154,7 +154,7 @@ class AddressHistory:
 
         If the host has IPv6 and IPv4 addresses, two addresses are returned in the order in which
         they are tried; otherwise one address is returned. A failed address that is due again is
-        marked, so that other connections do not try it, too.
+        marked, so that other connections do not try the same address.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:
@@ -194,7 +194,7 @@ class Histories:
         self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
 
     def of(self, site: str) -> AddressHistory:
-        """Return the history of a site. The site's pool keeps this object for its whole life."""
+        """Return the history of a site. The pool of the site always uses the same object."""
         history = self._by_site.setdefault(site, AddressHistory())
         self._by_site.move_to_end(site)
         if len(self._by_site) > MAX_SITES:

@@ -52,7 +52,7 @@ class LoginTable(Struct, frozen=True):
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host; None if it has no login or its name is from the DNS."""
+        """Return the login at this host; None if no login exists or the host is from the DNS."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 

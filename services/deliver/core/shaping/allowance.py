@@ -175,7 +175,7 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Record that the store did not answer. Amounts that it granted or got back are lost."""
+        """Record that no answer came. Amounts that the store granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
@@ -261,7 +261,7 @@ class Allowance:
         return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
-        """Return the size of the next lease: enough for the waiting messages or for its time."""
+        """Return the size of the next lease: enough for the waiting mail or for its lifetime."""
         waits = (cost if self.is_by_byte else 1) * (waiting or 1)
         return self._lease.demand(now, waits, self._largest_lease())
 

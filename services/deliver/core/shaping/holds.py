@@ -182,7 +182,7 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """Limits how many messages of a group are read early to the number that its limits allow.
+    """Keeps the number of messages that are read early within the limits of their group.
 
     The budget is needed, because a message that was read does not immediately count as waiting.
     """

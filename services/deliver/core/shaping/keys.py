@@ -1,4 +1,4 @@
-"""Makes the keys of limits and suspensions. A key identifies the mail that they concern. Pure.
+"""Makes the keys of limits and suspensions. A key identifies the mail concerned. Pure.
 
 A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """

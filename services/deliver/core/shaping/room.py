@@ -24,7 +24,7 @@ def for_new(share: float) -> float:
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """Return how many messages may wait after their turn. If `is_scarce`, other mail needs room."""
+    """Return how many messages may wait after their turn; fewer if the room is scarce."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 

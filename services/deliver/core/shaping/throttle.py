@@ -5,9 +5,9 @@ same limits (allowance.py), and the same keys under which they can be suspended 
 The pool of a site has one waiting line per group, so that a client that is over its limit does not
 delay other clients.
 
-Owns: the groups, the limits in use, and the rule that decides which mail is turned away before it
-waits. Does not own: the rules (rules.py), the store, connections. `now` is in monotonic seconds,
-`at` is in Unix seconds.
+Owns: the groups, the limits in use, and the rule that decides which mail is turned away instead of
+waiting in memory. Does not own: the rules (rules.py), the store, connections. `now` is in monotonic
+seconds, `at` is in Unix seconds.
 """
 
 from __future__ import annotations

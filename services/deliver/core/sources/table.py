@@ -1,8 +1,8 @@
 """The source addresses of an installation, and the pools that group them. Pure.
 
 A source is a local address (IPv4, IPv6 or both) with its EHLO name. A pool is a set of sources with
-weights. A message uses the pool that its client names in the registry, otherwise the pool of its
-mail class, otherwise `default`.
+weights. A message uses the pool that the registry specifies for its client, otherwise the pool of
+its mail class, otherwise `default`.
 
 Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the sources of the pool for
 each message: the score of a source is computed from the hash of the mail id and the source's name,
@@ -80,7 +80,7 @@ class SourceTable(Struct, frozen=True):
     by_class: Mapping[str, str] = {}
 
     def pool_of(self, named: str, mail_class: MailClass) -> Pool | None:
-        """Return the pool of a message; None if its client names a pool that does not exist."""
+        """Return the pool of a message; None if the pool of its client does not exist."""
         return self.pools.get(named or self.by_class.get(mail_class.value, DEFAULT_POOL))
 
     @property

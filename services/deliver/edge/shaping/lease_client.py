@@ -105,8 +105,9 @@ class LeaseClient:
     async def run(self) -> None:
         """Ask when a lease is wanted, and at least every second, until the task is cancelled.
 
-        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
-        its future is done (bpo-42130). So the task itself checks whether it was cancelled.
+        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that arrives
+        when the awaited future is done (bpo-42130). So the task itself checks whether it was
+        cancelled.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None

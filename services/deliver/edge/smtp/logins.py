@@ -131,7 +131,7 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login for which the connection was opened. If it is None, do nothing.
+        """Log in with the login of this connection. If `login` is None, do nothing.
 
         The connection has the TLS that this login requires, so no other login is sent over this
         connection. Raises LoginRefused. Raises TimeoutError if other connections try the login for

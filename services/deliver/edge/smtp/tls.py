@@ -208,7 +208,7 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
 
 
 def named_fault(error: ssl.SSLError) -> str:
-    """Return the text of a failed handshake, which begins with the result type of RFC 8460, 4.3."""
+    """Return the result type (RFC 8460, 4.3) and the text of a failed handshake."""
     if isinstance(error, TlsFault):
         return str(error.args[0])
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
