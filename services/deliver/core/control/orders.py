@@ -11,7 +11,7 @@ look-up.
 
 concerning() finds the orders about the mail of a sender to a destination. The caller may leave
 fields open. For example, if the caller gives no client, the orders about the mail of all clients
-are found. The caller never names a sub-client or a lane. So an order concerns all mail of this
+are found. The caller never specifies a sub-client or a lane. So an order concerns all mail of this
 sender to this destination, a part of this mail, or none of it. Orders about single messages are
 left out, because they do not concern a destination.
 

@@ -85,8 +85,8 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY or not kind:
-        # Either the part declares an encoding but has 8-bit bytes, so the meaning of these bytes is
-        # not known. Or the type of the part does not parse, and the part may have inner parts.
+        # If the part declares an encoding but has 8-bit bytes, the meaning of these bytes is not
+        # known. If the type of the part does not parse, the part may have inner parts.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)

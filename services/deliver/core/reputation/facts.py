@@ -34,7 +34,7 @@ class Result(StrEnum):
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """One result. `provider` is "" if the event names no provider; `source` is our address."""
+    """One result. `provider` is "" if the event has no provider; `source` is our address."""
 
     result: Result
     client: str

@@ -7,8 +7,8 @@
 
 Owns: the form of the file, the login for a host, and the TLS that the login requires. Does not own:
 reading the file (edge/smtp/logins.py). Guarantees: a login is used only at a host that an operator
-has named in `deliver.routes` or by `reroute`. If a domain's MX names the same host, no login is
-used. No error text and no `repr` shows a password.
+has named in `deliver.routes` or by `reroute`. If a domain's MX record contains the same host, no
+login is used. No error text and no `repr` shows a password.
 """
 
 from __future__ import annotations

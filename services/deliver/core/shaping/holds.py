@@ -71,8 +71,8 @@ class LaneHolds:
     def is_of_one(self, lane: str, key: str, per_s: float) -> bool:
         """Record a destination of this lane; return True if all mail of the lane goes there.
 
-        `per_s` is the number of messages per second that this worker may send there; 0 means no
-        limit.
+        `per_s` is the number of messages per second that this worker may send to the destination; 0
+        means no limit.
         """
         if not lane or lane == DEFAULT_LANE:
             return False

@@ -2,8 +2,8 @@
 
 The follower's thread reads the topic without a consumer group. After each change it replaces the
 orders and the traces, so a look-up on the event loop never waits. If the topic cannot be read,
-/ready, a metric and the log report this; core/control/orders.py decides when mail may still be
-sent.
+/ready, a metric and the log report this fault; core/control/orders.py decides when mail may still
+be sent.
 
 An order takes effect within 2 s, even if another transaction is open on the topic because its
 writer has died. The reason is that an open transaction hides only its own orders

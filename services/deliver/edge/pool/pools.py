@@ -70,10 +70,9 @@ class Routing(Struct, frozen=True):
 
 
 def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
-    """Return the sources in order.
+    """Return the sources in their order, each with a flag.
 
-    Each source has a flag. The flag is True if other sources send the mail that exceeds the warm-up
-    limit of this source.
+    The flag is True if other sources send the mail that exceeds the warm-up limit of this source.
     """
     return [(source, len(sources) > 1) for source in sources]
 

@@ -103,7 +103,7 @@ class LeaseClient:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask when a lease is wanted, and at least every second, until the task is cancelled.
+        """Ask the store when a lease is wanted, and at least every second, until cancelled.
 
         redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that arrives
         when the awaited future is done (bpo-42130). So the task itself checks whether it was

@@ -1,10 +1,10 @@
 """Connects a socket from a source to one address, or to the faster of two addresses (RFC 8305).
 
-Owns: the race of the two families of one host, binding to the source, and the distinction between a
-fault of the source address and a fault of the process. Does not own: the choice of addresses
-(core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
-is a return value and not an exception; every socket except the returned socket is closed; a socket
-is connected only from an address of its source.
+Owns: the race between the two address families of one host, binding to the source, and the
+distinction between a fault of the source address and a fault of the process. Does not own: the
+choice of addresses (core/routing/candidates.py), the dialog on the connection (opening.py).
+Guarantees: a remote fault is a return value and not an exception; every socket except the returned
+socket is closed; a socket is connected only from an address of its source.
 """
 
 from __future__ import annotations

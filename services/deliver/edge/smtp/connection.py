@@ -180,7 +180,7 @@ class SmtpConnection(asyncio.Protocol):
             self.close()
 
     def pause_writing(self) -> None:
-        """Record that much of the written content has not left this process."""
+        """Record that a large part of the written content has not left this process."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:

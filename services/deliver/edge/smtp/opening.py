@@ -245,7 +245,7 @@ class Opener:
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()
-            # aiosmtplib's text repeats the host and names a wrong port.
+            # aiosmtplib's text repeats the host and contains a wrong port.
             raise ConnectionError(_PREFIX.sub("", str(error))) from None
         except BaseException:
             smtp.close()

@@ -160,7 +160,7 @@ def _encrypting() -> ssl.SSLContext:
 class TlsContexts:
     """The contexts of all policies.
 
-    `ca_file` names CAs that are trusted in addition to the CAs of the system.
+    `ca_file` contains CAs that are trusted in addition to the CAs of the system.
     """
 
     def __init__(self, ca_file: str = "") -> None:

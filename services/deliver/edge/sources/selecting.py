@@ -4,7 +4,7 @@ Owns: the last result of binding to each source, the log lines about pools that 
 look-ups for the checks at the start. Does not own: the table and the order of sources
 (core/sources/table.py), the meaning of a check (core/sources/checking.py), the connections.
 
-Guarantees: if a client names a pool that does not exist, the mail of this client is deferred with a
+Guarantees: if the pool of a client does not exist, the mail of this client is deferred with a
 reason, and other mail is not affected. An unavailable source is not used as long as the pool has
 another source. If an address disappears from this host, the next connection from this address
 fails, and look() finds the fault within LOOK_S. look() also finds that an address is available

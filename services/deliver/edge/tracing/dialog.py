@@ -48,11 +48,11 @@ class Dialog:
         self._add(self._text.sent_content(size_bytes))
 
     def received(self, data: bytes) -> None:
-        """Add each line of the server that is complete with these bytes."""
+        """Add each line of the server that these bytes complete."""
         self._add(self._text.received(data))
 
     def replied(self, code: int, text: str) -> None:
-        """Add a reply of the server that was already parsed."""
+        """Add an already parsed reply of the server."""
         self._add(self._text.replied(code, text))
 
     def said(self, text: str) -> None:
