@@ -1,17 +1,18 @@
 """Decides when a message is tried again, and on which retry topic it waits until then. Pure.
 
 After a failed attempt a message waits for the time of its next delay step, plus the jitter of this
-message. A message that was not offered to a server waits for its turn instead: until its site or
-its limit has room, its suspension ends, or the login is tried again. The reader of a retry topic
-pauses a partition until the first record in that partition is due. So all records on one topic must
-have waits of about the same length, and turns have their own topics (shared/topics/names.py). If
-turns were on the topic of a delay step, turns and real retries would wait behind each other. Only a
-turn that is as long as a delay step is written to the topic of that step.
+message. A message that was not offered to a server waits for its turn instead. The turn comes when
+its site or its limit has room, its suspension ends, or the login is tried again. The reader of a
+retry topic pauses a partition until the first record in that partition is due. So all records on
+one topic must have waits of about the same length, and turns have their own topics
+(shared/topics/names.py). If turns were on the topic of a delay step, turns and real retries would
+wait behind each other. Only a turn that is as long as a delay step is written to the topic of that
+step.
 
 Guarantees: a record is written once per turn. A turn between two minutes and an hour is late by at
 most its own length; a shorter or longer turn is late by at most twice its length. A turn never
 delays a retry on the topic of a delay step. A message with an expiry time is read before that time,
-unless the process is late by more than a quarter of the time that was left when the record was
+unless the process is late by more than a quarter of the time that remained when the record was
 written.
 """
 

@@ -116,8 +116,8 @@ def site_of_mx(mx: Mx) -> Site:
 
     In the name of a site, "," separates exchangers of equal preference, and ";" separates the
     preferences. A name in the DNS may have any octets (RFC 2181, 11); octets that are not allowed
-    in host names are escaped, so that no exchanger can have the name of another site or of a host
-    that an operator named.
+    in host names are escaped. So no exchanger can have the name of another site, or of a host that
+    an operator has named.
     """
     name, rank = "", 0
     for host in mx.hosts:

@@ -18,8 +18,8 @@ from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
-# The room of the limits is checked again after LOOK_AGAIN messages of a group, or after messages
-# that fill ROOM_PART of the room, because other groups share the limits.
+# Other groups share the limits. So the room of the limits is checked again after LOOK_AGAIN
+# messages of a group, or after messages that fill ROOM_PART of the room.
 LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
 # A message that waits for the store's answer tries again after this time, even without an answer.

@@ -4,8 +4,8 @@ LOGIN has no standard. Servers ask twice with 334: first for the user, then for 
 Servers without support for initial responses ask for the user even if the AUTH command contains the
 user. So our AUTH command does not contain the user, and the client sends each answer only after the
 question. The password is sent only in answer to the second question, and not if the second question
-asks for the user again. If a server asks a further question, the client sends `*`, which ends the
-dialog (RFC 4954, 4), so that the server does not read a later command as an answer.
+asks for the user again. If a server asks a further question, the client ends the dialog with `*`
+(RFC 4954, 4). So the server does not read a later command as an answer.
 
 Does not own: the choice of the login, the reaction to the reply (logins.py). Guarantees: the result
 has only the code and the status of the server's reply, because the text of the reply may repeat the
