@@ -1,4 +1,4 @@
-"""The settings of deliver for preparing a message: signatures, header fields, 8-bit text."""
+"""The deliver service's settings for preparing a message: signatures, fields, 8-bit text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.settings.addresses import FOLDER, PATH
 
 
 class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The changes that deliver makes to a message before it is sent."""
+    """The changes that the deliver service makes to a message before the message is sent."""
 
     dkim_key_file: Annotated[
         str,

@@ -157,7 +157,7 @@ def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolve
 def load_outcome_rules() -> OutcomeRules:
     """Return the outcome rules with the classes of replies.toml.
 
-    Raises a ValueError that names the bad row.
+    Raises a ValueError whose text contains the bad row.
     """
     return OutcomeRules(load_reply_rules())
 

@@ -1,4 +1,4 @@
-"""The settings of deliver."""
+"""The settings of the deliver service."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class DeliverSettings(PreparingSettings, Struct, frozen=True, forbid_unknown_fie
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of deliver."""
+    """All settings of the deliver service."""
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -23,7 +23,7 @@ class Answer(Struct, frozen=True):
     """The JSON output of `explain`.
 
     `fault` is the reason why the suspensions are not known, or "" if they are known. `is_routed` is
-    True if a setting names the server.
+    True if a setting specifies the server.
     """
 
     found: Explained

@@ -1,7 +1,7 @@
 """Reads mail.reputation and the operators' orders for commands of the CLI.
 
 Owns: reading both topics once. Does not own: the output (sources.py, shaping.py). Guarantees: if
-Kafka is unavailable, a command still answers and names the values that are not known.
+Kafka is unavailable, a command still answers and lists the values that are not known.
 """
 
 from __future__ import annotations

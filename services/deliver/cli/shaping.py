@@ -2,8 +2,8 @@
 
 `explain` shows all limits in force for a destination, and `check` checks a shaping file. The
 commands read the rules in the same way as the deliver service. The suspensions are read from the
-Redis that the settings name, or from the Redis of the running pipeline. Exit codes: 0 for success,
-1 if the file has faults, 2 for wrong usage.
+Redis that the settings specify, or from the Redis of the running pipeline. Exit codes: 0 for
+success, 1 if the file has faults, 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
 def _load(
     line: str, as_json: bool, *, is_own: bool = False
 ) -> tuple[Settings, RedisSettings, Rules]:
-    """Return the settings and rules in force, or the command's own ones if `is_own` is set.
+    """Return the settings and rules in force, or this command's settings and rules if `is_own`.
 
     A fault in the settings or rules ends the command.
     """
@@ -154,7 +154,7 @@ def _load(
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
-    """Return this command's settings if they name a Redis, else the running pipeline's settings."""
+    """Return this command's settings if they specify a Redis, else the running pipeline's."""
     loaded = load(Settings)
     settings = loaded.settings
     is_configured = loaded.origins["redis.url"] != DEFAULT_ORIGIN
@@ -191,7 +191,7 @@ async def _explain(
 
 
 async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
-    """Return the suspensions caused by replies, and why they are not known ("" if known)."""
+    """Return the suspensions caused by replies, and the fault if they cannot be read, else ""."""
     known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:
@@ -205,7 +205,7 @@ async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, st
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
-    """Return the destination of mail for a domain, and the names that orders use for it."""
+    """Return the destination of mail for a domain, and its names in the operators' orders."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)

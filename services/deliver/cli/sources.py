@@ -1,7 +1,7 @@
 """The commands of `sluice sources`, which check the source addresses and list their warm-up.
 
-Run the check on a host where the deliver service runs, because the check looks for the address on
-its own host. Exit codes: 0 if no error was found, 1 if an error was found, 2 for wrong settings.
+Run the check on a host where the deliver service runs, because the check looks for each address on
+the local host. Exit codes: 0 if no error was found, 1 if an error was found, 2 for wrong settings.
 """
 
 from __future__ import annotations

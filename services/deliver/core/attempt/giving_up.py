@@ -1,7 +1,7 @@
-"""Makes the record on the topic mail.returned for a message that bounced or expired. Pure.
+"""Makes the record for the topic mail.returned when a message has bounced or expired. Pure.
 
 The record is written in the same transaction as the final event, so each final event has exactly
-one record, even if the process dies. The validate service forwards the record to those clients that
+one record, even if the process dies. The validate service forwards the record to the clients that
 want to receive their bounces. The deliver service does not know which clients want their bounces,
 so a change in clients.yaml also applies to mail that was accepted before the change.
 

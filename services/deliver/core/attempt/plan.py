@@ -9,10 +9,10 @@ A message is in doubt in two cases: a process began to offer the message but rec
 a server received the whole content but did not answer. The setting `on_doubt` of the client or of
 the message's code decides whether the message is sent again or held. A held message waits on the
 delay topics until an operator releases or cancels it, or until it expires. `sluice queue` shows
-held messages. In the first hour a held message is written again every minute, later every five
-minutes. Only one event is published for the hold: `in_doubt` with `held`. After a crash nobody
-knows whether a server answered MAIL or RCPT. So the event `in_doubt` after a crash is not billed; a
-later attempt is billed.
+held messages. In the first hour a held message is written again every minute. After that hour, it
+is written again every five minutes. Only one event is published for the hold: `in_doubt` with
+`held`. After a crash nobody knows whether a server answered MAIL or RCPT. So the event `in_doubt`
+after a crash is not billed; a later attempt is billed.
 
 Mail to a client's forwarding address is not the client's mail, so it is never billed. Only its
 final event is published: `forwarded` or `forwarding_failed`.
@@ -115,8 +115,8 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 def with_versions(envelope: Envelope, found: Plan, shaping: str, provider: str = "") -> Plan:
     """Return the plan with the current versions and the provider added to its final event.
 
-    An event that is not final gets its provider when its record is made. Both values are added in
-    one copy, because copying an event with forty fields is expensive.
+    An event that is not final gets its provider when its record is made. The versions and the
+    provider are added in one copy, because copying an event with forty fields is expensive.
     """
     events: list[PlannedEvent] = []
     for each in found.events:

@@ -60,7 +60,7 @@ class Broken(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """The server refused in its greeting or in its answer to EHLO."""
+    """The server refused the connection in its greeting or in its answer to EHLO."""
 
     stage: Stage
     reply: Reply
@@ -195,13 +195,14 @@ Outcome = Delivered | Deferred | Bounced
 
 
 def costs_nothing(result: TransactionResult, messages: int) -> bool:
-    """Return True if the message did not cause the failure, so that it is offered again at once.
+    """Return True if the message did not cause the failure, so it can be offered again at once.
 
     `messages` is the number of messages that the connection has carried, including this message.
 
     A connection that has carried other messages may end before this message starts: servers close
     idle connections, answer 421 to the next command, or limit the number of messages per
-    connection. Or the server does not know the command with which the content was sent.
+    connection. It is also possible that the server does not know the command with which the content
+    was sent.
     """
     # `match` would take three times as long, and this function is called four times per message.
     if isinstance(result, Finished):
@@ -218,7 +219,7 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 
 
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
-    """Return whether the server refused because of earlier messages on the same connection.
+    """Return True if the server refused a message because of earlier ones on this connection.
 
     Either the connection has carried as many messages as the server accepts per connection, or the
     server has lost track of the dialog (503 to MAIL). On a new connection the server would answer

@@ -1,17 +1,19 @@
-"""Decides when a message is tried again, and on which retry topic it waits before. Pure.
+"""Decides when a message is tried again, and on which retry topic it waits until then. Pure.
 
-After a failed attempt a message waits for the time of its next delay step, plus its own jitter. A
-message that was not offered to a server waits for its turn instead: until its site or its limit has
-room, its suspension ends, or the login is tried again. The reader of a retry topic pauses a
-partition until the first record in that partition is due. So all records on one topic must have
-waits of about the same length, and turns have their own topics (shared/topics/names.py). On the
-topic of a delay step, turns and real retries would wait behind each other. Only a turn that is as
-long as a delay step is written to the topic of that step.
+After a failed attempt a message waits for the time of its next delay step, plus the jitter of this
+message. A message that was not offered to a server waits for its turn instead. The turn comes when
+its site or its limit has room, its suspension ends, or the login is tried again. The reader of a
+retry topic pauses a partition until the first record in that partition is due. So all records on
+one topic must have waits of about the same length, and turns have their own topics
+(shared/topics/names.py). If turns were on the topic of a delay step, turns and real retries would
+wait behind each other. Only a turn that is as long as a delay step is written to the topic of that
+step.
 
 Guarantees: a record is written once per turn. A turn between two minutes and an hour is late by at
 most its own length; a shorter or longer turn is late by at most twice its length. A turn never
 delays a retry on the topic of a delay step. A message with an expiry time is read before that time,
-unless the process is late by more than a quarter of the time that was left.
+unless the process is late by more than a quarter of the time that remained when the record was
+written.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from msgspec import Struct
 from shared.topics.retry_topics import DELAYS_S, JITTER_SHARE, TURNS_S
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
-# For each topic, the longest time for which a record may wait behind records that are due later.
+# Maps each topic to the longest time for which a record may wait behind records that are due later.
 _LONGEST_S: Final[dict[str, float]] = {
     **{step: seconds * (1 + JITTER_SHARE) for step, seconds in DELAYS_S.items()},
     **{step: TURNS_S[following] for step, following in pairwise(TURNS_S)},

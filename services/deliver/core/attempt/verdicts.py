@@ -85,7 +85,8 @@ class OutcomeRules:
         """
         match result:
             case Finished(stage, reply):
-                # MAIL is the first command, and any answer to MAIL counts as dispatched.
+                # MAIL is the first command. After any answer to MAIL, the message counts as
+                # dispatched.
                 return answered(self._rules, stage, reply, True, where)
             case Broken(reason=reason, in_doubt=in_doubt):
                 return unanswered(reason, was_answered, in_doubt, where)

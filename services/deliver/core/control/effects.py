@@ -64,15 +64,15 @@ def reason_of(order: Order) -> str:
 
 
 def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
-    """Return the time at which a message that this order suspends is read again."""
+    """Return the time of the next read of a message that this order suspends."""
     now_ms = timing.now_ms
     spread = zlib.crc32(f"{mail_id}.{order.at_ms}".encode()) / 0xFFFF_FFFF
     age_s = (now_ms - order.at_ms) / 1000
     step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
     left_s = (order.expires_at_ms - now_ms) / 1000
     if order.expires_at_ms and left_s < step_s:
-        # The suspension ends soon. The reads of its mail are spread over the first STEPS_S[0]
-        # seconds after the end.
+        # The suspension ends soon. The reads of the suspended mail are spread over the first
+        # STEPS_S[0] seconds after the end.
         return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
     found = next_turn(step_s, now_ms, timing.retries)
     jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)

@@ -1,8 +1,8 @@
 """Finds the operator's order that applies to a message. Checks that orders are recent. Pure.
 
-Owns: the choice of the order that counts. If several orders concern a message, the order with the
-strongest verb counts (cancel, bounce, expire, suspend, reroute). Among orders with the same verb,
-the order with the narrower scope counts, and among equal scopes the later order. Does not own: the
+Owns: the choice of the order that applies. If several orders concern a message, the order with the
+strongest verb applies (cancel, bounce, expire, suspend, reroute). Among orders with the same verb,
+the order with the narrower scope applies, and among equal scopes the later order. Does not own: the
 effects of an order (effects.py), the source of the orders (edge/control/follower.py).
 
 The orders are indexed by the fields of their scopes. So a message costs one look-up per combination
@@ -10,16 +10,16 @@ of fields in use. The number of orders does not matter. If there are no orders, 
 look-up.
 
 concerning() finds the orders about the mail of a sender to a destination. The caller may leave
-fields open. For example, without a client the orders about the mail of all clients are found. The
-caller never names a sub-client or a lane. So an order concerns all mail of this sender to this
-destination, a part of this mail, or none of it. Orders about single messages are left out, because
-they do not concern a destination.
+fields open. For example, if the caller gives no client, the orders about the mail of all clients
+are found. The caller never specifies a sub-client or a lane. So an order concerns all mail of this
+sender to this destination, a part of this mail, or none of it. Orders about single messages are
+left out, because they do not concern a destination.
 
-Guarantees: no attempt begins before the orders have been read once; otherwise mail that an operator
-stopped would be sent. Later, no attempt begins while the last confirmation is older than FRESH_S,
-so a process that was paused does not send mail that was cancelled during the pause. After
-GIVE_UP_TRIES failed tries, mail is sent according to the orders that were known before, because a
-broker that is unavailable for one small topic must not stop all mail.
+Guarantees: no attempt begins before the orders have been read for the first time; otherwise mail
+that an operator stopped would be sent. Later, no attempt begins while the last confirmation of the
+orders is older than FRESH_S, so a process that was paused does not send mail that was cancelled
+during the pause. After GIVE_UP_TRIES failed tries, mail is sent according to the orders that were
+known before, because a broker that is unavailable for one small topic must not stop all mail.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Freshness:
 
     @property
     def was_read(self) -> bool:
-        """Return whether the orders have been read once."""
+        """Return whether the orders have been read at least once."""
         return self._confirmed_at is not None
 
     def is_current(self, at: float) -> bool:
@@ -178,7 +178,7 @@ class Concerning(Struct, frozen=True):
     """The orders about some mail, sorted by rank. The first order decides."""
 
     whole: tuple[Order, ...] = ()  # Orders about all of the mail.
-    part: tuple[Order, ...] = ()  # Orders about a part, such as one client's mail.
+    part: tuple[Order, ...] = ()  # Orders about a part of the mail, such as one client's mail.
 
 
 def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:

@@ -1,12 +1,12 @@
 """Adds and removes header fields before a message is signed. Pure.
 
 Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
-has a web page and an address; List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
-enough. The URL of the page and the address contain the recipient and the signed return path of the
-message. So no stored state is needed to find out which recipient unsubscribes from which mail, even
-if the recipient writes to the address from another mailbox.
+contains the URL of a web page and a mail address; List-Unsubscribe-Post (RFC 8058) says that one
+POST to the page is enough. The URL of the page and the address contain the recipient and the signed
+return path of the message. So no stored state is needed to find out which recipient unsubscribes
+from which mail, even if the recipient writes to the address from another mailbox.
 
-A field with a signed token that names the recipient can be added to any mail
+A signed token that identifies the recipient can be added to any mail as a header field
 (shared/mail/unsubscribe.py). Mailbox providers hide the recipient in the complaints that they send,
 but return the rest of the header. The token proves which message the complaint is about. The token
 also contains the recipient's address, because the return path contains only a hash of that address.
@@ -42,7 +42,7 @@ _MAX_PART_CHARS: Final = 60
 # RFC 5322, 2.1.1: a line has at most 998 characters.
 _MAX_LINE_CHARS: Final = 998
 _LINE_BYTES: Final = 1_000  # The limit includes the line end.
-# A link that deliver added is the first field of the header.
+# A link that the deliver service added is the first field of the header.
 _LINK: Final = b"List-Unsubscribe: "
 
 
@@ -127,7 +127,7 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
 
 
 def _post(local: str, domain: str, token: str) -> str:
-    """Return the mailto URL. It sets the token as the subject, so any mailbox may send the mail."""
+    """Return the mailto URL with the token as the subject, so any mailbox may send the mail."""
     address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
     named = f"{address}%20{token}>"
     return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"

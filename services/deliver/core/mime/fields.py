@@ -72,8 +72,8 @@ def value_of(fields: list[Field], name: bytes) -> bytes:
 def media_type(content_type: bytes, default: bytes) -> bytes:
     """Return the type and subtype in lower case from the value of Content-Type.
 
-    If the value does not parse, the result is "" if it may name a type whose body has parts.
-    Otherwise the result is text/plain (RFC 2045, 5.2).
+    If the value does not parse, the result is text/plain (RFC 2045, 5.2). However, the result is ""
+    if the value may mean a type whose body has parts.
     """
     if not content_type:
         return default

@@ -52,7 +52,7 @@ class _Refused(Exception):
 
 
 def to_seven_bit(content: bytes) -> bytes | Unsendable:
-    """Convert the content to ASCII, or return why that is not possible."""
+    """Return the content converted to ASCII, or the reason why it cannot be converted."""
     if content.isascii():
         return content
     try:
@@ -62,7 +62,7 @@ def to_seven_bit(content: bytes) -> bytes | Unsendable:
 
 
 def to_ascii_header(content: bytes) -> bytes | Unsendable:
-    """Convert only the header of a message to ASCII, or return why that is not possible."""
+    """Return the message with an ASCII header, or the reason why this is not possible."""
     header, body = split(with_crlf(content))
     encoded = ascii_header(header)
     return Unsendable.EIGHT_BIT_HEADER if encoded is None else encoded + b"\r\n" + body
@@ -85,8 +85,8 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY or not kind:
-        # Either the part declares an encoding but has 8-bit bytes, so the meaning of these bytes is
-        # not known. Or the type of the part does not parse, and the part may have inner parts.
+        # If the part declares an encoding but has 8-bit bytes, the meaning of these bytes is not
+        # known. If the type of the part does not parse, the part may have inner parts.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -116,7 +116,7 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         if delimiter[1]:  # the last delimiter: no part follows
             rest = body[delimiter.end() :]
             if at + 1 < len(delimiters) and not rest.isascii():
-                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs show parts here
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # some programs also show later parts
             pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]

@@ -8,8 +8,9 @@ domain of an address becomes A-labels, and a parameter gets its extended form.
 Owns: the rule that decides which fields can be written in ASCII. Does not own: the decision when a
 header must be in ASCII (seven_bit.py, edge/pool/delivery.py). Guarantees: no header causes an
 exception; the decoded text of each field stays the same. A field that cannot be encoded without
-guessing is refused. Examples are fields with bytes that are not UTF-8, with non-ASCII characters in
-local parts or comments, or with their own syntax. See docs/decisions/0189-utf8-headers.md.
+guessing is refused. Examples are fields with bytes that are not UTF-8, fields with non-ASCII
+characters in local parts or comments, and fields whose syntax allows no encoded words. See
+docs/decisions/0189-utf8-headers.md.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _text(value: str) -> str:
 
 
 def _run_end(pieces: list[str], at: int) -> int:
-    """Return the end of the run of non-ASCII words that begins at `at`, including spaces."""
+    """Return the end of the run of non-ASCII words and spaces that begins at index `at`."""
     end = at + 1
     while end + 1 < len(pieces) and not pieces[end + 1].isascii():
         end += 2

@@ -1,8 +1,8 @@
 """Measures how long the mail of one site takes, and plans turns for mail that is turned away. Pure.
 
-A message that is turned away gets its own turn, which is the time at which it comes back. The turns
-follow each other at the rate at which the site accepts mail, so that each message comes back when
-there is room for it.
+A message that is turned away gets its own turn, which is the time at which the message comes back.
+The turns follow each other at the rate at which the site accepts mail, so that each message comes
+back when there is room for it.
 
 The rate is the number of the site's transactions that ended per second in the last few seconds.
 This rate is only an estimate, because few transactions are counted. A message that has a turn
@@ -40,7 +40,7 @@ class EndRate:
         self._count += 1
 
     def per_s(self, now: float) -> float:
-        """Return how many transactions end per second; 0.0 if none ended or it is too early."""
+        """Return how many transactions end per second; 0.0 if no rate has been measured yet."""
         self._move_on(now)
         seconds = min(now - self._first_at, now - self._window_at + WINDOW_S)
         return (self._before + self._count) / seconds if seconds >= _SHORTEST_S else 0.0
@@ -60,8 +60,8 @@ SHORTEST_TURN_S: Final = 5.0
 # FIRST_LONGEST_TURN_S and at most LONGEST_TURN_S.
 FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
-# A site counts as slow for this time after its last turn. A message may come back late. It then
-# waits again before the process notices that the site is slow.
+# A site counts as slow for this time after its last turn. A message may come back late. The message
+# then waits again before the process notices that the site is slow.
 SLOW_AGAIN_S: Final = 60.0
 
 
@@ -84,7 +84,7 @@ class Backlog:
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
     def held_up(self, pause_s: float, now: float) -> None:
-        """Record a push back. Expect one transaction per pause until a few more have ended."""
+        """Record a push back. Until a few more transactions have ended, expect one per pause."""
         self._ended_at = now
         self._held_up_s = max(self._held_up_s, pause_s)
 
@@ -109,7 +109,7 @@ class Backlog:
     def turns(
         self, count: int, first_s: float, each_s: Callable[[float], float], now: float
     ) -> list[float]:
-        """Return, for each of `count` messages, the seconds until its turn.
+        """Return the seconds until the turn of each of `count` messages.
 
         `first_s` is the wait before the first turn. `each_s` is a function that returns the time
         between two turns; its argument is the time of the earlier turn. If the last turn would be

@@ -1,9 +1,9 @@
 """Learns from refusals how many connections a site accepts at a time. Pure.
 
 The limit works like TCP's congestion window (RFC 5681). A push back halves the limit, and a refused
-connection lowers it to the number of working connections. In quiet times the limit doubles until it
-reaches the last limit that is known to work. Above this value the limit grows by one connection at
-a time.
+connection lowers the limit to the number of working connections. In quiet times the limit doubles
+until it reaches the last limit that is known to work. Above this value the limit grows by one
+connection at a time.
 
 A reply 421 is a push back. A connection that breaks before the reply to MAIL is a push back, too.
 If a connection breaks later, the message may be the reason, for example if a content filter closes
@@ -19,15 +19,15 @@ from services.deliver.core.attempt.results import Broken, TransactionResult, is_
 
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
-# A break counts as a push back if the share of broken transactions is above MOST_BROKEN. In this
-# share each transaction has the weight BROKEN_WEIGHT. So three broken transactions in a row are
-# enough.
+# A break counts as a push back if the share of broken transactions is above MOST_BROKEN. The share
+# is a moving average in which each transaction has the weight BROKEN_WEIGHT. So three broken
+# transactions in a row are enough.
 BROKEN_WEIGHT: Final = 0.25
 MOST_BROKEN: Final = 0.5
 
 
 class ConcurrencyLimit:
-    """The limit of one site, never above `most`. Times are seconds of one monotonic clock."""
+    """The limit of one site; it is never above `most`. Times are seconds of a monotonic clock."""
 
     def __init__(self, most: int) -> None:
         self._most = most

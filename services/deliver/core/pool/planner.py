@@ -4,13 +4,14 @@ The edge reports each fact (a message was added, a transaction ended, a connecti
 closed) and then calls plan(), which returns the steps to carry out now. Messages and connections
 can be any hashable objects; the planner never looks into them.
 
-Owns: which message goes over which connection, when a connection is opened or ended, the pause
-after a failure. Does not own: time limits within a transaction (the connection), the meaning of a
-result for the message (attempt/verdicts.py), how many connections the site accepts
-(concurrency.py), how long its mail takes (backlog.py). Guarantees: each added message appears in
-exactly one Start or Fail. It appears in another step only after `returned`, or after `ended` has
-returned False. At most `max_connections` connections are open or being opened. While a connection
-works or is being opened, the refusal of another connection makes no message fail.
+Owns: the choice of the connection for each message, the rules for opening and ending a connection,
+the pause after a failure. Does not own: time limits within a transaction (the connection), the
+meaning of a result for the message (attempt/verdicts.py), the number of connections that the site
+accepts (concurrency.py), the time that the mail of the site takes (backlog.py). Guarantees: each
+added message appears in exactly one Start or Fail. The message appears in another step only after
+returned() was called, or after ended() has returned False. At most `max_connections` connections
+are open or being opened. While a connection works or is being opened, the refusal of another
+connection makes no message fail.
 
 A site that pushes back (concurrency.py) gets fewer connections. During a pause no connection is
 opened, and the mail waits. If a site cannot be reached, waiting mail fails.
@@ -101,7 +102,7 @@ class SitePlanner(Generic[M, C]):
 
     @property
     def blocked_until(self) -> float:
-        """Return the time when plan() may start a message that waits for limits; 0.0 if none."""
+        """Return when plan() may start a message that waits for limits; 0.0 if no message waits."""
         return self._waiting.blocked_until
 
     @property
@@ -179,9 +180,9 @@ class SitePlanner(Generic[M, C]):
     def ended(
         self, connection: C, message: M, result: TransactionResult, now: float, *, is_usable: bool
     ) -> bool:
-        """Record that a transaction ended. If `is_usable`, the connection can start another one.
+        """Record that a transaction ended. If `is_usable`, the connection can start the next one.
 
-        Returns True if the result counts for the message; False if the message waits again.
+        Returns True if the result is final for this attempt; False if the message waits again.
         """
         state = self._connections[connection]
         if costs_nothing(result, state.messages):

@@ -23,8 +23,8 @@ from typing import Final
 from msgspec import Struct
 
 SLOW_S: Final = 10.0
-# With a wait of at least this time, a site is slow even if no other site has mail, because the
-# process cannot read mail for other sites while it has no room.
+# A site with a wait of at least this time is slow even if no other site has mail. The reason is
+# that a process without room cannot read mail for other sites.
 SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
 # A site counts as slow only after its wait has been long for this time.

@@ -1,4 +1,4 @@
-"""The steps that a site's planner asks for.
+"""Defines the steps that the planner of a site returns.
 
 `M` is the type of a message and `C` of a connection; both are handles of the edge.
 """

@@ -2,9 +2,9 @@
 
 Owns: the states, the list of changed states, the orders that suspend a client at a provider. Does
 not own: the changes of one state (warmup.py, ratios.py), reading and writing (edge/reputation/).
-Guarantees: the mail of one client does not change the state of another. Results are counted for at
-most MAX_CLIENTS pairs of client and provider. The results of further pairs are dropped, and the
-number of dropped results is counted.
+Guarantees: the mail of one client does not change the state of another client. Results are counted
+for at most MAX_CLIENTS pairs of client and provider. The results of further pairs are dropped, and
+the number of dropped results is counted.
 """
 
 from __future__ import annotations
@@ -129,6 +129,6 @@ class Book:
         return found
 
     def take_changed(self) -> dict[bytes, State | None]:
-        """Return, by key, the states that changed since the last call; None for a deleted state."""
+        """Return the states that changed since the last call, by key; None for a deleted state."""
         found, self._changed = self._changed, {}
         return found

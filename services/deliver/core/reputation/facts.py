@@ -1,9 +1,9 @@
 """Finds out what an event means for the reputation of its client and its source. Pure.
 
-Only answers of servers count. A message that was deferred because of a limit, an operator or a
-suspension was not offered to a server, so its deferral does not count. Every policy reply counts,
-because every policy reply is a block. Bounces are final failures of the classes hard, soft and
-content.
+Only answers of servers are counted. A message that was deferred because of a limit, an operator or
+a suspension was not offered to a server, so its deferral is not counted. Every policy reply is
+counted, because every policy reply is a block. Bounces are final failures of the classes hard, soft
+and content.
 
 This module reads every event, so it decodes only the fields that it needs.
 """
@@ -34,7 +34,7 @@ class Result(StrEnum):
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """One result. `provider` is "" if the event names no provider; `source` is our address."""
+    """One result. `provider` is "" if the event has no provider; `source` is our address."""
 
     result: Result
     client: str

@@ -6,8 +6,8 @@
     policy       policy replies      delivered, bounced and policy replies
 
 Counts are kept in slots of 15 minutes for 48 hours, so the length of a window is exact to 15
-minutes. A suspension clears the counts that led to it. Only results after the start of the
-suspension count, and the client must reach the minimum number of messages again.
+minutes. A suspension clears the counts that led to it. After that, only results after the start of
+the suspension are counted, and the client must reach the minimum number of messages again.
 
 The thresholds are in the following tables. A value in a later table replaces the same value in an
 earlier table: `[ratios]`, `[ratios.provider.NAME]`; `[ratios.class.NAME]`,

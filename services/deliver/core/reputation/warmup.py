@@ -8,8 +8,9 @@
     running    24 h, any other delivered share                         waiting, the same step
     (a step past the last one)                                         warm: no limit
 
-A step begins with its first result, so a source that gets no mail stays at its step. Each block
-counts, even if one message is blocked several times. A plain deferral (greylisting) does not count.
+A step begins with its first result, so a source that gets no mail stays at its step. Each block is
+counted, even if one message is blocked several times. A plain deferral (greylisting) is not
+counted.
 
 This module also keeps the steps from which a worker makes its warm-up limits. Guarantees: a source
 without a known state is at its first step. So a process that has not yet read the topic

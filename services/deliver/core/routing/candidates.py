@@ -28,9 +28,9 @@ from services.deliver.core.routing.sites import Host
 # connection tries the address in its old place. Other connections try the address there only after
 # that connection has succeeded.
 RETRY_S: Final = 300.0
-# For this time, instead of RETRY_S, an address that pushed back is tried after all other addresses
-# (it answered 421, or dropped a connection after EHLO). Such an address works, but accepts no more
-# connections now.
+# An address that pushed back (it answered 421, or dropped a connection after EHLO) is tried after
+# all other addresses for this time. RETRY_S does not apply, because the address works but accepts
+# no more connections now.
 PUSH_BACK_RETRY_S: Final = 60.0
 # If a site has several failed addresses, at most one of them is tried in its old place within this
 # time.
@@ -154,7 +154,7 @@ class AddressHistory:
 
         If the host has IPv6 and IPv4 addresses, two addresses are returned in the order in which
         they are tried; otherwise one address is returned. A failed address that is due again is
-        marked, so that other connections do not try it, too.
+        marked, so that other connections do not try the same address.
         """
         first = self._first(left, now)
         if self.has_failed(first) and self._records[first.key].due_at <= now:
@@ -194,7 +194,7 @@ class Histories:
         self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
 
     def of(self, site: str) -> AddressHistory:
-        """Return the history of a site. The site's pool keeps this object for its whole life."""
+        """Return the history of a site. The pool of the site always uses the same object."""
         history = self._by_site.setdefault(site, AddressHistory())
         self._by_site.move_to_end(site)
         if len(self._by_site) > MAX_SITES:

@@ -7,8 +7,8 @@
 
 Owns: the form of the file, the login for a host, and the TLS that the login requires. Does not own:
 reading the file (edge/smtp/logins.py). Guarantees: a login is used only at a host that an operator
-has named in `deliver.routes` or by `reroute`. If a domain's MX names the same host, no login is
-used. No error text and no `repr` shows a password.
+has named in `deliver.routes` or by `reroute`. If a domain's MX record contains the same host, no
+login is used. No error text and no `repr` shows a password.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class LoginTable(Struct, frozen=True):
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """Return the login at this host; None if it has no login or its name is from the DNS."""
+        """Return the login at this host; None if no login exists or the host is from the DNS."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 

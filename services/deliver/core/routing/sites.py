@@ -100,7 +100,7 @@ def site_of_target(target: str) -> Site:
 def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
     """Return the exchangers of MX records (preference, name).
 
-    Only the order of the preferences counts, not their numbers or the order of the records in the
+    Only the order of the preferences is used, not their numbers or the order of the records in the
     DNS answer. So domains with the same exchangers in the same order have equal results.
     """
     best: dict[str, int] = {}
@@ -116,8 +116,8 @@ def site_of_mx(mx: Mx) -> Site:
 
     In the name of a site, "," separates exchangers of equal preference, and ";" separates the
     preferences. A name in the DNS may have any octets (RFC 2181, 11); octets that are not allowed
-    in host names are escaped, so that no exchanger can have the name of another site or of a host
-    that an operator named.
+    in host names are escaped. So no exchanger can have the name of another site, or of a host that
+    an operator has named.
     """
     name, rank = "", 0
     for host in mx.hosts:

@@ -3,8 +3,8 @@
 A worker spends from a lease: a few messages (or bytes) that only this worker may use. After the
 time of the lease (held_lease.py) the worker gives the unused part back. While the store is
 unavailable, and for some time after it was emptied, each worker spends its share: the limit divided
-by the last known number of workers. However, after the store was emptied, a worker spends nothing
-from a window during this time, because no single worker knows how much was used.
+by the last known number of workers. However, for some time after the store was emptied, a worker
+spends nothing from a window, because no single worker knows how much was used.
 
 Owns: the lease, the share, the size of the next lease, the turns of mail. Does not own: the store,
 the calls (edge/shaping/). Times are monotonic seconds. Guarantees: no lease is spent after its
@@ -66,7 +66,7 @@ class Allowance:
         self._per_s, self.is_by_byte = limit.per_s, limit.unit is Unit.BYTES
         self._workers = workers
         self._lease = HeldLease()
-        # Until `quick_until`, Group.admit() may take `quick_left` of the lease without a call.
+        # Until `quick_until`, Group.admit() may take `quick_left` without calling take().
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
@@ -134,7 +134,7 @@ class Allowance:
         self._turns.used(amount)
 
     def _settle(self) -> None:
-        """Book the amount that Group.admit() took from the lease without a call."""
+        """Book the amount that Group.admit() took from the lease without calling take()."""
         if self._workers.holder is not None:
             self._workers.book()
         self.quick_until = -NEVER
@@ -144,7 +144,7 @@ class Allowance:
                 self._spend(taken)
 
     def want(self, now: float, cost: float, waiting: int) -> None:
-        """Record that the store must be asked if less than `cost` is left.
+        """If less than `cost` is left, record that the store must be asked.
 
         `waiting` is the number of messages that wait for the limit.
         """
@@ -175,7 +175,7 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """Record that the store did not answer. Amounts that it granted or got back are lost."""
+        """Record that no answer came. Amounts that the store granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
@@ -205,11 +205,11 @@ class Allowance:
         return self._turns.next_s(now, max(first_at, self._blocked_until(now)), share)
 
     def has_turns(self, now: float) -> bool:
-        """Return whether mail that this limit turned away still has to come back."""
+        """Return True if some of the mail that this limit turned away has not come back yet."""
         return self._turns.are_open(now)
 
     def free_room(self, now: float) -> float:
-        """Return a number of further messages that may surely wait. It saves calls of is_full()."""
+        """Return a number of further messages for which is_full() need not be called."""
         if now < self._turns.next_at or (self.limit.is_window and self.is_used_up(now)):
             return 0.0
         return self.most_waiting - self.waiting
@@ -219,7 +219,7 @@ class Allowance:
         return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
-        """Return whether no more messages may wait here. If `is_back`, the message's turn has come.
+        """Return whether no more messages may wait. `is_back` is True if the message's turn came.
 
         New mail may use only the room that mail with turns does not need.
         """
@@ -261,7 +261,7 @@ class Allowance:
         return most if most > 1 else 1.0
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
-        """Return the size of the next lease: enough for the waiting messages or for its time."""
+        """Return the size of the next lease: enough for the waiting mail or for its lifetime."""
         waits = (cost if self.is_by_byte else 1) * (waiting or 1)
         return self._lease.demand(now, waits, self._largest_lease())
 

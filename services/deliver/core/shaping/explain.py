@@ -20,7 +20,7 @@ class LimitRow(Struct, frozen=True):
 
 
 class SuspensionRow(Struct, frozen=True):
-    """A key that is suspended until a Unix time or, if `until` is 0.0, slowed down to `factor`."""
+    """A key that is suspended until a Unix time, or slowed down to `factor` if `until` is 0.0."""
 
     key: str
     until: float

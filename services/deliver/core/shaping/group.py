@@ -1,9 +1,9 @@
 """The messages of one sender to one destination, and the limits that apply to them. Pure.
 
-A message counts under up to fifteen limits, and most messages follow a message of the same group.
-So the group that was used last keeps its own count. The count contains the number of further
-messages that wait, and the amount that the messages took from the leases. The count is booked in
-all limits of the group before other code reads a limit (Workers.book).
+Up to fifteen limits apply to a message, and most messages follow a message of the same group. So
+the group that was used last keeps its own count. The count contains the number of further messages
+that wait, and the amount that the messages took from the leases. The count is booked in all limits
+of the group before other code reads a limit (Workers.book).
 
 Guarantees: a group never takes more than each lease has left. At most one group has a count that is
 not booked.
@@ -18,8 +18,8 @@ from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
-# The room of the limits is checked again after LOOK_AGAIN messages of a group, or after messages
-# that fill ROOM_PART of the room, because other groups share the limits.
+# Other groups share the limits. So the room of the limits is checked again after LOOK_AGAIN
+# messages of a group, or after messages that fill ROOM_PART of the room.
 LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
 # A message that waits for the store's answer tries again after this time, even without an answer.
@@ -103,8 +103,8 @@ class Group:
         if not self._workers.is_crowded:
             if self.has_room():
                 return None
-            # The count of another group must be booked first. _free_room() considers this group's
-            # own count.
+            # Before the check, the count of another group must be booked. _free_room() considers
+            # this group's own count.
             if self._workers.holder is not self:
                 self._workers.book()
             if (room := self._free_room(now)) > 0:
@@ -261,7 +261,7 @@ class Group:
     @property
     def share_per_s(self) -> float:
         """Return this worker's messages per second under the tightest limit; 0.0 without limits."""
-        # The warm-up limit is left out, because mail beyond it is sent from another source.
+        # The warm-up limit is left out, because mail beyond this limit is sent from another source.
         mine = (each for each in self._by_message if each is not self.warmup)
         return min((each.share_per_s for each in mine), default=0.0)
 

@@ -164,7 +164,7 @@ class LocalShare:
         self.left = 0.0
 
     def begin(self, now: float, per_s: float, left: float) -> None:
-        """Use the share from now on. `per_s` is for a rate, `left` for a window."""
+        """Use the share from now on. `per_s` is used for a rate, and `left` for a window."""
         self.is_used = True
         self.next_at = max(self.next_at, now + 1 / per_s)
         self.left = max(0.0, left)
@@ -226,7 +226,7 @@ class WindowRecord:
         self._to_report = dict(self._spent)
 
     def unreported(self, slot: int) -> dict[int, float]:
-        """Return, by slot, the amounts to report.
+        """Return the amounts to report, by slot.
 
         Amounts that were spent without the store are reported as spent in `slot`.
         """

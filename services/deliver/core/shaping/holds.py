@@ -71,8 +71,8 @@ class LaneHolds:
     def is_of_one(self, lane: str, key: str, per_s: float) -> bool:
         """Record a destination of this lane; return True if all mail of the lane goes there.
 
-        `per_s` is the number of messages per second that this worker may send there; 0 means no
-        limit.
+        `per_s` is the number of messages per second that this worker may send to the destination; 0
+        means no limit.
         """
         if not lane or lane == DEFAULT_LANE:
             return False
@@ -89,7 +89,7 @@ class LaneHolds:
         self._lane(lane).waiting.update(jobs)
 
     def begun(self, lane: str, job: Hashable) -> None:
-        """Stop counting a message that no longer waits. Its attempt may have begun or not."""
+        """Stop counting a message that no longer waits, even if no attempt has begun."""
         state = self._lanes.get(lane)
         if state is not None:
             state.waiting.discard(job)
@@ -141,7 +141,7 @@ class RetryHolds:
         self._groups[key] = (group, _Budget())
 
     def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
-        """Return the seconds for which a message stays on its topic. It is read now if 0.0 or less.
+        """Return the seconds for which a message stays on its topic; 0.0 or less to read it now.
 
         `more` is the number of messages that are about to be passed on. `due_in_s` is the time
         until the message is due; it is negative if the message is late.
@@ -182,7 +182,7 @@ def _key(envelope: Envelope) -> _Key:
 
 
 class _Budget:
-    """Limits how many messages of a group are read early to the number that its limits allow.
+    """Keeps the number of messages that are read early within the limits of their group.
 
     The budget is needed, because a message that was read does not immediately count as waiting.
     """

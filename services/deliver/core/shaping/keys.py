@@ -1,4 +1,4 @@
-"""Makes the keys of limits and suspensions. A key identifies the mail that they concern. Pure.
+"""Makes the keys of limits and suspensions. A key identifies the mail concerned. Pure.
 
 A message has all keys of its destination and of its sender. Operators' commands use the same keys.
 """
@@ -50,9 +50,9 @@ class Party(Struct, frozen=True):
 def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
     """Return the key of a reply's scope.
 
-    Except for a site, the key ends with the key of the destination.
+    The key of every scope except a site ends with the key of the destination.
 
-    `source` is the local address. The key contains it if the source has no name.
+    `source` is the local address. The key contains this address if the source has no name.
     """
     match scope:
         case Scope.SITE:

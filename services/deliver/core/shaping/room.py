@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-# The room in seconds of the share. ROOM_S is for new mail, and FILL_S is for new mail while turns
-# come. BACK_ROOM_S is for mail whose turn has come. BACK_ROOM_S is larger, because mail whose turn
-# has come is read all at once.
+# The room is the number of messages that the share allows in this time. ROOM_S is for new mail, and
+# FILL_S is for new mail while mail with turns is expected. BACK_ROOM_S is for mail whose turn has
+# come. BACK_ROOM_S is larger, because mail whose turn has come is read all at once.
 ROOM_S: Final = 2.0
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
@@ -24,7 +24,7 @@ def for_new(share: float) -> float:
 
 
 def for_back(share: float, *, is_scarce: bool) -> float:
-    """Return how many messages may wait after their turn. If `is_scarce`, other mail needs room."""
+    """Return how many messages may wait after their turn; fewer if the room is scarce."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
 
 

@@ -50,7 +50,7 @@ Table = Mapping[str, Setting]
 
 
 class Provider(Struct, frozen=True):
-    """A mailbox provider: its MX suffixes, and its domains, which belong to it with any MX."""
+    """A mailbox provider: its MX suffixes, and the domains that belong to it with any MX."""
 
     name: str
     mx: tuple[str, ...] = ()

@@ -1,10 +1,11 @@
 """Keeps the state of each key (free, suspended or slowed down) and decides its changes. Pure.
 
-A key names the subject of a state, for example `provider:google` or `client:shop@provider:google`;
-keys.py makes the keys. A suspension ends by itself. A slow-down multiplies the rate by a factor.
-Each further slow-down halves the factor (multiplicative decrease). After `for_s`, and then after
-each quiet minute, a tenth of the full rate is added (additive increase). A suspension that begins
-soon after the end of the previous suspension lasts twice as long.
+A key identifies the subject of a state, for example `provider:google` or
+`client:shop@provider:google`; keys.py makes the keys. A suspension ends by itself. A slow-down
+multiplies the rate by a factor. Each further slow-down halves the factor (multiplicative decrease).
+After `for_s`, and then after each quiet minute, a tenth of the full rate is added (additive
+increase). A suspension that begins soon after the end of the previous suspension lasts twice as
+long.
 
 Owns: the state machine of one key.
 

@@ -5,9 +5,9 @@ same limits (allowance.py), and the same keys under which they can be suspended 
 The pool of a site has one waiting line per group, so that a client that is over its limit does not
 delay other clients.
 
-Owns: the groups, the limits in use, and the rule that decides which mail is turned away before it
-waits. Does not own: the rules (rules.py), the store, connections. `now` is in monotonic seconds,
-`at` is in Unix seconds.
+Owns: the groups, the limits in use, and the rule that decides which mail is turned away instead of
+waiting in memory. Does not own: the rules (rules.py), the store, connections. `now` is in monotonic
+seconds, `at` is in Unix seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def key_of(to: Destination, sender: Party) -> GroupKey:
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now. It comes back after `delay_s`, or earlier if `is_turn`."""
+    """A message that is not offered now. It comes back after `delay_s`, or earlier if `is_turn`."""
 
     delay_s: float
     reason: str
@@ -63,7 +63,7 @@ class Throttle:
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
         # Other modules may only read this dict. After warm_up() they may look up a group here
-        # without a call.
+        # without a method call.
         self.groups: dict[GroupKey, Group] = {}
         # Maps each suspended key to the time at which the last of its messages with turns comes
         # back.
@@ -139,7 +139,7 @@ class Throttle:
     def held(
         self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
     ) -> Held | None:
-        """Return None if a new message may wait here; otherwise the reason and its delay.
+        """Return None if a new message may wait here; otherwise the reason and the delay.
 
         Each message gets its own turn, and the turns follow each other at the rate at which the
         mail of the group can be sent. `is_back` is True if the turn of the message has come.

@@ -3,17 +3,17 @@
 Messages come back one by one, more slowly than the limit allows.
 
 A message that comes back and finds no room is written to Kafka again, so the rate of turns must not
-be higher than the rate at which mail is really sent. A limit is not always used up: if a process is
-busy with other work, the part of the limit that it does not use in time is lost. The yield is the
-part of the limit that was used while mail waited, and the rate of turns follows the yield. New mail
-may use the rest (Allowance.is_full).
+be higher than the rate at which mail is actually sent. A limit is not always used up: if a process
+is busy with other work, the part of the limit that it does not use in time is lost. The yield is
+the part of the limit that was used while mail waited, and the rate of turns follows the yield. New
+mail may use the rest (Allowance.is_full).
 
 The yield of a limit may be low because another limit delays the same mail. Such a yield says
 nothing about other mail under this limit, so it counts as at least LEAST_YIELD. Any other yield
-counts as at least LEAST_SURE_YIELD. Seconds in which nothing was sent are measured together with
-the next second in which something was sent, because seconds without mail do not show at which rate
-a site accepts mail. If another limit delayed mail in any of these seconds, that limit may be the
-reason for the low yield in all of these seconds.
+counts as at least LEAST_SURE_YIELD. A second in which nothing was sent does not show at which rate
+a site accepts mail. So such seconds are measured together with the next second in which something
+was sent. If another limit delayed mail in any of these seconds, that limit may be the reason for
+the low yield in all of these seconds.
 
 Owns: the turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.

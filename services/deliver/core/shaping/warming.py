@@ -75,7 +75,7 @@ def stored_name(key: str, limit: Limit) -> str:
 
 
 def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
-    """Return the schedule of a source at a provider ("": `other`); None without a warm-up."""
+    """Return the schedule of a source at a provider ("" is `other`); None if it has no warm-up."""
     if not source:
         return None
     own = rules.table(f"source.{source}.provider.{place_of(provider)}")

@@ -12,7 +12,7 @@ NEVER: Final = math.inf
 
 
 class Holder(Protocol):
-    """A group of messages that counts itself what it takes from its limits."""
+    """A group of messages that keeps its own count of the amounts that it takes from its limits."""
 
     def book(self) -> None:
         """Add the count of this group to the limits, where all groups see this count."""
@@ -36,7 +36,7 @@ class Workers:
         self.waiting = 0
         # The only group whose count is not booked yet; None if all counts are booked.
         self.holder: Holder | None = None
-        # Counts the calls that the store has answered or failed to answer.
+        # The number of calls that the store has answered or failed to answer.
         self.answers = 0
         # This function is called when a lease is wanted.
         self.on_want: Callable[[], None] = _nothing

@@ -6,9 +6,9 @@ of a message share the canonical forms and the hash of the body.
 Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
 Does not own: keys and algorithms (edge/signing/signer.py), dot-stuffing (shared/smtp/content.py).
 
-Guarantees: no content causes an exception; the result is a field if the signing function returns.
-The signed bytes are the bytes that a server reads, because `with_crlf` writes the same line ends as
-shared/smtp/content.py. That module later changes only dots.
+Guarantees: no content causes an exception; the result is a field if the signing function raises no
+exception. The signed bytes are the bytes that a server reads, because `with_crlf` writes the same
+line ends as shared/smtp/content.py. That module later changes only dots.
 
 Cost: the body is processed by bytes.replace and hashing only, never line by line.
 """

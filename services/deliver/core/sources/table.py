@@ -1,15 +1,15 @@
 """The source addresses of an installation, and the pools that group them. Pure.
 
 A source is a local address (IPv4, IPv6 or both) with its EHLO name. A pool is a set of sources with
-weights. A message uses the pool that its client names in the registry, otherwise the pool of its
-mail class, otherwise `default`.
+weights. A message uses the pool that the registry specifies for its client, otherwise the pool of
+its mail class, otherwise `default`.
 
 Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005) sorts the sources of the pool for
 each message: the score of a source is computed from the hash of the mail id and the source's name,
 divided by the source's weight. So a message has the same source at all attempts and on all workers,
 although no state is kept. A server that greylists therefore recognises the message. If a source is
-added, only the messages that it takes over change their source. If a source is removed, only the
-messages of this source change their source.
+added, only the messages that the new source takes over change their source. If a source is removed,
+only the messages of this source change their source.
 
 Owns: reading the settings, the pool of a message, and the order in which a message uses the
 sources. Does not own: the checks whether an address can be used now (edge/sources/). Guarantees:
@@ -80,7 +80,7 @@ class SourceTable(Struct, frozen=True):
     by_class: Mapping[str, str] = {}
 
     def pool_of(self, named: str, mail_class: MailClass) -> Pool | None:
-        """Return the pool of a message; None if its client names a pool that does not exist."""
+        """Return the pool of a message; None if the pool of its client does not exist."""
         return self.pools.get(named or self.by_class.get(mail_class.value, DEFAULT_POOL))
 
     @property
@@ -101,8 +101,8 @@ def read_sources(
     """Read the settings. Raises SourceFaults.
 
     `sources` maps each name to the EHLO name and one or two addresses. `pools` maps each name to
-    the sources of the pool, with `*WEIGHT` if the weight is not 1. If no pool `default` is set, it
-    consists of all sources.
+    the sources of the pool, with `*WEIGHT` if the weight is not 1. If `pools` has no pool
+    `default`, this pool consists of all sources.
     """
     faults: list[str] = []
     known: dict[str, Source] = {}

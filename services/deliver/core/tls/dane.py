@@ -31,7 +31,8 @@ CA_USAGE: Final = 2
 OWN_USAGE: Final = 3
 _FULL, _SHA256, _SHA512 = 0, 1, 2
 _SIZES: Final = {_SHA256: 32, _SHA512: 64}
-# A pinned CA need not follow the extension rules of public CAs. Only names and signatures count.
+# A pinned CA need not follow the extension rules of public CAs. Only names and signatures are
+# checked.
 _CA_EXTENSIONS: Final = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, None
 )

@@ -95,7 +95,7 @@ class DomainTls(Struct, frozen=True):
 
     level: Level = Level.OPPORTUNISTIC
     sts: StsPolicy | None = None
-    # The TLSA records of the servers count only if the MX records are signed.
+    # The TLSA records of the servers are used only if the MX records are signed.
     is_signed: bool = False
 
     @property

@@ -89,7 +89,7 @@ def parse_policy(text: bytes) -> StsPolicy:
         if found[1] == "mx":
             mx.append(_pattern(value))
         else:
-            values.setdefault(found[1], value)  # if a key is repeated, its first value counts
+            values.setdefault(found[1], value)  # if a key is repeated, its first value is used
     return _policy(values, mx)
 
 

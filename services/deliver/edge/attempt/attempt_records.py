@@ -53,8 +53,8 @@ BUSY_EVENTS: Final = 100
 # The site that has had no event for the longest time is forgotten first.
 MAX_COUNTED: Final = 5_000
 OTHER: Final = "other"
-# The label of events without a site, because the message was not attempted or its domain has no
-# mail server.
+# The label of events without a site. Such an event has no site because the message was not
+# attempted, or because its domain has no mail server.
 NONE: Final = "none"
 
 

@@ -1,8 +1,8 @@
 """Decides whether a message may be sent, just before its first byte is sent.
 
 Guarantees: a message begins at most once. It does not begin if it has expired, or if an order
-stopped or rerouted it while it waited for a connection. If a claim is refused once, it is refused
-at every later call, because the message may already have its final event.
+stopped or rerouted it while it waited for a connection. After a claim was refused, every later call
+is refused, too, because the message may already have its final event.
 
 Some messages must be held when they are in doubt. Such a message begins only after Kafka has a
 record that the message is about to be offered (Worker.name()). The record is written when a
@@ -92,7 +92,7 @@ class Claim(Permission):
         )
 
     def withdraw(self) -> bool:
-        """Take a waiting message back from the pool. Return False if it has begun or ended."""
+        """Take a waiting message back from the pool. Return False if the message does not wait."""
         if self.is_withdrawn or self.job.begun:
             return False
         self.is_withdrawn = True

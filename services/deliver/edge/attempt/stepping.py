@@ -1,9 +1,9 @@
 """Runs coroutines on the event loop without an asyncio task for each.
 
-An asyncio task begins in a later turn of the event loop, and asyncio adds it to a set of weak
-references, which is slow. Here a coroutine begins at once, in the callback that starts it. It
-continues in a callback of the future that it awaits. So an attempt that waits once takes only one
-further turn.
+An asyncio task begins in a later turn of the event loop. Moreover, asyncio adds the task to a set
+of weak references, and this step is slow. Here a coroutine begins at once, in the callback that
+starts it. It continues in a callback of the future that it awaits. So an attempt that waits once
+takes only one further turn.
 
 Does not own: the faults of a coroutine. A coroutine must catch its own exceptions. An uncaught
 exception ends the coroutine and is raised in the callback, so that the event loop logs it. If a

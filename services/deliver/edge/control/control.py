@@ -1,8 +1,8 @@
-"""Finds the operators' order that counts for a message, and the target of the order.
+"""Finds the operators' order that applies to a message, and the target of the order.
 
 An order by site or provider applies only after the domain was resolved. Owns: the remembered
-destination of each domain. Does not own: the orders (follower.py), the choice of the order that
-counts (core/control/orders.py), the effect of an order (core/control/effects.py).
+destination of each domain. Does not own: the orders (follower.py), the choice among several orders
+(core/control/orders.py), the effect of an order (core/control/effects.py).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Control:
         self._rerouted: dict[str, Site] = {}
 
     def of(self, envelope: Envelope) -> Order | None:
-        """Return the order that counts for this message, or None if no order applies to it."""
+        """Return the order that applies to this message, or None if no order applies."""
         orders = self._source.orders
         if not orders.is_any:
             return None

@@ -1,17 +1,17 @@
-"""Follows mail.control, and holds the orders and traces of operators that are in force.
+"""Follows mail.control, and holds the operators' orders and traces that are in force.
 
 The follower's thread reads the topic without a consumer group. After each change it replaces the
 orders and the traces, so a look-up on the event loop never waits. If the topic cannot be read,
-/ready, a metric and the log report this; core/control/orders.py decides when mail may still be
-sent.
+/ready, a metric and the log report this fault; core/control/orders.py decides when mail may still
+be sent.
 
 An order takes effect within 2 s, even if another transaction is open on the topic because its
 writer has died. The reason is that an open transaction hides only its own orders
 (shared/stream/prompt_reader.py).
 
-Owns: the reader. Does not own: the choice of the order that counts (core/control/orders.py), the
-choice of the traced dialogs (core/tracing/traces.py). A record that cannot be read is logged,
-counted and skipped. The previous order with the same key stays in force.
+Owns: the reader. Does not own: the choice among several orders (core/control/orders.py), the choice
+of the traced dialogs (core/tracing/traces.py). A record that cannot be read is logged, counted and
+skipped. The previous order with the same key stays in force.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Guarantees: a look-up never raises. If the DNS fails, the result is Unresolved, and no message
 bounces because of it. Only NXDOMAIN and an answer without the record mean that the record does not
-exist. A referral does not mean this. An answer that contradicts itself does not mean this either:
-it has records of the requested type under another name, or together with NXDOMAIN. If one address
-family is known, the look-up waits at most FAMILY_GRACE_S for the other family. RFC 5321 section 5.1
-(implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
+exist. A referral does not mean this, and neither does an answer that contradicts itself. Such an
+answer has records of the requested type under another name, or has records together with NXDOMAIN.
+If one address family is known, the look-up waits at most FAMILY_GRACE_S for the other family. RFC
+5321 section 5.1 (implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
 
 An answer is fresh for its TTL, which is limited to the range from MIN_TTL_S to MAX_TTL_S. Later,
 the answer stays in the cache and is used only while the DNS fails. At most one look-up of a name
@@ -53,7 +53,8 @@ FAMILY_GRACE_S: Final = 2.0
 
 T = TypeVar("T")
 
-# A function that looks up a name and returns the answer and its TTL in seconds. It raises nothing.
+# A function that looks up a name and returns the answer and its TTL in seconds. The function raises
+# no exception.
 LookUp = Callable[[str], Coroutine[Any, Any, tuple[T | Unresolved, float]]]
 
 

@@ -70,10 +70,9 @@ class Routing(Struct, frozen=True):
 
 
 def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
-    """Return the sources in order.
+    """Return the sources in their order, each with a flag.
 
-    Each source has a flag. The flag is True if other sources send the mail that exceeds the warm-up
-    limit of this source.
+    The flag is True if other sources send the mail that exceeds the warm-up limit of this source.
     """
     return [(source, len(sources) > 1) for source in sources]
 
@@ -164,7 +163,7 @@ class Pools:
         return self._rules.no_connection(fault, False, site.name)
 
     async def _resolved(self, domain: str) -> Site | NoServers:
-        """Return the site that the MX records of a domain name, or why no site was found."""
+        """Return the site to which the MX records of a domain refer, or why no site was found."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -208,7 +207,7 @@ class Pools:
         return self._control.site_of(envelope) if self._control is not None else None
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
-        """Record the site of a domain. Return it, or the site that an order sets instead."""
+        """Record the site of a domain. Return this site, or the site that an order sets instead."""
         control = self._control
         if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site

@@ -1,4 +1,4 @@
-"""Opens a connection to the first address of a site that works.
+"""Opens a connection to a site, at the first address that works.
 
 After every failure before the first transaction, the next address is tried. After the last address
 of a host, the next host is tried. These are failures: the connect is refused or fails, the server
@@ -51,7 +51,7 @@ class Opener(Protocol):
     """Opens connections. A remote fault is a return value, never an exception."""
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Return why connections to this host should not be opened now, or None if they may."""
+        """Return why no connection to this host should be opened now; None if one may be opened."""
         ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:

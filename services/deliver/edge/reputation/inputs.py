@@ -1,8 +1,8 @@
 """Reads the input of a keeper: the new events on mail.events, and the providers of complaints.
 
-The event of a complaint names no provider. So the provider is found by the MX records, as the
-deliver service found it when it sent the message. Owns: the position in all partitions, and the
-look-ups of MX records for complaints. Does not own: the meaning of an event
+The event of a complaint does not contain the provider. So the provider is found by the MX records,
+as the deliver service found it when it sent the message. Owns: the position in all partitions, and
+the look-ups of MX records for complaints. Does not own: the meaning of an event
 (core/reputation/facts.py).
 
 Guarantees: no record before the place of the last transaction is read again. No record after that

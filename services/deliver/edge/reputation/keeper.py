@@ -1,10 +1,10 @@
 """Counts results in mail.events, advances the steps of sources, and suspends clients at providers.
 
 Every process of the deliver service has a keeper, which runs in a thread, but only one keeper
-counts. In each turn, this keeper reads the records that were added to mail.events and counts them
-(core/reputation/book.py). Then it writes one transaction. The transaction contains the states that
-changed, the orders that suspend clients, and the place in mail.events up to which all events are
-counted.
+counts results. In each turn, this keeper reads the records that were added to mail.events and
+counts them (core/reputation/book.py). Then it writes one transaction. The transaction contains the
+states that changed, the orders that suspend clients, and the place in mail.events up to which all
+events are counted.
 
 All keepers share one transactional id. When a keeper opens the id, Kafka ends the transaction of
 any other keeper and fences that keeper. If the new keeper then reads mail.reputation to its end and
@@ -72,7 +72,8 @@ DROPPED: Final = Metric(
     "sluice_deliver_reputation_dropped",
     "Results that were not counted, because too many clients and providers are counted.",
 )
-# A keeper begins to count if the last place on mail.reputation is older than this many turns.
+# A keeper begins to count results if the last place on mail.reputation is older than this many
+# turns.
 SILENT_TURNS: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
 _WRITER: Final = "keeper"
@@ -100,7 +101,8 @@ class KeeperParts(Struct, frozen=True):
     # The source name of each of our addresses.
     addresses: Mapping[str, str]
     view: ReputationView
-    orders: Callable[[], Orders | None]  # None if not known; then no order is given
+    # Returns None if the orders are not known. Then the keeper gives no order.
+    orders: Callable[[], Orders | None]
     providers: ProviderLookup
     clock: Clock
     metrics: ReputationMetrics
@@ -113,7 +115,7 @@ class KeeperParts(Struct, frozen=True):
 
 
 class _Own(Struct):
-    """The state of a keeper that counts."""
+    """The state of the keeper that counts the results."""
 
     book: Book
     log: EventLog
@@ -149,7 +151,8 @@ class ReputationKeeper(RunsThread):
         if self._own is None:
             if not self._silence.has_begun(self._parts.view.place()):
                 return
-            # Another keeper may still write. Fence it first, then read the records that it wrote.
+            # Another keeper may still write. Fence that keeper first, then read the records that it
+            # wrote.
             self._producer.open()
             self._own = self._open()
         own, now_ms = self._own, self._parts.clock.now_ms()

@@ -100,7 +100,7 @@ class ReputationView:
         self._follower.start()
 
     def ready(self) -> bool:
-        """Return whether the topic has been read to its end once."""
+        """Return whether the topic has been read to its end at least once."""
         return self._follower.is_whole()
 
     def fault(self) -> str:

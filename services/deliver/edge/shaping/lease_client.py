@@ -103,10 +103,11 @@ class LeaseClient:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask when a lease is wanted, and at least every second, until the task is cancelled.
+        """Ask the store when a lease is wanted, and at least every second, until cancelled.
 
-        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that comes when
-        its future is done (bpo-42130). So the task itself checks whether it was cancelled.
+        redis-py uses asyncio.wait_for(), which in Python 3.11 drops a cancellation that arrives
+        when the awaited future is done (bpo-42130). So the task itself checks whether it was
+        cancelled.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -166,8 +167,8 @@ class LeaseClient:
             if answered_at - asked_at > LONGEST_CALL_S:
                 answer = None
         finally:
-            # After a fault, too, these limits can be requested again, and the waiting pools check
-            # the limits again.
+            # Even after a fault, these limits can be requested again, and the waiting pools must
+            # check them again.
             if answer is None:
                 for each in limits:
                     each.refused()

@@ -149,9 +149,9 @@ class ReturnPathSender:
 
 
 def load_keys(deliver: DeliverSettings) -> KeyFollower | None:
-    """Load the DKIM keys that the settings name.
+    """Load the DKIM keys that the settings specify.
 
-    Return None if the settings name no keys. Raises UsageError.
+    Return None if the settings specify no keys. Raises UsageError.
     """
     if not deliver.dkim_key_file and not deliver.dkim_keys:
         return None

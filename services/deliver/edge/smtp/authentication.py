@@ -1,11 +1,11 @@
 """The AUTH dialog with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
 
 LOGIN has no standard. Servers ask twice with 334: first for the user, then for the password.
-Servers without support for initial responses ask for the user even if the AUTH command has named
-the user. So our AUTH command does not name the user, and the client sends each answer only after
-the question. The password is sent only in answer to the second question, and not if the second
-question asks for the user again. If a server asks a further question, the client sends `*`, which
-ends the dialog (RFC 4954, 4), so that the server does not read a later command as an answer.
+Servers without support for initial responses ask for the user even if the AUTH command contains the
+user. So our AUTH command does not contain the user, and the client sends each answer only after the
+question. The password is sent only in answer to the second question, and not if the second question
+asks for the user again. If a server asks a further question, the client ends the dialog with `*`
+(RFC 4954, 4). So the server does not read a later command as an answer.
 
 Does not own: the choice of the login, the reaction to the reply (logins.py). Guarantees: the result
 has only the code and the status of the server's reply, because the text of the reply may repeat the
@@ -80,7 +80,7 @@ async def _talk(
         first = [b"AUTH", b"PLAIN", plain]
         if len(b" ".join(first)) > _MAX_COMMAND_BYTES:
             first.pop()
-        answers: Sequence[bytes] = [plain]  # some servers ask although AUTH has sent this answer
+        answers: Sequence[bytes] = [plain]  # some servers ask again for this answer
     else:
         first = [b"AUTH", b"LOGIN"]
         answers = [base64.b64encode(each) for each in (user, password)]

@@ -1,10 +1,10 @@
 """Connects a socket from a source to one address, or to the faster of two addresses (RFC 8305).
 
-Owns: the race of the two families of one host, binding to the source, and the distinction between a
-fault of the source address and a fault of the process. Does not own: the choice of addresses
-(core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
-is a return value and not an exception; every socket except the returned socket is closed; a socket
-is connected only from an address of its source.
+Owns: the race between the two address families of one host, binding to the source, and the
+distinction between a fault of the source address and a fault of the process. Does not own: the
+choice of addresses (core/routing/candidates.py), the dialog on the connection (opening.py).
+Guarantees: a remote fault is a return value and not an exception; every socket except the returned
+socket is closed; a socket is connected only from an address of its source.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SourceUnavailable(OSError):
 class Connected(Struct, frozen=True):
     """The result of a connect. `sock` is connected to `candidate`.
 
-    Both are None if no address accepted the connection.
+    `sock` and `candidate` are None if no address accepted the connection.
 
     `faults` contains the addresses that failed, and the reasons. `slower` is an address that was
     tried earlier than `candidate` and has not accepted yet. `source_fault` is the reason why no
@@ -147,7 +147,7 @@ def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> 
     source_fault = ""
     for task, candidate in attempts.items():
         if task is winner:
-            break  # addresses that were tried after the winner did not fail
+            break  # the addresses after the winner have not failed
         error = task.exception() if task.done() else None
         if error is None:
             slower = candidate

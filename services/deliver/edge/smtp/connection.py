@@ -7,12 +7,12 @@ Owns: one connection's dialog and time limits. Does not own: the opening of a co
 (core/attempt/verdicts.py). Guarantees: for every message passed to start(), `done` is called
 exactly once, even if the connection breaks or the deadline passes. If the server had already
 refused the message, the refusal is the result. The time limit of a reply begins with the previous
-complete reply (RFC 5321, 4.5.3.2); a part of a reply does not extend it. A broken transaction
-leaves its message in doubt only in two cases: the last byte of the message has left this process,
-or the server has accepted the message before receiving all of it (send_queue.py). Such an early
-acceptance does not count as a delivery. A connection carries no further message if the server
-required a new login within a transaction, or refused a message because of a limit per connection.
-After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+complete reply (RFC 5321, 4.5.3.2); a part of a reply does not extend the time limit. A broken
+transaction leaves its message in doubt only in two cases: the last byte of the message has left
+this process, or the server has accepted the message before receiving all of it (send_queue.py).
+Such an early acceptance does not count as a delivery. A connection carries no further message if
+the server required a new login within a transaction, or refused a message because of a limit per
+connection. After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from shared.smtp.remote_text import clean_text
 # The time to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
 # TLS may put an alert of up to this size into the write buffer while it reads. Unsent content is
-# larger than this, or a part of the content waits in the kernel (send_queue.py).
+# larger than this size, or a part of the content waits in the kernel (send_queue.py).
 _TLS_OWN_BYTES: Final = 128
 
 
@@ -180,7 +180,7 @@ class SmtpConnection(asyncio.Protocol):
             self.close()
 
     def pause_writing(self) -> None:
-        """Record that much of the written content has not left this process."""
+        """Record that a large part of the written content has not left this process."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:

@@ -150,7 +150,8 @@ def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
     """Raise ConnectionError if the server has sent more bytes than the replies to our commands.
 
     Surplus bytes would be read as the reply to a command that the server has not received. The
-    reply 421 is allowed at any time (RFC 5321, 3.8); it raises SMTPResponseException.
+    reply 421 is allowed at any time (RFC 5321, 3.8). For this reply, check_in_turn() raises
+    SMTPResponseException.
     """
     surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
     if not surplus:

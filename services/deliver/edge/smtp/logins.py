@@ -7,11 +7,11 @@ the AUTH dialog (authentication.py), the format of the file and the TLS that a l
 Guarantees:
 
 - After a refusal, no connection of this process tries the login again before its pause is over or
-  the file names another login. The reason is that servers lock accounts and addresses after
+  the file contains another login. The reason is that servers lock accounts and addresses after
   repeated attempts. A server that closes the connection without a reply may count the attempt, too.
 - A login is also paused if the server accepts it and then answers MAIL with 530 on MOST_IN_VAIN
-  connections in a row. Only the first transaction of a connection counts. If the server requires a
-  new login in a later transaction, the next connection just logs in again.
+  connections in a row. Only the first transaction of a connection is considered. If the server
+  requires a new login in a later transaction, the next connection logs in again.
 - Only an answer to AUTH ends the pause of a refused AUTH. Mail over connections that were already
   open does not end the pause. Connections that use an earlier login of the file do not affect the
   state of the present login.
@@ -106,7 +106,7 @@ class Logins:
         return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
-        """Return why connections to this host should not be opened now, or None if they may."""
+        """Return why no connection to this host should be opened now; None if one may be opened."""
         return self._pause(host, self.of(host), now)
 
     def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
@@ -131,11 +131,11 @@ class Logins:
     async def log_in(
         self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
     ) -> None:
-        """Log in with the login for which the connection was opened. None means: no login needed.
+        """Log in with the login of this connection. If `login` is None, do nothing.
 
         The connection has the TLS that this login requires, so no other login is sent over this
         connection. Raises LoginRefused. Raises TimeoutError if other connections try the login for
-        too long. Raises ConnectionError if the file now names another login.
+        too long. Raises ConnectionError if the file now contains another login.
         """
         if login is None:
             return

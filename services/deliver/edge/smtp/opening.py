@@ -2,11 +2,11 @@
 
 Owns: the time limit of each step; the steps after a TLS failure; the report of servers whose
 CHUNKING or PIPELINING does not work; the QUIT after a refused greeting or EHLO (RFC 5321, 3.1). A
-server whose TLS is broken is remembered, which saves one connect. A refusal is returned without
-waiting for the QUIT. Does not own: the choice of addresses (pool/site_hosts.py), TCP
+server whose TLS is broken is remembered, so that one connect is saved. A refusal is returned
+without waiting for the QUIT. Does not own: the choice of addresses (pool/site_hosts.py), TCP
 (connecting.py), the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when
 SmtpConnection takes over the transport. So a connection is not used if its server sent data before
-a command asked for it.
+a command asked for data.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Opener:
         )
 
     def refusal(self, host: Host) -> NoLogin | None:
-        """Return why connections to this host should not be opened now, or None if they may."""
+        """Return why no connection to this host should be opened now; None if one may be opened."""
         return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
@@ -170,7 +170,7 @@ class Opener:
     async def _open_on_trial(
         self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
-        """Try the policy. If TLS violates it, report this and continue with opportunistic TLS."""
+        """Try the policy. If TLS violates it, report this fault and use opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
@@ -245,7 +245,7 @@ class Opener:
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()
-            # aiosmtplib's text repeats the host and names a wrong port.
+            # aiosmtplib's text repeats the host and contains a wrong port.
             raise ConnectionError(_PREFIX.sub("", str(error))) from None
         except BaseException:
             smtp.close()

@@ -17,7 +17,7 @@ _NUMBER: Final = b"\0\0\0\0"
 
 
 def descriptor_of(transport: Any) -> int:
-    """Return the descriptor of a transport's socket, valid until it is closed.
+    """Return the descriptor of a transport's socket, valid until the socket is closed.
 
     The result is -1 if there is no socket.
     """

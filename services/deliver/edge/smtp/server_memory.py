@@ -38,7 +38,8 @@ BROKEN_TLS_S: Final = 3 * 3600.0
 # DATA is used for this long at a server that offers CHUNKING but has refused BDAT.
 BROKEN_CHUNKING_S: Final = 86_400.0
 # Some servers offer PIPELINING but answer only a part of the first group of commands. Such a server
-# gets one command at a time for this long. If the server was only slow, this costs round trips.
+# gets one command at a time for this long. If the server was only slow, the single commands cost
+# round trips.
 BROKEN_PIPELINING_S: Final = 3_600.0
 # The largest age of a session. A replaced or expired certificate is noticed after at most this
 # time.
@@ -78,13 +79,13 @@ class TlsSessions:
     def keep(self, key: SessionKey, peer: ssl.SSLObject, now: float) -> None:
         """Keep the session of a connection that works, if it can be resumed.
 
-        The age of a resumed session counts from the handshake that checked the certificate.
+        The age of a resumed session is measured from the handshake that checked the certificate.
         """
         session = peer.session
         if session is None or not (session.has_ticket or session.id):
             return
         before = self._kept.pop(key, None)
-        # A lifetime of 0 means that the server does not name one (RFC 5077, 3.3).
+        # A lifetime of 0 means that the server does not specify a lifetime (RFC 5077, 3.3).
         until = now + min(MAX_AGE_S, session.ticket_lifetime_hint or MAX_AGE_S)
         if peer.session_reused and before is not None and before[0] is peer.context:
             until = min(until, before[2])

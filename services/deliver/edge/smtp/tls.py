@@ -45,8 +45,8 @@ _OLD_RENEGOTIATION: Final = 0x4
 MAX_FAULT_CHARACTERS: Final = 500
 # _ssl.ENCODING_DER
 _DER: Final = 2
-# The session that the present task wants to resume when it starts TLS. It is in a context variable
-# because event loops pass only the SSL context to the SSLObject of a connection.
+# The session that the present task wants to resume when it starts TLS. The session is in a context
+# variable because event loops pass only the SSL context to the SSLObject of a connection.
 OFFERED: ContextVar[ssl.SSLSession | None] = ContextVar("offered_tls_session", default=None)
 
 
@@ -149,7 +149,7 @@ OPPORTUNISTIC: Final = TlsPolicy(_opportunistic())
 
 
 def _encrypting() -> ssl.SSLContext:
-    """Return a context with the defaults of the ssl module that accepts any certificate."""
+    """Return a context that accepts any certificate and has the defaults of the ssl module."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -160,7 +160,7 @@ def _encrypting() -> ssl.SSLContext:
 class TlsContexts:
     """The contexts of all policies.
 
-    `ca_file` names CAs that are trusted in addition to the CAs of the system.
+    `ca_file` contains CAs that are trusted in addition to the CAs of the system.
     """
 
     def __init__(self, ca_file: str = "") -> None:
@@ -208,7 +208,7 @@ def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
 
 
 def named_fault(error: ssl.SSLError) -> str:
-    """Return the text of a failed handshake, which begins with the result type of RFC 8460, 4.3."""
+    """Return the result type (RFC 8460, 4.3) and the text of a failed handshake."""
     if isinstance(error, TlsFault):
         return str(error.args[0])
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error

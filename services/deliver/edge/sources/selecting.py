@@ -4,13 +4,13 @@ Owns: the last result of binding to each source, the log lines about pools that 
 look-ups for the checks at the start. Does not own: the table and the order of sources
 (core/sources/table.py), the meaning of a check (core/sources/checking.py), the connections.
 
-Guarantees: if a client names a pool that does not exist, the mail of this client is deferred with a
+Guarantees: if the pool of a client does not exist, the mail of this client is deferred with a
 reason, and other mail is not affected. An unavailable source is not used as long as the pool has
 another source. If an address disappears from this host, the next connection from this address
 fails, and look() finds the fault within LOOK_S. look() also finds that an address is available
 again. No mail is sent from an address that does not belong to the source. look() is first called
-before any mail is sent. The checks end within CHECK_S. If a look-up has no answer in this time,
-this is only a warning, because a slow DNS must not prevent the sending of mail.
+before any mail is sent. The checks end within CHECK_S. If a look-up has no answer within this time,
+the finding is only a warning, because a slow DNS must not prevent the sending of mail.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SourceHealth:
     """The sources that cannot be used. Use this object in one thread."""
 
     def __init__(self, sources: Iterable[Source], probe: Callable[[str], str] = bind_fault) -> None:
-        """`probe` returns why no socket can be bound to a local address, or "" if this works."""
+        """`probe` returns why no socket can be bound to a local address; "" if one can be bound."""
         self._sources = tuple(sources)
         self._probe = probe
         self._faults: dict[str, str] = {}
@@ -64,7 +64,7 @@ class SourceHealth:
         return len(self._faults)
 
     def fault(self, source: Source) -> str:
-        """Return why this source cannot be used now, or "" if it can."""
+        """Return why this source cannot be used now, or "" if it can be used."""
         return self._faults.get(source.name, "") if self._faults else ""
 
     def failed(self, source: Source, reason: str) -> None:

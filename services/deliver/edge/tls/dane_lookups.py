@@ -55,10 +55,10 @@ class DaneLookups:
         self._hosts: AnswerCache[Dane] = AnswerCache(monotonic, self._look_up_host)
 
     async def is_secure(self, domain: str) -> bool:
-        """Return True if the MX records of a domain, or the proof that it has none, are signed.
+        """Return True if the MX records of a domain, or the proof that none exist, are signed.
 
-        If the MX records are not signed, an attacker could forge them and name servers with TLSA
-        records of the attacker. If the look-up fails, the TLSA records of the servers decide.
+        If the MX records are not signed, an attacker could forge them and insert hosts whose TLSA
+        records the attacker controls. If the look-up fails, the TLSA records of the servers decide.
         """
         return await self._domains.get(domain) is not False
 

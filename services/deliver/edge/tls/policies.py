@@ -2,8 +2,8 @@
 
 Owns: the queries to the sources, and the creation of the sources and the TLS contexts from the
 settings. Does not own: the precedence (core/tls/policy.py), the sources (mta_sts.py,
-dane_lookups.py). Guarantees: no method raises while mail is sent. If a source does not answer, only
-the messages of this domain are delayed, for a bounded time.
+dane_lookups.py). Guarantees: no method raises while mail is sent. If a source does not answer a
+query about a domain, only the messages to this domain are delayed, for a bounded time.
 """
 
 from __future__ import annotations

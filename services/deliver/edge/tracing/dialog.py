@@ -1,8 +1,8 @@
 """One traced dialog, which passes its lines to the channels of all traces that match it.
 
-Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), how
-many lines are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises, no matter
-what a server sends.
+Owns: the time of each line. Does not own: the content of a line (core/tracing/dialog_text.py), the
+number of lines that are shown (core/tracing/traces.py). Guarantees: nothing here waits or raises,
+no matter what a server sends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Dialog:
         self._info = replace(self._info, server=server, source=source, tls="")
 
     def encrypted(self, version: str, cipher: str) -> None:
-        """Add a line that TLS was started, and store the TLS version."""
+        """Add a line about the start of TLS, and store the TLS version."""
         self._info = replace(self._info, tls=version)
         self.said(f"TLS: {version} {cipher}")
 
@@ -48,11 +48,11 @@ class Dialog:
         self._add(self._text.sent_content(size_bytes))
 
     def received(self, data: bytes) -> None:
-        """Add each line of the server that is complete with these bytes."""
+        """Add each line of the server that these bytes complete."""
         self._add(self._text.received(data))
 
     def replied(self, code: int, text: str) -> None:
-        """Add a reply of the server that was already parsed."""
+        """Add an already parsed reply of the server."""
         self._add(self._text.replied(code, text))
 
     def said(self, text: str) -> None:

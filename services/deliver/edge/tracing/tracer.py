@@ -6,8 +6,8 @@ Owns: the channels of this process, the numbers of its dialogs. Does not own: th
 Guarantees: sending never waits for a trace. The event loop adds lines to a bounded queue, and a
 separate task writes them with flush(). While Redis is unavailable or slow, lines are dropped. The
 next line that is written contains the number of dropped lines. After a pause, a process writes the
-lines that were queued before the pause. It adds no line after the trace has expired. While there is
-no trace, the only cost per message is one test of `is_active`.
+lines that were queued before the pause. The process adds no line after the trace has expired. While
+there is no trace, the only cost per message is one test of `is_active`.
 """
 
 from __future__ import annotations
