@@ -104,7 +104,7 @@ class MemoryCells:
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and count another log in addition, from its beginning."""
+        """Keep the counts. After this call, another log is counted from its beginning."""
         before = self._log
         if before is None:
             return ""
