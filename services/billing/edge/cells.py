@@ -60,8 +60,8 @@ class Cells(Protocol):
         """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment.
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot.
 
         Memory is bounded for any number of cells. Months without cells are left out.
         """
@@ -120,8 +120,8 @@ class RedisCells:
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment."""
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:

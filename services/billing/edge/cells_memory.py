@@ -72,8 +72,8 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment."""
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot."""
         found = self.read(*months)
         cells = (
             (month, name, number)

@@ -66,8 +66,8 @@ class PostgresCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment.
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot.
 
         This read has its own connection, so that no other call waits for the read.
         """

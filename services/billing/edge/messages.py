@@ -40,7 +40,7 @@ class ReadsEvents(Protocol):
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs."""
+        """Yield runs of the records before the offsets in `ends`."""
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:

@@ -55,7 +55,7 @@ class CountedLog(Protocol):
         """Return the offset after the last record of each partition."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs. This method may be called
+        """Yield runs of the records before the offsets in `ends`. This method may be called
         several times."""
 
 
@@ -96,7 +96,7 @@ class JoinedLog:
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs. Records before the offsets in
+        """Yield runs of the records before the offsets in `ends`. Records before the offsets in
         `starts` may be left out."""
         yield from self._archive.read(ends, starts)
         archived, asked = self._archive.ends(), starts or {}
