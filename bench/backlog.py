@@ -1,11 +1,12 @@
-"""`./sluice bench backlog`: a large backlog for one provider with a limit, then mail for others.
+"""`./sluice bench backlog` measures how a large backlog for one limited provider delays other mail.
 
 The command publishes --messages of the given --sizes for one provider that is limited to --rate
 messages per second. As soon as the deliver service has delivered or deferred all these messages,
 the command publishes --others messages for another destination, and measures how long their
 delivery takes. All messages share the lane `default`. Then the command waits for --stand seconds,
-or until the backlog has been delivered (--drain). It counts how often each body was written to
-Kafka between the validate service and the sink, and measures the memory of each service.
+or until the backlog has been delivered (--drain). The command counts how often each body was
+written to Kafka between the validate service and the sink. It also measures the memory of each
+service.
 
 The exit code is 1 if the delivery of the other messages took more than 5 s, if a body was written
 more than twice, or if the memory of a service was too large or grew too much (backlog_result.py).
@@ -61,13 +62,14 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 _POLL_S: Final = 0.05
 _MEMORY_EACH_S: Final = 1.0
 _SIZE: Final = click.IntRange(600, 307_200)
-# The run may take this number of seconds longer than the time that the limit requires.
+# A run may take this many seconds longer than the messages need at the rate of the limit.
 _SPARE_S: Final = 600.0
 _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\} ([0-9.e+]+)', re.M)
 
 
 class Load(Struct, frozen=True):
-    """The messages for the limited provider, their sizes, and the messages for others."""
+    """The numbers of messages for the limited provider and for other sites, and the message
+    sizes."""
 
     messages: int
     rate_per_s: int
@@ -86,7 +88,7 @@ class _Run:
 
     @contextmanager
     def publishing(self, domain: str, messages: int, sizes: tuple[int, int]) -> Iterator[None]:
-        """Publish in a separate process."""
+        """Publish messages for `domain` in a separate process until the context ends."""
         self._publishing += 1
         plan = Plan(
             bootstrap=self.bootstrap,
@@ -112,7 +114,7 @@ class _Run:
         return int(float(found[1])) if found else 0
 
     def rss_mb(self) -> dict[str, float]:
-        """Return the memory of each service."""
+        """Return the resident memory of each service in MB."""
         pids = {name: pid for name, pid in self._stack.pids().items() if name in SERVICES}
         return {name: usage.rss_mb for name, usage in read_all(pids).items()}
 
@@ -145,7 +147,7 @@ def measure(load: Load) -> Result:
 
 
 class _Looks:
-    """The observations during a run, in order of time."""
+    """The counts and the memory that were observed during a run, in order of time."""
 
     def __init__(self, run: _Run, longest_s: float) -> None:
         self._run = run

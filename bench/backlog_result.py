@@ -19,20 +19,20 @@ from shared.topics.records import Event, EventType
 from shared.topics.retry_topics import RETRY_TOPICS_S
 
 _READ_S: Final = 300.0
-# The mail of others has to arrive within this many seconds.
+# The messages for the other destination have to arrive within this many seconds.
 MOST_OTHERS_S: Final = 5.0
 # The validate service writes a body once. The deliver service writes the body once more if the
 # message waits for its turn.
 MOST_WRITTEN: Final = 2
 MOST_DELIVER_MB: Final = 512.0
-# The memory may not grow while the backlog waits: its peak in the second half of `standing` may
+# The memory may not grow while the backlog waits. So the peak in the second half of `standing` may
 # exceed the earlier peak by at most this amount. In the first half the memory may still grow,
 # because the first deferred messages become due.
 MOST_GROWTH_MB: Final = 32.0
 
 
 def bodies_written(bootstrap: str) -> Counter[str]:
-    """Return how often each message's body was written between `validate` and the sink."""
+    """Return, by mail id, how often the body was written to the outbound and the retry topics."""
     written: Counter[str] = Counter()
     for record in _read(bootstrap, [outbound("default"), *map(deferred, RETRY_TOPICS_S)]):
         for message in decode_pack(record.value, record.headers):
@@ -41,7 +41,7 @@ def bodies_written(bootstrap: str) -> Counter[str]:
 
 
 def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
-    """Return, for each reason, the number of these messages whose last deferral has this reason."""
+    """Count these messages by the reason of their last deferral, and return the counts."""
     reasons: dict[str, str] = {}
     for record in _read(bootstrap, [EVENTS]):
         event = decode_event(record.headers, record.value)
@@ -61,15 +61,15 @@ def _read(bootstrap: str, topics: Sequence[str]) -> Iterator[Record]:
 
 
 class Memory(Struct, frozen=True):
-    """The peak resident memory of a service, in MB, for each quarter of two periods: while deliver
-    read the backlog (`coming`), and after that (`standing`)."""
+    """The peak resident memory of a service in MB, for each quarter of two periods. In the period
+    `coming`, the deliver service reads the backlog. The period `standing` follows."""
 
     coming: tuple[float, ...]
     standing: tuple[float, ...]
 
     @property
     def peak(self) -> float:
-        """Return the peak over both periods."""
+        """Return the highest memory of both periods."""
         return max((*self.coming, *self.standing), default=0.0)
 
     @property
@@ -81,7 +81,7 @@ class Memory(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The measurements. `bodies_written` has the number of bodies by the number of their writes."""
+    """The measurements. `bodies_written` maps a number of writes to the number of such bodies."""
 
     messages: int
     rate_per_s: int
@@ -94,7 +94,8 @@ class Result(Struct, frozen=True):
     delivered: int
     fullest_10_s: int
     bodies_written: dict[int, int]
-    # The reasons of the last deferrals of messages whose body was written more than twice.
+    # The number of messages whose body was written more than twice, by the reason of the last
+    # deferral.
     deferred_again: dict[str, int]
     memory: dict[str, Memory]
 
@@ -116,14 +117,14 @@ class Result(Struct, frozen=True):
 
 
 def quarters(values: Sequence[float]) -> tuple[float, ...]:
-    """Return the peak of each quarter of these values (fewer peaks for fewer than four values)."""
+    """Return the peak of each quarter of these values. Fewer than four values have fewer peaks."""
     parts = min(4, len(values))
     ends = [len(values) * each // parts for each in range(parts + 1)] if parts else []
     return tuple(max(values[low:high]) for low, high in pairwise(ends))
 
 
 def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str, Memory]:
-    """Return the memory of each service in these looks; `standing` begins at index `stood_from`."""
+    """Return the memory that `looks` show, by service; `standing` begins at index `stood_from`."""
     services = dict.fromkeys(name for look in looks for name in look)
     return {
         name: Memory(

@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Final
 
 _TARPIT_S: Final = 60.0
-# The sizes of the buffers that the kernel and the reader have for each connection. Larger buffers
-# would receive much of the content before the server reads it.
+# The sizes of the receive buffers of each connection: in the kernel and in the reader. Larger
+# buffers would receive much of the content before the server reads it.
 _KERNEL_BYTES: Final = 4_096
 _READER_BYTES: Final = 1_024
 _READ_BEFORE_DROPPING_BYTES: Final = 100
@@ -54,7 +54,7 @@ async def _dropping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def _slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await _to_content(reader, writer)
-    while await reader.read(1):  # noqa: ASYNC110 - the wait is for a time, not for an event
+    while await reader.read(1):  # noqa: ASYNC110 - the loop waits for a time, not for an event
         await asyncio.sleep(1.0)
 
 

@@ -1,13 +1,13 @@
-"""`./sluice bench bad-sites SITE`: measures good mail while one other site is slow or faulty.
+"""`./sluice bench bad-sites SITE` measures the delivery of good mail beside a faulty site.
 
 The benchmark publishes mail for 20 good domains at a steady rate, in the form in which the validate
-service publishes mail. One deliver process with its own broker delivers this mail. In the first
-phase there is only good mail. In the second phase a tenth of all messages is for one bad site
-(bad_servers.py); half of these messages have 300 KB. The latency of a message is the time from
-publishing the message to reading its event. The exit code is 1 if the 99th percentile of the
-latency of good mail in the second phase is more than 1.3 times the 99th percentile in the first
-phase. The exit code is also 1 if a good message was not delivered, or if deliver uses more than 512
-MB.
+service publishes mail. One process of the deliver service, with its own broker, delivers this mail.
+In the first phase there is only good mail. In the second phase a tenth of all messages is for one
+bad site (bad_servers.py), and half of the messages for the bad site have 300 KB. The latency of a
+message is the time from publishing the message to reading its event. The exit code is 1 if the 99th
+percentile of the latency of good mail in the second phase is more than 1.3 times the 99th
+percentile in the first phase. The exit code is also 1 if a good message was not delivered, or if
+the deliver service uses more than 512 MB.
 
     ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
@@ -57,7 +57,8 @@ _LOOK_S: Final = 0.1
 
 
 class Phase(Struct, frozen=True):
-    """The good mail of one phase: the published and the delivered messages, and the latency."""
+    """The figures of the good mail in one phase: messages published, messages delivered,
+    latency."""
 
     messages: int
     delivered: int
@@ -67,7 +68,8 @@ class Phase(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """Both phases, the ratio of their 99th percentiles, and the peak memory of deliver."""
+    """The figures of both phases, the ratio of their 99th percentiles, and the peak memory of the
+    deliver service."""
 
     site: str
     alone: Phase
@@ -111,10 +113,11 @@ def publish_outbound(producer: Any, recipient: str, size_bytes: int) -> str:
 
 
 class EventTimes:
-    """A reader of all events, from the first event until the reader is closed."""
+    """Reads all events from the first event on, until close() is called."""
 
     def __init__(self, bootstrap: str) -> None:
-        # For each mail id, the time of its `delivered` event in seconds of the monotonic clock.
+        # Maps a mail id to the time at which its `delivered` event was read (monotonic clock,
+        # seconds).
         self.seen: dict[str, float] = {}
         self._consumer: Any = KafkaConsumer(
             names.EVENTS,
@@ -201,7 +204,7 @@ def _bad_servers() -> Iterator[dict[str, str]]:
 
 
 def measure(site: str, rate_per_s: int, seconds: float) -> Result:
-    """Measure one bad site. Raises PartNotStarted."""
+    """Measure good mail alone, and then beside one bad site. Raises PartNotStarted."""
     name = f"bad-sites-{os.getpid()}"
     folder = paths.run_folder(name)
     sink = Stack(StackOptions(name=name, folder=folder, services=())).endpoints.sink

@@ -1,13 +1,13 @@
-"""Measures billing, from Kafka to the cells, and the cost of each part.
+"""Measures the cost of billing an event, from Kafka to the cells, in total and for each part.
 
 One process with one thread does the work. The figures are the CPU time of this process per event.
 They do not include the broker and the store, because these run in other processes. The events
-resemble a real flow: one message in three is deferred once, one event in ten is a bounce, events
-have replies, and a transaction has 1,000 events.
+resemble real events. One message in three is deferred once, and one event in ten is a bounce.
+Events have replies, and a transaction has 1,000 events.
 
-- counting: only services/billing/core/usage.py, with records from memory;
-- reading: kafka-python with the feed of the billing service, without counting;
-- all: the feed, counting and the store, up to the last event.
+- counting runs only services/billing/core/usage.py, with records from memory;
+- reading runs kafka-python with the feed of the billing service, without counting;
+- "all" runs the feed, the counting and the store, up to the last event.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Figure(Struct, frozen=True):
     name: str
     us_per_event: float
     events_per_s: int
-    bar: int = 0  # required events per second; 0: no requirement
+    bar: int = 0  # The required events per second. 0 means that nothing is required.
 
 
 class Result(Struct, frozen=True):
@@ -69,7 +69,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return True if every figure reaches its bar."""
+        """Return True if every figure meets its requirement."""
         return all(each.events_per_s >= each.bar for each in self.figures)
 
 
@@ -162,7 +162,7 @@ def _event(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 
 
 def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
-    """Return the CPU time for reading all events, and the records."""
+    """Read all events. Return the CPU time of this step, and the records."""
     records: list[Any] = []
     with _feed(bootstrap, topic) as feed:
         started = time.process_time()
@@ -173,7 +173,8 @@ def _read(bootstrap: str, topic: str, events: int) -> tuple[float, list[Any]]:
 
 
 def _count_all(bootstrap: str, redis_url: str, topic: str, events: int) -> tuple[float, int]:
-    """Return the CPU time for reading, counting and applying, and the number of cells."""
+    """Read and count all events, and add the counts to the store. Return the CPU time of these
+    steps, and the number of cells."""
     client = connect(RedisSettings(url=redis_url))
     cells = RedisCells(client, "{bench}:cells")
     marks = dict.fromkeys(range(PARTITIONS), NO_WATERMARK)

@@ -1,10 +1,11 @@
-"""Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
+"""Measures the HTTP API of the billing service, for a month with many cells in Redis or PostgreSQL.
 
 One process runs the API as the billing service does, and sends HTTP requests to the API. The
 benchmark measures the time until the month is sorted, because the billing service is ready only
-after that. It then measures how long page 1 takes, in the first and in later requests, how long the
-whole CSV takes, and how much memory is used. With each page it also requests `/health`. This
-request does no work, so its time shows the load of the machine. Kafka is not used.
+after that. Then the benchmark measures the time of page 1 in the first request and in later
+requests, the time of the whole CSV, and the memory. With each page, the benchmark also requests
+`/health`. A request for `/health` does no work, so its time shows the load of the machine. Kafka is
+not used.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def _asked_ms(port: int, path: str) -> float:
 
 @contextmanager
 def _counting(store: Cells, month: str) -> Iterator[None]:
-    """Add to a hundred cells ten times per second, in this process, as billing does."""
+    """Add to a hundred cells ten times per second, in this process, as the billing service does."""
     ended, names = threading.Event(), list(islice(_names(100), 100))
 
     def run() -> None:
@@ -183,7 +184,8 @@ def _counting(store: Cells, month: str) -> Iterator[None]:
 
 
 def _get(port: int, path: str) -> tuple[int, int]:
-    """Read a whole answer, and return the numbers of its bytes and lines."""
+    """Send a request, read the whole answer, and return the number of its bytes and of its
+    lines."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -222,8 +224,8 @@ def _fill(store: Cells, month: str, cells: int) -> None:
         if not increments:
             break
         run = Run(LOG, 0, mark, 1 if mark < 0 else mark + 1, increments)
-        # If an answer is late, the client sends the command again. The answer `stale` means that
-        # the first command was applied.
+        # If an answer is late, the client sends the command again. The answer `stale` to the second
+        # command means that the first command was applied.
         if store.apply(run) not in (Applied(), Stale(run.target)):
             raise RuntimeError("the store has other counts")
         mark = run.target

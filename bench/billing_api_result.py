@@ -1,4 +1,4 @@
-"""The results of the benchmark of billing's HTTP API, and their table."""
+"""The results of the benchmark of the billing service's HTTP API, and their table."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Times(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The measurements. The times of pages are in milliseconds. The memory is that of the whole
-    process, in MiB."""
+    """The measurements. The times of pages are in milliseconds. The memory is the memory of the
+    whole process in MiB."""
 
     store: str
     cells: int
     ready_s: float
     first_page_ms: float
-    page_cpu_ms: float  # CPU time of this process for one page, its client and one /health
+    page_cpu_ms: float  # CPU time of this process for a page, for its client and for a /health
     page: Times
     page_health: Times
     counting: Times  # pages while cells are added and the month is sorted again

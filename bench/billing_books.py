@@ -1,9 +1,10 @@
-"""Measures the time and memory of billing's books for a month with many cells.
+"""Measures the time and memory that the books of the billing service need for a large month.
 
-Each step runs in a separate process, with a real Kafka and the store. The steps are: write a
-checkpoint, close the month, verify the statement and recount the cells from events, archive the
-statement and verify it in the archive, restore lost cells. The events are generated during the step
-and not read from Kafka, so verifying and recounting do not include the cost of reading.
+Each step runs in a separate process, with a real Kafka and the store. These are the steps: write a
+checkpoint; close the month; verify the statement; recount the cells from events; archive the
+statement, and verify it in the archive; restore lost cells. The events are generated during the
+step and not read from Kafka. So the figures of verifying and recounting do not include the cost of
+reading.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ _MONTHS: Final = Months(UTC)
 
 
 class Step(Struct, frozen=True):
-    """One step: its time in seconds, the memory before it, and its largest increase in memory
-    (MiB)."""
+    """One step: its time in seconds, and in MiB the memory before the step and the largest increase
+    during the step."""
 
     name: str
     seconds: float
@@ -81,7 +82,7 @@ class Result(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Return True if every step stays within the bar."""
+        """Return True if no step adds more memory than MEMORY_BAR."""
         return all(each.memory_added <= MEMORY_BAR for each in self.steps)
 
 
@@ -147,9 +148,9 @@ def _event(number: int) -> _Record:
 
 
 def measure(cells: int, postgresql: str = "", only: Sequence[str] = ()) -> Result:
-    """Measure all steps, or only some, with this number of cells.
+    """Measure all steps, or only the steps `only`, with this number of cells.
 
-    Raises PartNotStarted if Kafka or Redis cannot be started, UsageError for an unknown step.
+    Raises PartNotStarted if Kafka or Redis cannot be started, and UsageError if a step is unknown.
     """
     chosen = _chosen(only)
     name = f"bench-{uuid.uuid4().hex[:8]}"

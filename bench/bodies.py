@@ -6,10 +6,10 @@ import random
 from typing import Final
 
 # The messages use this many different bodies in turn, because compression would reduce equal bodies
-# in one record to almost nothing. For the same reason no line of a body is repeated.
+# in one record to almost nothing. Lines are not repeated within a body for the same reason.
 _BODIES: Final = 16
 _LINE_OCTETS: Final = 74
-_HEAD_OCTETS: Final = 480  # the size of a header block of make_head, rounded up
+_HEAD_OCTETS: Final = 480  # the size of the header block that make_head returns, rounded up
 _LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
 
 

@@ -1,8 +1,8 @@
-"""Measures deliver's engine (its pools, with messages from memory) and its peers in one run.
+"""Measures the pools of the deliver service, with messages from memory, and its peers in one run.
 
 The senders run in turn. Each sends the same number of messages over the same number of connections
-to one sink. The CPU time is the time of the sending process. This process uses the same memory
-settings as a service. `bench e2e` measures the whole pipeline.
+to one sink. The CPU time is the time of the sending process. The sending process uses the same
+memory settings as a service. `bench e2e` measures the whole pipeline.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20
 LARGE_BYTES: Final = 102_400
-# The runs with large messages and with Postfix send this share of the messages, because they are
-# slower: a large message takes ten times as long, and Postfix writes to its queue.
+# The runs with large messages and the runs with Postfix send only this share of the messages. They
+# are slower, because a large message takes ten times as long, and Postfix writes to its queue.
 LARGE_SHARE: Final = 0.2
-# For the cost of limits, this many pairs of runs are measured per repeat. One pair is not enough:
-# limits cost little, and the speed of a shared machine varies more from run to run.
+# For the cost of limits, this many pairs of runs are measured per repeat. One pair is not enough,
+# because the cost of the limits is smaller than the differences between runs on a shared machine.
 PAIRS_PER_REPEAT: Final = 3
 _RUN_TIMEOUT_S: Final = 900.0
 
@@ -89,7 +89,8 @@ class _Place(Struct, frozen=True):
 
 
 def measure(options: Options) -> Result:
-    """Measure all senders in turn, several times, in a process with the settings of a service."""
+    """Measure all senders in turn, several times, in a process with the memory settings of a
+    service."""
     keep_freed_memory()
     calm_collector()
     left_out: list[str] = []

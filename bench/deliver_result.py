@@ -1,6 +1,6 @@
-"""The result of the benchmark of deliver's engine: rows, requirements, a table.
+"""The result of the benchmark of the deliver service: rows, requirements, a table.
 
-Owns: everything derived from the figures. Does not own: measuring them (deliver.py).
+Owns: everything that is derived from the figures. Does not own: the measuring (deliver.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COLUMNS: Final = (
 
 
 class Row(Struct, frozen=True):
-    """One sender, with the medians over its runs. `cpu_us` is 0.0 if the CPU time is not known.
+    """The medians of all runs of one sender. `cpu_us` is 0.0 if the CPU time is not known.
 
     `rates` are the messages per second of each run; `costs` are the CPU times per message.
     """
@@ -54,7 +54,8 @@ class Row(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """One requirement: the measured and the required value, and whether it holds."""
+    """One requirement: the measured value, the required value, and True if the requirement is
+    met."""
 
     name: str
     found: float
@@ -70,7 +71,7 @@ class Result(Struct, frozen=True):
     connections: int
     rows: list[Row]
     bars: list[Bar]
-    left_out: list[str]  # measurements that were omitted, with the reasons
+    left_out: list[str]  # one line for each omitted measurement, with the reason
 
 
 def row_of(name: str, figures: Sequence[Figure]) -> Row:

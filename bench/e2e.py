@@ -1,12 +1,12 @@
-"""`./sluice bench e2e`: the whole pipeline on this machine, compared with Postfix.
+"""`./sluice bench e2e` measures the whole pipeline on this machine, and compares it with Postfix.
 
 The benchmark first measures the time from publishing the first message until the last message is at
-the sink and counted by the billing service. Then the benchmark publishes at half of that rate, and
-measures the time from publishing a message until the sink accepts it. Finally it measures Postfix
-with messages of the same number and size (postfix.py).
+the sink and counted by the billing service. Then the benchmark publishes at half of the measured
+rate, and measures the time from publishing a message until the sink accepts the message. Finally
+the benchmark measures Postfix with messages of the same number and size (postfix.py).
 
 Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same. Only the
-latency phase uses Sluice's sink, because this sink records when it accepted each message.
+latency phase uses Sluice's sink, because Sluice's sink records when it accepted each message.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 LATENCY_DOMAIN: Final = "latency.example.net"
-# The first messages are not measured: meanwhile the JVM of the broker compiles code, connections
-# are opened and views are filled.
+# This many messages are sent first and not measured. Meanwhile the JVM of the broker compiles code,
+# connections are opened, and views are filled.
 WARM_UP: Final = 10_000
 LATENCY_S: Final = 10.0
 RUN_TIMEOUT_S: Final = 1_800.0
@@ -119,8 +119,7 @@ def _reachable(folder: Path) -> Path:
 
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    # The key file is always set, so that the caller's environment does not decide whether mail is
-    # signed.
+    # The key file is always set, so that the caller's environment has no effect on the signing.
     key = str(opendkim.write_key(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 
@@ -166,7 +165,7 @@ def _wait_address(process: subprocess.Popen[bytes], state: Path) -> str:
 
 
 class _Bench:
-    """The phases on a running pipeline."""
+    """Runs the phases of the benchmark on a running pipeline."""
 
     def __init__(self, stack: Stack, sink: SmtpSink, folder: Path, size_bytes: int) -> None:
         self._line = stack

@@ -23,8 +23,8 @@ _QUEUES: Final = {"disk": "on disk", "ram": "in RAM"}
 
 
 class Latency(Struct, frozen=True):
-    """The times from publishing a message until the sink accepts it, at half load, in
-    milliseconds."""
+    """The times from publishing a message until the sink accepts the message, at half the rate, in
+    ms."""
 
     p50: float
     p99: float
@@ -84,8 +84,8 @@ def process_lines(result: Result, width: int) -> list[str]:
 
 
 def peer_lines(result: Result, peer: Peer, width: int) -> list[str]:
-    """Return the lines of the table of peers: the rate with each queue, and the pipeline's ratio to
-    it."""
+    """Return the lines of the table of peers, with the rate of each queue, and the pipeline's rate
+    divided by this rate."""
     rows = [
         (
             f"{peer.name}, queue {_QUEUES.get(run.queue, run.queue)}",

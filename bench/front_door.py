@@ -1,12 +1,12 @@
-"""`./sluice bench front-door`: the throughput of the SMTP front door, compared with its peers.
+"""`./sluice bench front-door` compares the throughput of the SMTP front door with its peers.
 
-One load client (smtp_load.py) sends mail to each server: ingest's front door with TLS and login,
-the same door without them (front_door_open.py), aiosmtpd with a handler that does nothing, and
-Postfix's smtp-sink. In addition, Postfix's smtp-source sends mail to the servers in plain SMTP; the
-requirements for plain SMTP use only these rows. A message counts once its 250 has arrived. The
-front door's 250 means that Kafka has acknowledged the message. All rows are measured in turn,
-`repeats` times; the medians are reported. The reasons for this setup are in
-docs/decisions/0024-front-door-bench.md.
+One load client (smtp_load.py) sends mail to each server. The servers are the front door of the
+ingest service with TLS and login, the same door without TLS and login (front_door_open.py),
+aiosmtpd with a handler that does nothing, and Postfix's smtp-sink. In addition, Postfix's
+smtp-source sends mail to the servers in plain SMTP; the requirements for plain SMTP use only these
+rows. A message is counted when the reply 250 to its content arrives. A 250 of the front door means
+that Kafka has acknowledged the message. All rows are measured in turn, `repeats` times; the medians
+are reported. The reasons for this setup are in docs/decisions/0024-front-door-bench.md.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ from shared.runtime.machine import allow_open_files
 
 # Slow servers get this share of the messages, so that all rows take about the same time.
 _PEER_SHARE: Final = 0.25
-# Limit on open files: the sockets of the idle connections on both sides, plus a reserve.
+# The limit on open files. It allows the sockets of the idle connections on both sides, and a
+# reserve.
 _OPEN_FILES: Final = 20_000
-# The memory is read after this time, because the garbage of TLS handshakes is freed only by one of
-# the next two sweeps.
+# The memory is read after this time, because one of the next two sweeps frees the garbage of the
+# TLS handshakes.
 _SETTLE_S: Final = 1.0
 
 _SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
@@ -60,8 +61,9 @@ _WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
-    """The load, the number of `idle` connections, and the addresses of Kafka and Redis ("": start
-    them). Each row first sends a share of the messages that is not counted, while the JVM compiles.
+    """The load, the number of `idle` connections, and the addresses of Kafka and Redis. If an
+    address is "", the server is started. Each row first sends a share of the messages that is not
+    counted, because the JVM is still compiling then.
     """
 
     messages: int
@@ -150,7 +152,8 @@ def _plan(options: Options, run: str, share: float = 1.0) -> Plan:
         sessions=options.sessions,
         messages=max(options.sessions, int(options.messages * share)),
         size_bytes=options.size_bytes,
-        # A unique name, because messages with the Message-IDs of another run would be duplicates.
+        # Each run has a unique name, because messages with the Message-IDs of another run would be
+        # duplicates.
         run=f"{run}.{time.time_ns():x}",
         talk=Talk.GROUP,
     )
@@ -184,8 +187,8 @@ def _latency(door: Server, options: Options, rate_per_s: float) -> Latency:
 
 
 def _hold_idle(door: Server, options: Options) -> Idle:
-    """Log in over `options.idle` connections, and read the memory of ingest while these are
-    idle."""
+    """Open `options.idle` connections, log in on each of them, and read the memory of the ingest
+    service while all these connections are idle."""
     plan = parts.plan_for(door, _plan(options, "idle"), login=True)
     # Send some messages first, because the first logins and messages allocate memory that does not
     # depend on the number of connections.

@@ -1,9 +1,10 @@
-"""A front door for comparisons only, which also accepts mail without TLS and AUTH.
+"""Runs a front door that also accepts mail without TLS and AUTH. It is only for comparisons.
 
 The cost of TLS can only be measured against the same server without TLS, and smtp-source supports
 neither TLS nor AUTH. Anybody may submit mail to this server as the client of the benchmark. So the
-server is a program of the benchmark and not a setting of ingest. It is configured like ingest, but
-reads no intake. From the session to Kafka it uses the code of ingest.
+server is a program of the benchmark and not a setting of the ingest service. The server is
+configured like the ingest service, but it reads no intake. From the session to Kafka, the server
+uses the code of the ingest service.
 
     python -m bench.front_door_open
 """
@@ -25,7 +26,8 @@ from shared.runtime.service_cli import Running, run_service
 from shared.stream.kit import StreamKit
 from shared.topics import names
 
-# The environment variable that names the registered client. All mail is submitted as this client.
+# The environment variable with the name of a registered client. All mail is submitted as this
+# client.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 
 

@@ -1,8 +1,8 @@
 """The servers that the front door's benchmark compares, and its two load generators.
 
-Owns: the servers (a pipeline with only ingest, the open front door, aiosmtpd, smtp-sink), the load
-generators (smtp_load.py, Postfix's smtp-source), and reading the CPU time. Does not own: the choice
-of the compared pairs, and the conclusions (front_door.py).
+Owns: the servers (a pipeline that has only the ingest service, the open front door, aiosmtpd,
+smtp-sink), the load generators (smtp_load.py, Postfix's smtp-source), and the measurement of the
+CPU time. Does not own: the choice of the compared pairs, and the conclusions (front_door.py).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Servers(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One measurement. `p50_ms` and `p99_ms` are the latency from the end of the content to the
-    250; they are None for smtp-source."""
+    """One measurement. `p50_ms` and `p99_ms` are percentiles of the latency from the end of the
+    content to the reply 250. They are None for smtp-source."""
 
     messages_per_s: float
     cpu_us: dict[str, float]
@@ -86,8 +86,8 @@ class Run(Struct, frozen=True):
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
     """Start all servers and yield them. Kafka and Redis are started only if no address is given.
 
-    `doors` is the number of front doors that share a port in the rows with several doors. Raises
-    PartNotStarted or PeerError if a part does not start.
+    In the rows with several front doors, `doors` front doors share a port. Raises PartNotStarted or
+    PeerError if a part does not start.
     """
     options = StackOptions(
         name=name,
@@ -129,13 +129,14 @@ def register(bootstrap: str) -> None:
 
 
 def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
-    """Return the plan for the load on this server; a plan with a login uses TLS."""
+    """Return the plan of `load` for this server. If `login` is set, the plan has a login over
+    TLS."""
     secret = (CLIENT, _PASSWORD) if login else ("", "")
     return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
 
 
 def run_load(server: Server, plan: Plan) -> Run:
-    """Run smtp_load.py with this plan; connecting and logging in are not measured."""
+    """Run smtp_load.py with this plan. The time of connecting and of logging in is not measured."""
     with _load_process(plan) as process:
         _expect_ready(process, "smtp_load")
         before = read_all(server.pids)
@@ -226,7 +227,8 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """Return the processor for process `number`, or [] (any processor) for a single process."""
+    """Return the processor on which process `number` runs. For a single process, return [], which
+    means any processor."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))

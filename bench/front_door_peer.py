@@ -1,8 +1,8 @@
-"""The peer of the front door's benchmark: aiosmtpd with a handler that discards the mail.
+"""Runs aiosmtpd with a handler that discards the mail, for comparison with the front door.
 
-The peer runs on asyncio's default loop or on uvloop, which is faster. Either it works in plain text
-without a login, or it requires STARTTLS and then AUTH before MAIL, as the front door does. It
-accepts every password.
+The peer runs on asyncio's default loop or on uvloop, which is faster. Either the peer works in
+plain text without a login, or it requires STARTTLS and then AUTH before MAIL, as the front door
+does. The peer accepts every password.
 
     python -m bench.front_door_peer 127.0.0.1:2525    prints `ready`, then serves until SIGTERM
 """
@@ -53,7 +53,7 @@ async def _serve(address: str, options: dict[str, Any]) -> None:
 @click.option("--tls", nargs=2, help="Certificate and key; also makes a login mandatory.")
 def main(address: str, *, on_uvloop: bool, tls: tuple[str, str] | None) -> None:
     """Serve at ADDRESS."""
-    logging.disable(logging.WARNING)  # aiosmtpd deprecates an attribute that it still uses itself
+    logging.disable(logging.WARNING)  # aiosmtpd still uses an attribute that it has deprecated
     options: dict[str, Any] = {}
     if tls is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,6 +1,6 @@
 """The result of the front door's benchmark: rows, ratios, requirements, a table.
 
-Owns: everything derived from the figures. Does not own: measuring them (front_door.py).
+Owns: everything that is derived from the figures. Does not own: the measuring (front_door.py).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROWS: Final = [
 LEAST_TO_AIOSMTPD: Final = 4.0
 LEAST_TO_SMTP_SINK: Final = 0.6
 LEAST_TLS_TO_PLAIN: Final = 0.6
-# With BAR_CONNECTIONS idle connections, ingest may use at most MOST_IDLE_MB.
+# With BAR_CONNECTIONS idle connections, the ingest service may use at most MOST_IDLE_MB.
 BAR_CONNECTIONS: Final = 2_000
 MOST_IDLE_MB: Final = 150.0
 
@@ -83,7 +83,7 @@ class Ratios(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The time from the end of the content to the 250, at half the rate, in milliseconds."""
+    """The time from the end of the content to the reply 250, at half the rate, in milliseconds."""
 
     at_per_s: float
     p50: float
@@ -91,7 +91,8 @@ class Latency(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """Resident memory of ingest without and with idle connections that are logged in over TLS."""
+    """The resident memory of the ingest service before idle connections were opened and while they
+    were open. All of them are logged in over TLS."""
 
     connections: int
     before_mb: float
@@ -100,7 +101,8 @@ class Idle(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """One requirement: the measured and the required value, and whether it holds."""
+    """One requirement: the measured value, the required value, and True if the requirement is
+    met."""
 
     name: str
     found: float
@@ -139,7 +141,8 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 
 
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
-    """Return the requirements. Memory is included only if enough idle connections were open."""
+    """Return the requirements. The memory is a requirement only if enough idle connections were
+    open."""
     wanted = (
         ("doors to aiosmtpd", ratios.to_aiosmtpd_smtp_source, LEAST_TO_AIOSMTPD),
         ("doors to smtp-sink", ratios.to_smtp_sink_smtp_source, LEAST_TO_SMTP_SINK),

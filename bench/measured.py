@@ -1,7 +1,7 @@
 """Runs a measurement, ends what it started, and shows its figures.
 
-Without measured(), `timeout` or a closed terminal would end the benchmark at once. Its sinks and
-brokers would then keep running and slow down the next measurement.
+Without measured(), a `timeout` command or a closed terminal would end the benchmark at once. The
+sinks and brokers of the benchmark would then keep running and slow down the next measurement.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def measured(measure: Callable[[], T]) -> T:
 
 
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a new event loop, within measured().
+    """Run a coroutine in a new event loop. Call this function only within measured().
 
-    The signals cancel the coroutine. They do not raise an exception, because an event loop would
-    attribute the exception to the interrupted callback. Raises StopAskedError when the cancelled
-    coroutine has ended.
+    Here, a signal cancels the coroutine instead of raising an exception, because an event loop
+    would attribute the exception to the interrupted callback. Raises StopAskedError when the
+    cancelled coroutine has ended.
     """
     return uvloop.run(_until_asked(work))
 
@@ -78,7 +78,8 @@ async def _until_asked(work: Coroutine[Any, Any, T]) -> T:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies; `ordered` must be ascending."""
+    """Return the value below which this share of the values lies. `ordered` must be in ascending
+    order."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 

@@ -1,4 +1,4 @@
-"""Runs OpenDKIM as a milter of the Postfix in the deliver benchmark, and writes keys."""
+"""Runs OpenDKIM as a milter of Postfix for the benchmark `bench deliver`, and writes keys."""
 
 from __future__ import annotations
 

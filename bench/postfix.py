@@ -1,12 +1,13 @@
-"""The peer that the end-to-end figure is compared with: smtp-source | postfix | smtp-sink.
+"""Measures Postfix as the peer of the end-to-end benchmark: smtp-source | postfix | smtp-sink.
 
 The module runs a separate Postfix with its own configuration, ports and queue folder. The system's
 Postfix is not changed. It measures the time from the first submission until the last message is at
 the sink, for messages of one size, with the queue on disk and with the queue in RAM.
 
-The settings are chosen to be fair to Postfix: no chroot, no DNS, 50 deliveries at once to
-the one relay (20 from the start), up to 100 processes per service, no client limits, and no
-pause for a full queue (in_flow_delay 0). Postfix still syncs its queue files, by design.
+The settings are chosen to be fair to Postfix. There is no chroot and no DNS. There are at most 50
+simultaneous deliveries to the only relay (20 from the start) and at most 100 processes per service.
+There are no client limits and no pauses for a full queue (in_flow_delay 0). Postfix still syncs its
+queue files, by design.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ in_flow_delay = 0
 
 
 class PeerRun(Struct, frozen=True):
-    """One measured run. `queue` is `disk` or `ram`; the rate covers first to last message."""
+    """One measured run. `queue` is `disk` or `ram`. The rate is from the first to the last
+    message."""
 
     queue: str
     messages: int
@@ -101,7 +103,7 @@ def version() -> str:
 
 
 def measure(folder: Path, queue: str, messages: int, size_bytes: int, milter: str = "") -> PeerRun:
-    """Run the peer once with its queue under `folder`; `queue` names the run (disk, ram).
+    """Run the peer once with its queue under `folder`. `queue` is the name of the run (disk, ram).
 
     `milter` is the address of a milter that processes each message.
     """

@@ -26,11 +26,11 @@ class Usage(Struct, frozen=True):
 
 
 def read_usage(pid: int) -> Usage | None:
-    """Return the usage of process `pid`, including ended children; None if the process has
+    """Return the usage of process `pid` and its ended children. Return None if the process has
     ended."""
     try:
-        # The name (2nd field) may contain spaces and brackets, so the fields are counted after the
-        # name.
+        # The name of the process (2nd field) may contain spaces and brackets, so the fields after
+        # the name are counted from there.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -70,7 +70,7 @@ def read_own_rss_mb() -> float:
 
 
 class Watch:
-    """The memory of this process in MiB: the first value, and the largest value so far."""
+    """The memory of this process in MiB: the first measured value, and the largest value so far."""
 
     def __init__(self) -> None:
         self.first = self.most = memory()

@@ -1,9 +1,9 @@
-"""The publisher of the benchmarks: a separate process that fills one intake topic.
+"""Publishes the messages of a benchmark to an intake topic, in a separate process.
 
-It publishes as fast as Kafka accepts the messages, or at a steady rate. At a steady rate it can
-record when each message was published. Its producer is configured like the producer of a platform:
-idempotent, with batches of 1 MB and lz4. To keep its cost small, the publisher generates message
-bodies once and varies only the headers.
+The process publishes as fast as Kafka accepts the messages, or at a steady rate. At a steady rate
+the process can record when it published each message. The producer is configured like the producer
+of a platform: it is idempotent, has batches of 1 MB and uses lz4. To keep its cost small, the
+process generates message bodies once and varies only the headers.
 
     python -m bench.publisher '{"bootstrap": ..., see Plan}'   prints a Report as JSON
 """
@@ -38,8 +38,8 @@ _SIZES: Final = 17
 class Plan(Struct, frozen=True):
     """The messages to publish, and the broker.
 
-    If `rate_per_s` is 0, the publisher publishes as fast as possible. `times` names a file for the
-    times of the messages ("": no file).
+    If `rate_per_s` is 0, the publisher publishes as fast as possible. `times` is the path of a file
+    for the times of the messages, or "".
     """
 
     bootstrap: str
@@ -51,11 +51,12 @@ class Plan(Struct, frozen=True):
     rate_per_s: float = 0.0
     run: str = "r"
     times: str = ""
-    least_bytes: int = 0  # the size of the smallest message; 0: all messages have the same size
+    least_bytes: int = 0  # the size of the smallest message, or 0 if all sizes are equal
 
 
 class Report(Struct, frozen=True):
-    """The times of the first send and of the last acknowledgement (Unix seconds), and the cost."""
+    """The times of the first send and the last acknowledgement (Unix seconds), CPU time, and
+    memory."""
 
     first_at: float
     acknowledged_at: float
@@ -112,7 +113,7 @@ class _Publisher:
             linger_ms=20,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._plan.topic)  # so that the first send does not wait
+        producer.partitions_for(self._plan.topic)  # now, so that the first send does not wait
         first_at = time.time()
         times = self._send_all(producer)
         producer.flush(timeout=_FLUSH_TIMEOUT_S)

@@ -19,7 +19,8 @@ SHOP: Final = Client(
     "standard",
     codes={"c1": Code("spring", "north")},
 )
-# Added to a number, so that the ids of returned mail differ from those of the messages.
+# This offset is added to a message's number to make the id of the returned mail. So the ids of
+# returned mail differ from the ids of the messages.
 _RETURNS: Final = 1_000_000
 
 
@@ -28,7 +29,7 @@ def mail_id_of(number: int) -> str:
 
 
 def return_path(mail_id: str, recipient: str, client: Client = SHOP, keys: Keys = KEYS) -> str:
-    """Return the local part of the return path of this message of the mailing `spring`."""
+    """Return the local part of the return path of a message; its mailing is `spring`."""
     path = ReturnPath(
         verp.day_of(AT_MS),
         verp.mailing_hash("spring", "north"),

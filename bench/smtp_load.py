@@ -3,9 +3,9 @@ every server.
 
 The process sends messages that comply with the submission rules, each with a different Message-ID
 and recipient, over many sessions at once. It uses TLS and AUTH if the plan requests them. A message
-counts once its 250 has arrived. The process shares the processors with the server, so it has to be
-cheap: it uses blocking sockets with one epoll, and generates the bodies only once. The report
-contains its CPU time.
+is counted when its 250 arrives. The process has to be cheap, because it shares the processors with
+the server. So it uses blocking sockets with one epoll, and generates the bodies only once. The
+report contains its CPU time.
 
 The process prints `ready` when all sessions are logged in, and starts to send when it reads a line
 from standard input. Before it sends that line, the caller can read the CPU time of the server.
@@ -35,7 +35,7 @@ from bench.publisher import Plan as Content
 from bench.publisher import make_head
 
 _CONNECT_TIMEOUT_S: Final = 60.0
-# A server that sends no reply for this long is considered stuck.
+# A server that sends no reply for this many seconds is considered stuck.
 _SILENCE_S: Final = 60.0
 _READ_BYTES: Final = 65_536
 _CONNECTORS: Final = 32
@@ -44,7 +44,7 @@ _SOURCES: Final = 8
 
 
 class Talk(StrEnum):
-    """The modes: how much a session sends before it waits for replies (RFC 2920)."""
+    """The modes. The mode decides when a session waits for replies (RFC 2920)."""
 
     SINGLE = "single"  # Each command waits for its reply, as in smtp-source.
     GROUP = "group"  # MAIL, RCPT and DATA are sent together, then the content.
@@ -131,7 +131,7 @@ def _expect(sock: socket.socket, code: bytes) -> None:
         raise LoadError(f"expected {code.decode()}, found {got!r}")
 
 
-# Bytes to send, and the codes of the replies to them.
+# Bytes to send, and the codes of the expected replies.
 _Step = tuple[bytes, tuple[bytes, ...]]
 
 

@@ -1,7 +1,7 @@
-"""Postfix's smtp-sink as the destination of both sides of a comparison.
+"""Runs Postfix's smtp-sink, to which both sides of a comparison send their mail.
 
-smtp-sink is written in C and uses the same small share of the machine for both sides. So the
-figures compare the senders and not the receivers. Its counter (`-c`) shows when a run is complete.
+smtp-sink is written in C, and its small cost is the same for both sides. So the figures compare the
+senders and not the receivers. The counter of smtp-sink (`-c`) shows when a run is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 from local.parts import ports
 
-# smtp-sink's listen backlog. No sender opens this many connections at once.
+# The listen backlog of smtp-sink. No sender opens this many connections at once.
 _BACKLOG: Final = "1000"
 _START_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.02
@@ -31,8 +31,7 @@ _REPORT_BYTES: Final = 200
 
 
 class PeerError(RuntimeError):
-    """A program of the peer is missing or did not start; the text names the program and the
-    reason."""
+    """A program of the peer is missing or did not start. The text says which program, and why."""
 
 
 def free_port() -> int:
@@ -81,7 +80,7 @@ class SmtpSink:
 
 @contextmanager
 def running(folder: Path) -> Iterator[SmtpSink]:
-    """Run an smtp-sink on a free port. It writes its counter to a file in `folder`."""
+    """Run an smtp-sink on a free port. smtp-sink writes its counter to a file in `folder`."""
     port = free_port()
     output = folder / f"smtp-sink-{port}.count"
     # If smtp-sink is started by root, it needs the name of a user to switch to.

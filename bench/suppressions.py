@@ -1,4 +1,4 @@
-"""Measures the view of suppressed recipients in a separate Redis, and counting bounces.
+"""Measures the view of suppressed recipients in a separate Redis, and the counting of bounces.
 
 The view is filled with random recipients. `look_up_us` is the time per message that the look-up
 adds to a batch, including waiting. `look_up_cpu_us` and `look_up_redis_us` are the processor times
@@ -66,7 +66,7 @@ class _Event(Struct, frozen=True, gc=False):
 
 
 def measure(recipients: int) -> Result:
-    """Measure with this many suppressed recipients. Raises PartNotStarted."""
+    """Run the benchmark with this many suppressed recipients. Raises PartNotStarted."""
     with _server() as url:
         client = connect(RedisSettings(url=url), decode_responses=False)
         store = SuppressionStore(client, _KEY)
@@ -151,8 +151,8 @@ def _cpu_s(client: Any) -> float:
 
 
 def _look_up(store: SuppressionStore, recipients: int, rounds: int) -> tuple[float, float]:
-    """Return the elapsed time and the processor time of this process per message, in
-    microseconds."""
+    """Look up batches of recipients. Return the elapsed time and the processor time of this process
+    per message, in microseconds."""
     batches = [_batch(start, recipients) for start in range(rounds)]
     wall, cpu = perf_counter(), process_time()
     for judged in batches:
@@ -179,7 +179,8 @@ def _batch(start: int, recipients: int) -> list[Judged]:
 
 
 def _count() -> float:
-    """Return the number of events that are counted per second. One event in five is a bounce."""
+    """Count events, of which one in five is a bounce. Return the number of counted events per
+    second."""
     source = Source(names.EVENTS, 0)
     batch = []
     for number in range(_EVENTS):

@@ -1,9 +1,9 @@
 """Measures how long rebuilding the view of suppressed recipients takes in an emptied Redis.
 
 The benchmark starts Kafka and Redis, fills mail.suppressions as `sluice suppressions import` does,
-and empties Redis (FLUSHALL). Then the benchmark starts the validate service's follower of the view,
-and measures the time until the view can be used again. During that time the validate service judges
-no mail, so an operator sees a pause of this length.
+and empties Redis (FLUSHALL). Then the benchmark starts the part of the validate service that fills
+the view, and measures the time until the view can be used again. In production, the validate
+service judges no mail during this time.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from shared.topics.suppressions import Suppression, SuppressionReason
 _KEY: Final = "{bench}:suppressions"
 _CPU: Final = ("used_cpu_user", "used_cpu_sys")
 _POLL_S: Final = 0.05
-# A rebuild that takes longer than this is aborted. A rebuild with 5 million recipients takes about
-# a tenth of this time.
+# A rebuild is aborted after this time. A rebuild with 5 million recipients takes about a tenth of
+# this time.
 _LIMIT_S: Final = 600.0
 
 

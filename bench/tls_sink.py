@@ -1,8 +1,8 @@
-"""`python -m bench.tls_sink [CERT KEY]`: accepts all mail, over TLS or in clear text, on uvloop.
+"""`python -m bench.tls_sink [CERT KEY]` accepts all mail, over TLS or in clear text, on uvloop.
 
-The sink offers STARTTLS if it has a certificate. (Postfix's smtp-sink has no TLS.) It parses only
-the beginning of each command and the end of each content, so it is cheap and the figures compare
-the senders. It prints its port.
+The sink offers STARTTLS if it has a certificate. (Postfix's smtp-sink has no TLS.) The sink parses
+only the beginning of each command and the end of each content. So the sink is cheap, and the
+figures compare the senders. When the sink listens, it prints its port.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Sink(asyncio.Protocol):
                 self._transport.write(b"".join(replies))
                 self._task = asyncio.ensure_future(self._start_tls())
                 return
-        # Only the last bytes of the content are kept, because they may be the beginning of the end
+        # Keep only the last bytes of the content, because they may be the beginning of the end
         # mark.
         self._held = held[-(len(_END) - 1) :] if self._is_content else held
         if replies:
@@ -93,7 +93,7 @@ async def _serve(*files: str) -> None:
 @contextmanager
 def running(*files: Path) -> Iterator[str]:
     """Run a sink as a separate process, and yield its address. `files` are a certificate and its
-    key; without files the sink has no TLS."""
+    key. If there are no files, the sink has no TLS."""
     command = [sys.executable, "-m", "bench.tls_sink", *map(str, files)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
@@ -107,6 +107,7 @@ def running(*files: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    # Otherwise each read of TLS data maps and unmaps memory, which slows down the sender too.
+    # Without this call, each read of TLS data maps and unmaps memory, which slows down the sender,
+    # too.
     keep_freed_memory()
     uvloop.run(_serve(*sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""Measures one-click unsubscribing: the time of a POST until Kafka has the event and the entry.
+"""Measures the time from a one-click unsubscribe POST until Kafka has the event and the entry.
 
-The benchmark starts Kafka, Redis and one process of `validate api`. Each connection sends one POST
+The benchmark starts Kafka, Redis and one process `validate api`. Each connection sends one POST
 after another. Each POST uses the link of a different recipient, so that each POST results in a
 write. The time is measured from the request to the complete answer.
 """
@@ -43,7 +43,7 @@ _REGISTERED_S: Final = 60
 
 
 class Result(Struct, frozen=True):
-    """The measurements. The times are those of one answered POST."""
+    """The measurements. The times are per answered POST."""
 
     requests: int
     connections: int
@@ -60,7 +60,7 @@ class Result(Struct, frozen=True):
 
 
 def measure(requests: int, connections: int) -> Result:
-    """Measure this number of requests. Raises PartNotStarted."""
+    """Send this number of requests and measure their times. Raises PartNotStarted."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     folder = paths.run_folder(name)
     options = StackOptions(name=name, folder=folder, services=(API,), sink=False, restart=False)

@@ -1,9 +1,9 @@
 """Starts a pipeline in a background process, and shows the progress of its start.
 
-The background process runs `up` in the foreground and writes its messages to up.log in the folder
-of the pipeline. Until the pipeline is ready, the waiting command repeats these messages on its own
-standard error. Guarantees: if the start fails, takes too long or is interrupted, the background
-process ends.
+The background process runs the command `up` without --detach, and writes its messages to up.log in
+the folder of the pipeline. Until the pipeline is ready, the waiting command repeats these messages
+on its own standard error. Guarantees: if the start fails, takes too long or is interrupted, the
+background process ends.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ _MARK: Final = b"sluice: "  # Messages for people begin with this mark.
 
 
 class MessageReader:
-    """Reads the messages that were appended to a log file since the last call."""
+    """Reads the messages in a log file. Each call returns the messages that are new after the last
+    call."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._offset = 0
 
     def read(self) -> list[str]:
-        """Return the new complete lines with a message, without the mark."""
+        """Return the new messages, without the mark. An incomplete line is returned later."""
         with self._log.open("rb") as file:
             file.seek(self._offset)
             text = file.read()
@@ -51,7 +52,7 @@ class MessageReader:
 
 
 def start_detached(name: str, options: Sequence[str]) -> Endpoints:
-    """Start the pipeline with these options of `up`; return the endpoints when it is ready.
+    """Start the pipeline with these options of `up`. Return its endpoints when it is ready.
 
     Raises PartNotStarted.
     """

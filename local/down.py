@@ -29,7 +29,7 @@ _LOOK_EVERY_S: Final = 0.1
 
 
 def end(found: State) -> bool:
-    """Stop a running pipeline. Returns True if it ended by itself in time."""
+    """Stop a running pipeline. Returns True if it ended in time and did not have to be killed."""
     os.kill(found.pid, signal.SIGTERM)
     give_up_at = time.monotonic() + _END_TIMEOUT_S
     while state.is_alive(found):
@@ -76,7 +76,7 @@ def _data(removed: bool) -> str:
 
 
 def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
-    """Remove the state of a pipeline; with `forget`, remove its whole folder.
+    """Remove the state of a pipeline. If `forget` is set, remove its whole folder.
 
     Returns a pair: True if the folder existed, and the reason why a part of it remains, or "".
     """
@@ -92,7 +92,7 @@ def _tidy(name: str, *, forget: bool) -> tuple[bool, str]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove as much of a folder as possible. Raises OSError if some of it stays."""
+    """Remove as much of a folder as possible. Raises OSError if a file cannot be removed."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
         shutil.rmtree(folder)

@@ -3,7 +3,7 @@
 A file is written whole or not at all. If a start is killed, the earlier file remains.
 
 Most often a folder cannot be used because another user, such as root, ran the pipeline before.
-Owns: the sentence about this fault, with a remedy. Does not own: errors with other files, which are
+Owns: the error text for this case, with a remedy. Does not own: errors with other files, which are
 raised unchanged, and errors while a pipeline runs (up.py), because a full disk must not end the
 pipeline.
 """
@@ -27,11 +27,11 @@ _FOR_ALL: Final = 0o666  # The umask of the process reduces this mode.
 
 @contextmanager
 def usable_folder() -> Iterator[None]:
-    """Within the block, an OSError for a file of a pipeline is raised as PartNotStarted."""
+    """Within the block, turn an OSError about a file of a pipeline into PartNotStarted."""
     try:
         yield
     except OSError as error:
-        path = Path(str(error.filename or ""))  # The filename of an open file is a number.
+        path = Path(str(error.filename or ""))  # For an open file, the filename is a number.
         if not path.is_relative_to(paths.STATE):
             raise
         raise PartNotStarted(folder_fault(error, path)) from None
@@ -48,7 +48,8 @@ def folder_fault(error: OSError, path: Path) -> str:
 
 
 def _owner(path: Path) -> str:
-    """Return the owner of the path or, if it does not exist, of the nearest folder above it."""
+    """Return the owner of the path. If the path does not exist, return the owner of the nearest
+    folder above it."""
     for each in (path, *path.parents):
         try:
             return each.owner()

@@ -1,4 +1,4 @@
-"""Finds the user's settings for a pipeline: in the environment and the file in SLUICE_CONFIG.
+"""Finds the user's settings for a pipeline, in the environment and in the file in SLUICE_CONFIG.
 
 `./sluice up` chooses addresses, routes and other settings for the services that it starts. If the
 user has set a key, the user's value is used instead. Owns: finding the user's settings. Does not
@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from shared.settings.loader import Fault, Given, SettingsError, find_given, load, variable_of
 from shared.settings.sections import KafkaSettings, RedisSettings
 
-_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - no socket is bound here
 
 
 class Outside(Struct, frozen=True):
@@ -36,17 +36,17 @@ class Outside(Struct, frozen=True):
         return "" if found is None else str(found.value)
 
     def port(self, section: str, key: str) -> int:
-        """Return a port; 0 if it is not set, or set to 0."""
+        """Return the port in a key. Return 0 if the key is not set or is 0."""
         text = self.text(section, key).strip()
         return int(text) if text.isascii() and text.isdecimal() else 0
 
     def host(self, section: str, key: str, otherwise: str) -> str:
-        """Return the address at which clients reach a listener with this host."""
+        """Return the address at which clients reach a listener whose host is in this key."""
         host = self.text(section, key) or otherwise
         return _ANY_ADDRESS.get(host, host)
 
     def addresses(self, section: str, key: str) -> list[str] | None:
-        """Return a list of addresses; None if it is not set or not valid."""
+        """Return the list of addresses in a key. Return None if the key is not set or not valid."""
         found = self.given.get((section, key))
         value: Any = None if found is None else found.value
         try:
@@ -75,7 +75,7 @@ class Outside(Struct, frozen=True):
 
 
 class Servers(Struct, frozen=True):
-    """The sections of the settings with the addresses of Kafka and Redis."""
+    """The sections of the settings that have the addresses of Kafka and Redis."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -97,7 +97,7 @@ def check_servers(kafka: str, redis: str) -> None:
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
     """Return the settings of Kafka and Redis; an address that is not "" replaces a setting.
 
-    `extra` contains variables in addition to the environment. Raises SettingsError.
+    `extra` contains variables that are used in addition to the environment. Raises SettingsError.
     """
     named = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
     named = {name: value for name, value in named.items() if value}

@@ -1,4 +1,4 @@
-"""One process of a pipeline: its specification, and the running process.
+"""Starts and ends one process of a pipeline, according to its specification.
 
 Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
 signalling and ending one process. Does not own: the decision when to start or end a process
@@ -28,7 +28,8 @@ _TAIL_LINES: Final = 12
 
 
 class PartNotStarted(Unavailable):
-    """A part of the pipeline is missing or does not start; the text names part, reason and fix."""
+    """A part of the pipeline is missing or does not start. The text contains the name of the part,
+    the reason and a fix."""
 
 
 class ProcessSpec(Struct, frozen=True):
@@ -40,10 +41,11 @@ class ProcessSpec(Struct, frozen=True):
     ready_timeout_s: float
     stop_timeout_s: float
     env: dict[str, str] = field(default_factory=dict)
-    extra_env: dict[str, str] = field(default_factory=dict)  # A test sets this for one start.
+    extra_env: dict[str, str] = field(default_factory=dict)  # Tests set this for one start.
 
     def with_extra_env(self, extra: dict[str, str]) -> ProcessSpec:
-        """Return the same specification with this extra environment instead of an earlier one."""
+        """Return the same specification with this extra environment, which replaces any earlier
+        extra environment."""
         return structs.replace(self, extra_env=extra)
 
 
@@ -109,7 +111,7 @@ class Process:
         return self._child.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to this process, not to its group; do nothing after its end.
+        """Send a signal to this process, but not to its group. Do nothing if the process has ended.
 
         After SIGKILL, wait until the process has ended, so that a new start can follow at once.
         """
@@ -146,7 +148,7 @@ class Process:
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log; "" if there is no log."""
+    """Return the last lines of a log. Return "" if there is no log."""
     try:
         lines = log.read_text("utf-8", "replace").splitlines()
     except OSError:

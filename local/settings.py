@@ -1,14 +1,15 @@
 """The settings that a pipeline chooses for its services, and their check before the start.
 
-The choice of settings is pure, except that it creates the doors' certificate and the key of return
-paths. A setting of the user is never overridden (outside.py), with two exceptions: an option of the
-command line overrides the setting, or two processes cannot share the setting.
+The choice of settings has no side effects, except that it creates the certificate of the doors and
+the key of the return paths. A setting of the user is never overridden (outside.py), with two
+exceptions. An option of the command line overrides a setting, and a setting is overridden if two
+processes cannot share its value.
 
-Each process checks its settings again when it starts. Without the check here, a wrong setting would
-appear only half a minute later: Kafka would have started, and then a service would end. The check
-loads the models itself, because asking the services (`config`) would start a process for each. All
-faults are reported together. A fault that several services have is reported once. Does not own: the
-other checks of a service, such as the content of certificates.
+Each process checks its settings again when it starts. Without the check in this module, a wrong
+setting would appear only half a minute later, when Kafka has started and a service ends. The check
+loads the models itself, because the command `config` of the services would start a process for each
+service. All faults are reported together. A fault that several services have is reported once. Does
+not own: the other checks of a service, such as the content of certificates.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _CHOSEN: Final = (
     ("ingest", "smtp_host_name"),
     ("return_path", "keys_file"),
 )
-# For each door, the process that serves only doors of this kind (`up --apart`).
+# Maps each door to the process that serves it if the option `--apart` of `up` is used.
 _DOORS: Final = {"smtp": FRONT, "smtps": FRONT, "bounce": BOUNCE}
 _LOOPBACKS: Final = (ports.LOOPBACK, "localhost", "::1")
 _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls_key_file"))
@@ -86,12 +87,13 @@ class StackSettings(Struct, frozen=True):
 
     @property
     def broker(self) -> str:
-        """Return the address of the broker that the pipeline uses; "" for an embedded broker."""
+        """Return the address of the broker that the pipeline uses. Return "" for an embedded
+        broker."""
         return self.kafka or self.outside.text("kafka", "bootstrap")
 
     @property
     def redis_url(self) -> str:
-        """Return the URL of the Redis that the pipeline uses; "" for an embedded Redis."""
+        """Return the URL of the Redis that the pipeline uses. Return "" for an embedded Redis."""
         return self.redis or self.outside.text("redis", "url")
 
     @property
@@ -134,7 +136,8 @@ class StackSettings(Struct, frozen=True):
     def for_service(self, kafka: str, redis: str) -> dict[str, str]:
         """Return the environment that all services get, with this broker and Redis."""
         chosen = {
-            # A restarted part has the same name, so it gets its partitions again.
+            # A restarted process has the same name. With static membership, it gets the same
+            # partitions again.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
         }
         if self.copies > 1 and not self.broker:
@@ -151,7 +154,8 @@ class StackSettings(Struct, frozen=True):
         return env
 
     def for_billing(self, *, is_first: bool) -> dict[str, str]:
-        """Return the HTTP settings of a billing process; only the first one has the fixed port.
+        """Return the HTTP settings of a process of the billing service. Only the first process has
+        the fixed port.
 
         If the billing service listens only on loopback, its API needs no key.
         """
@@ -174,7 +178,8 @@ class StackSettings(Struct, frozen=True):
         return {"SLUICE_API__HTTP_PORT": str(self.port["api"])}
 
     def for_links(self) -> dict[str, str]:
-        """Return the setting with the address for unsubscribing, which is this pipeline's API.
+        """Return the setting with the address of unsubscribe links, which is the API of this
+        pipeline.
 
         An address that other machines can reach must be https, so the user must set it.
         """
@@ -183,7 +188,8 @@ class StackSettings(Struct, frozen=True):
         return self.outside.without_given({"SLUICE_DELIVER__UNSUBSCRIBE_URL": f"{self.api}/u"})
 
     def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
-        """Return the environment of the ingest process `name`, with the doors of the process.
+        """Return the environment of `name`, a process of the ingest service, with the doors of the
+        process.
 
         If a door has its own process, no other process serves it, even if the user has set the
         address of the door.
@@ -217,7 +223,7 @@ class StackSettings(Struct, frozen=True):
 
 
 def _door_owners(processes: Collection[str]) -> dict[str, str]:
-    """Return the process that serves each door."""
+    """Return, for each door, the name of the process that serves it."""
     return {door: own if own in processes else "ingest" for door, own in _DOORS.items()}
 
 
@@ -231,7 +237,7 @@ def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """Return the key and the origin of each setting by which the user replaces a choice.
+    """Return the key and the origin of each setting of the user that is used instead of a choice.
 
     `kafka` and `redis` are options of the command line, which override the user's settings.
     """

@@ -1,8 +1,8 @@
-"""`python -m bench.micro.limits`: the time that shaping adds to each message, without I/O.
+"""`python -m bench.micro.limits` measures the time that shaping adds to a message, without I/O.
 
-The program makes the same calls in the same order as a pool makes for each message. There are 15
-limits (bench/micro/shaping.py), with leases that do not end. The figures vary far less than those
-of a run with sockets, so they show small changes. The program prints the fastest of many runs.
+For each message, the program makes the same calls as a pool, in the same order. There are 15 limits
+(bench/micro/shaping.py), with leases that do not end. The figures vary far less than the figures of
+a run with sockets, so they show small changes. The program prints the fastest of many runs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _grant_much(throttle: Throttle, now: float) -> None:
 def _pass_limits(shaper: Shaper, now: float, count: int) -> None:
     """Pass each message through the limits, from its arrival to the end of its transaction.
 
-    `now` does not advance, because otherwise leases would end while this process is interrupted.
+    `now` does not advance. If it did, leases could end while this process is interrupted.
     """
     mail, message = envelope(1), _Message()
     to = shaper.destination(_DOMAIN, Site(_DOMAIN, ()))
@@ -92,7 +92,7 @@ async def measure(rules: str, count: int) -> tuple[float, float]:
     """Return the microseconds per message with limits and without limits."""
     throttle = Throttle(load_rules(rules), Workers(1, 0.0))
     counters, now = Counters("bench"), asyncio.get_running_loop().time()
-    client = connect_async(RedisSettings())  # never connects, because no request is sent
+    client = connect_async(RedisSettings())  # it never connects, because it sends no request
     stores = Stores(LeaseStore(client, _TAG), SuspensionStore(client, _TAG))
     shaper = Shaper(throttle, stores, "bench", SystemClock(), counters)
     # Pass one message first, because the first message creates the limits.

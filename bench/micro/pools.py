@@ -1,8 +1,8 @@
-"""`python -m bench.micro.pools`: CPU per message of `Pools.send` and of aiosmtplib, in one run.
+"""`python -m bench.micro.pools` compares the CPU time per message of `Pools.send` and aiosmtplib.
 
 Both senders send the same messages over the same number of connections to Postfix's smtp-sink. This
-program starts the sink. Only the CPU time of this process counts, so the figures are valid on a
-busy machine.
+program starts the sink. The program measures only the CPU time of this process, so the figures are
+valid even on a busy machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
 SENDER: Final = "newsletter@news.example.com"
-# The number of messages in flight at a time; deliver has a similar window.
+# The number of messages in flight at a time. The window of the deliver service is similar.
 WINDOW: Final = 200
 _LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
 _WARM_UP: Final = 500
@@ -68,7 +68,8 @@ def envelope(number: int) -> Envelope:
 
 
 def envelopes(count: int) -> list[Envelope]:
-    """Return envelopes. They are made before a measurement, because the peers make none."""
+    """Return envelopes. They are made before a measurement, because the peers do not make
+    envelopes."""
     return [envelope(number) for number in range(count)]
 
 
@@ -97,7 +98,7 @@ async def measure(name: str, send: Send, messages: int, content: bytes) -> Figur
 async def send_all(send: Send, messages: list[Envelope], content: bytes) -> None:
     """Send messages with this content, WINDOW at a time.
 
-    There are WINDOW tasks, and no task for each message: deliver has none either (stepping.py).
+    There are WINDOW tasks and not one task per message, as in the deliver service (stepping.py).
     """
     waiting = iter(messages)
 
@@ -118,7 +119,7 @@ async def pools_figure(address: str, connections: int, messages: int, content: b
 
 
 def make_pools(address: str, connections: int, shaper: Shaper | None = None) -> Pools:
-    """Return the pools of deliver, with a route to this address."""
+    """Return the pools of the deliver service, with a route to this address."""
     limits = PoolLimits(max_connections=connections, max_messages_per_connection=1_000_000)
     opener = Opener("bench.invalid", Timeouts(10, 10, 10, 10), Failpoints.none())
     routing = Routing(Routes({"*": address}), Resolver(time.monotonic))

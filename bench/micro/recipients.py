@@ -2,7 +2,8 @@
 
 The session and the policy of the bounce door convert the bytes of RCPT commands to the bytes of the
 replies, without sockets and without the limit on errors. The keys, the look-up of clients and the
-counting are those of ingest. A test outbox only stores the messages.
+counting use the code of the ingest service. The outbox is a test outbox, which only stores the
+messages.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tests.support.bounce_door import DOMAIN, local_part
 from tests.support.bounce_session import TODAY, BounceDialog, BounceDoor
 
 MAX_FORGED_US: Final = 40.0
-# The session gets this many commands at once, as from a peer that does not wait for replies.
+# This many commands are passed to the session at once. A peer that does not wait for replies sends
+# commands in this way.
 _AT_ONCE: Final = 50
 _SEED: Final = 1
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuv"
@@ -53,7 +55,7 @@ def measure(count: int) -> Result:
         return f"rp={''.join(draw.choices(_LETTERS, k=60))}0@{DOMAIN}"
 
     def forged_tail() -> str:
-        # The address names an existing key and a valid day, so the HMAC has to be computed.
+        # The address contains an existing key and a valid day, so the HMAC has to be computed.
         return f"{right[:-13]}{''.join(draw.choices(_LETTERS, k=12))}0@{DOMAIN}"
 
     fewer = count // _OF_FORGED

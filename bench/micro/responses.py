@@ -1,14 +1,14 @@
-"""Measures validate's time for returned mail: `./sluice bench responses [FOLDER] [--json]`.
+"""`./sluice bench responses [FOLDER] [--json]` measures the time that returned mail takes.
 
 The input is a folder of messages (`*.eml` at any depth). Without a folder the samples of the tests
 are used, each with the header fields that two relays add. Three steps are measured in turn. The
-first is understanding a message. The second is processing a record of mail.returned: understanding
-it, and making the event and the mail to the forwarding address. The third is counting the events.
-The bar applies to the sum of processing and counting (described in returned_path.py), without
-reading from Kafka and without writing to Kafka and Redis. In each round, Python's `email` package
-also parses the same messages and decodes their texts. It does less work, because it does not
-determine the meaning of a message. The figures are those of the fastest and the median round,
-because the machine may be busy.
+first step is to understand a message. The second step is to process a record of mail.returned: to
+understand the message, and to make the event and the mail to the forwarding address. The third step
+is to count the events. The requirement applies to the sum of the second and the third step
+(described in returned_path.py). No step reads from Kafka or writes to Kafka or Redis. In each
+round, Python's `email` package also parses the same messages and decodes their texts. The package
+does less work, because it does not determine the meaning of a message. The figures are those of the
+fastest and the median round, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "golden" / "returned"
 ROUNDS: Final = 15
-MIN_MESSAGES_PER_S: Final = 2_000  # the requirement, on one core
+MIN_MESSAGES_PER_S: Final = 2_000  # the required rate on one core
 _PEER_SHARE: Final = 4  # `email` reads every fourth message, because it is slow
 
 _HOP: Final = (
@@ -55,11 +55,11 @@ class Result(Struct, frozen=True):
     messages: int
     mean_bytes: int
     understanding: Figure
-    processing: Figure  # understanding, event, mail to the forwarding address
+    processing: Figure  # understanding, making the event and the forwarded mail
     counting: Figure
     in_all: Figure  # processing and counting
     email: Figure
-    times_of_email: float  # the time of understanding, divided by that of `email`
+    times_of_email: float  # the time of understanding, divided by the time of `email`
     meets_bar: bool
 
 
@@ -126,7 +126,7 @@ def described(result: Result, width: int = PIPED_WIDTH) -> str:
 
 
 def _calm_collector() -> None:
-    """Configure the cyclic garbage collector as the services do (shared/runtime/service_cli.py)."""
+    """Configure the cyclic garbage collector as in a service (shared/runtime/service_cli.py)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

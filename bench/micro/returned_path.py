@@ -1,14 +1,14 @@
-"""The steps of validate for returned messages, as functions without Kafka and Redis.
+"""The steps of the validate service for returned mail, as functions without Kafka and Redis.
 
 A returned message is a record of mail.returned. The steps are everything that the worker of the
 validate service does with the record between reading and committing. ReturnsProcessor decodes the
 record, verifies and understands the message, encodes its event, and composes and packs the mail to
 the forwarding address. Then read_batch and count_batch decode and count the event, and encode the
-counter as Redis stores it. Every message is forwarded separately. This is the most expensive case,
-because above the forwarding limit only one line per message is stored.
+counter as Redis stores it. Every message is forwarded separately, which is the most expensive case.
+Above the forwarding limit, only one line per message would be stored.
 
 Each record has a different mail id and the hash of a recipient, as if the message had come to a
-return path. So hard and soft bounces are counted.
+return path. Without these fields, hard and soft bounces would not be counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import Headers, encode_returned
 
-BATCH: Final = 200  # the worker also reads this many records at a time
+BATCH: Final = 200  # the worker, too, reads this many records at a time
 _UNLIMITED: Final = 1 << 40
 
 

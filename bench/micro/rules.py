@@ -1,10 +1,10 @@
-"""Measures the time for the header scan and the rules: `./sluice bench rules [--json]`.
+"""`./sluice bench rules [--json]` measures the time of the header scan and the rules.
 
-The input is the 10 KB newsletter of the message set with about 15 headers. Copies of it are
-addressed to 500 recipients in 50 domains, so that no cache holds all of them. In the same run two
-other parsers read the same headers and addresses: Python's `email` package and Rust's mailparse
-(fast-mail-parser). The figures are the fastest and the median of many short rounds, because the
-machine may be busy.
+The input is the 10 KB newsletter of the message set with about 15 headers. Copies of the newsletter
+are addressed to 500 recipients in 50 domains, so that no cache holds all recipients. In the same
+run two other parsers read the same headers and addresses. These parsers are Python's `email`
+package and Rust's mailparse (fast-mail-parser). The figures are the fastest and the median of many
+short rounds, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SAMPLE: Final = "html-newsletter-10kb.eml"
 ROUNDS: Final = 60
 RECIPIENTS: Final = 500
 DOMAINS: Final = 50
-MIN_MESSAGES_PER_S: Final = 25_000  # the requirement for scan and rules together, on one core
+MIN_MESSAGES_PER_S: Final = 25_000  # the required rate of scan and rules together, on one core
 MAX_SCAN_US: Final = 20.0
-_PEER_MESSAGES: Final = 25  # messages per round; few, because the peers are slow
+_PEER_MESSAGES: Final = 25  # the messages per round; not many, because the peers are slow
 _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
@@ -140,7 +140,7 @@ def _each(read: Callable[[bytes], None], messages: Sequence[bytes]) -> None:
 
 
 def _read_by_email(header: bytes) -> None:
-    """Read what the scan reads, with the standard library."""
+    """Read the same fields as the scan, with the standard library."""
     message = email.message_from_bytes(header, policy=email.policy.default)
     for name in _NEEDED:
         value = message[name]
@@ -149,7 +149,7 @@ def _read_by_email(header: bytes) -> None:
 
 
 def _read_by_mailparse(header: bytes) -> None:
-    """Read what the scan reads, with Rust's mailparse."""
+    """Read the same fields as the scan, with Rust's mailparse."""
     mail = parse_email(header)
     assert mail.from_ is not None
     len(mail.to)
@@ -157,7 +157,7 @@ def _read_by_mailparse(header: bytes) -> None:
 
 
 def _timed(task: Callable[[], None], messages: int) -> Figure:
-    """Return the CPU time of this process per message, in microseconds."""
+    """Run a function, and return the CPU time of this process per message in microseconds."""
     task()
     taken = []
     for _ in range(ROUNDS):

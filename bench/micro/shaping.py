@@ -1,18 +1,19 @@
-"""`python -m bench.micro.shaping`: CPU per message of `Pools.send` with and without shaping.
+"""`python -m bench.micro.shaping` measures the CPU time that shaping adds to `Pools.send`.
 
 One process has pools without shaping and pools with shaping. Both send the same messages over the
 same number of connections to one smtp-sink of Postfix. With shaping, each message is counted under
 15 limits in a real Valkey: messages per second, messages per day and bytes, for every scope. The
 limits are so high that none is reached.
 
-The two sides take turns: each sends a slice of its messages, and the side that begins changes with
-every slice. So a change in the speed of the machine affects both sides. While one side sends, the
-other side also does some work (its deadlines, its call per second); this work affects both sides,
-too. Before each slice, its side sends messages that do not count. These messages reopen the
-connections and the leases that ended during the slice of the other side.
+The two sides take turns. In each turn, both sides send a slice of their messages, and the side that
+begins changes with every turn. So a change in the speed of the machine affects both sides. While
+one side sends, the other side also does some work (its deadlines, its call per second). This work
+affects both sides, too. Before each slice, the side sends some messages that are not measured.
+These messages reopen the connections and the leases that ended during the slice of the other side.
 
-Only the CPU time of this process counts. The CPU time of smtp-sink and Valkey is left out, but on a
-machine with few processors their work lowers the messages per second of both sides.
+The program measures only the CPU time of this process, not the CPU time of smtp-sink and Valkey.
+But on a machine with few processors, the work of smtp-sink and Valkey lowers the messages per
+second of both sides.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Used(Struct):
     seconds: float = 0.0
 
     async def slice(self, messages: int, content: bytes) -> None:
-        """Send and measure this number of messages."""
+        """Send this number of messages, and add their cost to the figures."""
         warm_up, measured_ones = envelopes(WINDOW), envelopes(messages)
         await send_all(self.send, warm_up, content)
         cpu, began = cpu_s(), time.perf_counter()
@@ -169,7 +170,7 @@ async def _measure(run: Run, count: int) -> Result:
 
 
 def pairs(run: Run, count: int) -> Result:
-    """Measure this number of pairs of runs, one pair after the other."""
+    """Measure `count` pairs of runs, one pair after the other."""
     return run_interruptibly(_measure(run, count))
 
 

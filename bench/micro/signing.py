@@ -44,7 +44,7 @@ class Result(Struct, frozen=True):
 
 
 def measure(content: bytes) -> Result:
-    """Measure each variant with one message."""
+    """Measure each variant of signing with one message."""
     identity = Identity("rsa-sha256", DOMAIN, "sluice")
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     by_rsa = _signer(rsa_key)

@@ -31,7 +31,7 @@ from shared.runtime.errors import PartUnavailable
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
-# With this factor, a delay of one minute between attempts becomes 1.2 s.
+# The delays between attempts are multiplied by this factor. So one minute becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
 # The folders (logs, the sink's journal) of this number of earlier demos are kept.
 _KEPT_RUNS: Final = 3
@@ -70,7 +70,8 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
     env = {
         "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
         "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
-        # Each returned message is forwarded at once, so that the numbers can be compared.
+        # Each returned message is forwarded at once, so that the numbers of returned and forwarded
+        # messages can be compared.
         "SLUICE_VALIDATE__FORWARDS_PER_WINDOW": "1000000",
     }
     stack = Stack(StackOptions(name=mine.name, env=env, say=say))
@@ -99,7 +100,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
         return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
         stack.stop()
-        if not differ:  # If counts differ, the data in Kafka may show why.
+        if not differ:  # If the counts differ, the data in Kafka may show why they differ.
             stack.forget_data()
 
 
@@ -119,7 +120,7 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 
 def next_steps(folder: str, bill: str) -> list[str]:
-    """Return the hints that are shown after the demo."""
+    """Return the hints about next steps, which are shown after the demo."""
     name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),

@@ -1,4 +1,4 @@
-"""Shows the progress of the demo: a live table on a terminal, otherwise single lines."""
+"""Shows the progress of the demo, as a live table on a terminal and otherwise as single lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from local.demo.observing import Counts
 from local.demo.reconciliation import Reconciliation, Result
 from shared.plurals import counted
 
-# Without a terminal, at most one line is printed per interval of this length, and only if something
+# If there is no terminal, at most one line is printed in this many seconds, and only if something
 # changed.
 _LINE_EVERY_S: Final = 2.0
 _REFRESH_PER_S: Final = 8
@@ -56,7 +56,8 @@ class Progress(Struct, frozen=True):
 
 
 class Display:
-    """Shows the progress while the demo runs: a live table on a terminal, otherwise plain lines.
+    """Shows the progress while the demo runs, as a live table on a terminal, otherwise as plain
+    lines.
 
     The output goes to standard error if standard output is for JSON. This class is a context
     manager.
@@ -149,7 +150,7 @@ def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
 
 
 def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """Return the table that compares the bill with the counts of the sink."""
+    """Return the lines of the table that compares the bill with the counts of the sink."""
     columns = (
         *map(Column, ("client", "mailing ID", "sub-client")),
         Column("billed", Kind.COUNT),
@@ -168,7 +169,8 @@ def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
-    """Return a table of the reasons why mail did not arrive, and of the mail that was sent back."""
+    """Return the lines of a table with the reasons why mail did not arrive, and with returned
+    mail."""
     columns = (
         Column("reason"),
         Column("messages", Kind.COUNT),
@@ -196,7 +198,8 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 
 def fates(result: Result) -> str:
-    """Return the equation of all messages, and the number of messages that the sink accepted."""
+    """Return the equation of published messages and outcomes, and the number of accepted
+    messages."""
     rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (

@@ -1,8 +1,8 @@
-"""Makes the messages of the demo, with their client, mailing and recipient. Pure.
+"""Makes the messages of the demo, with their client, mailing and recipient. Does no I/O.
 
 Each recipient occurs once, so that the sink's journal shows which message the sink answered. The
-recipient's local part selects how the sink behaves (local/sink); a share of the messages violates
-rules or goes to blocked recipients.
+local part of the recipient selects how the sink behaves (local/sink). Some messages violate rules
+or are for blocked recipients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from shared.topics.names import intake
 
 
 class Account(Struct, frozen=True):
-    """A submitter: its client, the code in its messages (may be ""), and its billed cell."""
+    """A submitter of mail: its client, the row of the bill in which its messages count, and the
+    code in its messages, or ""."""
 
     client: str
     sender: str
@@ -86,7 +87,7 @@ class Draft(Struct, frozen=True):
 def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
     """Yield `count` records in the order of publishing.
 
-    The same arguments give the same records.
+    With the same arguments, this function yields the same records.
     """
     chance = random.Random(seed)  # noqa: S311 - repeatable demo, no secret
     stock = sample_bodies(seed)
@@ -108,7 +109,8 @@ def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
 
 
 def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publication]:
-    """Return one more message to each recipient in AGAIN, numbered from `first`."""
+    """Return one more message to each recipient in AGAIN. The messages are numbered from
+    `first`."""
     stock = sample_bodies(seed)
     return [
         _publication(draft, *_compose(draft))
@@ -120,7 +122,8 @@ def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publicat
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:
-    """Return the behaviours of the next thousand messages; each share gives the frequency."""
+    """Return the behaviours of the next thousand messages in random order. Each behaviour occurs as
+    often as its share says."""
     deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
     deck += [""] * (1000 - len(deck))
     chance.shuffle(deck)
@@ -157,7 +160,7 @@ def _compose(draft: Draft) -> tuple[dict[str, str], bytes]:
 
 
 def _breach(draft: Draft, chance: random.Random) -> Publication:
-    """Return the message with a mistake that is typical for a platform."""
+    """Return this message with a mistake that is typical of platforms."""
     headers, body = _compose(draft)
     topic = intake(draft.account.client)
     match chance.randrange(9):

@@ -1,9 +1,10 @@
 """Reads the results of the demo from the pipeline: the events, and the bill.
 
 A thread reads mail.events and records which final event each message has. Like the billing service,
-the thread reads only committed records. The thread counts by mail id and independently of the
-billing service, so it detects a second final event of a message. When the billing service has
-counted everything, the bill is read from its API, with an access key if the API requires one.
+the thread reads only committed records. The thread counts mail ids, independently of the billing
+service, so it detects a second final event of a message. When the billing service has counted
+everything, the bill is read from the API of the billing service. If the API requires an access key,
+the demo creates a key.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _KEY_MS: Final = 3_600_000
 
 
 class Counts(Struct, frozen=True):
-    """The counts so far: events by type, ended messages, second final events, first dispatches."""
+    """The present counts: events by type, ended messages, second final events, first dispatches."""
 
     words: dict[str, int]
     ended: int
@@ -56,8 +57,8 @@ class Counts(Struct, frozen=True):
     # The number of messages to forwarding addresses, by the type of the event that caused the
     # message.
     forwarded: dict[str, int] = {}
-    # The number of messages that were refused, suppressed, bounced or expired. The key is a pair:
-    # the client, and the word for the outcome in the client's setting `returns`.
+    # The number of messages that were refused, suppressed, bounced or expired. The key is a pair of
+    # the client and the word for the outcome in the client's setting `returns`.
     unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
@@ -97,7 +98,7 @@ class EventFollower:
         self._thread.join(_CLOSE_WAIT_S)
 
     def counts(self) -> Counts:
-        """Return the counts so far."""
+        """Return the counts of the events that were read until now."""
         with self._lock:
             return Counts(
                 dict(self._words),
@@ -115,7 +116,8 @@ class EventFollower:
                 try:
                     polled = reader.poll(_POLL_MS)
                 except KafkaError:
-                    # The poll is repeated, because parts of the pipeline may fail for a time.
+                    # The poll is repeated after an error, because parts of the pipeline may fail
+                    # for a time.
                     self._closing.wait(1)
                     continue
                 for records in polled.values():
@@ -152,7 +154,7 @@ class EventFollower:
 
 
 def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
-    """Wait until the billing service has counted everything, then read its API for the counts."""
+    """Wait until the billing service has counted everything, then read the counts from its API."""
     billed: dict[Row, int] = {}
     for month in months:
         for row in _usage(stack, month):
@@ -183,7 +185,8 @@ def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
 
 
 def _new_key(stack: Stack) -> str:
-    """Create a key for the billing API; the key is needed if other machines reach the API."""
+    """Create a key for the billing API. The API requires a key if other machines can reach the
+    API."""
     created_at_ms = SystemClock().now_ms()
     wanted = AccessKey(
         id="",

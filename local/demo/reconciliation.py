@@ -1,4 +1,4 @@
-"""Compares published messages, events, the bill and the sink's journal. Pure.
+"""Compares published messages, events, the bill and the sink's journal. Does no I/O.
 
 The sink's journal is independent of the pipeline. A message must be billed if the sink answered its
 RCPT or its content, even if the answer was a refusal.
@@ -76,7 +76,7 @@ class Returns(Struct, frozen=True):
 
 
 class Reconciliation(Struct, frozen=True):
-    """All counts side by side, and a description of each difference."""
+    """The counts from all sources, and a description of each difference between them."""
 
     finals: Mapping[str, int]
     waiting: int
@@ -91,10 +91,10 @@ def witness(
     published: Mapping[str, Row],
     forwarding: Collection[str] = (),
 ) -> Witness:
-    """Count the lines of the sink's journal; `published` maps each recipient to a row of the bill.
+    """Count the lines of the sink's journal. `published` maps each recipient to a row of the bill.
 
-    Each recipient gets one message. Only a recipient whose mail bounces at once may get several
-    messages. For such a recipient, each bounce is counted as one message.
+    A recipient may get several messages only if its mail bounces at once. Each of these bounces is
+    counted as one message. All other recipients get one message each.
     """
     accepted: Counter[str] = Counter()
     forwarded: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def witness(
 
 
 def row_of(published: Publication) -> Row:
-    """Return the row of the bill in which this message counts, if it is billed."""
+    """Return the row of the bill in which this message counts if it is billed."""
     account = published.account
     return (account.client, account.mailing_id, account.sub_client)
 

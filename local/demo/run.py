@@ -1,7 +1,7 @@
 """Runs the demo: registers clients, publishes mail, waits for events, compares the counts.
 
-Owns: the order of these steps on a running pipeline. Does not own: starting and stopping the
-pipeline (__main__.py), the display (display.py).
+Owns: the order of these steps, on a pipeline that is already running. Does not own: starting and
+stopping the pipeline (__main__.py), the display (display.py).
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ _LOOK_EVERY_S: Final = 0.1
 # This lifetime is shorter than clients.yaml allows, so that mail to a full mailbox expires while
 # the demo runs.
 MAX_AGE_S: Final = 20
-# After this time without progress, messages that still wait count as stuck, and the demo ends.
+# After this time without progress, waiting messages are considered stuck, and the demo ends.
 STALL_S: Final = 120.0
 _FLUSH_TIMEOUT_S: Final = 120.0
-# At most this many records are unacknowledged in the producer: about 50 MB of demo mail.
+# At most this many records in the producer are not acknowledged. They have about 50 MB.
 _OUTSTANDING: Final = 2_000
-# At most this many messages are in flight, so that none expires while it waits in a large demo.
+# At most this many messages are in flight. In a large demo, messages could otherwise expire while
+# they wait.
 _IN_FLIGHT: Final = 4_000
 
 
@@ -113,7 +114,8 @@ def register(bootstrap: str) -> tuple[Client, ...]:
 
 
 class _Act:
-    """Publishes mail in parts and shows the total; `rows` maps recipients to rows of the bill."""
+    """Publishes the mail of the demo in several parts, and shows the progress of all parts
+    together. `rows` maps recipients to rows of the bill."""
 
     def __init__(
         self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
@@ -126,7 +128,8 @@ class _Act:
         self._wanted = wanted
 
     def play(self, records: Iterable[Publication]) -> None:
-        """Publish these messages; wait until all have ended, or nothing has changed for STALL_S."""
+        """Publish these messages. Wait until all have a final event, or nothing has changed for
+        STALL_S."""
         before, follower = self.acknowledged, self.follower
         publisher = Publisher(
             self._bootstrap, records, self._wanted, lambda: follower.counts().ended - before
@@ -173,7 +176,8 @@ def _are_suppressed(stack: Stack) -> bool:
 
 
 def wait_for_returns(act: _Act, clients: Sequence[Client]) -> None:
-    """Wait until all reports of the sink have arrived, and everything is forwarded."""
+    """Wait until all reports of the sink have arrived, and all mail to forwarding addresses was
+    sent."""
 
     def is_done() -> bool:
         found = _returns(act, act.follower.counts(), clients)

@@ -92,7 +92,7 @@ def _with_picture(subject: str, text: str, noise: bytes) -> SampleBody:
 
 def _letter(subject: str, message: EmailMessage) -> SampleBody:
     if message.is_multipart():
-        # With a random boundary, the messages of every run would differ.
+        # The boundary is fixed, because the messages of two runs would differ if it were random.
         message.set_boundary("=_demo_part_=")
     mime, _, body = message.as_bytes().partition(b"\r\n\r\n")
     return SampleBody(subject, mime, body)

@@ -1,9 +1,9 @@
 """Creates the front door's certificate and the key of return paths, once per pipeline.
 
 The certificate is self-signed, for this machine only. A publisher on this machine may trust the
-certificate file itself; in production, the front door has a certificate from a public authority.
-The key of the return paths stays the same, so that bounces of earlier mail are recognised; in
-production, its file has several keys, which are rotated (docs/returned-mail.md). Owns: these files.
+certificate file itself. In production, the front door has a certificate from a public authority.
+The key of the return paths stays the same, so that bounces of earlier mail are recognised. In
+production, the file has several keys, which are rotated (docs/returned-mail.md). Owns: these files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SECRET_OCTETS: Final = 32
 
 
 class CertificateFiles(Struct, frozen=True):
-    """A certificate and its private key, both PEM."""
+    """The paths of a certificate and of its private key, which are PEM files."""
 
     certificate: Path
     key: Path

@@ -1,9 +1,9 @@
-"""The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
+"""Runs the embedded broker: a real Apache Kafka with one KRaft node, on the loopback interface.
 
-Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own: the
-jars and the Java (kafka_java.py), the formatting of the node's folder (kafka_folder.py), clusters
-of several nodes (kafka_cluster.py). Guarantees: raises PartNotStarted with one line of text if a
-program or file is not available; a broker that is restarted with the same folder has all records
+Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own:
+Java and the jars (kafka_java.py), the formatting of the node's folder (kafka_folder.py), clusters
+of several nodes (kafka_cluster.py). Guarantees: PartNotStarted with one line of text is raised if a
+program or file is not available. A broker that is restarted with the same folder has all records
 that it has acknowledged.
 """
 
@@ -42,15 +42,16 @@ _LOOK_EVERY_S: Final = 0.1
 # broker needs more CPU per message.
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
 # The controller admits a restarted broker only when the session of the broker's last run has ended.
-# That takes the whole session time-out, because the controller is in the same process and measures
-# the time from its own start. Kafka's default time-out is 9 s.
+# The controller runs in the same process and measures the time from its own start, so the broker
+# always waits for the whole session time-out. Kafka's default time-out is 9 s.
 _ALONE: Final = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
 _TOPICS_TIMEOUT_S: Final = 120.0
 _TOPICS_RETRY_S: Final = 0.5
 
 
 class BrokerListener(Struct, frozen=True):
-    """A further listener: its name (`SSL`), port, protocol, and settings without their prefix."""
+    """A further listener: its name (such as `SSL`), port and protocol, and its settings without the
+    prefix."""
 
     name: str
     port: int
@@ -69,7 +70,7 @@ class BrokerPlan(Struct, frozen=True):
     folder: Path
     port: int
     controller_port: int
-    properties: dict[str, str] = {}  # Tests use these to override properties().
+    properties: dict[str, str] = {}  # Tests use this to override properties().
     is_optimised: bool = False  # See _QUICK_START.
     listeners: tuple[BrokerListener, ...] = ()
     java_options: tuple[str, ...] = ()
@@ -118,7 +119,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         # The session time-outs of the services are shorter than Kafka's default lower bound.
         "group.min.session.timeout.ms": "1000",
         "transaction.max.timeout.ms": "900000",
-        # Transactions that a killed worker left open are aborted soon after their time-out.
+        # An open transaction of a killed worker is aborted soon after its time-out.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "message.max.bytes": str(8 * 1024 * 1024),
         "replica.fetch.max.bytes": str(8 * 1024 * 1024),
@@ -141,7 +142,7 @@ def _of_listeners(plan: BrokerPlan) -> dict[str, str]:
 
 
 def prepare(plan: BrokerPlan) -> ProcessSpec:
-    """Format the node's folder if it is new; return the specification of the broker's process."""
+    """Format the node's folder if it is new. Return the specification of the broker's process."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
     archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
     if archive is None:

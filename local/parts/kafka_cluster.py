@@ -1,13 +1,13 @@
 """Plans three embedded brokers that replicate as in production: three copies, two in sync.
 
 Owns: the list of nodes, the settings that differ from the settings of a single node, the id of the
-cluster. Does not own: how a node is started (kafka_broker.py).
+cluster. Does not own: the start of a node (kafka_broker.py).
 
 Every node is broker and controller, so the cluster works while two of the three nodes run. If only
 one node runs, it acknowledges nothing, but no acknowledged record is lost. If a broker dies, its
 partitions get new leaders after Kafka's default time, 9 s (broker.session.timeout.ms). A cluster
-and a single broker have their data in different folders. So a pipeline that is restarted with
-another number of brokers does not have its earlier topics.
+and a single broker have their data in different folders. So if a pipeline is restarted with another
+number of brokers, it does not have the earlier topics.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from local.parts.kafka_folder import make_id
 
 SIZE: Final = 3
 IN_SYNC: Final = 2
-# Each node has this heap; under the load of one machine, a node uses about half of it.
+# The heap of each node. Under the load of one machine, a node uses about half of its heap.
 HEAP_MIB: Final = 256
 FOLDER: Final = "cluster"
 _ID_FILE: Final = "cluster.id"
@@ -40,7 +40,7 @@ _COPIES: Final = {
 
 
 def port_names(brokers: int) -> tuple[str, ...]:
-    """Return the port names for this many nodes: `kafka`, `controller`, `kafka-2`, ..."""
+    """Return the names of the ports of this many nodes: `kafka`, `controller`, `kafka-2`, ..."""
     return tuple(f"{kind}{_suffix(n)}" for n in range(1, brokers + 1) for kind in _KINDS)
 
 
@@ -67,7 +67,7 @@ def plan_brokers(
 def members(
     folder: Path, port: Mapping[str, int], properties: Mapping[str, str], *, is_optimised: bool
 ) -> tuple[BrokerPlan, ...]:
-    """Plan the nodes of a cluster whose data is in this folder; create the id of the cluster."""
+    """Plan the nodes of a cluster whose data is in this folder. Create the id of the cluster."""
     voters = ",".join(
         f"{n}@{ports.LOOPBACK}:{port[f'controller{_suffix(n)}']}" for n in range(1, SIZE + 1)
     )

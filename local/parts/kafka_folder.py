@@ -1,9 +1,9 @@
 """Writes the first contents of a new data folder of an embedded broker.
 
-Kafka requires that a folder is formatted before the node starts. Kafka's tool must start Java to
-write two small files, and only the ids in these files differ between folders. So the tool formats
-one folder, the model, for each version of Kafka. All other folders are copies of the model with
-their own ids.
+Kafka requires that a folder is formatted before the node starts. Kafka's tool has to start Java to
+write two small files. These files are the same in all folders, except for the ids. So the tool
+formats one folder, the model, for each version of Kafka. All other folders are copies of the model
+with their own ids.
 
 Owns: the two files, and the model, which is beside the jars. Does not own: the files that the node
 writes later, the settings of the node (kafka_broker.py).
@@ -28,7 +28,7 @@ from typing import Final
 _IDS: Final = "meta.properties"
 # This file contains the feature levels with which a new cluster of this Kafka version starts.
 _FEATURES: Final = "bootstrap.checkpoint"
-# A node that was formatted with its own quorum has the addresses of the quorum in its data. In the
+# If a node was formatted with its own quorum, its data has the addresses of the quorum. In the
 # settings of such a node, this key replaces controller.quorum.voters.
 _OWN_QUORUM: Final = "controller.quorum.bootstrap.servers"
 
@@ -39,7 +39,7 @@ FormatWithTool = Callable[[], None]
 def make_id() -> str:
     """Return a new id for a cluster or a folder."""
     made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # The tool would read an id that begins with a hyphen as an option, and Kafka reserves ids that
+    # The tool would treat an id that begins with a hyphen as an option. Kafka reserves ids that
     # begin with many zeros.
     return "B" + made[1:]
 
@@ -50,7 +50,7 @@ def is_formatted(data: Path) -> bool:
 
 
 def keeps_own_quorum(settings: Path) -> bool:
-    """Return True if the node with these settings has the addresses of its quorum in its data.
+    """Return True if a node with these settings has the addresses of its quorum in its data folder.
 
     In that case, the settings must not contain the addresses as well.
     """
@@ -94,14 +94,14 @@ def _is_whole(model: Path) -> bool:
 
 
 def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
-    """Copy a formatted folder with other ids. Raises OSError if the target is formatted."""
+    """Copy a formatted folder with other ids. Raises OSError if the target is already formatted."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as made:
         draft = Path(made) / target.name
         draft.mkdir()
         shutil.copyfile(source / _FEATURES, draft / _FEATURES)
         (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
-        if target.exists() and not is_formatted(target):  # An interrupted tool left this folder.
+        if target.exists() and not is_formatted(target):  # The tool was interrupted.
             shutil.rmtree(target)
         draft.rename(target)
 

@@ -1,7 +1,8 @@
 """Installs system packages with apt if the user is root or has sudo without a password.
 
-Owns: the calls of sudo and apt, and their log. Guarantees: if packages cannot be installed, raises
-PartNotStarted with one line of text that names the packages; prints nothing on standard output.
+Owns: the calls of sudo and apt, and their log. Guarantees: if packages cannot be installed,
+PartNotStarted is raised, with one line of text that lists the packages. Nothing is printed on
+standard output.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cli.stack import paths
 from local.process import PartNotStarted
 
 # apt waits this long for a lock that another package manager holds. For example, a new cloud
-# machine updates itself.
+# machine may be updating itself.
 _LOCK_WAIT_S: Final = 180
 
 
@@ -31,7 +32,8 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Report a set-up step that may take long, and the seconds that it took."""
+    """Report a set-up step that may take long. At the end of the step, report how many seconds it
+    took."""
     say(what)
     began = time.monotonic()
     yield
@@ -44,7 +46,7 @@ def find_program(name: str) -> str | None:
 
 
 def program(name: str, package: str, reason: str) -> str:
-    """Return the path of a program; install its Debian package first if it is missing."""
+    """Return the path of a program. If the program is missing, install its Debian package first."""
     if find_program(name) is None:
         install([package], reason)
     found = find_program(name)
@@ -54,7 +56,8 @@ def program(name: str, package: str, reason: str) -> str:
 
 
 def root_prefix() -> list[str] | None:
-    """Return the prefix of a command that needs root: [] or sudo; None if root is not available."""
+    """Return the prefix of a command that needs root: [] or sudo. Return None if neither is
+    possible."""
     if os.geteuid() == 0:
         return []
     sudo = ["sudo", "-n"]
@@ -65,7 +68,7 @@ def root_prefix() -> list[str] | None:
 
 
 def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
-    """Install Debian packages; `preseed` is passed to debconf-set-selections first."""
+    """Install Debian packages. Before that, `preseed` is passed to debconf-set-selections."""
     named = " ".join(packages)
     prefix = root_prefix() if shutil.which("apt-get") else None
     if prefix is None:

@@ -2,9 +2,9 @@
 
 The ports are below the range that the kernel uses for outgoing connections, so that a part that is
 stopped and restarted finds its port free. A chosen port is reserved for this process until the
-process ends. So no other pipeline chooses the port before its server listens, or while its server
-is restarted. The reservation is a lock on one byte of a file that all processes of a user share. If
-the process is killed, the kernel releases the lock.
+process ends. So no other pipeline chooses the port, even if no server listens on the port yet or
+the server is being restarted. The reservation is a lock on one byte of a file that all processes of
+a user share. If the process is killed, the kernel releases the lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 LOOPBACK: Final = "127.0.0.1"
 _LOWEST: Final = 20_000
-_HIGHEST: Final = 32_000  # Linux uses 32768 and above for outgoing connections.
+_HIGHEST: Final = 32_000  # Linux uses the ports from 32768 on for outgoing connections.
 _TRIES: Final = 200
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -63,7 +63,8 @@ def release() -> None:
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     """Find `count` different free ports at random, so that two pipelines do not collide.
 
-    `taken` contains the ports that were found earlier and on which no server listens yet.
+    `taken` contains ports that must not be chosen, because they were found earlier and no server
+    listens on them yet.
     """
     draw = random.SystemRandom()
     found: list[int] = []
@@ -99,7 +100,7 @@ _HTTP_PER_SERVICE: Final = 10
 
 
 class PortInUseError(OSError):
-    """Another program uses a port that must be the same at each start."""
+    """Another program uses a port that is fixed because it must be the same at each start."""
 
     def __init__(self, name: str, port: int) -> None:
         super().__init__(f"port {port}, for {name}, is used by another program")
@@ -125,7 +126,8 @@ def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
 
 
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
-    """Return a port for each name: the ports in the file if all are free, otherwise new ports.
+    """Return a port for each name. If all ports in the file are free, return these ports. Otherwise
+    return new ports.
 
     So a pipeline that is restarted in its old folder has the same ports again.
     """

@@ -1,7 +1,7 @@
 """Runs the embedded Redis: Valkey from its wheel, or a server program on the PATH.
 
-The server is valkey-server or redis-server. The server holds only derived state, so it writes
-nothing to disk. Guarantees: raises PartNotStarted with one line of text if no server is found.
+The program is valkey-server or redis-server. The server holds only derived state, so it writes
+nothing to disk. Guarantees: PartNotStarted with one line of text is raised if no program is found.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class RedisPlan(Struct, frozen=True):
 
 
 def server_version(server: str) -> int:
-    """Return the major version of a Redis or Valkey server program; 0 if it cannot be run."""
+    """Return the major version of a Redis or Valkey server program. Return 0 if it cannot be
+    run."""
     try:
         asked = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
     except OSError:

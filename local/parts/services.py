@@ -1,4 +1,4 @@
-"""Specifies our own processes: the four services and the sink, run as `python -m ...`.
+"""Specifies the processes of the four services and of the sink, which run as `python -m ...`.
 
 Owns: the command lines, the readiness check, and the environment that configures these processes.
 The environment consists only of SLUICE_<SECTION>__<KEY> variables. This module does not depend on
@@ -21,21 +21,22 @@ from local.parts import ports
 from local.process import ProcessSpec
 
 SINK: Final = "sink"
-# The limit is long, because a busy machine needs minutes for several starts. A slow process is no
-# fault.
+# The limit is long, because a busy machine needs minutes for several starts.
 READY_TIMEOUT_S: Final = 240.0
 # On SIGTERM, a service drains: it finishes transactions and open SMTP dialogs. After 50 s
 # (runtime.drain_timeout_s and a grace period), it ends even if it has not finished.
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
-# The verbs of processes that run a part of a service. All other processes use the verb `serve`.
+# The commands of processes that run only a part of a service. All other processes use the command
+# `serve`.
 _VERBS: Final = {API: "api", RESPONSES: "responses"}
 _GREETING: Final = b"220"
 
 
 class ServicePlan(Struct, frozen=True):
-    """One process of a service. `name` is `<service>`, or `<service>-<n>` for a further process."""
+    """The plan of one process of a service. `name` is `<service>` for the first process, and
+    `<service>-<n>` for a further process."""
 
     name: str
     http_port: int

@@ -1,7 +1,7 @@
 """`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
 
-Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT. Journal lines that
-were written survive, even if the process is killed.
+Owns: listening, the state file, stopping. The exit code is 0 after SIGTERM and SIGINT. Journal
+lines that were written are not lost, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PART_AWAY: Final = 3
 
 
 class State(Struct, frozen=True):
-    """The content of the state file, written when the sink listens."""
+    """The content of the state file, which is written as soon as the sink listens."""
 
     address: str
 

@@ -1,4 +1,4 @@
-"""Chooses the answers of the sink by the recipient's local part. Pure.
+"""Chooses the answers of the sink by the recipient's local part. Does no I/O.
 
 | local part | answer |
 | --- | --- |
@@ -64,7 +64,8 @@ class Verdict(StrEnum):
 
 
 class Decision(Struct, frozen=True):
-    """The decision on a message; `reply` is None if the connection is closed instead."""
+    """The decision on a message. If `reply` is None, the connection is closed instead of a
+    reply."""
 
     verdict: Verdict
     reply: Reply | None
@@ -91,7 +92,7 @@ def dot_delay_s(address: str) -> float:
 
 
 class Behaviour:
-    """Judges messages; the counts of attempts are its only state."""
+    """Judges messages. Its only state is the number of attempts for each message and recipient."""
 
     def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
         self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -99,7 +100,8 @@ class Behaviour:
         self._accepted = 0
 
     def judge_content(self, recipients: Sequence[str], message_id: str) -> Decision:
-        """Return the answer after DATA; if recipients are refused, return the first refusal."""
+        """Return the answer after DATA. If the content is refused for some recipients, return the
+        first refusal."""
         for address in recipients:
             refusal = self._judge(address, message_id)
             if refusal is not None:

@@ -53,7 +53,7 @@ class Policy(Struct, frozen=True):
     is_smart: bool = True
     idle_timeout_s: float = 0.0  # 0: no limit
     tls: ssl.SSLContext | None = None
-    returning: Returning | None = None  # The value is None if the sink sends no reports.
+    returning: Returning | None = None  # None if the sink sends no reports.
 
 
 class Connections(Protocol):
@@ -209,8 +209,8 @@ class SinkConnection(asyncio.Protocol):
             self._policy.journal.add(answered, event.sender, recipient)
 
     def _answer_late(self, reply: Reply, late_s: float) -> None:
-        # The journal line of an accepted message may be delayed as long as the answer. The line is
-        # always flushed before the answer is sent.
+        # While the answer is delayed, the journal line may stay unwritten. The line is always
+        # flushed before the answer is sent.
         def answer() -> None:
             if self._transport is not None:
                 self._session.answer(reply)

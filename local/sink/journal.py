@@ -1,8 +1,8 @@
 """The sink's journal: one JSON line per answer to a message and per refusal of a recipient.
 
-Owns: the lines, and the time at which they are written to the operating system. Guarantees: after
-`flush()`, all lines are written, so they survive a kill of this process; `flush()` is called before
-an answer is sent.
+Owns: the lines, and the decision when the lines are written to the operating system. Guarantees:
+after `flush()`, all lines are written, so they survive a kill of this process; `flush()` is called
+before an answer is sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _USUAL: Final = (b"\r\nMessage-ID: ", b"\r\nMessage-Id: ")
 
 
 class Line(Struct, frozen=True):
-    """One line. `t` is in Unix seconds; `message_id` is "" before the content is received."""
+    """One line. `t` is the time in Unix seconds. `message_id` is "" before the content is
+    received."""
 
     t: float
     verdict: str
@@ -45,7 +46,7 @@ class Answered(Struct, frozen=True):
 
 
 class Journal:
-    """Appends lines to a file; without a path it writes nothing."""
+    """Appends lines to a file. If there is no path, nothing is written."""
 
     def __init__(self, path: Path | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -93,8 +94,8 @@ class Journal:
             return
         data = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
-        # A write to a regular file is short only if the disk is full, and then the next write
-        # raises an error.
+        # A write to a regular file is incomplete only if the disk is full. In this case, the next
+        # write raises an error.
         while data:
             data = data[os.write(self._file, data) :]
 

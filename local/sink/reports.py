@@ -1,7 +1,7 @@
-"""The mail that the sink sends back: delivery reports and complaints.
+"""Composes and sends the mail that the sink sends back: delivery reports and complaints.
 
-Like the reports of mail servers, a report names the recipient and contains the header of the
-message (RFC 3464, RFC 5965). Reports are sent by SMTP to the server that receives mail for the
+Like the reports of mail servers, a report contains the address of the recipient and the header of
+the message (RFC 3464, RFC 5965). Reports are sent by SMTP to the server that receives mail for the
 sending domains. Owns: composing reports, the queue, and the one task that sends them. Sending a
 report is tried a few times, because the server may be starting or may be stopped on purpose. If all
 tries fail, the report is dropped, and the sink continues.
@@ -43,7 +43,8 @@ class Outgoing(Struct, frozen=True):
 
 
 def report_for(recipient: str) -> Report | None:
-    """Return the kind of report that this recipient sends back; None if it sends none."""
+    """Return the kind of report that comes back from this recipient. Return None if no report comes
+    back."""
     return next((each for each in Report if recipient.startswith(f"{each.value}-")), None)
 
 
@@ -112,7 +113,7 @@ class Returning:
         self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(MAX_WAITING)
 
     def add(self, report: Report, return_path: str, recipient: str, content: bytes) -> None:
-        """Queue a report; drop it if there is no return path or the queue is full."""
+        """Queue a report. If there is no return path or the queue is full, drop the report."""
         if return_path and not self._waiting.full():
             made = compose(report, return_path, recipient, content)
             self._waiting.put_nowait(Outgoing(return_path, made))

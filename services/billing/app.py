@@ -156,7 +156,8 @@ def _quota_keeper(
 
 
 def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:
-    """Raise UsageError if the time zone of the settings differs from that of the statements."""
+    """Raise UsageError if the time zone in the settings differs from the time zone of the
+    statements."""
     while not stop.is_set():
         try:
             topic.read()

@@ -15,7 +15,7 @@ from shared.settings.sections import (
     TelemetrySettings,
 )
 
-# Names in the database of a host that mean another zone on another host.
+# These names in the time zone database do not mean the same zone on every host.
 _OF_THE_HOST: Final = frozenset({"localtime", "posixrules"})
 
 

@@ -1,5 +1,5 @@
-"""The commands of `sluice billing`. `serve` runs the service; the other commands show or change
-counts, months and keys."""
+"""The commands of `sluice billing`. The command `serve` runs the service. The other commands show
+or change counts, months and keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.runtime.service_cli import Running, run_cli, service_cli
 
 def _serve(settings: Settings, running: Running) -> int:
     # Import the service only for `serve`, because the other commands start twice as fast without
-    # it.
+    # the import.
     from services.billing.app import serve
 
     return serve(settings, running)

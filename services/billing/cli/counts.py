@@ -95,8 +95,8 @@ def _live_usage(parts: Connections, month: str, client: str, wait_s: float) -> U
 
 
 def usage_lines(found: Usage, client: str, width: int) -> list[str]:
-    """Return the lines of a table with the counts of a month and their sums. If nothing is counted,
-    return one sentence."""
+    """Return the lines of a table with the counts of a month and the sums of these counts. If
+    nothing is counted, return one sentence."""
     if not found.rows:
         return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
     counters = [each for each in COUNTERS if _is_shown(each, found)]
@@ -221,8 +221,8 @@ def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
 
 
 def lost_logs(logs: Collection[str], present: str) -> str:
-    """Return the reason why a rebuild would lose counts. Return "" if all counts are from the
-    present log."""
+    """Return the reason why a rebuild would lose counts that are from another log. Return "" if all
+    counts are from the present log."""
     others = ", ".join(sorted(set(logs) - {present}))
     if not others:
         return ""
@@ -233,8 +233,8 @@ def lost_logs(logs: Collection[str], present: str) -> str:
 
 
 def lost_beginnings(begins: Mapping[int, int]) -> str:
-    """Return the reason why a rebuild would lose counts. Return "" if Kafka still has the first
-    event of each partition."""
+    """Return the reason why a rebuild would lose the counts of deleted events. Return "" if Kafka
+    still has the first event of each partition."""
     lost = {part: begin for part, begin in sorted(begins.items()) if begin}
     if not lost:
         return ""
@@ -246,8 +246,8 @@ def lost_beginnings(begins: Mapping[int, int]) -> str:
 
 
 def lost_holes(holes: Mapping[int, str]) -> str:
-    """Return the reason why a rebuild would lose counts. Return "" if Kafka still has all counted
-    events."""
+    """Return the reason why a rebuild would lose the counts of events that are not in mail.events.
+    Return "" if Kafka still has all counted events."""
     if not holes:
         return ""
     return (

@@ -119,8 +119,8 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
 
 
 def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
-    """Raise UsageError if the client or the sub-client is not registered. Otherwise a user of a key
-    with a misspelled name would see empty tables and no error."""
+    """Raise UsageError if the client or the sub-client is not registered. Without this check, a key
+    could have a misspelled name, and its user would see empty tables and no error."""
     if scope.client not in known:
         unknown = unknown_client(scope.client, known)
         raise UsageError(f"{unknown}; --unregistered accepts it")

@@ -1,4 +1,4 @@
-"""The command `sluice billing messages`, which lists the ids of the mails in a count."""
+"""The command `sluice billing messages`, which lists the ids of the mails that a counter counts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _FOLDER: Final = click.Path(path_type=Path)
 
 class _Number(Struct, frozen=True):
     """The number of mails to list, the id of the event log that was counted, and the offsets up to
-    which it was counted."""
+    which this log was counted."""
 
     mails: int
     log: str
@@ -109,8 +109,8 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     wanted = _listable(Wanted(month, kind, day, client, mailing, sub_client, detail))
     unnamed = Unnamed()
     parts = connect_to(line)
-    # If a month has not begun, all its events were dated in the future, so they may be anywhere in
-    # the log.
+    # If the month has not begun, all its events were dated in the future when they were stored. So
+    # they may be anywhere in the log.
     from_start = from_start or month > parts.months.of(SystemClock().now_ms())
     number = _expected(parts, wanted, live)
     if not number.mails:
@@ -129,7 +129,7 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 def _listable(wanted: Wanted) -> Wanted:
-    """Return `wanted` if the mails of this count can be listed. Raises UsageError."""
+    """Return `wanted`. Raises UsageError if the mails of this counter cannot be listed."""
     try:
         require_listable(wanted)
     except QueryFault as error:
@@ -159,7 +159,7 @@ def _counted(cells: Cells, wanted: Wanted) -> _Number:
 
 
 def difference(found: int, expected: int, unnamed: int) -> str:
-    """Return the error message for a list that has more or fewer mails than the count."""
+    """Return the error message for a list of mails whose length differs from the count."""
     text = f"{counted(found, 'mail')} found, {expected} counted"
     if not unnamed:
         return text

@@ -36,7 +36,7 @@ _CLOSE_WAIT_S = 30.0
 
 
 class ShownMonth(Struct, frozen=True):
-    """A month in the list. Except for `month` and `state`, all fields come from the month's
+    """A month in the list. All fields except `month` and `state` come from the month's
     statement."""
 
     month: str
@@ -71,7 +71,7 @@ def months(as_json: bool, line: str) -> None:
 
 
 def month_lines(shown: list[ShownMonth], width: int) -> list[str]:
-    """Return the months as a table. For a month without a statement, the columns about the
+    """Return the lines of a table of months. If a month has no statement, its columns about the
     statement are empty."""
     columns = [Column("month"), Column("state"), Column("complete"), Column("signed")]
     columns += [Column(name, Kind.COUNT) for name in ("billed", "lines", "adjustments")]

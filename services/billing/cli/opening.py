@@ -51,7 +51,7 @@ class Connections(Struct, frozen=True):
 
 
 def connect_to(line: str) -> Connections:
-    """Connect to the addresses in the settings. For an address that is not set, use that of the
+    """Connect to the addresses in the settings. If an address is not set, use the address of the
     running pipeline."""
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
@@ -75,7 +75,8 @@ def connect_to(line: str) -> Connections:
 
 
 def answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Decorate a command so that its errors become a one-line message and an exit code."""
+    """Decorate a command. The decorated command reports an error as one line of text and an exit
+    code."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -39,10 +39,10 @@ from shared.plurals import counted
 class Archived(Struct, frozen=True):
     """The result of the command `archive`.
 
-    `gaps` are the offsets that Kafka has deleted and that no file contains. `filled` are the
-    offsets that the archive had lost and that were read again. `damaged` are the files whose bytes
-    have changed since they were written. Only the option --check fills `damaged`, because it
-    compares the bytes.
+    `gaps` are the offsets that no file contains and whose records Kafka has deleted. `filled` are
+    the offsets that the archive had lost and that were read again. `damaged` are the files whose
+    bytes have changed since they were written. `damaged` is always empty without the option
+    --check, because only --check compares the bytes.
     """
 
     records: int
@@ -164,7 +164,8 @@ def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
         for each in damaged:
             say(each)
         writer = ArchiveWriter(folder, log.id(), parts.months, log.begins)
-        # Report the gaps even if Kafka fails later, because most gaps are reported only once.
+        # Report the gaps even if Kafka fails in a later step, because most gaps are reported only
+        # once.
         closing.callback(_say_gaps, writer)
         found = structs.replace(_add_all(writer, log, topic.chain), damaged=damaged)
     if as_json:

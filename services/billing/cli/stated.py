@@ -1,14 +1,14 @@
 """Reads the counts of a closed month from its statement, and checks whether a client is known.
 
-For a closed month a command shows the counts of the month's statement, as the API does. An event
-that is counted after the close is stated as an adjustment in the statement of a later month. So a
-sum of live counts and statements would invoice this event twice. If Kafka is unavailable, the
-commands show the live counts.
+For a closed month, a command shows the counts of the month's statement, as the API does. If an
+event is counted after the close, a later statement has an adjustment for it. So if live counts and
+statements were added, this event would be invoiced twice. If Kafka is unavailable, the commands
+show the live counts.
 
 Known clients are the registered clients, the removed clients whose records still exist, and all
-clients that were ever counted. Counted clients are included, because finance asks for the months of
-a client long after the client was removed. If Kafka is unavailable, the command reports that it did
-not check the name.
+clients that were ever counted. Counted clients are included, because the finance department asks
+for the months of a client long after the client was removed. If Kafka is unavailable, the command
+reports that it did not check the name.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 complete.
 
 A row has the sums of a month's cells for one mailing, or for one mailing and day. The CSV has one
-line per mailing. Its columns and their order are always the same.
+line per mailing. The columns of the CSV and their order are always the same.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Row(Struct, frozen=True):
     unsubscribed: int = 0
     forwarded: int = 0
     bytes: int = 0
-    # The counts by counter and detail. The details of `refused` are rules, those of `suppressed`
-    # are reasons, and those of `bounced` are bounce classes.
+    # The counts by counter and detail. The details of `refused` are rules, the details of
+    # `suppressed` are reasons, and the details of `bounced` are bounce classes.
     details: dict[str, dict[str, int]] = field(default_factory=dict)
     day: str = ""  # YYYY-MM-DD, or "" if the row is for the whole month
 
 
 class CountingProgress(Struct, frozen=True):
-    """The progress of counting. It has the watermark and the hole of each partition, and the id of
-    the log that is counted. `whole` is False if some counts are lost."""
+    """The progress of counting: the watermark and the hole of each partition, and the id of the log
+    that is counted. `whole` is False if some counts are lost."""
 
     whole: bool
     log: str
@@ -66,8 +66,8 @@ class Usage(Struct, frozen=True):
 
     `complete` is True if the counts include every event that was committed when the query arrived.
     Otherwise `reason` says what is missing. `lag` is the number of records in each partition that
-    are not counted yet. `closed` is True if the counts come from the statement. Then all other
-    fields show the state at the close, too.
+    are not counted yet. `closed` is True if the counts come from the statement. In this case, the
+    other fields, too, describe the moment of the close.
     """
 
     month: str
@@ -137,8 +137,8 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Return the reason why counting has stopped: the present mail.events is not the log whose
-    events are in the cells."""
+    """Return the text that says why counting has stopped. The reason is that the present
+    mail.events is not the log whose events are in the cells."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"
@@ -147,7 +147,7 @@ def other_log(counted: str, present: str) -> str:
 
 def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
     """Return the reason why the cells of `month` do not include all events before `ends`. Return ""
-    if the cells include them all."""
+    if the cells include all these events."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:

@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
-The JSON of a cell is its name in the store, so a new field must be added at the end. Cells that
-were written by a version that did not count by day have the day "".
+The JSON of a cell is its name in the store, so a new field must be added at the end. An earlier
+version did not count by day. The cells of this version have the day "".
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ COUNTERS: Final = (
 class Cell(Struct, frozen=True, array_like=True, order=True):
     """One counter of one mailing on one day. The JSON of the cell is its name in the store.
 
-    `detail` divides a counter: `refused` by rule, `suppressed` by reason, and `bounced` by bounce
-    class. The cell with the detail "" has the total of its counter. A refused message counts under
-    every rule that it breaks. So the sum of the details of `refused` may be higher than the total.
+    `detail` is a rule for the counter `refused`, a reason for `suppressed`, and a bounce class for
+    `bounced`. The cell with the detail "" has the total of its counter. A refused message is
+    counted once for every rule that it breaks. So the sum of the details of `refused` may be higher
+    than the total.
     """
 
     client: str

@@ -1,5 +1,5 @@
-"""Checkpoints on the topic billing.statements. A checkpoint has all cells and the offsets up to
-which events are counted in them.
+"""Checkpoints on the topic billing.statements. A checkpoint has all cells, and the offsets up to
+which the events were counted.
 
 A checkpoint consists of a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose
 keys are `cells/<month>/<token>/<number>`. The chunks are written before the manifest. So all chunks
@@ -7,11 +7,12 @@ of a manifest exist, unless another process has removed them. If chunks were rem
 manifest is used. If a month has not changed, the next checkpoint refers to the same chunks.
 
 A record with the key `void/<generation>` means that the counts of this generation were dropped.
-From then on, no checkpoint of this generation, and no checkpoint before this record, is used.
+After this record is written, the checkpoints of this generation are not used, and no checkpoint
+before this record is used.
 
-Every checkpoint is a correct count up to its offsets. So the cells can also be restored from an
-older checkpoint. This takes more time, but no counts are lost if mail.events still has all events
-after the offsets of this checkpoint.
+Every checkpoint has the correct counts up to its offsets. So the cells can also be restored from an
+older checkpoint. Then more events have to be counted again, but no counts are lost if mail.events
+still has all events after the offsets of the checkpoint.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _NOWHERE: Final = -1
 class StoredMonth(Struct, frozen=True):
     """The chunks with the cells of a month.
 
-    If the store has another `version` of the month, or another generation than the manifest, the
-    month has changed after the checkpoint.
+    The month has changed after the checkpoint if the store has another `version` of the month, or
+    if the generation of the store differs from the generation of the manifest.
     """
 
     version: int
@@ -103,8 +104,8 @@ def is_due(found: Snapshot, before: Manifest | None) -> bool:
 
 
 class Checkpoints:
-    """Finds the checkpoints in the records of the topic, which are added in their order. `kept`
-    stores the chunks. If `kept` is None, the chunks are not stored."""
+    """Finds the checkpoints in the records of the topic. The records must be added in their order.
+    `kept` stores the chunks. If `kept` is None, the chunks are not stored."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept
@@ -128,7 +129,7 @@ class Checkpoints:
             self._add_manifest(name, value)
 
     def best(self) -> Manifest | None:
-        """Return the last complete checkpoint; None if no checkpoint is complete."""
+        """Return the last complete checkpoint. Return None if no checkpoint is complete."""
         for manifest in reversed(self._manifests.values()):
             if self._is_complete(manifest):
                 return manifest
@@ -173,7 +174,7 @@ class Checkpoints:
             yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
 
     def _is_sound(self, manifest: Manifest) -> bool:
-        """Return True if the chunks have the hash that the manifest names, and can be decoded."""
+        """Return True if the chunks have the hash that is in the manifest, and can be decoded."""
         for stored in manifest.months.values():
             if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
                 return False

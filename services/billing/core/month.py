@@ -18,15 +18,15 @@ from typing import Final
 _QUARTER_MS: Final = 15 * 60 * 1000
 # 4,096 quarter hours are 42 days. That is enough for live counting and bounds a recount.
 _CACHED: Final = 4096
-# The beginning of the year 10000, which datetime cannot express, minus one day.
+# One day before the year 10000, because datetime cannot express the year 10000.
 _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 # The last month that datetime can express, and the last second of that month.
 _LAST_MONTH: Final = "9999-12"
 _LAST_MS: Final = 253_402_300_799_000
 _MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
 # The first statement is for a month that is at most this many months ago. The counts of earlier
-# months become adjustments in the first statement. Otherwise, after one event with a date in 1970,
-# billing would close 700 months.
+# months become adjustments in the first statement. Without this limit, one event with a date in
+# 1970 would make the billing service close 700 months.
 FIRST_REACH_MONTHS: Final = 13
 
 
@@ -42,7 +42,7 @@ class MonthState(StrEnum):
 
 
 def is_month(text: str) -> bool:
-    """Return whether `text` is a month in the form YYYY-MM. Months before 1900 are not valid."""
+    """Return True if `text` is a month in the form YYYY-MM, and not before 1900."""
     return _MONTH.fullmatch(text) is not None
 
 
@@ -91,11 +91,13 @@ class Months:
         return at_ms
 
     def end_ms(self, month: str) -> int:
-        """Return the first millisecond after a month; for 9999-12, the last second of the month."""
+        """Return the first millisecond after a month. For the month 9999-12, return its last
+        second."""
         return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
-        """Return the first millisecond of a day (YYYY-MM-DD), and the first one after it."""
+        """Return the first millisecond of a day (YYYY-MM-DD), and the first millisecond after the
+        day."""
         date = datetime.fromisoformat(day)
         is_last = date.date() == datetime.max.date()
         end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))
@@ -110,7 +112,8 @@ class Months:
         return self._date(at_ms)
 
     def _date(self, at_ms: int) -> str:
-        """Return the day of a time, as day() does, but without a check of the range."""
+        """Return the day of a time like day(), but do not check that the time is in the valid
+        range."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
 

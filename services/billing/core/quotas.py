@@ -1,11 +1,11 @@
-"""Monthly quotas: their records, the form in which they are shown, and the pace of the reads. This
-module does no I/O.
+"""Monthly quotas: their records, the form in which they are shown, and the time between two reads
+of the counts. This module does no I/O.
 
 The use of a quota is the number of messages that were accepted for sending in the month: received
-minus refused, suppressed and cancelled. For each quota and month, one event is published per
-threshold, even if the counts or the quota change afterwards. To ensure this, the state of a quota
-has the thresholds whose events were published. The state and the events are written in one
-transaction.
+minus refused, suppressed and cancelled. For each quota and month, at most one event is published
+per threshold, even if the counts or the quota change afterwards. For this purpose, the state of a
+quota has the thresholds whose events were published, and the state and the events are written in
+one transaction.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[Quot
 
 
 def add_accepted(into: dict[tuple[str, str], int], cells: Iterable[tuple[Cell, int]]) -> None:
-    """Add cells, or changes of cells, to `into`, the numbers of accepted messages."""
+    """Add cells, or changes of cells, to the numbers of accepted messages in `into`."""
     for cell, number in cells:
         sign = _SIGNS.get(cell.counter, 0)
         if sign and not cell.detail:
@@ -96,7 +96,7 @@ def plan(
     """Compare the present use of each quota with its last written state; return the records to
     write.
 
-    The plan is empty if the present month is before the month of the last beat, because then the
+    The plan is empty if the present month is before the month of the last beat. In this case, the
     clock of this process is slow.
     """
     if beat is not None and beat.month > present.month:
@@ -122,7 +122,8 @@ def _state_of(
     last: QuotaState | None, limit: Limit, used: int, present: Present
 ) -> tuple[QuotaState, tuple[int, ...]]:
     before = last.reached if last else ()
-    # Counts are too low until all cells are restored. Until then, the shown use never falls.
+    # The counts are too low until all cells are restored. Until they are restored, the shown use
+    # never falls.
     number = used if present.is_complete or last is None else max(used, last.used)
     crossed = tuple(
         each for each in THRESHOLDS if number * 100 >= each * limit.quota and each not in before
@@ -167,8 +168,8 @@ def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
     """Return the records to write if nothing was counted. These records show that the writer still
     works.
 
-    The plan is empty if no beat was ever written, or if the clock is slow (see plan()). Another
-    process then writes instead.
+    The plan is empty if no beat was ever written, or if the clock of this process is slow (see
+    plan()). If the clock is slow, another process writes the records instead.
     """
     if beat is None or beat.month > month:
         return Plan({}, [], None)
@@ -210,9 +211,9 @@ class Pace:
 
     If the caller waits for wait_s() before each read, all reads in a time t take at most `burst_s`
     + `share` x t, plus the time of the last read. No wait is longer than `most_s`, because one very
-    long read must not delay the next reads for hours. Such a read occurs, for example, if the
-    process is paused. So a read begins at least every `most_s`, even if each read takes longer than
-    `share` x `most_s`.
+    long read must not delay the next reads for hours. A read takes very long, for example, if the
+    process is paused meanwhile. So a read begins at least every `most_s`, even if each read takes
+    longer than `share` x `most_s`.
     """
 
     def __init__(self, share: float, burst_s: float, most_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Counts events a second time, independently of the live count, so that the results can be
+"""Counts events a second time, independently of the live count, so that both counts can be
 compared.
 
 This module reads events with its own code and uses no optimization of usage.py, so that a recount
@@ -9,9 +9,9 @@ record has two type headers, the first header is used, as in the live count. Onl
 is in EventType are counted.
 
 The recount counts each mail once, whereas the live cells count each event. So a mail with two final
-events or two first dispatches appears as a difference. Such mails are known only when all records
-were added (shared/audit/doubles.py). Therefore a second pass with discount() subtracts the repeated
-events of these mails.
+events or two first dispatches appears as a difference. Mails with such repeated events are known
+only when all records were added (shared/audit/doubles.py). Therefore, in a second pass, discount()
+subtracts the repeated events of these mails.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Eve
     """Return the event, with only the fields that billing needs. Return None if this version does
     not know its type.
 
-    Raises CodecError if such a field cannot be read and the type is known.
+    Raises CodecError if the type is known and a field that billing needs cannot be read.
     """
     return decode_event(headers, value, _COUNTED)
 
@@ -138,13 +138,13 @@ class Recount:
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
-        # The mails whose first final event discount() has seen, and those whose first dispatch it
-        # has seen.
+        # The mails whose first final event was passed to discount(), and the mails whose first
+        # dispatch was passed to discount().
         self._finals: set[bytes] = set()
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
-        # The places of the first unreadable records, as partition:offset.
+        # The first unreadable records, each as partition:offset.
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
@@ -160,7 +160,7 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def note_unreadable(self, partition: int, offset: int) -> None:
-        """Store the place of an unreadable record. Only the first MAX_UNREADABLE_SHOWN places are
+        """Store the offset of an unreadable record. Only the first MAX_UNREADABLE_SHOWN offsets are
         stored."""
         if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
             self.unreadable_at.append(f"{partition}:{offset}")
@@ -234,7 +234,8 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """Return the counts since the last call as (month, cell, count), and remove these counts.
+        """Return the counts that were made since the last call as (month, cell, count), and remove
+        them.
 
         A later call may return the same cell again, so the caller has to sum the counts of a cell.
         """

@@ -1,8 +1,8 @@
 """Counts the events in a run of records of mail.events, by day and mailing.
 
-An event with `first_dispatch` adds one to `billed`, on the day of `first_dispatched_at_ms`. For the
-other counters, the day is that of the event. `received` is counted from the tallies. Records of
-unknown types are ignored, and only their number is returned.
+An event with `first_dispatch` adds one to `billed`, on the day of `first_dispatched_at_ms`. The
+other counters use the day of the event. `received` is counted from the tallies. Records of unknown
+types are ignored, and only their number is returned.
 
 This code must be fast, because it reads every event of every message. So only the needed fields are
 decoded, and the counts of a whole run are summed before anything is written.
@@ -49,10 +49,10 @@ _DETAILED: Final = frozenset({_REFUSED, _SUPPRESSED, _BOUNCED})
 # that free text cannot create an unlimited number of cells.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 OTHER: Final = "other"
-MAX_DETAILS: Final = 16  # the highest number of details of one event
+MAX_DETAILS: Final = 16  # one event has at most this many details
 
-# Larger values are faults of the process that wrote the event. They must not reach the store, whose
-# counters have 64 bits and whose keys have a limited length.
+# Larger values are faults of the process that wrote the event. They must not be stored, because the
+# counters in the store have 64 bits, and the keys in the store have a limited length.
 MAX_NAME_CHARS: Final = 255
 MAX_BYTES: Final = 1 << 32
 MAX_RECEIVED: Final = 1 << 32
@@ -70,7 +70,7 @@ class EventRecord(Protocol):
 
 
 class UsageViolation(Struct, frozen=True, gc=False):
-    """A rule that a refused message breaks. `rule` is the id of a rule of the contract, or another
+    """A rule that a refused message breaks. `rule` is the id of a rule in the contract, or another
     word."""
 
     rule: str
@@ -109,7 +109,7 @@ class UsageTally(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run.
+    """The sums over a run of records.
 
     `sums` has the counts of each key, in the order of COUNTERS. `details` has the counts by key,
     index of the counter, and detail. `unreadable` is the number of records of a known type that
@@ -122,8 +122,8 @@ class Counted(Struct, frozen=True):
     unknown: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
-        """Return every count that is not zero as (month, cell, count), in the format of the
-        store."""
+        """Return every count that is not zero as (month, cell, count). The store expects this
+        format."""
         totals = [
             (key, COUNTERS[place], "", number)
             for key, counts in self.sums.items()

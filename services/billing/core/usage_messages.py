@@ -1,10 +1,10 @@
-"""Lists the ids of the mails in a count. This module decides which events a count includes, and
-does no I/O.
+"""Lists the ids of the mails that a counter counts. This module decides which events belong to the
+counter, and does no I/O.
 
 The number of listed ids is equal to the count, because an event is listed each time that
 core/usage.py counts it. An event that was published twice is listed twice. `received` is counted
 from tallies, which have the ids of the mails of a transaction. Tallies of earlier versions have
-only the number of mails. The mails of these tallies are not listed, but `Unnamed` counts them.
+only the number of mails. The mails of these tallies are not listed. `Unnamed` has their number.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 class Wanted(Struct, frozen=True):
     """Selects the count whose mail ids are listed.
 
-    `day` is YYYY-MM-DD, or "" for the whole month. `client`, `mailing_id` or `sub_client` is None
-    if all its values are wanted. `detail` is a rule, a reason or a bounce class, or "" for all
+    `day` is YYYY-MM-DD, or "" for the whole month. If `client`, `mailing_id` or `sub_client` is
+    None, all its values are wanted. `detail` is a rule, a reason or a bounce class, or "" for all
     details.
     """
 
@@ -75,7 +75,7 @@ class Wanted(Struct, frozen=True):
     detail: str = ""
 
     def has(self, cell: Cell) -> bool:
-        """Return True if the wanted count includes the count of this cell."""
+        """Return True if the count of this cell is a part of the wanted count."""
         day = f"{self.month}-{cell.day}" if cell.day else ""
         return (
             (cell.counter, cell.detail) == (self.kind, self.detail)
@@ -87,8 +87,8 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One mail of the count. `at_ms` is the time that `day` is derived from. `size_bytes` is 0 if
-    the count is `received`."""
+    """One counted mail. `day` is derived from the time `at_ms`. `size_bytes` is 0 if the count is
+    `received`."""
 
     mail_id: str
     at_ms: int
@@ -109,7 +109,7 @@ class Unnamed:
 
     @property
     def number(self) -> int:
-        """Return the number of mails so far."""
+        """Return the number of mails that were added so far."""
         return self._number
 
     def add(self, number: int) -> None:
@@ -120,8 +120,8 @@ class Unnamed:
 def listed(
     record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
 ) -> Iterator[ListedMail]:
-    """Yield the mails of this record that the count includes. A record with invalid content yields
-    nothing.
+    """Yield the mails of this record that belong to the wanted count. A record with invalid content
+    yields nothing.
 
     If the record counts mails without their ids, their number is added to `unnamed`.
     """
@@ -205,7 +205,7 @@ def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
 
 
 def require_listable(wanted: Wanted) -> None:
-    """Raise QueryFault if no count has these values, or if the mails of the count cannot be
+    """Raise QueryFault if no counter has these values, or if the mails of the counter cannot be
     listed."""
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")

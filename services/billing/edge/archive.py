@@ -1,18 +1,19 @@
-"""The archive: a folder that has the events of mail.events in Parquet files, and the statements.
+"""The archive is a folder with the events of mail.events, in Parquet files, and with the
+statements.
 
 DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
     DIR/statements/2026-10.json, 2026-10.lines
 
-Each file has the records of one partition between two offsets. Normally there are no gaps between
-the files of a partition. A file is in the folder of the month in which Kafka stored its first
-record. A file is written under a temporary name, synced to disk and then renamed, so a file with
-its final name is complete. If a writer dies, the next writer removes the unfinished files. Only one
-process writes to an archive at a time.
+Each Parquet file has the records of one partition between two offsets. Normally there are no gaps
+between the files of a partition. A file is in the folder of the month in which Kafka stored the
+first record of the file. A file is written under a temporary name, synced to disk and then renamed,
+so a file with its final name is complete. If a writer dies, the next writer removes the unfinished
+files. Only one process writes to an archive at a time.
 
-If a file cannot be read, DamagedFile is raised, and its text names the file. Beside each file of
-events is a file with its SHA-256, in the format of sha256sum. The SHA-256 is compared before the
-events are read, so a disk error in a file cannot change a count. Files that were written by earlier
-versions have no SHA-256.
+If a file cannot be read, DamagedFile is raised. The text of this error contains the path of the
+file. Beside each file of events is a file with its SHA-256, in the format of sha256sum. Before the
+events are read, the SHA-256 of the file is compared with the stored SHA-256. So a disk error in a
+file cannot change a count. Files that were written by earlier versions have no SHA-256.
 
 pyarrow is imported only when a file is read or written, because the import takes a tenth of a
 second and 40 MB. The billing service and most commands do not need pyarrow.
@@ -74,8 +75,8 @@ class Part(Struct, frozen=True, order=True):
 
 
 class Gap(Struct, frozen=True, order=True):
-    """A range of offsets whose records are not in the archive. `end` is the offset after the
-    range."""
+    """A range of offsets of one partition whose records are not in the archive. `end` is the offset
+    after the range."""
 
     partition: int
     begin: int
@@ -89,7 +90,8 @@ class DamagedFile(Exception):
 
 @contextmanager
 def damage_of(path: str | Path) -> Iterator[None]:
-    """Turn an error that occurs when a file is read into DamagedFile, whose text names the file."""
+    """While a file is read, turn errors into DamagedFile. Its text contains the path of the
+    file."""
     import pyarrow as pa
 
     try:
@@ -140,8 +142,8 @@ class Archive:
         ]
 
     def missing(self) -> list[Gap]:
-        """Return the ranges of offsets that are missing before the first file of a partition or
-        between files."""
+        """Return the ranges of offsets that are missing before the first file of a partition, or
+        between two files of a partition."""
         first = [Gap(part, 0, begin) for part, begin in self.begins().items() if begin]
         return sorted([*first, *self.gaps()])
 
@@ -157,7 +159,8 @@ class Archive:
         return found
 
     def undecodable(self) -> int:
-        """Return the number of batches that could not be decoded when they were archived."""
+        """Return the number of batches of records that could not be decoded when they were
+        archived."""
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
@@ -172,8 +175,8 @@ class Archive:
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
-        """Yield the records before the offsets in `ends`, in runs. The records of each partition
-        are in order.
+        """Yield runs of the records before the offsets in `ends`. The records of each partition are
+        in order.
 
         Files without records at or after the offsets in `starts` are left out.
         """
@@ -201,8 +204,8 @@ class Archive:
         return chain
 
     def _last_ms(self, part: Part) -> int:
-        """Return the time of the last record. If the file does not have this time, return a very
-        late time."""
+        """Return the time of the last record in a file. If the file does not contain this time,
+        return a very late time."""
         metadata = _metadata_of(part)
         if not metadata.num_row_groups:
             return 0

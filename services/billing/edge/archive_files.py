@@ -1,4 +1,4 @@
-"""Writes the files of an archive, and the notes about the offsets that were archived.
+"""Writes the files of an archive, and the notes about archived and deleted offsets.
 
 A file is written under a temporary name, synced to disk and then renamed. A lock file ensures that
 only one process writes to an archive at a time.
@@ -38,7 +38,7 @@ def only_writer(folder: Path) -> Iterator[None]:
             raise UsageError(
                 f"{folder}: another `billing archive` is writing to it; run one at a time"
             ) from None
-        except OSError:  # this file system has no locks
+        except OSError:  # the file system does not support locks
             yield
             return
         yield
@@ -83,9 +83,9 @@ class Notes:
         self.note_end(gap.partition, gap.end)
 
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
-        """Return the parts of these gaps that are not noted as deleted.
+        """Return the parts of these gaps that are not in the notes as deleted.
 
-        For an archive of an earlier version, return all these gaps, and note them as deleted.
+        If an earlier version wrote the archive, return all these gaps, and note them as deleted.
         """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]
@@ -121,10 +121,10 @@ class Notes:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a dead process has left: unfinished files, and files with the SHA-256 of a file
-    that does not exist.
+    """Remove the files that a dead process has left. These are unfinished files, and files with the
+    SHA-256 of a file that does not exist.
 
-    A SHA-256 without its file would make `sha256sum -c` fail. Raises OSError.
+    If a SHA-256 without its file remained, `sha256sum -c` would fail. Raises OSError.
     """
     for where in _PLACES:
         for partial in folder.glob(f"{where}*{PARTIAL}"):

@@ -1,16 +1,16 @@
-"""Adds new events, and events that were lost, to an archive (archive.py).
+"""Adds new events to an archive (archive.py), and restores the events of lost files.
 
-Offsets that are in no file are read again if Kafka still has them. Offsets that Kafka deleted
-before they were archived are reported once and noted in `deleted.json`. This file also has the
-offset up to which each partition was archived. So each run reports a lost file if Kafka has deleted
-its events, too. This is true even if the lost file is the last one. An archive without
-`deleted.json` was written by an earlier version. The first run of this version notes all offsets
-that are missing in such an archive as deleted.
+Records whose offsets are in no file are read again if Kafka still has them. Offsets whose records
+Kafka deleted before they were archived are reported once and noted in `deleted.json`. The file
+`deleted.json` also has the offset up to which each partition was archived. So if a file is lost and
+Kafka has deleted its events, every run reports the missing offsets, even if the lost file was the
+last file. An archive without `deleted.json` was written by an earlier version. The first run of
+this version notes all missing offsets of such an archive as deleted.
 
 Kafka may delete events while they are read. If the first record does not have the expected offset,
-the writer asks Kafka again for the first offset of the partition. The offsets that Kafka has
-deleted in the meantime become a gap and are not part of a file. After the first record, no record
-may be skipped (EventLog with is_strict).
+the writer asks Kafka again for the first offset of the partition. The offsets whose records were
+deleted in the meantime become a gap and do not belong to any file. After the first record, no
+record may be skipped (EventLog with is_strict).
 
 If a writer dies, the next writer removes the unfinished files. A writer must hold the lock
 (only_writer in archive_files.py).
@@ -50,9 +50,9 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 class ArchiveWriter:
     """Adds new events to an archive.
 
-    `gaps` are the offsets that Kafka has deleted and that are in no file. Gaps that an earlier run
-    reported and noted are left out. `filled` are the offsets that were lost and are now archived
-    again.
+    `gaps` are the offsets that are in no file and whose records Kafka has deleted. Gaps that an
+    earlier run reported and noted are left out. `filled` are the offsets of lost records that are
+    now archived again.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class ArchiveWriter:
         months: Months,
         begins: Callable[[], Mapping[int, int]],
     ) -> None:
-        """`begins` returns, for each partition, the first offset that Kafka still has.
+        """`begins` is a function that returns the first offset that Kafka still has of each
+        partition.
 
         Raises UsageError if the folder cannot be used or has events of another topic. Raises
         DamagedFile if a file cannot be read.
@@ -88,9 +89,10 @@ class ArchiveWriter:
         self.filled: list[Gap] = []
 
     def lost(self) -> list[Gap]:
-        """Return the offsets that are missing in the archive and that Kafka still has.
+        """Return the offsets that are missing in the archive and whose records Kafka still has.
 
-        Missing offsets that Kafka has deleted are added to `gaps`.
+        If Kafka has deleted records that are missing in the archive, their offsets are added to
+        `gaps`.
         """
         begins = self._begins()
         found, gone = list[Gap](), list[Gap]()
@@ -113,8 +115,8 @@ class ArchiveWriter:
         self._next[gap.partition] = after
 
     def starts(self) -> dict[int, int]:
-        """Return, for each partition, the first offset to read. If Kafka has deleted the offsets
-        that should be archived next, they are added to `gaps`."""
+        """Return, for each partition, the first offset to read. If Kafka has deleted the records
+        that should be archived next, their offsets are added to `gaps`."""
         begins = self._begins()
         for partition, begin in sorted(begins.items()):
             self._leave_out(partition, begin)
@@ -160,7 +162,7 @@ class ArchiveWriter:
             store(path, [encode_statement(closed.statement)])
 
     def _leave_out_deleted(self, partition: int, before: int) -> None:
-        """Leave out the offsets below `before` that Kafka has deleted in the meantime."""
+        """Leave out the offsets below `before` whose records Kafka has deleted in the meantime."""
         if before > self._next.get(partition, 0):
             self._leave_out(partition, min(before, self._begins().get(partition, 0)))
 
@@ -187,8 +189,8 @@ class ArchiveWriter:
             return "unknown"
 
     def _last_month(self, partition: int) -> str:
-        """Return the month for a file without records. At the offsets of such a file are only
-        markers and records of aborted transactions."""
+        """Return the month of a file without records. The offsets of such a file belong to markers
+        and to records of aborted transactions."""
         parts = [part for part in parts_of(self._folder) if part.partition == partition]
         return Path(max(parts).path).parent.name if parts else "unknown"
 
@@ -208,8 +210,8 @@ class ArchiveWriter:
 
 
 def _lost_ends(ends: Mapping[int, int], archived: Mapping[int, int]) -> list[Gap]:
-    """Return the offsets that were archived and that are missing after the last file of a
-    partition."""
+    """Return the offsets after the last file of each partition that were archived and are now
+    missing."""
     return [
         Gap(partition, ends.get(partition, 0), end)
         for partition, end in sorted(archived.items())

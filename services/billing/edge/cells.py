@@ -1,5 +1,5 @@
-"""The live cells: the interface of their stores, the store in Redis, and the function that opens
-the store that the settings select.
+"""The live cells. This module has the interface of their stores, the store in Redis, and the
+function that opens the store that is chosen in the settings.
 
 Every store adds the counts of a run and moves the watermark of the partition in one atomic step.
 The implementations are RedisCells (in this file), PostgresCells (cells_postgresql.py) and
@@ -37,8 +37,8 @@ BULK_TIMEOUT_S: Final = 60.0
 
 
 class Follower(Protocol):
-    """Reads the same month repeatedly. A later read may return only the changes since the previous
-    read. Not thread-safe. The methods may raise StoreUnavailable."""
+    """Reads the counts of a month repeatedly. A later read of the same month may return only the
+    changes since the previous read. Not thread-safe. The methods may raise StoreUnavailable."""
 
     def reading(self, month: str) -> AbstractContextManager[Moment]:
         """Yield the counts of the month at one moment, or their changes since the last read.
@@ -60,8 +60,8 @@ class Cells(Protocol):
         """Return the cells of these months (YYYY-MM) or of ALL_MONTHS, with the watermarks."""
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment.
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot.
 
         Memory is bounded for any number of cells. Months without cells are left out.
         """
@@ -69,12 +69,12 @@ class Cells(Protocol):
     def follow(self, counters: Sequence[str]) -> Follower:
         """Return a follower of the totals of these counters, by client and sub-client.
 
-        The follower may also yield other counters and details, and cells that are sums of several
+        The follower may also yield other counters and details. It may yield sums instead of single
         cells.
         """
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts. Return True if it was stored.
+        """If the store has no counts, store a snapshot of all months, and return True.
 
         `found` is the snapshot without cells; the keys of its `versions` are the months. After
         drop(), nothing is restored. Memory is bounded for any number of cells. If `counts` has a
@@ -82,10 +82,10 @@ class Cells(Protocol):
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and count another log in addition, from its beginning.
+        """Keep the counts. After this call, another log is counted from its beginning.
 
-        Marks the partitions as incomplete up to this month (YYYY-MM). Returns the id of the
-        previous log, or "" if there are no counts.
+        Marks the counts of these partitions as incomplete up to this month (YYYY-MM). Returns the
+        id of the previous log, or "" if there are no counts.
         """
 
     def drop(self) -> None:
@@ -120,8 +120,8 @@ class RedisCells:
         return (self._read_all if months else self._read).run(*months)
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment."""
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot."""
         return self._pieces.reading(*months)
 
     def follow(self, _: Sequence[str]) -> Follower:
@@ -134,7 +134,7 @@ class RedisCells:
         return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and count another log in addition, from its beginning."""
+        """Keep the counts. After this call, another log is counted from its beginning."""
         return self._adopt.run(log, month, partitions)
 
     def drop(self) -> None:
@@ -146,8 +146,8 @@ class RedisCells:
 
 
 class FollowsWhole:
-    """A follower that always reads the whole month by a call of `read`. May raise the errors of
-    `read`."""
+    """A follower that always reads the whole month, by a call of `read`. Its methods may raise the
+    errors that `read` raises."""
 
     def __init__(
         self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]
@@ -167,7 +167,7 @@ class FollowsWhole:
 def open_cells(
     billing: BillingSettings, redis: RedisSettings, *, is_waited_for: bool = False
 ) -> Cells:
-    """Open the store that the settings select. The store connects to its server on first use.
+    """Open the store that is chosen in the settings. The store connects to its server on first use.
     Raises UsageError.
 
     `is_waited_for` is True if a person or a request waits for each answer. In this case, a query is
@@ -176,8 +176,8 @@ def open_cells(
     """
     if billing.store == "redis":
         once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
-        # This client sends a query only once. Otherwise, a server that needs long for a million
-        # cells would get the same query again.
+        # This client sends a query only once. If it repeated queries, a server that needs long for
+        # a million cells would get the same query several times.
         bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
         return RedisCells(connect(redis, **once), billing.cells_key, bulk)
     if not billing.postgresql_url:

@@ -72,8 +72,8 @@ class MemoryCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment."""
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot."""
         found = self.read(*months)
         cells = (
             (month, name, number)
@@ -104,7 +104,7 @@ class MemoryCells:
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and count another log in addition, from its beginning."""
+        """Keep the counts. After this call, another log is counted from its beginning."""
         before = self._log
         if before is None:
             return ""

@@ -4,10 +4,10 @@ The counts of a run and its watermark are written in one transaction. The transa
 the row of the installation in sluice_billing_state, so only one process writes at a time. A read is
 one REPEATABLE READ transaction, so its cells and watermarks are from the same moment. Missing
 tables are created. The setting `cells_key` is the name of the installation. The definitions of the
-tables and the single SQL statements are in postgresql_rows.py.
+tables and the SQL statements are in postgresql_rows.py.
 
 After an error the connection is replaced. If the server did not answer the commit of a run, the run
-may have been applied. The watermark then shows whether the run was applied.
+may still have been applied. In this case, the watermark shows whether the run was applied.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PostgresCells:
         self._rows = InstallationRows(installation)
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
-        self._has_tables = False  # False until this process has created or found the tables
+        self._has_tables = False  # True as soon as this process has created or found the tables
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add the counts of a run and move the watermark of its partition in one atomic step."""
@@ -66,8 +66,8 @@ class PostgresCells:
 
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield a snapshot without cells, and an iterator over the cells of these months at the
-        same moment.
+        """Yield a snapshot without cells, and an iterator over the cells that these months had
+        at the moment of the snapshot.
 
         This read has its own connection, so that no other call waits for the read.
         """
@@ -123,7 +123,7 @@ class PostgresCells:
         return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Keep the counts, and count another log in addition, from its beginning."""
+        """Keep the counts. After this call, another log is counted from its beginning."""
         return self._in_transaction(lambda cursor: self._adopt(cursor, log, month, partitions))
 
     def drop(self) -> None:

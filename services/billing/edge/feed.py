@@ -1,5 +1,5 @@
-"""Reads mail.events as a member of the consumer group of billing. The cells contain the offsets at
-which reading begins.
+"""Reads mail.events as a member of the consumer group of the billing service. Reading begins at the
+offsets that are stored with the cells.
 
 This module owns the consumer and the position of each partition, but not the watermarks, which are
 in the cells. A partition that was newly assigned is paused until place() sets its first offset.
@@ -41,11 +41,11 @@ CLOSE_TIMEOUT_MS: Final = 3_000
 
 
 class EventRun(Struct, frozen=True):
-    """Consecutive records of one partition, and the offset that follows them.
+    """Consecutive records of one partition, and the offset at which the next run begins.
 
-    `target` is the offset from which the next run continues. `target` may advance by more than the
-    number of records, because transaction markers and aborted records have offsets, too.
-    `undecodable` is the number of batches that could not be decoded.
+    The next run begins at the offset `target`. `target` may advance by more than the number of
+    records, because transaction markers and aborted records have offsets, too. `undecodable` is the
+    number of batches that could not be decoded.
     """
 
     partition: int
@@ -64,8 +64,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            # Any position is valid here. Without a position, the consumer would ask for a committed
-            # offset.
+            # The position 0 is only preliminary. Without any position, the consumer would ask for a
+            # committed offset.
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self._changes.append((partition.partition, True))
@@ -78,7 +78,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class EventFeed:
-    """One member of the consumer group of billing."""
+    """One member of the consumer group of the billing service."""
 
     def __init__(
         self, options: ClientOptions, group: str, poll_records: int, topic: str = EVENTS
@@ -101,8 +101,8 @@ class EventFeed:
         subscribe(self._consumer, _Listener(self._consumer, self._changes), topics=[topic])
 
     def poll(self, timeout_ms: int) -> list[EventRun]:
-        """Poll the placed partitions. The caller must call this method often, even while no
-        partition is placed.
+        """Fetch records of the placed partitions, and return them as runs. The caller must call
+        this method often, even while no partition is placed.
 
         Raises KafkaError if this feed can no longer be used and must be replaced by a new one.
         """
@@ -118,7 +118,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                # Since the last poll, the partition was revoked and assigned again.
+                # The partition was revoked and assigned again after the last poll.
                 self.unassign([partition])
             elif target > begin:
                 self._next[partition] = target
@@ -171,8 +171,8 @@ class EventFeed:
         return {partition.partition: offset for partition, offset in found.items()}
 
     def log_id(self) -> str:
-        """Return the id of the topic. If this id changes, the topic was created again, and there
-        are other records at the same offsets."""
+        """Return the id of the topic. If this id has changed, the topic was created again, and
+        there are other records at the same offsets."""
         return topic_id(self._consumer, self._topic)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from shared.topics.names import EVENTS
 
 
 class KafkaUnavailable(Unavailable):
-    """Kafka did not answer, or has no mail.events."""
+    """Kafka did not answer, or Kafka has no topic mail.events."""
 
 
 class LogEnds(Struct, frozen=True):
@@ -53,8 +53,7 @@ class EndsAsker:
     def _ask(self) -> LogEnds:
         if self._reader is None:
             self._reader = LogReader(self._options, self._topic)
-        # The metadata are refreshed to find partitions that were added after the client was
-        # created.
+        # Refresh the metadata to find partitions that were added after the client was created.
         partitions = self._reader.partitions()
         if not partitions:
             raise KafkaUnavailable(f"Kafka has no topic {self._topic}")

@@ -1,9 +1,10 @@
-"""Reads the ids of the mails in a count, from mail.events or from an archive of mail.events.
+"""Reads the ids of the mails that a counter counts, from mail.events or from an archive of
+mail.events.
 
 This module decides at which offsets reading begins and ends. Reading ends at the offsets up to
-which the count was made, so the number of ids is equal to the count. Reading begins one day before
-the month, by the time at which the broker stored a record. This is early enough, because an event
-is stored after it happened. Only an event that was dated in the future when it was stored can be
+which the events were counted, so the number of ids is equal to the count. Reading begins at the
+records that the broker stored one day before the month. This is early enough, because an event is
+stored after it happened. Only an event that was dated in the future when it was stored can be
 earlier in the log. With `from_start`, the whole log is read. Memory is bounded for any number of
 ids.
 """
@@ -22,7 +23,7 @@ _DAY_MS: Final = 86_400_000
 
 
 class OtherEvents(Unavailable):
-    """The count was made from another event log than the log to read."""
+    """The events of another log were counted, not the events of the log to read."""
 
 
 class ReadsEvents(Protocol):
@@ -39,12 +40,12 @@ class ReadsEvents(Protocol):
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs."""
+        """Yield runs of the records before the offsets in `ends`."""
         ...
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, for each partition, the first offset whose record has this time or a later one. A
-        partition without such a record is left out."""
+        """Return, for each partition, the offset of the first record with this time or a later
+        time. A partition without such a record is left out."""
         ...
 
 
@@ -57,8 +58,8 @@ def list_messages(
     from_start: bool = False,
     unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
-    """Yield the mails of a count. `counted` has the id of the log that was counted, and the offsets
-    up to which the log was counted.
+    """Yield the mails that a counter counts. `counted` has the id of the log that was counted, and
+    the offsets up to which the log was counted.
 
     The number of received mails whose ids are not in the tallies is added to `unnamed`. Raises
     OtherEvents. Raises PartUnavailable if Kafka is unavailable.

@@ -2,15 +2,15 @@
 month.
 
 Some stores copy the months that are being read. To limit the size of the copy to one month, the
-months are read one after another. In the store, each month has a version number, which every change
-of the month increases. If a month has not changed after it was read, its counts are still correct
-at the last moment of the read. The watermarks of this last moment are returned. Months that have
-changed are read again, all in one step. This is repeated until no month has changed. The repetition
-ends, because each step reads more months than the step before. The last month changes most often,
-so it is read last.
+months are read one after another. In the store, each month has a version number. Every change of
+the month increases this number. If a month has not changed after it was read, its counts are still
+correct at the end of the whole read. The returned watermarks are the watermarks at this end. Months
+that have changed are read again, all in one step. Such steps are repeated until no month has
+changed. They come to an end, because each step reads more months than the step before. The last
+month changes most often, so it is read last.
 
-For the quotas, all cells of the month are read once. Later reads return only the changes, because a
-read of a million cells takes seconds of CPU time, and only a few cells change within seconds.
+For the quotas, all cells of the month are read once. After that, only the changes are read, because
+a read of a million cells takes seconds of CPU time, and only a few cells change within seconds.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def read_at_one_moment(
     months_of: Callable[[Snapshot], Iterable[str]],
     take: Takes,
 ) -> Snapshot:
-    """Read the months that `months_of` returns, all at one moment. Return the snapshot of this
-    moment, without cells.
+    """Read the months that `months_of` returns, so that all cells are from the same moment. Return
+    the snapshot of this moment, without cells.
 
     `take` is called with months, their snapshot and their cells. If `take` gets a month again, it
-    must discard the earlier cells of this month. If some cells are lost, `whole` of the result is
-    False. Raises StoreUnavailable.
+    must discard the earlier cells of this month. If some cells are lost, the returned snapshot has
+    `whole` = False. Raises StoreUnavailable.
     """
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()

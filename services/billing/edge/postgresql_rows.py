@@ -98,7 +98,7 @@ class InstallationRows:
         self._installation = installation
 
     def state(self, cursor: Cursor, lock: bool = True) -> tuple[str, str, bool]:
-        """Return the id of the log, the generation, and whether the counts were dropped. If `lock`
+        """Return the id of the log, the generation, and True if the counts were dropped. If `lock`
         is True, the row of the installation is locked."""
         if lock:
             cursor.execute(
@@ -118,8 +118,8 @@ class InstallationRows:
         return dict(cursor.fetchall())
 
     def is_whole(self, cursor: Cursor) -> bool:
-        """Return True if every month has cells. A month has no cells if somebody has deleted rows
-        manually."""
+        """Return True if every month has cells. A month can lack cells only if somebody has deleted
+        rows manually."""
         lost = cursor.execute(
             "SELECT 1 FROM sluice_billing_months AS months WHERE installation = %s AND NOT EXISTS"
             " (SELECT 1 FROM sluice_billing_cells AS cells WHERE cells.installation ="
@@ -196,6 +196,6 @@ def _id_of(name: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Replace the character NUL, because PostgreSQL cannot store NUL in text. In the cell's name,
-    NUL is still present as an escape sequence."""
+    """Replace the character NUL, because PostgreSQL cannot store NUL in text. The name of the cell
+    still contains NUL, as an escape sequence."""
     return text.replace("\x00", "\ufffd")

@@ -1,24 +1,25 @@
 """Counts the use of each quota, and publishes the result as states, beats and events.
 
 Every billing process runs a keeper in a thread. The keeper works in turns, which begin every
-`every_s`. In each turn, the keeper updates the counts of accepted mail, compares them with the
-states on billing.quotas (core/quotas.py), and writes states and events in one transaction. After
-the first BURST_S seconds of reads, reads may take only SHARE of the time, which is one second per
-minute. A turn does not read the counts if reads have already taken more than this share. But the
-counts are always read if the last read was more than MAX_WAIT_S ago.
+`every_s`. In each turn, the keeper reads the counts of accepted mail, compares them with the states
+on billing.quotas (core/quotas.py), and writes states and events in one transaction. After the first
+BURST_S seconds of reads, reads may take only SHARE of the time, which is one second per minute. If
+reads have already taken more than this share, a turn does not read the counts. But if the last read
+was more than MAX_WAIT_S ago, the counts are always read.
 
 All keepers share one transactional id. When a keeper opens this id, the transaction of any other
 keeper is aborted, and the other keeper is fenced. The keeper that opened the id then reads
-billing.quotas to its end. If a commit of this keeper succeeds, no other keeper has written since
+billing.quotas to its end. If a commit of this keeper succeeds, no other keeper has written after
 the id was opened. So one event is published per threshold, for any number of processes. A keeper
-does not write while the beats of another keeper arrive. It opens the id only when these beats stop.
-A beat is written in each turn, even if nothing was counted. A keeper writes no beat while it reads
-the counts, so the other keepers additionally wait for as long as their own last read took. A keeper
-that was fenced, for example after a pause, waits until the beats of the other keeper stop.
+does not write while the beats of another keeper arrive. The keeper opens the id only after these
+beats have stopped. A beat is written in each turn, even if nothing was counted. A keeper writes no
+beat while it reads the counts. Therefore the other keepers also wait for the time that their own
+last read took. A keeper that was fenced, for example after a pause, waits until the beats of the
+other keeper stop.
 
 On failure, nothing is written, and the next turn compares the counts again. A failed read does not
 delay the next turn. If the beats stop, another keeper takes over. If the store hangs, a read fails
-after its time-out, and closing the reader ends after a shorter time-out. If the store loses cells,
+after its time-out, and the reader is closed after a shorter time-out. If the store loses cells,
 they are restored, and the published use does not fall until they are restored. If Kafka, the store
 or the registry is unavailable, nothing is published, and the validate service continues with the
 last known states.
@@ -76,10 +77,10 @@ log = logging.getLogger(__name__)
 # A keeper takes over if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
-# The number of seconds that reads may take before their share is limited. In this time some big
-# months can be read.
+# The number of seconds that reads may take before their share is limited. This is enough to read
+# some big months.
 BURST_S: Final = 20.0
-# If reads take long, the counts are read at least every this many seconds.
+# Even if reads take long, a read begins when the last read was this many seconds ago.
 MAX_WAIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
@@ -105,8 +106,8 @@ class KeeperParts(Struct, frozen=True):
 
 
 class QuotaKeeper(RunsThread):
-    """Counts quotas from start() until close(). `fault` is the reason why the last turn failed, or
-    ""."""
+    """Counts the use of quotas from start() until close(). `fault` is the reason why the last turn
+    failed, or ""."""
 
     def __init__(self, parts: KeeperParts) -> None:
         self._parts = parts
@@ -196,14 +197,14 @@ class QuotaKeeper(RunsThread):
         parts = self._parts
         now_ms = parts.clock.now_ms()
         month = parts.months.of(now_ms)
-        # Ask for the end offsets before the cells are read. If the counts reach these offsets, they
-        # include every event that was committed before the question.
+        # Ask for the end offsets before the cells are read. If the counts reach these offsets, the
+        # counts include every event that was committed before the query.
         log_ends = parts.ends.ask()
         began = parts.clock.monotonic()
         snapshot, accepted = self._accepted.read(month)
         now = parts.clock.monotonic()
-        # The duration of the read includes pauses of this process. It is limited, so that a long
-        # pause does not delay a takeover.
+        # The duration of the read includes pauses of this process. So the stored duration is
+        # limited, because a long pause must not delay a takeover.
         self._reading_s = min(now - began, MAX_WAIT_S)
         self._pace.took(now - began, now)
         if not snapshot.whole:

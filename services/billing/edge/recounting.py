@@ -1,8 +1,8 @@
 """Counts mail.events again from its beginning, and compares the counts with the live cells.
 
 First the cells are read. Then each partition is read up to the watermark that is stored with the
-cells. So the comparison is exact even while the pipeline runs. Mails with two final events or two
-first dispatches are reported in the same way as by `sluice audit`.
+cells. So both counts are of the same events, even while the pipeline runs. Mails with two final
+events or two first dispatches are reported in the same way as by `sluice audit`.
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ class CountedLog(Protocol):
         """Return the offset after the last record of each partition."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs. This method may be called
+        """Yield runs of the records before the offsets in `ends`. This method may be called
         several times."""
 
 
 class JoinedLog:
-    """Reads events from an archive, and then from Kafka the events that are not archived yet."""
+    """Reads events from an archive. After that, it reads the events that are not archived yet from
+    Kafka."""
 
     def __init__(self, archive: Archive, log: EventLog) -> None:
         """Raises UsageError if the archive and Kafka have different topics."""
@@ -95,7 +96,7 @@ class JoinedLog:
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs. Records before the offsets in
+        """Yield runs of the records before the offsets in `ends`. Records before the offsets in
         `starts` may be left out."""
         yield from self._archive.read(ends, starts)
         archived, asked = self._archive.ends(), starts or {}
@@ -108,9 +109,9 @@ class RecountReport(Struct, frozen=True):
     """The result of a recount.
 
     `agree` is True if there is no difference and no fault, and the cells include every committed
-    event. If the cells do not include every event, `reason` says why. `faults` are the mails with
-    two final events or two first dispatches, in the form of `sluice audit`. `different` is the
-    number of cells that differ, and `differences` has at most SHOWN of these cells.
+    event. If the cells do not include every event, `reason` says what is missing. `faults` are the
+    mails with two final events or two first dispatches, in the form of `sluice audit`. `different`
+    is the number of cells that differ, and `differences` has at most SHOWN of these cells.
     """
 
     agree: bool
@@ -123,7 +124,7 @@ class RecountReport(Struct, frozen=True):
     differences: list[Difference]
     faults: list[BookFault]
     different: int = 0
-    # The places of the first unreadable records, as partition:offset.
+    # The first unreadable records, each as partition:offset.
     unreadable_at: list[str] = []
 
 
@@ -212,8 +213,8 @@ class Spill:
 def _count(
     log: CountedLog, ends: dict[int, int], into: Spill, on_records: Callable[[int], None]
 ) -> Doubles:
-    """Count the records before the offsets in `ends`, but each mail only once. Return the mails
-    that occur more than once.
+    """Count the records before the offsets in `ends`, but count each mail only once. Return the
+    mails that occur more than once.
 
     If any mail occurs more than once, the log is read a second time.
     """
@@ -281,8 +282,8 @@ def _difference(found: Compared) -> Difference:
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:
-    """Return the watermarks of the cells. A watermark after the end of the log is replaced by the
-    end."""
+    """Return the watermarks of the cells. If a watermark is after the end of the log, return the
+    end instead."""
     if live.log != log_id:
         return {}
     return {part: min(mark, ends.get(part, 0)) for part, mark in live.watermarks.items()}

@@ -47,7 +47,7 @@ def create(path: str) -> Ed25519PrivateKey:
 
 
 def load_public(path: str) -> str:
-    """Return the public key of a PEM file as its 32 bytes in base64. Raises UsageError."""
+    """Return the 32 bytes of the public key in a PEM file, in base64. Raises UsageError."""
     try:
         key = serialization.load_pem_public_key(Path(path).read_bytes())
     except OSError as error:

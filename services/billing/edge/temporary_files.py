@@ -1,12 +1,12 @@
-"""The temporary files of the billing service: parts of statements, and counts that are sorted and
-compared.
+"""The temporary files of the billing service. They contain parts of statements, or counts that are
+sorted and compared.
 
 The files are created in TMPDIR without a name, and the system removes them when the process ends.
 SortedCounts sums counts up and sorts them by month and cell in an anonymous SQLite database, so
-memory is bounded. Each cell has two counts, in the columns `now` and `before`. So two sources can
-be compared: the cells with the statements, or the cells with a recount. If a cell is added several
-times, its counts are summed. Each added count first becomes a row. When the file has many rows, the
-rows of each cell are replaced by their sum.
+memory is bounded. Each cell has two counts, in the columns `now` and `before`. So counts from two
+sources can be compared: cells and statements, or cells and a recount. If a cell is added several
+times, its counts are summed up. Each added count is first stored as a row. When the file has many
+rows, the rows of each cell are replaced by one row with their sum.
 
 If a file cannot be used, for example because the disk is full, DiskUnavailable is raised. The
 billing service reports this error and tries again, as it does for Kafka or the store.
@@ -29,8 +29,8 @@ from services.billing.core.cells import Cell
 from shared.runtime.errors import Unavailable
 
 _PREFIX: Final = "sluice-billing-"
-# The rows are summed when more rows were added since the last time than this number plus the number
-# of cells at that time.
+# The rows of each cell are replaced by their sum when enough rows were added after the last time.
+# Enough is this number plus the number of cells that remained the last time.
 MAX_UNSUMMED: Final = 2_000_000
 _CACHE_KIB: Final = 16 * 1024
 _KEY: Final = "month, client, mailing_id, sub_client, day, counter, detail"

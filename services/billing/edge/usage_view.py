@@ -1,5 +1,4 @@
-"""Answers queries for the usage of a month from the cells, and decides whether the answer is
-complete.
+"""Reads the usage of a month from the cells, and decides whether the counts are complete.
 
 The end offsets of the log are read first, and the cells afterwards. So `complete` means that the
 answer includes every event that was committed when the query arrived. The cells are read once, in
@@ -41,13 +40,13 @@ class UsageView:
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
         """Return the usage of `month` (YYYY-MM), for one client or for all clients.
 
-        Waits until Kafka has answered and every event that was committed at the time of this answer
-        is counted, but at most `wait_s` seconds. `wait_s` is limited to MAX_WAIT_S. If Kafka does
-        not answer, the usage is marked as not complete. Raises StoreUnavailable.
+        Waits until Kafka has answered, and until every event that was committed before this answer
+        is counted. Waits for at most `wait_s` seconds and at most MAX_WAIT_S. If Kafka does not
+        answer, the usage is marked as not complete. Raises StoreUnavailable.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
-        # If the store does not answer, this short query fails soon, whereas the read of a month has
-        # a longer time-out.
+        # If the store does not answer, this short query fails soon. The read of a month has a
+        # longer time-out.
         self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
@@ -65,7 +64,7 @@ class UsageView:
             return found, gather(named, client)
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until every event before `ends` is counted, but not longer than the deadline."""
+        """Wait until every event before `ends` is counted, or until the deadline."""
         while not deadline.is_over():
             standing = progress_of(self._cells.read())
             if not why_incomplete(standing, month, ends.log, ends.ends):

@@ -1,4 +1,4 @@
-"""Proves a statement: checks its hash and its signature, and counts its events again.
+"""Verifies a statement: checks its hash and its signature, and counts its events again.
 
 The counts are compared in a temporary file, so memory is bounded for any number of events, cells
 and lines.
@@ -43,7 +43,7 @@ class Events(Protocol):
         """Return the ranges of offsets that are missing."""
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs."""
+        """Yield runs of the records before the offsets in `ends`."""
 
 
 class KafkaEvents:
@@ -60,7 +60,7 @@ class KafkaEvents:
         return []
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records before the offsets in `ends`, in runs."""
+        """Yield runs of the records before the offsets in `ends`."""
         return self._log.read(ends)
 
 
@@ -79,18 +79,17 @@ class LineDifference(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """The result of the proof. `proved` is True if there is no fault and no difference. `faults`
-    are the reasons why the statement is not proved."""
+    """The result of a verification. `proved` is True if there is no fault and no difference.
+    `faults` has one line of text for each fault."""
 
     month: str
     proved: bool
     signed: bool
-    complete: bool  # True if the counts were complete, according to the statement
+    complete: bool  # True if the statement says that the counts were complete
     records: int
     faults: list[str]
     differences: list[LineDifference]
-    # The number of unreadable records, and the places of the first of these records as
-    # partition:offset.
+    # The number of unreadable records, and the first of these records as partition:offset.
     unreadable: int = 0
     unreadable_at: list[str] = []
 
@@ -150,7 +149,8 @@ def _why_not_closed(month: str, chain: Chain) -> str:
 
 
 def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
-    """Return the reasons why `events` does not have all events that the statement counts."""
+    """Return the reasons why `events` does not have all events that are counted in the
+    statement."""
     if events.id() != log:
         return [f"the events are of another topic ({events.id()}) than the statement's ({log})"]
     begins, last = events.begins(), events.committed_ends()

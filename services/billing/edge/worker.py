@@ -1,4 +1,4 @@
-"""The counting loop of the billing service: reads mail.events, sums the events up, and adds the
+"""The counting loop of the billing service. It reads mail.events, sums the events up, and adds the
 sums to the cells.
 
 The loop polls records, counts them (core/usage.py), and adds the counts to the cells (cells.py).
@@ -7,17 +7,17 @@ Each step processes one run of records of one partition.
 A partition is always read from its watermark in the cells. So a run is counted exactly once, even
 if a process dies after it has read the run and before it has added the counts.
 
-The next apply() detects that the store is empty, was set back to an older state, or has lost a part
-of its data. If no events arrive, this takes at most CHECK_S. The partition is then read again from
-the watermark in the store. An empty store is first restored from the last checkpoint on
-billing.statements (edge/statements/checkpointing.py). If there is no checkpoint, counting begins at
-the first record that Kafka still has.
+The store may become empty, may be set back to an older state, or may lose a part of its data. The
+next apply() detects this. If no events arrive, apply() is called after CHECK_S at the latest. Then
+the partition is read again from the watermark in the store. An empty store is first restored from
+the last checkpoint on billing.statements (edge/statements/checkpointing.py). If there is no
+checkpoint, counting begins at the first record that Kafka still has.
 
 While the store is unavailable, all partitions are paused, polling and retries continue, and no
 records are in memory. While Kafka is unavailable, the worker tries again and again. If Kafka has
-deleted records before they were counted, the cells mark a hole. If mail.events was deleted and
-created again, it is not the log from which the cells were counted. Then nothing is counted and
-nothing is dropped until an operator runs `billing adopt-log` or `billing rebuild`.
+deleted records before they were counted, a hole is marked in the cells. If mail.events was deleted
+and created again, it is not the log that was counted in the cells. In this case, nothing is counted
+and nothing is dropped until an operator runs `billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Worker:
-    """Counts events while run() runs. `kafka`, `store` and `log` are the reasons why the worker
-    waits for Kafka, for the store or for an operator. A reason is "" if the worker does not
-    wait."""
+    """Counts events while run() runs. `kafka` is the reason why the worker waits for Kafka, or "".
+    `store` is the reason why it waits for the store, or "". `log` is the reason why it waits for an
+    operator, or ""."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._log_id = ""
         self._watermarks: dict[int, int] = {}
-        self._holes: set[int] = set()  # the next run of each of these partitions marks a hole
+        self._holes: set[int] = set()  # these partitions have a hole that the next run marks
         self._checked_at: dict[int, float] = {}
         self._lag_at = 0.0
         self._retry_at = 0.0
@@ -199,8 +199,8 @@ class Worker:
         self.log = reason
 
     def _hole_month(self, run: EventRun) -> str:
-        """Return the last month from which records may be missing. This is the month of the first
-        record that Kafka still has."""
+        """Return the last month of which records may be missing: the month of the first record that
+        Kafka still has."""
         months = self._parts.months
         try:
             return months.of(run.records[0].timestamp)
@@ -208,8 +208,8 @@ class Worker:
             return months.of(self._parts.clock.now_ms())
 
     def _place(self, feed: EventFeed) -> bool:
-        """Seek each waiting partition to its watermark. Return True if the store was asked and has
-        answered.
+        """Seek each waiting partition to its watermark. Return True if the store was queried and
+        has answered.
 
         Raises StoreUnavailable, KafkaError.
         """
@@ -246,9 +246,10 @@ class Worker:
         return True
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply an empty run to each partition that has had no events for CHECK_S.
+        """Apply an empty run to each partition to which no run was applied for CHECK_S.
 
-        So a store that has lost its data or accepts no writes is detected even if no events arrive.
+        With these empty runs, the worker detects a store that has lost its data or accepts no
+        writes, even if no events arrive.
         """
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():

@@ -1,11 +1,11 @@
-"""The chain of statements on the topic billing.statements: decides which records are statements.
+"""The chain of statements on the topic billing.statements. It decides which records are statements.
 
 Any process may try to close a month, even a process that was paused for a day. The order of the
-records decides which attempt is valid. A header is valid if three conditions are met: `previous`
-has the digest of the last valid header, the month is later than the month of that header, and all
-lines of the header exist. So if several processes try to close a month, all readers find the same
-valid attempt. This decision never changes, because each attempt has its own keys, and compaction
-removes no attempt.
+records decides which attempt is valid. A header is valid if three conditions are met. Its field
+`previous` has the digest of the last valid header, its month is later than the month of the last
+valid header, and all its lines exist. So if several processes try to close a month, all readers
+find the same valid attempt. This decision never changes, because each attempt has its own keys, and
+compaction removes no attempt.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ MAX_PARTS: Final = 10_000  # 5 GB
 
 
 class KeptText(Struct, frozen=True):
-    """Lines in the canonical form. `kept` stores the parts of the text under these `numbers`."""
+    """Lines in the canonical form. The parts of their text are stored in `kept` under the numbers
+    in `numbers`."""
 
     kept: KeepsParts
     numbers: tuple[int, ...]
@@ -57,12 +58,12 @@ class Closed(Struct, frozen=True):
         return decode_lines(self.text)
 
     def adjustments(self) -> Iterator[Line]:
-        """Yield the lines about earlier months, which are the first lines of the canonical form."""
+        """Yield the lines about earlier months. These lines come first in the canonical form."""
         own = self.statement.month
         return takewhile(lambda line: line.month < own, self.lines())
 
     def stated(self, month: str) -> Iterator[Line]:
-        """Yield the lines about one month, which are consecutive."""
+        """Yield the lines about one month. These lines are consecutive."""
         own = self.statement.month
         if month > own or (month < own and not self.statement.adjustments):
             return
@@ -84,14 +85,15 @@ def part_key(month: str, token: str, number: int) -> bytes:
 
 
 class Chain:
-    """Finds the valid statements in the records of the topic, which are added in their order."""
+    """Finds the valid statements in the records of the topic. The records must be added in their
+    order."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept or PartsInMemory()
         self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
-        # The offsets of the records that are not valid statements, each with the reason. These
-        # records are later attempts and faulty records.
+        # The offsets of faulty records and of invalid headers, each with the reason. The header of
+        # a later attempt to close a month is invalid.
         self.void: list[tuple[int, str]] = []
         # For each month with an invalid header, the reason why the last invalid header is not
         # valid. A closed month may also have invalid headers.
@@ -108,8 +110,8 @@ class Chain:
         return digest(self.closed[self.last].statement) if self.closed else ""
 
     def stated_months(self, before: str = "") -> set[str]:
-        """Return the months about which the statements have lines. Only statements for months
-        earlier than `before` are used, or all statements if `before` is ""."""
+        """Return the months about which the statements have lines. If `before` is not "", only the
+        statements of months earlier than `before` are used."""
         found = set()
         for closed in self._before(before):
             found.add(closed.statement.month)
@@ -118,9 +120,9 @@ class Chain:
         return found
 
     def stated(self, month: str, before: str = "") -> Iterator[Line]:
-        """Yield the lines of the statements about this month. Only statements for months earlier
-        than `before` are used, or all statements if `before` is "". Several statements may have a
-        line for the same cell."""
+        """Yield the lines of the statements about this month. If `before` is not "", only the
+        statements of months earlier than `before` are used. Several statements may have a line for
+        the same cell."""
         for closed in self._before(before):
             yield from closed.stated(month)
 

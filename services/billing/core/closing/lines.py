@@ -30,8 +30,8 @@ class KeepsParts(Protocol):
 
 
 class Line(Struct, frozen=True, array_like=True, order=True):
-    """One count. `month` is the month of the counted events. If the statement is about a later
-    month, the line is an adjustment. An adjustment may be negative after a rebuild."""
+    """One count. `month` is the month of the counted events. If `month` is earlier than the month
+    of the statement, the line is an adjustment. An adjustment may be negative after a rebuild."""
 
     month: str
     client: str
@@ -44,7 +44,7 @@ class Line(Struct, frozen=True, array_like=True, order=True):
 
 
 class LinesText(Protocol):
-    """Lines in the canonical form. They may be read any number of times."""
+    """Lines in the canonical form. The lines may be read any number of times."""
 
     def pieces(self) -> Iterator[bytes]:
         """Return the bytes, in pieces of any size."""

@@ -1,7 +1,7 @@
 """The query of a usage request: months, filters, grouping and page. This module does no I/O.
 
-Rows are sorted by month, client, mailing ID, sub-client and day. A value that is not in the
-grouping is left out. A cursor contains the digest of the query, the key of the last row of the
+Rows are sorted by month, client, mailing ID, sub-client and day. A row has no value for a key that
+is not in the grouping. A cursor contains the digest of the query, the key of the last row of the
 page, and the ids of the views from which the page was read. So all pages show the counts of the
 same moment.
 """
@@ -30,7 +30,7 @@ MAX_CURSOR_CHARS: Final = 8_192
 
 
 class QueryFault(Exception):
-    """A parameter of the request is not valid; the message names the parameter."""
+    """A parameter of the request is not valid. The message contains the name of the parameter."""
 
 
 class Filters(Struct, frozen=True):
@@ -54,10 +54,10 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
-    # If True, the answer does not have the counts, but their differences from the statements.
+    # If True, the answer has the differences between the counts and the statements, not the counts.
     is_pending: bool = False
-    # If this is a month, the answer does not have the counts, but the adjustments in the statement
-    # of this month.
+    # If this is a month, the answer has the adjustments in the statement of this month, not the
+    # counts.
     statement: str = ""
 
     def digest(self) -> str:
@@ -66,7 +66,7 @@ class Query(Struct, frozen=True):
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """The place where a page ended."""
+    """The place where a page ended, so that the next page can begin there."""
 
     query: str  # The digest of the query.
     views: tuple[str, ...]  # The ids of the views, in the order of their months.
@@ -77,7 +77,8 @@ _cursor: Final = msgspec.json.Decoder(Cursor)
 
 
 def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
-    """Return the months of a request: one month, or a range of months. Raises QueryFault."""
+    """Return the months of a request. They are a single month, or the range from `first` to `last`.
+    Raises QueryFault."""
     if month and (first or last):
         raise QueryFault("month: give either month, or from and to")
     if not month and not (first and last):
@@ -98,7 +99,7 @@ def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
 
 
 def require_span(months: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `months`. Raises QueryFault if these are more months than a request may have."""
+    """Return `months`. Raises QueryFault if there are more months than a request may have."""
     if len(months) > MAX_MONTHS:
         raise QueryFault(f"month: {len(months)} months were found, give at most {MAX_MONTHS}")
     return months

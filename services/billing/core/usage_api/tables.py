@@ -1,8 +1,8 @@
 """The rows of a usage answer, and the tables that are made of these rows: CSV, XLSX, Parquet and
 FOCUS. This module does no I/O.
 
-Rows are read from the views of months, merged and summed up. Every line of a table has two further
-columns: the moment of the counts, and whether everything was counted at that moment. So a table can
+Rows are read from the views of months, merged and summed up. Every line of a table also has the
+moment of the counts, and the word `true` if everything was counted at that moment. So a table can
 be understood without the rest of the answer. Numbers are integers. An apostrophe is put before text
 that a spreadsheet would read as a formula.
 """
@@ -29,8 +29,8 @@ Value = str | int
 # A spreadsheet reads text as a formula if it begins with one of these characters (OWASP, CSV
 # injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# A spreadsheet may split a line at these characters, even if they are not the separator of the file
-# and are within quotes.
+# A spreadsheet may split a line at these characters, even if the file uses another separator and
+# the characters are within quotes.
 _HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
 
@@ -49,8 +49,8 @@ class UsageRow(Struct, frozen=True, gc=False):
 
 
 class Stamp(Struct, frozen=True):
-    """The values that are added to every row: the moment of the counts in Unix milliseconds, and
-    whether the counts were complete."""
+    """The values that are added to every row. `at_ms` is the moment of the counts in Unix
+    milliseconds. `complete` is True if the counts were complete."""
 
     at_ms: int
     complete: bool
@@ -207,7 +207,7 @@ def utc_text(at_ms: int) -> str:
 
 
 def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
-    """Return the name under which a download is saved. `kinds` are words that distinguish this file
+    """Return the file name of a download. `kinds` are words in the name that distinguish this file
     from other files."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
     return f"{'-'.join(('usage', span, *kinds))}{suffix}"

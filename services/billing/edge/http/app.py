@@ -3,7 +3,7 @@ page.
 
 The threads of the API run beside the counting loop. A key gives access only to the cells of its
 scope. Requests without a key get only /health, the files of the web page and the description of the
-API. None of them contains data of clients.
+API. None of these answers contains data of clients.
 
 The web page consists of four files. The user enters a key, which the browser sends to the API. The
 headers of the page have a policy that forbids the browser to load anything from another server.

@@ -1,5 +1,5 @@
-"""Exports usage as files. A CSV file is streamed while the rows are read. XLSX and Parquet files
-are first written to temporary files.
+"""Exports usage as files. A CSV file is streamed while the rows are read. An XLSX or Parquet file
+is first written to a temporary file.
 
 Memory is bounded for any number of rows. The number of simultaneous exports is bounded, too
 (slots.py). pyarrow is imported only when the first Parquet file is written, because it takes 40 MB.
@@ -101,8 +101,8 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
                 sheet.write_string(0, column, name, bold)
             _fill(sheet, part, rows)
             number += 1
-        # The sheet "about" is the last one, because programs that import a workbook read the first
-        # sheet.
+        # The sheet "about" is the last sheet, because programs that import a workbook read the
+        # first sheet.
         sheet = book.add_worksheet("about")
         for place, (name, value) in enumerate(about.items()):
             sheet.write_string(place, 0, name, bold)

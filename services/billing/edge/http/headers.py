@@ -1,8 +1,8 @@
 """The HTTP headers of the API: Accept, and the cache headers of requests and answers.
 
 The Accept header determines the format of an answer (RFC 9110, 12.5.1). The ETag and Cache-Control
-headers depend on the months: an answer about closed months never changes, but every other answer
-must be validated again before a cache may use it.
+headers depend on the months. An answer about closed months never changes. A cache must validate
+every other answer again before the answer is used.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def wanted_format(accept: str) -> Format | None:
     """Return the format with the highest weight. Return None if the peer accepts none of the
     formats.
 
-    If formats have the same weight, a format that the header names in full is preferred to a format
-    that matches a wildcard. After that, the order in the header decides, and finally the order of
-    FORMATS.
+    If formats have the same weight, a format that is written in full in the header is preferred to
+    a format that matches a wildcard. If this is not decisive, the order in the header decides, and
+    finally the order of FORMATS.
     """
     ranges = list(_ranges(accept))
     if not ranges:

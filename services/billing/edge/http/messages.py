@@ -1,4 +1,4 @@
-"""The routes /v1/usage/messages, which list the ids of the mails in a count as JSON lines or CSV.
+"""The routes /v1/usage/messages, which list the ids of counted mails as JSON lines or CSV.
 
 The ids are streamed in bounded memory while mail.events is read. The header `Sluice-Count` has the
 count. If Kafka has deleted events of the month, or if an event was dated in the future when it was

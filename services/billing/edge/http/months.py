@@ -108,7 +108,7 @@ class MonthRoutes:
                 detail="a statement has the counts of all clients; the access key reaches"
                 f" {request.auth.scope.described()} only"
             )
-        # The statements are read from Kafka, so the store is not queried.
+        # The statements are on Kafka, so the store is not queried.
         closed = self._reader.closed()
         if month not in closed:
             states, _ = self._reader.months()

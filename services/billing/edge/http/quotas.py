@@ -44,7 +44,7 @@ class KnowsQuotas(Protocol):
         ...
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat. The beat has the time up to which everything is counted."""
+        """Return the last beat. The beat contains the time up to which everything is counted."""
         ...
 
 

@@ -62,8 +62,8 @@ class UsageParameters(Struct, frozen=True):
     wait_s: float
 
     def query(self, request: ApiRequest, months: tuple[str, ...] = ()) -> Query:
-        """Return the query, limited to the scope of the key. If the request names no months, the
-        query is for `months`.
+        """Return the query, limited to the scope of the key. If the request contains no months, the
+        query uses the argument `months`.
 
         Raises an error with status 403 if the request is outside the scope of the key. Raises
         QueryFault if a parameter is not valid.

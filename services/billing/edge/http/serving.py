@@ -31,8 +31,8 @@ from shared.stream.kit import StreamKit
 
 
 class Api:
-    """Serves requests from its construction until close(). Reads keys, clients and quotas from
-    start() until close()."""
+    """Serves requests as soon as it is constructed, until close(). Reads keys, clients and quotas
+    from start() until close()."""
 
     def __init__(
         self, settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker

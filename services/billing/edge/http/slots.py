@@ -1,12 +1,12 @@
-"""Limits the number of files that are made at a time, and prevents slow readers from using all
-slots.
+"""Limits the number of exported files that are made at a time, and prevents slow readers from using
+all slots.
 
-Every file uses a slot until its last piece is read, until an error occurs, or until its reader
-disconnects. One key may use at most half of the slots. If all slots are in use when a new file is
-requested, the file of the slowest reader may lose its slot, and its transfer is aborted. This
-happens only if the reader has had at least GRACE_S to read and has read less than MIN_BYTES_S bytes
-per second. So a key that reads slowly, or not at all, does not block other keys. The time in which
-a piece is made does not count as time of the reader.
+A file uses a slot until the last piece of the file is read, until an error occurs, or until the
+reader disconnects. One key may use at most half of the slots. If all slots are in use when a new
+file is requested, the file of the slowest reader may lose its slot, and its transfer is aborted.
+The file loses its slot only if the reader has had at least GRACE_S to read, and has read less than
+MIN_BYTES_S bytes per second. So a key that reads slowly, or not at all, does not block other keys.
+The time during which this process makes a piece is not part of the reader's time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Slot:
         self._since: float | None = now()  # None while a piece is made
 
     def waited_s(self) -> float:
-        """Return the number of seconds in which the reader could ask for the next piece but did
+        """Return for how many seconds the reader could have asked for the next piece but did
         not."""
         since = self._since
         return self._waited_s + (self._now() - since if since is not None else 0.0)
@@ -59,14 +59,14 @@ class Slots:
     def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
         self._most = most
         self._now = now
-        # The lock must be reentrant, because the garbage collector may end a file in a thread that
-        # already holds the lock.
+        # The lock must be reentrant, because the garbage collector may delete a _Pieces in a thread
+        # that already holds the lock.
         self._lock = threading.RLock()
         self._taken: list[Slot] = []
 
     def stream(self, pieces: Iterator[bytes], owner: str = "") -> Iterator[bytes]:
-        """Return an iterator over these pieces that uses a slot until it ends. `owner` is the id of
-        the key. Raises NoRoom."""
+        """Return an iterator over these pieces. The iterator uses a slot until it ends. `owner` is
+        the id of the key. Raises NoRoom."""
         with self._lock:
             if sum(each.owner == owner for each in self._taken) >= max(1, self._most // 2):
                 raise NoRoom
@@ -93,8 +93,8 @@ class Slots:
 
 
 class _Pieces:
-    """An iterator over pieces that releases its slot at the end, on an error, or when the reader
-    disconnects."""
+    """An iterator over the pieces of a file. The iterator releases its slot after the last piece,
+    on an error, or when the reader disconnects."""
 
     def __init__(self, pieces: Iterator[bytes], slot: Slot, ended: Callable[[Slot], None]) -> None:
         self._pieces = pieces

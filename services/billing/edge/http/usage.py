@@ -1,8 +1,8 @@
 """The routes /v1/usage, which return the counts of one month or several months, as pages of JSON or
 as a file.
 
-The routes /v1/adjustments return, in the same formats, counts of closed months that were made after
-the close and will be in the next statement.
+The routes /v1/adjustments use the same formats. They return the counts that were added to closed
+months after the close. These counts will be in the next statement.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class UsageRoutes:
         self._exports = Exports()
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """Return the routes: one whose format the Accept header selects, and one for each
-        format."""
+        """Return the routes. There is one route per format, and a route whose format the Accept
+        header selects."""
         forms = (None, *FORMATS)
         return [*map(self._usage_route, forms), *map(self._adjustments_route, forms)]
 
@@ -133,8 +133,8 @@ class UsageRoutes:
         return adjustments
 
     def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
-        """Return the answer to a request for adjustments: those that wait for the next statement,
-        or those in an existing statement."""
+        """Return the answer to a request for adjustments. These are the adjustments that wait for
+        the next statement, or the adjustments in an existing statement."""
         if not statement:
             return structs.replace(wanted.query(request), is_pending=True)
         months = self._reader.adjusted_months(statement)
@@ -240,8 +240,8 @@ def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
 def page_of(
     answer: Answer, standing: dict[str, Any], after: tuple[str, ...] | None, limit: int
 ) -> dict[str, Any]:
-    """Return one page of JSON, which includes the totals of all pages and the cursor of the next
-    page."""
+    """Return one page of JSON. The page also has the totals of all pages, and the cursor for the
+    next page."""
     group = answer.query.group
     found = list(islice(answer.rows(after, limit + 1), limit + 1))
     shown = found[:limit]

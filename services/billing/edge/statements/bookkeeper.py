@@ -1,7 +1,7 @@
 """Writes checkpoints and closes months, in a thread beside the counting loop.
 
-If a step fails, `fault` says why, and the step is tried again later. A failure does not affect the
-counting of events. Any number of processes may run this thread at the same time.
+If a step fails, `fault` has the reason, and the step is tried again later. The counting of events
+continues meanwhile. Any number of processes may run this thread at the same time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STOP_TIMEOUT_S: Final = 10.0
 
 
 class Bookkeeper:
-    """Writes checkpoints and closes months from start() until close(). `closer` is None if months
-    are closed only by a command."""
+    """Writes checkpoints and closes months from start() until close(). If `closer` is None, this
+    thread closes no months, because they are closed by a command."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """Writes checkpoints of the cells, and restores lost cells from the last checkpoint.
 
-The chunks of a checkpoint that could not be completed have no manifest and are never read. Then the
-cells can only be restored from an earlier checkpoint, which takes more time but loses no counts.
-Several processes may write checkpoints of the same cells. Chunks are written while the cells are
-read, so memory is bounded for any number of cells.
+If a checkpoint cannot be completed, its chunks have no manifest and are never read. In this case,
+cells can only be restored from an earlier checkpoint. Such a restore takes more time but loses no
+counts. Several processes may write checkpoints of the same cells. Chunks are written while the
+cells are read, so memory is bounded for any number of cells.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from shared.stream.client import ClientOptions
 log = logging.getLogger(__name__)
 
 # Another process may be writing chunks to which no manifest refers yet. So a key is removed only if
-# it was unused at this many consecutive checkpoints of this process.
+# no manifest referred to it at this many consecutive checkpoints of this process.
 _ROUNDS: Final = 3
 
 
@@ -56,8 +56,7 @@ class Checkpointer:
         self._unused: dict[str, int] = {}
 
     def write(self) -> bool:
-        """Write a checkpoint if anything was counted after the last checkpoint. Return True if a
-        checkpoint was written.
+        """If anything was counted after the last checkpoint, write a checkpoint and return True.
 
         Raises StoreUnavailable, KafkaUnavailable.
         """
@@ -72,7 +71,7 @@ class Checkpointer:
             for month, cells in by_name(months, counts):
                 stored[month] = self._write_month(month, moment.versions.get(month, 0), cells)
 
-        # If a month changes during this read, it is read again, so that all months match the
+        # If a month changes during this read, the month is read again, so that all months match the
         # watermarks.
         found = read_at_one_moment(self._cells, lambda now: changed_months(now, best), take)
         if not found.whole or not found.log:
@@ -116,7 +115,7 @@ class Checkpointer:
 
 
 class ReadsCheckpoints(Protocol):
-    """The methods of StatementTopic that read checkpoints."""
+    """A topic from which checkpoints are read. In production this is StatementTopic."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -129,11 +128,10 @@ class ReadsCheckpoints(Protocol):
 
 
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
-    """Restore the cells from the last checkpoint if the cells were lost. Return True if they were
-    restored.
+    """If the cells were lost, restore them from the last checkpoint, and return True.
 
-    A checkpoint that has the same cell twice may lack other cells, so the previous checkpoint is
-    used instead. If there is no other checkpoint, nothing is restored, and the worker counts
+    If a checkpoint has the same cell twice, it may lack other cells, so the previous checkpoint is
+    used instead. If there is no usable checkpoint, nothing is restored, and the worker counts
     mail.events again. `topic` must store the chunks of cells. Raises StoreUnavailable,
     KafkaUnavailable.
     """

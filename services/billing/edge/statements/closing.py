@@ -1,15 +1,15 @@
-"""Closes a month: reads the counts of the month at one moment, and writes them as a statement to
-billing.statements.
+"""Closes a month. Reads the counts of the month at one moment, and writes the counts as a statement
+to billing.statements.
 
-The lines are gathered in a file (gathering.py). They are then read from this file, hashed, and
-written to the topic in parts. The header, which has the hash of the lines, is written last. Memory
-is bounded for any number of lines.
+The lines are gathered in a file (gathering.py). Then the lines are read from this file, hashed, and
+written to the topic in parts. The header has the hash of the lines and is written last. Memory is
+bounded for any number of lines.
 
-Nothing is locked, so any process may repeat any step after a failure. If several headers continue
-the chain, only the first of them in the log is a valid statement (core/closing/chain.py). So a
+There are no locks, so any process may repeat any step after a failure. If several headers continue
+the chain, only the first of these headers in the topic is valid (core/closing/chain.py). So a
 process that dies, is paused, or runs at the same time as another process may leave invalid records,
-but never a second statement. Events that are counted for a month after its close become adjustments
-in the statement of the next month.
+but never a second valid statement. Events that are counted for a month after its close become
+adjustments in the statement of the next month.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from shared.topics.codec import event_headers
 
 log = logging.getLogger(__name__)
 
-# The record of a header is a CloudEvent of this type, for the program that writes invoices.
+# The record of a header is a CloudEvent of this type. The program that writes invoices reads it.
 CLOSED_TYPE: Final = b"sluice.billing.month.closed"
 _STEP_S: Final = 0.1
 _SOURCE: Final = b"/sluice/billing"
@@ -64,8 +64,8 @@ class ClosingParts(Struct, frozen=True):
 
 
 class _Closing(Struct, frozen=True):
-    """One attempt to close a month. `closed_by` is "automatic" or "command". `reason` says why the
-    counts are incomplete, or is ""."""
+    """One attempt to close a month. `closed_by` is "automatic" or "command". `reason` is the reason
+    why the counts are incomplete, or ""."""
 
     month: str
     closed_by: str
@@ -111,7 +111,8 @@ class Closer:
     def close(
         self, month: str, closed_by: str, *, wait_s: float = 0.0, incomplete: bool = False
     ) -> Statement:
-        """Close a month; return its statement. Another process may have written this statement.
+        """Close a month and return its statement. If another process closes the month first, return
+        the statement of that process.
 
         Waits for at most `wait_s` seconds until every committed event is counted. Raises
         NotComplete if the counts are not complete and `incomplete` is False. Raises UsageError if
@@ -153,7 +154,7 @@ class Closer:
             raise UsageError(f"{month} cannot be closed: {rest}")
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
-        """Wait until the counts are complete, but not longer than the deadline."""
+        """Wait until the counts of the month are complete, or until the deadline."""
         # This loop reads only the state and no cells, because a read of all cells takes some
         # seconds per million.
         while _missing(month, self._parts.cells.read(), ends) and not deadline.is_over():

@@ -1,6 +1,6 @@
-"""Gathers the lines of a statement: the counts at one moment, compared with the earlier statements.
+"""Gathers the lines of a statement. The counts of one moment are compared with the statements.
 
-There is a line for each cell of the month. For an earlier month, there is a line for each cell
+There is a line for each cell of the month. There is also a line for each cell of an earlier month
 whose count differs from the sum in the earlier statements. Cells of later months have no lines,
 because later months have their own statements.
 
@@ -64,7 +64,7 @@ class GatheredLines:
             self._lines.add_before(stated)
             return
         # An earlier month may have as many cells as this month, but only a few cells differ from
-        # the statements. So only the differences are kept.
+        # the statements. So only the cells that differ are kept.
         with closing(SortedCounts()) as whole:
             whole.add_now(cells)
             whole.add_before(stated)

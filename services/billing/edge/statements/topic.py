@@ -1,11 +1,11 @@
 """Reads and writes the topic billing.statements, which has statements and checkpoints.
 
-The topic has only one partition, so there is one order of all its records. If several processes
-close the same month, this order decides which statement is valid (core/closing/chain.py). The
-producer is idempotent, uses acks=all, and sends a record only when the previous record is stored.
-No key is written a second time.
+The topic has only one partition, so there is a single order of all its records. If several
+processes close the same month, this order decides which statement is valid (core/closing/chain.py).
+The producer is idempotent, uses acks=all, and sends a record only after the previous record was
+stored. No key is written a second time.
 
-The lines of statements and the cells of checkpoints are stored in temporary files, so memory is
+What is read (lines of statements, cells of checkpoints) is stored in temporary files, so memory is
 bounded.
 
 Not thread-safe. All methods may raise KafkaUnavailable. If write() raises KafkaUnavailable, the
@@ -62,7 +62,7 @@ class StatementTopic:
         self._asking(self._read)
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Write records in order. Each record is sent only when the previous record is stored."""
+        """Write records in order. Each record is sent only after the previous record was stored."""
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:

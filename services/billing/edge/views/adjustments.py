@@ -1,4 +1,4 @@
-"""The views of adjustments: those in a statement, and those that will be in the next statement.
+"""The views of the adjustments in a statement, and of the adjustments in the next statement.
 
 The adjustments in a statement never change. They are the first lines of the statement, so only
 these lines are read for a view. Only one line is in memory at a time. The most recently used views
@@ -6,15 +6,16 @@ are kept.
 
 Events that are counted for a month after its close become adjustments in the next statement. The
 view of these pending adjustments has, for each cell, the present count minus the counts in all
-statements about the month. For this view, the counts of the month are compared with the statements
-when a request asks for the month. They are compared again only if the counts or the statements have
-changed. Comparisons may take only a limited share of the time, because the comparison of a million
-cells takes about ten seconds. Memory is bounded (edge/temporary_files.py).
+statements about the month. The counts of the month are compared with the statements when a request
+asks for the month. They are compared again only if the counts or the statements have changed. The
+comparison of a million cells takes about ten seconds. So comparisons may take only a limited share
+of the time. Memory is bounded (edge/temporary_files.py).
 
-Only one month is compared at a time. Meanwhile another request gets the earlier view of its month,
-if that view was compared with the present statements. Otherwise the request gets BeingCompared,
-because an adjustment that is already in the newest statement must not be shown as pending. If
-StoreUnavailable, DiskUnavailable, sqlite3.Error or OSError is raised, the new view is dropped.
+Only one month is compared at a time. During a comparison, another request gets the existing view of
+its month if this view is from a comparison with the newest statement. If there is no such view,
+BeingCompared is raised, because an adjustment that is already in the newest statement must not be
+shown as pending. If StoreUnavailable, DiskUnavailable, sqlite3.Error or OSError is raised, the new
+view is dropped.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ MAX_VIEWS: Final = 36
 
 
 class KeptViews:
-    """Keeps the MAX_VIEWS most recently used views. The file of a dropped view is removed when its
-    last reader has finished."""
+    """Keeps the MAX_VIEWS most recently used views. When a view is dropped, its file is removed as
+    soon as the last reader of the view has finished."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
@@ -91,12 +92,13 @@ class StatedAdjustments:
 
 
 def adjusted_months(statement: Closed) -> tuple[str, ...]:
-    """Return, in order, the months that have adjustments in a statement."""
+    """Return the months that have adjustments in a statement. The months are in order."""
     return tuple(dict.fromkeys(line.month for line in statement.adjustments()))
 
 
 class BeingCompared(Exception):
-    """A month is being compared, and there is no valid view of the requested month."""
+    """The counts of a month are being compared, and there is no valid view of the requested
+    month."""
 
 
 class PendingAdjustments:

@@ -1,5 +1,5 @@
-"""The answer to a usage request. It has the views of the requested months, and says whether their
-counts are complete."""
+"""The answer to a usage request. The answer has the views of the requested months, and says whether
+the counts in these views are complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ EARLIER: Final = (
 
 
 class MonthStanding(Struct, frozen=True):
-    """The moment of the counts of a month, and the reason why they are not complete."""
+    """The moment of the counts of a month, and the reason why the counts are not complete, or
+    ""."""
 
     month: str
     status: MonthState
@@ -35,8 +36,8 @@ class MonthStanding(Struct, frozen=True):
     log: str
     offsets: dict[int, int]
     lag: dict[int, int]
-    # True if more events were counted after this view was made, and the month is being sorted
-    # again.
+    # True if more events were counted after this view was made. In this case, the month is being
+    # sorted again.
     is_earlier: bool = False
 
 
@@ -72,8 +73,8 @@ class Answer(Struct, frozen=True):
 
     @property
     def may_become_complete(self) -> bool:
-        """Return True if the answer may become complete after some time. A statement that is not
-        complete never becomes complete."""
+        """Return True if the answer may become complete later. An incomplete statement stays
+        incomplete."""
         found = zip(self.standings, self.shelved, strict=True)
         return any(not each.complete and view.statement is None for each, view in found)
 
@@ -84,12 +85,13 @@ class Answer(Struct, frozen=True):
     def rows(
         self, after: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[UsageRow]:
-        """Return the rows after the key `after`, in order. If `limit` is given, there may be more
-        than `limit` rows, and the caller must stop.
+        """Return the rows after the key `after`, in order. If `limit` is given, the caller must
+        stop after `limit` rows, because there may be more rows.
 
-        At most one page is in memory, for any number of months. If the key has the month, the
-        months are read one after another. Otherwise all months are read together, row by row,
-        because a read by pages would need memory for one page of each month.
+        For any number of months, at most one page is in memory. If the month is in the grouping,
+        the months are read one after another. If the month is not in the grouping, all months are
+        read together, row by row, because a read by pages would need memory for one page of each
+        month.
         """
         query, views = self.query, [each.view for each in self.shelved]
         if "month" in query.group:
@@ -111,11 +113,11 @@ def standing_of(
     ends: LogEnds | KafkaUnavailable,
     state: Snapshot | None = None,
 ) -> MonthStanding:
-    """Return the standing of a view. `state` is the present progress if the newest view is wanted,
-    or None.
+    """Return the standing of a view. `state` is the present progress if the newest view is wanted;
+    otherwise it is None.
 
-    If the view is not the newest, `reason` has the moment of the view, and the reason why the
-    present counts are not complete.
+    If the counts in `state` are newer than the view, `reason` has the moment of the view, and the
+    reason why the counts in `state` are not complete.
     """
     progress = shelved.progress
     is_earlier = state is not None and _is_earlier(shelved, state)

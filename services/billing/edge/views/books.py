@@ -2,12 +2,13 @@
 them.
 
 Only one thread reads at a time, and all requests wait for this read. After the first successful
-read, a request waits at most WAIT_S, so an unavailable Kafka does not delay requests. The known
-statements are still valid, because statements never change. In this case, the returned reason says
-that newer statements may be missing.
+read, a request waits at most WAIT_S, so an unavailable Kafka does not delay requests. If the read
+has not ended by this time, the request gets the known statements, which are still valid, because
+statements never change. The returned reason then says that newer statements may be missing.
 
 Before the first successful read, no statement is known. A closed month must not be treated as an
-open month. So a request waits for the first read, and gets StatementsUnknown if this read fails.
+open month. So a request waits for the first read, and StatementsUnknown is raised if this read
+fails.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _LATE: Final = "the statements are still being read"
 
 
 class StatementsUnknown(Unavailable):
-    """The statements could not be read yet. The text of the exception is the reason."""
+    """The statements were never read successfully. The text of the exception is the reason."""
 
 
 class Books:
@@ -42,7 +43,7 @@ class Books:
         self._topic = topic
         self._clock = clock
         self._lock = threading.Lock()
-        # This event is set when the present read ends.
+        # This event is set when the running read ends. None if no read is running.
         self._reading: threading.Event | None = None
         self._read_at: float | None = None  # The time at which the last read ended.
         self._closed: dict[str, Closed] | None = None  # None before the first successful read.

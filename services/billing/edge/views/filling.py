@@ -2,8 +2,8 @@
 
 The cells are summed up to rows in memory. When there are MAX_ROWS rows, they are sorted and added
 to the table of days, which is sorted by its primary key. So cells are not written one by one, and
-memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. This takes
-longer, because a row that has cells in several rounds is written several times. The sums per
+memory is bounded. A month with more than MAX_ROWS rows is written in several rounds. Several rounds
+take longer, because a row that has cells in several rounds is written several times. The sums per
 mailing are computed from the table of days (decision 0152).
 """
 
@@ -116,8 +116,8 @@ class _Rows:
 
 
 def register_merging(file: sqlite3.Connection) -> None:
-    """Register the SQL functions that merge details: `merged` for any number of rows, and `joined`
-    for two rows."""
+    """Register the SQL functions that merge details. `merged` is for any number of rows, and
+    `joined` is for two rows."""
     file.create_aggregate("merged", 1, _Merge)  # type: ignore[arg-type]
     file.create_function("joined", 2, _joined, deterministic=True)
 

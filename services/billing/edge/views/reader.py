@@ -1,5 +1,5 @@
-"""Answers usage requests: finds the views of the requested months, and the reason if their counts
-are incomplete.
+"""Answers usage requests. Finds the views of the requested months, and the reason if the counts in
+the views are incomplete.
 
 For months that are not closed, the end offsets of the log are read first, and the counts
 afterwards. So `complete` means that the answer includes every event that was committed when the
@@ -42,8 +42,8 @@ _STEP_S: Final = 0.05
 MAX_WAITING: Final = 2
 
 
-# These values are used for closed months. For them, neither Kafka nor the store is queried, so both
-# may be unavailable.
+# These values are used for closed months. Neither Kafka nor the store is queried for closed months,
+# so both may be unavailable.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
 _NO_ENDS: Final = LogEnds("", {})
 
@@ -53,12 +53,12 @@ class UnknownClient(Exception):
 
 
 class TooManyWait(Exception):
-    """No further request may wait, because the maximum number of requests is waiting."""
+    """This request may not wait, because the maximum number of requests is already waiting."""
 
 
 class CountsChanged(Exception):
-    """The view that a cursor names was dropped. Its counts cannot be read again, because they have
-    changed."""
+    """A cursor refers to a view that was dropped. The counts of this view cannot be read again,
+    because they have changed."""
 
 
 class ReadsBooks(Protocol):
@@ -129,8 +129,7 @@ class UsageReader:
         return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
-        """Return the same answer from which the page that ended with this cursor was read. Raises
-        CountsChanged."""
+        """Return the answer to which the page with this cursor belongs. Raises CountsChanged."""
         answer = self.answer(query)
         if answer.ids == cursor.views:
             return answer
@@ -158,8 +157,8 @@ class UsageReader:
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:
-        """Return the months that have adjustments in the statement of this month. If there are no
-        adjustments, return the previous month.
+        """Return the months that have adjustments in the statement of this month. If the statement
+        has no adjustments, return the previous month.
 
         Raises QueryFault if this month has no statement.
         """
@@ -169,8 +168,8 @@ class UsageReader:
         return adjusted_months(found) or (next_month(month, -1),)
 
     def present(self) -> str:
-        """Return the present month. If events have a wrong time, there may be counts in later
-        months."""
+        """Return the present month. There may be counts in later months, because the time of an
+        event may be wrong."""
         return self._parts.months.of(self._parts.clock.now_ms())
 
     def _view(
@@ -201,7 +200,7 @@ class UsageReader:
                 raise QueryFault(f"month: {late} is not before the statement of {query.statement}")
             return
         present = self.present()
-        # Events that are dated in the future are counted in later months.
+        # If an event is dated in the future, a later month may have counts.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
         last = max(closed, default="")

@@ -1,16 +1,17 @@
-"""Keeps the views of months. Decides which view is used for a request, and how long a view is kept.
+"""Keeps the views of months. Decides which view a request gets, and how long a view is kept.
 
 The view of a closed month has the lines of its statement and never changes. The view of a month
-that is not closed is replaced when its counts have changed. But each view is used for at least
-SHARE times the time that its sorting took, limited to MAX_AGE_S. Answers show the moment of their
-view. Up to MAX_VIEWS views are kept, for readers that ask for the next page of an earlier view.
+that is not closed is replaced when the counts of the month have changed. But first the view is used
+for some time: SHARE times the duration of its sorting, or MAX_AGE_S if this is less. An answer
+shows the moment of its view. Up to MAX_VIEWS views are kept, for readers that ask for the next page
+of an earlier view.
 
 Only one thread at a time sorts a month: the thread of a request, or the warming thread
 (warming.py). Meanwhile other requests get the earlier view, or wait if no view is recent enough. If
 there is a warming thread (`is_renewed`), a request does not sort a big month again. While the
-warming thread sorts the month, the request gets the earlier view, which may be up to STALE_S old. A
-process removes its folder of views when it ends. If the process is killed, the next process that
-starts removes this folder.
+warming thread sorts the month, the request gets the earlier view if this view is at most STALE_S
+old. A process removes its folder of views when it ends. If the process is killed, the next process
+that starts removes this folder.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from shared.store.read_pieces import as_copy_if_changed
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
 # A request sorts a month itself if the last sorting took less than SLOW_S, or if the month has at
-# most FEW_CELLS cells. The second condition is needed because under load, the sorting of few cells
-# may take long, too.
+# most FEW_CELLS cells. The second condition is needed because even the sorting of few cells may
+# take long under load.
 SLOW_S: Final = 0.2
 FEW_CELLS: Final = 10_000
 # If no requests arrive, the month is sorted again at this interval, so that the next request finds
@@ -68,8 +69,8 @@ class Shelved(Struct, frozen=True):
     counted: str = ""  # the id of the counts in the store, or "" if the view is from a statement
 
     def is_of(self, state: Snapshot) -> bool:
-        """Return True if the view has all counts of this state. For a view from a statement, always
-        return True."""
+        """Return True if the view has all counts of this state. If the view is from a statement,
+        always return True."""
         return not self.counted or self.counted == id_of(state, self.view.month)
 
 
@@ -86,7 +87,7 @@ class Shelf:
         few_cells: int = FEW_CELLS,
     ) -> None:
         """`is_renewed` is True if another thread calls warm() for the months that wanted() returns.
-        Even then, a request itself sorts a month of at most `few_cells` cells."""
+        Even in this case, a request itself sorts a month that has at most `few_cells` cells."""
         self._few_cells = few_cells
         self._is_renewed = is_renewed
         self._wanted: set[str] = set()
@@ -107,7 +108,7 @@ class Shelf:
         return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
-        """Return the view with this id. Return None if the view is not kept any more."""
+        """Return the view with the id `name`. Return None if the view is no longer kept."""
         with self._lock:
             found = self._kept.get((month, name))
         # The file of the view may be missing, because other programs may remove temporary files.
@@ -151,9 +152,9 @@ class Shelf:
         return found
 
     def warm(self, month: str, asked_s: float) -> None:
-        """Sort a month if it was never sorted. Sort it again if its view may be replaced, and
-        either a request asked for the month within the last `asked_s` seconds, or the view is older
-        than IDLE_S."""
+        """Sort a month if it was never sorted. Sort the month again if its view may be replaced and
+        one of two conditions is met: a request asked for the month within the last `asked_s`
+        seconds, or the view is older than IDLE_S."""
         found, now = self._latest.get(month), self._clock.monotonic()
         if found is not None:
             is_wanted = now - self._asked.get(month, -asked_s) < asked_s
@@ -271,7 +272,8 @@ def usable_until(began: float, ended: float) -> float:
 
 
 def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
-    """Return the view with the present progress and time. Its month must not have changed."""
+    """Return the view with the present progress and time. The month of the view must not have
+    changed."""
     if progress_of(state) == found.progress:
         return found
     return structs.replace(found, progress=progress_of(state), at_ms=at_ms)

@@ -1,13 +1,13 @@
 """A view is an SQLite file with the counts of one month at one moment. The pages of an answer are
 read from this file.
 
-In the store the cells are not sorted, and a million cells are too many to sort for each page. So
-the cells are sorted once and written to two tables: one has rows per mailing, the other has rows
-per mailing and day. Rows are streamed in the order of the primary key. The file is removed when the
-view is no longer referenced.
+The cells in the store are not sorted, and a million cells are too many to sort for each page. So
+the cells are sorted once and written to two tables. One table has rows per mailing, and the other
+table has rows per mailing and day. Rows are read in the order of the primary key. The file is
+removed when the view is no longer referenced.
 
 SQLite returns a page as one JSON document. If rows were read one by one, Python's interpreter lock
-would be released and acquired for each row, which means a wait for other threads each time.
+would be released for each row, and then this thread would have to wait for other threads each time.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class View:
     def _stored(
         self, statement: str, values: list[str | int], limit: int | None, width: int
     ) -> Iterator[Stored]:
-        # Only one thread at a time uses this connection, but it may be another thread for each row.
+        # Only one thread at a time uses this connection, but each row may be read by another
+        # thread.
         address = f"file:{self._path}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as file:
             register_merging(file)
@@ -109,7 +110,7 @@ class View:
                 found.append(part)
             elif part[:7] == self.month:
                 found.append(part[8:])
-            else:  # all days of this month are before the key, or all days are after the key
+            else:  # all days of this month are before the key, or all are after the key
                 found.append("" if part[:7] < self.month else _AFTER_ALL_DAYS)
         return found
 

@@ -1,14 +1,15 @@
 """Keeps the views of the requested months sorted, so that requests need not wait for sorting.
 
-When the process starts, a thread sorts the present month and the previous month, which finance
-needs during the present month. `fault` is set until both months are sorted, so the process is not
-ready before that. Afterwards, if a request asked for the present month within the last ASKED_S, the
-thread sorts this month again when its view is too old (shelf.py). If no request has asked, the
-thread sorts the present month every ten minutes. The thread sorts the previous month again within
-LOOK_BACK_S after its close, and it sorts other months if requests want newer views. Meanwhile
-requests get the earlier view, and the answer shows the moment of this view. If sorting fails, for
-example because the store is unavailable or the disk is full, the thread tries again. Until it
-succeeds, a request sorts the month itself, or gets the reason for the failure.
+When the process starts, a thread sorts the present month and the previous month. The finance
+department needs the previous month during the present month. `fault` is set until both months are
+sorted, so the process is not ready before they are sorted. Afterwards, if a request asked for the
+present month within the last ASKED_S, the thread sorts the present month again when its view may be
+replaced (shelf.py). If no request has asked, the thread sorts the present month every ten minutes.
+The thread sorts the previous month again within LOOK_BACK_S after its close, and it sorts other
+months if requests want newer views. During the sorting, requests get the earlier view, and the
+answer shows the moment of this view. If sorting fails, for example because the store is unavailable
+or the disk is full, the thread tries again. Until it succeeds, a request sorts the month itself, or
+gets the reason for the failure.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ LOOK_BACK_S: Final = 30.0
 
 
 class Warmer(RunsThread):
-    """Sorts months from start() until close(). `fault` is the reason why a first request would have
-    to wait, or "" if it would not have to wait."""
+    """Sorts months from start() until close(). `fault` is the reason why the first request would
+    have to wait, or ""."""
 
     def __init__(self, shelf: Shelf, months: Months, clock: Clock, books: ReadsBooks) -> None:
         self._shelf = shelf
@@ -69,8 +70,8 @@ class Warmer(RunsThread):
             self.fault = reason
 
     def _look_back(self, month: str) -> bool:
-        """Sort `month`, the month before the present month. Return False if its statement is not
-        known yet."""
+        """Sort `month`, which must be the month before the present month. Return False if it is not
+        known yet whether `month` has a statement."""
         now = self._clock.monotonic()
         if self._looked_at is not None and now < self._looked_at + LOOK_BACK_S:
             return True
