@@ -1,4 +1,4 @@
-"""Writes a number with its noun, for people."""
+"""Formats a number together with its noun for texts that people read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Decides whether a request may pass, and defines the audit log of access keys. Pure.
 
-The result for a key is a grant, or a denial with a reason. The peer gets the same answer for an
-unknown, a wrong and a revoked key, so that nobody can guess ids. The audit log names the reason.
+The check of a key returns a grant, or a denial with a reason. The peer gets the same answer for
+unknown, wrong and revoked keys, so that nobody can guess ids. The audit log has the reason.
 
 The audit log has an entry for each key that was created or revoked, and entries for denied uses.
 The entries are written to mail.access-log, which keeps them for 400 days. Denied uses are summed up
@@ -24,8 +24,8 @@ BEARER: Final = "bearer "
 # If the id is unknown, the secret is compared with this hash, so that the answer takes as long as
 # for a wrong secret.
 _NO_HASH: Final = bytes(32)
-# The largest number of different (reason, key, peer) that are counted in one interval. Further
-# denied uses are summed up per reason only.
+# The largest number of different combinations (reason, key, peer) that are counted in one interval.
+# Further denied uses are summed up by reason only.
 MAX_ENTRIES: Final = 100
 MAX_PEER_CHARS: Final = 64
 
@@ -55,7 +55,7 @@ SENTENCES: Final = {
 
 
 class Grant(Struct, frozen=True):
-    """The scope and rights of a request. `key` is the id of its key, or "" if it has no key."""
+    """The scope and rights of a request. `key` is the id of the access key, or "" without a key."""
 
     key: str
     scope: Scope
@@ -67,7 +67,7 @@ class Grant(Struct, frozen=True):
 
 
 class Denial(Struct, frozen=True):
-    """A denied request. `key` is the id of the key in the request, or "" if there is none."""
+    """A denied request. `key` is the id of the access key, or "" without a key."""
 
     reason: Reason
     key: str = ""
@@ -78,7 +78,7 @@ ANONYMOUS: Final = Grant("", EVERYTHING, tuple(right.value for right in Right))
 
 
 def check(header: str | None, keys: Mapping[str, AccessKey], now_ms: int) -> Grant | Denial:
-    """Check the header Authorization of a request; None means that the header is missing."""
+    """Check the Authorization header of a request. `header` is None if the header is missing."""
     if header is None:
         return Denial(Reason.MISSING)
     if header[: len(BEARER)].lower() != BEARER:
@@ -123,7 +123,7 @@ class AuditEntry(Struct, frozen=True, omit_defaults=True):
     expires_at_ms: int = 0
     reason: str = ""  # set only for a denied use
     peer: str = ""
-    count: int = 1  # the number of denied uses that this line stands for
+    count: int = 1  # the number of denied uses that this entry sums up
 
 
 _decoder: Final = msgspec.json.Decoder(AuditEntry)

@@ -71,7 +71,7 @@ class AccessKey(Struct, frozen=True, omit_defaults=True):
 
     id: str
     secret_hash: bytes
-    rights: tuple[str, ...]  # a right that this version does not know grants nothing
+    rights: tuple[str, ...]  # rights that this version does not know have no effect
     scope: Scope = EVERYTHING
     name: str = ""  # the purpose of the key, for people
     created_at_ms: int = 0

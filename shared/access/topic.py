@@ -1,9 +1,9 @@
 """Reads and writes mail.access and mail.access-log for commands.
 
 Each record is written by an idempotent producer with acks=all, and a command returns when the
-record is acknowledged. Two commands write the same key only if both revoke this key, so the key is
-revoked in either order. All functions raise PartUnavailable if Kafka does not answer; the record
-may still have been written.
+record is acknowledged. Two commands write a record of the same key only if both revoke the key. So
+the order of these two records does not matter. All functions raise PartUnavailable if Kafka does
+not answer; the record may still have been written.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _POLL_MS: Final = 200
 
 
 def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, AccessKey]:
-    """Create a key and write its record. `wanted` has all its data except the id and the secret.
+    """Create a key and write its record. `wanted` has all data except the id and the secret.
 
     Only this function returns the text of the key. Raises UsageError if there are too many keys.
     """

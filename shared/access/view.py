@@ -75,7 +75,7 @@ class KeyView:
         self._thread.start()
 
     def check(self, header: str | None) -> Grant | Denial:
-        """Check the header Authorization of a request."""
+        """Check the Authorization header of a request."""
         return check(header, self._keys, self._clock.now_ms())
 
     def fault(self) -> str:
@@ -117,8 +117,8 @@ class KeyView:
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()
             reader.read_from({PARTITION: 0})
             while not self._thread.is_closing and reader.topic_id() == topic_id:
-                # Take the time before asking for the ends. A pause between these two steps must not
-                # make the ends seem newer than they are.
+                # The clock is read before Kafka is asked for the ends, because a pause between
+                # these two steps must not make the ends seem newer than they are.
                 asked_at, ends = self._clock.monotonic(), reader.ends([PARTITION])
                 while not reader.has_reached(ends) and not self._thread.is_closing:
                     self._poll(reader, keys)

@@ -1,16 +1,16 @@
 """Checks the conservation equation: received = final events + held + waiting. Pure.
 
-The equation holds for each mailing. A message is held if its last event is `in_doubt` and reports
-that it is held for an operator. All events of a message are in one partition, so they are read in
-order.
+The equation holds for each mailing. A message is held if its last event is `in_doubt` and this
+event reports that an operator must decide about the message. All events of a message are in one
+partition, so they are read in order.
 
 Owns: the definition of a fault. Does not own: the report (report.py), reading the events
 (event_log.py), finding duplicate ids among millions (doubles.py), reading the queues
 (cli/queue/reading.py).
 
-Final events are counted up to one offset of the log, and tallies up to a later offset, so the tally
-of every counted final event is counted too. A negative number of waiting messages is therefore a
-fault, even while mail flows.
+Tallies are counted up to a later offset of the log than final events. So if a final event is
+counted, the tally of the same message is counted, too. A negative number of waiting messages is
+therefore a fault, even while mail flows.
 
 A message that counts as waiting must be on one of the queues, because every transaction that
 removes a message from a queue writes the final event, or writes the message to the next queue. So
@@ -34,8 +34,8 @@ from shared.topics import ids
 from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
 
-# A message is no longer held after one of these events, unless the event itself holds the message
-# again.
+# After one of these events, a message is no longer held, unless the event itself reports that the
+# message is held.
 _ATTEMPTED: Final = (EventType.DEFERRED, EventType.IN_DOUBT)
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
@@ -206,7 +206,8 @@ class QueueLook(Struct, frozen=True):
 def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
     """Return True if the queues were certainly empty from the first look to the second.
 
-    `events_open` is True if a transaction was open on mail.events, which was read in between.
+    `events_open` is True if a transaction was open on mail.events, which was read between the two
+    looks.
     """
     is_same = before.ends == after.ends
     return before.is_empty and after.is_empty and is_same and not events_open

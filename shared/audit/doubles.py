@@ -4,11 +4,11 @@ Both `sluice audit` and `sluice billing recount` use this module, so both comman
 faults. Does not own: the conservation equation (conservation.py).
 
 The search takes bounded memory: 16-byte ids are divided into 256 buckets by their last byte. The
-last byte of a mail id is part of a hash or random, so the buckets fill evenly. Up to MEMORY_BYTES
-of ids are kept in memory. Beyond this limit, the ids of each bucket are appended to a file of the
-bucket in a temporary folder, 16 bytes per id. A search loads one bucket at a time and needs about
-100 bytes of memory per id in this bucket. So 100 million ids take 1.6 GB on disk, and 40 MB of
-memory during the search.
+last byte of a mail id is part of a hash or is random, so all buckets get about the same number of
+ids. At most MEMORY_BYTES of ids are kept in memory. Beyond this limit, the ids of each bucket are
+appended to a file of the bucket in a temporary folder, 16 bytes per id. A search loads one bucket
+at a time and needs about 100 bytes of memory per id in this bucket. So 100 million ids take 1.6 GB
+on disk, and 40 MB of memory during the search.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class ReturnedRow(Struct, frozen=True):
     `open` is the number of messages that have no event and no record on mail.refused so far:
     came_back - events - not_understood. While mail flows, this number may be negative, because
     events are read up to a later moment than the mail. `kept_back` is the number of messages that
-    the validate service read but did not forward. Messages of `came_back` and of `given_up` are
-    included. The metrics of the validate service show the reasons.
+    the validate service read but did not forward. This number includes messages of `came_back` and
+    of `given_up`. The metrics of the validate service show the reasons.
     """
 
     client: str
@@ -76,14 +76,17 @@ class ReturnedRow(Struct, frozen=True):
     events: int
     not_understood: int  # messages that are on mail.refused because of a programming error
     open: int
-    given_up: int  # messages refused, suppressed or undelivered; not part of came_back
+    given_up: int  # refused, suppressed or undelivered messages; not part of came_back
     forwarded: int
-    not_forwarded: int  # Refused by the forwarding address, or expired.
-    kept_back: int = 0  # Unwanted, in a loop, or only listed in a digest (perhaps not sent yet).
+    not_forwarded: int  # messages that the forwarding address refused, or that expired
+    kept_back: int = 0  # unwanted, in a loop, or only listed in a digest (sent or not)
 
 
 class ReturnedReport(Struct, frozen=True):
-    """The account of returned mail by client. The validate service has not read `waiting` yet."""
+    """The account of returned mail by client.
+
+    `waiting` is the number of messages that the validate service has not read yet.
+    """
 
     came_back: int
     events: int
@@ -104,5 +107,5 @@ class Report(Struct, frozen=True):
     rows: list[BookRow]
     faults: list[BookFault]
     held: int = 0
-    lost: int = 0  # Messages that count as waiting but are in no queue.
-    returned: ReturnedReport | None = None  # None if returned mail was not audited.
+    lost: int = 0  # messages that count as waiting but are in no queue
+    returned: ReturnedReport | None = None  # None if returned mail was not audited

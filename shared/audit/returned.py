@@ -1,6 +1,6 @@
 """Checks that each returned message has one event or one record on mail.refused. Pure.
 
-The bounce door answers 250 once a message is on mail.returned. The validate service reads the
+The bounce door answers 250 as soon as a message is on mail.returned. The validate service reads the
 message from this topic. In one transaction, it writes the event and commits the offset. So each
 record below the committed offsets of the consumer group of this service has exactly one event
 (`returned`, `complained`, `unsubscribed`) with the same return id. A record at or above these
@@ -30,7 +30,7 @@ from shared.audit.report import SHOWN, BookFault, FaultKind, ReturnedReport, Ret
 from shared.topics import ids
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 
-_MEMORY_BYTES: Final = 16 * 1024 * 1024  # for each of the collections of ids
+_MEMORY_BYTES: Final = 16 * 1024 * 1024  # the memory of each collection of ids
 _NUMBER_BYTES: Final = 4
 _EVENTS: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED, EventType.UNSUBSCRIBED})
 _FORWARDS: Final = frozenset({EventType.FORWARDED, EventType.FORWARDING_FAILED})
@@ -57,8 +57,9 @@ class ReturnedBooks:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        # In the first three collections, the number of the client follows each id. `_taken` and
-        # `_given_up` have only ids of records below the committed offsets.
+        # Each id in the collections `_taken`, `_waiting` and `_given_up` is followed by the number
+        # of the client. `_taken` and `_given_up` have only ids of records below the committed
+        # offsets.
         self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)

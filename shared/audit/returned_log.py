@@ -2,16 +2,16 @@
 
 The account is right even while mail flows, because the offsets are read in this order:
 
-1. the offsets that the consumer group of the validate service has committed. Each record below
-   these offsets has an event or a record on mail.refused. The transaction that writes this event or
-   record is finished or about to finish;
-2. the end of mail.returned. Every event that was committed before this step belongs to a record
-   below this end;
-3. the end of mail.refused, including open transactions. The caller reads the end of mail.events in
-   the same way.
+1. First, the committed offsets of the consumer group of the validate service are read. Each record
+   below these offsets has an event or a record on mail.refused. The transaction that writes this
+   event or record is finished or about to finish.
+2. Then, the end of mail.returned is read. Every event that was committed before this step belongs
+   to a record before this end.
+3. Then, the end of mail.refused is read, including open transactions. The caller reads the end of
+   mail.events in the same way.
 
-Owns: the readers, which read all committed records of mail.returned (14 days), join no consumer
-group and commit nothing.
+Owns: the readers. The readers read all committed records of mail.returned (which keeps records for
+14 days), join no consumer group and commit nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.topics.codec import CodecError, decode_returned
 from shared.topics.records import Returned
 
 GROUP: Final = "sluice.returns"
-MAX_REFUSED: Final = 1_000_000  # more are ignored; each record is a programming error
+MAX_REFUSED: Final = 1_000_000  # further records are ignored
 
 
 class ReturnedTopics(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Reads mail.events from a given time, for commands and APIs, without a consumer group.
 
-Owns: the reader, its bounds and its progress. Raises Unavailable if Kafka is unavailable.
+Owns: the reader, and the bounds and the progress of reading. The reader raises Unavailable if Kafka
+is unavailable.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from shared.topics.records import Event
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 5_000
-# A sieve selects records by the undecoded key and value, so most records need not be decoded.
+# A sieve selects records by their undecoded keys and values, so that most records need not be
+# decoded.
 Sieve = Callable[[bytes, bytes], bool]
 Progress = Callable[[int, int], None]
 
@@ -49,7 +51,7 @@ class Reading:
     """
 
     def __init__(self, kafka: KafkaSettings, span: Span, sieve: Sieve, progress: Progress) -> None:
-        """`progress` gets the number of records read so far and the number of all records."""
+        """`progress` is called with the number of records read so far and the total number."""
         self._kafka = kafka
         self._span = span
         self._sieve = sieve

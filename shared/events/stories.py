@@ -1,8 +1,9 @@
-"""Finds all events of the messages that a search text names, and derives each message's story.
+"""Finds all events of the messages that match a search text, and derives each message's story.
 
-Not every event of a message has its recipient's address: an event of forwarded mail names the
-address to which the mail was forwarded. So a text other than a mail id needs two passes: the first
-finds the messages that the text names, the second finds all events of these messages.
+Not every event of a message has the recipient's address. For example, an event of forwarded mail
+has the address to which the mail was forwarded. So a text other than a mail id needs two passes.
+The first pass finds the messages that match the text, and the second pass finds all events of these
+messages.
 
 Owns: the two passes, and the state of a message. Does not own: reading the topic and its bounds
 (log.py, passed as `read`). Errors that `read` raises reach the caller.
@@ -26,7 +27,7 @@ WAITING: Final = "waiting"
 # A mail id begins with the time of the submission. The margin allows for differences between
 # clocks.
 _MARGIN_MS: Final = 60_000
-# These events do not show whether the message must still be sent.
+# These events do not show the state of the message.
 _AFTERWARDS: Final = frozenset(
     {
         EventType.RETURNED,
@@ -40,7 +41,7 @@ _AFTERWARDS: Final = frozenset(
 
 
 class NamedBy(StrEnum):
-    """The kind of a text that names messages. With ANY, all kinds are tried."""
+    """The kind of a search text. With ANY, the text is compared as a text of every kind."""
 
     ANY = ""
     MAIL_ID = "mail_id"
@@ -50,7 +51,7 @@ class NamedBy(StrEnum):
 
 
 class Wanted:
-    """The messages that a text names.
+    """The messages that match a search text.
 
     The text is a mail id, a Message-ID with or without its angle brackets, the platform's own id of
     the submission, or the recipient's address.
@@ -70,7 +71,7 @@ class Wanted:
         self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
-        """Return True if the record may be an event of a wanted message. Most records are not."""
+        """Return True if the record may be an event of a wanted message."""
         if self.mail_id:
             return key == self.mail_id.encode()
         lower = value.lower()
@@ -171,23 +172,24 @@ def _story(mail_id: str, events: list[Event]) -> Story:
 
 
 class Read(Struct, frozen=True):
-    """The events that were read; `is_complete` is False if a bound was reached before the end."""
+    """The events that were read; `is_complete` is False if a bound ended the reading early."""
 
     events: list[Event]
     is_complete: bool
 
 
 Choose = Callable[[Event], bool]
-# A function that reads the events since a time (Unix milliseconds). The Sieve and then the Choose
-# function select events.
+# A function that reads the events since a time (Unix milliseconds). The Sieve selects records
+# before they are decoded, and then the Choose function selects events.
 ReadEvents = Callable[[int, Sieve, Choose], Read]
 
 
 def find_events(wanted: Wanted, since_ms: int, client: str, read: ReadEvents) -> Read:
     """Return the events of the wanted messages of `client`; "" stands for every client.
 
-    A mail id is found at any age. Any other text is searched for in the events since `since_ms`. If
-    the text matches an event of a message, the earlier events of this message are returned, too.
+    A message is found by its mail id at any age. Any other text is searched for in the events since
+    `since_ms`. If the text matches an event of a message, the earlier events of this message are
+    returned, too.
     """
 
     def names(event: Event) -> bool:

@@ -1,9 +1,9 @@
 """Defines an application that answers only requests with an access key, at a limited rate.
 
 Every request is checked before it is routed, so a request without a key is denied even if its path
-does not exist. Only public paths need no key. They are the health check and files without data
-(`public`), and pages whose address contains a signed token (`public_folders`). `request.auth`
-contains the grant of a request. A route declares the right that it needs with
+does not exist. Only public paths need no key. The public paths are the health check and files
+without data (`public`), and pages whose address contains a signed token (`public_folders`).
+`request.auth` contains the grant of a request. A route declares the right that it needs with
 `guards=[requires(Right...)]`. Denied uses are written to the audit log of the keys.
 
 Each process limits the rate with one token bucket per key or per peer. A bucket holds the tokens
@@ -35,15 +35,15 @@ from shared.runtime.clock import Clock
 # dropped.
 MAX_BUCKETS: Final = 10_000
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
-# From one address, this many denied requests per minute get 401 and an entry in the audit log.
-# Further denied requests get 429 and no entry.
+# The number of denied requests per minute and address that are answered with 401 and get an entry
+# in the audit log. Further denied requests are answered with 429 and get no entry.
 DENIED_PER_MINUTE: Final = 60
 
 
 class RateLimiter:
     """Limits rates with one token bucket per name.
 
-    With `per_minute` 0, there is no limit. Only one thread may use a RateLimiter.
+    If `per_minute` is 0, there is no limit. Only one thread may use a RateLimiter.
     """
 
     def __init__(self, per_minute: int, most: int = MAX_BUCKETS) -> None:

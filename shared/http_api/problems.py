@@ -1,7 +1,7 @@
 """Answers errors of the HTTP APIs with RFC 9457 problems, and checks the parameters of a URL.
 
-A parameter that a route does not know, or that occurs twice, is an error. Otherwise a misspelled
-filter would be ignored, and the answer would contain more than the client asked for.
+A parameter that a route does not know, or that occurs twice, is an error. If such parameters were
+ignored, an answer to a misspelled filter would contain more than the client asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from litestar.params import QueryParameter
 from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
-MAX_SHOWN_CHARS: Final = 100  # A parameter's value is cut to this length.
+MAX_SHOWN_CHARS: Final = 100  # longer parameter values are cut
 # A route with this option accepts any parameters. The option is for links in mail, because mail
 # programs may add parameters to a link.
 ANY_PARAMETERS: Final = "any_parameters"
@@ -71,7 +71,7 @@ async def send_problem(
 
 
 def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer an error that Litestar raises; name the wrong parameter, its value and the reason."""
+    """Return a problem that contains the wrong parameter, its value and the reason."""
     found = error.extra if isinstance(error.extra, list) else []
     faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})

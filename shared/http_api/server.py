@@ -65,7 +65,7 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-        """Start the server; raise UsageError, which names `setting`, if the port cannot be used."""
+        """Start the server. Raise UsageError about `setting` if the port cannot be used."""
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)

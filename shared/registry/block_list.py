@@ -76,7 +76,7 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """Return the first pattern that matches this recipient in any case of letters, or ""."""
+    """Return the first pattern that matches this recipient, or "". Ignore the case of letters."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

@@ -1,4 +1,4 @@
-"""A registered client: its permitted submissions, billing, limits and parents.
+"""Defines a registered client: its permitted submissions, billing, limits and parents.
 
 Client is also the type of the JSON value in the records of mail.clients. New fields may be added if
 they have a default, and no field may be removed. This module also owns the quotas of a client and
@@ -80,8 +80,8 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     max_age_s: int = DEFAULT_MAX_AGE_S  # An undelivered message of this age expires.
     # The newest credential is the first. The login name is `name`.
     credentials: tuple[Credential, ...] = ()
-    max_connections: int = 0  # For SMTP, at one front door. 0 means the limit of the installation.
-    # For SMTP, at one front door. 0 means the limit of the installation.
+    max_connections: int = 0  # SMTP connections per front door. 0 means the installation's limit.
+    # SMTP messages per front door. 0 means the installation's limit.
     max_messages_per_minute: int = 0
     own_events: bool = False  # The client's events are also written to mail.events.<name>.
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
@@ -95,7 +95,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
-        """Return the codes that a submission may use now, which are the active codes."""
+        """Return the active codes. Submissions must not use other codes."""
         return frozenset(code for code, row in self.codes.items() if row.active)
 
     @cached_property
@@ -109,7 +109,8 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     def version(self) -> str:
         """Return a short hash of this entry. The hash is computed only once.
 
-        A removal does not change the hash, because mail is judged by the same entry as before.
+        The removal of a client does not change the hash, because the mail of a removed client is
+        judged by the same entry as before.
         """
         entry = encode_client(structs.replace(self, removal=None))
         return hashlib.sha256(entry).hexdigest()[:VERSION_CHARS]
@@ -229,6 +230,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the quotas for which a message of this client and sub-client counts."""
+    """Yield the scopes of the quotas that a message of this client and sub-client uses up."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)

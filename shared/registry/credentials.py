@@ -97,7 +97,7 @@ def new_password() -> str:
 def make_credential(
     password: str, created_at_ms: int, iterations: int = DEFAULT_ITERATIONS
 ) -> Credential:
-    """Create a credential with a new salt. It must replace all other credentials of the client."""
+    """Create a credential with a new salt, to replace all other credentials of the client."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _credential(password, salt, iterations, created_at_ms)
 

@@ -1,4 +1,4 @@
-"""The removal of a client: the choice about its mail, and the time for which its record is kept.
+"""Defines the removal of a client: the choice about its mail, and how long its record is kept.
 
 The types in this module are also part of the JSON value of the records on mail.clients. New fields
 may be added if they have a default, and no field may be removed. This module also owns the orders
@@ -20,7 +20,7 @@ DAY_MS: Final = 86_400_000
 DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
 # An order that is written because of a removal applies for at least this number of days. No message
-# can wait longer than this. `sluice cancel` uses the same number.
+# can wait for more days than this. `sluice cancel` uses the same number.
 ORDER_DAYS: Final = 49
 # If an order is written because of a removal, the reason of the order begins with this text.
 REASON: Final = "the client was removed"
@@ -81,8 +81,8 @@ def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tupl
     """Return the orders to write when a client is removed, or when the choice about its mail is
     changed.
 
-    `removal` is the stored form of the removal, which has the operator's order that the removal
-    replaced. `before` is the last order about all mail of the client.
+    `removal` is the removal as stored in the client's record. It contains the operator's order that
+    it replaced. `before` is the last order about all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
@@ -105,8 +105,8 @@ def orders_at_return(
 def _without_removal(
     before: Order | None, replaced: Order | None, by: Removal
 ) -> tuple[Order, ...]:
-    """Return the orders that end the order of a removal. If this order had replaced an operator's
-    order, the operator's order is returned."""
+    """Return the orders that end the order of a removal. If this order replaced an operator's order
+    that still applies, return the operator's order."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
     if replaced is not None and not replaced.is_over(by.at_ms):

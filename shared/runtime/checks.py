@@ -2,9 +2,9 @@
 
 Progress is a check for /live: it reports a loop that makes no progress. The loop counts its turns,
 and each call of the check compares the count with the count at the previous call. If the process
-was paused, or the check was not called for a while, the whole time limit begins again before the
-loop counts as stuck. Does not own: the counting (shared/stream/loop.py for the loop that polls
-Kafka, EventLoopBeat for an event loop).
+was paused, or the check was not called for a while, the time limit starts again from zero. Does not
+own: the counting (shared/stream/loop.py for the loop that polls Kafka, EventLoopBeat for an event
+loop).
 
 Probe is a check for /ready: it repeatedly checks another part (such as Kafka) in its own thread and
 keeps the last result. So /ready shows the state of that part even without traffic. A check that has
@@ -23,8 +23,8 @@ from shared.runtime.clock import monotonic
 
 log = logging.getLogger(__name__)
 
-# A loop without a turn for this long is stuck. The time is longer than the watchdog waits for a
-# transaction, and longer than any turn on a busy machine.
+# If a loop makes no turn for this time, it is stuck. The time is longer than the watchdog waits for
+# a transaction, and longer than any turn on a busy machine.
 LOOP_STUCK_S: Final = 180.0
 BEAT_S: Final = 1.0
 EVERY_S: Final = 1.0
@@ -44,7 +44,7 @@ class Progress:
         limit_s: float = LOOP_STUCK_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`turns` returns 0 before the start. `excuse` returns why the loop may pause, or ""."""
+        """`turns` returns 0 before the start. `excuse` returns the reason for a pause, or ""."""
         self._loop = loop
         self._turns = turns
         self._excuse = excuse
@@ -158,5 +158,5 @@ class Probe:
     def _ask(self) -> str:
         try:
             return self._look()
-        except Exception as error:  # the thread must outlive a fault of a client library
+        except Exception as error:  # the thread must survive a fault of a client library
             return f"{type(error).__name__}: {error}"

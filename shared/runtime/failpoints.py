@@ -48,8 +48,9 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The failpoints before and after a commit that marks messages as offered, before their offer to a
-# server. The process reaches these failpoints only for messages that are held if they are in doubt.
+# The failpoints before and after the commit that marks messages as offered. The messages are
+# offered to a server after this commit. The process reaches these failpoints only for messages that
+# are held for an operator if they are in doubt.
 HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
 # The failpoints of the front door. Only submissions over SMTP reach them.
 DOOR_NAMES: Final = (

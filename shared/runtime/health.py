@@ -2,8 +2,8 @@
 
 The server has its own threads, so that it answers while the worker is busy or blocked. /live
 answers 503 when a live check returns a reason to restart the process. /ready answers 503 while a
-ready check returns a reason, and before the first check is added; the process then runs, but cannot
-serve. Both responses contain the result of every check as JSON.
+ready check returns a reason, and before the first check is added. In both cases the process runs,
+but cannot serve. Both responses contain the result of every check as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
         try:
             answers[name] = check() or "ok"
         except Exception as error:
-            # A check that raises counts as unhealthy.
+            # A check that raises an exception is reported as a fault.
             answers[name] = f"{type(error).__name__}: {error}"
     return all(answer == "ok" for answer in answers.values()), answers
 

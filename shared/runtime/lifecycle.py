@@ -23,7 +23,7 @@ from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
-# A process may take this long to close after the drain time-out. Then it is ended.
+# The process is ended if it still runs this long after the drain time-out.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)

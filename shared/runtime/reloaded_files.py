@@ -4,7 +4,8 @@ Guarantees: changed content takes effect at the next refresh(), without a restar
 is used for every handshake that begins after the change. While files are missing or unusable, the
 last usable content stays in use, and each fault is logged once. The same applies while a
 certificate does not match its key, because an operator replaces the two files one after the other.
-Owns: the files. Does not own: the form of a text, the decision when to look for a change.
+Owns: the files. Does not own: the form of a text, and the time at which files are checked for a
+change.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _OLDEST: Final = ssl.TLSVersion.TLSv1_2
 class FileForm(Struct, Generic[T], frozen=True):
     """The form that the content of a file must have.
 
-    `setting` is the name of the setting that holds the file's path; `content` names the file's
-    content in log and error messages. `parse` raises ValueError with the reason why a text cannot
-    be used.
+    `setting` is the name of the setting that holds the file's path; `content` is the name of the
+    file's content in log and error messages. `parse` raises ValueError with the reason why a text
+    cannot be used.
     """
 
     setting: str
@@ -112,7 +113,7 @@ class Certificates:
     """The TLS context of a certificate file and its key file. Both files are PEM."""
 
     def __init__(self, certificate: str, key: str, settings: str) -> None:
-        """`settings` names the settings of both files. Raises UsageError if a file is unusable."""
+        """`settings` has the names of both settings. Raises UsageError if a file is unusable."""
         self._paths = (Path(certificate), Path(key))
         self._fault = ""
         try:
@@ -154,7 +155,7 @@ class Certificates:
             self.refresh()
             handshake.context = self.context
 
-        context.sni_callback = choose  # OpenSSL calls `choose` even without a server name
+        context.sni_callback = choose  # OpenSSL calls `choose` even if the client names no server
 
     def _report(self, fault: str) -> None:
         if fault != self._fault:

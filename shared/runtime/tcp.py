@@ -1,7 +1,7 @@
 """Listens on a TCP address, tests whether a server answers, explains why a connection failed.
 
-This module owns the sentence that explains why a broker or Redis cannot be used: TLS, login, or no
-connection. The sentence is one line and never contains a password or a token.
+This module owns the sentence that explains why a broker or Redis cannot be used: a fault of TLS, a
+refused login, or no connection. The sentence is one line and never contains a password or a token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 _MAX_DEPTH: Final = 10  # the levels of nested errors to search
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
-_WRONG_NAME: Final = (62, 64)  # host name, IP address
+_WRONG_NAME: Final = (62, 64)  # the codes for a host name and for an IP address
 _UNTRUSTED: Final = (7, 18, 19, 20, 21)
 
 # Maps OpenSSL's reason to the meaning of a TLS alert from the other side (RFC 8446, 6.2).
@@ -33,8 +33,8 @@ _TLS: Final = "TLS: "
 # Prefixes that kafka-python adds to the broker's error text.
 _PREFIXES: Final = re.compile(r"^(?:\[Error \d+\] |\w+Error: )+")
 _LOGIN: Final = ("it refuses the login: ", "cannot log in: ")
-# If a broker answers a client without TLS by a TLS alert, kafka-python reads the first bytes of the
-# alert (RFC 8446, 5.1: type 21, version 3.x) as the length of a Kafka response.
+# If a broker answers a client without TLS with a TLS alert, kafka-python reads the first bytes of
+# the alert (RFC 8446, 5.1: type 21, version 3.x) as the length of a Kafka response.
 _ALERT_AS_LENGTH: Final = re.compile(r"Invalid frame length: (\d+)")
 _ALERT_TOP: Final = 0x1503
 

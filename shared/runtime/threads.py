@@ -81,7 +81,7 @@ class EnduringThread:
 
 
 class RunsThread:
-    """The base of a class that runs in an EnduringThread, which its __init__ sets as `_thread`."""
+    """The base of classes that run in an EnduringThread. Their __init__ must set `_thread`."""
 
     _thread: EnduringThread
 

@@ -223,8 +223,8 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-# A path is not secret, even if the file contains a secret. Commands ask a service for the path and
-# use the path.
+# A path is not secret, even if the file contains a secret. Commands need the unmasked path, which
+# they get from a service.
 PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
 FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]

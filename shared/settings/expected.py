@@ -1,6 +1,6 @@
 """Describes the expected values of a setting's type, for faults and the generated reference.
 
-This module also runs the checks that types name in `Meta(extra={"check": ...})`, at any depth. A
+This module also runs the checks that types specify in `Meta(extra={"check": ...})`, at any depth. A
 check takes a value and returns advice, or "" if the value is valid (addresses.py). msgspec applies
 its own constraints before these checks.
 """

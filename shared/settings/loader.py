@@ -1,10 +1,10 @@
 """Loads settings: the environment overrides the TOML file, which overrides the defaults.
 
-`SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are the
-sections. A model is a frozen Struct whose fields are sections; a section is a frozen Struct with a
-default for every key. A text from the environment is converted to the type of its key (tables and
-lists are JSON). An unknown key or section is a fault; its text suggests the closest known name. A
-section that only other services have is ignored.
+`SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` contains the path of the TOML file. The
+tables of this file are the sections. A model is a frozen Struct whose fields are sections; a
+section is a frozen Struct with a default for every key. A text from the environment is converted to
+the type of its key (tables and lists are JSON). An unknown key or section is a fault; its text
+suggests the closest known name. A section that only other services have is ignored.
 
 If anything is wrong, SettingsError reports all faults at once, each with its key path, the value
 found, the value expected and its origin; settings are never partly loaded.
@@ -84,7 +84,7 @@ def load(
 ) -> Loaded[T]:
     """Load the settings of `model`; raises SettingsError with every fault.
 
-    `environ` defaults to os.environ; `toml_path` defaults to the file that SLUICE_CONFIG names.
+    `environ` defaults to os.environ; `toml_path` defaults to the path in SLUICE_CONFIG.
     """
     environ = os.environ if environ is None else environ
     path = toml_path or environ.get(CONFIG_VARIABLE) or None
@@ -115,7 +115,7 @@ class Given(Struct, frozen=True):
 
 
 def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
-    """Return the values in the environment and in the file that SLUICE_CONFIG names.
+    """Return the values in the environment and in the TOML file (SLUICE_CONFIG).
 
     The keys are (section, key); the environment overrides the file. Names are not checked. Raises
     SettingsError if the file cannot be read.

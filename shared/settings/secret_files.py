@@ -1,4 +1,4 @@
-"""Reads the files that settings name: passwords, the PEM files of TLS, the keys of return paths.
+"""Reads the secret files of the settings: passwords, PEM files for TLS, keys of return paths.
 
 Owns: reading these files, and reporting their faults when a process starts. Does not own: the form
 of the keys of return paths (shared/mail/verp.py). No part of a secret is logged or shown.
@@ -26,7 +26,7 @@ from shared.settings.sections import ReturnPathSettings
 
 log = logging.getLogger(__name__)
 
-# No password or client secret is nearly as long, so a larger file is the wrong file.
+# Passwords and client secrets are much shorter, so a larger file must be the wrong file.
 MAX_SECRET_BYTES: Final = 16 * 1024
 # The interval at which a service checks whether the keys of return paths have changed.
 REFRESH_S: Final = 1.0
@@ -34,7 +34,7 @@ _RETURN_KEYS: Final = FileForm("return_path.keys_file", "keys of return paths", 
 
 
 class SecretFault(ValueError):
-    """A file does not contain a valid secret; the text names the file and the reason."""
+    """A file does not contain a valid secret; the text has the path of the file and the reason."""
 
 
 class SecretFile(Struct, frozen=True):
@@ -63,7 +63,7 @@ class SecretFile(Struct, frozen=True):
 
 
 class TlsFiles(Struct, frozen=True):
-    """The PEM files of one TLS client. The path is "" for a file that the settings do not name."""
+    """The PEM files of one TLS client. A path is "" if its setting is empty."""
 
     ca: str = ""
     certificate: str = ""
@@ -71,7 +71,7 @@ class TlsFiles(Struct, frozen=True):
 
 
 def require_secrets(section: str, files: Mapping[str, str]) -> None:
-    """Raise SettingsError if one of these files has no secret. `files` maps setting to path."""
+    """Raise SettingsError if one of these files has no secret. `files` has paths by setting."""
     faults = []
     for key, path in files.items():
         try:
@@ -149,5 +149,5 @@ class KeysFile:
 
 
 def load_return_keys(settings: ReturnPathSettings) -> KeysFile | None:
-    """Load the keys file that the settings name; None if no file is named. Raises UsageError."""
+    """Load the keys file of the settings; None if its path is empty. Raises UsageError."""
     return KeysFile(settings.keys_file) if settings.keys_file else None

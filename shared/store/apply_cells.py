@@ -1,7 +1,7 @@
 """apply_cells.lua: adds counts to the billing cells, at most once per record.
 
-If the stored cells were counted from another log, nothing is added. If an operator decides to
-continue the cells with the present log, adopt_log.lua does this.
+If the stored cells were counted from another log, nothing is added. An operator may decide to
+continue the cells with the present log; then adopt_log.lua is run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Run(Struct, frozen=True):
     """The counts to add for one run of records of one partition.
 
     `expected` is the watermark before the records (-1: none is stored), and `target` is the
-    watermark after the records. `hole` is a month (YYYY-MM) that has missing records before this
-    run; "" if no month has any. Each item of `increments` is (month, cell, count).
+    watermark after the records. `hole` is a month (YYYY-MM) of which records before this run are
+    missing; "" if no records are missing. Each item of `increments` is (month, cell, count).
     """
 
     log: str
@@ -47,7 +47,7 @@ class Stale(Struct, frozen=True, tag=True):
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added, as the cells were counted from another log. An operator must act."""
+    """Nothing was added, as the cells were counted from another log. An operator must decide."""
 
     log: str
 
@@ -89,7 +89,7 @@ class AdoptLog:
         self._state = state
 
     def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Continue the cells with this log; return the id of the log from which they were counted.
+        """Continue the cells with this log; return the id of the previous log.
 
         The result is "" if there are no cells. Raises StoreUnavailable.
         """

@@ -114,7 +114,7 @@ def _options() -> dict[str, Any]:
 def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
     """Create a client for threads; it connects on first use.
 
-    Raises SettingsError if a file that the settings name cannot be used.
+    Raises SettingsError if a file of TLS or login cannot be used.
     """
     retry = Retry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     options = {**_options(), **login_options(settings), "retry": retry, **overrides}
@@ -122,7 +122,7 @@ def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
 
 
 def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Redis:
-    """Create a client for one asyncio loop; in every other respect it is like connect()."""
+    """Create a client for one asyncio loop; everything else is as in connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     options = {**_options(), **login_options(settings), "retry": retry, **overrides}
     return redis.asyncio.Redis.from_url(settings.url, **options)

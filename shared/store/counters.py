@@ -1,4 +1,4 @@
-"""Stores the bounce counters in one Redis hash, so they are lost together or not at all.
+"""Stores the bounce counters in one Redis hash, so that either all counters or none are lost.
 
 Owns: the key, and the guarantee that counters and place change together. Does not own: the meaning
 and the bytes of a counter, the order of the records (shared/responses/counting).
@@ -23,7 +23,7 @@ RULES_FIELD: Final = b"rules"
 
 
 class CounterPlace(Struct, frozen=True):
-    """The ids of the counted topics, and the place up to which they are counted ("": none)."""
+    """The ids of the counted topics, and the place up to which they are counted, or ""."""
 
     log: str
     place: str

@@ -4,8 +4,8 @@ If a submission key is evicted, a duplicate submission is sent without any error
 relies on the keys while the server has another policy. Keys that may have been evicted during that
 time are restored (services/validate/edge/key_restorer.py).
 
-The policy is read with INFO, which managed servers allow even if they forbid CONFIG. If INFO does
-not name the policy, it is read with CONFIG GET.
+The policy is read with INFO, which managed servers allow even if they forbid CONFIG. If the answer
+to INFO does not contain the policy, it is read with CONFIG GET.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """Return why keys may be evicted; "" if the server never evicts keys."""
+        """Return the reason why keys may be evicted; "" if the server never evicts keys."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -67,7 +67,7 @@ def policy_client(settings: RedisSettings) -> redis.Redis:
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Return why the server may evict keys; "" if it never evicts keys.
+    """Return the reason why the server may evict keys; "" if it never evicts keys.
 
     If Redis is unavailable, the result is "", because another check reports this fault.
     """

@@ -1,8 +1,8 @@
 """leases.lua: grants leases, which are parts of limits that all workers share.
 
-Owns: the keys, and the bytes of calls and answers. Does not own: when a worker asks for a lease,
-and what a worker does without the store (services/deliver/core/shaping/). One call serves any
-number of limits.
+Owns: the keys, and the bytes of calls and answers. Does not own: the decision when a worker asks
+for a lease, and the limits that apply without the store (services/deliver/core/shaping/). One call
+serves any number of limits.
 
 The header of the script lists its guarantees. A call takes at most `timeout_s` and does not block
 the loop. If a call is abandoned, nobody uses the leases that the script may have granted.
@@ -71,7 +71,7 @@ class Answer(Struct, frozen=True):
 
 
 class Caller(Struct, frozen=True):
-    """The worker that asks.
+    """The worker that asks for leases.
 
     `new_epoch` becomes the epoch if the store has no state. `was_away` is True if the worker had no
     connection to the store for some time.
@@ -116,7 +116,7 @@ class LeaseStore:
         return read_answer(found)
 
     async def restore(self, key: str, period_ms: int, used: Mapping[int, float]) -> None:
-        """Add the amounts of a window that this worker used, by slot, to an emptied store."""
+        """After the store was emptied, add the amounts that this worker used in each slot."""
         name = f"{self._tag}:{key}"
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -111,7 +111,7 @@ class ReadPieces:
         return closing.enter_context(self._copies.reading(*months))
 
     def is_possible(self) -> bool:
-        """Return True if the next read uses pieces. Each False counts as one read of copies."""
+        """Return True if the next read uses pieces. Otherwise, count one read of copies."""
         if self._copied > 0:
             self._copied -= 1
             return False
@@ -122,8 +122,8 @@ class ReadPieces:
     ) -> tuple[Snapshot, dict[str, int]] | None:
         """Register a reader; return the state without cells, and the number of cells by month.
 
-        The result is None if there are too many readers. `ended` names a reader that ends at the
-        moment at which the new reader begins.
+        The result is None if there are too many readers. `ended` is the name of a reader that ends
+        at the moment at which the new reader begins.
         """
         whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:

@@ -67,8 +67,8 @@ class KeptScript:
     makes many calls per second, one after the other. A second call at the same time uses another
     connection.
 
-    Guarantees: a command is sent once. If a command was abandoned, redis-py closes its connection;
-    the next command reopens the connection. The caller limits the time of a call.
+    Guarantees: a command is sent only once. If a command was abandoned, redis-py closes its
+    connection; the next command reopens the connection. The caller limits the time of a call.
     """
 
     def __init__(self, client: redis.asyncio.Redis, name: str) -> None:
@@ -97,6 +97,6 @@ class KeptScript:
 
 
 async def _call(connection: Any, *parts: Any) -> Any:
-    # redis-py encodes each part in Python, which takes six times as long.
+    # redis-py would encode each part in Python, which takes six times as long as this.
     await connection.send_packed_command(pack_command(parts))
     return await connection.read_response()

@@ -101,7 +101,8 @@ class Submissions:
         """Claim keys. Raises StoreUnavailable; the same claims may then be sent again.
 
         `seen` has, by partition, the offset up to which this caller's claims were answered in
-        `generation`. `ends` has, by partition, the offsets after this call.
+        `generation`. `ends` has, by partition, the offset up to which the claims are answered after
+        this call.
         """
         offsets = _pairs(seen or {}), _pairs(ends or {})
         entries = encode_claims(claims), encode_formers(claims)

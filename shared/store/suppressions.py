@@ -40,7 +40,7 @@ class ViewOfOtherLog(Struct, frozen=True):
 
 
 class ViewState(Struct, frozen=True):
-    """The view's topic, and the offset up to which the topic is applied ("" and -1: no view)."""
+    """The view's topic, and the offset up to which it is applied ("" and -1 without a view)."""
 
     log: str
     watermark: int
@@ -72,7 +72,7 @@ class SuppressionStore:
         return ViewApplied() if code == 1 else ViewStale(int(found))
 
     def find(self, log: str, least: int, fields: bytes) -> bytes | None:
-        """Return the bits of each field, one byte each; None if the view has not reached `least`.
+        """Return the bits of each field, one byte each; None if its offset is below `least`.
 
         `fields` contains the fields one after the other, FIELD_BYTES each.
         """

@@ -39,7 +39,7 @@ async def append_lines(
 ) -> None:
     """Append lines to the stream of a trace.
 
-    Raises StoreUnavailable, although the lines may have been written.
+    If the method raises StoreUnavailable, the lines may have been written nevertheless.
     """
     key = PREFIX + trace_id
     with store_errors():

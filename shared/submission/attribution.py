@@ -43,8 +43,8 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Return the envelope with the mailing ID and sub-client of its code. Without a valid code,
-    they are those of the client's standard mailing.
+    """Return the envelope with the mailing ID and sub-client of its code. If the code is missing or
+    not valid, the envelope gets the mailing ID of the client's standard mailing and no sub-client.
 
     The returned envelope also has the versions of the rules and of the client's entry by which the
     message is judged.
@@ -76,8 +76,7 @@ def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int
 def unsent_event(
     envelope: Envelope, reason: str, now_ms: int, broken: tuple[Violation, ...] = ()
 ) -> MailEvent:
-    """Build the event for an attributed message that is not processed further because of this
-    reason."""
+    """Build the event for an attributed message that is not processed further."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
@@ -124,8 +123,8 @@ def withdrawn_event(event: MailEvent) -> MailEvent:
 
 
 def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """Build the event of a refusal because a different, earlier message has the same submission
-    key.
+    """Build the event for a message that is refused because an earlier, different message has the
+    same submission key.
 
     `event` describes the submission, and `envelope` contains its key.
     """

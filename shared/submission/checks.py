@@ -161,7 +161,7 @@ def effective_code(facts: Facts, beside: str) -> str:
 def same_sender(case: Case) -> Breach:
     """Check R9. A message without an envelope sender follows the rule."""
     facts, given = case.facts, case.submission.sender
-    # Two identical values that are not addresses follow R9, but R4 and R10 refuse them.
+    # Two identical values that are not addresses follow R9, but R4 and R10 refuse the message.
     if not given or (not facts.from_address and given == facts.from_raw):
         return None
     if not case.sender_is_valid:

@@ -5,10 +5,10 @@ service, the front door and `sluice check` use this module, so they judge a mess
 The message is parsed by shared/mail/headers.py, addresses are parsed by shared/mail/address.py, and
 the checks are in checks.py. This module does no I/O.
 
-judge() never raises an exception, and reports every broken rule, in order. If a rule cannot be
-judged because another rule is broken, it is skipped, and the other rule refuses the message. For
-example, R9 to R11 cannot be judged without a valid From. The page docs/rules.md explains the rules,
-and a test compares that page with this table.
+judge() never raises an exception, and reports every broken rule, in order. If the violation of one
+rule makes it impossible to judge a second rule, the second rule is skipped. The message is refused
+by the first rule. For example, R9 to R11 cannot be judged without a valid From. The page
+docs/rules.md explains the rules, and a test compares that page with this table.
 """
 
 from __future__ import annotations

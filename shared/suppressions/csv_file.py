@@ -53,14 +53,14 @@ _SHOWN: Final = 100  # This many characters of a faulty line are shown.
 
 
 class Recipient(Struct, frozen=True):
-    """A recipient in a file or in a command, named by an address or a hash."""
+    """A recipient in a file or in a command, identified by an address or a hash."""
 
     text: str
     form: RecipientForm
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that does not name a recipient, with the reason."""
+    """A line without a valid recipient, and the reason why the line is not valid."""
 
     number: int
     text: str

@@ -37,7 +37,7 @@ class Author(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """The records that a removal writes, and the complaints that it removes only with --force."""
+    """The records that a removal writes, and the complaints that are removed only with --force."""
 
     records: list[SuppressionRecord]
     complaints: list[Suppression]
@@ -86,7 +86,7 @@ def reset(client: str, address: str, author: Author) -> CounterReset:
 
 
 class Explanation(Struct, frozen=True):
-    """A client's decision about a recipient.
+    """The decision whether a client's mail to a recipient is sent, and its reason.
 
     `reason` is the word for the reason, or "" if the recipient receives mail. `pattern` is the
     matching pattern of the block list. `entries` are all entries, including removed entries and the
@@ -102,7 +102,7 @@ class Explanation(Struct, frozen=True):
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
-    """Return the address and its hashes. An entry may name the recipient by any of these texts.
+    """Return the address and its hashes. An entry may identify the recipient by any of these texts.
 
     The address must be in comparison form.
     """
@@ -117,7 +117,7 @@ def names_of(address: str) -> dict[RecipientForm, str]:
 def explain(
     address: str, clients: Mapping[str, Client], entries: Iterable[Suppression]
 ) -> list[Explanation]:
-    """Return an explanation for each client, sorted by name. `entries` are those of the address."""
+    """Return an explanation per client, sorted by name. `entries` are entries for the address."""
     found: dict[str, list[Suppression]] = {name: [] for name in clients}
     for entry in entries:
         found.setdefault(entry.client, []).append(entry)
@@ -130,7 +130,7 @@ def _explain(
     clients: Mapping[str, Client],
     entries: Mapping[str, list[Suppression]],
 ) -> Explanation:
-    """Check block lists, then entries, as the validate service does; check parents last."""
+    """Check block lists first and then entries, each for the client before its parents."""
     client = clients.get(name)
     names = family_of(client, clients.get).names if client is not None else (name,)
     shown = [entry for each in names for entry in entries.get(each, [])]

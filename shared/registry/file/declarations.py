@@ -3,8 +3,8 @@ This module does no I/O.
 
 A declaration has the name, the bounds and the description of a field, and says whether the field is
 required. The declarations are used by clients_file.py, which reads the file, and by schema.py,
-which generates the schema for editors. So both know the same fields. This module does not own the
-type of a client and its defaults (client.py) and the parsing of single values (fields.py).
+which generates the schema for editors. So both modules know the same fields. This module does not
+own the type of a client and its defaults (client.py) and the parsing of single values (fields.py).
 
 The schema of a kind is as strict as JSON Schema allows, but never stricter than the parser of this
 kind, because an editor must not report a value that `clients apply` accepts. The parser reads every
@@ -28,10 +28,10 @@ from shared.topics.records import MailClass, OnDoubt
 MAX_CODES: Final = 10_000  # with this limit, a client's record is well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
-MAX_PATTERNS_CHARS: Final = 500_000  # in all patterns; so a record is below Kafka's 1 MB
-# The highest number of patterns that must be compared with each recipient and cannot be looked up
-# in a table. 100 patterns take 20 µs for a usual address, and about 6 ms for the longest address
-# and deliberately slow patterns.
+MAX_PATTERNS_CHARS: Final = 500_000  # the sum of all patterns; keeps a record below Kafka's 1 MB
+# The highest number of patterns that must be compared with each recipient, because they cannot be
+# looked up in a table. 100 patterns take 20 µs for a usual address, and about 6 ms for the longest
+# address and deliberately slow patterns.
 MAX_FREE_PATTERNS: Final = 100
 MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)

@@ -37,7 +37,7 @@ class Changes(Struct, frozen=True):
 def plan_changes(
     wanted: Iterable[Client], registered: Mapping[str, Client], prune: bool = False
 ) -> Changes:
-    """Plan the changes. With `prune`, registered clients that are not in `wanted` are removed.
+    """Plan the changes. `prune` is True if registered clients not in `wanted` are removed.
 
     Raises RegistryError if two clients would have the same sending domain, because they could not
     be distinguished by From addresses, signatures and returned mail. Also raises RegistryError if
@@ -75,8 +75,8 @@ def parent_faults(
 ) -> list[RegistryFault]:
     """Return a fault for each client that cannot inherit from its parent.
 
-    If the registered entry of a client already has the same fault, the fault is left out. So it
-    does not prevent changes of other clients.
+    If the registered entry of a client already has the same fault, the fault is left out. So a
+    fault that exists already does not prevent changes of other clients.
     """
     paths = {client.name: f"clients[{index}].parent" for index, client in enumerate(wanted)}
     return [

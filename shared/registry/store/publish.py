@@ -3,8 +3,8 @@ each client.
 
 A change is computed from the registry at the time of writing, and is written either completely or
 not at all. Two concurrent changes do not undo each other. Topics are created first, so that a
-registered client can immediately submit mail. After a failure, the same change can be run again,
-and it then writes what is still missing.
+registered client can immediately submit mail. After a failure, the same change can be run again.
+The second run then writes the missing topics and records.
 
 All writers share one transactional id. When a writer opens this id, the transaction of any other
 writer is aborted, and the other writer is fenced. So if a writer opens the id, reads the registry
@@ -42,12 +42,12 @@ from shared.topics.codec import IN_TRANSACTION
 from shared.topics.control import PARTITION, encode_order
 
 CHANGE_TIMEOUT_S: Final = 30.0
-# A commit of kafka-python waits without a time limit. So if a commit takes longer than this, the
-# command is ended.
+# A commit of kafka-python waits without a time limit. So a command is ended if its commit takes
+# longer than this.
 _HANGING_S: Final = 60.0
 _INSTANCE: Final = "registry"
 _SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
-# One try, from opening the id to the commit, takes about 0.1 s. So the random waits are up to ten
+# One try, from opening the id to the commit, takes about 0.1 s. So a random wait is at most ten
 # times as long.
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
@@ -86,9 +86,9 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
     """Write the changes that `plan` computes from the registered clients.
 
     If another writer has written in the meantime, `plan` is called again with the present registry.
-    The registry may then already have the change, because a commit may succeed although its answer
-    is lost. If `plan` raises an exception, nothing is written. Raises PartUnavailable if Kafka does
-    not answer or does not acknowledge in time.
+    The registry may then already contain the change, because a commit may succeed although its
+    answer is lost. If `plan` raises an exception, nothing is written. Raises PartUnavailable if
+    Kafka does not answer or does not acknowledge in time.
     """
     return change_all(kafka, lambda registered, _: plan(registered), timeout_s)
 
@@ -132,8 +132,8 @@ class _Writing:
         )
 
     def change(self, plan: FullPlan, deadline: Deadline) -> Written:
-        # Plan the changes once before other writers are fenced, because this also creates topics,
-        # which takes long.
+        # Plan the changes once before other writers are fenced, because planning also creates
+        # topics, and this takes long.
         changes = self._planned(plan, deadline)
         tries = 0
         while _records(changes):
@@ -188,7 +188,7 @@ class _Writing:
                 f"the clients could not be written in time, {tries} tries: {lost}"
             )
         longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tries)
-        time.sleep(deadline.at_most(random.uniform(0.0, longest)))  # noqa: S311 - no secret
+        time.sleep(deadline.at_most(random.uniform(0.0, longest)))  # noqa: S311 - it is no secret
 
     def _unavailable(self, reason: str) -> PartUnavailable:
         return PartUnavailable("Kafka", self._kafka.bootstrap, reason)
@@ -214,8 +214,8 @@ def _records(changes: Changes) -> list[Output]:
 
 
 def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
-    """Return a record without a value for each removed client that is forgotten now. It deletes the
-    record of the client."""
+    """Return, for each removed client that is forgotten now, a record without a value, which
+    deletes the record of the client."""
     now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
     due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
     names_due = [name for name in due if name not in concerned and name not in changes.forgotten]

@@ -1,5 +1,4 @@
-"""A live view of the registry, which reads mail.clients from its beginning and then all new
-records.
+"""Provides a live view of the registry by following mail.clients from its beginning.
 
 A separate thread reads the topic without a consumer group, and changes become visible within a
 second. While Kafka is unavailable, the view stays unchanged and the thread tries to reconnect.
@@ -71,8 +70,8 @@ class ClientView(RunsThread):
         return self._whole
 
     def check(self) -> str:
-        """Return the reason for /ready why the registry is not complete yet. Return "" when the
-        registry has been read."""
+        """Return the reason why the registry has not been read to its end yet, for /ready. Return
+        "" when it has been read."""
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
