@@ -54,6 +54,6 @@ def _is_feedback(view: Returned) -> bool:
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Return whether the returned message has a field that Hotmail adds only for complaints."""
+    """Return True if the returned message has a field that Hotmail adds only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields

@@ -96,7 +96,7 @@ def _notification(view: Returned) -> Understood | None:
 
 
 def _is_refusal(view: Returned) -> bool:
-    """Return whether a notification reports a refusal by a mail system (RFC 5429, 2.1.2)."""
+    """Return True if a notification reports a refusal by a mail system (RFC 5429, 2.1.2)."""
     is_bounce = view.evidence is not None and view.evidence.kind == "bounce"
     return is_bounce and "automatically rejected" in view.report_text.lower()
 

@@ -153,7 +153,7 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Return whether the message has a sign that a machine sent it.
+        """Return True if the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
         technical fields of the returned message. A message that a person forwards has only the
@@ -218,7 +218,7 @@ def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
 
 
 def matches(rule: MessageRule, view: View) -> bool:
-    """Return whether all parts of the rule match."""
+    """Return True if all parts of the rule match."""
     for name, pattern in rule.header:
         values = view.fields.get(name)
         if not values or not any(pattern.is_in(value.lower()) for value in values):
@@ -265,7 +265,7 @@ def _octets(part: Part) -> bytes:
 
 
 def _pasted_report(message: Message) -> bytes:
-    """Return the report in the text below an mbox line; b"" if there is no report."""
+    """Return the report in the text below an mbox line. Return b"" if there is no report."""
     text = next((part for part in message.parts if part.content_type == "text/plain"), None)
     if text is None or b"multipart/report" not in text.body:
         return b""

@@ -39,7 +39,7 @@ class Unread(Struct, frozen=True):
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:
-        """Return whether the message with this index in the record at `offset` is settled."""
+        """Return True if the message with this index in the record at `offset` is settled."""
         if offset in self.settled.whole:
             return True
         _, bits = self.settled.partial.get(offset, (0, 0))

@@ -129,6 +129,6 @@ class ClientEvents:
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:
-    """Return whether a record failed because its client topic was deleted."""
+    """Return True if a record failed because its client topic was deleted."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)

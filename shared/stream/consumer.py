@@ -106,7 +106,7 @@ class StreamConsumer:
         self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Return records by partition, in order; return {} if the broker reports a retriable error.
+        """Return records by partition, in order. Return {} if the broker reports a retriable error.
 
         Raises MembershipLost. Raises FencedInstanceIdError when another process uses this instance
         name, and other KafkaErrors that cannot be retried.
@@ -220,7 +220,7 @@ class StreamConsumer:
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Return whether all records of this assigned partition have been read."""
+        """Return True if all records of this assigned partition have been read."""
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
@@ -230,7 +230,7 @@ class StreamConsumer:
             self._assignor.release(gone)
 
     def has_lease(self) -> bool:
-        """Return whether this process is certainly a group member now. Any thread may call this."""
+        """Return True if this process is certainly a group member now. Any thread may call this."""
         return self._membership.has_lease()
 
     def membership(self) -> ConsumerGroupMetadata | None:
@@ -256,7 +256,7 @@ class StreamConsumer:
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
-        """Return the reason why assigned partitions are not read; "" if all are read."""
+        """Return the reason why assigned partitions are not read. Return "" if all are read."""
         if (absent_s := self._membership.unconfirmed_s()) > ABSENT_S:
             return f"its place in the consumer group, not confirmed for {absent_s:.0f} s"
         late = without_position(self._consumer) & self.assignment()

@@ -82,7 +82,7 @@ class Handovers:
 
     @property
     def is_stopping(self) -> bool:
-        """Return whether stop() was called."""
+        """Return True if stop() was called."""
         return self._stopping_since is not None
 
     def stop(self) -> None:

@@ -43,7 +43,7 @@ class GroupMember(Protocol):
         ...
 
     def has_lease(self) -> bool:
-        """Return whether this process is certainly a group member now."""
+        """Return True if this process is certainly a group member now."""
         ...
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:

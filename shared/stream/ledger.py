@@ -205,7 +205,7 @@ class PartitionLedger:
         return True
 
     def is_open(self, offset: int, index: int) -> bool:
-        """Return whether this message is in flight."""
+        """Return True if this message is in flight."""
         entry = self._open.get(offset)
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
@@ -235,11 +235,11 @@ class PartitionLedger:
         return self._low
 
     def full(self) -> bool:
-        """Return whether reading must pause because the metadata might not fit into a commit."""
+        """Return True if reading must pause because the metadata might not fit into a commit."""
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
     def is_crowded(self) -> bool:
-        """Return whether the ledger is at least half full."""
+        """Return True if the ledger is at least half full."""
         return self.room() < MAX_WINDOW_OFFSETS / 2 or self._open_packs >= MAX_OPEN_PACKS / 2
 
     def room(self) -> int:
@@ -247,7 +247,7 @@ class PartitionLedger:
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
-        """Return the metadata to commit with low_water(); "" if there is nothing to list."""
+        """Return the metadata to commit with low_water(). Return "" if there is nothing to list."""
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()

@@ -127,11 +127,11 @@ class LogReader:
         self._consumer.resume(*map(self._named, partitions))
 
     def position(self, partition: int) -> int:
-        """Return the offset of the next record; -1 before the first answer."""
+        """Return the offset of the next record. Return -1 before the first answer."""
         return position_of(self._consumer, self._named(partition), self._ask_timeout_ms)
 
     def has_reached(self, ends: Mapping[int, int]) -> bool:
-        """Return whether all records before these offsets have been returned."""
+        """Return True if all records before these offsets have been returned."""
         return all(self.position(partition) >= end for partition, end in ends.items())
 
     def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:

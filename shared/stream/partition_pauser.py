@@ -75,7 +75,7 @@ class PartitionPauser:
 
     @property
     def has_ready(self) -> bool:
-        """Return whether take_ready() would return records."""
+        """Return True if take_ready() would return records."""
         return bool(self._kept.partitions - self._waiting)
 
     def take_ready(self) -> dict[TopicPartition, Sequence[Record]]:

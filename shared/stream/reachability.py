@@ -49,7 +49,7 @@ class Brokers:
         self._admin: Any = None
 
     def look(self) -> str:
-        """Return why these topics cannot be read or written now; "" if there is no fault."""
+        """Return why these topics cannot be read or written now. Return "" if there is no fault."""
         try:
             if self._admin is None:
                 self._admin = self._connected()

@@ -93,7 +93,7 @@ class SourceLog:
         return found
 
     def has_given(self, ends: Mapping[Source, int]) -> bool:
-        """Return whether take() has returned all records before these offsets."""
+        """Return True if take() has returned all records before these offsets."""
         return all(
             self._positions[source] >= end and self._merged.has_given(source, end)
             for source, end in ends.items()

@@ -76,7 +76,7 @@ class TopicReport(Struct, frozen=True):
     replication: int = 0  # as found
 
     def is_short(self, wanted: int) -> bool:
-        """Return whether the topic has fewer replicas than wanted."""
+        """Return True if the topic has fewer replicas than wanted."""
         return 0 < self.replication < wanted
 
 

@@ -74,11 +74,11 @@ class TopicFollower(RunsThread, Generic[S]):
         )
 
     def is_whole(self) -> bool:
-        """Return whether the topic has been read to its end at least once."""
+        """Return True if the topic has been read to its end at least once."""
         return self._is_whole
 
     def fault(self) -> str:
-        """Return the reason why the state is not up to date; "" if it is up to date."""
+        """Return the reason why the state is not up to date. Return "" if it is up to date."""
         return self._fault
 
     def _failed(self, reason: str) -> None:
@@ -121,7 +121,7 @@ class Silence:
         self._seen: tuple[object, float] | None = None
 
     def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
-        """Return whether the writer has stopped. `mark` is its last mark, if any.
+        """Return True if the writer has stopped. `mark` is its last mark, if any.
 
         If no mark exists at the first call, True is returned at once. `longer_s` is added to
         `after_s`, for a writer whose turn takes long.

@@ -77,7 +77,7 @@ class CountingRules(Struct, frozen=True):
     reviews: tuple[Review, ...] = ()
 
     def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
-        """Return the verdict of the reviews on a bounce; None if no review covers it.
+        """Return the verdict of the reviews on a bounce. Return None if no review covers it.
 
         If one of the reviews that cover the bounce excludes the bounce, the verdict is EXCLUDED.
         """
@@ -193,7 +193,7 @@ def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules
 
 
 def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
-    """Return whether a review covers this bounce."""
+    """Return True if a review covers this bounce."""
     return (
         review.from_ms <= at_ms < review.until_ms
         and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])

@@ -52,7 +52,7 @@ _decoder: Final = msgspec.msgpack.Decoder(BounceCounter)
 
 
 def encode_counter(counter: BounceCounter) -> bytes:
-    """Return the bytes of a counter; b"" for an empty counter."""
+    """Return the bytes of a counter. Return b"" for an empty counter."""
     return b"" if counter == NO_BOUNCES else _encoder.encode(counter)
 
 
@@ -130,7 +130,7 @@ def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 def entry_after(
     before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
 ) -> Suppression | None:
-    """Return the suppression entry to which this fact leads; None if it leads to no entry.
+    """Return the suppression entry to which this fact leads. Return None if it leads to no entry.
 
     When a counter has reached its limit, every further bounce leads to an entry. So an entry that
     was removed without a reset of the counter is written again.

@@ -162,7 +162,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Incidents)
 
 
 def encode_incidents(incidents: Incidents) -> bytes:
-    """Return the bytes of the incidents; b"" if no provider is known."""
+    """Return the bytes of the incidents. Return b"" if no provider is known."""
     return _encoder.encode(incidents) if incidents.providers else b""
 
 

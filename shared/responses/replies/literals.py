@@ -45,7 +45,7 @@ class _Alternative:
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
-        """Return whether a text with these grams can contain the literals of this alternative."""
+        """Return True if a text with these grams can contain the literals of this alternative."""
         for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
             if needed.isdisjoint(grams):
                 return False
@@ -88,7 +88,7 @@ class Search:
             self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
-        """Return whether an expression matches. `grams`, if given, are the grams of the text."""
+        """Return True if an expression matches. `grams`, if given, are the grams of the text."""
         if grams is None:
             return self._is_in_text(text)
         found = self._grams & grams
@@ -135,7 +135,7 @@ def _grams_of(literals: frozenset[str]) -> frozenset[str]:
 
 
 def _gram_of(literal: str) -> str:
-    """Return the least common gram of a literal; "" if the literal is too short."""
+    """Return the least common gram of a literal. Return "" if the literal is too short."""
     return min(_grams(literal), key=_commonness) if len(literal) >= _GRAM_CHARS else ""
 
 
@@ -182,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """Return the set of literals that excludes most texts; return an empty set if there is none."""
+    """Return the set of literals that excludes most texts. Return an empty set if there is none."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 

@@ -55,7 +55,7 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Return whether this row applies to the refusal."""
+        """Return True if this row applies to the refusal."""
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:

@@ -38,7 +38,7 @@ MAX_ALIASES: Final = 4
 
 
 def find_address(text: str) -> str:
-    """Return the first address in a text, in its normal form; "" if there is none."""
+    """Return the first address in a text, in its normal form. Return "" if there is none."""
     found = _ADDRESS.search(text[:_MAX_CHARS])
     return normal_form(found[0]) if found else ""
 

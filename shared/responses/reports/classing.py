@@ -158,7 +158,7 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
-    """Return whether the evidence for an unknown recipient is sufficient.
+    """Return True if the evidence for an unknown recipient is sufficient.
 
     Words alone are not sufficient, because filters use the same words.
     """

@@ -38,7 +38,7 @@ _Group = dict[str, str]
 
 
 def read_delivery_fields(text: str) -> list[Statement]:
-    """Return one statement for each recipient in a text; [] if the text has no recipient."""
+    """Return one statement for each recipient in a text. Return [] if the text has no recipient."""
     statements: dict[str, Statement] = {}
     for group in _groups(text):
         statement = _statement(group)

@@ -77,7 +77,7 @@ def _only_recipient(original: Fields) -> list[str]:
 
 
 def is_hidden(named: str, recipient: str) -> bool:
-    """Return whether the address in a report may be a placeholder for this recipient."""
+    """Return True if the address in a report may be a placeholder for this recipient."""
     local, _, domain = named.lower().rpartition("@")
     if not local.strip("*.[]<>-_ ") or f"@{domain}".endswith(_NO_DOMAINS):
         return True

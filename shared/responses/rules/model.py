@@ -85,7 +85,7 @@ class ReasonRule(Struct, frozen=True):
     counter: str
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Return whether the step of the session, the status and the words match."""
+        """Return True if the step of the session, the status and the words match."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):

@@ -148,7 +148,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             raise CorruptRecordError(f"{size - end} bytes are left after all records")
 
     def _may_end_early(self, headers: Headers) -> bool:
-        """Return whether the record may have further headers that were not read."""
+        """Return True if the record may have further headers that were not read."""
         found = bool(headers) and headers[-1][0] == self.last_header
         return found or len(headers) == MAX_HEADERS
 

@@ -120,7 +120,7 @@ class SentRecord:
 
     @property
     def offset(self) -> int:
-        """Return the offset of a written record; -1 if the offset is not known (yet)."""
+        """Return the offset of a written record. Return -1 if the offset is not known (yet)."""
         if not self._result.is_done or self._result.value is None:
             return -1
         first: int = self._result.value[0]

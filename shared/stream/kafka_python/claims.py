@@ -57,7 +57,7 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
 
     @property
     def is_outdated(self) -> bool:
-        """Return whether the claims or the phase have changed since the last join."""
+        """Return True if the claims or the phase have changed since the last join."""
         with self._lock:
             return self._sent != (frozenset(self._claims), self._phase)
 

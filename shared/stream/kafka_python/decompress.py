@@ -126,7 +126,7 @@ class _Lz4Stream:
 
 
 def _lz4_content_bytes(data: bytes) -> int:
-    """Return the content size that the frame announces; 0 if it announces no size."""
+    """Return the content size that the frame announces. Return 0 if it announces no size."""
     has_size = data[:4] == _LZ4_MAGIC and len(data) > 4 and data[4] & _LZ4_HAS_SIZE
     return int.from_bytes(data[6:14], "little") if has_size else 0
 

@@ -89,7 +89,7 @@ def soften_lost_connections() -> None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether the cause is an unreachable or restarting broker, or a refused login."""
+    """Return True if the cause is an unreachable or restarting broker, or a refused login."""
     if isinstance(error, KafkaConnectionError):
         # KafkaConnectionError can wrap any exception of the socket.
         inner = error.args[0] if error.args else None

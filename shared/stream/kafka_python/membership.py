@@ -62,7 +62,7 @@ class Membership:
         coordinator._on_join_complete_async = self._on_join_complete
 
     def has_lease(self) -> bool:
-        """Return whether the broker certainly still has this member now."""
+        """Return True if the broker certainly still has this member now."""
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:

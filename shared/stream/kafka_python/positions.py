@@ -23,7 +23,7 @@ def known_positions(consumer: Any) -> dict[TopicPartition, int]:
 
 
 def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
-    """Return whether all records of a partition were read, according to the last fetch.
+    """Return True if all records of a partition were read, according to the last fetch.
 
     Records of open transactions count as not read. The result is False if the partition is not
     assigned.

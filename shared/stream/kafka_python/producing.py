@@ -55,7 +55,7 @@ def discard(producer: KafkaProducer) -> None:
 
 
 def knows(producer: Any, topic: str) -> bool:
-    """Return whether the producer has the topic's metadata, after a write or a request."""
+    """Return True if the producer has the topic's metadata, after a write or a request."""
     return bool(producer._metadata.partitions_for_topic(topic))
 
 

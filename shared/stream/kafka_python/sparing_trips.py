@@ -69,7 +69,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         return self.fetched_records(max_records, update_offsets)[0], False
 
     def _is_any_to_send(self) -> bool:
-        """Return whether there is a fetch to send, or an ended fetch to remove."""
+        """Return True if there is a fetch to send, or an ended fetch to remove."""
         # If an ended fetch were not removed, it would end each wait at once.
         if any(each.is_done for each in list(self._fetch_futures)):
             return True
@@ -96,5 +96,5 @@ def spare_look_ups(consumer: Any) -> None:
 
 
 def has_failed(net: Any) -> bool:
-    """Return whether the I/O thread has ended with an error; each further task raises the error."""
+    """Return True if the I/O thread has ended with an error; each further task raises the error."""
     return net._exception is not None

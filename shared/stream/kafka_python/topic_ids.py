@@ -16,6 +16,6 @@ NO_ID: Final = UUID(int=0)
 
 
 def topic_id(consumer: Any, topic: str) -> str:
-    """Return the topic's id; "" if the id is not known now, even if the topic exists."""
+    """Return the topic's id. Return "" if the id is not known now, even if the topic exists."""
     found = consumer._cluster.topic_id(topic)
     return "" if found in (None, NO_ID) else str(found)
