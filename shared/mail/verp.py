@@ -76,7 +76,7 @@ class Key(Struct, frozen=True):
 
 
 class KeysFault(ValueError):
-    """The text contains no valid keys. The error names the line and the expected form."""
+    """The text contains no valid keys. The error contains the line number and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
@@ -123,10 +123,10 @@ class Keys:
 
 
 def parse_keys(text: str) -> Keys:
-    """Parse a keys file. It has lines as described in KEYS_EXPECTED, empty lines, and comments with
-    #. Raises KeysFault.
+    """Parse a keys file. Raises KeysFault.
 
-    The text of a fault never quotes the keys file, because the file contains secrets.
+    The file contains lines as described in KEYS_EXPECTED, empty lines, and comments with #. The
+    text of a fault never quotes the file, because the file contains secrets.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), 1):

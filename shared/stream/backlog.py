@@ -1,9 +1,9 @@
 """Reads the records that a group has not processed, without joining the group or committing.
 
-Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
-at the committed offset and omits the messages that the commit's metadata list as settled. The
-services keep running, so a message that moves to another topic during the reading may be seen twice
-or not at all. All calls may raise kafka.errors.KafkaError.
+This module owns one client that reads the group's offsets, and one client that reads records.
+Reading begins at the committed offset and omits the messages that the commit's metadata list as
+settled. The services keep running, so a message that moves to another topic during the reading may
+be seen twice or not at all. All calls may raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations

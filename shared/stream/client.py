@@ -5,11 +5,12 @@ of 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50 event
 with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
 kafka-python otherwise silently uses weaker values.
 
-Owns: the check, when a process starts, that the files of TLS and SASL can be read; and the warnings
-about settings that are allowed but weak. If a file cannot be used, the process ends with a one-line
-message. Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
-For each new connection, certificates, keys and passwords are read again, and tokens are fetched
-again. So a rotation needs no restart. Open connections keep their old credentials.
+This module owns the check, when a process starts, that the files of TLS and SASL can be read; and
+the warnings about settings that are allowed but weak. If a file cannot be used, the process ends
+with a one-line message. This module does not own the check for settings that contradict each other
+(shared/settings/kafka.py). For each new connection, certificates, keys and passwords are read
+again, and tokens are fetched again. So a rotation needs no restart. Open connections keep their old
+credentials.
 """
 
 from __future__ import annotations

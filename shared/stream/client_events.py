@@ -13,8 +13,8 @@ copies are omitted. Losses that have no relation to topics do not count. For exa
 process loses its membership or is fenced as a producer, another process writes the lost records
 again.
 
-Owns: the list of omitted topics, and the time until which each topic is omitted. Each producer
-needs its own ClientEvents, which is not thread-safe.
+This module owns the list of omitted topics, and the time until which each topic is omitted. Each
+producer needs its own ClientEvents, which is not thread-safe.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
 
-Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). The consumer does
-not commit offsets, because the producer's transaction contains the offsets (transactions.py).
+This module owns the KafkaConsumer. All calls must come from one thread, except has_lease(). The
+consumer does not commit offsets, because the producer's transaction contains the offsets
+(transactions.py).
 
 Guarantees:
 

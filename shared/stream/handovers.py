@@ -8,8 +8,8 @@ no shelf, the old partition stays with this member until its messages are finish
 `handover_timeout_s`. A shelf stays with this member until all messages on the shelf are finished,
 because no other member waits for a shelf.
 
-Owns: the partitions that are being handed over, and the shelf. Does not own: reading records
-(worker_session.py), the transaction of a move (outcome_writer.py).
+This module owns the partitions that are being handed over, and the shelf. It does not own reading
+records (worker_session.py), the transaction of a move (outcome_writer.py).
 """
 
 from __future__ import annotations

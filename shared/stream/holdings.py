@@ -9,8 +9,9 @@ shelf. If the process dies, the next owner of the shelf sends these messages aga
 move, the next owner of the old partition would send them again. Only messages whose attempt has
 begun are moved, so each copy is marked as offered to a server.
 
-Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when a partition is
-handed over and which jobs are moved (handovers.py), the transactions (outcome_writer.py).
+This module owns the ledgers, and the set of jobs in flight. It does not own the decisions when a
+partition is handed over and which jobs are moved (handovers.py), the transactions
+(outcome_writer.py).
 """
 
 from __future__ import annotations

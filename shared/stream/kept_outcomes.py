@@ -11,13 +11,13 @@ A kept outcome applies only to the record for which the attempt was made: same t
 offset, index in the pack, and envelope. If another member has settled the message in the meantime,
 the committed offset and metadata show the message as settled, and the kept outcome is forgotten.
 
-Owns: the memory, its bounds, and the comparison of records. Does not own: the ledgers and the jobs
-in flight (holdings.py), the transactions (outcome_writer.py). Use it only in the Kafka thread.
+This module owns the memory, its bounds, and the comparison of records. It does not own the ledgers
+and the jobs in flight (holdings.py), the transactions (outcome_writer.py). Use it only in the Kafka
+thread.
 
-Guarantees: an outcome is returned at most once. An attempt is returned only if its outcome is
-returned with it, or if its outcome has not yet been passed to settle(). If too many outcomes are
-kept, the oldest are dropped and counted; these messages are sent again if this process reads them
-again.
+An outcome is returned at most once. An attempt is returned only if its outcome is returned with it,
+or if its outcome has not yet been passed to settle(). If too many outcomes are kept, the oldest are
+dropped and counted; these messages are sent again if this process reads them again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Builds the Kafka parts of a service from its settings, in the same way for all services.
 
-Owns: the configuration of Kafka clients, topics, failpoints and broker checks from the settings of
-the service; the metrics and readiness checks of a relay and a worker. Does not own: the choice of
-the topics that the service reads and writes, the processing of their records (the service's
-app.py).
+This module owns the configuration of Kafka clients, topics, failpoints and broker checks from the
+settings of the service; the metrics and readiness checks of a relay and a worker. It does not own
+the choice of the topics that the service reads and writes, the processing of their records (the
+service's app.py).
 """
 
 from __future__ import annotations

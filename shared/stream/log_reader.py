@@ -1,9 +1,9 @@
 """Reads one topic from any offset on, without a consumer group and without commits.
 
-Owns: a connection for reading, a second connection for requests about offsets, and the position in
-each partition. Does not own: the decision when to read, and the meaning of a record. All calls come
-from one thread and may raise kafka.errors.KafkaError. Mappings of offsets have partition numbers as
-keys.
+This module owns a connection for reading, a second connection for requests about offsets, and the
+position in each partition. It does not own the decision when to read, and the meaning of a record.
+All calls come from one thread and may raise kafka.errors.KafkaError. Mappings of offsets have
+partition numbers as keys.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Keeps a session open and runs its turns, for every service that reads from Kafka.
 
 A session reads as a member of a consumer group. The loop replaces a session that lost its
-membership or its client. After a lost transaction, the session continues. Owns: the session. Does
-not own: the end of the loop, and the waiting time while Kafka is unavailable. The caller decides
-both.
+membership or its client. After a lost transaction, the session continues. This module owns the
+session. It does not own the end of the loop, and the waiting time while Kafka is unavailable. The
+caller decides both.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Fetches access tokens for OAUTHBEARER (RFC 7628) by the OAuth client credentials grant.
 
-All Kafka clients that are created with the same ClientOptions share one provider. Owns: the token,
-which is fetched again after half of its lifetime. If the endpoint does not answer, the old token is
-used as long as the old token is valid. The client secret is read from its file for each request, so
-a rotated secret needs no restart.
+All Kafka clients that are created with the same ClientOptions share one provider. This module owns
+the token, which is fetched again after half of its lifetime. If the endpoint does not answer, the
+old token is used as long as the old token is valid. The client secret is read from its file for
+each request, so a rotated secret needs no restart.
 
 token() runs on a Kafka client's I/O thread. Therefore token() never takes longer than TIMEOUT_S,
 even if the endpoint sends one byte at a time. After a failure, the next request is sent RETRY_S

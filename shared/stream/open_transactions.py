@@ -14,8 +14,8 @@ owner first has the chance to finish its transaction. For each look, the clock i
 request is sent. Before a transaction is ended, the transaction is looked up once more, because this
 process may have been paused since the look, and the owner may have continued.
 
-Owns: a thread and a connection. The thread never blocks its service and never makes the service
-fail.
+This module owns a thread and a connection. The thread never blocks its service and never makes the
+service fail.
 """
 
 from __future__ import annotations

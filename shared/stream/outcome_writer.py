@@ -1,7 +1,8 @@
 """Writes the outcomes of jobs in transactions, together with the offsets of their partitions.
 
-Owns: outcomes, from settle() until their commit is certain; the check whether a transaction with an
-unknown result was committed. Does not own: the set of jobs in flight (holdings.py).
+This module owns outcomes, from settle() until their commit is certain; the check whether a
+transaction with an unknown result was committed. It does not own the set of jobs in flight
+(holdings.py).
 
 When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
 settled messages, so the metadata show whether the transaction was committed. If the transaction was

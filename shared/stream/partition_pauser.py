@@ -4,8 +4,8 @@ If a partition has to wait, its polled records stay in memory and are later read
 no room in memory, the records are fetched again. The records of a shelf are always fetched again,
 because all records that the consumer of a shelf has read must have been handed out (handovers.py).
 
-Owns: the pauses, each of which ends when its reason ends. Does not own: the limits (jobs.py), the
-time when a record is due (the service), the messages in flight (worker.py).
+This module owns the pauses, each of which ends when its reason ends. It does not own the limits
+(jobs.py), the time when a record is due (the service), the messages in flight (worker.py).
 
 After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so

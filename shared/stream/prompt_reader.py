@@ -7,8 +7,8 @@ operators write. So this reader also reads the records ahead, which follow the c
 record ahead is returned unless a header marks the record as written in a transaction
 (IN_TRANSACTION in shared/topics/codec.py).
 
-Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
-Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
+This module owns two readers of one partition, the records ahead. It does not own the meaning of a
+record. poll() and read_whole() return each committed record once, in the order of the log. The
 records of ahead() are acknowledged and belong to no transaction. Together with the records ahead,
 the last returned record of a key is the last record of that key in the log. This guarantee excludes
 records of transactions that are open or began after an open transaction. Bounded: the last record

@@ -1,7 +1,7 @@
 """Removes records that the client library returns a second time.
 
-Owns: for each partition of one consumer, the offset below which no record is returned. Does not
-own: the consumer (consumer.py).
+This module owns for each partition of one consumer, the offset below which no record is returned.
+It does not own the consumer (consumer.py).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Reads mail.events and mail.suppressions from given offsets on, and merges their records.
 
-Owns: the readers, and the time up to which the order is certain. If the end of a partition was
-requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
-unread. The end includes records of open transactions. Records after the beginning of an open
-transaction cannot be read before the transaction ends. If the writer is dead, the broker ends the
-transaction. Does not own: the order (shared/responses/counting/merging.py). All methods may raise
-KafkaError. Bounded: a partition that is far ahead of the others is paused.
+This module owns the readers, and the time up to which the order is certain. If the end of a
+partition was requested at time T and the partition was read up to that end, no record from before T
+- SKEW_MS is unread. The end includes records of open transactions. Records after the beginning of
+an open transaction cannot be read before the transaction ends. If the writer is dead, the broker
+ends the transaction. This module does not own the order (shared/responses/counting/merging.py). All
+methods may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compares the topics on the brokers with the plan, alters their configs and adds replicas.
 
-Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
-topics (admin.py).
+This module owns the requests to the brokers. It does not own the plan (shared/topics/configs.py),
+creating topics (admin.py).
 
 When a service starts, it corrects only differences whose correction deletes no records. If a topic
 keeps records longer than planned, the service does not change the topic's config; the log and

@@ -3,8 +3,8 @@
 TopicFollower reads the topic from its beginning, and later each new record within a second. Its
 thread uses no consumer group. While Kafka is unavailable, the shown state does not change. After a
 fault or a recreation of the topic, the topic is read into a new state. When the new state is
-complete, it replaces the old state. Does not own: the meaning of a record (the state's add(), which
-logs records that it cannot read).
+complete, it replaces the old state. This module does not own the meaning of a record (the state's
+add(), which logs records that it cannot read).
 
 The class Silence is for topics that several processes can write, although only one process writes
 at a time. The writer writes a mark with each turn. The other processes watch the marks, and one of

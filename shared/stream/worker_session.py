@@ -1,8 +1,8 @@
 """Runs one group member, from its join until its membership or its client is lost.
 
-Owns: the decisions which records to read, when to read, and when to commit outcomes. Does not own:
-the jobs in flight (holdings.py), the handover of partitions to other members (handovers.py),
-uncommitted outcomes (outcome_writer.py), further joins (worker.py).
+This module owns the decisions which records to read, when to read, and when to commit outcomes. It
+does not own the jobs in flight (holdings.py), the handover of partitions to other members
+(handovers.py), uncommitted outcomes (outcome_writer.py), further joins (worker.py).
 
 close() drops all partitions and messages at once, because another member will process them.
 """

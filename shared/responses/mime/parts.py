@@ -1,11 +1,11 @@
-"""Reads the header fields and MIME parts of a returned message, even if it is malformed. Pure.
+"""Reads the header fields and MIME parts of a returned message, even if it is malformed.
 
-Owns: splitting a block into header and body, the header into fields, and the body into the leaves
-of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
-the report. Does not own: the text of a part (text.py), the checks of submitted mail
-(shared/mail/headers.py). This module reads even malformed mail as well as possible. Guarantees: no
-function raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels and
-MAX_FIELDS fields are read.
+This module splits a message into header and body, the header into fields, and the body into the
+leaves of the MIME tree. A returned message inside a report is one leaf, because its parts are not
+parts of the report. Malformed mail is read as far as possible. This module does not own the text of
+a part (text.py) and the checks of submitted mail (shared/mail/headers.py). No function raises an
+exception. The work is linear. At most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels and MAX_FIELDS
+fields are read. This module does no I/O.
 """
 
 from __future__ import annotations

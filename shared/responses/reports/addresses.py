@@ -1,7 +1,7 @@
-"""Finds the addresses in a report and returns them in their normal form. Pure.
+"""Finds the addresses in a report and returns them in their normal form.
 
-Owns: the decision which text in a report is a recipient's address, in any notation. Guarantees: no
-function raises.
+This module owns the decision which text in a report is a recipient's address. No function raises an
+exception. This module does no I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports. Pure.
+"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports.
 
-Owns: finding the group of fields of each recipient. Does not own: the meaning of a group
-(classing.py). Guarantees: no function raises; at most MAX_RECIPIENTS recipients are read.
+This module finds the group of fields of each recipient. It does not own the meaning of a group
+(classing.py). No function raises an exception. At most MAX_RECIPIENTS recipients are read. This
+module does no I/O.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ completes. The caller of a transaction needs only one fact about each record aft
 whether the record failed. Here a record is encoded in one piece and appended to the batch that
 send() would choose. The result of the record is read from the batch on request.
 
-Owns: encoding, and the choice of the batch. The choice is made under the accumulator's lock and by
-its rule: the last batch of the partition if the record fits into it, otherwise a new batch. Does
-not own: sending, sequence numbers, retries, splitting of batches that are too large; the library
-does these as before.
+This module owns encoding, and the choice of the batch. The choice is made under the accumulator's
+lock and by its rule: the last batch of the partition if the record fits into it, otherwise a new
+batch. This module does not own sending, sequence numbers, retries, splitting of batches that are
+too large; the library does these as before.
 
 Guarantees:
 

@@ -1,6 +1,6 @@
 """Decompresses the records of a Kafka batch, within a limit.
 
-Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure. Guarantees:
+This module owns the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure.
 decompress() allocates at most `limit` bytes of output, even if the input announces more, and raises
 only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip
 become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy and zstd.

@@ -4,11 +4,11 @@ kafka-python 3.0.12 logs such a connection as an error, in up to ten places, and
 the socket was reset. So a broker restart looks like a fault of the program. In fact the client
 reconnects by itself, and the broker probe (shared/stream/reachability.py) reports a long outage.
 
-Owns: the decision which log records report a lost connection. A log record is changed only if its
-exception means that a broker is unreachable, or that a TLS handshake or a login was refused. All
-other log records, such as refused authorisations and faults of the protocol or the program, stay
-errors with their traceback. No log record is dropped, unless the log level is above warning. This
-module can be removed when kafka-python itself logs warnings;
+This module owns the decision which log records report a lost connection. A log record is changed
+only if its exception means that a broker is unreachable, or that a TLS handshake or a login was
+refused. All other log records, such as refused authorisations and faults of the protocol or the
+program, stay errors with their traceback. No log record is dropped, unless the log level is above
+warning. This module can be removed when kafka-python itself logs warnings;
 tests/unit/shared/stream/kafka_python/test_lost_connections.py checks this.
 """
 

@@ -14,9 +14,9 @@ client. This loop does unnecessary work:
   and sends seven log lines to a level that is not in use. Here the flags of the function are read
   once, and the log lines are formatted only if that level is in use.
 
-Guarantees: the bytes, their order, the states of tasks and the errors are the same as in the
-library. A cancelled task leaves no socket registered. A TLS connection is read as in the library,
-because bytes that remain inside the TLS layer are not visible from outside.
+The bytes, their order, the states of tasks and the errors are the same as in the library. A
+cancelled task leaves no socket registered. A TLS connection is read as in the library, because
+bytes that remain inside the TLS layer are not visible from outside.
 
 This module can be removed when the library tries to read and write before it waits
 (tests/unit/shared/stream/kafka_python/test_quick_transport.py counts the calls).

@@ -1,9 +1,9 @@
-"""Spreads the partitions of each topic over the members of a group. Pure.
+"""Spreads the partitions of each topic over the members of a group.
 
 The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total number of partitions.
 It moves the first partitions in alphabetical order, and these may be all partitions of the topic
 that contains the mail. Here each member keeps its share of every topic. So a part of each topic is
-still read while other partitions change their owner.
+still read while other partitions change their owner. This module does no I/O.
 """
 
 from __future__ import annotations
