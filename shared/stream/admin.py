@@ -27,7 +27,7 @@ _RETRY_S: Final = 1.0
 
 
 class TopicError(RuntimeError):
-    """A topic could not be created or has no leader; the text contains the topic and the reason."""
+    """A topic could not be created or has no leader. The text contains the topic and the reason."""
 
 
 def ensure_topics(
@@ -70,7 +70,7 @@ def ensure_topics_until(
     options: ClientOptions,
     report: Callable[[str], None],
 ) -> bool:
-    """Retry ensure_topics() until Kafka answers; return False if `stop` was set first.
+    """Retry ensure_topics() until Kafka answers. Return False if `stop` was set first.
 
     After each failed attempt, `report` is called with the reason.
     """

@@ -175,7 +175,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 
 
 def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
-    """Create a KafkaAdminClient with this request time-out; the caller must close() it.
+    """Create a KafkaAdminClient with this request time-out. The caller must close() it.
 
     Raises kafka.errors.KafkaError when no broker answers, or all brokers refuse this client.
     """

@@ -82,7 +82,7 @@ class ClientEvents:
         self._lost = 0
 
     def missing(self, topics: Collection[str], producer: KafkaProducer) -> set[str]:
-        """Return the topics whose records must be omitted; all other topics exist.
+        """Return the topics whose records must be omitted. All other topics exist.
 
         Raises KafkaError when the brokers do not answer.
         """

@@ -205,11 +205,11 @@ class StreamConsumer:
         self._seen.seek(partition, offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these partitions; ignore partitions that are no longer assigned."""
+        """Stop reading these partitions. Ignore partitions that are no longer assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Continue reading these partitions; ignore partitions that are no longer assigned."""
+        """Continue reading these partitions. Ignore partitions that are no longer assigned."""
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:

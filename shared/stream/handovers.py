@@ -92,7 +92,7 @@ class Handovers:
             self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
-        """Begin to drain the partitions that were revoked since the last call; return them."""
+        """Begin to drain the partitions that were revoked since the last call. Return them."""
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)

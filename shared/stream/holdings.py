@@ -193,7 +193,7 @@ class Move:
         return {source: to_commit(ledger) for source, ledger in self._ledgers.items()}
 
     def finish(self) -> TopicPartition:
-        """Assign the jobs to the shelf after the move is committed; return the new partition."""
+        """Assign the jobs to the shelf after the move is committed. Return the new partition."""
         # Settle in the original ledgers, because other jobs may have begun after the ledgers were
         # copied.
         for job in self.jobs:

@@ -79,7 +79,7 @@ class AssignedPartition:
         self._declined: list[Job] = []
 
     def try_begin(self, job: Job, *, is_offer: bool) -> bool:
-        """Mark the message as begun; return False if the message must not be sent. Thread-safe.
+        """Mark the message as begun. Return False if the message must not be sent. Thread-safe.
 
         `is_offer` is True if the message is offered to a server next; its outcome is then in doubt.
         """
@@ -126,7 +126,7 @@ class Job:
         self.in_doubt = message.envelope.is_offered or assigned.ledger.is_offered(offset, index)
 
     def begin(self, *, is_offer: bool = True) -> bool:
-        """Claim the message for an attempt; return False if the message must not be sent.
+        """Claim the message for an attempt. Return False if the message must not be sent.
 
         The result is False if the message belongs to another member, or may belong to another
         member because this process was paused. If this worker still owns the message, it hands the

@@ -99,7 +99,7 @@ class KeptOutcomes:
         self._trim()
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> bool:
-        """Keep the outcome of a job; return False if the job is not kept."""
+        """Keep the outcome of a job. Return False if the job is not kept."""
         place = _place_of(job.assigned, job.offset)
         record = self._records.get(place) if place is not None else None
         kept = record.messages.get(job.index) if record is not None else None

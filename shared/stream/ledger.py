@@ -173,7 +173,7 @@ class PartitionLedger:
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
-        """Add a record of `count` messages; return the indexes of the unsettled messages.
+        """Add a record of `count` messages. Return the indexes of the unsettled messages.
 
         Add records in the order of their offsets; gaps (markers, aborted records) are allowed.
         """
@@ -192,7 +192,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Mark a message as settled; return False if the message was not in flight."""
+        """Mark a message as settled. Return False if the message was not in flight."""
         if not self.is_open(offset, index):
             return False
         entry = self._open[offset]
@@ -216,7 +216,7 @@ class PartitionLedger:
             entry.offered |= 1 << index
 
     def take_back(self, offset: int, index: int) -> bool:
-        """Remove the mark of a message that was not offered; return True if there was a mark."""
+        """Remove the mark of a message that was not offered. Return True if there was a mark."""
         entry = self._open.get(offset)
         if entry is None or not entry.offered >> index & 1:
             return False
@@ -275,7 +275,7 @@ class PartitionLedger:
         return base64.b85encode(bytes(out + partial + offered)).decode()
 
     def _offered(self, low: int) -> bytearray:
-        """Encode the offered messages that are not settled; return no bytes if there are none."""
+        """Encode the offered messages that are not settled. Return no bytes if there are none."""
         dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
         packs = bytearray()
         is_empty = True

@@ -135,7 +135,7 @@ class LogReader:
         return all(self.position(partition) >= end for partition, end in ends.items())
 
     def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:
-        """Wait for records, at most `timeout_ms`; return them by partition, in order.
+        """Wait for records, at most `timeout_ms`. Return them by partition, in order.
 
         A batch that cannot be decoded is returned as an UndecodableRecord
         (kafka_python/fetching.py). Raises KafkaError if the topic was recreated after the first

@@ -57,7 +57,7 @@ class SessionLoop(Generic[S]):
         self.session: S | None = None
 
     def step(self) -> bool:
-        """Run one turn, if necessary in a new session; return False if Kafka is unavailable.
+        """Run one turn, if necessary in a new session. Return False if Kafka is unavailable.
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """

@@ -41,7 +41,7 @@ MAX_LIFE_S: Final = 86_400.0
 
 
 class TokenFault(KafkaConnectionError):  # type: ignore[misc]
-    """No token can be obtained; the text gives the reason in one line, without a secret."""
+    """No token can be obtained. The text gives the reason in one line, without a secret."""
 
     def __str__(self) -> str:
         return str(self.args[0])

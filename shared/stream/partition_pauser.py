@@ -46,7 +46,7 @@ class KeptRecords:
         return self._kept.keys()
 
     def keep(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
-        """Keep the next records of a partition in memory; return False if there is no room."""
+        """Keep the next records of a partition in memory. Return False if there is no room."""
         size = sum(len(record.value or b"") for record in records)
         if sum(self._bytes.values()) + size > self._most_bytes:
             return False

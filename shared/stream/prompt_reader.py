@@ -51,7 +51,7 @@ class PromptReader:
         self._topic_id = ""
 
     def begin(self) -> bool:
-        """Begin to read; return False if the partition does not exist."""
+        """Begin to read. Return False if the partition does not exist."""
         if self._partition not in self._committed.partitions():
             return False
         self._topic_id = self._committed.topic_id()

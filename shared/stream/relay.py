@@ -56,7 +56,7 @@ class BatchSize:
 
 
 class NotReady(Exception):
-    """`process` needs data that are not available yet; the text names these data."""
+    """`process` needs data that are not available yet. The text names these data."""
 
 
 class RelayStatus(LoopStatus):

@@ -42,7 +42,7 @@ def partition_of_key(key: bytes, partitions: int) -> int:
 
 
 def send_all(producer: KafkaProducer, outputs: Sequence[Outgoing]) -> list[Any]:
-    """Send these records in the open transaction; return one future per record. Raises KafkaError.
+    """Send these records in the open transaction. Return one future per record. Raises KafkaError.
 
     A future is a kafka-python future or a SentRecord. If a record has neither a partition nor a
     key, the producer chooses its partition.

@@ -83,7 +83,7 @@ class TopicReport(Struct, frozen=True):
 def compare(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Compare each of these topics with its plan; return sorted reports. Raises KafkaError."""
+    """Compare each of these topics with its plan. Return sorted reports. Raises KafkaError."""
     if not planned:
         return []
     described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}

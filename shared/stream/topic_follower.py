@@ -104,7 +104,7 @@ class TopicFollower(RunsThread, Generic[S]):
                     self._show(found)
 
     def _poll(self, reader: LogReader, found: S) -> bool:
-        """Read for at most POLL_MS; return True if there were records."""
+        """Read for at most POLL_MS. Return True if there were records."""
         records = reader.poll(POLL_MS).get(self._partition, ())
         for record in records:
             found.add(record)

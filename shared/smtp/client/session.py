@@ -25,9 +25,9 @@ change the outcome. If the connection breaks after a refusal, `decided` is the o
 the content is parsed leniently (reply.py).
 
 A second reply to the same content may arrive after the next MAIL, and then looks like the reply to
-MAIL. So after a content, a refusal of MAIL counts only if the following replies are as expected. If
-a reply is unexpected, the message has no result. Without PIPELINING, RSET is sent after every
-content, because the reply to RSET shows whether there was a second reply.
+MAIL. So after earlier content, a refusal of MAIL is valid only if the following replies are as
+expected. If a reply is unexpected, the message has no result. Without PIPELINING, RSET is sent
+after each message, because the reply to RSET shows whether there was a second reply.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ClientSession:
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
 
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
-        """Begin a transaction; return the bytes to write. The null sender is "".
+        """Begin a transaction. Return the bytes to write. The null sender is "".
 
         Raises LocalProtocolError during another transaction, and after a 421 of the server.
         """
@@ -167,7 +167,7 @@ class ClientSession:
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # The content will not be written by the caller.
+                    self.is_content_sent = False  # The caller will not write the content.
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -188,7 +188,7 @@ class ClientSession:
             raise RemoteProtocolError("bytes that answer no command")
 
     def quit(self) -> bytes:
-        """Begin QUIT, which is allowed between transactions; return the bytes to write."""
+        """Begin QUIT, which is allowed between transactions. Return the bytes to write."""
         if self._expected:
             raise LocalProtocolError("a transaction is under way")
         self._expected.append(Stage.QUIT)

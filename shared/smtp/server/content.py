@@ -45,7 +45,7 @@ class ContentReader:
         self._options = options
         self.is_doubtful = False
         self._dropped_bytes = 0
-        self._carried = b""  # A CR, if the last dropped part ended with one.
+        self._carried = b""  # A CR if the last dropped part ended with a CR.
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:

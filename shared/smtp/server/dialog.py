@@ -112,8 +112,7 @@ class Dialog:
 
     @property
     def unread_bytes(self) -> int:
-        """Return the number of bytes that are not processed yet, of commands or of the arriving
-        message."""
+        """Return the number of unprocessed bytes of commands or of the arriving message."""
         return len(self._buffer)
 
     def take_output(self) -> bytes:
@@ -142,8 +141,7 @@ class Dialog:
         return ended
 
     def _read(self) -> bool:
-        """Process one line or the content of a message. Return False if none of them is complete
-        yet."""
+        """Process one line or the content of a message. Return False if neither is complete yet."""
         raise NotImplementedError
 
     def _put(self, reply: Reply) -> None:

@@ -157,8 +157,7 @@ class ServerSession(Dialog):
         self._offered = self._options.offered(self.is_secure)
 
     def _read(self) -> bool:
-        """Process one line or the content of a message. Return False if none of them is complete
-        yet."""
+        """Process one line or the content of a message. Return False if neither is complete yet."""
         state = self._state
         if state is states.CONTENT:
             return self._read_content()

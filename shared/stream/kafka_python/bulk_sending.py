@@ -192,7 +192,7 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
 def _fill(
     producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
 ) -> int:
-    """Write as many waiting records as fit, from index `begin` on; return their number.
+    """Write as many waiting records as fit, from index `begin` on. Return their number.
 
     An empty batch accepts at least one record, unless the producer may not send this record. A
     closed batch accepts no record.

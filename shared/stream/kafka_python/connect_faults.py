@@ -19,7 +19,7 @@ from shared.runtime.tcp import is_refusal, words_of
 
 
 class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
-    """No broker can be used; the text contains the reason."""
+    """No broker can be used. The text contains the reason."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -47,7 +47,7 @@ ZSTD: Final = 4
 
 
 class DecompressError(ValueError):
-    """The bytes could not be decompressed; the text contains the reason."""
+    """The bytes could not be decompressed. The text contains the reason."""
 
 
 def _too_large(limit: int) -> DecompressError:

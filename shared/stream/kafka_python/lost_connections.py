@@ -64,7 +64,7 @@ class LostConnections(logging.Filter):
     """Turns errors about lost connections into warnings without a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the log record; return False if its new level is not logged."""
+        """Change the log record. Return False if its new level is not logged."""
         if record.levelno != logging.ERROR or _CRASH in str(record.msg):
             return True
         cause = _exception_of(record)

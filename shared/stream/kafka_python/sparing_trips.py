@@ -37,7 +37,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
     """A fetcher that uses the I/O thread only if there is a fetch to send."""
 
     def send_fetches(self) -> Any:
-        """Send a fetch to each leader that has no fetch in progress; return the futures."""
+        """Send a fetch to each leader that has no fetch in progress. Return the futures."""
         if has_failed(self._net) or self._is_any_to_send():
             return super().send_fetches()
         return []
@@ -48,7 +48,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Wait for records; return them, and whether there was no fetch to wait for."""
+        """Wait for records. Return them, and whether there was no fetch to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
         if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
             return super().fetch_records(max_records, update_offsets, whole_ms)
