@@ -37,11 +37,11 @@ def ensure_topics(
     *,
     aligned: bool = True,
 ) -> list[str]:
-    """Create missing topics and wait until they have leaders; align the existing topics.
+    """Create missing topics, wait until they have leaders, and align the existing topics.
 
-    `options` are the client options of the process; if None, the options are built from `kafka`.
-    Returns the names of the created topics. Several processes may call this function at the same
-    time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
+    `options` are the client options of the process. If `options` is None, they are built from
+    `kafka`. Returns the names of the created topics. Several processes may call this function at
+    the same time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(

@@ -9,7 +9,7 @@ an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; th
 mail.events are still written. If a transaction is lost because a topic was deleted during the
 transaction, the transaction is repeated with a new producer. The new producer knows no topics yet,
 so the topic is created again, and no copy is missing. After three lost transactions in a row,
-copies are omitted. Losses that have no relation to topics do not count. For example, if a paused
+copies are omitted. Losses that have no relation to topics are not counted. For example, if a paused
 process loses its membership or is fenced as a producer, another process writes the lost records
 again.
 

@@ -1,7 +1,7 @@
-"""A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
+"""Polls as a member of a consumer group, rewinds to committed offsets, and reports revocations.
 
-This module owns the KafkaConsumer. All calls must come from one thread, except has_lease(). The
-consumer does not commit offsets, because the producer's transaction contains the offsets
+This module owns the KafkaConsumer. Except has_lease(), all methods must be called in one thread.
+The consumer does not commit offsets, because the producer's transaction contains the offsets
 (transactions.py).
 
 Guarantees:
@@ -213,7 +213,7 @@ class StreamConsumer:
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
-        """Return the partitions revoked since the last call; their claims last until release()."""
+        """Return the partitions revoked since the last call. Their claims last until release()."""
         return self._listener.take_revoked()
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
@@ -225,7 +225,7 @@ class StreamConsumer:
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Release these revoked partitions to other members; the next poll joins again."""
+        """Release these revoked partitions to other members. The next poll causes a new join."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)
@@ -245,11 +245,11 @@ class StreamConsumer:
         """
         found = self._consumer.group_metadata()
         self._require_membership()
-        # The broker accepts a commit that names no member (-1, "") from any process.
+        # The broker accepts a commit without a member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
 
     def topic_id(self, topic: str) -> UUID | None:
-        """Return the id of the topic that is read under this name; None if the id is not known."""
+        """Return the id of the topic that is read under this name, or None if it is not known."""
         return known_id(self._consumer, topic)
 
     def require_same_topics(self) -> None:

@@ -8,8 +8,8 @@ no shelf, the old partition stays with this member until its messages are finish
 `handover_timeout_s`. A shelf stays with this member until all messages on the shelf are finished,
 because no other member waits for a shelf.
 
-This module owns the partitions that are being handed over, and the shelf. It does not own reading
-records (worker_session.py), the transaction of a move (outcome_writer.py).
+This module owns the partitions that are being handed over, and the shelf. It does not own the
+reading of records (worker_session.py) and the transaction of a move (outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Handovers:
             self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
-        """Begin to drain the partitions that were revoked since the last call. Return them."""
+        """Begin to drain, and return, the partitions that were revoked since the last call."""
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)
@@ -132,7 +132,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop the partitions that are being drained; other members process them from now on."""
+        """Drop the partitions that are being drained. Other members process them from now on."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -211,7 +211,7 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """Yield the jobs of a partition that have begun. Only these jobs may be moved."""
+        """Yield the begun jobs of a partition. Only begun jobs may be moved."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job
@@ -219,7 +219,7 @@ class Handovers:
     def _find_shelf(self) -> AssignedPartition | None:
         """Return a partition of the handover topic whose records are all read, or None.
 
-        A partition that stays with this member is preferred; the next choice is the last used
+        A partition that stays with this member is preferred. The next choice is the last used
         shelf.
         """
         # After leave(), this member owns only the partitions that it claims.

@@ -10,7 +10,7 @@ move, the next owner of the old partition would send them again. Only messages w
 begun are moved, so each copy is marked as offered to a server.
 
 This module owns the ledgers, and the set of jobs in flight. It does not own the decisions when a
-partition is handed over and which jobs are moved (handovers.py), the transactions
+partition is handed over and which jobs are moved (handovers.py), and the transactions
 (outcome_writer.py).
 """
 
@@ -40,7 +40,7 @@ class GroupMember(Protocol):
     """The methods of a StreamConsumer (consumer.py) that this module uses."""
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """Return the present generation; None before the first join. Raises MembershipLost."""
+        """Return the present generation, or None before the first join. Raises MembershipLost."""
         ...
 
     def has_lease(self) -> bool:
@@ -85,7 +85,7 @@ class Holdings:
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """Return this partition; a new one begins at its committed offset. Raises KafkaError."""
+        """Return this partition. It begins at its committed offset if new. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -110,7 +110,7 @@ class Holdings:
         return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Add jobs; they are in flight from now on."""
+        """Add jobs, which are in flight from now on."""
         now = monotonic()
         for job in jobs:
             self.in_flight[job] = now
@@ -143,9 +143,9 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition; from now on, it belongs to another member.
+        """Drop a partition that belongs to another member from now on.
 
-        Jobs of the partition that have begun are kept, for the case that it is assigned again.
+        The begun jobs of the partition are kept, because the partition may be assigned again.
         """
         assigned.gone = True
         for job in self._jobs_of(assigned):

@@ -1,9 +1,9 @@
 """Builds the Kafka parts of a service from its settings, in the same way for all services.
 
 This module owns the configuration of Kafka clients, topics, failpoints and broker checks from the
-settings of the service; the metrics and readiness checks of a relay and a worker. It does not own
-the choice of the topics that the service reads and writes, the processing of their records (the
-service's app.py).
+settings of the service. It also owns the metrics and readiness checks of a relay and a worker. It
+does not own the choice of the topics that the service reads and writes, and the processing of their
+records (the service's app.py).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class StreamKit:
     """The Kafka parts of one service process."""
 
     def __init__(self, kafka: KafkaSettings, runtime: RuntimeSettings, running: Running) -> None:
-        """Raises FailpointError if the environment names an unknown failpoint."""
+        """Raises FailpointError if the environment contains an unknown failpoint."""
         self._kafka = kafka
         self._running = running
         self._start_fault = "starting"

@@ -118,7 +118,7 @@ class _Input:
 
 
 def decode_metadata(text: str, low_water: int) -> Settled:
-    """Decode the text of PartitionLedger.metadata(); "" means that nothing is settled.
+    """Decode the text of PartitionLedger.metadata(). "" means that nothing is settled.
 
     Raises MetadataError if the text is not valid metadata.
     """
@@ -175,7 +175,7 @@ class PartitionLedger:
     def add(self, offset: int, count: int) -> Sequence[int]:
         """Add a record of `count` messages. Return the indexes of the unsettled messages.
 
-        Add records in the order of their offsets; gaps (markers, aborted records) are allowed.
+        Add records in the order of their offsets. Gaps (markers, aborted records) are allowed.
         """
         if offset < self._next:
             raise ValueError(f"offset {offset} was added before (next is {self._next})")
@@ -229,7 +229,7 @@ class PartitionLedger:
         return entry is not None and bool(entry.offered >> index & 1)
 
     def low_water(self) -> int:
-        """Return the lowest offset that is not completely settled: the offset to commit."""
+        """Return the lowest offset that is not completely settled. This offset is committed."""
         # Dictionaries keep insertion order, and offsets are added in ascending order.
         self._low = next(iter(self._open), self._next)
         return self._low

@@ -2,8 +2,7 @@
 
 A session reads as a member of a consumer group. The loop replaces a session that lost its
 membership or its client. After a lost transaction, the session continues. This module owns the
-session. It does not own the end of the loop, and the waiting time while Kafka is unavailable. The
-caller decides both.
+session. The caller decides when the loop ends, and how long to wait while Kafka is unavailable.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ MAX_LIFE_S: Final = 86_400.0
 
 
 class TokenFault(KafkaConnectionError):  # type: ignore[misc]
-    """No token can be obtained. The text gives the reason in one line, without a secret."""
+    """No token can be obtained. The text is the reason in one line, without a secret."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -151,7 +151,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._ends_at = self._now() + found.life_s
 
     def _fetched(self) -> Token:
-        """Fetch a token in another thread; abandon the thread if the request takes too long."""
+        """Fetch a token in another thread. Abandon the thread if the request takes too long."""
         if self._fetching is not None and self._fetching.is_alive():
             raise TokenFault("it has not answered an earlier request yet")
         results: list[Token | TokenFault] = []

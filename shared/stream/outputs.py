@@ -16,7 +16,7 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# mail.refused stores at most this number of bytes of a record; headers contain the length and hash
+# mail.refused stores at most this number of bytes of a record. Headers contain the length and hash
 # of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000

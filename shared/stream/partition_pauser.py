@@ -5,7 +5,7 @@ no room in memory, the records are fetched again. The records of a shelf are alw
 because all records that the consumer of a shelf has read must have been handed out (handovers.py).
 
 This module owns the pauses, each of which ends when its reason ends. It does not own the limits
-(jobs.py), the time when a record is due (the service), the messages in flight (worker.py).
+(jobs.py), the time when a record is due (the service), and the messages in flight (worker.py).
 
 After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
@@ -123,10 +123,10 @@ class PartitionPauser:
         full: Set[TopicPartition],
         first: Callable[[], Set[TopicPartition]],
     ) -> None:
-        """Pause and resume partitions; `fill` is the used share of the limit in flight.
+        """Pause and resume partitions. `fill` is the used share of the limit in flight.
 
-        `full` are the partitions whose ledgers are full. `first` returns the partitions that are
-        still read after the limit is reached, until their next record does not fit.
+        `full` are the partitions whose ledgers are full. `first` returns partitions with priority.
+        After the limit is reached, these partitions are read until their next record does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

@@ -28,7 +28,7 @@ _COMMIT_TIMEOUT_MS: Final = 5_000
 
 
 class TopicRecreated(KafkaError):  # type: ignore[misc]
-    """A topic was deleted and created again while it was read; the consumer must be closed."""
+    """A topic was deleted and created again while it was read. The consumer must be closed."""
 
 
 def require_same_topics(consumer: Any) -> None:

@@ -2,9 +2,9 @@
 
 This module owns the choice of each record's partition, and the order of records within a partition.
 All writers choose the same partition for a key. This module does not own the transaction
-(transactions.py), partitions that a service chooses itself (Output.partition), the structure of
-batches (kafka_python/bulk_sending.py). A record counts as written only after the transaction is
-committed.
+(transactions.py), the partitions that a service chooses itself (Output.partition), and the
+structure of batches (kafka_python/bulk_sending.py). A record must not be treated as written before
+the transaction is committed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Reads mail.events and mail.suppressions from given offsets on, and merges their records.
 
 This module owns the readers, and the time up to which the order is certain. If the end of a
-partition was requested at time T and the partition was read up to that end, no record from before T
-- SKEW_MS is unread. The end includes records of open transactions. Records after the beginning of
-an open transaction cannot be read before the transaction ends. If the writer is dead, the broker
-ends the transaction. This module does not own the order (shared/responses/counting/merging.py). All
-methods may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
+partition was requested at time T and the partition was read up to that end, every record before the
+time T minus SKEW_MS has been read. The end includes records of open transactions. Records after the
+beginning of an open transaction cannot be read before the transaction ends. If the writer is dead,
+the broker ends the transaction. This module does not own the order
+(shared/responses/counting/merging.py). All methods may raise KafkaError. A partition that is far
+ahead of the others is paused, so the memory is bounded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by up to this time.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# How long a fetch waits for records that were written before the last request of the ends.
+# The time that a fetch waits for records that were written before the last request of the ends.
 FETCH_MS: Final = 50
 # The limits of one poll for each topic.
 POLL_RECORDS: Final = 5_000

@@ -121,7 +121,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # A record begins with its attributes: one byte, because none is defined.
+                # A record begins with its attributes: one byte, because no attribute is defined.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)

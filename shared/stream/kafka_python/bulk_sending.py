@@ -7,10 +7,10 @@ completes. The caller of a transaction needs only one fact about each record aft
 whether the record failed. Here a record is encoded in one piece and appended to the batch that
 send() would choose. The result of the record is read from the batch on request.
 
-This module owns encoding, and the choice of the batch. The choice is made under the accumulator's
+This module encodes records and chooses their batches. The choice is made under the accumulator's
 lock and by its rule: the last batch of the partition if the record fits into it, otherwise a new
-batch. This module does not own sending, sequence numbers, retries, splitting of batches that are
-too large; the library does these as before.
+batch. This module does not own sending, sequence numbers, retries, and the splitting of batches
+that are too large. The library still does this work.
 
 Guarantees:
 
@@ -97,15 +97,15 @@ class SentRecord:
 
     def rebind(self, result: Any, index: int) -> None:
         """Record that a split moved the record to another batch."""
-        # The library never completes the old result. So end the wait of flush() for the old result;
-        # flush() then waits for the new results.
+        # The library never completes the old result. So end the wait of flush() for the old result.
+        # Then flush() waits for the new results.
         self._result._latch.set()
         self._result = result
         self._index = index
 
     @property
     def exception(self) -> Any:
-        """Return why the record was not written; None if it was written or has no result yet."""
+        """Return the error of a failed record. Return None after success or without a result."""
         result = self._result
         if not result.is_done:
             return None
@@ -135,7 +135,7 @@ def add_partitions(producer: KafkaProducer, partitions: Iterable[TopicPartition]
     system call per partition to wake the thread.
     """
     transaction = producer._transaction_manager
-    with transaction._lock:  # without it, the thread may send some partitions early
+    with transaction._lock:  # without the lock, the thread may send some partitions early
         for partition in partitions:
             transaction.maybe_add_partition_to_transaction(partition)
     producer._sender.wakeup()
@@ -146,8 +146,8 @@ def append_all(
 ) -> list[SentRecord]:
     """Append these records to one partition, in this order. Raises KafkaError.
 
-    The producer must know the topic, and the partition must have been added to its transaction. The
-    sender is not woken: the producer's flush() does this.
+    The producer must know the topic, and the partition must have been added to its transaction.
+    This function does not wake the sender, because the producer's flush() does so.
     """
     accumulator, at_ms = producer._accumulator, now_ms()
     accumulator._appends_in_progress.increment()

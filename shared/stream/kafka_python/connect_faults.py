@@ -1,4 +1,4 @@
-"""Stores why a client's connections fail, and slows down its connection attempts.
+"""Stores the reason why a client's connections fail, and slows down connection attempts.
 
 Written for kafka-python 3.0.12. In this version, a client that cannot connect always raises "Unable
 to bootstrap". The true reason (a wrong CA, an expired certificate, a refused password) is only in
@@ -26,7 +26,7 @@ class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
 
 
 class ConnectFaults:
-    """Stores why the connections of one client fail; "" after a successful connection.
+    """Stores the reason why the connections of one client fail, or "" after a success.
 
     A refusal (by TLS or login) stays the reason, even if a later attempt ends with a time-out.
     """

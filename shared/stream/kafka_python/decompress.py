@@ -1,9 +1,10 @@
 """Decompresses the records of a Kafka batch, within a limit.
 
-This module owns the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure.
-decompress() allocates at most `limit` bytes of output, even if the input announces more, and raises
-only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip
-become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy and zstd.
+This module owns the five codecs of the record format (KIP-98, KIP-110) and their framing. It does
+no I/O. decompress() allocates at most `limit` bytes of output, even if the input announces more,
+and raises only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12
+KB of gzip become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy
+and zstd.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import cramjam
 import lz4.frame
 import zstandard
 
-# The magic of a block stream, from org.xerial.snappy.SnappyCodec. After the magic follow two
-# version numbers of four bytes each. The version numbers are not read, because some producers write
-# them in the wrong byte order.
+# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Two version numbers of four bytes
+# each follow the magic. The version numbers are not read, because some producers write them in the
+# wrong byte order.
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
-_GZIP_WINDOW_BITS: Final = 31  # 31 is the largest window, with a gzip header.
-# This is the default of zstd. A frame that requires a larger window is refused.
+_GZIP_WINDOW_BITS: Final = 31  # The largest window, with a gzip header.
+# The default limit of zstd. A frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
 # An lz4 frame begins with the magic number, the byte FLG and the byte BD. If bit 3 of FLG is set, a

@@ -6,7 +6,7 @@ partition forever, and also the other partitions of the consumer. The fetcher al
 decompressed records are very large.
 
 Here a batch that cannot be decoded becomes one record, an UndecodableRecord, at the same position
-in the stream. The reader reports this record and continues after it; commits, seeks and rewinds
+in the stream. The reader reports this record and continues after it. Commits, seeks and rewinds
 work as with any other record. Partitions take turns, and the size of a poll in bytes is limited.
 
 Guarantees:
@@ -266,7 +266,7 @@ class BoundedFetcher(PatientFetcher):
         if following is None and all(self._subscriptions.is_paused(tp) for tp in waiting):
             return
         waiting[current.topic_partition] = current
-        # None: the base class reads the partition that has waited longest.
+        # None makes the base class read the partition that has waited longest.
         self._next_partition_records = following
 
     def _next_fetched(self) -> Any:

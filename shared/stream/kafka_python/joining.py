@@ -75,7 +75,7 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
 
 def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
-    """Return how long to poll: `timeout_ms`, or long enough for a join if a join is due."""
+    """Return the duration of the poll: `timeout_ms`, or the time for a join if a join is due."""
     if consumer._coordinator.need_rejoin():
         return max(timeout_ms, JOIN_POLL_MS)
     return timeout_ms

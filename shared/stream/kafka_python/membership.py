@@ -8,18 +8,18 @@ four other cases:
   Then the consumer joins as a new member and keeps its old assignment and positions.
 - The poll interval has passed. Then the heartbeat loop leaves the group by itself.
 - Another process uses the same `group.instance.id`. Then only the heartbeats stop.
-- An assignment names a topic that has just been deleted. Then the old assignment stays in place
+- An assignment contains a topic that has just been deleted. Then the old assignment stays in place
   under the new generation.
 
 After a loss, the consumer's group metadata are (-1, ""). A transactional offset commit with these
-metadata names no member, and the broker accepts such a commit from any process. At the next join,
-the assignor also claims partitions of the lost membership, and the leader accepts the claim. So a
-consumer that lost its membership is never used again: StreamConsumer raises MembershipLost, and its
-owner creates a new StreamConsumer.
+metadata contains no member id, and the broker accepts such a commit from any process. At the next
+join, the assignor also claims partitions of the lost membership, and the leader accepts the claim.
+So a consumer that lost its membership is never used again: StreamConsumer raises MembershipLost,
+and its owner creates a new StreamConsumer.
 
-The lease: after a successful heartbeat or SyncGroup, the broker keeps this member at least for the
-session time-out, counted from the sending of the request. So a process that was suspended for long
-finds its lease expired as soon as it continues, before it contacts any broker.
+A member has a lease. After a successful heartbeat or SyncGroup, the broker keeps this member at
+least for the session time-out, counted from the sending of the request. So a process that was
+suspended for long finds its lease expired as soon as it continues, before it contacts any broker.
 """
 
 from __future__ import annotations

@@ -5,15 +5,17 @@ for each of them: the look-up of the coordinator, the sending of fetches, and th
 Such a hand-off wakes the I/O thread by a socket and the caller by a lock. The hand-offs take longer
 than the other work of most polls. They are almost always unnecessary, because the coordinator is
 known and a fetch to each leader is in progress. Here the caller checks this first, and hands a task
-to the I/O thread only if there is something to do. The caller waits for records by itself: the I/O
-thread sets an event when a fetch ends, and has nothing to do when the time of the poll is over.
-poll() rounds the wait down to whole milliseconds, and would then loop without waiting during the
-rest of the last millisecond. So the wait here is one millisecond longer.
+to the I/O thread only if there is something to do. The caller waits for records on an event, which
+the I/O thread sets when a fetch ends. So the I/O thread has nothing to do when the time of the poll
+is over. poll() rounds the waiting time down to whole milliseconds. With the rounded time, poll()
+would loop without waiting during the rest of the last millisecond. So the wait here is one
+millisecond longer.
 
 Guarantees:
 
-- An avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
-  connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made.
+- An avoided hand-off would have changed nothing, because the hand-off is made in every uncertain
+  case (the coordinator is not connected, a fetch has ended, or a partition has no fetch to its
+  leader).
 - Records are not returned later than without this module, because the wait ends when a fetch ends.
   The event may be set just before the records of the fetch are available. Then poll() asks again,
   makes the hand-off, and returns when the records are available.
@@ -96,5 +98,5 @@ def spare_look_ups(consumer: Any) -> None:
 
 
 def has_failed(net: Any) -> bool:
-    """Return True if the I/O thread has ended with an error; each further task raises the error."""
+    """Return True if the I/O thread has ended with an error. Each further task raises the error."""
     return net._exception is not None
