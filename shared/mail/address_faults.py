@@ -40,7 +40,7 @@ class AddressFault(Struct, frozen=True):
 
 
 class NotOneAddress(Exception):
-    """Ends the parsing of a value that is not exactly one valid address."""
+    """Raised to end the parsing of a value that is not exactly one valid address."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault

@@ -2,7 +2,7 @@
 
 The values were chosen by measurement: batches of 1 MB, no metrics, a small retry back-off, and
 fetches that end after 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50
-events takes 140 ms; with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set
+events takes 140 ms. With 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set
 explicitly, because kafka-python otherwise silently uses weaker values.
 
 When a process starts, this module checks that the files of TLS and SASL can be read, and warns

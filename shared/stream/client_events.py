@@ -5,7 +5,7 @@ transaction as the record on mail.events. Somebody may delete the topic mail.eve
 missing topic must never stop the pipeline, because the pipeline also serves all other clients.
 
 If the producer knows no partitions of a topic, the topic is created first. If the creation fails,
-an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; the records on
+an error is logged, and the copies for this topic are omitted for LEFT_OUT_S. The records on
 mail.events are still written. If a transaction is lost because a topic was deleted during the
 transaction, the transaction is repeated with a new producer. The new producer knows no topics yet,
 so the topic is created again, and no copy is missing. After three lost transactions in a row,

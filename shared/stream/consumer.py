@@ -134,7 +134,7 @@ class StreamConsumer:
         self._require_membership()
         require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some partitions may already belong to another member; the next heartbeat detects the
+            # Some partitions may already belong to another member. The next heartbeat detects the
             # change.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
@@ -152,10 +152,11 @@ class StreamConsumer:
         """Join the group once more after the first join of a static member.
 
         The broker gives a restarted static member its old assignment without a rebalance. The old
-        assignment is wrong if topics were created or the member handed partitions over meanwhile.
-        The broker also does not report that the member is the leader of the group, and a leader
-        that does not know its role never assigns partitions again. A second join with different
-        metadata causes a rebalance, which gives the member its new assignment and its role.
+        assignment is wrong if topics were created or the member handed partitions over after that
+        assignment. The broker also does not report that the member is the leader of the group, and
+        a leader that does not know its role never assigns partitions again. A second join with
+        different metadata causes a rebalance, which gives the member its new assignment and its
+        role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False

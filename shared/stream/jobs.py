@@ -23,7 +23,7 @@ class Limits(Struct, frozen=True):
 
     `drain_timeout_s` is the longest time that a stop waits for messages in flight.
     `handover_timeout_s` is the longest time that a revoked partition stays with this member until
-    its messages are finished; during this time no other member reads the partition. After
+    its messages are finished. During this time, no other member reads the partition. After
     `handover_grace_s`, the unfinished messages of a revoked partition are moved to `handover_topic`
     (holdings.py), so that other members can read the partition. If `handover_topic` is "", messages
     are not moved. Otherwise the worker must read `handover_topic`.
@@ -170,11 +170,11 @@ class Handler(Struct, frozen=True):
     the record and the reason, and returns the records to write as its outcome. `due_at_ms` returns
     the Unix milliseconds at which the messages of a pack must be handed out; 0 means now. `hold_s`
     gets a topic and the number of its messages that are ready to be handed out. `hold_s` returns
-    for how many seconds the topic must not be read; 0.0 means that the topic is read. While
-    `may_begin` returns False, no message begins. Declined messages are handed out again later.
-    `wait_s` gets a topic, its next pack, the number of the topic's messages that are ready, and the
-    seconds until the pack is due (negative if the pack is late). `wait_s` returns for how many
-    seconds the pack stays unread in the topic.
+    the number of seconds for which the topic must not be read. 0.0 means that the topic is read.
+    While `may_begin` returns False, no message begins. Declined messages are handed out again
+    later. `wait_s` gets a topic, its next pack, the number of the topic's messages that are ready,
+    and the seconds until the pack is due (negative if the pack is late). `wait_s` returns the
+    number of seconds for which the pack stays unread in the topic.
     """
 
     hand_out: Callable[[list[Job]], None]

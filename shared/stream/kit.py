@@ -131,7 +131,7 @@ class StreamKit:
         self.failpoints = Failpoints.parse(os.environ.get(FAILPOINT, ""))
 
     def ensure_topics(self, lanes: Sequence[str] = ()) -> bool:
-        """Create and align the topics of the pipeline and of these lanes.
+        """Create missing topics of the pipeline and of these lanes, and align existing topics.
 
         Every service calls this, and the service that starts first creates the topics. Returns
         False if the process was stopped before Kafka answered.

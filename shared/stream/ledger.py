@@ -18,8 +18,8 @@ record is offered. The broker accepts at most 4,096 characters (`offset.metadata
 MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit the messages in flight, and the reader pauses when
 full() is true.
 
-offer() only sets a bit, so any thread may call it; one thread must call all other methods. The
-ledger contains only numbers: it uses no Kafka, no clock and no thread.
+offer() only sets a bit, so any thread may call it. All other methods must be called in one thread.
+The ledger contains only numbers: it uses no Kafka, no clock and no thread.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class LogReader:
         """Return the topic's id from the latest metadata.
 
         If the id changes, the topic has a new log, whose offsets belong to other records. Raises
-        KafkaError if the topic is not known at present; this error does not mean that the topic has
+        KafkaError if the topic is not known at present. This error does not mean that the topic has
         a new log.
         """
         found = topic_id(self._consumer, self._topic)
@@ -139,7 +139,7 @@ class LogReader:
 
         A batch that cannot be decoded is returned as an UndecodableRecord
         (kafka_python/fetching.py). Raises KafkaError if the topic was recreated after the first
-        read; the new topic needs a new LogReader.
+        read. The new topic needs a new LogReader.
         """
         found = self._consumer.poll(timeout_ms=timeout_ms)
         require_same_for_reading(self._consumer)

@@ -7,7 +7,7 @@ transaction with an unknown result was committed. It does not own the set of job
 When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
 settled messages, so the metadata show whether the transaction was committed. If the transaction was
 not committed, the outcomes are written again. So an outage of the brokers causes no second copy of
-a message while this process lives.
+a message while this process runs.
 
 The same commits also list the messages that were offered to a server (ledger.py). Before the offer,
 name() requests a commit that lists the message, and reports when this commit is certain. Until

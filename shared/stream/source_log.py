@@ -111,8 +111,8 @@ class SourceLog:
     def poll(self, wait_ms: int = 0) -> None:
         """Read the records that were readable at the last request of the ends.
 
-        If a topic has no unread records, wait at most `wait_ms` for its next record. The other
-        topic is not read meanwhile.
+        If a topic has no unread records, wait at most `wait_ms` for its next record. During this
+        time, the other topic is not read.
         """
         self._ask_ends()
         for topic, reader in self._readers.items():

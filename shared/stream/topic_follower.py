@@ -138,5 +138,5 @@ class Silence:
         self._seen = (mark, self._clock.monotonic())
 
     def forget(self) -> None:
-        """Let the next call of has_begun() count as the first call."""
+        """Treat the next call of has_begun() as the first call."""
         self._seen = None

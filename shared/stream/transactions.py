@@ -8,10 +8,9 @@ After this, the caller reads its committed offsets to find out whether the old t
 committed.
 
 A transaction is also lost if the brokers answer but a partition cannot be written, for example
-because it has too few replicas in sync. The records are then written again and again until the
-partition can be written. kafka-python's commit waits without a limit. If the commit hangs, the
-Watchdog ends the process. docs/decisions/0003-lost-transactions.md explains why the Watchdog waits
-so long.
+because it has too few replicas in sync. The records are then written repeatedly until the partition
+can be written. kafka-python's commit waits without a limit. If the commit hangs, the Watchdog ends
+the process. docs/decisions/0003-lost-transactions.md explains why the Watchdog waits so long.
 """
 
 from __future__ import annotations
@@ -42,8 +41,9 @@ MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, the key determines it; without a key, it is
-    random.
+    """One record to write. If `partition` is None, the key determines the partition.
+
+    If `key` is None, too, the partition is random.
     """
 
     topic: str

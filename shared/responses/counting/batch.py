@@ -48,7 +48,7 @@ from shared.topics.suppressions import (
 
 # Facts of these kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# Python looks up an enum member each time that the code uses the member; a look-up takes 0.1 µs.
+# Python looks up an enum member each time that the code uses the member. A look-up takes 0.1 µs.
 _DELIVERED: Final = FactKind.DELIVERED
 _HARD: Final = FactKind.HARD
 # The status that is used for a bounce without a status, because incidents are found by status.

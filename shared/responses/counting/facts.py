@@ -36,7 +36,7 @@ class FactKind(StrEnum):
     DELIVERED = "delivered"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    OTHER = "other"  # A final failure that counts against no recipient.
+    OTHER = "other"  # A final failure that is not counted against the recipient.
 
 
 # The results of an attempt, which are the outcomes of the provider.

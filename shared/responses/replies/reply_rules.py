@@ -7,10 +7,10 @@ message. This module does no I/O.
 
 A 5xx reply to the recipient or the content is final. A 5xx reply before RCPT concerns us, not the
 recipient. If this reply answers the connection or EHLO, the message is deferred. If this reply
-answers MAIL, the message bounces with the class policy, which never counts against a recipient. Any
-other refusal defers the message. A 5xx reply that no rule recognises is never hard, because a few
-hard refusals end all mail to a recipient. A class that counts against a recipient needs a reason
-that we understand.
+answers MAIL, the message bounces with the class policy, which is never counted against a recipient.
+Any other refusal defers the message. A 5xx reply that no rule recognises is never hard, because a
+few hard refusals end all mail to a recipient. A class that is counted against a recipient requires
+a reason that a rule recognises.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # At these stages, the recipient is never the cause, even if the text names a recipient.
+        # At these stages, the recipient is never the cause, even if the text contains a recipient's
+        # address.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)

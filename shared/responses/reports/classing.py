@@ -3,10 +3,10 @@
 This module owns the order of the rules, and the evidence that the class hard requires. It does not
 own the rules (shared/responses/rules/reasons.toml, shared/responses/replies). Only a permanent
 failure is hard. Filters refuse the content of a message with the same words that report an unknown
-user. Therefore such words in a quoted reply are hard only with more evidence: a status about the
-address, the step RCPT, or a reporting system that checks recipients itself. If no rule recognises a
-failure, its kind is unknown. If no rule recognises a server's refusal, its kind is policy, as in
-the deliver service. This module does no I/O.
+user. Therefore such words in a quoted reply lead to the class hard only with more evidence: a
+status about the address, the step RCPT, or a reporting system that checks recipients itself. If no
+rule recognises a failure, its kind is unknown. If no rule recognises a server's refusal, its kind
+is policy, as in the deliver service. This module does no I/O.
 """
 
 from __future__ import annotations

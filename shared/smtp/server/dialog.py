@@ -34,8 +34,8 @@ class ServerOptions(Struct, frozen=True):
     `max_errors` limits the refused commands since the last accepted message. `max_idle_commands`
     limits NOOP, RSET, EHLO and similar commands since the last message.
 
-    If `counts_refusals` is True, a recipient that the policy refuses with 5yz counts as an error,
-    too.
+    If `counts_refusals` is True, a recipient that the policy refuses with 5yz is also counted as an
+    error.
 
     `auth_mechanisms` (keys of auth.MECHANISMS) are offered only over TLS. SCRAM needs `nonce`, a
     function that returns a printable nonce. `is_secure` is True if TLS began before the greeting.

@@ -215,7 +215,7 @@ class ServerSession(Dialog):
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # A DATA that was pipelined after a refused RCPT does not count as a separate error.
+            # A DATA that was pipelined after a refused RCPT is not counted as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._limits.count_idle():

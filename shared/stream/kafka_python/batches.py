@@ -153,7 +153,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         return found or len(headers) == MAX_HEADERS
 
     def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
-        """Read the first MAX_HEADERS headers, up to `last_header`; also return the next position.
+        """Read the first MAX_HEADERS headers, up to `last_header`. Also return the next position.
 
         Reading headers is most of the work of reading an event. So lengths of one byte (below 64)
         are decoded here, without a further call, and the usual names are looked up instead of

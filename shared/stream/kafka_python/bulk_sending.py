@@ -44,7 +44,7 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]  # value
 # Smaller numbers (the lengths of keys, of header values and of most events) are looked up in a
 # table.
 _TABLE_SIZE: Final = 4_096
-# The maximum number of header names that are encoded only once; a service writes about twenty.
+# The maximum number of header names that are encoded only once. A service writes about twenty.
 _MAX_NAMES: Final = 256
 _NO_BYTES: Final = b"\x01"  # the length -1
 
@@ -65,7 +65,7 @@ def varint(number: int) -> bytes:
 
 
 def encode_record(record: Record, offset: int, delta_ms: int) -> bytes:
-    """Encode a record of a batch; `offset` and `delta_ms` are relative to the first record."""
+    """Encode a record of a batch. `offset` and `delta_ms` are relative to the first record."""
     value, key, headers = record
     parts = [b"\x00", varint(delta_ms), varint(offset)]
     for octets in (key, value):
@@ -91,7 +91,7 @@ class SentRecord:
     __slots__ = ("_index", "_result")
 
     def __init__(self, result: Any, index: int) -> None:
-        """`result` is the future of a batch; `index` is the record's position in the batch."""
+        """`result` is the future of a batch. `index` is the record's position in the batch."""
         self._result = result
         self._index = index
 
@@ -192,7 +192,7 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
 def _fill(
     producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
 ) -> int:
-    """Write as many waiting records as fit, from index `begin` on. Return their number.
+    """Write as many records as fit, from index `begin` on. Return the number of written records.
 
     An empty batch accepts at least one record, unless the producer may not send this record. A
     closed batch accepts no record.

@@ -51,7 +51,8 @@ _LOST: Final = frozenset(
         *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH),
     }
 )
-# Errors of waiting requests. Cancelled means that the connection was closed meanwhile.
+# Errors of waiting requests. Cancelled means that the connection was closed while the request
+# waited.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
 # The broker has closed the connection. This is the only log line of its kind without an exception.

@@ -20,7 +20,7 @@ from shared.stream.kafka_python.joining import (
 
 
 def subscribe(consumer: Any, listener: ConsumerRebalanceListener, **topics: Any) -> None:
-    """Subscribe a consumer before its first poll; `topics` are as in KafkaConsumer.subscribe().
+    """Subscribe a consumer before its first poll. `topics` are as in KafkaConsumer.subscribe().
 
     Raises KafkaTimeoutError when no broker answers.
     """

@@ -75,7 +75,7 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
     """Ask for the metadata of these topics in one request, without waiting for the answer.
 
     The producer must be new and must not have requested topics before. A missing topic is not an
-    error here; the first record for the topic waits as usual. Until then the topic is not requested
+    error here. The first record for the topic waits as usual. Until then the topic is not requested
     again, because the library would request it ten times per second and log an error each time.
     """
     missed: Counter[str] = Counter()

@@ -116,7 +116,7 @@ class QuickTlsTransport(_TryingFirst, KafkaSSLTransport):  # type: ignore[misc]
 
 
 def _wait_to_read(self: NetworkSelector, sock: Any, is_first: bool) -> None:
-    """Suspend the current task until there is something to read; the socket stays registered."""
+    """Suspend the current task until there is something to read. The socket stays registered."""
     if is_first:
         self.register_event(sock, selectors.EVENT_READ, self._current)
     self._current.state = TaskState.WAIT_IO
