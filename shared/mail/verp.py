@@ -170,13 +170,13 @@ def day_of(at_ms: int) -> int:
 
 @lru_cache(_CACHED_MAILINGS)
 def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
-    """Return the hash of a mailing and its sub-client that is used in return paths."""
+    """Return the hash that represents a mailing and its sub-client in return paths."""
     named = f"{mailing_id}\0{sub_client}".encode()
     return blake2b(named, digest_size=MAILING_OCTETS, person=b"sluice mailing").digest()
 
 
 def recipient_hash(mail_id: str, address: str) -> bytes:
-    """Return the hash of a recipient that is used in the return path of a message.
+    """Return the hash that represents a recipient in the return path of a message.
 
     The mail id is the salt, so nobody can choose an address that has the same hash as another
     recipient. Upper and lower case have the same hash, because a report may convert an address to

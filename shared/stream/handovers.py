@@ -59,8 +59,8 @@ class Handovers:
         # The last used shelf. This member keeps the shelf until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
-        # For each crowded partition: when it became crowded, and the next offset to read at that
-        # time.
+        # For each crowded partition, the time at which it became crowded, and the next offset to
+        # read at that time.
         self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
@@ -92,7 +92,7 @@ class Handovers:
             self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
-        """Begin to drain, and return, the partitions that were revoked since the last call."""
+        """Begin to drain the newly revoked partitions, and return these partitions."""
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)

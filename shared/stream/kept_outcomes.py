@@ -114,7 +114,7 @@ class KeptOutcomes:
         return True
 
     def begin(self, assigned: AssignedPartition, offset: int) -> None:
-        """Forget records of this partition before `offset` or of another topic id."""
+        """Forget records of this partition that are before `offset` or have another topic id."""
         gone = [
             place
             for place in self._records

@@ -11,10 +11,10 @@ The metadata are these bytes in base85: the version byte; the number of bits in 
 varint; the dense part, one bit per offset from the low-water mark on; the partly settled records. A
 set bit means that the offset is completely settled or has no record (a transaction marker). A
 partly settled record consists of its distance from the low-water mark and its message count, both
-as varints, and its bits. Version 2 is written while messages are offered: it adds the number of
-partly settled records before these records, and the offered messages after them, in the same form.
-For the offered messages, a set bit in the dense part means that only the first message of the
-record is offered. The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`). So
+as varints, and its bits. Version 2 is written while messages are offered. It adds the number of the
+partly settled records before them, and the offered messages after them, in the same form. For the
+offered messages, a set bit in the dense part means that only the first message of the record is
+offered. The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`). So
 MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit the messages in flight, and the reader pauses when
 full() is true.
 

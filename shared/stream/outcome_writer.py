@@ -112,7 +112,7 @@ class OutcomeWriter:
 
     @property
     def waiting(self) -> int:
-        """Return the number of outcomes, names and moves whose commit is not yet certain."""
+        """Return the number of outcomes, marks and moves whose commit is not yet certain."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
@@ -223,7 +223,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """For messages that this worker will not offer, call `named` with False."""
+        """Call `named` with False for messages that this worker will not offer."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned

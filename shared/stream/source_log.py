@@ -25,7 +25,7 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by up to this time.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# The time that a fetch waits for records that were written before the last request of the ends.
+# The time that a fetch waits for records that were written before the ends were last requested.
 FETCH_MS: Final = 50
 # The limits of one poll for each topic.
 POLL_RECORDS: Final = 5_000
@@ -109,7 +109,7 @@ class SourceLog:
             self._note_positions(topic, reader)
 
     def poll(self, wait_ms: int = 0) -> None:
-        """Read the records that were readable at the last request of the ends.
+        """Read the records that were readable when the ends were last requested.
 
         If a topic has no unread records, wait at most `wait_ms` for its next record. During this
         time, the other topic is not read.
@@ -147,7 +147,7 @@ class SourceLog:
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Return True if records that were readable at the last request of the ends are unread."""
+        """Return True if some records that were readable at the last request are still unread."""
         return any(self._is_before(self._readable_ends, topic) for topic in self._readers)
 
     def next_look(self) -> float:

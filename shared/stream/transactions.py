@@ -137,9 +137,9 @@ class TransactionalProducer:
     ) -> None:
         """Write these records and offsets in one transaction. Raises TransactionLost.
 
-        `offsets` and `group` are None if the records are not the result of consumed records. The
-        offsets of the written records are appended to `placed` before the commit begins, so that
-        the caller knows them even if the result of the transaction is unknown.
+        `offsets` and `group` are None if the written records do not result from consumed records.
+        The offsets of the written records are appended to `placed` before the commit begins, so
+        that the caller knows them even if the result of the transaction is unknown.
         """
         self.open()
         producer = self._producer

@@ -17,8 +17,8 @@ new member.
   - If the process must give up partitions in a rebalance, it drops messages that have not begun. It
     finishes and commits messages that have begun, while polling and heartbeats continue. Until
     these messages are finished, the partition stays with this member, unless they are moved to a
-    shelf of this member after `handover_grace_s` (holdings.py). - If the process must stop, it does
-    the same with all partitions, within `drain_timeout_s`.
+    shelf of this member after `handover_grace_s` (holdings.py). - If the process must stop, it
+    gives up all partitions in this way, within `drain_timeout_s`.
 
 So a rebalance or a graceful stop sends no message twice.
 """

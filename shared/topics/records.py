@@ -164,8 +164,8 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     raw_checksum: bytes = b""
     metadata: dict[str, str] = {}  # Names and values from the platform, for the events.
     # If set, this message is sent to a client's forwarding address, and this field has the mail id
-    # (or return id) of the message that it is about. A forwarded message is not billed, and its
-    # events are `forwarded` and `forwarding_failed`.
+    # (or return id) of the message that this message is about. A forwarded message is not billed,
+    # and its events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # The validate service sets this field.
     # True for a copy on mail.handover that was made while the message was being offered to a

@@ -181,7 +181,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # If the table is not valid, this raises KeyFault.
+        read_table(folder)  # Raises KeyFault if the table is not valid.
         text = path.read_text("utf-8")
     else:
         text = _HEADING

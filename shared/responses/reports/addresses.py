@@ -25,8 +25,8 @@ _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
 # RFC 6533, 3: \x{HEX} is a character of an internationalised address.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
-# Matches the note by Postfix, Sendmail or Exim that contains the address before an alias changed
-# it.
+# Matches the note in which Postfix, Sendmail or Exim report the address before its alias was
+# applied.
 _CHANGED: Final = re.compile(
     r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
     re.IGNORECASE,

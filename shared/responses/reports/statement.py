@@ -81,11 +81,11 @@ _TELLING: Final = (
 class Statement(Struct, frozen=True):
     """The content of a report about one recipient, before its kind is known.
 
-    `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the text
-    for people near this recipient. If `is_trusted` is True, the reporting system checks recipients
-    itself. `aliases` are the recipient's addresses before an alias or a mail server changed them.
-    If `is_doubtful` is True, the message may not be a report. The kind of a doubtful statement can
-    be hard only if a machine sent the message (`can_be_hard`).
+    `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the part
+    of the report's readable text that is near this recipient. If `is_trusted` is True, the
+    reporting system checks recipients itself. `aliases` are the recipient's addresses before an
+    alias or a mail server changed them. If `is_doubtful` is True, the message may not be a report.
+    The kind of a doubtful statement can be hard only if a machine sent the message (`can_be_hard`).
     """
 
     address: str

@@ -5,15 +5,15 @@ Pass each read to `receive()`. It returns events: the next bytes to write, and t
 transaction. Call `send_transaction()` again only after the end of the transaction.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
-recipient is refused and the server still answers DATA with 354, a single dot ends the empty
-content, so nobody gets a message. If the server offers CHUNKING, the content is sent as one BDAT
-chunk (RFC 3030) after the recipient has been accepted. If BDAT were sent with RCPT and the
-connection broke before a reply, the result would be unknown. A server that offers CHUNKING but does
-not know BDAT has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354,
-so another positive reply could be mistaken for the reply to the content. So `chunking` is only for
-trusted servers. RSET is sent before the next MAIL if a transaction is still open. The parameters
-SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. In three cases, the result
-is Unsendable and nothing is written: 8-bit content without 8BITMIME (RFC 6152, 3), raw UTF-8 in the
+recipient is refused but the server answers DATA with 354, the client sends only a single dot, so
+nobody gets a message. If the server offers CHUNKING, the content is sent as one BDAT chunk (RFC
+3030) after the recipient has been accepted. If BDAT were sent with RCPT and the connection broke
+before a reply, the result would be unknown. A server that offers CHUNKING but does not know BDAT
+has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354, so another
+positive reply could be mistaken for the reply to the content. So `chunking` is only for trusted
+servers. RSET is sent before the next MAIL if a transaction is still open. The parameters SIZE,
+BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. In three cases, the result is
+Unsendable and nothing is written: 8-bit content without 8BITMIME (RFC 6152, 3), raw UTF-8 in the
 header without SMTPUTF8 (RFC 6531, 3.4), and content above the server's SIZE (RFC 1870, 6.1). The
 caller converts content if possible (see `takes`).
 

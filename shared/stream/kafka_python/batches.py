@@ -192,7 +192,10 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
 
 def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
-    """Decode a number. For one or two bytes, this is three times as fast as decode_varint()."""
+    """Decode a number.
+
+    For one or two bytes, this function is three times as fast as decode_varint().
+    """
     low = buffer[pos]
     if low < 0x80:
         return (low >> 1) ^ -(low & 1), pos + 1

@@ -8,9 +8,9 @@ whether the record failed. Here a record is encoded in one piece and appended to
 send() would choose. The result of the record is read from the batch on request.
 
 This module encodes records and chooses their batches. The choice is made under the accumulator's
-lock and by its rule: the last batch of the partition if the record fits into it, otherwise a new
-batch. This module does not own sending, sequence numbers, retries, and the splitting of batches
-that are too large. The library still does this work.
+lock and by its rule. A record is appended to the last batch of the partition if the record fits
+into this batch, and otherwise to a new batch. This module does not own sending, sequence numbers,
+retries, and the splitting of batches that are too large. The library still does this work.
 
 Guarantees:
 

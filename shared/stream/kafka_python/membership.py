@@ -1,8 +1,8 @@
 """Detects every way in which a consumer stops being a member of its group.
 
-Written for kafka-python 3.0.12, which reports a lost membership in only one case: if the heartbeat
-is refused and the next poll rejoins, it calls `on_partitions_lost`. The library reports nothing in
-four other cases:
+Written for kafka-python 3.0.12, which reports a lost membership in only one case. If the heartbeat
+is refused and the next poll rejoins, the library calls `on_partitions_lost`. The library reports
+nothing in four other cases:
 
 - The answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin.
   Then the consumer joins as a new member and keeps its old assignment and positions.

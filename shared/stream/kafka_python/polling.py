@@ -51,7 +51,7 @@ def poll(
     """Poll for `timeout_ms`, or longer if a join is due. Raises KafkaError."""
     before_poll(consumer)
     if assignor is not None:
-        rejoin_for_claims(consumer, assignor)  # call this first: a due join makes the poll longer
+        rejoin_for_claims(consumer, assignor)  # first, because a due join makes the poll longer
     found: dict[Any, list[Any]] = consumer.poll(
         timeout_ms=join_timeout_ms(consumer, timeout_ms), max_records=max_records
     )

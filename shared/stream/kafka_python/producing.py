@@ -27,7 +27,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 # A topic is missing if two answers do not contain it. The first answer may belong to an earlier
-# request, which did not name the topic.
+# request, which did not contain the topic.
 _MOST_MISSED: Final = 2
 
 

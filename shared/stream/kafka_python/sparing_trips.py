@@ -50,7 +50,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Wait for records. Return them, and whether there was no fetch to wait for."""
+        """Wait for records. Return the records, and True if there was no fetch to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
         if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
             return super().fetch_records(max_records, update_offsets, whole_ms)
