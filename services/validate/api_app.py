@@ -62,7 +62,7 @@ _LOOKUP_SPARE_S: Final = 5.0
 
 
 def serve_api(settings: Settings, running: Running) -> int:
-    """Serve until asked to stop."""
+    """Serve requests until the process is asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
     keys = KeyView(kit.options, "api", running.clock)
     clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)

@@ -191,7 +191,8 @@ class BatchProcessor:
     def _suppress(
         self, judged: list[Judged], families: Mapping[str, Family], now_ms: int
     ) -> list[Judged]:
-        # Only messages of registered clients are looked up, so each of these clients has a family.
+        # Only messages of registered clients are looked up, so `families` contains each of these
+        # clients.
         indexes = to_look_up(judged)
         if not indexes:
             return judged

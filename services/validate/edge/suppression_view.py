@@ -7,8 +7,8 @@ moved, and continue from the new watermark. The next call of apply() detects a v
 this view. Each process calls apply() at least every LOOK_S, even without records.
 
 Owns: the reader, and the proof of how recent the view is (confirmed()). Guarantees: a look-up uses
-the view only if the view has every record that was on mail.suppressions FRESH_S before. If the view
-is incomplete or older, NotReady is raised, and nothing is consumed. Does not own: the view
+the view only if the view has every record that was on mail.suppressions FRESH_S before the look-up.
+Otherwise NotReady is raised, and nothing is consumed. Does not own: the view
 (shared/store/suppressions.py). Unreadable records are logged and counted in `unreadable`; the rest
 of the topic is applied.
 """
@@ -54,7 +54,8 @@ UNREADABLE: Final = Metric(
 # The number of entries that one script applies. A script blocks Redis for about 1 µs per entry.
 MAX_ENTRIES: Final = 5_000
 
-# If a message is judged at least this long after an entry was committed, the entry applies to it.
+# If a message is judged at least this long after an entry was committed, the entry applies to the
+# message.
 FRESH_S: Final = 5.0
 # A script blocks Redis for about 1 µs per field.
 MAX_FIELDS: Final = 4_000
@@ -159,7 +160,7 @@ class SuppressionFollower(RunsThread):
         expected watermark."""
         entries = self._entries(records)
         # Only the last part moves the watermark, so all parts are applied again if the process dies
-        # before that.
+        # before the last part.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark
@@ -177,7 +178,7 @@ class SuppressionFollower(RunsThread):
         entries = []
         for record in records:
             if isinstance(record, UndecodableRecord):
-                self.unreadable += 1  # the fetcher has logged it
+                self.unreadable += 1  # the fetcher has logged the error
                 continue
             if record.value is None:
                 continue

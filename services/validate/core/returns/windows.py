@@ -40,7 +40,7 @@ class Window(Struct, frozen=True, omit_defaults=True):
     partition: int
     begun_ms: int
     forwarded: int = 0
-    held: dict[str, int] = {}  # by kind
+    held: dict[str, int] = {}  # the number of held messages of each kind
     listed: tuple[str, ...] = ()  # lines of the digest: the first MAX_LISTED held messages
 
     @property
@@ -66,7 +66,8 @@ def encode_window(window: Window) -> bytes:
 
 
 def decode_window(key: bytes, value: bytes) -> Window:
-    """Decode a record. Raises ValueError if it is invalid or has the key of another window."""
+    """Decode a record. Raises ValueError if the record is invalid or has the key of another
+    window."""
     try:
         window = _decoder.decode(value)
     except RecursionError as error:  # raised by msgspec
@@ -99,7 +100,8 @@ def has_room(window: Window) -> bool:
 
 
 def hold(window: Window, kind: str, line: str) -> Window:
-    """Return the window with one more held message; its line is listed if the digest has room."""
+    """Return the window with one more held message; the message is listed if the digest has
+    room."""
     kind = kind if kind in window.held or len(window.held) < MAX_KINDS else OTHER
     held = {**window.held, kind: window.held.get(kind, 0) + 1}
     listed = (*window.listed, line[:MAX_LINE_CHARS]) if has_room(window) else window.listed

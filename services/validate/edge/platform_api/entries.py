@@ -68,7 +68,7 @@ class EntryTable:
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
         """Return active entries of a client with this reason, in order. If `reason` is "", return
-        all."""
+        active entries with any reason."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
         if reason:

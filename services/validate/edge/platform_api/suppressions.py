@@ -90,7 +90,7 @@ class Entry(Struct, frozen=True):
 
 
 class EntryPage(Struct, frozen=True):
-    """One page of entries. `next`: the cursor of the next page, "" after the last one."""
+    """One page of entries. `next` is the cursor of the next page, or "" on the last page."""
 
     client: str
     is_fresh: bool  # False if Kafka does not answer, so later changes may be missing
@@ -109,9 +109,9 @@ class Explained(Struct, frozen=True):
     client: str
     address: str
     reason: str
-    is_inherited: bool  # the reason comes from a parent's list
+    is_inherited: bool  # True if the reason comes from a parent's list
     pattern: str  # the pattern of the client's block list that matches, if any
-    entries: list[Entry]  # including removed entries
+    entries: list[Entry]  # removed entries are also listed
     counters: CounterRow
 
 

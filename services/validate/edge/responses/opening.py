@@ -1,4 +1,5 @@
-"""Prepares the counting of bounces: opens the topics where the counters ended; reads the rules.
+"""Prepares the counting of bounces: reads the rules, and opens the topics at the place up to which
+the counters count.
 
 Owns: the state of a counting process, the reader of the operators' reviews on mail.control, the
 removal of counters that were computed under other rules, and the metrics of counting. Does not own:

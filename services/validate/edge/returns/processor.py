@@ -62,7 +62,7 @@ FORWARDING_PARTITION: Final = 0
 
 
 class Read(Struct, frozen=True):
-    """One returned message, and the record that had it."""
+    """One returned message, and the record that contained the message."""
 
     returned: Returned
     content: bytes
@@ -84,7 +84,7 @@ class Tools(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The records to write, and the windows that are valid after they are written."""
+    """The records to write, and the windows that are valid after these records are written."""
 
     outputs: list[Output]
     windows: Windows
@@ -153,7 +153,7 @@ class ReturnsProcessor:
         return batch.answer(self._tools.lanes, self._tools.partitions_of)
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int]) -> Answer | None:
-        """Return the digests that are due on these partitions; None if there are none.
+        """Return the digests that are due on these partitions; None if no digest is due.
 
         Raises NotReady while the clients are not known.
         """

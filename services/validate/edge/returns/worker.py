@@ -7,10 +7,10 @@ transaction. The worker also writes digests that become due while no mail arrive
 - dies before the commit is finished, its successor reads the same records again, and the windows
   from before these records;
 - dies after the commit, the records are processed and the windows are written;
-- is paused beyond its session, its commit is refused, because the commit names the membership under
-  which the records were read. The commit of a digest is refused in the same way, because its
-  transaction commits the same offset again;
-- gets or loses partitions, it reads the windows again before it uses them.
+- is paused for longer than its session lasts, its commit is refused, because the commit contains
+  the membership under which the records were read. The commit of a digest is refused in the same
+  way, because its transaction commits the same offset again;
+- gets or loses partitions, it reads the windows again before it uses the windows.
 
 The windows are written in the transactions that commit the offsets of mail.returned. When a process
 gets partitions, it first reads their committed offsets. After this read, no transaction on these
@@ -68,7 +68,7 @@ class Processor(Protocol):
         ...
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int], /) -> Answer | None:
-        """Return the digests that are due on these partitions; None if there are none."""
+        """Return the digests that are due on these partitions; None if no digest is due."""
         ...
 
 
@@ -83,7 +83,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class _Session:
-    """The membership of the group, and the windows that were read under it."""
+    """The membership of the group, and the windows that were read under this membership."""
 
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
@@ -103,7 +103,8 @@ class ReturnsWorker:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Work until `stop`. Raises FencedInstanceIdError if the instance name is in use."""
+        """Process returned mail until `stop` is set. Raises FencedInstanceIdError if the instance
+        name is in use."""
         loop = SessionLoop(SERVICE, self._open, self._turn, self.status)
         try:
             while not stop.is_set():
@@ -114,8 +115,8 @@ class ReturnsWorker:
             loop.close()
 
     def _open(self) -> _Session:
-        # This ends an open transaction of a predecessor. An open transaction would hide the
-        # committed offsets.
+        # The call of open() ends an open transaction of a predecessor, because an open transaction
+        # would hide the committed offsets.
         self._parts.producer.open()
         return _Session(self._parts.make_consumer())
 
