@@ -38,8 +38,8 @@ class Reading(Struct, frozen=True, gc=False):
     """The result of parsing one record. If there are `faults`, the record is refused and `content`
     is the record's value.
 
-    In that case, `given` has the readable values. With these values, the event of the refusal
-    identifies the submission.
+    If there are `faults`, `given` has the readable values, so that the event of the refusal can
+    identify the submission.
     """
 
     content: bytes
@@ -48,7 +48,7 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class RecordValues(Struct):
-    """The values of one record by attribute, its faults so far, and the names under which the
+    """The values of one record by attribute, the faults found so far, and the names under which the
     values were found."""
 
     texts: dict[str, Text]

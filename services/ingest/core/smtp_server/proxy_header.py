@@ -27,7 +27,7 @@ SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16
 # The highest permitted size of the addresses and TLVs. The longest addresses (of a UNIX socket)
 # take 216 bytes. A proxy may add a client certificate or a connection id as TLVs. No proxy needs
-# more than this size for all of them.
+# more than this size.
 MAX_VARIABLE_BYTES: Final = 4_096
 
 _VERSION_1: Final = b"PROXY "

@@ -6,8 +6,8 @@ judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (s
 
 The reply 250 is sent only after Kafka has acknowledged the records of all recipients. If a record
 was not acknowledged, the reply is 451, and the peer sends the whole message again. Then there are
-two records of the message for the other recipients. A refused recipient causes no write, and no
-query to another system.
+two records for each recipient whose first record was acknowledged. A refused recipient causes no
+write, and no query to another system.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.smtp.events import Content, Data, Mail, Recipient, ServerEvent
 from shared.smtp.reply import Reply
 from shared.topics.records import Returned
 
-# The values of the labels of metrics.
+# The label values in the metrics.
 _CONTENT: Final = "content"
 _KAFKA: Final = "kafka"
 _BYTES: Final = "bytes"

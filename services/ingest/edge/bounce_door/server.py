@@ -88,8 +88,8 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files that are reloaded when they change. A field is None if the settings do not name the
-    file."""
+    """The files that are reloaded when they change. A field is None if the settings do not specify
+    the file."""
 
     certificates: Certificates | None
     keys: KeysFile | None

@@ -53,8 +53,8 @@ class SessionPolicy:
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Accept any size, because the bytes of the largest permitted message are already held
-        since DATA."""
+        """Accept any size, because the bytes of the largest permitted message have been held since
+        DATA."""
         return None
 
     def connection_lost(self) -> None:

@@ -2,8 +2,8 @@
 many ids.
 
 If there were one system call per message, the event loop would each time release the interpreter
-lock to the threads that write to Kafka, and then wait for the lock again. This took 6 % of the
-loop's time.
+lock to the threads that write to Kafka, and then wait for the lock again. These waits took 6 % of
+the loop's time.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ outbox. Each outbox has its own thread, because kafka-python blocks while it has
 
 `done` is called exactly once per item, on the event loop. `done` gets Written only after Kafka has
 acknowledged the record (acks=all) or the validate service has read it. Otherwise `done` gets
-Unknown within TIMEOUT_S plus the time of the withdrawal. Then the record may or may not be written,
-so the client gets 451 and sends the message again. If the process dies before the acknowledgement,
-the client has not received a 250.
+Unknown within TIMEOUT_S plus the time of the withdrawal. Then it is unknown if the record is
+written, so the client gets 451 and sends the message again. If the process dies before the
+acknowledgement, the client has not received a 250.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PendingWrite(Generic[T]):
     """An item to be written, and the callback for its outcome.
 
     The loop may give up an item while the writer's thread begins it, so both acquire a lock. Either
-    the writer does not begin the item, or the loop gets the mail id under which it may be written.
+    the writer does not begin the item, or the loop gets the mail id for writing the item.
     """
 
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
@@ -97,7 +97,7 @@ class PendingWrite(Generic[T]):
     def try_begin(self, mail_id: str) -> bool:
         """Record the mail id for writing the item. Return False if the item was given up."""
         with self._lock:
-            # The mail id is recorded in both cases, because the withdrawal of the item needs it.
+            # Always record the mail id, because the withdrawal of the item needs the mail id.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
 
@@ -184,7 +184,7 @@ class Outbox(Generic[T]):
             self._flush()
 
     async def close(self) -> None:
-        """Wait until all items have an outcome or their time-out, and end the thread."""
+        """Wait until each item has an outcome or has timed out, and then end the thread."""
         self._flush()
         if self._open:
             self._emptied = self._loop.create_future()
