@@ -1,8 +1,8 @@
 """Names the principal of each account, and formats the ACLs. Pure.
 
-A principal is named by a template such as `User:sluice-{name}`. If the template of services lacks
-{name}, all services share one login, which has the rights of all services. Each client always has
-its own principal.
+The name of a principal is made from a template such as `User:sluice-{name}`. If the template of
+services lacks {name}, all services share one login, which has the rights of all services. Each
+client always has its own principal.
 
 ACLs are printed as commands of kafka-acls.sh or as KafkaUser resources of Strimzi.
 """

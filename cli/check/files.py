@@ -1,8 +1,8 @@
 """Reads the messages for `sluice check`: files, folders, mboxes, standard input.
 
-Owns: finding the messages and reading one after the other. Does not own: judging the messages. A
-file whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or
-its content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that
+Owns: finding the messages and reading them one after the other. Does not own: judging the messages.
+A file whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox
+or its content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that
 begins with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees:
 memory holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
 FileFault, whose text is one line.
@@ -18,7 +18,7 @@ from typing import IO, Final, NoReturn
 
 from msgspec import Struct
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # Above any limit of R1; bounds the memory.
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # above any limit of R1; it bounds the memory
 STANDARD_INPUT: Final = "-"
 _PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"

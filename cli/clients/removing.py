@@ -84,7 +84,7 @@ def make_removal(
 
 
 def _ask(names: Sequence[str]) -> str:
-    """Ask what to do with the mail. Raises click.UsageError if standard input is no terminal."""
+    """Ask what to do with the mail. Raises click.UsageError if standard input is not a terminal."""
     whose = ", ".join(names)
     if not sys.stdin.isatty():
         raise click.UsageError(
@@ -115,7 +115,7 @@ def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
 @_json
 @kafka_options
 @answering
-def remove(  # noqa: PLR0913, PLR0917 - the options of a command
+def remove(  # noqa: PLR0913, PLR0917 - a command has many options
     name: str,
     choice: str | None,
     keep: str,

@@ -3,8 +3,8 @@
 Each command writes one order to mail.control. Every deliver process applies the order within 2 s.
 The order affects waiting mail when its turn comes, and mail that arrives later. An order on a scope
 that no mail can have is refused (checking.py), unless an order is in force on that scope. The
-answer names the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3
-Kafka is unavailable.
+answer contains the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong
+usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations

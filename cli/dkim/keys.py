@@ -61,7 +61,8 @@ class TxtRecord(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True):
-    """A new key: its entry, its record, and the key that will replace it, if there is one."""
+    """A new key: its entry, its record, and the entry of the key that will replace this key, or
+    None."""
 
     entry: KeyEntry
     record: TxtRecord

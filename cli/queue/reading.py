@@ -1,7 +1,7 @@
-"""Reads the mail that waits from Kafka, for `sluice queue` and `sluice audit`.
+"""Reads the waiting mail from Kafka, for `sluice queue` and `sluice audit`.
 
-`sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues:
-if more than MOST_RECORDS offsets are unread, some mail waits, but the number of messages is
+`sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues.
+If more than MOST_RECORDS offsets are unread, some mail waits, but the number of messages is
 unknown.
 
 Raises Unavailable if Kafka does not answer.
@@ -108,7 +108,7 @@ class QueueReading:
                     try:
                         messages = decode_pack(record.value, record.headers)
                     except CodecError:
-                        continue  # The service will write such a record to mail.refused.
+                        continue  # The consuming service writes such a record to mail.refused.
                     is_first = True
                     for index, message in enumerate(messages):
                         if not unread.is_settled(record.offset, index):

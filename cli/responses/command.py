@@ -72,7 +72,7 @@ def show(address: str, client: str, bootstrap: str, line: str, as_json: bool) ->
 @authored
 @common
 @answering
-def reset(  # noqa: PLR0913 - the options of a command
+def reset(  # noqa: PLR0913 - a command has many options
     address: str, *, client: str, author: str, note: str, bootstrap: str, line: str, as_json: bool
 ) -> None:
     """Reset the bounce counters of ADDRESS for a client, and remove the suppressions they made."""

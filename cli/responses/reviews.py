@@ -4,9 +4,9 @@
 because of an incident. With --undo, each command takes its review back. Each command counts the log
 again, shows which recipients are freed and which are suppressed, and asks for confirmation. Then it
 writes the review to mail.control and the entries to mail.suppressions. Because of the review, the
-validate service counts again. If a command dies between these two writes, it can be repeated. The
-second run finds the missing entries, because the command always compares the log with and without
-the review, even if the review is already written.
+validate service counts all bounces again. If a command dies between these two writes, it can be
+repeated. The second run finds the missing entries, because the command always compares the log with
+and without the review, even if the review is already written.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def incidents(bootstrap: str, line: str, as_json: bool) -> None:
     click.echo("\n".join([*table, counted(len(found), "incident")]))
 
 
-def _review(  # noqa: PLR0913 - the options of a command
+def _review(  # noqa: PLR0913 - a command has many options
     verdict: ReviewVerdict,
     *,
     provider: str,
@@ -205,7 +205,8 @@ def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents)
 
 
 def _records(review: Review, change: Change) -> list[Suppression]:
-    """Return the entries to write; they reset no counters, because bounces are counted again."""
+    """Return the entries to write. These entries reset no counters, because bounces are counted
+    again."""
     told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
     freed = [replace(each, active=False, **told) for each in change.freed]
     return [*freed, *(replace(each, **told) for each in change.added)]

@@ -69,7 +69,7 @@ class State(Struct, frozen=True):
     endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # The process id of each part.
     error: str = ""
-    ended: dict[str, Ended] = {}  # Only the parts that have ended, by name.
+    ended: dict[str, Ended] = {}  # The parts that have ended, by name.
 
 
 def described(endpoints: Endpoints) -> list[str]:
