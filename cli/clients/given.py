@@ -1,6 +1,6 @@
 """Reads clients.yaml for a command, and compares its lanes and pools with the settings.
 
-Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
+Owns: the sentences about lanes and pools that are not configured. Does not own: the handling of
 mail for such lanes and pools. If the lane is not configured, the validate service uses the lane
 `default`. If the pool is not configured, the deliver service defers the mail.
 

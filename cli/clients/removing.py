@@ -99,7 +99,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return the last order on all mail of each client, by client name. Raises Unavailable."""
+    """Return, by client name, the last order on all mail of the client. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order

@@ -1,10 +1,10 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
 Each command writes one order to mail.control. Every deliver process applies the order within 2 s.
-The order affects waiting mail when its turn comes, and mail that arrives later. An order on a scope
-that no mail can have is refused (checking.py), unless an order is in force on that scope. The
-answer contains the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong
-usage, 3 Kafka is unavailable.
+The order affects mail that arrives later, and also affects waiting mail when the turn of this mail
+comes. An order on a scope that no mail can have is refused (checking.py), unless an order is in
+force on that scope. The answer contains the order that was replaced. Exit codes: 1 there is nothing
+to resume, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations

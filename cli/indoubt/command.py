@@ -6,7 +6,8 @@ than an hour. If the server already had the message, the recipient gets it twice
 message, so the message ends with a `cancelled` event that contains the author. Without a command, a
 held message is not sent, and when its time is over, it ends as `expired`.
 
-A release applies only to earlier doubts. If the message becomes doubtful again, it is held again.
+A release applies only to doubts that are older than the release. If the delivery is in doubt again
+later, the message is held again.
 
 Exit codes: 0 success, 1 no such message is held, 2 wrong usage, 3 Kafka is unavailable.
 """

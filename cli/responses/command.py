@@ -36,7 +36,7 @@ from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 
 class CounterRow(Struct, frozen=True):
-    """The bounces of a recipient that count for one client, and the limits of that client."""
+    """The bounces of a recipient that are counted for one client, and the limits of that client."""
 
     client: str
     hard: int

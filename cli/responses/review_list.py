@@ -1,8 +1,8 @@
 """`sluice responses reviews`: lists the reviews on mail.control.
 
-Owns: reading, writing and listing reviews, and the check that --undo has a review to take back.
-Does not own: the commands that make reviews (reviews.py). Raises Unavailable if Kafka does not
-answer.
+Owns: reading, writing and listing reviews, and the check that there is a review that --undo can
+take back. Does not own: the commands that make reviews (reviews.py). Raises Unavailable if Kafka
+does not answer.
 """
 
 from __future__ import annotations

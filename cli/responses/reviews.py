@@ -1,4 +1,4 @@
-"""`sluice responses rewind|accept|incidents`: decides which bounces of a provider count.
+"""`sluice responses rewind|accept|incidents`: decides which bounces of a provider are counted.
 
 `rewind` excludes the bounces of a provider in a window. `accept` counts bounces that are held
 because of an incident. With --undo, each command takes its review back. Each command counts the log

@@ -1,6 +1,6 @@
 """Prints the lines of a trace, and finds out which lines are missing.
 
-The lines in Redis come from other processes, so control characters are removed here again.
+The lines in Redis come from other processes, so control characters are also removed here.
 """
 
 from __future__ import annotations

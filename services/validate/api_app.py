@@ -57,7 +57,7 @@ CERTIFICATE: Final = Metric(
 # Each look-up has its own connection.
 MAX_LOOKUPS: Final = 4
 MAX_REDIS: Final = 16
-# A look-up ends after its own time limit. In addition, connecting and closing take a few seconds.
+# A look-up ends after its own time limit. Connecting and closing may take a few more seconds.
 _LOOKUP_SPARE_S: Final = 5.0
 
 

@@ -60,7 +60,8 @@ class Judged(Struct, frozen=True, gc=False):
 
 
 class Batch(Struct):
-    """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
+    """The outcome of a batch: the messages of each lane, the events with their mail ids, and the
+    received mail ids of each mailing.
 
     `sent` is the number of messages of each mailing that are passed on, now or later. `waiting` has
     the messages that must not be sent yet, each with its first delay step. `held` has the messages

@@ -11,11 +11,11 @@ The excess over a quota is bounded. Let R be the number of messages left in the 
 count that was read. After that count, each process lets at most R messages pass. So N processes
 send at most (N - 1) x R messages more than the quota. A restarted process counts as a further
 process. A process that was paused for longer than SLACK_MS within a transaction adds at most one
-batch. While the billing service counts, R is only a few seconds old. While the billing service is
-down, no mail is held before the quota is used up, and the bound still holds.
+batch. While the billing service counts, the last count is only a few seconds old. While the billing
+service is down, no mail is held before the quota is used up, and the bound still holds.
 
-If the billing service has never counted, there is no beat. Then the month is not known, and no mail
-is held.
+If the billing service has never counted, there is no beat. In this case the month is not known, and
+no mail is held.
 """
 
 from __future__ import annotations

@@ -180,8 +180,7 @@ class BatchProcessor:
     def _answers(
         self, judged: Sequence[Judged], claims: Sequence[Claim], records: Sequence[Record]
     ) -> tuple[dict[int, Answer], list[Claim]]:
-        """Return the answers for the submission keys, by index of the message, and the new
-        claims."""
+        """Return the answers for the submission keys by message index, and the new claims."""
         if self._keys is None:
             return {}, []
         chosen = [index for index, one in enumerate(judged) if keeps_key(one)]

@@ -2,9 +2,9 @@
 
 Every process of the validate service reads mail.suppressions in a thread. The view's watermark
 ensures that only one process applies a record. The other processes find that the watermark has
-moved, and continue from the new watermark. The next call of apply() detects a view that is missing
-(FLUSHALL, a new Redis) or older (a failover). The topic is then read again from the watermark of
-this view. Each process calls apply() at least every LOOK_S, even without records.
+moved, and continue from the new watermark. The next call of apply() detects that the view is
+missing (FLUSHALL, a new Redis) or too old (a failover). The topic is then read again from the
+watermark of this view. Each process calls apply() at least every LOOK_S, even without records.
 
 Owns: the reader, and the proof of how recent the view is (confirmed()). Guarantees: a look-up uses
 the view only if the view has every record that was on mail.suppressions FRESH_S before the look-up.

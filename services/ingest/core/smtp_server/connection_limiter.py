@@ -1,8 +1,8 @@
 """Limits the number of open connections and of refused commands, in total, per address and per
 client. This module does no I/O.
 
-This module owns the counts and their limits. It does not own the replies (replies.py), and the
-caller passes the time. Memory is bounded, because the counts contain only open connections, and
+This module owns the counts and their limits. It does not own the replies (replies.py). The caller
+passes the present time. Memory is bounded, because the counts contain only open connections, and
 each count per minute is a rates.Rate.
 
 For connections that have not logged in, there are two lower limits. So the remaining slots are

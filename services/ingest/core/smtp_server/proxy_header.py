@@ -5,13 +5,14 @@ This module parses only the bytes of the header. The trusted proxies are listed 
 `ingest.smtp_proxies`, and the socket is read by edge/smtp_server/listener.py.
 
 The code that reads from the socket must request exactly `More.missing_bytes` and not one byte more.
-Then the data after the header is still in the socket for its reader. This data may be a ClientHello
-in the same TCP segment.
+Then the data after the header is left in the socket for the code that reads this data. This data
+may be a ClientHello in the same TCP segment.
 
 A header of version 1 is refused. It is a line of text whose length is not known in advance, so it
 could only be read byte by byte. Every proxy that supports version 1 today also supports version 2.
-TLVs are ignored, because they are not used here. No data of a peer raises an exception. The
-protocol is described in https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
+TLVs are ignored, because they are not used here. No exception is raised, no matter which data a
+peer sends. The protocol is described in
+https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
 from __future__ import annotations

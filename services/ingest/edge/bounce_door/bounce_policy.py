@@ -1,8 +1,8 @@
 """Decides the bounce door's answers to senders, recipients and messages on one connection.
 
 This module owns the processing of a message between its final dot and its reply, and the bytes that
-the message holds in this time. It does not own the dialog (smtp_server/connection.py), the
-judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (server.py).
+are held for the message during this time. It does not own the dialog (smtp_server/connection.py),
+the judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (server.py).
 
 The reply 250 is sent only after Kafka has acknowledged the records of all recipients. If a record
 was not acknowledged, the reply is 451, and the peer sends the whole message again. Then there are

@@ -193,7 +193,7 @@ def plan_writes(
 
 
 def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record the mail id under which the message will be written. Return False if the message was
+    """Store the mail id under which the message will be written. Return False if the message was
     given up."""
     match answer:
         case New():

@@ -67,7 +67,8 @@ class ReservedKeys:
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return Duplicate for each message that will be sent nevertheless, and New for all others.
+        """Return Duplicate for each message that will be sent nevertheless, and New for all other
+        messages.
 
         Never raises.
         """

@@ -95,7 +95,7 @@ class PendingWrite(Generic[T]):
         return self._is_given_up
 
     def try_begin(self, mail_id: str) -> bool:
-        """Record the mail id for writing the item. Return False if the item was given up."""
+        """Store the mail id for writing the item. Return False if the item was given up."""
         with self._lock:
             # Always record the mail id, because the withdrawal of the item needs the mail id.
             self._mail_id = mail_id or self._mail_id

@@ -1,7 +1,7 @@
 """Parses the contents of requests to the HTTP API for platforms; defines the request faults. Pure.
 
 The cursor of a list of entries refers to the entry after which the next page begins. The cursor is
-opaque to platforms. It need not be signed, because a page never shows more than the API key
+opaque to platforms. The cursor need not be signed, because a page never shows more than the API key
 permits.
 
 The fields of a small form are urlencoded or multipart (RFC 7578). The parser accepts any bytes. It

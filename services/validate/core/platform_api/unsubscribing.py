@@ -29,8 +29,8 @@ from shared.topics.records import MailEvent
 from shared.topics.suppressions import Suppression, SuppressionReason
 
 RULE: Final = "unsubscribe/one-click"
-# The return id of every event of an unsubscribe link. An event of a request by mail has the return
-# id of that mail.
+# Every event of an unsubscribe link has this return id. The event of a request by mail has the
+# return id of that mail.
 RETURN_ID: Final = "one-click"
 
 _STYLE: Final = (

@@ -109,8 +109,8 @@ def unsent_cause(returned: Returned) -> Cause | None:
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return the Returning of a message that the validate service or the deliver service wrote to
-    mail.returned. The same service has also written the event."""
+    """Return the value Returning for a message that the validate service or the deliver service
+    wrote to mail.returned. The same service has also written the event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,

@@ -5,11 +5,11 @@ message that has non-ASCII characters in the header, NUL bytes, or lines that ar
 message is attached as a file (application/octet-stream, base64). The attachment has at most
 MAX_ORIGINAL_BYTES; the rest of the message is cut off.
 
-If the deliver service could not deliver a message, the mail is a multipart/report (RFC 3464; RFC
-6533 for internationalized addresses). Its two machine-readable parts are message/delivery-status
-and the header of the message (text/rfc822-headers, RFC 6522). The header is in base64 if a mail
-server could refuse or change it. The report does not contain the body, because the body is not
-stored.
+If the deliver service could not deliver a message, the mail to the forwarding address is a
+multipart/report (RFC 3464; RFC 6533 for internationalized addresses). Its two machine-readable
+parts are message/delivery-status and the header of the message (text/rfc822-headers, RFC 6522). The
+header is in base64 if a mail server could refuse or change it. The report does not contain the
+body, because the body is not stored.
 
 Guarantees: neither the returned message nor a server's reply can forge a field, a line or a part of
 the mail. Each value is one line of printable characters; in reports, all characters are ASCII. The

@@ -6,8 +6,8 @@ in its own mail. The other messages of the window are held, and a digest lists t
 has ended. The windows are written in the same transaction as the mail. So a window is not lost if a
 process ends.
 
-A client has one window for each partition of mail.returned that has its mail. Normally this is one
-partition, because the client's name is the key of the records.
+A client has one window for each partition of mail.returned that contains mail of this client.
+Normally this is one partition, because the client's name is the key of the records.
 """
 
 from __future__ import annotations

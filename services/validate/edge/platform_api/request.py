@@ -104,7 +104,8 @@ class Parts(Struct, frozen=True):
         return found
 
     async def write(self, records: Sequence[SuppressionRecord]) -> None:
-        """Write records; return when Kafka has them and, if possible, this process has read them.
+        """Write records. Return when Kafka has stored the records and, if possible, this process
+        has read them back.
 
         Raises NotWritten.
         """

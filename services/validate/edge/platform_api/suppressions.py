@@ -99,8 +99,8 @@ class EntryPage(Struct, frozen=True):
 
 
 class Explained(Struct, frozen=True):
-    """States whether a recipient gets mail (if so, `reason` is ""), with all data that determine
-    this.
+    """States whether a recipient gets mail, with all data that determine the answer. If the
+    recipient gets mail, `reason` is "".
 
     If the reason comes from a parent's list, the entries and patterns of that list are not shown,
     because they belong to another client.

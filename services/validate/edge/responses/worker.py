@@ -11,7 +11,7 @@ place, if the old place in Redis is unchanged. If the process
 
 - dies before the transaction, nothing was written, and its successor counts the same records;
 - dies after the transaction, its successor counts the records again, but writes no entries, because
-  their offsets are committed;
+  the offsets of these records are committed;
 - is paused at any step, its transaction or its script is refused;
 - finds Redis empty, everything is counted again from the beginning, without writing entries. The
   recount gives the same counters, because records are counted in the order of the log.

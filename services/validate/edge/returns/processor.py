@@ -3,8 +3,8 @@ client's forwarding address.
 
 Events, forwarded mail, the windows of the clients and the consumed offsets are written in one
 transaction. So each returned message has one event and is forwarded once, even if a process dies.
-Suppressions result from counting these events (edge/responses/worker.py). The counting counts each
-message once.
+Suppressions result from counting these events (edge/responses/worker.py). Each message is counted
+once.
 
 Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
 of returned mail (shared/responses, core/returns).

@@ -4,8 +4,8 @@ The worker is like the relay (shared/stream/relay.py), but the worker has state:
 clients (core/returns/windows.py). The windows are written to mail.forwarding in the same
 transaction. The worker also writes digests that become due while no mail arrives. If the process
 
-- dies before the commit is finished, its successor reads the same records again, and the windows
-  from before these records;
+- dies before the commit is finished, its successor reads the same records again, and reads the
+  windows as they were before these records;
 - dies after the commit, the records are processed and the windows are written;
 - is paused for longer than its session lasts, its commit is refused, because the commit contains
   the membership under which the records were read. The commit of a digest is refused in the same
@@ -150,8 +150,9 @@ class ReturnsWorker:
         """Return True if the windows were read under this membership; otherwise read the windows
         and return False.
 
-        After such a read, the consumer reads the records of this turn again, from the committed
-        offsets to which the windows belong. No open transaction hides these offsets any more.
+        After the windows were read, the consumer reads the records of this turn again, from the
+        committed offsets to which the windows belong. No open transaction hides these offsets any
+        more.
         """
         assigned = frozenset(session.consumer.assignment())
         under = (membership.generation_id, assigned)
