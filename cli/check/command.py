@@ -61,7 +61,7 @@ Exit codes:
 class WrongChoice(Exception):
     """An option cannot be used, for example because its client is not known.
 
-    The text is one line.
+    The text of the error is one line.
     """
 
 
@@ -126,7 +126,8 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """Return this client; if no name is given and `alone` is set, return the only client.
+    """Return the client with this name; if no name is given and `alone` is set, return the only
+    client.
 
     Raises WrongChoice; its text lists the existing clients.
     """

@@ -18,7 +18,8 @@ from typing import IO, Final, NoReturn
 
 from msgspec import Struct
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # above any limit of R1; it bounds the memory
+# This size is larger than any limit of R1. It bounds the use of memory.
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 STANDARD_INPUT: Final = "-"
 _PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"
@@ -33,7 +34,7 @@ class FileFault(Exception):
 
 
 class Message(Struct, frozen=True):
-    """One message; `first_line` is the line number of its beginning in the file, from 1."""
+    """One message; `first_line` is the number of the message's first line in the file, from 1."""
 
     name: str
     content: bytes
@@ -138,7 +139,8 @@ def _messages(name: str, file: IO[bytes]) -> Iterator[Message]:
 def _of_mbox(name: str, begin: bytes, file: IO[bytes]) -> Iterator[Message]:
     index = 0
     try:
-        # Text before the first message is an error, because otherwise nobody would notice it.
+        # Text before the first message is an error, because otherwise nobody would notice this
+        # text.
         if begin and begin not in _BLANK and not begin.startswith(_MARK):
             raise FileFault(f"{name}: {_NO_MBOX}")
         for index, (first_line, content) in enumerate(split_mbox(_pieces(begin, file)), 1):

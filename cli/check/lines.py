@@ -48,7 +48,7 @@ _CRLF_BYTES = 2
 
 
 class HeaderLine(Struct, frozen=True):
-    """One unfolded header; `number` is the line number of its beginning, from 1."""
+    """One unfolded header; `number` is the number of the header's first line, from 1."""
 
     number: int
     name: bytes

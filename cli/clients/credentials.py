@@ -115,7 +115,8 @@ def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> Non
 
 
 def summary(credentials: Sequence[Credential]) -> str:
-    """Return the number of credentials and the UTC date of the newest: `1, set 2026-11-24`."""
+    """Return the number of credentials and the UTC date of the newest credential: `1, set
+    2026-11-24`."""
     return f"{len(credentials)}, set {_day(credentials[0])}" if credentials else "0"
 
 

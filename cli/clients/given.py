@@ -5,8 +5,8 @@ mail for such lanes and pools. If the lane is not configured, the validate servi
 `default`. If the pool is not configured, the deliver service defers the mail.
 
 The command reads its own settings; the settings of the services may differ. If the command's
-settings have no pools, it cannot judge the pool of a client, and prints a warning. If the command's
-settings have pools, an unknown pool is an error.
+settings have no pools, the command cannot judge the pool of a client, and prints a warning. If the
+command's settings have pools, an unknown pool is an error.
 """
 
 from __future__ import annotations

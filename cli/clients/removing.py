@@ -1,4 +1,5 @@
-"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice for their mail.
+"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice about their
+mail, and restoring them.
 
 Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
 the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
@@ -48,7 +49,7 @@ _DONE: Final = {
     MailChoice.REFUSE: "its mail is refused",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
-# Click gets the values as a list, because with the enumeration it would use the member names.
+# Click gets the values as a list, because Click would use the member names of the enumeration.
 _CHOICE: Final = click.Choice([each.value for each in MailChoice])
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 

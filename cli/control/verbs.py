@@ -128,7 +128,8 @@ def _lasting(command: Any, default: str) -> Any:
 
 
 def _answer(order: Order, replaced: Order | None, as_json: bool) -> None:
-    """Print the new order, and the order on the same scope that it has replaced or ended."""
+    """Print the new order, and the order on the same scope that the new order has replaced or
+    ended."""
     if as_json:
         print_json({**msgspec.to_builtins(order), "replaced": msgspec.to_builtins(replaced)})
         return

@@ -1,4 +1,4 @@
-"""Finds the state of each DKIM key, its TXT record, and whether the DNS has the record. Pure.
+"""Finds the state and the TXT record of each DKIM key, and compares the record with the DNS. Pure.
 
 Owns: the text of a record, its form in a zone file, and the judgement of a published record. Does
 not own: parsing a record (shared/mailauth/dkim_record.py). The caller makes the look-ups.

@@ -88,7 +88,8 @@ def nothing_found(what: str) -> str:
 
 
 def _orders(kafka: KafkaSettings) -> list[Order]:
-    """Return the orders of operators; if they cannot be read, print a warning and return none."""
+    """Return the orders of operators; if they cannot be read, print a warning and return no
+    orders."""
     try:
         return read_orders(kafka)
     except Unavailable as error:

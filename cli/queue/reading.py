@@ -27,7 +27,8 @@ from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, partitions_of, topic_
 from shared.stream.client import ClientOptions, client_options, make_consumer
 from shared.topics.codec import CodecError, decode_pack
 
-# A queue without mail may still have a few unread offsets per partition: markers of transactions.
+# A queue without mail may still have a few unread offsets per partition, which are markers of
+# transactions.
 MOST_RECORDS: Final = 5_000
 READ_TIMEOUT_S: Final = 20.0
 

@@ -116,7 +116,8 @@ def as_document(answer: Answer) -> dict[str, Any]:
 
 
 def table(answers: Sequence[Answer], width: int) -> list[str]:
-    """Return a table with a row per message, or per recipient if a message names several."""
+    """Return a table with a row per message, or per recipient if a message names several
+    recipients."""
     rows: list[list[str]] = []
     for answer in answers:
         understood = answer.understood

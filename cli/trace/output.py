@@ -25,7 +25,7 @@ class Missing:
         self._skipped: dict[str, int] = {}
 
     def new(self, line: TraceLine) -> list[str]:
-        """Return the remarks about missing lines, which are printed before this line."""
+        """Return the remarks about missing lines. These remarks are printed before this line."""
         said = []
         before = self._numbers.get(line.worker, 0)
         is_mark = not line.kind

@@ -100,7 +100,7 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
 
 @contextmanager
 def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
-    """If the settings enable it, count bounces and read returned mail in two threads."""
+    """If the settings enable these tasks, count bounces and read returned mail in two threads."""
     if not settings.validate.counts_bounces:
         yield
         return

@@ -53,8 +53,9 @@ def suppress(
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits` are the reasons found for each looked-up field. The reason comes from the first list that
-    contains the recipient. The client's own list comes first, then the lists of its parents.
+    `bits` are the reasons, as bits, that were found for each looked-up field. The reason comes from
+    the first list that contains the recipient. The client's own list comes first, then the lists of
+    its parents.
     """
     after = list(judged)
     if not any(bits):

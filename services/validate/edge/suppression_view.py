@@ -160,7 +160,7 @@ class SuppressionFollower(RunsThread):
         expected watermark."""
         entries = self._entries(records)
         # Only the last part moves the watermark, so all parts are applied again if the process dies
-        # before the last part.
+        # before the last part is applied.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark
@@ -186,7 +186,7 @@ class SuppressionFollower(RunsThread):
                 found = decode_suppression(record.value)
                 if isinstance(found, Suppression):
                     entries.append(encode_entry(found))
-            except (CodecError, ValueError) as error:  # ValueError: a hash that is not hexadecimal
+            except (CodecError, ValueError) as error:  # ValueError: the hash is not hexadecimal
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.error("the record of a suppression cannot be read", extra=fields)

@@ -2,8 +2,8 @@
 
 Peers do not log in. So a peer is identified only by its address, and a client only by the
 recipients. No address and no client may use all the memory, so one address may hold at most a
-quarter of the memory, and one client at most half. Bytes are held as they arrive. They are not held
-in advance for the largest message, because nearly all returned mail is small. While a message
+quarter of the memory, and one client at most half. Bytes are held as they arrive. The size of the
+largest message is not held in advance, because nearly all returned mail is small. While a message
 arrives, its bytes are counted once. While the message is stored, its bytes are counted once per
 recipient, because there is a record for each recipient.
 """

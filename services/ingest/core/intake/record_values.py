@@ -82,8 +82,7 @@ def take(found: RecordValues, text: Text | Violation, field: Field, name: str) -
 
 
 def event_faults(found: RecordValues, prefix: str) -> list[Violation]:
-    """Return the violations because of which these values are not a CloudEvent 1.0 with a
-    message."""
+    """Return the violations if these values are not a valid CloudEvent 1.0 with a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)

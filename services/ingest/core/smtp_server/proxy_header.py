@@ -48,7 +48,7 @@ _UNUSABLE: Final = {
 
 
 class More(Struct, frozen=True):
-    """The header is incomplete; at least `missing_bytes` of it are missing."""
+    """The header is incomplete; at least `missing_bytes` more bytes are needed."""
 
     missing_bytes: int
 

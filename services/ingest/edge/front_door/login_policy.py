@@ -131,7 +131,7 @@ class LoginPolicy:
         return replies.FOREIGN if client is not None else replies.WRONG
 
     async def _refuse_removed(self, name: str) -> Reply:
-        """Refuse a removed client. The password was right, so the login does not count towards the
+        """Refuse a removed client. The password was right, so the login is not counted for the
         lock-out."""
         self._context.metrics.failed_logins.add()
         found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}

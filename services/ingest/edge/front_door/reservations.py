@@ -14,11 +14,11 @@ message, the message is sent, and the client gets 250. The mark is removed if th
 message again.
 
 While Redis is unavailable, slow or empty, the front door treats every message as new. The front
-door then asks Redis at most once per PAUSE_S, and each question delays replies by at most
-TIMEOUT_S. The validate service still finds the duplicates, but the second 250 has a new mail id.
-While Redis is unavailable, or if the validate service does not search for duplicates, no message
-can be marked. In these two cases a client may get 451 although Kafka has stored its message. The
-message is then sent (decision 0026).
+door then asks Redis at most once per PAUSE_S, and each request delays replies by at most TIMEOUT_S.
+The validate service still finds the duplicates, but the second 250 has a new mail id. While Redis
+is unavailable, or if the validate service does not search for duplicates, no message can be marked.
+In these two cases a client may get 451 although Kafka has stored its message. The message is then
+sent (decision 0026).
 """
 
 from __future__ import annotations

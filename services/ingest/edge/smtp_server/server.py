@@ -93,7 +93,8 @@ class Service(Protocol):
         ...
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered. In this time, no new message arrives."""
+        """Wait until every pending message is answered. During this time, no new message
+        arrives."""
         ...
 
     async def close(self) -> None:

@@ -120,7 +120,7 @@ class SmtpTransport:
 
         During a handshake, or if the peer does not read, no reply can be sent. Then `reply` is
         dropped and the connection is aborted. With TLS, an orderly close would wait for the peer
-        and buffer all bytes that the peer sends in this time.
+        and buffer all bytes that the peer sends during this time.
         """
         transport = self._transport
         if transport is None or transport.is_closing():

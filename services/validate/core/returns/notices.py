@@ -205,8 +205,8 @@ def _status_lines(returned: Returned, sending_domain: str, now_ms: int) -> Itera
 
 
 def _status(returned: Returned) -> str:
-    """Return the status code. If it is missing or invalid, return a default, because a report must
-    have a status code."""
+    """Return the status code. If the code is missing or invalid, return a default, because a report
+    must have a status code."""
     if _STATUS.fullmatch(returned.status):
         return returned.status
     return "4.4.7" if returned.kind == EXPIRED else "5.0.0"  # RFC 3463: delivery time expired

@@ -1,5 +1,5 @@
-"""Limits how many returned messages a client gets one by one; a digest lists all further messages.
-Pure.
+"""Limits the number of returned messages that a client gets one by one; a digest lists all further
+messages. Pure.
 
 A window begins with the first message that is forwarded. Up to the limit, each message is forwarded
 in its own mail. The other messages of the window are held, and a digest lists them when the window

@@ -1,4 +1,4 @@
-"""/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
+"""/v1/suppressions: the recipients who get no mail from a client, and changes to this list.
 
 Lists and explanations are read from the entries that this process follows. A request for a change
 is answered when Kafka has the change. If possible, the answer also waits until this process has

@@ -183,7 +183,7 @@ class KafkaWriter:
             hit("api.acknowledged")
             job.done(offset)
         if any(each.futures and not each.is_whole for each in sent):
-            self._drop()  # this also drops the unsent records of these jobs
+            self._drop()  # this call also drops the unsent records of these jobs
 
     def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
         """Hand the records of a job to the producer until the time of the job is over."""

@@ -22,7 +22,7 @@ rules is stored with the counters. If the stored digest differs from the digest 
 rules, the counters are dropped and all bounces are counted again. This recount writes no entries
 either, because the command that writes a review also writes the resulting entries.
 
-Owns: the place up to which the counters count. Does not own: the decision which bounces count
+Owns: the place up to which the counters count. Does not own: the decision which bounces are counted
 (shared/responses/counting), and the view of suppressed recipients. The view does not depend on the
 counters.
 """
@@ -103,7 +103,7 @@ class _Session:
 
 
 class ResponsesWorker:
-    """Counts bounces in run(). While it cannot count, `status.waiting_for` or `fault` is the
+    """Counts bounces in run(). While run() cannot count, `status.waiting_for` or `fault` is the
     reason."""
 
     def __init__(self, parts: WorkerParts) -> None:
@@ -169,7 +169,7 @@ class ResponsesWorker:
             return STAND_BY_MS
         left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
         # The time is rounded up, because a turn that begins a fraction of a millisecond early finds
-        # nothing.
+        # nothing to count.
         return math.ceil(min(max(left_ms, COUNTING_POLL_MS), MAX_POLL_MS))
 
     def _begin(self, consumer: StreamConsumer) -> Counting:

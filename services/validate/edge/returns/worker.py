@@ -2,7 +2,8 @@
 
 The worker is like the relay (shared/stream/relay.py), but the worker has state: the windows of the
 clients (core/returns/windows.py). The windows are written to mail.forwarding in the same
-transaction. The worker also writes digests that become due while no mail arrives. If the process
+transaction as the other records. The worker also writes digests that become due while no mail
+arrives. If the process
 
 - dies before the commit is finished, its successor reads the same records again, and reads the
   windows as they were before these records;
@@ -14,8 +15,8 @@ transaction. The worker also writes digests that become due while no mail arrive
 
 The windows are written in the transactions that commit the offsets of mail.returned. When a process
 gets partitions, it first reads their committed offsets. After this read, no transaction on these
-partitions is open. Then the process asks for the end of mail.forwarding. So all windows of these
-partitions are before this end.
+partitions is open. Then the process asks Kafka for the end of mail.forwarding. So all windows of
+these partitions are before this end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
