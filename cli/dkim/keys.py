@@ -23,7 +23,7 @@ ANY_DOMAIN: Final = "<sending domain>"
 
 
 class State(StrEnum):
-    """The state of a key now."""
+    """The present state of a key."""
 
     SIGNS = "signs"
     WAITS = "waits"  # The start time of the key is in the future.

@@ -43,7 +43,7 @@ class QueueReading:
         self.is_complete = True
 
     def counts(self, by: str, most: int | None = None) -> QueueCounts:
-        """Count everything that waits.
+        """Count all messages that wait.
 
         If more than `most` offsets are unread, nothing is read and `is_complete` becomes False.
         """
@@ -97,7 +97,8 @@ class QueueReading:
         ]
 
     def _waiting(self, backlogs: list[Backlog]) -> Iterator[tuple[Waiting, bool]]:
-        """Yield each message, with True if it is the first waiting message of its record."""
+        """Yield each message, and True if the message is the first waiting message of its
+        record."""
         deadline = Deadline(self._timeout_s)
         total = sum(each.records for backlog in backlogs for each in backlog.partitions.values())
         done = 0

@@ -50,8 +50,8 @@ UNKNOWN_LANES: Final = Metric(
     " client.",
     ("client", "lane"),
 )
-# The number of clients and lanes for which a logged warning is remembered. If there are more, the
-# oldest are forgotten, so their warnings may be logged again.
+# The highest number of clients and lanes for which a logged warning is remembered. If there are
+# more, the oldest are forgotten, so their warnings may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 HELD_PARTITION: Final = 0

@@ -104,7 +104,7 @@ class SubmissionKeys:
                 raise NotReady("the submission keys are being restored")
 
     def _renew(self, store: Submissions, generation: str) -> None:
-        """Claim the last batch under the new generation before any other claim."""
+        """Repeat the claims of the last batch under the new generation, before any other claim."""
         before, self._generation, self._seen = self._generation, generation, {}
         if not self._last.claims:
             return

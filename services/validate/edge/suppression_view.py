@@ -6,7 +6,7 @@ moved, and continue from the new watermark. The next call of apply() detects tha
 missing (FLUSHALL, a new Redis) or too old (a failover). The topic is then read again from the
 watermark of this view. Each process calls apply() at least every LOOK_S, even without records.
 
-Owns: the reader, and the proof of how recent the view is (confirmed()). Guarantees: a look-up uses
+Owns: the reader, and the proof that the view is recent (confirmed()). Guarantees: a look-up uses
 the view only if the view has every record that was on mail.suppressions FRESH_S before the look-up.
 Otherwise NotReady is raised, and nothing is consumed. Does not own: the view
 (shared/store/suppressions.py). Unreadable records are logged and counted in `unreadable`; the rest
@@ -51,7 +51,8 @@ UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
     "Records of mail.suppressions that could not be read since the start and are not applied.",
 )
-# The number of entries that one script applies. A script blocks Redis for about 1 µs per entry.
+# The highest number of entries that one script applies. A script blocks Redis for about 1 µs per
+# entry.
 MAX_ENTRIES: Final = 5_000
 
 # If a message is judged at least this long after an entry was committed, the entry applies to the

@@ -35,8 +35,8 @@ _VERSION_1: Final = b"PROXY "
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0x0, 0x1
 _TCP4, _TCP6 = 0x11, 0x21
-# For each family: the length of the source address, which comes first, and the length of both
-# addresses with their ports.
+# Maps each address family to the length of the source address, which comes first, and to the length
+# of both addresses with their ports.
 _LENGTHS: Final = {_TCP4: (4, 12), _TCP6: (16, 36)}
 _UNUSABLE: Final = {
     0x00: "a connection of unknown family (AF_UNSPEC)",

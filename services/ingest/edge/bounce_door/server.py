@@ -178,8 +178,8 @@ class BounceDoorService:
 
 
 def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
-    """Return a function that returns the data that is needed to judge recipients at a given
-    time."""
+    """Return a function. For a given time, it returns the data that is needed to judge
+    recipients."""
     settings, registry = given.settings, given.registry
     host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
 

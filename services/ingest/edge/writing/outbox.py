@@ -33,8 +33,8 @@ SERVICE: Final = "ingest"
 TIMEOUT_S: Final = 4.0
 # Messages that arrive within this time share a record. A session has to wait for Kafka anyway.
 LINGER_S: Final = 0.003
-# Under load, messages wait for the batches that are being written, but not longer than this. The
-# wait saves work, because a record with fifty messages costs hardly more than a record with one
+# Under load, messages wait for the batches that are being written, but not longer than this time.
+# The wait saves work, because a record with fifty messages costs hardly more than a record with one
 # message (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
 MAX_BATCH: Final = 512

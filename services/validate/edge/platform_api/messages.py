@@ -45,7 +45,7 @@ from shared.settings.sections import KafkaSettings
 HOUR_MS: Final = 3_600_000
 DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
-# The number of messages in one answer. If more are found, the oldest are left out.
+# The highest number of messages in one answer. If more are found, the oldest are left out.
 MAX_SHOWN: Final = 100
 # The highest number of events that each of the two passes keeps. The number is limited, because an
 # address may have very many events.

@@ -50,7 +50,8 @@ PRODUCER_MS: Final = {
     "request_timeout_ms": 3_000,
     "delivery_timeout_ms": 4_000,
 }
-# The number of requests whose records are not acknowledged yet. Each request takes some kilobytes.
+# The highest number of requests whose records are not acknowledged yet. Each request takes some
+# kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
 _NEVER: Final = Failpoints.none()

@@ -10,7 +10,7 @@ arrives. If the process
 - dies after the commit, the records are processed and the windows are written;
 - is paused for longer than its session lasts, its commit is refused, because the commit contains
   the membership under which the records were read. The commit of a digest is refused in the same
-  way, because its transaction commits the same offset again;
+  way, because the transaction of the digest commits the same offset again;
 - gets or loses partitions, it reads the windows again before it uses the windows.
 
 The windows are written in the transactions that commit the offsets of mail.returned. When a process
