@@ -149,11 +149,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def duration_s(text: str) -> int | None:
-    """Return the seconds of a text such as 90s, 30m, 2h or 7d; None for other text and for 0."""
+    """Return the duration in seconds that a text such as 90s, 30m, 2h or 7d means; None for other
+    text and for 0."""
     return delay_s(text) or None
 
 
 def delay_s(text: str) -> int | None:
-    """Return the seconds of a text, as duration_s() does, but accept 0."""
+    """Return the duration in seconds, as duration_s() does, but also accept 0."""
     match = _DURATION.fullmatch(text)
     return int(match[1]) * _UNIT_S[match[2]] if match else None

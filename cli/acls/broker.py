@@ -77,14 +77,14 @@ def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
 
 
 def add(admin: Any, acls: Sequence[Any]) -> None:
-    """Add these ACLs. Raises KafkaError if the brokers refuse one of them."""
+    """Add these ACLs. Raises KafkaError if the brokers refuse one of these ACLs."""
     failed = admin.create_acls(acls)["failed"] if acls else []
     if failed:
         raise KafkaError(f"{len(failed)} ACLs were refused: {failed[0].__name__}")
 
 
 def remove(admin: Any, acls: Iterable[Any]) -> None:
-    """Remove these ACLs. Raises KafkaError if the brokers refuse one of them."""
+    """Remove these ACLs. Raises KafkaError if the brokers refuse one of these removals."""
     filters = [
         ACLFilter(
             each.principal,

@@ -64,7 +64,7 @@ class Applied(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """The options that select the accounts and name their principals."""
+    """The options that select the accounts and define the names of their principals."""
 
     clients: tuple[str, ...]
     services_only: bool
@@ -173,7 +173,7 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """Return the settings of the Kafka server that the command asks or names in its output.
+    """Return the settings of the Kafka server that the command queries or shows in its output.
 
     If the command needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, the
     address comes from the settings.

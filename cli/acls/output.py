@@ -1,8 +1,8 @@
 """Names the principal of each account, and formats the ACLs. Pure.
 
-A principal is named by a template such as `User:sluice-{name}`. If the template of services lacks
-{name}, all services share one login, which has the rights of all services. Each client always has
-its own principal.
+The name of a principal is made from a template such as `User:sluice-{name}`. If the template of
+services lacks {name}, all services share one login, which has the rights of all services. Each
+client always has its own principal.
 
 ACLs are printed as commands of kafka-acls.sh or as KafkaUser resources of Strimzi.
 """
@@ -52,7 +52,7 @@ class Strimzi(Struct, frozen=True):
 
 
 def check_service_template(template: str) -> None:
-    """Raise TemplateFault if this template cannot name the principals of services."""
+    """Raise TemplateFault if this template cannot define the names of the services' principals."""
     if template.count(PLACE) > 1:
         raise _fault("--service-principal", template, f"use {PLACE} once or not at all")
     if not template.startswith(_KIND) or template == _KIND:
@@ -137,7 +137,8 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
 
 
 def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
-    """Return one KafkaUser per principal; its name is the principal without `User:` and `CN=`."""
+    """Return one KafkaUser per principal; the resource's name is the principal without `User:` and
+    `CN=`."""
     documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 

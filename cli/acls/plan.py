@@ -75,8 +75,8 @@ def _everywhere() -> Iterator[Rule]:
     for operation in (DESCRIBE, DESCRIBE_CONFIGS):
         yield from _topics(operation, _MAIL_PREFIX, _BILLING_PREFIX)
     # Each service ends the abandoned transactions of all services
-    # (docs/decisions/0059-abandoned-transactions.md). With this right alone, no service can write
-    # to a topic.
+    # (docs/decisions/0059-abandoned-transactions.md). This right alone does not allow a service to
+    # write to a topic.
     yield from _transactions("sluice.")
 
 
@@ -144,7 +144,8 @@ def _billing(group: str) -> Iterator[Rule]:
 
 
 def _operator() -> Iterator[Rule]:
-    """Yield every right on the pipeline's topics, for `sluice topics`, `clients` and `audit`."""
+    """Yield every right on the pipeline's topics, because `sluice topics`, `clients` and `audit`
+    need these rights."""
     yield from _topics(ALL, _MAIL_PREFIX, _BILLING_PREFIX)
     yield Rule("group", "prefixed", "sluice.", DESCRIBE)
     yield from _transactions("sluice.clients.")

@@ -12,8 +12,8 @@ the end of all written records. It counts final events up to the first end, and 
 second end. A message's tally is committed before any other process sees the message, so if a final
 event is counted, the tally of its message is counted, too.
 
-If messages count as waiting but no queue holds any message, those messages are lost. To name the
-lost messages, the command reads the events again and also stores the mail ids of the tallies
+If messages are counted as waiting but no queue holds any message, those messages are lost. To list
+the lost messages, the command reads the events again and also stores the mail ids of the tallies
 (shared/audit/conservation.py). If the queues cannot be read, the command reports that on standard
 error and judges only the events.
 
@@ -76,7 +76,7 @@ _RETURNED: Final = ReturnedTopics()
 
 
 class _Reading:
-    """Adds records to the books, and their mail ids to the search for second final events.
+    """Adds records to the books, and passes their mail ids to the search for second final events.
 
     If `with_ids` is set, the mail ids of the tallies are stored too, because unfinished() needs
     them.
@@ -151,8 +151,9 @@ def audit(
 ) -> Report:
     """Read mail.events and mail.returned up to their current ends, and judge the counts.
 
-    If `returned` is None, only mail.events is read. If messages count as waiting, `look` is called
-    to read the queues. `look` returns None if the queues cannot be read. Raises PartUnavailable.
+    If `returned` is None, only mail.events is read. If messages are counted as waiting, `look` is
+    called to read the queues. `look` returns None if the queues cannot be read. Raises
+    PartUnavailable.
     """
     with EventLog(options, topic) as log:
         found = _read(log, options, settled, returned).report

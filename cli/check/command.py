@@ -59,9 +59,9 @@ Exit codes:
 
 
 class WrongChoice(Exception):
-    """An option cannot be used, for example because it names no known client.
+    """An option cannot be used, for example because its client is not known.
 
-    The text is one line.
+    The text of the error is one line.
     """
 
 
@@ -126,9 +126,10 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """Return this client; if no name is given and `alone` is set, return the only client.
+    """Return the client with this name; if no name is given and `alone` is set, return the only
+    client.
 
-    Raises WrongChoice, whose text names the existing clients.
+    Raises WrongChoice; its text lists the existing clients.
     """
     if name in clients:
         return clients[name]
@@ -222,7 +223,8 @@ def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
 
 
 def _show(console: Console, rows: Iterable[Row]) -> None:
-    """Print the rows; on a terminal, wrap them beside their labels, else print a line per row."""
+    """Print the rows; on a terminal, wrap them beside their labels; otherwise print one line per
+    row."""
     terminal = console.is_terminal
     width = max(_NARROWEST, console.width - _MARGIN)
     for row in rows:

@@ -1,8 +1,8 @@
 """Reads the messages for `sluice check`: files, folders, mboxes, standard input.
 
-Owns: finding the messages and reading one after the other. Does not own: judging the messages. A
-file whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox or
-its content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that
+Owns: finding the messages and reading them one after the other. Does not own: judging the messages.
+A file whose name ends in .eml is one message. Any other file is an mbox if its name ends in .mbox
+or its content begins with "From " (RFC 4155). In an mbox, a new message begins after each line that
 begins with "From " and follows an empty line. Quoted lines (">From ") stay as they are. Guarantees:
 memory holds one message at a time, of at most MAX_MESSAGE_BYTES; a path that cannot be read raises
 FileFault, whose text is one line.
@@ -18,7 +18,8 @@ from typing import IO, Final, NoReturn
 
 from msgspec import Struct
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # Above any limit of R1; bounds the memory.
+# This size is larger than any limit of R1. It bounds the use of memory.
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 STANDARD_INPUT: Final = "-"
 _PIECE_BYTES: Final = 1024 * 1024  # Long lines are read in pieces of this size.
 _SUFFIX: Final = ".eml"
@@ -33,7 +34,7 @@ class FileFault(Exception):
 
 
 class Message(Struct, frozen=True):
-    """One message; `first_line` is the line number of its beginning in the file, from 1."""
+    """One message; `first_line` is the number of the message's first line in the file, from 1."""
 
     name: str
     content: bytes
@@ -138,7 +139,8 @@ def _messages(name: str, file: IO[bytes]) -> Iterator[Message]:
 def _of_mbox(name: str, begin: bytes, file: IO[bytes]) -> Iterator[Message]:
     index = 0
     try:
-        # Text before the first message is an error, because otherwise nobody would notice it.
+        # Text before the first message is an error, because otherwise nobody would notice this
+        # text.
         if begin and begin not in _BLANK and not begin.startswith(_MARK):
             raise FileFault(f"{name}: {_NO_MBOX}")
         for index, (first_line, content) in enumerate(split_mbox(_pieces(begin, file)), 1):

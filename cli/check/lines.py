@@ -1,10 +1,10 @@
 """Finds the lines that `sluice check` shows: header lines of a broken rule, and notes. Pure.
 
 Owns: finding the header lines that a rule concerns, with their numbers; making a client's text safe
-to show; notes about faults that break no rule. Does not own: what counts as a header or breaks a
-rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names are read in the same
-way as in shared/mail/headers.py, so that an odd spelling is found too. scan() limits the length of
-the header.
+to show; notes about faults that break no rule. Does not own: the definitions of a header and of a
+broken rule (shared/mail), the rules for lines (shared/smtp/content.py). Header names are read in
+the same way as in shared/mail/headers.py, so that an odd spelling is found too. scan() limits the
+length of the header.
 
 There are notes about two faults. The first fault is a missing or wrong Date header. RFC 5322, 3.6
 requires a correct Date, but no rule of Sluice does. A message without a Date is sent unchanged,
@@ -48,7 +48,7 @@ _CRLF_BYTES = 2
 
 
 class HeaderLine(Struct, frozen=True):
-    """One unfolded header; `number` is the line number of its beginning, from 1."""
+    """One unfolded header; `number` is the number of the header's first line, from 1."""
 
     number: int
     name: bytes
@@ -136,7 +136,8 @@ def _is_date(text: str) -> bool:
 def notes_for_smtp(content: bytes, first_line: int = 1) -> Iterator[str]:
     """Yield the reasons why the front door would refuse these bytes, although they break no rule.
 
-    If all lines end with LF, this is no such reason, because an SMTP client sends CRLF instead.
+    If all lines end with LF, no reason is returned for this, because an SMTP client sends CRLF
+    instead.
     """
     if b"\r" in content and not has_only_crlf(content):
         yield (

@@ -29,7 +29,7 @@ from shared.submission.checks import case_of
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # This limits the output if a header occurs very often.
+_MAX_LINES_SHOWN: Final = 3  # This number limits the output if a header occurs very often.
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header as lines `Name: value`, followed by an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {

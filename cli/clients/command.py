@@ -81,7 +81,7 @@ for removing in (remove, restore, forget):
 @_json
 @kafka_options
 @answering
-def apply(  # noqa: PLR0913, PLR0917 - the options of a command
+def apply(  # noqa: PLR0913, PLR0917 - a command has many options
     path: Path,
     prune: bool,
     choice: str | None,

@@ -1,6 +1,6 @@
 """`sluice clients credentials`: manages the passwords of clients for the front door.
 
-Owns: the commands. Does not own: how keys are derived from a password
+Owns: the commands. Does not own: the derivation of keys from a password
 (shared/registry/credentials.py). A generated password is printed once and not stored. Running
 services apply a change within a second. Exit codes: 1 there is no old password to drop, 2 NAME is
 not registered or the password is not valid, 3 Kafka is unavailable.
@@ -115,7 +115,8 @@ def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> Non
 
 
 def summary(credentials: Sequence[Credential]) -> str:
-    """Return the number of credentials and the UTC date of the newest: `1, set 2026-11-24`."""
+    """Return the number of credentials and the UTC date of the newest credential: `1, set
+    2026-11-24`."""
     return f"{len(credentials)}, set {_day(credentials[0])}" if credentials else "0"
 
 

@@ -1,9 +1,9 @@
 """Look-ups for `sluice clients check`: turns dnspython's answers into the rows that are judged.
 
-Owns: the choice of the server, and the time limit for all look-ups. Does not own: what an answer
-means (shared/mailauth/delegation.py). Guarantees: each question is asked once, and a look-up never
+Owns: the choice of the server, and the time limit for all look-ups. Does not own: the meaning of an
+answer (shared/mailauth/delegation.py). Guarantees: each question is asked once, and a look-up never
 raises an exception. After SERVFAIL, a refusal or a time-out, a look-up returns Away. If the name or
-its records do not exist, it returns empty Rows.
+its records do not exist, the look-up returns empty Rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _PAYLOAD_OCTETS: Final = 1232
 
 
 class ResolverError(ValueError):
-    """No DNS server is configured, or its address is not valid; the text gives the reason."""
+    """No DNS server is configured, or the address of the server is not valid; the text gives the
+    reason."""
 
 
 class DnsLookUps:

@@ -45,7 +45,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(Exit.USAGE_ERROR)
         except (
             click.UsageError
-        ) as error:  # raised for a value; click's own errors are raised before the command runs
+        ) as error:  # this error is about a value; click raises its own errors earlier
             fail(error.format_message(), Exit.USAGE_ERROR, as_json)
         except UsageError as error:
             fail(str(error), Exit.USAGE_ERROR, as_json)

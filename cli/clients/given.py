@@ -1,12 +1,12 @@
 """Reads clients.yaml for a command, and compares its lanes and pools with the settings.
 
-Owns: the sentences about lanes and pools that are not configured. Does not own: what happens to
+Owns: the sentences about lanes and pools that are not configured. Does not own: the handling of
 mail for such lanes and pools. If the lane is not configured, the validate service uses the lane
 `default`. If the pool is not configured, the deliver service defers the mail.
 
 The command reads its own settings; the settings of the services may differ. If the command's
-settings have no pools, it cannot judge the pool of a client, and prints a warning. If the command's
-settings have pools, an unknown pool is an error.
+settings have no pools, the command cannot judge the pool of a client, and prints a warning. If the
+command's settings have pools, an unknown pool is an error.
 """
 
 from __future__ import annotations

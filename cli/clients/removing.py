@@ -1,4 +1,5 @@
-"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice for their mail.
+"""`sluice clients remove`, `restore` and `forget`: removing clients, with a choice about their
+mail, and restoring them.
 
 Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
 the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
@@ -48,7 +49,7 @@ _DONE: Final = {
     MailChoice.REFUSE: "its mail is refused",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
-# Click gets the values as a list, because with the enumeration it would use the member names.
+# Click gets the values as a list, because Click would use the member names of the enumeration.
 _CHOICE: Final = click.Choice([each.value for each in MailChoice])
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -84,7 +85,7 @@ def make_removal(
 
 
 def _ask(names: Sequence[str]) -> str:
-    """Ask what to do with the mail. Raises click.UsageError if standard input is no terminal."""
+    """Ask what to do with the mail. Raises click.UsageError if standard input is not a terminal."""
     whose = ", ".join(names)
     if not sys.stdin.isatty():
         raise click.UsageError(
@@ -99,7 +100,7 @@ def _ask(names: Sequence[str]) -> str:
 
 
 def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
-    """Return the last order on all mail of each client, by client name. Raises Unavailable."""
+    """Return, by client name, the last order on all mail of the client. Raises Unavailable."""
     orders = read_orders(kafka)
     return {
         order.scope.client: order
@@ -115,7 +116,7 @@ def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
 @_json
 @kafka_options
 @answering
-def remove(  # noqa: PLR0913, PLR0917 - the options of a command
+def remove(  # noqa: PLR0913, PLR0917 - a command has many options
     name: str,
     choice: str | None,
     keep: str,

@@ -97,7 +97,7 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
 
 
 def in_lines_of(rows: Sequence[SharedRow]) -> list[str]:
-    """Return a line per row for people; the line names the services if their values differ."""
+    """Return a line per row for people; the line lists the services if their values differ."""
     number = Counter(shared.row.key for shared in rows)
     return in_lines(
         [

@@ -2,9 +2,9 @@
 
 The command writes an order on the mail id. The deliver process that holds the message, or that
 reads the message next, ends the message with one `cancelled` event. If an attempt has already
-begun, it is finished and its outcome counts instead. The order is deleted when the event exists,
-because the event contains the author and the reason of the order. A second cancellation changes
-nothing.
+begun, the attempt is finished, and its outcome is valid. The order is deleted when the event
+exists, because the event contains the author and the reason of the order. A second cancellation
+changes nothing.
 
 Exit codes: 0 the message is cancelled, or the order is recorded and the message will not be sent; 1
 the message has ended in another way; 2 wrong usage; 3 Kafka is unavailable.
@@ -53,7 +53,7 @@ class Answer(StrEnum):
 
 
 class Cancellation(Struct, frozen=True):
-    """The answer, the message's state, and the time of the message's next read (0: not known)."""
+    """The answer, the message's state, and the time of the message's next read (0 if not known)."""
 
     mail_id: str
     answer: Answer
@@ -128,7 +128,7 @@ def _order(mail_id: str, author: str, reason: str) -> Order:
 
 
 def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
-    """Return an earlier order that cancels this message; its author and reason are not replaced."""
+    """Return an earlier order that cancels this message. The order keeps its author and reason."""
     scope, now = Scope(mail_id=mail_id), now_ms()
     for order in read_orders(kafka):
         if order.verb is Verb.CANCEL and order.scope == scope and not order.is_over(now):

@@ -37,7 +37,7 @@ PROVIDERS_COMMAND: Final = ("services.deliver.cli.shaping", "providers", "--json
 class Providers(Struct, frozen=True):
     """The JSON output of `sluice shaping providers`.
 
-    `origin` names the rules that define the providers.
+    `origin` is the source of the rules that define the providers.
     """
 
     providers: list[str]

@@ -29,7 +29,7 @@ _SCOPE: Final = (
 
 
 def scoped(command: F) -> F:
-    """Add the options that name a scope, and --kafka, --state and --json."""
+    """Add the options that define a scope, and --kafka, --state and --json."""
     command = click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
     )(kafka_options(command))
@@ -56,7 +56,7 @@ def author_of(name: str) -> str:
 
 
 def scope_of(**given: str) -> Scope:
-    """Return the scope that these options name. Raises click.UsageError, UsageError."""
+    """Return the scope that these options define. Raises click.UsageError, UsageError."""
     values = {name: value.strip() for name, value in given.items()}
     if not any(values.values()):
         names = ", ".join(f"--{name}" for name, _ in _SCOPE)
@@ -74,7 +74,8 @@ def scope_of(**given: str) -> Scope:
 
 
 def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
-    """Return the time when the order ends by itself, or 0 for no end. Raises click.UsageError."""
+    """Return the time when the order ends by itself, or 0 if it never ends. Raises
+    click.UsageError."""
     if is_endless and text:
         raise click.UsageError("use either --for or --until-resumed, not both")
     if is_endless:

@@ -62,7 +62,7 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
                 if not record.value:
                     found.pop(key, None)
                     continue
-                with suppress(CodecError):  # deliver logs and counts this fault
+                with suppress(CodecError):  # the deliver service logs and counts this fault
                     found[key] = decode(key, record.value)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
@@ -124,7 +124,7 @@ def resumption(found: Order, resume: Order) -> Order:
 def orders_on(story: Story, orders: Iterable[Order], now_ms: int) -> list[Order]:
     """Return the orders in force whose scope is known to include the message.
 
-    An order that names a provider or a lane is left out, because events do not name them.
+    An order on a provider or a lane is left out, because events contain neither.
     """
     known = {
         "client": story.client,

@@ -1,10 +1,10 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
 Each command writes one order to mail.control. Every deliver process applies the order within 2 s.
-The order affects waiting mail when its turn comes, and mail that arrives later. An order on a scope
-that no mail can have is refused (checking.py), unless an order is in force on that scope. The
-answer names the order that was replaced. Exit codes: 1 there is nothing to resume, 2 wrong usage, 3
-Kafka is unavailable.
+The order affects mail that arrives later, and also affects waiting mail when the turn of this mail
+comes. An order on a scope that no mail can have is refused (checking.py), unless an order is in
+force on that scope. The answer contains the order that was replaced. Exit codes: 1 there is nothing
+to resume, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def _lasting(command: Any, default: str) -> Any:
 
 
 def _answer(order: Order, replaced: Order | None, as_json: bool) -> None:
-    """Print the new order, and the order on the same scope that it has replaced or ended."""
+    """Print the new order, and the order on the same scope that the new order has replaced or
+    ended."""
     if as_json:
         print_json({**msgspec.to_builtins(order), "replaced": msgspec.to_builtins(replaced)})
         return

@@ -1,8 +1,8 @@
 """`sluice dkim`: makes, lists and checks the keys that sign mail.
 
 Owns: the commands and their output. Does not own: the folder of keys (shared/mailauth/dkim_keys),
-the new keys of a rotation (rotation.py), states and records (keys.py). Only `rotate` writes. It
-writes the key files first, then replaces the table in one step. No private key is printed.
+the new keys of a rotation (rotation.py), states and records (keys.py). Only `rotate` writes files.
+It writes the key files first, and then replaces the table in one step. No private key is printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds the state of each DKIM key, its TXT record, and whether the DNS has the record. Pure.
+"""Finds the state and the TXT record of each DKIM key, and compares the record with the DNS. Pure.
 
 Owns: the text of a record, its form in a zone file, and the judgement of a published record. Does
 not own: parsing a record (shared/mailauth/dkim_record.py). The caller makes the look-ups.
@@ -23,7 +23,7 @@ ANY_DOMAIN: Final = "<sending domain>"
 
 
 class State(StrEnum):
-    """The state of a key now."""
+    """The present state of a key."""
 
     SIGNS = "signs"
     WAITS = "waits"  # The start time of the key is in the future.
@@ -61,7 +61,8 @@ class TxtRecord(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True):
-    """A new key: its entry, its record, and the key that will replace it, if there is one."""
+    """A new key: its entry, its record, and the entry of the key that will replace this key, or
+    None."""
 
     entry: KeyEntry
     record: TxtRecord

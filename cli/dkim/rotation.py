@@ -42,7 +42,7 @@ class Wanted(Struct, frozen=True):
     active_from: datetime
 
 
-def wanted_of(  # noqa: PLR0913 - the options of a command
+def wanted_of(  # noqa: PLR0913 - a command has many options
     now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
 ) -> Wanted:
     """Return the description of the keys to make. Raises RotationError, UsageError."""
@@ -56,7 +56,8 @@ def start_time(after: str, at: str, now: datetime) -> datetime:
     """Return the time from which new keys sign, after the delay `after` or at the time `at`.
 
     `after` is a text such as 24h, and `at` is an ISO 8601 time. Raises RotationError for a time in
-    the past. The key with the latest time signs, so a key with an earlier time might never sign.
+    the past, because the key with the latest time signs, and a new key with an earlier time might
+    never sign.
     """
     if after and at:
         raise RotationError("use either --after or --at, not both")

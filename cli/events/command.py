@@ -2,8 +2,8 @@
 
 Exit codes: 2 wrong usage, or an unknown client without events in the chosen time; 3 Kafka is
 unavailable. A client that was removed and forgotten has no record in the registry, but its events
-are kept for 400 days, so a client with events in the chosen time counts as known. --follow reads
-this time once to find such events before it refuses an unknown client.
+are kept for 400 days, so a client with events in the chosen time counts as known. With --follow,
+the command reads this time once to find such events, before it refuses an unknown client.
 """
 
 from __future__ import annotations

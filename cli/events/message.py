@@ -79,7 +79,7 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
 
 
 def nothing_found(what: str) -> str:
-    """Return the sentence that is printed if the text names no message."""
+    """Return the sentence that is printed if no message matches the text."""
     return (
         f"no event of {what!r} was found: give a complete mail id, Message-ID, ce_id or address of"
         " a recipient; for all but a mail id, try a longer --since; `sluice queue show` finds mail"
@@ -88,7 +88,8 @@ def nothing_found(what: str) -> str:
 
 
 def _orders(kafka: KafkaSettings) -> list[Order]:
-    """Return the orders of operators; if they cannot be read, print a warning and return none."""
+    """Return the orders of operators; if they cannot be read, print a warning and return no
+    orders."""
     try:
         return read_orders(kafka)
     except Unavailable as error:

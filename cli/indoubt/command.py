@@ -3,10 +3,11 @@
 `send` writes an order that releases the message. The deliver service sends the message at its next
 check of held mail: within a minute, or within five minutes if the message has been held for more
 than an hour. If the server already had the message, the recipient gets it twice. `drop` cancels the
-message: it ends with a `cancelled` event that names the author. Without a command, a held message
-is not sent, and when its time is over, it ends as `expired`.
+message, so the message ends with a `cancelled` event that contains the author. Without a command, a
+held message is not sent, and when its time is over, it ends as `expired`.
 
-A release applies only to earlier doubts. If the message becomes doubtful again, it is held again.
+A release applies only to doubts that are older than the release. If the delivery is in doubt again
+later, the message is held again.
 
 Exit codes: 0 success, 1 no such message is held, 2 wrong usage, 3 Kafka is unavailable.
 """
@@ -114,7 +115,8 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
 
 
 def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:
-    # The order must be later than the doubt, even if this clock is behind deliver's clock.
+    # The order must be later than the doubt, even if this clock is behind the clock of the deliver
+    # service.
     now = max(now_ms(), found.envelope.held_since_ms)
     lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
     scope = Scope(mail_id=found.envelope.mail_id)

@@ -54,7 +54,7 @@ class QueueCounts:
         self._by = by
 
     def add_record(self, topic: str, count: int = 1) -> None:
-        """Add to the number of records that were read."""
+        """Increase the number of records that were read."""
         self.rows[topic].records_read += count
 
     def add(self, waiting: Waiting) -> None:

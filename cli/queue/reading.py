@@ -1,7 +1,7 @@
-"""Reads the mail that waits from Kafka, for `sluice queue` and `sluice audit`.
+"""Reads the waiting mail from Kafka, for `sluice queue` and `sluice audit`.
 
-`sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues:
-if more than MOST_RECORDS offsets are unread, some mail waits, but the number of messages is
+`sluice audit` reads the queues only to learn whether any mail waits. It does not read long queues.
+If more than MOST_RECORDS offsets are unread, some mail waits, but the number of messages is
 unknown.
 
 Raises Unavailable if Kafka does not answer.
@@ -27,7 +27,8 @@ from shared.stream.backlog import ASK_TIMEOUT_MS, Backlog, partitions_of, topic_
 from shared.stream.client import ClientOptions, client_options, make_consumer
 from shared.topics.codec import CodecError, decode_pack
 
-# A queue without mail may still have a few unread offsets per partition: markers of transactions.
+# A queue without mail may still have a few unread offsets per partition, which are markers of
+# transactions.
 MOST_RECORDS: Final = 5_000
 READ_TIMEOUT_S: Final = 20.0
 
@@ -42,7 +43,7 @@ class QueueReading:
         self.is_complete = True
 
     def counts(self, by: str, most: int | None = None) -> QueueCounts:
-        """Count everything that waits.
+        """Count all messages that wait.
 
         If more than `most` offsets are unread, nothing is read and `is_complete` becomes False.
         """
@@ -96,7 +97,8 @@ class QueueReading:
         ]
 
     def _waiting(self, backlogs: list[Backlog]) -> Iterator[tuple[Waiting, bool]]:
-        """Yield each message, with True if it is the first waiting message of its record."""
+        """Yield each message, and True if the message is the first waiting message of its
+        record."""
         deadline = Deadline(self._timeout_s)
         total = sum(each.records for backlog in backlogs for each in backlog.partitions.values())
         done = 0
@@ -108,7 +110,7 @@ class QueueReading:
                     try:
                         messages = decode_pack(record.value, record.headers)
                     except CodecError:
-                        continue  # The service will write such a record to mail.refused.
+                        continue  # The consuming service writes such a record to mail.refused.
                     is_first = True
                     for index, message in enumerate(messages):
                         if not unread.is_settled(record.offset, index):

@@ -1,6 +1,6 @@
 """`sluice responses classify`: shows what returned messages mean. The command writes nothing.
 
-Owns: the command, its output, and the choice of the files. A path names a file or a folder. In a
+Owns: the command, its output, and the choice of the files. A path is a file or a folder. In a
 folder, every regular file is read, in the order of the names; other files, such as a FIFO, are left
 out. Does not own: reading messages (cli/check/files.py), the meaning (shared/responses). Exit
 codes: 0 all paths were read, 2 wrong usage or a path that cannot be read. If a path cannot be read,
@@ -116,7 +116,8 @@ def as_document(answer: Answer) -> dict[str, Any]:
 
 
 def table(answers: Sequence[Answer], width: int) -> list[str]:
-    """Return a table with a row per message, or per recipient if a message names several."""
+    """Return a table with a row per message, or per recipient if a message names several
+    recipients."""
     rows: list[list[str]] = []
     for answer in answers:
         understood = answer.understood

@@ -36,7 +36,7 @@ from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 
 class CounterRow(Struct, frozen=True):
-    """The bounces of a recipient that count for one client, and the limits of that client."""
+    """The bounces of a recipient that are counted for one client, and the limits of that client."""
 
     client: str
     hard: int
@@ -72,7 +72,7 @@ def show(address: str, client: str, bootstrap: str, line: str, as_json: bool) ->
 @authored
 @common
 @answering
-def reset(  # noqa: PLR0913 - the options of a command
+def reset(  # noqa: PLR0913 - a command has many options
     address: str, *, client: str, author: str, note: str, bootstrap: str, line: str, as_json: bool
 ) -> None:
     """Reset the bounce counters of ADDRESS for a client, and remove the suppressions they made."""

@@ -1,8 +1,9 @@
 """Counts the event log again, to show what a review of a provider's window would change.
 
-Reads mail.events twice: first the window, to find the recipients concerned, then the whole topic,
-to count their bounces. Owns: the reading. Does not own: which events count
-(shared/responses/counting). Raises PartUnavailable if Kafka does not answer; writes nothing.
+Reads mail.events twice. The first read finds the recipients with bounces in the window. The second
+read covers the whole topic, and counts the bounces of these recipients. Owns: the reading. Does not
+own: the rules that decide which events are counted (shared/responses/counting). Raises
+PartUnavailable if Kafka does not answer; writes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`sluice responses reviews`: lists the reviews on mail.control.
 
-Owns: reading, writing and listing reviews, and the check that --undo has a review to take back.
-Does not own: the commands that make reviews (reviews.py). Raises Unavailable if Kafka does not
-answer.
+Owns: reading, writing and listing reviews, and the check that there is a review that --undo can
+take back. Does not own: the commands that make reviews (reviews.py). Raises Unavailable if Kafka
+does not answer.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _read(reader: LogReader, found: dict[bytes, Review]) -> None:
             try:
                 review = decode_review(key, record.value or b"")
             except CodecError:
-                # validate logs a faulty record; a record without a value deletes the review.
+                # The validate service logs a faulty record; a record without a value deletes the
+                # review.
                 found.pop(key, None)
                 continue
             found[key] = review
@@ -112,8 +113,8 @@ def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> N
 def require_review(asked: Review, known: Mapping[bytes, Review]) -> None:
     """Raise click.UsageError if --undo has nothing to take back.
 
-    A review that is already taken back is accepted, because an earlier command may have written
-    this review and then died before it wrote the entries.
+    A review that is already taken back is accepted, because an earlier command may have taken the
+    review back and then died before it wrote the entries.
     """
     found = known.get(review_key(asked))
     if found is None:

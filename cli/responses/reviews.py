@@ -1,12 +1,12 @@
-"""`sluice responses rewind|accept|incidents`: decides which bounces of a provider count.
+"""`sluice responses rewind|accept|incidents`: decides which bounces of a provider are counted.
 
 `rewind` excludes the bounces of a provider in a window. `accept` counts bounces that are held
 because of an incident. With --undo, each command takes its review back. Each command counts the log
-again, shows which recipients are freed and which are suppressed, and asks for confirmation. Then it
-writes the review to mail.control and the entries to mail.suppressions. Because of the review, the
-validate service counts again. If a command dies between these two writes, it can be repeated. The
-second run finds the missing entries, because the command always compares the log with and without
-the review, even if the review is already written.
+again, shows which recipients are freed and which are suppressed, and asks for confirmation. Then
+the command writes the review to mail.control and the entries to mail.suppressions. Because of the
+review, the validate service counts all bounces again. If a command dies between these two writes,
+it can be repeated. The second run finds the missing entries, because the command always compares
+the log with and without the review, even if the review is already written.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def incidents(bootstrap: str, line: str, as_json: bool) -> None:
     click.echo("\n".join([*table, counted(len(found), "incident")]))
 
 
-def _review(  # noqa: PLR0913 - the options of a command
+def _review(  # noqa: PLR0913 - a command has many options
     verdict: ReviewVerdict,
     *,
     provider: str,
@@ -195,7 +195,7 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
 
 
 def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
-    """Return the review with both sets of counting rules, even if it is already written."""
+    """Return the review with both sets of counting rules, even if the review is already written."""
     others = [each for key, each in reviews.items() if key != review_key(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])
@@ -205,7 +205,8 @@ def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents)
 
 
 def _records(review: Review, change: Change) -> list[Suppression]:
-    """Return the entries to write; they reset no counters, because bounces are counted again."""
+    """Return the entries to write. These entries reset no counters, because bounces are counted
+    again."""
     told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
     freed = [replace(each, active=False, **told) for each in change.freed]
     return [*freed, *(replace(each, **told) for each in change.added)]

@@ -16,13 +16,14 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 API: Final = "api"
 PROCESSES: Final = (*SERVICES, API)
 # Parts of services that can also run as separate processes (`up --apart`). Without these processes,
-# validate reads returned mail, and ingest serves the two doors.
+# the validate service reads returned mail, and the ingest service serves the two doors.
 RESPONSES: Final = "responses"
 FRONT: Final = "front"
 BOUNCE: Final = "bounce"
 APART: Final = (RESPONSES, FRONT, BOUNCE)
 EVERY_PROCESS: Final = (*PROCESSES, *APART)
-# The service whose module and settings a process uses, for processes with another name.
+# Maps a process that is not named after a service to the service whose module and settings the
+# process uses.
 _SERVICE_OF: Final = {API: "validate", RESPONSES: "validate", FRONT: "ingest", BOUNCE: "ingest"}
 
 

@@ -1,7 +1,8 @@
 """Reads and writes .sluice/run/<name>/state.json, where commands find a running pipeline.
 
 The process that runs the pipeline (local/up.py) writes the file; the commands read it. A pipeline
-counts as not running if its process has ended, even if another process now has the same process id.
+is regarded as not running if its process has ended, even if another process now has the same
+process id.
 
 This module also reads the environment in which the services of a running pipeline were started. The
 environment is read from the kernel, so variables in the shell of the command do not change it.
@@ -69,7 +70,7 @@ class State(Struct, frozen=True):
     endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # The process id of each part.
     error: str = ""
-    ended: dict[str, Ended] = {}  # Only the parts that have ended, by name.
+    ended: dict[str, Ended] = {}  # The parts that have ended, by name.
 
 
 def described(endpoints: Endpoints) -> list[str]:
@@ -126,7 +127,7 @@ def write(state: State) -> None:
 
 
 def read(name: str) -> State | None:
-    """Return the state of this pipeline; None if there is no file or it cannot be read."""
+    """Return the state of this pipeline; None if there is no file or the file cannot be read."""
     try:
         return msgspec.json.decode(path_of(name).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):

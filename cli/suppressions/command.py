@@ -222,7 +222,8 @@ def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
 
 
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:
-    """Return the entries of one client or of all. Raises click.UsageError for an unknown name.
+    """Return the entries of one client or of all clients. Raises click.UsageError for an unknown
+    name.
 
     A name with entries is accepted even if it is not registered, because entries remain after their
     client is removed.

@@ -79,7 +79,7 @@ def unregistered(name: str, known: Collection[str]) -> click.UsageError:
 
 
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
-    """Return the client of this name, or all clients if it is "".
+    """Return the client of this name, or all clients if the name is "".
 
     Raises the same exceptions as require_client().
     """
@@ -89,7 +89,7 @@ def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
 
 
 def require_recipient(text: str) -> Recipient:
-    """Return the recipient that an argument names. Raises click.UsageError."""
+    """Return the recipient in an argument. Raises click.UsageError."""
     found = parse_recipient(text)
     if found is None:
         raise click.UsageError(f"{text!r} is neither one mail address nor a SHA-256 or MD5")

@@ -65,7 +65,8 @@ class Stores(Struct, frozen=True):
 
 
 def open_stores(line: str) -> Stores:
-    """Connect to the Redis in the settings; if none is set, to the running pipeline's Redis."""
+    """Connect to the Redis in the settings; if none is set, connect to the running pipeline's
+    Redis."""
     redis = find_redis(line)
     client = connect(redis, decode_responses=False)
     return Stores(
@@ -112,7 +113,7 @@ def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRec
                 try:
                     entry = decode_suppression(record.value)
                 except CodecError:
-                    continue  # validate logs and counts this fault
+                    continue  # the validate service logs and counts this fault
                 if is_chosen(entry):
                     found[record.key or b""] = entry
     except KafkaError as error:

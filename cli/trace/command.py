@@ -1,8 +1,8 @@
-"""`sluice trace`: shows SMTP dialogs of deliver as they happen.
+"""`sluice trace`: shows SMTP dialogs of the deliver service as they happen.
 
 The command writes a trace to mail.control. Every deliver process applies the trace within 2 s. The
-command then reads the lines that these processes write to Redis. It ends after the time of --for
-(at most 10 minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is
+command then reads the lines that these processes write to Redis. The command ends after the time of
+--for (at most 10 minutes) or on Ctrl-C, and then deletes the trace and its lines. If the command is
 killed, or Kafka is unavailable when the command ends, the trace ends at its expiry time, and Redis
 deletes the lines 15 minutes later.
 
@@ -50,7 +50,8 @@ from shared.topics.traces import (
     key_of,
 )
 
-# One read from Redis waits this long for lines; this is less than the time-out of a command.
+# One read from Redis waits this long for lines; this time is less than the time-out of a Redis
+# command.
 WAIT_S: Final = 0.5
 # The command reads for this long after the trace has ended, because each process writes its last
 # lines within FLUSH_S.

@@ -1,6 +1,6 @@
 """Prints the lines of a trace, and finds out which lines are missing.
 
-The lines in Redis come from other processes, so control characters are removed here again.
+The lines in Redis come from other processes, so control characters are also removed here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Missing:
         self._skipped: dict[str, int] = {}
 
     def new(self, line: TraceLine) -> list[str]:
-        """Return the remarks about missing lines, which are printed before this line."""
+        """Return the remarks about missing lines. These remarks are printed before this line."""
         said = []
         before = self._numbers.get(line.worker, 0)
         is_mark = not line.kind

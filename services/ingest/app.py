@@ -33,14 +33,14 @@ from shared.stream.relay import Relay
 from shared.topics import names
 
 REGISTRY_LOOK_S: Final = 0.2
-# An intake topic that somebody creates manually has the broker's default configs for about this
-# long, or less.
+# An intake topic that somebody creates manually keeps the broker's default configs for at most
+# about this time.
 INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Run until `running.stop` is set. Raises UsageError if the process would have nothing to do
-    with these settings."""
+    """Run until `running.stop` is set. Raises UsageError if a process with these settings would do
+    nothing."""
     require_work(settings.ingest)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
@@ -138,7 +138,7 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
 def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
 ) -> list[SmtpServer]:
-    """Return the doors for which the settings name an address."""
+    """Return the doors for which the settings contain an address."""
     ingest, doors = settings.ingest, []
     if has_front_door(ingest):
         given = front.Dependencies(

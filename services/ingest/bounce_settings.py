@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from shared.settings.addresses import PATH, ListenAddress, Network, own_name_fault
 from shared.topics.names import INTAKE_MAX_RECORD_BYTES
 
-# A record of mail.returned has the bytes of the message and less than this number of further bytes.
+# A record of mail.returned contains the message and fewer further bytes than this number.
 _RECORD_ROOM_BYTES: Final = 65_536
 MOST_MESSAGE_BYTES: Final = INTAKE_MAX_RECORD_BYTES - _RECORD_ROOM_BYTES
 

@@ -57,12 +57,12 @@ CERTIFICATE: Final = Metric(
 # Each look-up has its own connection.
 MAX_LOOKUPS: Final = 4
 MAX_REDIS: Final = 16
-# A look-up ends after its own time limit. In addition, connecting and closing take a few seconds.
+# A look-up ends after its own time limit. Connecting and closing may take a few more seconds.
 _LOOKUP_SPARE_S: Final = 5.0
 
 
 def serve_api(settings: Settings, running: Running) -> int:
-    """Serve until asked to stop."""
+    """Serve requests until the process is asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
     keys = KeyView(kit.options, "api", running.clock)
     clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)

@@ -1,4 +1,4 @@
-"""The composition root of the validate service: it reads mail.received and writes
+"""The composition root of the validate service, which reads mail.received and writes
 mail.outbound.<lane>.
 """
 
@@ -30,7 +30,7 @@ from shared.topics import names
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Process messages until asked to stop."""
+    """Process messages until the process is asked to stop."""
     lanes = Lanes(settings.validate.lanes)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics(lanes.names):
@@ -85,8 +85,8 @@ def _quotas(running: Running, kit: StreamKit) -> QuotaView:
 
 
 def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRestorer | None:
-    """Start the thread that keeps the submission keys complete; return None if duplicates are not
-    detected."""
+    """Start the thread that keeps the submission keys complete; return None if the settings switch
+    off the detection of duplicates."""
     validate, redis = settings.validate, settings.redis
     if not validate.duplicate_window_h:
         return None
@@ -100,7 +100,7 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
 
 @contextmanager
 def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
-    """If the settings enable it, count bounces and read returned mail in two threads."""
+    """If the settings enable these tasks, count bounces and read returned mail in two threads."""
     if not settings.validate.counts_bounces:
         yield
         return

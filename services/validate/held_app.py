@@ -1,4 +1,4 @@
-"""The composition root of the release of held mail: it reads mail.held and writes further topics.
+"""The composition root of the thread that releases held mail.
 
 Every process of the validate service releases held mail in a thread (edge/held/sweeper.py). This
 thread writes the same topics as the rest of the validate service.
@@ -49,8 +49,8 @@ def held_mail_in_thread(
     def relay(limited: Callable[[Process], Process]) -> Relay:
         producer = kit.producer(SERVICE)
         processor = BatchProcessor(
-            # No keys are claimed, because the keys of these submissions were claimed when they were
-            # held.
+            # No keys are claimed, because the keys of these submissions were claimed when the
+            # messages were held.
             structs.replace(parts.views, keys=None),
             parts.policy,
             producer.partitions_for,

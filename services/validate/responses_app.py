@@ -1,8 +1,8 @@
-"""The composition root of responses: counts bounces, and reads and forwards returned mail.
+"""The composition root of the tasks that count bounces, and read and forward returned mail.
 
-Both tasks run in threads of `validate serve`, or without the rest of the service as `validate
-responses`. Only one process counts. All processes read returned mail, because they share the
-partitions. The mail of one client is on one partition.
+Both tasks run in threads of `validate serve`. The command `validate responses` runs both tasks
+without the rest of the service. Only one process counts bounces. All processes read returned mail,
+because they share the partitions of mail.returned. The mail of one client is on one partition.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from shared.topics import names
 
 
 def serve_responses(settings: Settings, running: Running) -> int:
-    """Count bounces and read returned mail until asked to stop."""
+    """Count bounces and read returned mail until the process is asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
         return OK

@@ -1,4 +1,4 @@
-"""The settings of validate."""
+"""The settings of the validate service."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of validate."""
+    """All settings of the validate service."""
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()

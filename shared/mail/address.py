@@ -5,7 +5,7 @@ the normal form. In the normal form, the local part has no quotes if possible, a
 lower-case A-labels. So all spellings of a mailbox have the same normal form. The local part is
 case-sensitive (RFC 5321, 2.4). The header line that contains the address is read by headers.py, and
 the comparison form is in comparison.py. No input raises an exception, and the time is linear in the
-length. Plain ASCII is parsed by a fast path. Its result is exactly the same as the result of
+length. A faster function parses plain ASCII. Its result is exactly the same as the result of
 parsing by tokens, and a test compares the two results.
 """
 
@@ -30,7 +30,7 @@ _CACHED_PATHS: Final = 4_096
 
 
 class ParsedAddress(Struct, frozen=True):
-    """One valid address. It has the normal form, and the local part and the domain of this form."""
+    """One valid address: its normal form, and the local part and the domain of the normal form."""
 
     address: str
     local: str
@@ -147,7 +147,7 @@ def _tokens(text: str) -> list[_Token]:
             at = end
             continue
         match = _TOKEN.match(text, at)
-        # This always matches, because the last alternative of _TOKEN matches any character.
+        # _TOKEN always matches, because its last alternative matches any character.
         assert match is not None
         kind, found = match.lastgroup or "", match[0]
         if kind == "special":

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Fault(StrEnum):
-    """The reason why a value is not exactly one valid address. The text can follow "because"."""
+    """The reason why a value is not exactly one valid address. Fits after the word "because"."""
 
     EMPTY = "it is empty"
     NO_ADDRESS = "it contains no address of the form local-part@domain"
@@ -40,7 +40,7 @@ class AddressFault(Struct, frozen=True):
 
 
 class NotOneAddress(Exception):
-    """Ends the parsing of a value that is not exactly one valid address."""
+    """Raised to end the parsing of a value that is not exactly one valid address."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault

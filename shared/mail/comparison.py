@@ -16,9 +16,9 @@ _LOWER_LOCAL: Final = re.compile(r"[a-z0-9]++(?:[._+-][a-z0-9]++)*+")
 def comparable(address: str) -> str:
     """Return the comparison form of an address. Return "" if the address is not valid.
 
-    The comparison form is the normal form with the local part in lower case. The reason is that no
-    large provider distinguishes upper and lower case, and that block lists and lists of hashes
-    ignore the difference. Dots and +tags are not removed.
+    The comparison form is the normal form with the local part in lower case. No large provider
+    distinguishes upper and lower case in the local part, and block lists and lists of hashes ignore
+    the difference. Dots and +tags are not removed.
     """
     # Most addresses already have the comparison form, and parsing takes four times as long as these
     # checks.

@@ -1,7 +1,7 @@
 """Normalises domains to lower-case A-labels, and finds their organisational domains.
 
-Host names are normalised by RFC 5321 and RFC 5891. The Public Suffix List is loaded once, on first
-use. The DNS is not queried. No function raises an exception, and results are cached.
+Host names are normalised as RFC 5321 and RFC 5891 require. The Public Suffix List is loaded once,
+on first use. The DNS is not queried. No function raises an exception, and results are cached.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_DOMAIN_CHARS: Final = 253  # A name of 255 octets in the DNS has 253 charact
 # Most recipients are at a few large providers, and the others are at many company domains.
 _CACHED_DOMAINS: Final = 16_384
 
-_KELVIN_SIGN: Final = "\u212a"  # This is the only non-ASCII character whose lower case is ASCII.
+_KELVIN_SIGN: Final = "\u212a"  # The only non-ASCII character whose lower case is ASCII.
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)

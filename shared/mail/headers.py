@@ -26,7 +26,7 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
-MAX_HEADER_LINES: Final = 2_000  # A real header has fewer than 200 lines. Each line is an object.
+MAX_HEADER_LINES: Final = 2_000  # A real header has fewer than 200 lines. A line costs an object.
 RAW_CHARS: Final = 200  # A value is cut to this length when it is shown in a refusal.
 MAX_MESSAGE_ID_OCTETS: Final = 995  # A Message-ID must fit into a line of 998 octets.
 
@@ -143,7 +143,7 @@ def header_end(content: bytes) -> int:
 
     The header ends before the first empty line, which may end with only LF. If there is no empty
     line, the header ends with the message. Callers search only the header for a field, because a
-    search of a whole message of 10 KB takes 0.2 ms, as long as all other work on the message.
+    search of a whole message of 10 KB takes 0.2 ms. All other work takes the same time.
     """
     if content.startswith((b"\n", b"\r\n")):
         return 0
@@ -281,7 +281,7 @@ def _address(parsed: Parsed) -> str:
 
 
 def _sender(value: bytes) -> str:
-    """Return the From address. It is cached, because many messages have the same From address."""
+    """Return the From address. The result is cached, because From addresses recur."""
     if len(value) > _MAX_CACHED_OCTETS:
         return _address(parse_single(value))
     return _cached_sender(value)
@@ -293,7 +293,7 @@ def _cached_sender(value: bytes) -> str:
 
 
 def _shown(values: list[bytes]) -> str:
-    """Return the first value as a short text that can always be encoded."""
+    """Return the first value as a short text that can always be encoded as UTF-8."""
     if not values:
         return ""
     octets = values[0].strip(b" \t")[: 4 * RAW_CHARS]

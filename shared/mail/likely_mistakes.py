@@ -1,9 +1,9 @@
 """Guesses the sender's mistake if a message or an address cannot be parsed. This module does no
 I/O.
 
-A refusal always has the fault. If the bytes look like a known mistake, a hint is added. This module
-owns the hints and their texts. The refusals are in headers.py and address.py, and they never depend
-on a hint. At most the first 4,096 octets are read.
+A refusal always states the fault. If the bytes look like a known mistake, a hint is added. This
+module owns the hints and their texts. headers.py and address.py decide what is refused, and their
+decisions never depend on a hint. At most the first 4,096 octets are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOKED_AT_OCTETS: Final = 4_096
 _SPEC_VERSION: Final = re.compile(rb'"specversion"\s*:')
 _HEADER_LINE: Final = re.compile(rb"[!-9;-~]{1,80}:")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}")
-# The length of the beginning that is decoded to check whether it is a header line.
+# Only this number of octets is decoded to check whether the bytes begin with a header line.
 _BASE64_OCTETS: Final = 64
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",

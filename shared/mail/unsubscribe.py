@@ -80,7 +80,7 @@ def read_token(keys: Keys, text: str, *, today: int, days_valid: int) -> Unsubsc
 
 
 def find_tokens(text: str) -> Iterator[str]:
-    """Find possible tokens in a header field; only read_token() decides which are genuine."""
+    """Find possible tokens in a header field. Only read_token() decides which are genuine."""
     return (found[0] for found in _TOKENS.finditer(text))
 
 

@@ -76,7 +76,7 @@ class Key(Struct, frozen=True):
 
 
 class KeysFault(ValueError):
-    """The text contains no valid keys. The error names the line and the expected form."""
+    """The text contains no valid keys. The error contains the line number and the expected form."""
 
 
 class ReturnPath(Struct, frozen=True):
@@ -123,10 +123,10 @@ class Keys:
 
 
 def parse_keys(text: str) -> Keys:
-    """Parse a keys file. It has lines as described in KEYS_EXPECTED, empty lines, and comments with
-    #. Raises KeysFault.
+    """Parse a keys file. Raises KeysFault.
 
-    The text of a fault never quotes the keys file, because the file contains secrets.
+    The file contains lines as described in KEYS_EXPECTED, empty lines, and comments with #. The
+    text of a fault never quotes the file, because the file contains secrets.
     """
     keys: list[Key] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -170,13 +170,13 @@ def day_of(at_ms: int) -> int:
 
 @lru_cache(_CACHED_MAILINGS)
 def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
-    """Return the hash of a mailing and its sub-client that is used in return paths."""
+    """Return the hash that represents a mailing and its sub-client in return paths."""
     named = f"{mailing_id}\0{sub_client}".encode()
     return blake2b(named, digest_size=MAILING_OCTETS, person=b"sluice mailing").digest()
 
 
 def recipient_hash(mail_id: str, address: str) -> bytes:
-    """Return the hash of a recipient that is used in the return path of a message.
+    """Return the hash that represents a recipient in the return path of a message.
 
     The mail id is the salt, so nobody can choose an address that has the same hash as another
     recipient. Upper and lower case have the same hash, because a report may convert an address to

@@ -32,7 +32,7 @@ TTL_S: Final = 3_600
 _STRING_OCTETS: Final = 255  # The longest string in a TXT record (RFC 1035, 3.3).
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# No policy has this address in its terms, so all terms of a policy are evaluated and counted.
+# No term of a policy matches this address, so all terms of the policy are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 

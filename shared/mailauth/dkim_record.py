@@ -25,7 +25,7 @@ _TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)", re.DOTALL)
 
 
 class KeyRecordError(ValueError):
-    """The record has no key that can be used to verify mail. The error has the reason."""
+    """The record has no key that can be used to verify mail. The error contains the reason."""
 
 
 class KeyRecord(Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""Recognises complaints of recipients: feedback reports and forwarded complaints. Pure.
+"""Recognises complaints of recipients: feedback reports and forwarded complaints.
 
-Owns: the search for the fields of a feedback report. The fields may be in their own part, in the
-text, or below the words that a rule for complaints knows. Does not own: the fields
-(reports/feedback.py), the rules (rules/).
+This module owns the search for the fields of a feedback report. The fields may be in their own
+part, in the text, or below the words that a rule for complaints knows. This module does not own the
+fields (reports/feedback.py) and the rules (rules/). This module does no I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIRST_FIELD: Final = "feedback-type:"
 
 
 def read_complaint(view: Returned) -> Understood | None:
-    """Return the meaning of a feedback report or of another complaint; None for other mail."""
+    """Return the meaning of a feedback report or another complaint. Return None for other mail."""
     fields = _feedback_fields(view)
     if fields is not None:
         return read_feedback(fields, view.original_fields)
@@ -33,7 +33,7 @@ def read_complaint(view: Returned) -> Understood | None:
 
 
 def _feedback_fields(view: Returned) -> str | None:
-    """Return the text with the fields of a feedback report; None if the mail has no such fields."""
+    """Return the text with the fields of a feedback report, or None for other mail."""
     part = feedback_part(view.message.parts)
     if part is not None:
         return text_of(part)
@@ -54,6 +54,6 @@ def _is_feedback(view: Returned) -> bool:
 
 
 def _is_forwarded_complaint(view: Returned) -> bool:
-    """Return whether the returned message has a field that Hotmail adds only for complaints."""
+    """Return True if the returned message has a field that Hotmail adds only for complaints."""
     is_report = view.message.content_type == "multipart/report"
     return not is_report and "x-hmxmroriginalrecipient" in view.original_fields

@@ -1,10 +1,11 @@
-"""Finds the meaning of a returned message. Pure.
+"""Finds the meaning of a returned message.
 
-Owns: the order in which the kinds are tried, and the kind of the whole message. Does not own: the
-parts of the message (mime/), the signs of a report and reports inside other mail (returned.py),
-complaints (complaints.py), the forms of reports (reports/), the rules (rules/, replies/).
-Guarantees: no function raises; time and memory are bounded for any bytes (mime/parts.py); a
-recipient is hard only if a report states a permanent failure for a reason that a rule knows.
+This module owns the order in which the kinds are tried, and the kind of the whole message. It does
+not own the parts of the message (mime/), the signs of a report and reports inside other mail
+(returned.py), complaints (complaints.py), the forms of reports (reports/), and the rules (rules/,
+replies/). No function raises an exception. Time and memory are bounded for any bytes
+(mime/parts.py). The kind of a recipient is hard only if a report states a permanent failure, and a
+rule knows the reason of the failure. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _notification(view: Returned) -> Understood | None:
 
 
 def _is_refusal(view: Returned) -> bool:
-    """Return whether a notification reports a refusal by a mail system (RFC 5429, 2.1.2)."""
+    """Return True if a notification reports a refusal by a mail system (RFC 5429, 2.1.2)."""
     is_bounce = view.evidence is not None and view.evidence.kind == "bounce"
     return is_bounce and "automatically rejected" in view.report_text.lower()
 
@@ -138,7 +139,7 @@ def _fields_of_attachment(part: Part) -> list[Statement]:
 
 
 def _completed(statement: Statement, text: str, view: Returned) -> Statement:
-    """Complete a statement: add the text for people, and the recipient if it is missing."""
+    """Add the text for people to a statement, and the recipient if the statement has none."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
     aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)

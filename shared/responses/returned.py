@@ -1,11 +1,12 @@
-"""Prepares a returned message for the rules. Pure.
+"""Prepares a returned message for the rules.
 
-Owns: the decoded header and text, which are matched with the rules (View), the signs of a report
-(Returned), and opening a report that a gateway or a mail system has put into another message. Does
-not own: the meaning of the message (reading.py), the rules (rules/), MIME (mime/). Guarantees: no
-function raises. Each property is computed once. A report inside an opened report is not opened
-again. A report that a person has forwarded is not opened. The signs of a forwarded report are
-addresses in the text of the outer message and a sender that is not a mail system.
+This module owns the decoded header and text, which are matched with the rules (View), the signs of
+a report (Returned), and the search for a report that a gateway or a mail system has put into
+another message. It does not own the meaning of the message (reading.py), the rules (rules/) and
+MIME (mime/). No function raises an exception. Each property is computed once. A report inside an
+opened report is not opened again. A report that a person has forwarded is not opened. The signs of
+a forwarded report are addresses in the text of the outer message and a sender that is not a mail
+system. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class View:
 
     @cached_property
     def sender(self) -> str:
-        """Return the decoded From, else the decoded Sender. An empty value indicates a daemon."""
+        """Return the decoded From field, or else Sender. An empty value indicates a daemon."""
         for name in ("from", "sender"):
             if name in self.fields:
                 return _decoded(first(self.fields, name)).lower()
@@ -143,7 +144,7 @@ class Returned(View):
 
     @cached_property
     def hidden_recipient(self) -> str:
-        """Return the recipient in the returned message's header; "" unless there is exactly one."""
+        """Return the recipient in the returned message's header. Return "" if it is not certain."""
         for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
             value = first(self.original_fields, name)
             found = [each for each in find_addresses(value) if is_public(each)]
@@ -153,11 +154,11 @@ class Returned(View):
 
     @cached_property
     def is_automatic(self) -> bool:
-        """Return whether the message has a sign that a machine sent it.
+        """Return True if the message has a sign that a machine sent it.
 
         The signs are the null return path (or a daemon in its place), the field of RFC 3834, and
-        technical fields of the returned message. A message that a person forwards has only the
-        fields for people.
+        technical fields of the returned message. A message that a person forwards contains only the
+        fields that mail programs show to people.
         """
         return (
             self.is_null_path
@@ -218,7 +219,7 @@ def find_rule(rules: Sequence[MessageRule], view: View) -> MessageRule | None:
 
 
 def matches(rule: MessageRule, view: View) -> bool:
-    """Return whether all parts of the rule match."""
+    """Return True if all parts of the rule match."""
     for name, pattern in rule.header:
         values = view.fields.get(name)
         if not values or not any(pattern.is_in(value.lower()) for value in values):
@@ -235,7 +236,7 @@ def matches(rule: MessageRule, view: View) -> bool:
 
 
 def original_header(message: Message, rules: Rules) -> Fields:
-    """Return the header of the message in a report; it is empty if the report has no message."""
+    """Return the header of the message in a report. It is empty if the report has no message."""
     return Returned(message, rules).original_fields
 
 
@@ -259,13 +260,16 @@ def _decoded(value: str) -> str:
 
 
 def _octets(part: Part) -> bytes:
-    """Return a returned message's bytes, which some systems encode against RFC 2046, 5.2.1."""
+    """Return the bytes of a returned message, decoded if a system has encoded them.
+
+    RFC 2046, 5.2.1 forbids this encoding, but some systems use it.
+    """
     encoding = first(part.fields, "content-transfer-encoding").lower()
     return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body
 
 
 def _pasted_report(message: Message) -> bytes:
-    """Return the report in the text below an mbox line; b"" if there is no report."""
+    """Return the report in the text below an mbox line. Return b"" if there is no report."""
     text = next((part for part in message.parts if part.content_type == "text/plain"), None)
     if text is None or b"multipart/report" not in text.body:
         return b""

@@ -1,7 +1,7 @@
 """Defines the meaning of a returned message: its kind, and the recipients in its report.
 
-Owns: the values that describe this meaning. Does not own: reading the message (reading.py) and the
-consequences (counters, suppressions, forwarding).
+This module owns the values that describe this meaning. The message is read in reading.py. This
+module does not own the consequences (counters, suppressions, forwarding).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class ResponseKind(StrEnum):
-    """The kind of a returned message, or of its report about one recipient."""
+    """The kind of a returned message, or the kind of its report about one recipient."""
 
     HARD = "hard"  # A hard bounce: the address or domain does not exist, or has moved.
     SOFT = "soft"  # A soft bounce: the delivery failed, but a later message may arrive.
@@ -29,8 +29,8 @@ class ReportedRecipient(Struct, frozen=True):
     """A recipient in the report of a returned message.
 
     If `is_final` is False, the reporting system is still trying to deliver the message. Only the
-    bounce classes hard and soft count against a recipient. A network fault has the kind soft but
-    the class network, so it does not count. `aliases` are the other addresses that the report
+    bounce classes hard and soft are counted against a recipient. A network fault has the kind soft
+    but the class network, so it is not counted. `aliases` are the other addresses that the report
     contains for the same recipient.
     """
 
@@ -44,7 +44,7 @@ class ReportedRecipient(Struct, frozen=True):
 
 
 class Understood(Struct, frozen=True):
-    """The meaning of a returned message. `rule` names the rule that decided this meaning."""
+    """The meaning of a returned message. `rule` is the name of the rule that decided it."""
 
     kind: ResponseKind
     rule: str

@@ -34,7 +34,7 @@ class NoLine(Enum):
 
 
 class Buffer:
-    """A buffer of bytes, which records up to which index it has been searched.
+    """A buffer of bytes. It stores the index up to which the bytes have been searched.
 
     If `may_be_stuffed` is False, no line of the last taken content begins with a dot.
     """
@@ -59,7 +59,7 @@ class Buffer:
         return bytes(self._bytes[self._start : self._start + size])
 
     def add(self, data: bytes) -> int:
-        """Append received data; return the number of bytes in the buffer."""
+        """Append received data. Return the number of bytes in the buffer."""
         held = self._bytes
         if not held:
             self._bytes = data

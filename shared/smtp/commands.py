@@ -1,7 +1,7 @@
 """Parses the commands of a server session to events or refusals. This module does no I/O.
 
-This module decides which arguments and parameters are accepted, and owns the replies to all others.
-The order of commands is in states.py, and the session in session.py.
+This module decides which arguments and parameters are accepted, and owns the replies that refuse
+the others. The order of commands is in states.py, and the session in session.py.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read_plain(
     """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
     Return None for all other lines, which read() must parse word by word. For a simple line, read()
-    has the same result, but takes four times as long. At most `most` recipients are accepted.
+    has the same result, but takes four times as long. `most` is the highest number of recipients.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -137,8 +137,8 @@ def _mail_with(
     body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
     utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
     if offered.auth:
-        # AUTH= has the submitter's name by which the client knows the submitter. A server may
-        # ignore it (RFC 4954, 5).
+        # AUTH= contains the name under which the client knows the submitter. A server may ignore
+        # AUTH= (RFC 4954, 5).
         parameters.pop("AUTH", None)
     if parameters:
         return _UNKNOWN_PARAMETER
@@ -153,8 +153,8 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """Parse RCPT TO:<recipient>. `taken` recipients were already accepted, and at most `most` are
-    allowed."""
+    """Parse RCPT TO:<recipient>. The limit is `most`, and `taken` recipients were already
+    accepted."""
     path = parse_path(argument, "TO:")
     if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)

@@ -6,7 +6,8 @@ Before dots are stuffed, each bare LF and each bare CR is converted to CRLF. So 
 ever sent, and no server can find the end of the message too early because of them (SMTP smuggling).
 A bare CR is converted to a line end, because the programs that write it (old editors, template
 engines) mean a line end. Other clients convert it in the same way. The conversion cannot create new
-header lines, because a header with a bare CR or with mixed line ends is refused before.
+header lines, because a message whose header has a bare CR or mixed line ends has already been
+refused.
 
 Content that is already correct is only scanned, not copied line by line.
 """

@@ -35,7 +35,7 @@ class Mail(Struct, frozen=True):
 
 
 class Recipient(Struct, frozen=True):
-    """The client has sent RCPT. `taken` recipients have already been accepted."""
+    """The client has sent RCPT. `taken` is the number of recipients that were already accepted."""
 
     sender: str
     address: str
@@ -128,7 +128,7 @@ class Send(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """The transaction has ended because of `reply`. `stage` is the step to which it was the reply.
+    """The transaction has ended because of `reply`. `stage` is the step that `reply` answers.
 
     The message is accepted only if `stage` is CONTENT and the reply is positive.
     """

@@ -29,8 +29,8 @@ from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
 # RFC 5321 allows 512 bytes, but real servers send longer lines, mainly policy texts with addresses.
-# A reply is read to its end, because the last code counts. Bytes after this length of a line are
-# dropped, and lines after MAX_REPLY_LINES, too.
+# A reply is read to its end, because its last code is used. The bytes of a line after this length
+# are dropped, and lines after MAX_REPLY_LINES are also dropped.
 MAX_LINE_BYTES: Final = 2_048
 MAX_REPLY_LINES: Final = 128
 # A longer reply is an error, because it might never end.
@@ -205,7 +205,7 @@ class ReplyParser:
         """Parse a reply that may be malformed.
 
         The reply may have malformed line ends, lines without a code, or several codes. The last
-        code counts.
+        code is the code of the reply.
         """
         while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
             self._count(line)

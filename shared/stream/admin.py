@@ -27,7 +27,7 @@ _RETRY_S: Final = 1.0
 
 
 class TopicError(RuntimeError):
-    """A topic could not be created or has no leader; the text contains the topic and the reason."""
+    """A topic could not be created or has no leader. The text contains the topic and the reason."""
 
 
 def ensure_topics(
@@ -37,11 +37,11 @@ def ensure_topics(
     *,
     aligned: bool = True,
 ) -> list[str]:
-    """Create missing topics and wait until they have leaders; align the existing topics.
+    """Create missing topics, wait until they have leaders, and align the existing topics.
 
-    `options` are the client options of the process; if None, the options are built from `kafka`.
-    Returns the names of the created topics. Several processes may call this function at the same
-    time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
+    `options` are the client options of the process. If `options` is None, they are built from
+    `kafka`. Returns the names of the created topics. Several processes may call this function at
+    the same time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(
@@ -70,7 +70,7 @@ def ensure_topics_until(
     options: ClientOptions,
     report: Callable[[str], None],
 ) -> bool:
-    """Retry ensure_topics() until Kafka answers; return False if `stop` was set first.
+    """Retry ensure_topics() until Kafka answers. Return False if `stop` was set first.
 
     After each failed attempt, `report` is called with the reason.
     """

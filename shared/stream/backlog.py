@@ -1,9 +1,9 @@
 """Reads the records that a group has not processed, without joining the group or committing.
 
-Owns: one client that reads the group's offsets, and one client that reads records. Reading begins
-at the committed offset and omits the messages that the commit's metadata list as settled. The
-services keep running, so a message that moves to another topic during the reading may be seen twice
-or not at all. All calls may raise kafka.errors.KafkaError.
+This module owns one client that reads the group's offsets, and one client that reads records.
+Reading begins at the committed offset and omits the messages that the commit's metadata list as
+settled. The services keep running, so a message that moves to another topic during the reading may
+be seen twice or not at all. All calls may raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Unread(Struct, frozen=True):
 
     @property
     def records(self) -> int:
-        """Return the number of offsets; some offsets may belong to transaction markers."""
+        """Return the number of offsets. Some offsets may belong to transaction markers."""
         return max(0, self.end - self.begin)
 
     def is_settled(self, offset: int, index: int) -> bool:
-        """Return whether the message with this index in the record at `offset` is settled."""
+        """Return True if the message with this index in the record at `offset` is settled."""
         if offset in self.settled.whole:
             return True
         _, bits = self.settled.partial.get(offset, (0, 0))
@@ -90,7 +90,7 @@ class Backlog:
         return unread
 
     def records(self, deadline: Deadline) -> Iterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the records by partition; set `is_complete` to False if the deadline ends first."""
+        """Yield the records by partition. Set `is_complete` to False if the deadline ends first."""
         todo = {each: unread for each, unread in self.partitions.items() if unread.records}
         self._reader.assign(list(todo))
         for each, unread in todo.items():
@@ -126,7 +126,7 @@ class Backlog:
 
 
 def partitions_of(consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
-    """Return the partitions of these topics, sorted; a missing topic has no partitions."""
+    """Return the partitions of these topics, sorted. A missing topic has no partitions."""
     return [
         TopicPartition(topic, number)
         for topic in sorted(topics)

@@ -1,15 +1,16 @@
 """Configures all Kafka clients: their speed, exactly-once processing, TLS and SASL.
 
-The values were chosen by measurement: batches of 1 MB, metrics off, a small retry back-off, fetches
-of 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50 events takes 140 ms;
-with 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set explicitly, because
-kafka-python otherwise silently uses weaker values.
+The values were chosen by measurement: batches of 1 MB, no metrics, a small retry back-off, and
+fetches that end after 1 MB or 50 ms. With the default back-off of 100 ms, a transaction of 50
+events takes 140 ms. With 20 ms, it takes 35 ms. Idempotence, isolation and auto-commit are set
+explicitly, because kafka-python otherwise silently uses weaker values.
 
-Owns: the check, when a process starts, that the files of TLS and SASL can be read; and the warnings
+When a process starts, this module checks that the files of TLS and SASL can be read, and warns
 about settings that are allowed but weak. If a file cannot be used, the process ends with a one-line
-message. Does not own: the check for settings that contradict each other (shared/settings/kafka.py).
-For each new connection, certificates, keys and passwords are read again, and tokens are fetched
-again. So a rotation needs no restart. Open connections keep their old credentials.
+message. This module does not own the check for settings that contradict each other
+(shared/settings/kafka.py). For each new connection, certificates, keys and passwords are read
+again, and tokens are fetched again. So a rotation needs no restart. Open connections keep their old
+credentials.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
 
 
 def make_producer(options: ClientOptions, transactional_id: str | None, **overrides: Any) -> Any:
-    """Create a producer that writes each record exactly once; with an id, it is transactional.
+    """Create a producer that writes each record exactly once. With an id, it is transactional.
 
     Raises kafka.errors.KafkaError when no broker answers within BOOTSTRAP_MS.
     """
@@ -174,7 +175,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 
 
 def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
-    """Create a KafkaAdminClient with this request time-out; the caller must close() it.
+    """Create a KafkaAdminClient with this request time-out. The caller must close() it.
 
     Raises kafka.errors.KafkaError when no broker answers, or all brokers refuse this client.
     """
@@ -191,7 +192,7 @@ def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:
-    """Return the offset of the next record; -1 if this offset is unknown. Raises KafkaError."""
+    """Return the offset of the next record, or -1 if it is unknown. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
 

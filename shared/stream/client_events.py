@@ -5,16 +5,16 @@ transaction as the record on mail.events. Somebody may delete the topic mail.eve
 missing topic must never stop the pipeline, because the pipeline also serves all other clients.
 
 If the producer knows no partitions of a topic, the topic is created first. If the creation fails,
-an error is logged, and the copies for this topic are omitted for LEFT_OUT_S; the records on
+an error is logged, and the copies for this topic are omitted for LEFT_OUT_S. The records on
 mail.events are still written. If a transaction is lost because a topic was deleted during the
 transaction, the transaction is repeated with a new producer. The new producer knows no topics yet,
 so the topic is created again, and no copy is missing. After three lost transactions in a row,
-copies are omitted. Losses that have no relation to topics do not count. For example, if a paused
+copies are omitted. Losses that have no relation to topics are not counted. For example, if a paused
 process loses its membership or is fenced as a producer, another process writes the lost records
 again.
 
-Owns: the list of omitted topics, and the time until which each topic is omitted. Each producer
-needs its own ClientEvents, which is not thread-safe.
+This module owns the list of omitted topics, and the time until which each topic is omitted. Each
+producer needs its own ClientEvents, which is not thread-safe.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ClientEvents:
         self._lost = 0
 
     def missing(self, topics: Collection[str], producer: KafkaProducer) -> set[str]:
-        """Return the topics whose records must be omitted; all other topics exist.
+        """Return the topics whose records must be omitted. All other topics exist.
 
         Raises KafkaError when the brokers do not answer.
         """
@@ -129,6 +129,6 @@ class ClientEvents:
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:
-    """Return whether a record failed because its client topic was deleted."""
+    """Return True if a record failed because its client topic was deleted."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)

@@ -1,7 +1,8 @@
-"""A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
+"""Polls as a member of a consumer group, rewinds to committed offsets, and reports revocations.
 
-Owns: the KafkaConsumer. All calls must come from one thread, except has_lease(). The consumer does
-not commit offsets, because the producer's transaction contains the offsets (transactions.py).
+This module owns the KafkaConsumer. Except has_lease(), all methods must be called in one thread.
+The consumer does not commit offsets, because the producer's transaction contains the offsets
+(transactions.py).
 
 Guarantees:
 
@@ -106,7 +107,7 @@ class StreamConsumer:
         self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Return records by partition, in order; return {} if the broker reports a retriable error.
+        """Return records by partition, in order. Return {} if the broker reports a retriable error.
 
         Raises MembershipLost. Raises FencedInstanceIdError when another process uses this instance
         name, and other KafkaErrors that cannot be retried.
@@ -133,7 +134,7 @@ class StreamConsumer:
         self._require_membership()
         require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some partitions may already belong to another member; the next heartbeat detects the
+            # Some partitions may already belong to another member. The next heartbeat detects the
             # change.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
@@ -151,10 +152,11 @@ class StreamConsumer:
         """Join the group once more after the first join of a static member.
 
         The broker gives a restarted static member its old assignment without a rebalance. The old
-        assignment is wrong if topics were created or the member handed partitions over meanwhile.
-        The broker also does not report that the member is the leader of the group, and a leader
-        that does not know its role never assigns partitions again. A second join with different
-        metadata causes a rebalance, which gives the member its new assignment and its role.
+        assignment is wrong if topics were created or the member handed partitions over after that
+        assignment. The broker also does not report that the member is the leader of the group, and
+        a leader that does not know its role never assigns partitions again. A second join with
+        different metadata causes a rebalance, which gives the member its new assignment and its
+        role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._has_old_assignment = False
@@ -204,15 +206,15 @@ class StreamConsumer:
         self._seen.seek(partition, offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these partitions; ignore partitions that are no longer assigned."""
+        """Stop reading these partitions. Ignore partitions that are no longer assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Continue reading these partitions; ignore partitions that are no longer assigned."""
+        """Continue reading these partitions. Ignore partitions that are no longer assigned."""
         self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
-        """Return the partitions revoked since the last call; their claims last until release()."""
+        """Return the partitions revoked since the last call. Their claims last until release()."""
         return self._listener.take_revoked()
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
@@ -220,17 +222,17 @@ class StreamConsumer:
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Return whether all records of this assigned partition have been read."""
+        """Return True if all records of this assigned partition have been read."""
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Release these revoked partitions to other members; the next poll joins again."""
+        """Release these revoked partitions to other members. The next poll causes a new join."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)
 
     def has_lease(self) -> bool:
-        """Return whether this process is certainly a group member now. Any thread may call this."""
+        """Return True if this process is certainly a group member now. Any thread may call this."""
         return self._membership.has_lease()
 
     def membership(self) -> ConsumerGroupMetadata | None:
@@ -244,11 +246,11 @@ class StreamConsumer:
         """
         found = self._consumer.group_metadata()
         self._require_membership()
-        # The broker accepts a commit that names no member (-1, "") from any process.
+        # The broker accepts a commit without a member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
 
     def topic_id(self, topic: str) -> UUID | None:
-        """Return the id of the topic that is read under this name; None if the id is not known."""
+        """Return the id of the topic that is read under this name, or None if it is not known."""
         return known_id(self._consumer, topic)
 
     def require_same_topics(self) -> None:
@@ -256,7 +258,7 @@ class StreamConsumer:
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
-        """Return the reason why assigned partitions are not read; "" if all are read."""
+        """Return the reason why assigned partitions are not read. Return "" if all are read."""
         if (absent_s := self._membership.unconfirmed_s()) > ABSENT_S:
             return f"its place in the consumer group, not confirmed for {absent_s:.0f} s"
         late = without_position(self._consumer) & self.assignment()

@@ -8,8 +8,8 @@ no shelf, the old partition stays with this member until its messages are finish
 `handover_timeout_s`. A shelf stays with this member until all messages on the shelf are finished,
 because no other member waits for a shelf.
 
-Owns: the partitions that are being handed over, and the shelf. Does not own: reading records
-(worker_session.py), the transaction of a move (outcome_writer.py).
+This module owns the partitions that are being handed over, and the shelf. It does not own the
+reading of records (worker_session.py) and the transaction of a move (outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Handovers:
         # The last used shelf. This member keeps the shelf until no more messages have to be moved.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
-        # For each crowded partition: when it became crowded, and the next offset to read at that
-        # time.
+        # For each crowded partition, the time at which it became crowded, and the next offset to
+        # read at that time.
         self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
@@ -82,7 +82,7 @@ class Handovers:
 
     @property
     def is_stopping(self) -> bool:
-        """Return whether stop() was called."""
+        """Return True if stop() was called."""
         return self._stopping_since is not None
 
     def stop(self) -> None:
@@ -92,7 +92,7 @@ class Handovers:
             self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
-        """Begin to drain the partitions that were revoked since the last call; return them."""
+        """Begin to drain the newly revoked partitions, and return these partitions."""
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)
@@ -132,7 +132,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop the partitions that are being drained; other members process them from now on."""
+        """Drop the partitions that are being drained. Other members process them from now on."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -211,7 +211,7 @@ class Handovers:
             self._move(slow)
 
     def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
-        """Yield the jobs of a partition that have begun. Only these jobs may be moved."""
+        """Yield the begun jobs of a partition. Only begun jobs may be moved."""
         for job in self._holdings.in_flight:
             if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
                 yield job
@@ -219,7 +219,7 @@ class Handovers:
     def _find_shelf(self) -> AssignedPartition | None:
         """Return a partition of the handover topic whose records are all read, or None.
 
-        A partition that stays with this member is preferred; the next choice is the last used
+        A partition that stays with this member is preferred. The next choice is the last used
         shelf.
         """
         # After leave(), this member owns only the partitions that it claims.

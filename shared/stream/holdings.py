@@ -9,8 +9,9 @@ shelf. If the process dies, the next owner of the shelf sends these messages aga
 move, the next owner of the old partition would send them again. Only messages whose attempt has
 begun are moved, so each copy is marked as offered to a server.
 
-Owns: the ledgers, and the set of jobs in flight. Does not own: the decisions when a partition is
-handed over and which jobs are moved (handovers.py), the transactions (outcome_writer.py).
+This module owns the ledgers, and the set of jobs in flight. It does not own the decisions when a
+partition is handed over and which jobs are moved (handovers.py), and the transactions
+(outcome_writer.py).
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class GroupMember(Protocol):
     """The methods of a StreamConsumer (consumer.py) that this module uses."""
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """Return the present generation; None before the first join. Raises MembershipLost."""
+        """Return the present generation, or None before the first join. Raises MembershipLost."""
         ...
 
     def has_lease(self) -> bool:
-        """Return whether this process is certainly a group member now."""
+        """Return True if this process is certainly a group member now."""
         ...
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
@@ -84,7 +85,7 @@ class Holdings:
         self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
-        """Return this partition; a new one begins at its committed offset. Raises KafkaError."""
+        """Return this partition. It begins at its committed offset if new. Raises KafkaError."""
         assigned = self.reading.get(partition)
         if assigned is None:
             found = self._member.committed(partition)
@@ -109,7 +110,7 @@ class Holdings:
         return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Add jobs; they are in flight from now on."""
+        """Add jobs, which are in flight from now on."""
         now = monotonic()
         for job in jobs:
             self.in_flight[job] = now
@@ -142,9 +143,9 @@ class Holdings:
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:
-        """Drop a partition; from now on, it belongs to another member.
+        """Drop a partition that belongs to another member from now on.
 
-        Jobs of the partition that have begun are kept, for the case that it is assigned again.
+        The begun jobs of the partition are kept, because the partition may be assigned again.
         """
         assigned.gone = True
         for job in self._jobs_of(assigned):
@@ -192,7 +193,7 @@ class Move:
         return {source: to_commit(ledger) for source, ledger in self._ledgers.items()}
 
     def finish(self) -> TopicPartition:
-        """Assign the jobs to the shelf after the move is committed; return the new partition."""
+        """Assign the jobs to the shelf after the move is committed. Return the new partition."""
         # Settle in the original ledgers, because other jobs may have begun after the ledgers were
         # copied.
         for job in self.jobs:

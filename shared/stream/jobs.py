@@ -23,10 +23,10 @@ class Limits(Struct, frozen=True):
 
     `drain_timeout_s` is the longest time that a stop waits for messages in flight.
     `handover_timeout_s` is the longest time that a revoked partition stays with this member until
-    its messages are finished; during this time no other member reads the partition. After
+    its messages are finished. During this time, no other member reads the partition. After
     `handover_grace_s`, the unfinished messages of a revoked partition are moved to `handover_topic`
     (holdings.py), so that other members can read the partition. If `handover_topic` is "", messages
-    are not moved; otherwise the worker must read that topic.
+    are not moved. Otherwise the worker must read `handover_topic`.
     """
 
     max_in_flight: int = 2_000
@@ -79,9 +79,9 @@ class AssignedPartition:
         self._declined: list[Job] = []
 
     def try_begin(self, job: Job, *, is_offer: bool) -> bool:
-        """Mark the message as begun; return False if the message must not be sent. Thread-safe.
+        """Mark the message as begun. Return False if the message must not be sent. Thread-safe.
 
-        `is_offer` is True if the message is offered to a server next; its outcome is then in doubt.
+        `is_offer` is True if the message is offered to a server next. Its outcome is then in doubt.
         """
         with self.lock:
             if self.closing:
@@ -97,7 +97,7 @@ class AssignedPartition:
             return True
 
     def take_declined(self) -> list[Job]:
-        """Return the jobs that could not begin without a lease; the worker hands them out again."""
+        """Return the jobs that could not begin without a lease. The worker hands them out again."""
         if not self._declined:
             return []
         with self.lock:
@@ -126,7 +126,7 @@ class Job:
         self.in_doubt = message.envelope.is_offered or assigned.ledger.is_offered(offset, index)
 
     def begin(self, *, is_offer: bool = True) -> bool:
-        """Claim the message for an attempt; return False if the message must not be sent.
+        """Claim the message for an attempt. Return False if the message must not be sent.
 
         The result is False if the message belongs to another member, or may belong to another
         member because this process was paused. If this worker still owns the message, it hands the
@@ -154,7 +154,7 @@ class WorkerStatus(LoopStatus):
 
     @property
     def oldest_in_flight_s(self) -> float:
-        """Return the age of the oldest job in flight; it grows even if the Kafka thread hangs."""
+        """Return the age of the oldest job in flight. It also grows if the Kafka thread hangs."""
         oldest_at = self.oldest_at
         return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
@@ -170,11 +170,11 @@ class Handler(Struct, frozen=True):
     the record and the reason, and returns the records to write as its outcome. `due_at_ms` returns
     the Unix milliseconds at which the messages of a pack must be handed out; 0 means now. `hold_s`
     gets a topic and the number of its messages that are ready to be handed out. `hold_s` returns
-    for how many seconds the topic must not be read; 0.0 means that the topic is read. While
-    `may_begin` returns False, no message begins; declined messages are handed out again later.
-    `wait_s` gets a topic, its next pack, the number of the topic's messages that are ready, and the
-    seconds until the pack is due (negative if the pack is late). `wait_s` returns for how many
-    seconds the pack stays unread in the topic.
+    the number of seconds for which the topic must not be read. 0.0 means that the topic is read.
+    While `may_begin` returns False, no message begins. Declined messages are handed out again
+    later. `wait_s` gets a topic, its next pack, the number of the topic's messages that are ready,
+    and the seconds until the pack is due (negative if the pack is late). `wait_s` returns the
+    number of seconds for which the pack stays unread in the topic.
     """
 
     hand_out: Callable[[list[Job]], None]

@@ -4,20 +4,21 @@ If this process loses a partition without a handover (for example because the br
 longer than the session), the attempts that have begun continue, but their outcomes cannot be
 committed. If the partition is assigned to this process again, the process reads the same records
 again. If the outcome of a message is kept here, the message is not offered to a server a second
-time; the outcome is committed under the new membership. If the attempt of a message still runs, the
-message waits for this attempt.
+time, and the outcome is committed under the new membership. If the attempt of a message still runs,
+the message waits for this attempt.
 
-A kept outcome applies only to the record for which the attempt was made: same topic id, partition,
-offset, index in the pack, and envelope. If another member has settled the message in the meantime,
-the committed offset and metadata show the message as settled, and the kept outcome is forgotten.
+A kept outcome applies only to the record for which the attempt was made: the topic id, the
+partition, the offset, the index in the pack and the envelope must be the same. If another member
+has settled the message in the meantime, the committed offset and metadata show the message as
+settled, and the kept outcome is forgotten.
 
-Owns: the memory, its bounds, and the comparison of records. Does not own: the ledgers and the jobs
-in flight (holdings.py), the transactions (outcome_writer.py). Use it only in the Kafka thread.
+This module owns the memory, its bounds, and the comparison of records. It does not own the ledgers
+and the jobs in flight (holdings.py), and the transactions (outcome_writer.py). Use it only in the
+Kafka thread.
 
-Guarantees: an outcome is returned at most once. An attempt is returned only if its outcome is
-returned with it, or if its outcome has not yet been passed to settle(). If too many outcomes are
-kept, the oldest are dropped and counted; these messages are sent again if this process reads them
-again.
+An outcome is returned at most once. An attempt is returned only if its outcome is returned with it,
+or if its outcome has not yet been passed to settle(). If too many outcomes are kept, the oldest are
+dropped and counted. Their messages are sent again if this process reads them again.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ class KeptOutcomes:
         max_bytes: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`max_bytes` limits the records of the outcomes; `clock` returns monotonic seconds."""
+        """`max_bytes` limits the records of the outcomes. `clock` returns monotonic seconds."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._clock = clock
-        # In the order in which they were kept, so the oldest record is the first.
+        # The records are in the order in which they were kept, so the oldest record is the first.
         self._records: dict[_Place, _Record] = {}
         self._count = 0
         self._bytes = 0
@@ -99,7 +100,7 @@ class KeptOutcomes:
         self._trim()
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> bool:
-        """Keep the outcome of a job; return False if the job is not kept."""
+        """Keep the outcome of a job. Return False if the job is not kept."""
         place = _place_of(job.assigned, job.offset)
         record = self._records.get(place) if place is not None else None
         kept = record.messages.get(job.index) if record is not None else None
@@ -113,7 +114,7 @@ class KeptOutcomes:
         return True
 
     def begin(self, assigned: AssignedPartition, offset: int) -> None:
-        """Forget records of this partition before `offset` or of another topic id."""
+        """Forget records of this partition that are before `offset` or have another topic id."""
         gone = [
             place
             for place in self._records
@@ -126,7 +127,7 @@ class KeptOutcomes:
     def take(
         self, assigned: AssignedPartition, offset: int, pack: Sequence[Message]
     ) -> dict[int, Kept]:
-        """Remove this record; return, by index, its messages that have the same envelope."""
+        """Remove this record. Return its messages that have the same envelope, by their index."""
         if not self._records or (place := _place_of(assigned, offset)) is None:
             return {}
         self._trim()

@@ -1,9 +1,9 @@
 """Builds the Kafka parts of a service from its settings, in the same way for all services.
 
-Owns: the configuration of Kafka clients, topics, failpoints and broker checks from the settings of
-the service; the metrics and readiness checks of a relay and a worker. Does not own: the choice of
-the topics that the service reads and writes, the processing of their records (the service's
-app.py).
+This module owns the configuration of Kafka clients, topics, failpoints and broker checks from the
+settings of the service. It also owns the metrics and readiness checks of a relay and a worker. It
+does not own the choice of the topics that the service reads and writes, and the processing of their
+records (the service's app.py).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class StreamKit:
     """The Kafka parts of one service process."""
 
     def __init__(self, kafka: KafkaSettings, runtime: RuntimeSettings, running: Running) -> None:
-        """Raises FailpointError if the environment names an unknown failpoint."""
+        """Raises FailpointError if the environment contains an unknown failpoint."""
         self._kafka = kafka
         self._running = running
         self._start_fault = "starting"
@@ -131,7 +131,7 @@ class StreamKit:
         self.failpoints = Failpoints.parse(os.environ.get(FAILPOINT, ""))
 
     def ensure_topics(self, lanes: Sequence[str] = ()) -> bool:
-        """Create and align the topics of the pipeline and of these lanes.
+        """Create missing topics of the pipeline and of these lanes, and align existing topics.
 
         Every service calls this, and the service that starts first creates the topics. Returns
         False if the process was stopped before Kafka answered.

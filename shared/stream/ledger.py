@@ -11,15 +11,15 @@ The metadata are these bytes in base85: the version byte; the number of bits in 
 varint; the dense part, one bit per offset from the low-water mark on; the partly settled records. A
 set bit means that the offset is completely settled or has no record (a transaction marker). A
 partly settled record consists of its distance from the low-water mark and its message count, both
-as varints, and its bits. Version 2 is written while messages are offered: it adds the number of
-partly settled records before these records, and the offered messages after them, in the same form.
-For the offered messages, a set bit in the dense part means that only the first message of the
-record is offered. The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`). So
+as varints, and its bits. Version 2 is written while messages are offered. It adds the number of the
+partly settled records before them, and the offered messages after them, in the same form. For the
+offered messages, a set bit in the dense part means that only the first message of the record is
+offered. The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`). So
 MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS limit the messages in flight, and the reader pauses when
 full() is true.
 
-offer() only sets a bit, so any thread may call it; one thread must call all other methods. The
-ledger contains only numbers: it uses no Kafka, no clock and no thread.
+offer() only sets a bit, so any thread may call it. All other methods must be called in one thread.
+The ledger contains only numbers: it uses no Kafka, no clock and no thread.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Input:
 
 
 def decode_metadata(text: str, low_water: int) -> Settled:
-    """Decode the text of PartitionLedger.metadata(); "" means that nothing is settled.
+    """Decode the text of PartitionLedger.metadata(). "" means that nothing is settled.
 
     Raises MetadataError if the text is not valid metadata.
     """
@@ -173,9 +173,9 @@ class PartitionLedger:
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
-        """Add a record of `count` messages; return the indexes of the unsettled messages.
+        """Add a record of `count` messages. Return the indexes of the unsettled messages.
 
-        Add records in the order of their offsets; gaps (markers, aborted records) are allowed.
+        Add records in the order of their offsets. Gaps (markers, aborted records) are allowed.
         """
         if offset < self._next:
             raise ValueError(f"offset {offset} was added before (next is {self._next})")
@@ -192,7 +192,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Mark a message as settled; return False if the message was not in flight."""
+        """Mark a message as settled. Return False if the message was not in flight."""
         if not self.is_open(offset, index):
             return False
         entry = self._open[offset]
@@ -205,7 +205,7 @@ class PartitionLedger:
         return True
 
     def is_open(self, offset: int, index: int) -> bool:
-        """Return whether this message is in flight."""
+        """Return True if this message is in flight."""
         entry = self._open.get(offset)
         return entry is not None and index < entry.count and not entry.bits >> index & 1
 
@@ -216,7 +216,7 @@ class PartitionLedger:
             entry.offered |= 1 << index
 
     def take_back(self, offset: int, index: int) -> bool:
-        """Remove the mark of a message that was not offered; return True if there was a mark."""
+        """Remove the mark of a message that was not offered. Return True if there was a mark."""
         entry = self._open.get(offset)
         if entry is None or not entry.offered >> index & 1:
             return False
@@ -229,17 +229,17 @@ class PartitionLedger:
         return entry is not None and bool(entry.offered >> index & 1)
 
     def low_water(self) -> int:
-        """Return the lowest offset that is not completely settled: the offset to commit."""
+        """Return the lowest offset that is not completely settled. This offset is committed."""
         # Dictionaries keep insertion order, and offsets are added in ascending order.
         self._low = next(iter(self._open), self._next)
         return self._low
 
     def full(self) -> bool:
-        """Return whether reading must pause because the metadata might not fit into a commit."""
+        """Return True if reading must pause because the metadata might not fit into a commit."""
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
     def is_crowded(self) -> bool:
-        """Return whether the ledger is at least half full."""
+        """Return True if the ledger is at least half full."""
         return self.room() < MAX_WINDOW_OFFSETS / 2 or self._open_packs >= MAX_OPEN_PACKS / 2
 
     def room(self) -> int:
@@ -247,7 +247,7 @@ class PartitionLedger:
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
-        """Return the metadata to commit with low_water(); "" if there is nothing to list."""
+        """Return the metadata to commit with low_water(). Return "" if there is nothing to list."""
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()
@@ -275,7 +275,7 @@ class PartitionLedger:
         return base64.b85encode(bytes(out + partial + offered)).decode()
 
     def _offered(self, low: int) -> bytearray:
-        """Encode the offered messages that are not settled; return no bytes if there are none."""
+        """Encode the offered messages that are not settled. Return no bytes if there are none."""
         dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
         packs = bytearray()
         is_empty = True

@@ -1,9 +1,9 @@
 """Reads one topic from any offset on, without a consumer group and without commits.
 
-Owns: a connection for reading, a second connection for requests about offsets, and the position in
-each partition. Does not own: the decision when to read, and the meaning of a record. All calls come
-from one thread and may raise kafka.errors.KafkaError. Mappings of offsets have partition numbers as
-keys.
+This module owns a connection for reading, a second connection for requests about offsets, and the
+position in each partition. It does not own the decision when to read, and the meaning of a record.
+All calls must come from one thread and may raise kafka.errors.KafkaError. Mappings of offsets have
+partition numbers as keys.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# While no record is written, a fetch waits at the broker up to this time; the first new record ends
+# While no record is written, a fetch waits at the broker up to this time. The first new record ends
 # the wait. A change to another offset has to wait until the previous fetch ends.
 FETCH_WAIT_MS: Final = 1_000
 # A fetch of a following reader waits up to this time. A following reader also renews its topic
@@ -40,10 +40,10 @@ class LogReader:
     If `is_committed` is True, the reader returns only committed records, and ends where the first
     open transaction begins. In each record, headers after the first header named `last_header` are
     not read. `is_following` is True if the caller only reads on and never changes to another
-    offset. While no record is written, a following fetch waits for FOLLOW_MS, and the topic's
-    metadata are renewed at the same interval. A new record or the deletion of the topic ends the
-    wait. `ask_timeout_ms` is the time limit of a request about offsets. Further keyword arguments
-    configure the Kafka consumer.
+    offset. While no record is written, each fetch of such a reader waits for FOLLOW_MS, and the
+    topic's metadata are renewed at the same interval. A new record or the deletion of the topic
+    ends the wait. `ask_timeout_ms` is the time limit of a request about offsets. Further keyword
+    arguments configure the Kafka consumer.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LogReader:
         """Return the topic's id from the latest metadata.
 
         If the id changes, the topic has a new log, whose offsets belong to other records. Raises
-        KafkaError if the topic is not known at present; this error does not mean that the topic has
+        KafkaError if the topic is not known at present. This error does not mean that the topic has
         a new log.
         """
         found = topic_id(self._consumer, self._topic)
@@ -92,7 +92,7 @@ class LogReader:
         return found
 
     def partitions(self) -> list[int]:
-        """Return the numbers of the topic's partitions; empty if the topic does not exist."""
+        """Return the numbers of the topic's partitions. A missing topic has no partitions."""
         return sorted(self._consumer.partitions_for_topic(self._topic) or ())
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -104,7 +104,7 @@ class LogReader:
         return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """Return, by partition, the offset of the first record since this time, if there is any."""
+        """Return each partition's first offset at or after this time, if there is one."""
         times = {self._named(partition): time_ms for partition in partitions}
         found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
@@ -127,19 +127,19 @@ class LogReader:
         self._consumer.resume(*map(self._named, partitions))
 
     def position(self, partition: int) -> int:
-        """Return the offset of the next record; -1 before the first answer."""
+        """Return the offset of the next record. Return -1 before the first answer."""
         return position_of(self._consumer, self._named(partition), self._ask_timeout_ms)
 
     def has_reached(self, ends: Mapping[int, int]) -> bool:
-        """Return whether all records before these offsets have been returned."""
+        """Return True if all records before these offsets have been returned."""
         return all(self.position(partition) >= end for partition, end in ends.items())
 
     def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:
-        """Wait for records, at most `timeout_ms`; return them by partition, in order.
+        """Wait for records, at most `timeout_ms`. Return them by partition, in order.
 
         A batch that cannot be decoded is returned as an UndecodableRecord
         (kafka_python/fetching.py). Raises KafkaError if the topic was recreated after the first
-        read; the new topic needs a new LogReader.
+        read. The new topic needs a new LogReader.
         """
         found = self._consumer.poll(timeout_ms=timeout_ms)
         require_same_for_reading(self._consumer)
@@ -163,7 +163,7 @@ class LogReader:
             each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
     def _questions(self) -> Any:
-        """Return the consumer for requests about offsets: after read_from(), a second consumer."""
+        """Return the consumer that requests offsets. After read_from(), it is a second consumer."""
         if self._is_fetching and self._asker is self._consumer:
             self._asker = self._make()
         return self._asker

@@ -1,9 +1,8 @@
 """Keeps a session open and runs its turns, for every service that reads from Kafka.
 
 A session reads as a member of a consumer group. The loop replaces a session that lost its
-membership or its client. After a lost transaction, the session continues. Owns: the session. Does
-not own: the end of the loop, and the waiting time while Kafka is unavailable. The caller decides
-both.
+membership or its client. After a lost transaction, the session continues. This module owns the
+session. The caller decides when the loop ends, and how long to wait while Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class SessionLoop(Generic[S]):
         self.session: S | None = None
 
     def step(self) -> bool:
-        """Run one turn, if necessary in a new session; return False if Kafka is unavailable.
+        """Run one turn, if necessary in a new session. Return False if Kafka is unavailable.
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """

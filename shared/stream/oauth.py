@@ -1,9 +1,9 @@
 """Fetches access tokens for OAUTHBEARER (RFC 7628) by the OAuth client credentials grant.
 
-All Kafka clients that are created with the same ClientOptions share one provider. Owns: the token,
-which is fetched again after half of its lifetime. If the endpoint does not answer, the old token is
-used as long as the old token is valid. The client secret is read from its file for each request, so
-a rotated secret needs no restart.
+All Kafka clients that are created with the same ClientOptions share one provider. This module owns
+the token, which is fetched again after half of its lifetime. If the endpoint does not answer, the
+old token is used as long as the old token is valid. The client secret is read from its file for
+each request, so a rotated secret needs no restart.
 
 token() runs on a Kafka client's I/O thread. Therefore token() never takes longer than TIMEOUT_S,
 even if the endpoint sends one byte at a time. After a failure, the next request is sent RETRY_S
@@ -41,7 +41,7 @@ MAX_LIFE_S: Final = 86_400.0
 
 
 class TokenFault(KafkaConnectionError):  # type: ignore[misc]
-    """No token can be obtained; the text gives the reason in one line, without a secret."""
+    """No token can be obtained. The text is the reason in one line, without a secret."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -151,7 +151,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._ends_at = self._now() + found.life_s
 
     def _fetched(self) -> Token:
-        """Fetch a token in another thread; abandon the thread if the request takes too long."""
+        """Fetch a token in another thread. Abandon the thread if the request takes too long."""
         if self._fetching is not None and self._fetching.is_alive():
             raise TokenFault("it has not answered an earlier request yet")
         results: list[Token | TokenFault] = []

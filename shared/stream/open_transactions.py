@@ -1,21 +1,22 @@
 """Ends transactions of dead or suspended processes, so that the transactions block no process.
 
-On every partition to which an open transaction has written, readers of committed records stop at
-the transaction's first record. The broker also does not return the offsets that the transaction
-commits. If the owner dies, a new process with the same instance name ends the transaction. Without
-a new process, only the broker ends the transaction, after the transaction time-out. This time-out
-has to be long (docs/decisions/0005-transaction-timeout.md).
+If an open transaction has written to a partition, readers of committed records stop at the
+transaction's first record in this partition. The broker also does not return the offsets that the
+transaction commits. If the owner dies, a new process with the same instance name ends the
+transaction. Without a new process, only the broker ends the transaction, after the transaction
+time-out. This time-out has to be long (docs/decisions/0005-transaction-timeout.md).
 
 Therefore every service watches the open transactions of all services. A transaction that was seen
 open for ABANDONED_S is fenced, so its producer can no longer write, and the whole transaction is
-aborted. Every owner must be able to handle a fenced transaction. Time counts only while the brokers
-answer and this process runs. So after an outage of the brokers or a pause of this process, the
-owner first has the chance to finish its transaction. For each look, the clock is read before the
-request is sent. Before a transaction is ended, the transaction is looked up once more, because this
-process may have been paused since the look, and the owner may have continued.
+aborted. Every owner must be able to handle a fenced transaction. Time is counted only while the
+brokers answer and this process runs. So after an outage of the brokers or a pause of this process,
+the owner first has the chance to finish its transaction. The clock is read before each request for
+the open transactions is sent. Before a transaction is ended, the transaction is looked up once
+more, because this process may have been paused since the last request, and the owner may have
+continued.
 
-Owns: a thread and a connection. The thread never blocks its service and never makes the service
-fail.
+This module owns a thread and a connection. The thread never blocks its service and never causes a
+failure of the service.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "sluice."
 LOOK_S: Final = 4.0
-# The maximum time that counts between two looks. If more time has passed, this process was paused,
-# or the brokers answered late.
+# The maximum time that is counted between two looks. If more time has passed, this process was
+# paused, or the brokers answered late.
 MOST_COUNTED_S: Final = 2.5 * LOOK_S
 # This limit is longer than a transaction takes on a slow machine. The limit is only twice the
 # session time-out, because after one session time-out another member may already wait for the

@@ -1,16 +1,17 @@
 """Writes the outcomes of jobs in transactions, together with the offsets of their partitions.
 
-Owns: outcomes, from settle() until their commit is certain; the check whether a transaction with an
-unknown result was committed. Does not own: the set of jobs in flight (holdings.py).
+This module owns each outcome from settle() until its commit is certain, and the check whether a
+transaction with an unknown result was committed. It does not own the set of jobs in flight
+(holdings.py).
 
 When a transaction is lost, its outcomes stay in memory. The committed metadata list exactly the
 settled messages, so the metadata show whether the transaction was committed. If the transaction was
 not committed, the outcomes are written again. So an outage of the brokers causes no second copy of
-a message while this process lives.
+a message while this process runs.
 
-The same commits also name the messages that were offered to a server (ledger.py). name() requests a
-commit that names the message before the offer, and reports when this commit is certain. Until then,
-each further commit names the message again, even if Kafka is unavailable for a long time.
+The same commits also list the messages that were offered to a server (ledger.py). Before the offer,
+name() requests a commit that lists the message, and reports when this commit is certain. Until
+then, each further commit lists the message again, even if Kafka is unavailable for a long time.
 
 A rebalance does not delay outcomes, even if another member takes long to join. If the rebalance
 ends during a commit, the broker refuses the commit, and the commit is repeated.
@@ -35,7 +36,7 @@ from shared.stream.transactions import Output, TransactionLost
 log = logging.getLogger(__name__)
 
 Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
-# The writer calls this function once: with True if a commit names the message as offered, or with
+# The writer calls this function once: with True if a commit lists the message as offered, or with
 # False if this worker no longer owns the message.
 Named = Callable[[bool], None]
 
@@ -84,10 +85,10 @@ class OutcomeWriter:
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
         # `_to_name` has the messages that wait to be named as offered. `_naming` has the messages
-        # that the current transaction names.
+        # that the current transaction lists as offered.
         self._to_name: deque[tuple[Job, Named]] = deque()
         self._naming: list[tuple[Job, Named]] = []
-        # Partitions whose last commit names messages that were not offered.
+        # Partitions whose last commit lists messages that were not offered.
         self._stale: set[AssignedPartition] = set()
         # `_to_move` has the jobs to move and their shelf. `_moving` is the move whose transaction
         # has no known result yet.
@@ -105,13 +106,13 @@ class OutcomeWriter:
         self._to_name.append((job, named))
 
     def renew(self, assigned: AssignedPartition) -> None:
-        """Commit this partition again if its last commit names messages that were not offered."""
+        """Commit this partition again if its last commit lists messages that were not offered."""
         if assigned.is_stale:
             self._stale.add(assigned)
 
     @property
     def waiting(self) -> int:
-        """Return the number of outcomes, names and moves whose commit is not yet certain."""
+        """Return the number of outcomes, marks and moves whose commit is not yet certain."""
         outcomes = len(self._settled) + len(self._writing)
         return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
@@ -139,7 +140,7 @@ class OutcomeWriter:
             self._to_move = None
 
     def take_finished(self) -> list[Job]:
-        """Return the jobs that finished since the last call, also those without an outcome."""
+        """Return the jobs that finished since the last call, including jobs without an outcome."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -155,7 +156,7 @@ class OutcomeWriter:
         self._collect()
         # Read the generation only now, because resolving the doubt may take a long time, and the
         # generation may change during this time. This member still owns its partitions, because
-        # each of its joins names them.
+        # each of its joins lists them as owned.
         membership = member.membership()
         if membership is None:
             return
@@ -206,7 +207,7 @@ class OutcomeWriter:
             raise
 
     def _collect(self) -> None:
-        """Select settled outcomes for the next transaction; finish jobs that need no record."""
+        """Select settled outcomes for the next transaction. Finish jobs that need no record."""
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
             if job.assigned.gone and self.kept.settle(job, outputs):
@@ -222,7 +223,7 @@ class OutcomeWriter:
             job.assigned.ledger.offer(job.offset, job.index)
 
     def _drop_names(self) -> None:
-        """For messages that this worker will not offer, call `named` with False."""
+        """Call `named` with False for messages that this worker will not offer."""
         left = []
         for job, named in self._naming:
             assigned = job.assigned
@@ -233,9 +234,7 @@ class OutcomeWriter:
         self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
-        """Find out whether the lost transaction was committed; if so, its outcomes count as
-        written.
-        """
+        """If the lost transaction was committed, treat its outcomes as written."""
         if not self._doubt:
             return
         assigned, wanted = next(iter(self._doubt.items()))

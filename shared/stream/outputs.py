@@ -16,7 +16,7 @@ from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
 
-# mail.refused stores at most this number of bytes of a record; headers contain the length and hash
+# mail.refused stores at most this number of bytes of a record. Headers contain the length and hash
 # of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
@@ -59,9 +59,9 @@ def tallies(
     """Build the records for mail.events that count the messages of a transaction per mailing.
 
     `received` contains the mail ids of the messages per mailing. One record is returned, unless its
-    rows exceed MAX_TALLY_BYTES. About 10,000 messages of few mailings reach this size, or 1,200
-    messages of 1,200 mailings with the longest names. `tally_id` must be unique to the transaction,
-    and stay the same when the transaction is repeated.
+    rows exceed MAX_TALLY_BYTES. The rows reach this size with about 10,000 messages of few
+    mailings, or with 1,200 messages of 1,200 mailings with the longest names. `tally_id` must be
+    unique to the transaction, and stay the same when the transaction is repeated.
     """
     for number, rows in enumerate(_rows(received)):
         name = f"{tally_id}.{number}" if number else tally_id

@@ -4,8 +4,8 @@ If a partition has to wait, its polled records stay in memory and are later read
 no room in memory, the records are fetched again. The records of a shelf are always fetched again,
 because all records that the consumer of a shelf has read must have been handed out (handovers.py).
 
-Owns: the pauses, each of which ends when its reason ends. Does not own: the limits (jobs.py), the
-time when a record is due (the service), the messages in flight (worker.py).
+This module owns the pauses, each of which ends when its reason ends. It does not own the limits
+(jobs.py), the time when a record is due (the service), and the messages in flight (worker.py).
 
 After a seek to an earlier offset, the client drops the fetched records of the partition and fetches
 them again, up to PARTITION_FETCH_BYTES. The records of a retry topic have different due times, so
@@ -46,7 +46,7 @@ class KeptRecords:
         return self._kept.keys()
 
     def keep(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
-        """Keep the next records of a partition in memory; return False if there is no room."""
+        """Keep the next records of a partition in memory. Return False if there is no room."""
         size = sum(len(record.value or b"") for record in records)
         if sum(self._bytes.values()) + size > self._most_bytes:
             return False
@@ -75,7 +75,7 @@ class PartitionPauser:
 
     @property
     def has_ready(self) -> bool:
-        """Return whether take_ready() would return records."""
+        """Return True if take_ready() would return records."""
         return bool(self._kept.partitions - self._waiting)
 
     def take_ready(self) -> dict[TopicPartition, Sequence[Record]]:
@@ -123,10 +123,10 @@ class PartitionPauser:
         full: Set[TopicPartition],
         first: Callable[[], Set[TopicPartition]],
     ) -> None:
-        """Pause and resume partitions; `fill` is the used share of the limit in flight.
+        """Pause and resume partitions. `fill` is the used share of the limit in flight.
 
-        `full` are the partitions whose ledgers are full. `first` returns the partitions that are
-        still read after the limit is reached, until their next record does not fit.
+        `full` are the partitions whose ledgers are full. `first` returns partitions with priority.
+        After the limit is reached, these partitions are read until their next record does not fit.
         """
         now = monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

@@ -3,17 +3,18 @@
 A reader of committed records stops where the first open transaction begins. The later records of
 other writers stay hidden until that transaction ends. If the writer of that transaction has died,
 the transaction ends after about 20 s (open_transactions.py). This is too long for a topic to which
-operators write. So this reader also reads the records ahead, which follow the committed records. A
-record ahead is returned unless a header marks the record as written in a transaction
+operators write. So this reader also reads these later records, which are called the records ahead.
+It returns a record ahead unless a header marks the record as written in a transaction
 (IN_TRANSACTION in shared/topics/codec.py).
 
-Owns: two readers of one partition, the records ahead. Does not own: the meaning of a record.
-Guarantees: poll() and read_whole() return each committed record once, in the order of the log. The
+This module owns two readers of one partition, and the records ahead. It does not own the meaning of
+a record. poll() and read_whole() return each committed record once, in the order of the log. The
 records of ahead() are acknowledged and belong to no transaction. Together with the records ahead,
 the last returned record of a key is the last record of that key in the log. This guarantee excludes
-records of transactions that are open or began after an open transaction. Bounded: the last record
-of at most MAX_AHEAD keys is stored; records of further keys are returned after the transaction has
-ended. All calls come from one thread and may raise kafka.errors.KafkaError.
+records of transactions that are open or began after an open transaction. The memory is bounded: for
+at most MAX_AHEAD keys, the last record ahead is stored. Records of further keys are returned after
+the transaction has ended. All calls must come from one thread and may raise
+kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class PromptReader:
         self._topic_id = ""
 
     def begin(self) -> bool:
-        """Begin to read; return False if the partition does not exist."""
+        """Begin to read. Return False if the partition does not exist."""
         if self._partition not in self._committed.partitions():
             return False
         self._topic_id = self._committed.topic_id()
@@ -69,14 +70,15 @@ class PromptReader:
         return self._end_of(self._committed), self._end_of(self._open)
 
     def has_reached(self, ends: tuple[int, int]) -> bool:
-        """Return True if poll() returned all records before these ends, or ahead() has them."""
+        """Return True if poll() or ahead() has returned all records before these ends."""
         at = self._committed.position(self._partition), self._open.position(self._partition)
         return at[0] >= ends[0] and at[1] >= ends[1]
 
     def poll(self, timeout_ms: int) -> tuple[Sequence[Record], bool]:
         """Wait for records, at most `timeout_ms`.
 
-        Return the committed records, and True if any record is new, committed or ahead.
+        Return the committed records. The second value is True if any record, committed or ahead, is
+        new.
         """
         came = self._open.poll(timeout_ms).get(self._partition, ())
         committed = self._committed.poll(_AT_ONCE_MS if came else timeout_ms)
@@ -114,7 +116,7 @@ class PromptReader:
     def _add(self, records: Sequence[Record]) -> bool:
         is_new = False
         for record in records:
-            # Skip a record that cannot be decoded; the fetcher has already logged it.
+            # Skip a record that cannot be decoded. The fetcher has already logged the record.
             if isinstance(record, UndecodableRecord) or is_in_transaction(record.headers):
                 continue
             key = record.key or b""

@@ -49,7 +49,7 @@ class Brokers:
         self._admin: Any = None
 
     def look(self) -> str:
-        """Return why these topics cannot be read or written now; "" if there is no fault."""
+        """Return the reason why these topics cannot be read or written now, or ""."""
         try:
             if self._admin is None:
                 self._admin = self._connected()
@@ -78,7 +78,7 @@ class Brokers:
 def fault_of(
     described: Iterable[Mapping[str, Any]], writes: Iterable[str], in_sync: int = 0
 ) -> str:
-    """Describe the faults of these topics, from their metadata; "" if there is no fault.
+    """Describe the faults of these topics, from their metadata. Return "" if there is no fault.
 
     `in_sync` is the setting `kafka.min_insync_replicas`.
     """

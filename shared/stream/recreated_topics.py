@@ -7,8 +7,8 @@ new topic. So the member sets the offsets of its partitions to 0 before it raise
 the next reader (another member, or this process as a new member) reads the new topic from the
 beginning.
 
-Guarantees: each record of the new topic is read once, unless this process ends after a late commit
-and before it sets the offsets to 0 (docs/decisions/0260-recreated-topics.md).
+Each record of the new topic is read once, unless this process ends after a late commit and before
+it sets the offsets to 0 (docs/decisions/0260-recreated-topics.md).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMMIT_TIMEOUT_MS: Final = 5_000
 
 
 class TopicRecreated(KafkaError):  # type: ignore[misc]
-    """A topic was deleted and created again while it was read; the consumer must be closed."""
+    """A topic was deleted and created again while it was read. The consumer must be closed."""
 
 
 def require_same_topics(consumer: Any) -> None:

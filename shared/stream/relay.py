@@ -3,7 +3,7 @@
 If the process dies before the commit is finished, no output is visible, and the next process reads
 the same records again. If the process dies after the commit, the records are not read again. If the
 process is paused for longer than its session time-out, the broker refuses the commit, because the
-commit names the membership under which the records were read. Then a new consumer joins.
+commit contains the membership under which the records were read. Then a new consumer joins.
 
 When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
 raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
@@ -56,7 +56,7 @@ class BatchSize:
 
 
 class NotReady(Exception):
-    """`process` needs data that are not available yet; the text names these data."""
+    """`process` needs data that are not available yet. The text describes these data."""
 
 
 class RelayStatus(LoopStatus):
@@ -104,7 +104,7 @@ class Relay:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Process batches until `stop` is set; then finish the current batch."""
+        """Process batches until `stop` is set. Then finish the current batch."""
         loop = SessionLoop(
             self._service, self._open, lambda consumer: self._turn(consumer, stop), self.status
         )

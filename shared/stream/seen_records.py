@@ -1,7 +1,7 @@
 """Removes records that the client library returns a second time.
 
-Owns: for each partition of one consumer, the offset below which no record is returned. Does not
-own: the consumer (consumer.py).
+This module owns the offset below which no record is returned, for each partition of one consumer.
+It does not own the consumer (consumer.py).
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class SeenRecords:
     def __init__(self, consumer: Any, listener: RebalanceListener) -> None:
         self._consumer = consumer
         self._listener = listener
-        # For each partition: its number of losses, and the offset below which no record is
-        # returned.
+        # The number of losses of each partition, and the offset below which no record is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
 
     def note_positions(self, losses: dict[TopicPartition, int]) -> None:

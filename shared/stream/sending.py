@@ -1,9 +1,10 @@
 """Passes the records of one transaction to the producer.
 
-Owns: the choice of each record's partition, and the order of records within a partition. All
-writers choose the same partition for a key. Does not own: the transaction (transactions.py),
-partitions that a service chooses itself (Output.partition), the structure of batches
-(kafka_python/bulk_sending.py). A record counts as written only after the transaction is committed.
+This module owns the choice of each record's partition, and the order of records within a partition.
+All writers choose the same partition for a key. This module does not own the transaction
+(transactions.py), the partitions that a service chooses itself (Output.partition), and the
+structure of batches (kafka_python/bulk_sending.py). A record must not be treated as written before
+the transaction is committed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def partition_of_key(key: bytes, partitions: int) -> int:
 
 
 def send_all(producer: KafkaProducer, outputs: Sequence[Outgoing]) -> list[Any]:
-    """Send these records in the open transaction; return one future per record. Raises KafkaError.
+    """Send these records in the open transaction. Return one future per record. Raises KafkaError.
 
     A future is a kafka-python future or a SentRecord. If a record has neither a partition nor a
     key, the producer chooses its partition.

@@ -1,11 +1,12 @@
 """Reads mail.events and mail.suppressions from given offsets on, and merges their records.
 
-Owns: the readers, and the time up to which the order is certain. If the end of a partition was
-requested at time T and the partition was read up to that end, no record from before T - SKEW_MS is
-unread. The end includes records of open transactions. Records after the beginning of an open
-transaction cannot be read before the transaction ends. If the writer is dead, the broker ends the
-transaction. Does not own: the order (shared/responses/counting/merging.py). All methods may raise
-KafkaError. Bounded: a partition that is far ahead of the others is paused.
+This module owns the readers, and the time up to which the order is certain. If the end of a
+partition was requested at time T and the partition was read up to that end, every record before the
+time T minus SKEW_MS has been read. The end includes records of open transactions. Records after the
+beginning of an open transaction cannot be read before the transaction ends. If the writer is dead,
+the broker ends the transaction. This module does not own the order
+(shared/responses/counting/merging.py). All methods may raise KafkaError. A partition that is far
+ahead of the others is paused, so the memory is bounded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by up to this time.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
-# How long a fetch waits for records that were written before the last request of the ends.
+# The time that a fetch waits for records that were written before the ends were last requested.
 FETCH_MS: Final = 50
 # The limits of one poll for each topic.
 POLL_RECORDS: Final = 5_000
@@ -93,7 +94,7 @@ class SourceLog:
         return found
 
     def has_given(self, ends: Mapping[Source, int]) -> bool:
-        """Return whether take() has returned all records before these offsets."""
+        """Return True if take() has returned all records before these offsets."""
         return all(
             self._positions[source] >= end and self._merged.has_given(source, end)
             for source, end in ends.items()
@@ -108,10 +109,10 @@ class SourceLog:
             self._note_positions(topic, reader)
 
     def poll(self, wait_ms: int = 0) -> None:
-        """Read the records that were readable at the last request of the ends.
+        """Read the records that were readable when the ends were last requested.
 
-        If a topic has no unread records, wait at most `wait_ms` for its next record. The other
-        topic is not read meanwhile.
+        If a topic has no unread records, wait at most `wait_ms` for its next record. During this
+        time, the other topic is not read.
         """
         self._ask_ends()
         for topic, reader in self._readers.items():
@@ -146,7 +147,7 @@ class SourceLog:
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Return True if records that were readable at the last request of the ends are unread."""
+        """Return True if some records that were readable at the last request are still unread."""
         return any(self._is_before(self._readable_ends, topic) for topic in self._readers)
 
     def next_look(self) -> float:

@@ -1,16 +1,16 @@
 """Compares the topics on the brokers with the plan, alters their configs and adds replicas.
 
-Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
-topics (admin.py).
+This module owns the requests to the brokers. It does not own the plan (shared/topics/configs.py)
+and the creation of topics (admin.py).
 
 When a service starts, it corrects only differences whose correction deletes no records. If a topic
-keeps records longer than planned, the service does not change the topic's config; the log and
+keeps records longer than planned, the service does not change the topic's config. The log and
 `./sluice topics plan` show the difference. If an ACL forbids altering or reading configs, one line
 is logged and the service continues.
 
 Partitions with fewer replicas than in the settings get more replicas (KIP-455). To add replicas,
-the client needs the permission Alter on the cluster. The brokers copy the data in the background;
-until the copy is complete, a partition keeps its old replicas.
+the client needs the permission Alter on the cluster. The brokers copy the data in the background.
+Until the copy is complete, a partition keeps its old replicas.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ PLANNED: Final = Wanted()
 
 
 class TopicReport(Struct, frozen=True):
-    """One topic compared with its plan; "unreadable" if the brokers do not return the configs."""
+    """One topic compared with its plan. "unreadable" means that its configs cannot be read."""
 
     topic: str
     status: Status
@@ -76,14 +76,14 @@ class TopicReport(Struct, frozen=True):
     replication: int = 0  # as found
 
     def is_short(self, wanted: int) -> bool:
-        """Return whether the topic has fewer replicas than wanted."""
+        """Return True if the topic has fewer replicas than wanted."""
         return 0 < self.replication < wanted
 
 
 def compare(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Compare each of these topics with its plan; return sorted reports. Raises KafkaError."""
+    """Compare each of these topics with its plan. Return sorted reports. Raises KafkaError."""
     if not planned:
         return []
     described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}
@@ -96,7 +96,7 @@ def compare(
 
 
 def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
-    """Alter these configs. Return, by topic, the reason of a failure; "" after success."""
+    """Alter these configs. Return the reason of the failure for each topic, or "" after success."""
     by_topic: dict[str, Configs] = {}
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted
@@ -116,7 +116,7 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 def align(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Log all differences, and correct those whose correction deletes no records."""
+    """Log all differences. Correct the differences whose correction deletes no records."""
     reports = compare(admin, planned, wanted)
     differing = [each for report in reports for each in report.differences]
     results = alter(admin, [each for each in differing if not each.deletes])

@@ -3,8 +3,8 @@
 TopicFollower reads the topic from its beginning, and later each new record within a second. Its
 thread uses no consumer group. While Kafka is unavailable, the shown state does not change. After a
 fault or a recreation of the topic, the topic is read into a new state. When the new state is
-complete, it replaces the old state. Does not own: the meaning of a record (the state's add(), which
-logs records that it cannot read).
+complete, it replaces the old state. The state's add() interprets each record, and logs the records
+that it cannot read.
 
 The class Silence is for topics that several processes can write, although only one process writes
 at a time. The writer writes a mark with each turn. The other processes watch the marks, and one of
@@ -27,8 +27,8 @@ from shared.runtime.threads import EnduringThread, RunsThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
-# The time that a poll waits without records. A new record ends the wait earlier; close() does not
-# end the wait.
+# The time that a poll waits without records. A new record ends the wait earlier, but close() does
+# not end the wait.
 POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class TopicFollower(RunsThread, Generic[S]):
     ) -> None:
         """`make` returns an empty state.
 
-        `show` is called with the state in the reader's thread: first when the state is complete,
-        then after each change.
+        `show` is called with the state in the reader's thread, first when the state is complete,
+        and then after each change.
         """
         self._options = options
         self._topic = topic
@@ -74,11 +74,11 @@ class TopicFollower(RunsThread, Generic[S]):
         )
 
     def is_whole(self) -> bool:
-        """Return whether the topic has been read to its end at least once."""
+        """Return True if the topic has been read to its end at least once."""
         return self._is_whole
 
     def fault(self) -> str:
-        """Return the reason why the state is not up to date; "" if it is up to date."""
+        """Return the reason why the state is not up to date. Return "" if it is up to date."""
         return self._fault
 
     def _failed(self, reason: str) -> None:
@@ -104,7 +104,7 @@ class TopicFollower(RunsThread, Generic[S]):
                     self._show(found)
 
     def _poll(self, reader: LogReader, found: S) -> bool:
-        """Read for at most POLL_MS; return True if there were records."""
+        """Read for at most POLL_MS. Return True if there were records."""
         records = reader.poll(POLL_MS).get(self._partition, ())
         for record in records:
             found.add(record)
@@ -115,13 +115,13 @@ class Silence:
     """Stores the last mark, and when this mark was first seen. Use it in one thread only."""
 
     def __init__(self, clock: Clock, after_s: float) -> None:
-        """If no new mark appears for `after_s`, the writer counts as stopped."""
+        """If no new mark appears for `after_s`, the writer is regarded as stopped."""
         self._clock = clock
         self._after_s = after_s
         self._seen: tuple[object, float] | None = None
 
     def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
-        """Return whether the writer has stopped. `mark` is its last mark, if any.
+        """Return True if the writer has stopped. `mark` is the writer's last mark, or None.
 
         If no mark exists at the first call, True is returned at once. `longer_s` is added to
         `after_s`, for a writer whose turn takes long.
@@ -138,5 +138,5 @@ class Silence:
         self._seen = (mark, self._clock.monotonic())
 
     def forget(self) -> None:
-        """Let the next call of has_begun() count as the first call."""
+        """Treat the next call of has_begun() as the first call."""
         self._seen = None

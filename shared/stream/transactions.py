@@ -8,10 +8,9 @@ After this, the caller reads its committed offsets to find out whether the old t
 committed.
 
 A transaction is also lost if the brokers answer but a partition cannot be written, for example
-because it has too few replicas in sync. The records are then written again and again until the
-partition can be written. kafka-python's commit waits without a limit. If the commit hangs, the
-Watchdog ends the process; docs/decisions/0003-lost-transactions.md explains why the Watchdog waits
-so long.
+because it has too few replicas in sync. The records are then written repeatedly until the partition
+can be written. kafka-python's commit waits without a limit. If the commit hangs, the Watchdog ends
+the process. docs/decisions/0003-lost-transactions.md explains why the Watchdog waits so long.
 """
 
 from __future__ import annotations
@@ -42,8 +41,9 @@ MAX_FLUSHES: Final = 3
 
 
 class Output(NamedTuple):
-    """One record to write. If `partition` is None, the key determines it; without a key, it is
-    random.
+    """One record to write. If `partition` is None, the key determines the partition.
+
+    If `key` is None, too, the partition is random.
     """
 
     topic: str
@@ -58,7 +58,7 @@ class TransactionLost(Exception):
 
 
 def _named(error: BaseException) -> str:
-    """Return the class and text of an error; kafka-python's texts already begin with the class."""
+    """Return the class and text of an error. kafka-python's texts already begin with the class."""
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}"
 
@@ -103,7 +103,7 @@ class TransactionalProducer:
     def open(self) -> None:
         """Create the producer, and end the transaction that an earlier process left open.
 
-        Raises TransactionLost when no broker answers; the caller must then call open() again.
+        Raises TransactionLost when no broker answers. The caller must then call open() again.
         """
         if self._producer is not None:
             return
@@ -137,9 +137,9 @@ class TransactionalProducer:
     ) -> None:
         """Write these records and offsets in one transaction. Raises TransactionLost.
 
-        `offsets` and `group` are None if the records are not the result of consumed records. The
-        offsets of the written records are appended to `placed` before the commit begins, so that
-        the caller knows them even if the result of the transaction is unknown.
+        `offsets` and `group` are None if the written records do not result from consumed records.
+        The offsets of the written records are appended to `placed` before the commit begins, so
+        that the caller knows them even if the result of the transaction is unknown.
         """
         self.open()
         producer = self._producer
@@ -178,7 +178,7 @@ class TransactionalProducer:
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")
-        # A failed record must never count as written. But the library also commits if a record
+        # A failed record must never be treated as written. But the library also commits if a record
         # could not be written for delivery_timeout_ms, because only some errors end its
         # transaction.
         self._flush(producer)

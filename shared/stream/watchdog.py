@@ -2,7 +2,7 @@
 
 The watchdog is for kafka-python's calls that wait without a limit. The process can be ended safely
 during a guarded step, because the next process reads all unfinished records from Kafka again. Time
-without a reachable broker does not count, because a new process could not use Kafka either. Also,
+without a reachable broker is not counted, because a new process could not use Kafka either. Also,
 the front door answers 451 during an outage, but a restarted front door would not answer at all
 until Kafka is available.
 """
@@ -55,7 +55,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away` returns whether the brokers are unavailable; it is called for slow steps."""
+        """`is_away` returns True if the brokers are unavailable. It is called for slow steps."""
         self._limit_s = limit_s
         self._end = end
         self.is_away = is_away

@@ -1,13 +1,13 @@
 """Reads packs, hands their messages to an asyncio loop, and commits outcomes out of order.
 
-One Kafka thread polls, hands out messages and runs the transactions; the event loop calls settle().
+One Kafka thread polls, hands out messages and runs the transactions. The event loop calls settle().
 Each transaction contains the outputs of the messages that were settled since the last transaction
 and, for each partition, the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
-worker_session.py does the work of one member of the group; this module replaces a lost member by a
+worker_session.py does the work of one member of the group. This module replaces a lost member by a
 new member.
 
 - If the process dies, settled and committed messages are finished. Another process hands out the
-  messages that were handed out but not committed; these are at most `max_in_flight`.
+  messages that were handed out but not committed. There are at most `max_in_flight` such messages.
   - If the process is paused for longer than its session time-out, its lease has expired when it
     continues. So no message begins and no record is handed out before the broker confirms the
     membership. If the membership is lost, all partitions and messages are dropped, and a new
@@ -17,8 +17,8 @@ new member.
   - If the process must give up partitions in a rebalance, it drops messages that have not begun. It
     finishes and commits messages that have begun, while polling and heartbeats continue. Until
     these messages are finished, the partition stays with this member, unless they are moved to a
-    shelf of this member after `handover_grace_s` (holdings.py). - If the process must stop, it does
-    the same with all partitions, within `drain_timeout_s`.
+    shelf of this member after `handover_grace_s` (holdings.py). - If the process must stop, it
+    gives up all partitions in this way, within `drain_timeout_s`.
 
 So a rebalance or a graceful stop sends no message twice.
 """
@@ -81,8 +81,8 @@ class Worker:
         """Before a message is offered to a server, commit a mark that it is offered. Thread-safe.
 
         `named` is called in the Kafka thread: with True when the commit is certain, with False if
-        this worker no longer owns the message. After the commit, the message counts as in doubt for
-        other processes until it has an outcome.
+        this worker no longer owns the message. After the commit, the message is in doubt for other
+        processes until it has an outcome.
         """
         self._outcomes.name(job, named)
 

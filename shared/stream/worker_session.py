@@ -1,8 +1,8 @@
 """Runs one group member, from its join until its membership or its client is lost.
 
-Owns: the decisions which records to read, when to read, and when to commit outcomes. Does not own:
-the jobs in flight (holdings.py), the handover of partitions to other members (handovers.py),
-uncommitted outcomes (outcome_writer.py), further joins (worker.py).
+This module owns the decisions which records to read, when to read, and when to commit outcomes. It
+does not own the jobs in flight (holdings.py), the handover of partitions to other members
+(handovers.py), uncommitted outcomes (outcome_writer.py), and further joins (worker.py).
 
 close() drops all partitions and messages at once, because another member will process them.
 """
@@ -54,7 +54,7 @@ class WorkerSession:
         status: WorkerStatus,
         hit: Callable[[str], None],
     ) -> None:
-        """`consumer` has `keeps_claims`; `hit` reaches the service's failpoint with this name."""
+        """`consumer` has `keeps_claims`. `hit` counts a pass of the failpoint with this name."""
         self._consumer = consumer
         self._outcomes = outcomes
         self._handler = handler
@@ -73,7 +73,7 @@ class WorkerSession:
         return len(self._holdings.in_flight)
 
     def stop_reading(self) -> None:
-        """Begin no further message; finish the messages that have begun."""
+        """Begin no further message. Finish the messages that have begun."""
         self._handovers.stop()
 
     def turn(self) -> None:
@@ -167,7 +167,7 @@ class WorkerSession:
                 self._give(declined)
 
     def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
-        """Return the jobs of these records, at most `room`; read the other records again later."""
+        """Return at most `room` jobs of these records. Read the other records again later."""
         assigned = self._holdings.partition(partition)
         jobs: list[Job] = []
         for at, record in enumerate(records):
@@ -217,7 +217,7 @@ class WorkerSession:
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
-        """Return the waiting time of a partition's next pack; 0.0 or less means no wait."""
+        """Return the waiting time of a partition's next pack. 0.0 or less means no wait."""
         due_ms = self._handler.due_at_ms(messages)
         if not due_ms:
             return 0.0

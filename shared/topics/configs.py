@@ -99,8 +99,8 @@ def state(max_record_bytes: int) -> Configs:
 def min_in_sync(replication: int, wanted: int = 0) -> int:
     """Return the number of replicas that must have a record before it is acknowledged.
 
-    `wanted` is the setting. If it is 0, the number is chosen so that one broker may be down. If a
-    topic has fewer replicas than `wanted`, all its replicas must have the record.
+    `wanted` is the setting. If `wanted` is 0, the number is chosen so that one broker may be down.
+    If a topic has fewer replicas than `wanted`, all its replicas must have the record.
     """
     chosen = SAFE_IN_SYNC if replication >= SAFE_REPLICATION else 1
     return min(wanted or chosen, max(replication, 1))

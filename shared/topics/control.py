@@ -8,7 +8,7 @@ a default. Golden records in tests/contract check this.
 The topic is compacted. The key of an order is its scope, so the last order for a scope replaces
 earlier orders for the same scope. An order applies to mail that waits now and to mail that arrives
 later. An order ends at its expiry, or when a `resume` for the same scope replaces it. The record of
-the `resume` has its author.
+the `resume` contains the author of the `resume`.
 
 A review decides whether the bounces of a provider in a time window are counted. The counting
 process must read all reviews before it counts bounces, so reviews are on this topic, which is
@@ -53,8 +53,8 @@ class Verb(StrEnum):
 
 
 class Scope(Struct, frozen=True, omit_defaults=True):
-    """Selects the messages to which an order applies. They must match all fields. A field with ""
-    matches any value."""
+    """Selects the messages to which an order applies. A message must match all fields. A field with
+    "" matches any value."""
 
     client: str = ""
     mailing: str = ""  # A mailing ID of the client.
@@ -86,7 +86,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     at_ms: int = 0
     expires_at_ms: int = 0  # 0 means that the order does not expire.
-    target: str = ""  # For `reroute`, this is host:port.
+    target: str = ""  # The host:port of a `reroute`.
     by_removal: bool = False  # True if a removal of the client has caused the order.
 
     def is_over(self, now_ms: int) -> bool:
@@ -132,10 +132,10 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
 
 
 class ReviewVerdict(StrEnum):
-    """The decision whether the bounces in a time window count against their recipients."""
+    """The decision whether the bounces in a time window are counted against their recipients."""
 
-    EXCLUDED = "excluded"  # The bounces never count.
-    COUNTED = "counted"  # The bounces count, even if an incident holds them.
+    EXCLUDED = "excluded"  # The bounces are never counted.
+    COUNTED = "counted"  # The bounces are counted, even if an incident holds them.
 
 
 class Review(Struct, frozen=True, omit_defaults=True):
@@ -146,7 +146,7 @@ class Review(Struct, frozen=True, omit_defaults=True):
     from_ms: int
     until_ms: int
     verdict: ReviewVerdict = ReviewVerdict.EXCLUDED
-    status: str = ""  # If set, only bounces with this enhanced status.
+    status: str = ""  # If set, the review covers only bounces with this enhanced status.
     active: bool = True  # False if the review was revoked.
     author: str = ""
     note: str = ""

@@ -2,8 +2,8 @@
 
 Programs that read all events check the type of a record before they decode it. A tally has the
 number of submissions that were received in one transaction, so there need not be one event per
-message. MEANINGS describes each field of an event. Its texts are used in the contract with the
-platforms and in the page about events.
+message. MEANINGS describes each field of an event. The texts in MEANINGS are used in the contract
+with the platforms and in the page about events.
 """
 
 from __future__ import annotations

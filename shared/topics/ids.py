@@ -11,8 +11,8 @@ the content is included in the hash (docs/decisions/0045-time-stamps.md).
 The module also owns the encoding of numbers in base 32. This encoding must be fast, because every
 message has a mail id and a return path. The encoder spreads all groups of 5 bits at the same time,
 so that each group is in a separate octet. Each step cuts every part of the number into two halves,
-and shifts the upper half by the missing bits. Six steps spread 64 groups. They take a quarter of
-the time of a loop over the characters.
+and shifts the upper half by the missing bits. Six steps spread 64 groups. The six steps take a
+quarter of the time of a loop over the characters.
 """
 
 from __future__ import annotations

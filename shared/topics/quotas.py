@@ -2,10 +2,10 @@
 
 The topic is compacted and has one partition, and only the billing service writes to it. The key of
 a record is a client, or a client and a sub-client. The value has the use of the quota in this
-month, and the thresholds whose events are already published. The record with the key BEAT has the
-month, the time at which the beat was written, and another time: all events that were committed
-before this other time are counted in the records before the beat. New fields may be added if they
-have a default, and no field may be removed.
+month, and the thresholds whose events are already published. The record with the key BEAT is a
+beat. It contains the month, the time at which the beat was written, and `counted_to_ms`. All events
+that were committed before `counted_to_ms` are counted in the records before the beat. New fields
+may be added if they have a default, and no field may be removed.
 """
 
 from __future__ import annotations
@@ -54,11 +54,13 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
 
 
 class QuotaBeat(Struct, frozen=True):
-    """A sign of life of the billing service. All events that were committed before `counted_to_ms`
-    are counted in the states before this record.
+    """A record that shows that the billing service works.
 
-    `at_ms` is the time at which the beat was written. A new beat shows that the billing service
-    works, even if there are no new events.
+    All events that were committed before `counted_to_ms` are counted in the states before this
+    record.
+
+    `at_ms` is the time at which the beat was written. Beats are written even if there are no new
+    events.
     """
 
     month: str

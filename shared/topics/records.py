@@ -18,7 +18,7 @@ class ReturnAddressKind(StrEnum):
     """The kind of the address to which a message came back, or the reason why there is no such
     address."""
 
-    RETURN_PATH = "return_path"  # The return path of one message, whose HMAC was verified.
+    RETURN_PATH = "return_path"  # The return path of one message. Its HMAC was verified.
     FROM = "from"  # Any other address at a sending domain, for replies and auto-replies.
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
@@ -36,7 +36,7 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
 
     The fields from `mailing_id` to `recipient_hash` are taken from a verified return path. For
     other kinds of address, these fields are empty. If the validate or deliver service returned the
-    message, `recipient` is the recipient of the message, and the hash is empty.
+    message, `recipient` is the recipient of the message, and `recipient_hash` is empty.
     """
 
     return_id: str  # 26 characters, like a mail id.
@@ -141,8 +141,8 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    # The time at which the next step is due, or 0 for now. Before the validate service, this is the
-    # time that the platform asked for. After the validate service, it is the end of the message's
+    # The time at which the next step is due, or 0 for now. Until the validate service processes the
+    # message, this is the time that the platform asked for. Later, it is the end of the message's
     # hop on the retry topics, or the time of the next attempt.
     due_at_ms: int = 0
     expires_at_ms: int = 0  # 0 if the default of the client or of the installation applies
@@ -155,17 +155,17 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     not_before_ms: int = 0
     # If True, the message's events are also written to the client's topic.
     own_events: bool = False
-    # The source of the idempotency key (ce_source), or "". It is also "" in records that were
-    # written before this field existed.
+    # The source of the idempotency key (ce_source), or "". The field is also "" in records that
+    # were written before this field existed.
     submission_source: str = ""
-    # The checksum of the submitted bytes (checksum_of()). It is set only if the submitted bytes are
-    # not in normal form. Keys that were stored before November 2026 contain this checksum (decision
-    # 0035).
+    # The checksum of the submitted bytes (checksum_of()). This field is set only if the submitted
+    # bytes are not in normal form. Keys that were stored before November 2026 contain this checksum
+    # (decision 0035).
     raw_checksum: bytes = b""
     metadata: dict[str, str] = {}  # Names and values from the platform, for the events.
     # If set, this message is sent to a client's forwarding address, and this field has the mail id
-    # (or return id) of the message that it is about. A forwarded message is not billed, and its
-    # events are `forwarded` and `forwarding_failed`.
+    # (or return id) of the message that this message is about. A forwarded message is not billed,
+    # and its events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
     on_doubt: OnDoubt = OnDoubt.SEND  # The validate service sets this field.
     # True for a copy on mail.handover that was made while the message was being offered to a
@@ -269,17 +269,17 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
     first_mail_id: str = ""  # For a duplicate, the mail id of the first submission.
-    # Why TLS was not used although the server offers TLS, or why the connection did not satisfy the
-    # TLS policy.
+    # The reason why TLS was not used although the server offers TLS, or why the connection did not
+    # satisfy the TLS policy.
     tls_fault: str = ""
     author: str = ""  # The operator whose order caused this event.
     submission_id: str = ""  # The platform's own id of the submission (ce_id).
     submission_source: str = ""  # The source of the submission id (ce_source).
     code: str = ""  # The mailing code from the header or the attribute.
     metadata: dict[str, str] = {}  # Names and values that the platform sent with the message.
-    # These three fields are for returned mail. They have its kind (shared/responses/understood.py),
-    # the rule that determined the kind, and the return id, which is also in its record on
-    # mail.returned.
+    # These three fields are for returned mail: its kind (shared/responses/understood.py), the rule
+    # that determined the kind, and the return id. The record on mail.returned also contains the
+    # return id.
     response: str = ""
     response_rule: str = ""
     return_id: str = ""

@@ -46,8 +46,8 @@ TURNS_S: Final[dict[str, int]] = {
 }
 RETRY_TOPICS_S: Final = DELAYS_S | TURNS_S
 
-# A time scale may shorten the delays, but no hop is shorter than this. Otherwise a message would be
-# written again continuously.
+# A time scale may shorten the delays, but no hop is shorter than this time. Otherwise a message
+# would be written again continuously.
 MIN_HOP_MS: Final = 50
 
 
@@ -85,8 +85,8 @@ def is_early(envelope: Envelope, now_ms: int) -> bool:
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
-    """Return the envelope for this hop. It is due at the end of the hop, and its earliest time is
-    unchanged."""
+    """Return the envelope for this hop. The message is due at the end of the hop. Its earliest time
+    is unchanged."""
     return replace(envelope, due_at_ms=hop.until_ms)
 
 

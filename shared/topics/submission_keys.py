@@ -19,7 +19,7 @@ The lengths are chosen so that a key takes less than 40 bytes of Redis memory (d
 digest of a key has 11 bytes, which are 88 bits. So among 20 million keys, two keys collide once in
 10^12 windows. With a checksum of 4 bytes, two different contents seem equal in one of 4 * 10^9
 cases. The checksum is a CRC-32C. A cryptographic digest of 4 bytes would not be safer, because a
-client could still find two contents that collide. By this, a client could harm only itself.
+client could still find two contents that collide. In this way, a client could harm only itself.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CONTENT_BYTES: Final = 4
 PLACE_BYTES: Final = 3
 FORMER_BYTES: Final = KEY_BYTES + CONTENT_BYTES
 CLAIM_BYTES: Final = KEY_BYTES + MAIL_ID_BYTES + CONTENT_BYTES + PLACE_BYTES
-# The first byte of a record of mail.submissions. After this byte, there are the claims of
-# CLAIM_BYTES each.
+# The first byte of a record of mail.submissions. The claims follow this byte. Each claim has
+# CLAIM_BYTES bytes.
 VERSION: Final = 1
 
 _BY_SOURCE: Final = b"s"
@@ -82,13 +82,13 @@ class Reserved(Struct, frozen=True, gc=False):
 
 
 class Duplicate(Struct, frozen=True, gc=False):
-    """The same content was submitted before under this key, with this mail id."""
+    """An earlier submission, with this mail id, has the same key and the same content."""
 
     mail_id: bytes
 
 
 class Conflict(Struct, frozen=True, gc=False):
-    """A different content was submitted before under this key, with this mail id."""
+    """An earlier submission, with this mail id, has the same key but a different content."""
 
     mail_id: bytes
 

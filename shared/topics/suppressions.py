@@ -55,7 +55,7 @@ BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason
 
 
 class RecipientForm(StrEnum):
-    """The form in which an entry names its recipient.
+    """The form of the recipient in an entry.
 
     A hash is computed from the comparison form and written in hexadecimal.
     """

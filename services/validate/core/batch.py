@@ -2,7 +2,7 @@
 
 Judging has two steps, because the submission keys are looked up between the steps. First
 judge_all() returns the verdicts of the rules. Then assemble() combines the verdicts with the
-answers for the keys, and decides which records are written. If a client wants its refused and
+results of the look-up, and decides which records are written. If a client wants its refused and
 suppressed messages back, this module also builds their records for mail.returned.
 """
 
@@ -60,12 +60,13 @@ class Judged(Struct, frozen=True, gc=False):
 
 
 class Batch(Struct):
-    """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
+    """The outcome of a batch: the messages of each lane, the events with their mail ids, and the
+    received mail ids of each mailing.
 
     `sent` is the number of messages of each mailing that are passed on, now or later. `waiting` has
     the messages that must not be sent yet, each with its first delay step. `held` has the messages
-    over a quota, as they were submitted; held messages do not count as received yet. `unsent` has
-    the refused and suppressed messages, with their events.
+    over a quota, as they were submitted; held messages are not counted as received yet. `unsent`
+    has the refused and suppressed messages, with their events.
     """
 
     passed: dict[str, list[Message]]
@@ -104,15 +105,15 @@ def keeps_key(judged: Judged) -> bool:
     After a claim, any later submission with the same key is a duplicate. A refused submission does
     not claim its key, so that the platform can correct the message and submit it again. But a
     refused message that came by SMTP claims its key, because the SMTP server accepted the message
-    before it was judged here. A duplicate may have the same mail id, and a mail id must have only
-    one outcome.
+    before this service judged the message. A duplicate of the message may have the same mail id,
+    and a mail id must have only one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 
 
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
     """Combine the verdicts with the answers for the keys into the outcome of the batch. `answers`
-    maps the index of a message to its answer.
+    maps the index of a message to the answer for its key.
 
     Every message ends as passed, held, refused, suppressed, cancelled or duplicate. All messages
     except duplicates and held messages are counted as received.
@@ -141,8 +142,8 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
 def returned_of(
     kind: EventType, message: Message, event: MailEvent, client: Client | None
 ) -> Returned | None:
-    """Return the record for mail.returned of a message that ended with this event; None if the
-    client does not want the message back."""
+    """Return the record that is written to mail.returned for a message that ended with this event.
+    Return None if the client does not want the message back."""
     wanted = _KINDS.get(kind)
     if client is None or wanted is None or wanted[0] not in client.returns:
         return None

@@ -51,7 +51,7 @@ def pack_by_partition(
     """Put the messages of one lane into packs; yield each pack with its partition.
 
     The mail of one domain goes to one partition. But if a domain fills more than one pack in this
-    batch, its packs go to all partitions in turn.
+    batch, its packs are distributed to all partitions in turn.
     """
     by_partition: dict[int, list[Message]] = {}
     seen: dict[str, int] = {}

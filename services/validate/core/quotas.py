@@ -2,20 +2,20 @@
 
 The use of a quota is a sum: the count of the billing service, plus the messages that this process
 let pass and that the billing service may not have counted yet. The beat of the billing service
-states the time up to which every message is counted. Messages that passed in the SLACK_MS before
-that time are added as well, because clocks differ and a transaction takes time. So near the quota
-some messages may be counted twice, and mail may be held too early. Mail that was held too early
-passes when the next beat arrives.
+states the time up to which every message is counted. Messages that passed during the last SLACK_MS
+before that time are added as well, because clocks differ and a transaction takes time. So near the
+quota some messages may be counted twice, and mail may be held too early. Such mail passes when the
+next beat arrives.
 
 The excess over a quota is bounded. Let R be the number of messages left in the quota at the last
 count that was read. After that count, each process lets at most R messages pass. So N processes
 send at most (N - 1) x R messages more than the quota. A restarted process counts as a further
 process. A process that was paused for longer than SLACK_MS within a transaction adds at most one
-batch. While the billing service counts, R is only a few seconds old. While the billing service is
-down, no mail is held before the quota is used up, and the bound still holds.
+batch. While the billing service counts, the last count is only a few seconds old. While the billing
+service is down, no mail is held before the quota is used up, and the bound still holds.
 
-If the billing service has never counted, there is no beat. Then the month is not known, and no mail
-is held.
+If the billing service has never counted, there is no beat. In this case the month is not known, and
+no mail is held.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class QuotaUse:
             number += found.pop()[1]
         found.append((now_ms, number))
         if len(found) > MAX_SECONDS:
-            # The joined sum gets the later time. So its messages are added for too long, but never
-            # for too short a time.
+            # The joined sum gets the later time. So its messages may be added for longer than
+            # necessary, but never for a shorter time.
             first, second = found.popleft(), found.popleft()
             found.appendleft((second[0], first[1] + second[1]))
 
@@ -113,8 +113,8 @@ class QuotaUse:
 
 
 def _since(beat: QuotaBeat, now_ms: int) -> int:
-    """Return the time from which passed messages are added. The billing service has counted earlier
-    messages, or they belong to another month."""
+    """Return the time from which passed messages are added to the count. Messages that passed
+    earlier were counted by the billing service, or they belong to another month."""
     begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 

@@ -15,7 +15,8 @@ from shared.mail.comparison import comparable
 from shared.topics.records import Envelope
 from shared.topics.suppressions import fields_of, strongest
 
-# The names of the clients whose lists apply to a client: its own name, then its parents'.
+# The names of the clients whose lists apply to a client: the client's own name, then the names of
+# its parents.
 ListsOf = Callable[[str], Sequence[str]]
 
 
@@ -24,8 +25,8 @@ def _own_list(client: str) -> Sequence[str]:
 
 
 def to_look_up(judged: Sequence[Judged]) -> list[int]:
-    """Return the indexes of the messages whose recipients must be looked up: all that would be
-    sent."""
+    """Return the indexes of the messages whose recipients must be looked up: all messages that
+    would be sent."""
     return [index for index, one in enumerate(judged) if isinstance(one.verdict, Passed)]
 
 
@@ -52,8 +53,9 @@ def suppress(
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits` are the reasons found for each looked-up field. The reason comes from the first list that
-    has the recipient: the client's own list, then its parents' lists.
+    `bits` are the reasons, as bits, that were found for each looked-up field. The reason comes from
+    the first list that contains the recipient. The client's own list comes first, then the lists of
+    its parents.
     """
     after = list(judged)
     if not any(bits):

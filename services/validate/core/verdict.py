@@ -1,8 +1,8 @@
 """Judges one message: refused by the rules, suppressed, or passed to a lane. Pure.
 
-This module also builds the event of a suppressed message. The event has a stable word as its rule,
-and a sentence for people. Does not own: the rules (shared/submission), the look-up of suppressed
-recipients (suppression.py), quotas (quotas.py).
+This module also builds the event of a suppressed message. The rule in the event is a word that does
+not change between versions. The event also contains a sentence for people. Does not own: the rules
+(shared/submission), the look-up of suppressed recipients (suppression.py), quotas (quotas.py).
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ UNKNOWN_LANES: Final = Metric(
     " client.",
     ("client", "lane"),
 )
-# The number of clients and lanes for which a logged warning is remembered. If there are more, the
-# oldest are forgotten, so their warnings may be logged again.
+# The highest number of clients and lanes for which a logged warning is remembered. If there are
+# more, the oldest are forgotten, so their warnings may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 HELD_PARTITION: Final = 0
@@ -180,8 +180,7 @@ class BatchProcessor:
     def _answers(
         self, judged: Sequence[Judged], claims: Sequence[Claim], records: Sequence[Record]
     ) -> tuple[dict[int, Answer], list[Claim]]:
-        """Return the answers for the submission keys, by index of the message, and the new
-        claims."""
+        """Return the answers for the submission keys by message index, and the new claims."""
         if self._keys is None:
             return {}, []
         chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -191,7 +190,8 @@ class BatchProcessor:
     def _suppress(
         self, judged: list[Judged], families: Mapping[str, Family], now_ms: int
     ) -> list[Judged]:
-        # Only messages of registered clients are looked up, so each of these clients has a family.
+        # Only messages of registered clients are looked up, so `families` contains each of these
+        # clients.
         indexes = to_look_up(judged)
         if not indexes:
             return judged

@@ -1,9 +1,9 @@
 """Restores the submission keys from mail.submissions if Redis does not have all of them.
 
 A thread restores the keys when it starts, and when want() requests a restore. Only the process
-whose token is in Redis restores keys; the other processes wait. The keys count as complete when all
-records from before the restore have been read, including records of transactions that were still
-open when the restore began.
+whose token is in Redis restores keys; the other processes wait. The keys are regarded as complete
+when all records from before the restore have been read, including records of transactions that were
+still open when the restore began.
 
 The thread also checks the Redis server every LOOK_S. While the server may evict keys
 (shared/store/eviction.py), store() returns None. When the server no longer evicts keys, the missing
@@ -39,8 +39,8 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# A transaction that was open when Redis lost its claims writes its keys to the topic within this
-# time.
+# A transaction may be open when Redis loses the claims. Such a transaction writes the keys to the
+# topic within this time.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
@@ -95,7 +95,7 @@ class KeyRestorer:
         self._wanted.set()
 
     def fault(self) -> str:
-        """Return, for /ready, why the keys cannot be used; "" if they can be used."""
+        """Return, for /ready, the reason why the keys cannot be used; "" if they can be used."""
         return self._fault
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class KeyRestorer:
                 log.error("Redis has evicted keys: restoring the submission keys")
                 self.want()
         # The flag is reset only now, when the keys are known to be complete or are marked as
-        # incomplete. After an earlier reset, a claim might miss an evicted key.
+        # incomplete. If the flag were reset earlier, a claim might miss an evicted key.
         self._may_evict = False
 
     def _restore(self) -> bool:
@@ -205,7 +205,8 @@ class KeyRestorer:
             return keys
 
     def _written(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Return the end of each partition, including the records of open transactions."""
+        """Return the end of each partition. The records of open transactions are before this
+        end."""
         with closing(self._reader(is_committed=False)) as reader:
             return reader.ends(partitions)
 

@@ -1,16 +1,16 @@
 """Asks Redis for duplicates of submissions, and requests a restore when the keys are lost.
 
-Owns: the last claims of this worker, and the generation of the keys for which they were made. Does
-not own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of
-a duplicate (core/batch.py).
+Owns: the last claims of this worker, and the generation of the keys for which these claims were
+made. Does not own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the
+handling of a duplicate (core/batch.py).
 
 On failure: a claim is made before its transaction commits. If the record is read again, the worker
-repeats the claim with the same place, so it gets the same answer. While Redis is unavailable, empty
-or only partly restored, NotReady is raised and nothing is consumed. If Redis loses its data between
-a claim and the commit, the restorer waits for the transactions in progress and reads their keys,
-too. In addition, this worker repeats the claims of its last batch before the next batch. A failover
-to a replica without the last writes is detected, because Redis stores, for each partition, the
-offset up to which claims were stored.
+repeats the claim for the same place in the topic, so the answer is the same. While Redis is
+unavailable, empty or only partly restored, NotReady is raised and nothing is consumed. If Redis
+loses its data between a claim and the commit, the restorer waits for the transactions in progress
+and reads their keys, too. In addition, this worker repeats the claims of its last batch before the
+next batch. A failover to a replica without the last writes is detected, because Redis stores, for
+each partition, the offset up to which claims were stored.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SubmissionKeys:
                 raise NotReady("the submission keys are being restored")
 
     def _renew(self, store: Submissions, generation: str) -> None:
-        """Claim the last batch under the new generation before any other claim."""
+        """Repeat the claims of the last batch under the new generation, before any other claim."""
         before, self._generation, self._seen = self._generation, generation, {}
         if not self._last.claims:
             return

@@ -2,13 +2,13 @@
 
 Every process of the validate service reads mail.suppressions in a thread. The view's watermark
 ensures that only one process applies a record. The other processes find that the watermark has
-moved, and continue from the new watermark. The next call of apply() detects a view that is missing
-(FLUSHALL, a new Redis) or older (a failover). The topic is then read again from the watermark of
-this view. Each process calls apply() at least every LOOK_S, even without records.
+moved, and continue from the new watermark. The next call of apply() detects that the view is
+missing (FLUSHALL, a new Redis) or too old (a failover). The topic is then read again from the
+watermark of this view. Each process calls apply() at least every LOOK_S, even without records.
 
-Owns: the reader, and the proof of how recent the view is (confirmed()). Guarantees: a look-up uses
-the view only if the view has every record that was on mail.suppressions FRESH_S before. If the view
-is incomplete or older, NotReady is raised, and nothing is consumed. Does not own: the view
+Owns: the reader, and the proof that the view is recent (confirmed()). Guarantees: a look-up uses
+the view only if the view has every record that was on mail.suppressions FRESH_S before the look-up.
+Otherwise NotReady is raised, and nothing is consumed. Does not own: the view
 (shared/store/suppressions.py). Unreadable records are logged and counted in `unreadable`; the rest
 of the topic is applied.
 """
@@ -51,10 +51,12 @@ UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
     "Records of mail.suppressions that could not be read since the start and are not applied.",
 )
-# The number of entries that one script applies. A script blocks Redis for about 1 µs per entry.
+# The highest number of entries that one script applies. A script blocks Redis for about 1 µs per
+# entry.
 MAX_ENTRIES: Final = 5_000
 
-# If a message is judged at least this long after an entry was committed, the entry applies to it.
+# If a message is judged at least this long after an entry was committed, the entry applies to the
+# message.
 FRESH_S: Final = 5.0
 # A script blocks Redis for about 1 µs per field.
 MAX_FIELDS: Final = 4_000
@@ -159,7 +161,7 @@ class SuppressionFollower(RunsThread):
         expected watermark."""
         entries = self._entries(records)
         # Only the last part moves the watermark, so all parts are applied again if the process dies
-        # before that.
+        # before the last part is applied.
         for start in range(0, max(len(entries), 1), MAX_ENTRIES):
             is_last = start + MAX_ENTRIES >= len(entries)
             moved = max(target, watermark, 0) if is_last else watermark
@@ -177,7 +179,7 @@ class SuppressionFollower(RunsThread):
         entries = []
         for record in records:
             if isinstance(record, UndecodableRecord):
-                self.unreadable += 1  # the fetcher has logged it
+                self.unreadable += 1  # the fetcher has logged the error
                 continue
             if record.value is None:
                 continue
@@ -185,7 +187,7 @@ class SuppressionFollower(RunsThread):
                 found = decode_suppression(record.value)
                 if isinstance(found, Suppression):
                     entries.append(encode_entry(found))
-            except (CodecError, ValueError) as error:  # ValueError: a hash that is not hexadecimal
+            except (CodecError, ValueError) as error:  # ValueError: the hash is not hexadecimal
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.error("the record of a suppression cannot be read", extra=fields)

@@ -1,6 +1,6 @@
 """Reads and extends the folder of DKIM keys (RFC 6376, RFC 8463).
 
-The folder contains the table `keys.toml` and the key files that the table names. This module
+The folder contains the table `keys.toml` and the key files that the table lists. This module
 decides which keys are accepted, owns the form of a key file, reads the folder and adds keys. The
 form of the table and the times at which a key is used are in table.py. services/deliver checks the
 folder for changes. load() returns all keys or raises an exception. A file that has not changed is
@@ -70,7 +70,7 @@ class KeyFolder:
         return self._look() != self._stamp
 
     def load(self) -> list[Key[PrivateKey]]:
-        """Load the table and the keys that it names. Raises KeyFault."""
+        """Load the table and the keys that it lists. Raises KeyFault."""
         # Take the stamp of the table before the table is read, so that has_changed() also notices a
         # change during the load.
         table = _stamp_of(self._path / TABLE)
@@ -99,7 +99,7 @@ class KeyFolder:
 
 
 class KeyFault(Exception):
-    """A file contains no valid key. The error names the file and the expected content."""
+    """A file contains no valid key. The error contains the file name and the expected content."""
 
 
 def read_table(folder: Path) -> tuple[KeyEntry, ...]:
@@ -181,7 +181,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
     path = folder / TABLE
     if path.exists():
-        read_table(folder)  # If the table is not valid, this raises KeyFault.
+        read_table(folder)  # Raises KeyFault if the table is not valid.
         text = path.read_text("utf-8")
     else:
         text = _HEADING

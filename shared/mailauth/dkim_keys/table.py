@@ -8,9 +8,9 @@ This module does no I/O.
     active_from = 2026-11-30T10:00:00Z     # default: at once
     active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
 
-This module owns the form of the table, and chooses the keys for a message. The key files are in
-folder.py, and the signatures in services/deliver. If one entry is not valid, the whole table is
-refused.
+This module owns the form of the table, and chooses the keys for a message. Key files are read in
+folder.py, and signatures are made in services/deliver. If one entry is not valid, the whole table
+is refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class KeyTableError(ValueError):
-    """The table is not valid. The error has the reason."""
+    """The table is not valid. The error contains the reason."""
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +89,7 @@ def parse_table(text: str) -> tuple[KeyEntry, ...]:
         table = msgspec.convert(tomllib.loads(text), _Table)
     except msgspec.ValidationError as error:
         raise KeyTableError(str(error)) from None
-    # One of these errors is also raised by a number with 5,000 digits or by deep nesting.
+    # A number with 5,000 digits or deep nesting also causes one of these errors.
     except (ValueError, RecursionError) as error:
         raise KeyTableError(f"it is not TOML: {error}") from None
     entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))

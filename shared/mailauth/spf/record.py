@@ -32,7 +32,7 @@ _PLAIN: Final = {"%": "%", "_": " ", "-": "%20"}
 
 
 class SpfSyntaxError(ValueError):
-    """The record violates the grammar. The error names the term."""
+    """The record violates the grammar. The error contains the term."""
 
 
 class Term(Struct, frozen=True):
@@ -88,7 +88,7 @@ def parse_record(record: str) -> Policy:
     every = [term.name for term in terms]
     if "all" not in every:
         return Policy(tuple(terms), modifiers.get("redirect", ""))
-    return Policy(tuple(terms[: every.index("all") + 1]))  # Later terms are ignored (5.1).
+    return Policy(tuple(terms[: every.index("all") + 1]))  # Terms after `all` are ignored (5.1).
 
 
 def expand(text: str, macros: Macros) -> str:

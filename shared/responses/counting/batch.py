@@ -1,14 +1,15 @@
-"""Counts one batch of the merged log: finds the changed counters and the entries to write. Pure.
+"""Counts one batch of the merged log: finds the changed counters and the entries to write.
 
-Counting has two steps. First, read_batch() decodes the records and names the counters. The caller
-reads these counters from the store. Then count_batch() counts.
+Counting has two steps. First, read_batch() decodes the records and lists the counters that they
+need. The caller reads these counters from the store. Then count_batch() counts the batch.
 
-Owns: the decision whether a bounce counts, the rules for counting a log, and the digest of these
-rules. If an operator's review covers a bounce, the review decides whether the bounce counts.
-Otherwise, an incident at the provider decides. Counters with another digest were counted under
-other rules, so the log is counted again. Thus the counters depend only on the log and the rules,
-not on the time when a rule was added. Does not own: incidents (incidents.py), the effect of a
-bounce on its counter (counting.py).
+This module owns the decision whether a bounce is counted, the rules for counting a log, and the
+digest of these rules. If an operator's review covers a bounce, the review decides whether the
+bounce is counted. Otherwise, the bounce is counted unless it is part of an open incident at the
+provider. Counters with another digest were counted under other rules, so the log is counted again.
+Thus the counters depend only on the log and the rules, not on the time when a rule was added. This
+module does not own incidents (incidents.py) and the effect of a bounce on its counter
+(counting.py). This module does no I/O.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from shared.topics.suppressions import (
 
 # Facts of these kinds change no counter.
 _NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
-# Python looks up an enum member each time that the code names the member; a look-up takes 0.1 µs.
+# Python looks up an enum member each time that the code uses the member. A look-up takes 0.1 µs.
 _DELIVERED: Final = FactKind.DELIVERED
 _HARD: Final = FactKind.HARD
 # The status that is used for a bounce without a status, because incidents are found by status.
@@ -77,7 +78,7 @@ class CountingRules(Struct, frozen=True):
     reviews: tuple[Review, ...] = ()
 
     def verdict_of(self, fact: Fact, at_ms: int) -> ReviewVerdict | None:
-        """Return the verdict of the reviews on a bounce; None if no review covers it.
+        """Return the verdict of the reviews on a bounce. Return None if no review covers it.
 
         If one of the reviews that cover the bounce excludes the bounce, the verdict is EXCLUDED.
         """
@@ -90,7 +91,7 @@ class CountingRules(Struct, frozen=True):
         return found
 
     def digest(self) -> bytes:
-        """Return a digest of the rules; different rules have different digests."""
+        """Return a digest of the rules. Different rules have different digests."""
         reviews = [
             (each.provider, each.status, each.from_ms, each.until_ms, each.verdict)
             for each in self.reviews
@@ -100,7 +101,7 @@ class CountingRules(Struct, frozen=True):
 
 
 class Judging(Struct, frozen=True):
-    """The rules and the present incidents. Together, they decide whether a bounce counts."""
+    """The rules and the present incidents, which together decide whether a bounce is counted."""
 
     rules: CountingRules = CountingRules()
     incidents: Incidents = field(default_factory=Incidents)
@@ -120,7 +121,7 @@ class Read(Struct, frozen=True):
 class Counted(Struct, frozen=True):
     """The result: the changed counters, the suppression entries to write, and the incidents.
 
-    `held` is the number of new bounces that do not count, by provider and status.
+    `held` has the number of new bounces that are not counted, by provider and status.
     """
 
     counters: dict[bytes, BounceCounter]
@@ -193,7 +194,7 @@ def rules_of(policy: IncidentPolicy, reviews: Iterable[Review]) -> CountingRules
 
 
 def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
-    """Return whether a review covers this bounce."""
+    """Return True if a review covers this bounce."""
     return (
         review.from_ms <= at_ms < review.until_ms
         and review.provider in (fact.provider, fact.recipient.rpartition("@")[2])
@@ -202,7 +203,7 @@ def is_in(review: Review, fact: Fact, at_ms: int) -> bool:
 
 
 def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:
-    """Record the outcome for the provider; return True if the recipient's counter counts it."""
+    """Record the provider's outcome. Return True if the recipient's counter must count it."""
     is_hard = fact.kind is _HARD
     is_held = False
     if fact.kind in OUTCOMES:

@@ -1,17 +1,17 @@
-"""Counts the bounces of a recipient, and decides when mail to the recipient ends. Pure.
+"""Counts the bounces of a recipient, and decides when mail to the recipient ends.
 
-A counter contains the messages that it has counted, so a message counts once even if several
-reports about it arrive. Hard bounces are kept until a reset. Consecutive soft bounces form a row. A
-delivery ends the row and moves the row's messages to `past`, so that a late report cannot count
-these messages again. If a message has a soft bounce and then a hard bounce, the message counts as
-hard.
+A counter contains the messages that it has counted, so a message is counted only once, even if
+several reports about it arrive. Hard bounces stay in the counter until a reset. Consecutive soft
+bounces form a row. A delivery ends the row and moves the row's messages to `past`, so that a late
+report cannot count these messages again. If a message has a soft bounce and then a hard bounce, it
+is counted as a hard bounce.
 
 A server may accept a message and return it later. Such a message was not delivered. If all messages
 delivered since the last soft bounce are returned, the row continues as if they had not been
 delivered.
 
-Owns: these rules, the form of a counter, the encoding of a counter in Redis. Does not own: the
-store (shared/store/counters.py).
+This module owns these rules, the form of a counter, and the encoding of a counter in Redis. It does
+not own the store (shared/store/counters.py). This module does no I/O.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _decoder: Final = msgspec.msgpack.Decoder(BounceCounter)
 
 
 def encode_counter(counter: BounceCounter) -> bytes:
-    """Return the bytes of a counter; b"" for an empty counter."""
+    """Return the bytes of a counter. Return b"" for an empty counter."""
     return b"" if counter == NO_BOUNCES else _encoder.encode(counter)
 
 
@@ -69,7 +69,7 @@ class Limits(Struct, frozen=True):
 
 
 def advance(counter: BounceCounter, fact: Fact) -> BounceCounter:
-    """Return the counter after this fact; return `counter` if the fact changes nothing."""
+    """Return the counter after this fact. Return `counter` if the fact changes nothing."""
     match fact.kind:
         case FactKind.HARD:
             return _add_hard(counter, fact.mail)
@@ -130,7 +130,7 @@ def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
 def entry_after(
     before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
 ) -> Suppression | None:
-    """Return the suppression entry to which this fact leads; None if it leads to no entry.
+    """Return the suppression entry to which this fact leads. Return None if it leads to no entry.
 
     When a counter has reached its limit, every further bounce leads to an entry. So an entry that
     was removed without a reset of the counter is written again.

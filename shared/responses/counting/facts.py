@@ -1,9 +1,9 @@
-"""Reads the fact about the recipient, for example a bounce, from an event. Pure.
+"""Reads the fact about the recipient, for example a bounce, from an event.
 
-Only final failures that concern the recipient count: bounces, expired messages and returned mail of
-the classes hard and soft. Failures of the classes policy, content, authentication and network never
-count against a recipient. But they are outcomes of the provider, and incidents.py compares a
-provider's hard bounces with all its outcomes.
+Only final failures that concern the recipient are counted: bounces, expired messages and returned
+mail of the classes hard and soft. Failures of the classes policy, content, authentication and
+network are never counted against a recipient. But these failures are outcomes of the provider, and
+incidents.py compares a provider's hard bounces with all its outcomes. This module does no I/O.
 
 This module reads every event, so it decodes only the necessary fields.
 """
@@ -23,7 +23,7 @@ from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-# Reading the headers of a record ends with this header.
+# The headers of a record are read only up to this header.
 LAST_HEADER: Final = TYPE_HEADER
 _MAIL: Final = "sluice.mail."
 
@@ -36,7 +36,7 @@ class FactKind(StrEnum):
     DELIVERED = "delivered"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    OTHER = "other"  # A final failure that counts against no recipient.
+    OTHER = "other"  # A final failure that is not counted against the recipient.
 
 
 # The results of an attempt, which are the outcomes of the provider.
@@ -44,7 +44,7 @@ OUTCOMES: Final = frozenset({FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED, F
 
 
 class Fact(Struct, frozen=True, gc=False):
-    """One fact about a recipient and a message; `recipient` is in comparison form."""
+    """One fact about a recipient and a message. `recipient` is in comparison form."""
 
     kind: FactKind
     client: str
@@ -60,7 +60,7 @@ class Fact(Struct, frozen=True, gc=False):
 
     @property
     def mail(self) -> bytes:
-        """Return the hash by which a counter names the message."""
+        """Return the hash that identifies the message in a counter."""
         return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
 
 
@@ -90,7 +90,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 
 def fact_of(record: EventRecord) -> Fact | None:
-    """Return the fact in an event; None if it has no fact. Raises ValueError for a faulty event."""
+    """Return the fact in an event, or None. Raises ValueError if the event is faulty."""
     kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
@@ -100,8 +100,8 @@ def fact_of(record: EventRecord) -> Fact | None:
         raise ValueError("the event is nested too deeply") from None
     found = _KINDS[kind]
     if found is None:
-        # A returned message is not the result of an attempt, so it is no fact unless it is hard or
-        # soft.
+        # A returned message is not the result of an attempt, so only the classes hard and soft make
+        # it a fact.
         other = None if kind == _RETURNED else FactKind.OTHER
         found = _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)

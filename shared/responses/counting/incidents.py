@@ -1,9 +1,9 @@
-"""Recognises an incident at a provider: many hard bounces with one status in a short time. Pure.
+"""Recognises an incident at a provider: many hard bounces with one status in a short time.
 
 If a provider answers every message with 550 for an hour, the sender must not lose its recipients.
-While an incident is open, hard bounces with its provider and status are held: they do not count
-until an operator has reviewed them (batch.py). An incident opens when both conditions are met
-within the policy's window:
+While an incident is open, hard bounces with its provider and status are held. A held bounce is not
+counted until an operator has reviewed the bounce (batch.py). This module does no I/O. An incident
+opens when both conditions are met within the policy's window:
 
 - At least `least` hard bounces with this status arrived.
 - These bounces are more than `percent` percent of all outcomes of the provider.
@@ -12,9 +12,9 @@ An incident ends when these conditions have not been met for the length of a win
 were counted before the incident opened remain counted, but a review can exclude these bounces, too.
 
 Incidents depend only on the records and their order, not on the clock or on batches, so counting
-the log again finds the same incidents. Memory is bounded: at most MAX_PROVIDERS providers,
-MAX_STATUSES per provider, and MAX_PAST ended incidents are kept; the least recently seen provider
-is dropped first.
+the log again finds the same incidents. The memory is bounded: at most MAX_PROVIDERS providers,
+MAX_STATUSES statuses per provider, and MAX_PAST ended incidents are kept. The least recently seen
+provider is dropped first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OTHER: Final = "other"
 
 
 class IncidentPolicy(Struct, frozen=True):
-    """The conditions under which an incident opens. With `least` 0, no incident opens."""
+    """The conditions under which an incident opens. If `least` is 0, no incident opens."""
 
     least: int = 0
     percent: int = 50
@@ -75,7 +75,7 @@ class Incidents(Struct, array_like=True):
     policy: IncidentPolicy = IncidentPolicy()  # The policy that was used to find the incidents.
 
     def note(self, provider: str, status: str, at_ms: int, policy: IncidentPolicy) -> bool:
-        """Record an outcome of a provider; return True if the outcome is a held bounce.
+        """Record an outcome of a provider. Return True if the outcome is a held bounce.
 
         `status` is the status of a hard bounce, or "" for any other outcome.
         """
@@ -162,7 +162,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Incidents)
 
 
 def encode_incidents(incidents: Incidents) -> bytes:
-    """Return the bytes of the incidents; b"" if no provider is known."""
+    """Return the bytes of the incidents. Return b"" if no provider is known."""
     return _encoder.encode(incidents) if incidents.providers else b""
 
 

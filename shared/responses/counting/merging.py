@@ -1,12 +1,12 @@
-"""Merges the partitions of several topics into one log, ordered by append time. Pure.
+"""Merges the partitions of several topics into one log, ordered by append time.
 
 The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
 are on another topic. Counting needs one order for all records. The order must be the same when the
-topics are read again later, so it is the order of (append time, source, offset). A record is
-returned only when no partition can deliver an earlier record any more.
+topics are read again later, so the records are sorted by append time, source and offset. A record
+is returned only when no partition can deliver an earlier record any more. This module does no I/O.
 
-The counters are stored with the place in this log up to which bounces have been counted. The place
-is stored as text.
+A place in this log is one offset per source. The counters are stored together with the place up to
+which bounces have been counted. The place is stored as text.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class MergedLog:
         return taken
 
     def _time(self, source: Source) -> int:
-        """Return the next record's time, which never decreases, although clocks may be set back."""
+        """Return the next record's time. The times never decrease, even if a clock is set back."""
         return max(int(self._queues[source][0].timestamp), self._last[source])
 
 
 def encode_place(offsets: Mapping[Source, int]) -> str:
-    """Return the text of a place in the log; equal places have equal texts."""
+    """Return the text of a place in the log. Equal places have equal texts."""
     named = {f"{topic}/{partition}": offset for (topic, partition), offset in offsets.items()}
     return msgspec.json.encode(named, order="deterministic").decode()
 

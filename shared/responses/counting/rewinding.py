@@ -1,8 +1,9 @@
-"""Finds the suppression entries that a review of a provider's bounces removes or adds. Pure.
+"""Finds the suppression entries that a review of a provider's bounces removes or adds.
 
 The log is counted twice for the recipients who have a bounce in the window of the review: once
 under the present rules, and once under the rules with the review. The change is the difference
-between the two sets of entries. The number of recipients in the window limits the memory.
+between the two sets of entries. The number of recipients in the window limits the memory. This
+module does no I/O.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Reads the header fields and MIME parts of a returned message, even if it is malformed. Pure.
+"""Reads the header fields and MIME parts of a returned message, even if it is malformed.
 
-Owns: splitting a block into header and body, the header into fields, and the body into the leaves
-of the MIME tree. A returned message inside a report is one leaf, because its parts are not parts of
-the report. Does not own: the text of a part (text.py), the checks of submitted mail
-(shared/mail/headers.py). This module reads even malformed mail as well as possible. Guarantees: no
-function raises; the work is linear; at most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels and
-MAX_FIELDS fields are read.
+This module splits a message into header and body, the header into fields, and the body into the
+leaves of the MIME tree. A returned message inside a report is one leaf, because its parts are not
+parts of the report. Malformed mail is read as far as possible. This module does not own the text of
+a part (text.py) and the checks of submitted mail (shared/mail/headers.py). No function raises an
+exception. The work is linear. At most MAX_BYTES, MAX_PARTS parts, MAX_DEPTH levels and MAX_FIELDS
+fields are read. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Fields:
         return name.encode() in self._octets
 
     def get(self, name: str) -> list[str]:
-        """Return the unfolded values of all fields of this name; [] if there are none."""
+        """Return the unfolded values of all fields of this name. Return [] if there are none."""
         values = self._values.get(name)
         if values is None:
             values = [_value(octets) for octets in self._octets.get(name.encode(), ())]
@@ -80,16 +80,16 @@ class Part(Struct, frozen=True):
 
     @property
     def is_original(self) -> bool:
-        """Return whether this part is the returned message or its header."""
+        """Return True if this part is the returned message or its header."""
         return self.content_type in _MESSAGES or self.content_type in _HEADERS_ONLY
 
     @property
     def charset(self) -> str:
-        """Return the declared charset in lower case; "" if none is declared."""
+        """Return the declared charset in lower case. Return "" if none is declared."""
         return self.parameter(b"charset").decode("utf-8", "replace").lower()
 
     def parameter(self, name: bytes) -> bytes:
-        """Return a parameter of Content-Type; b"" if there is none."""
+        """Return a parameter of Content-Type. Return b"" if there is none."""
         value = first(self.fields, "content-type")
         return parameter_of(value.encode("utf-8", "surrogateescape"), name)
 
@@ -124,7 +124,7 @@ def parse_fields(header: bytes) -> Fields:
 
 
 def first(fields: Fields, name: str) -> str:
-    """Return the value of the first field of this name; "" if there is none."""
+    """Return the value of the first field of this name. Return "" if there is none."""
     values = fields.get(name)
     return values[0] if values else ""
 

@@ -1,12 +1,12 @@
-"""Converts a part to the text that a person reads, at most MAX_CHARS characters. Pure.
+"""Converts a part to the text that a person reads. The text has at most MAX_CHARS characters.
 
-Owns: transfer encodings, HTML, and charsets. If a part declares no charset and contains the escapes
-of ISO-2022-JP, that charset is used. Otherwise, a part that declares no charset, ASCII or UTF-8 is
-decoded as UTF-8. If its octets are not UTF-8, its charset is guessed from the arrangement of the
-8-bit octets. In Latin-1, 8-bit octets are single letters between ASCII letters. In Cyrillic
-charsets, they form whole words. In Chinese and Japanese charsets, they form pairs without spaces.
-Korean is not recognised. Guarantees: no function raises; the work is linear; a guess reads at most
-MAX_RUNS runs of octets.
+This module decodes transfer encodings, HTML and charsets. If a part declares no charset and
+contains the escapes of ISO-2022-JP, that charset is used. Otherwise, a part that declares no
+charset, ASCII or UTF-8 is decoded as UTF-8. If its octets are not UTF-8, its charset is guessed
+from the arrangement of the 8-bit octets. In Latin-1, 8-bit octets are single letters between ASCII
+letters. In Cyrillic charsets, they form whole words. In Chinese and Japanese charsets, they form
+pairs without spaces. Korean is not recognised. No function raises an exception. The work is linear.
+A guess reads at most MAX_RUNS runs of octets. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _JAPANESE: Final = b"\x1b$"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 MAX_RUNS: Final = 400
-_MIN_OCTETS: Final = 8  # No guess is made from fewer octets.
+_MIN_OCTETS: Final = 8  # No charset is guessed from fewer octets.
 _MIN_WORD: Final = 3.0  # If the runs are shorter on average, the charset is Latin-1.
 
 _RUN: Final = re.compile(rb"[\x80-\xff]+")
@@ -51,7 +51,7 @@ _SHIFT_JIS_KANA: Final = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
 
 def text_of(part: Part) -> str:
-    """Return the text of a part; HTML is converted to text."""
+    """Return the text of a part. HTML is converted to text."""
     octets = _decoded(part)
     text = _decode(octets, part.charset)
     if part.content_type in _HTML or text.lstrip()[:15].lower().startswith(
@@ -62,7 +62,7 @@ def text_of(part: Part) -> str:
 
 
 def html_to_text(source: str) -> str:
-    """Return the visible text of HTML; each block becomes a line."""
+    """Return the visible text of HTML. Each block becomes a line."""
     source = _without_hidden(source[:_MAX_BYTES])
     source = _SPACES.sub(" ", source.replace("\n", " "))
     source = _TAG.sub("", _BREAKING_TAG.sub("\n", source))
@@ -71,7 +71,7 @@ def html_to_text(source: str) -> str:
 
 
 def guess_charset(octets: bytes) -> str:
-    """Return the most likely charset of octets that are not UTF-8; Latin-1 in case of doubt."""
+    """Return the likely charset of octets that are not UTF-8. In case of doubt, return Latin-1."""
     octets = _first_runs(octets)
     runs = _RUN.findall(octets)
     size = sum(map(len, runs))
@@ -141,13 +141,13 @@ def _decode(octets: bytes, declared: str) -> str:
 
 
 def _known(charset: str) -> str:
-    """Return the charset if Python can decode it; otherwise "" (for example for unknown-8bit)."""
+    """Return the charset. Return "" if Python cannot decode it, for example unknown-8bit."""
     names = (charset, charset.removeprefix("x-"))
     return next((name for name in names if is_charset(name)), "")
 
 
 def _first_runs(octets: bytes) -> bytes:
-    """Return the octets up to the end of the run number MAX_RUNS. All counts use these octets."""
+    """Return the octets up to the end of run number MAX_RUNS. Only these octets are counted."""
     last = next(islice(_RUN.finditer(octets), MAX_RUNS - 1, None), None)
     return octets[: last.end()] if last else octets
 

@@ -1,9 +1,9 @@
-"""Searches for a pattern only in texts that contain the literals of the pattern. Pure.
+"""Searches for a pattern only in texts that contain the literals of the pattern.
 
-Owns: reading the literals from a pattern, that is, the strings that each match contains. In a text
-of 200 characters, a search for an alternative of many words takes 50 to 100 µs, and a test for its
-literals takes 1 µs. Therefore a pattern is split into its alternatives, and an alternative is
-searched only if its literals are in the text.
+The literals of a pattern are strings that each match contains. This module finds the literals of a
+pattern. In a text of 200 characters, a search for an alternative of many words takes 50 to 100 µs,
+and a test for its literals takes 1 µs. Therefore a pattern is split into its alternatives, and an
+alternative is searched only if its literals are in the text. This module does no I/O.
 
 This module uses Python's own pattern parser, `re._parser`. The parser is private, but it is the
 same in Python 3.11 to 3.14. A construct that this module does not know has no literals, so its
@@ -26,8 +26,8 @@ _GRAM_CHARS: Final = 3
 _COMMON_FIRST: Final = " etaoinsrldhcumpfgy"
 
 _parser: Final = import_module("re._parser")
-# Matches group references, named groups, conditions and flags. A pattern with one of them is not
-# split, because they concern the whole pattern.
+# Matches group references, named groups, conditions and flags. A pattern with such a construct is
+# not split, because the construct concerns the whole pattern.
 _WHOLE: Final = re.compile(r"\\[1-9]|\(\?[P(aiLmsux-]")
 
 
@@ -41,11 +41,11 @@ class _Alternative:
 
     @cached_property
     def search(self) -> Any:
-        """Return the search function. It is compiled at first use, because many are never used."""
+        """Return the search function. It is compiled at first use: many patterns are never used."""
         return re.compile(self._source, self._flags).search
 
     def may_be_in(self, grams: frozenset[str]) -> bool:
-        """Return whether a text with these grams can contain the literals of this alternative."""
+        """Return True if a text with these grams can contain the literals of this alternative."""
         for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
             if needed.isdisjoint(grams):
                 return False
@@ -88,7 +88,7 @@ class Search:
             self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
-        """Return whether an expression matches. `grams`, if given, are the grams of the text."""
+        """Return True if an expression matches. `grams` are the grams of the text, if known."""
         if grams is None:
             return self._is_in_text(text)
         found = self._grams & grams
@@ -129,13 +129,13 @@ def grams_in(text: str) -> frozenset[str]:
 
 
 def _grams_of(literals: frozenset[str]) -> frozenset[str]:
-    """Return the least common gram of each literal; an empty set if one literal is too short."""
+    """Return the least common gram of each literal, or an empty set if a literal is too short."""
     grams = frozenset(map(_gram_of, literals))
     return frozenset() if "" in grams else grams
 
 
 def _gram_of(literal: str) -> str:
-    """Return the least common gram of a literal; "" if the literal is too short."""
+    """Return the least common gram of a literal. Return "" if the literal is too short."""
     return min(_grams(literal), key=_commonness) if len(literal) >= _GRAM_CHARS else ""
 
 
@@ -148,14 +148,14 @@ def _commonness(gram: str) -> int:
 
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
-    """Return strings; each match contains one or more of them. Return () if no string is known."""
+    """Return strings of which each match contains at least one. Return () if no string is known."""
     found = _sets_of_literals(pattern.pattern, pattern.flags)
     best: frozenset[str] = max(found, key=_rank, default=frozenset())
     return tuple(sorted(best))
 
 
 def _sets_of_literals(source: str, flags: int) -> list[frozenset[str]]:
-    """Return sets of strings; each match contains at least one string of every set."""
+    """Return sets of strings. Each match contains at least one string of every set."""
     if flags & re.IGNORECASE:
         return []
     try:
@@ -182,7 +182,7 @@ def _of_sequence(nodes: Any) -> list[frozenset[str]]:
 
 
 def _best(nodes: Any) -> frozenset[str]:
-    """Return the set of literals that excludes most texts; return an empty set if there is none."""
+    """Return the set of literals that excludes most texts. Return an empty set if there is none."""
     return max(_of_sequence(nodes), key=_rank, default=frozenset())
 
 

@@ -1,11 +1,11 @@
-"""Extracts the words of a refusal, without the names in it. Pure.
+"""Extracts the words of a refusal, without the names in it.
 
-Owns: the part of a server's text that the rules read. Does not own: the rules (reply_rules.py). An
-address, host name, IP address or URL is not a reason, but its parts look like words:
-`<policy@r.example>: no such user` is about a recipient, not about a policy. Therefore a marker
-replaces each of these texts: {addr}, {host}, {ip} or {url}. The host name of a known block list
-becomes {blocklist}, because a block list is a reason. Every pattern takes linear time, and at most
-MAX_CHARACTERS characters are read.
+This module owns the part of a server's text that the rules read. It does not own the rules
+(reply_rules.py). An address, host name, IP address or URL is not a reason, but its parts look like
+words: `<policy@r.example>: no such user` is about a recipient, not about a policy. Therefore a
+marker replaces each of these texts: {addr}, {host}, {ip} or {url}. The host name of a known block
+list becomes {blocklist}, because a block list is a reason. Every pattern takes linear time, and at
+most MAX_CHARACTERS characters are read. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from shared.smtp.reply import Reply
 # Replies are cut to 1 KiB when they are received (shared/smtp/remote_text.py).
 MAX_CHARACTERS: Final = 1_024
 
-# The operators of block lists. A server names an operator only if the server refuses our host.
+# The operators of block lists. A server mentions such an operator only if the server refuses our
+# host.
 _LISTS: Final = (
     "spamhaus|sorbs|spamcop|barracudacentral|barracudanetworks|cloudmark|ipcheck|mail-abuse"
     "|uribl|surbl|invaluement|spamrl|junkemailfilter|hostkarma|cobion|abuseat|uceprotect|njabl"
@@ -61,7 +62,7 @@ _SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)
 
 
 class Refusal(Struct, frozen=True):
-    """The input of the rules. `detail` is the status without its first digit, "" if there is none.
+    """The input of the rules. `detail` is the status without its first digit, or "".
 
     The words are in lower case, because a search that ignores case takes twice as long.
     """

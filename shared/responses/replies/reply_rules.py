@@ -1,15 +1,16 @@
-"""Decides the class of a server's refusal, and whether the refusal is final. Pure.
+"""Decides the class of a server's refusal, and whether the refusal is final.
 
-The rules in replies.toml map a stage and a reply to a bounce class. Owns: the use of these rules,
-and the decision whether a refusal is final. Does not own: the words that the rules read
-(refusal_text.py), the outcome of an attempt (the deliver service), the kind of a returned message.
+The rules in replies.toml map a stage and a reply to a bounce class. This module owns the use of
+these rules, and the decision whether a refusal is final. It does not own the words that the rules
+read (refusal_text.py), the outcome of an attempt (the deliver service), and the kind of a returned
+message. This module does no I/O.
 
 A 5xx reply to the recipient or the content is final. A 5xx reply before RCPT concerns us, not the
 recipient. If this reply answers the connection or EHLO, the message is deferred. If this reply
-answers MAIL, the message bounces with the class policy, which never counts against a recipient. Any
-other refusal defers the message. A 5xx reply that no rule recognises is never hard, because a few
-hard refusals end all mail to a recipient. A class that counts against a recipient needs a reason
-that we understand.
+answers MAIL, the message bounces with the class policy, which is never counted against a recipient.
+Any other refusal defers the message. A 5xx reply that no rule recognises is never hard, because a
+few hard refusals end all mail to a recipient. A class that is counted against a recipient requires
+a reason that a rule recognises.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Return whether this row applies to the refusal."""
+        """Return True if this row applies to the refusal."""
         return self.applies(stage, read_refusal(reply))
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
@@ -83,7 +84,7 @@ class Meaning(Struct, frozen=True):
 
 
 def parse_rules(text: str) -> tuple[ReplyRule, ...]:
-    """Parse replies.toml. Raises ValueError, which names the wrong row."""
+    """Parse replies.toml. Raises ValueError with the number of the wrong row."""
     rows: list[dict[str, Any]] = tomllib.loads(text)["rule"]
     return tuple(_parse_rule(number, row) for number, row in enumerate(rows, 1))
 
@@ -108,13 +109,14 @@ def _compile(alternatives: str | list[str]) -> Search:
 
 
 def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
-    """Return the meaning of a refusal; `stage` is the step that the reply answers."""
+    """Return the meaning of a refusal. `stage` is the step that the reply answers."""
     refusal = read_refusal(reply)
     found = next((rule.bounce_class for rule in rules if rule.applies(stage, refusal)), None)
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # At these stages, the recipient is never the cause, even if the text names a recipient.
+        # At these stages, the recipient is never the cause, even if the text contains a recipient's
+        # address.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
@@ -123,6 +125,6 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
 
 @cache
 def load_reply_rules() -> tuple[ReplyRule, ...]:
-    """Load replies.toml. Raises ValueError, which names the wrong row."""
+    """Load replies.toml. Raises ValueError with the number of the wrong row."""
     file = importlib.resources.files("shared.responses.replies").joinpath("replies.toml")
     return parse_rules(file.read_text(encoding="utf-8"))

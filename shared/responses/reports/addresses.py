@@ -1,7 +1,7 @@
-"""Finds the addresses in a report and returns them in their normal form. Pure.
+"""Finds the addresses in a report and returns them in their normal form.
 
-Owns: the decision which text in a report is a recipient's address, in any notation. Guarantees: no
-function raises.
+This module owns the decision which text in a report is a recipient's address. No function raises an
+exception. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
 # RFC 6533, 3: \x{HEX} is a character of an internationalised address.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
-# Matches the note by Postfix, Sendmail or Exim that contains the address before an alias changed
-# it.
+# Matches the note in which Postfix, Sendmail or Exim report the address before its alias was
+# applied.
 _CHANGED: Final = re.compile(
     r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
     re.IGNORECASE,
@@ -38,7 +38,7 @@ MAX_ALIASES: Final = 4
 
 
 def find_address(text: str) -> str:
-    """Return the first address in a text, in its normal form; "" if there is none."""
+    """Return the first address in a text, in its normal form. Return "" if there is none."""
     found = _ADDRESS.search(text[:_MAX_CHARS])
     return normal_form(found[0]) if found else ""
 

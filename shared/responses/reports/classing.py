@@ -1,12 +1,12 @@
-"""Decides the kind of each statement of a report. Pure.
+"""Decides the kind of each statement of a report.
 
-Owns: the order of the rules, and the evidence that the class hard requires. Does not own: the rules
-(shared/responses/rules/reasons.toml, shared/responses/replies). Guarantees: only a permanent
+This module owns the order of the rules, and the evidence that the class hard requires. It does not
+own the rules (shared/responses/rules/reasons.toml, shared/responses/replies). Only a permanent
 failure is hard. Filters refuse the content of a message with the same words that report an unknown
-user. Therefore such words in a quoted reply are hard only with more evidence: a status about the
-address, the step RCPT, or a reporting system that checks recipients itself. If no rule recognises a
-failure, its kind is unknown. If no rule recognises a server's refusal, its kind is policy, as in
-the deliver service.
+user. Therefore such words in a quoted reply lead to the class hard only with more evidence: a
+status about the address, the step RCPT, or a reporting system that checks recipients itself. If no
+rule recognises a failure, its kind is unknown. If no rule recognises a server's refusal, its kind
+is policy, as in the deliver service. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Judged(Struct, frozen=True):
 
 
 class _Found(Struct, frozen=True):
-    """A bounce class and the rule that decided this class; both are "" if no rule matched."""
+    """A bounce class and the rule that decided this class. Both are "" if no rule matched."""
 
     bounce_class: str = ""
     rule: str = ""
@@ -73,7 +73,7 @@ _NOTHING: Final = _Found()
 
 
 def judge(rules: Rules, statement: Statement) -> Judged:
-    """Judge a statement; return its recipient with the kind and the rule."""
+    """Judge a statement. Return its recipient with the kind, and the rule that decided the kind."""
     words = words_of(statement)
     status = status_of(statement, words)
     stage = stage_of(statement)
@@ -111,8 +111,8 @@ def _passing(found: _Found) -> _Found:
 def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: str) -> _Found:
     step = stage or Stage.RCPT
     if step is Stage.CONTENT and status[2:].startswith(_NAMES_ADDRESS):
-        # With PIPELINING, the reply to RCPT may arrive while DATA is sent. Then a report may name
-        # DATA instead of RCPT.
+        # With PIPELINING, the reply to RCPT may arrive while DATA is sent. Then a report may
+        # mention DATA instead of RCPT.
         step = Stage.RCPT
     for one in words:
         found = _classify(rules, step, read_refusal(Reply(550, one.status or status, one.text)))
@@ -158,7 +158,7 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
-    """Return whether the evidence for an unknown recipient is sufficient.
+    """Return True if the evidence for an unknown recipient is sufficient.
 
     Words alone are not sufficient, because filters use the same words.
     """

@@ -1,7 +1,8 @@
-"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports. Pure.
+"""Reads the fields of delivery reports (RFC 3464, RFC 6533), even of malformed reports.
 
-Owns: finding the group of fields of each recipient. Does not own: the meaning of a group
-(classing.py). Guarantees: no function raises; at most MAX_RECIPIENTS recipients are read.
+This module finds the group of fields of each recipient. It does not own the meaning of a group
+(classing.py). No function raises an exception. At most MAX_RECIPIENTS recipients are read. This
+module does no I/O.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _Group = dict[str, str]
 
 
 def read_delivery_fields(text: str) -> list[Statement]:
-    """Return one statement for each recipient in a text; [] if the text has no recipient."""
+    """Return one statement for each recipient in a text. Return [] if the text has no recipient."""
     statements: dict[str, Statement] = {}
     for group in _groups(text):
         statement = _statement(group)

@@ -1,9 +1,9 @@
-"""Reads feedback reports (RFC 5965, RFC 6591). Pure.
+"""Reads feedback reports (RFC 5965, RFC 6591).
 
-Owns: the kind of a report, the recipients that the report names, and the decision which of its
-addresses are placeholders. A report about authentication (RFC 6591) or of the type not-spam is not
-a complaint of a recipient. Does not own: the decision which recipient the report is about (the
-validate service).
+This module owns the kind of a report, the recipients in the report, and the decision which
+addresses in the report are placeholders. A report about authentication (RFC 6591) or of the type
+not-spam is not a complaint of a recipient. This module does not own the decision which recipient
+the report is about (the validate service). This module does no I/O.
 
 Many feedback loops hide the recipient (RFC 6590). Some loops replace the local part by an opaque
 text and keep the domain. Other loops write a placeholder, such as `redacted@redacted.invalid`. If
@@ -55,7 +55,8 @@ def _is_by_content(part: Part) -> bool:
 def read_feedback(text: str, original: Fields) -> Understood:
     """Return the meaning of a feedback report.
 
-    `text` contains the fields of the report, `original` the header of the returned message.
+    `text` contains the fields of the report. `original` contains the header of the returned
+    message.
     """
     fields = parse_fields(text.lstrip().encode("utf-8", "replace"))
     feedback_type = first(fields, "feedback-type").lower().split(";")[0].strip()
@@ -77,7 +78,7 @@ def _only_recipient(original: Fields) -> list[str]:
 
 
 def is_hidden(named: str, recipient: str) -> bool:
-    """Return whether the address in a report may be a placeholder for this recipient."""
+    """Return True if the address in a report may be a placeholder for this recipient."""
     local, _, domain = named.lower().rpartition("@")
     if not local.strip("*.[]<>-_ ") or f"@{domain}".endswith(_NO_DOMAINS):
         return True

@@ -1,9 +1,9 @@
-"""Finds the recipients in free-text reports, and the text about each recipient. Pure.
+"""Finds the recipients in free-text reports, and the text about each recipient.
 
-Owns: reading a known layout (rules/formats.toml), and the general search in an unknown layout. The
-general search looks first for addresses alone in a line, then for addresses after certain words,
-and then for any address. It skips the addresses of the sender and of contacts. Guarantees: no
-function raises; the work is linear in the text.
+This module reads known layouts (rules/formats.toml), and searches unknown layouts in a general way.
+The general search looks first for addresses alone in a line, then for addresses after certain
+words, and then for any address. It skips the addresses of the sender and of contacts. No function
+raises an exception. The work is linear in the text. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def _alone(labels: str) -> re.Pattern[str]:
 
 
 _ALONE: Final = _alone(_LABELS)
-# A line that begins with "to:" is less certain: it may be from the returned message's header.
+# A line that begins with "to:" is less certain, because it may be part of the returned message's
+# header.
 _ALONE_AFTER_TO: Final = _alone(r"to[ \t]{0,4}:")
 _AFTER_WORDS: Final = re.compile(
     r"(?:delivered to|deliver(?:ing|y)?(?: (?:your|the|this|a))?(?: (?:mail|e-?mail|message))?"
@@ -106,7 +107,7 @@ def read_unknown_layout(text: str, ours: Collection[str], is_trusted: bool) -> l
 
 
 def around(text: str, address: str) -> str:
-    """Return the text from the first occurrence of the address; "" if the address is missing."""
+    """Return the text from the first occurrence of the address. If there is none, return ""."""
     at = text.lower().find(address.lower())
     return without_footer(text[at : at + _AROUND_CHARS]) if at >= 0 else ""
 
@@ -117,7 +118,7 @@ def reasons_in(text: str) -> str:
 
 
 def without_footer(text: str) -> str:
-    """Remove a line of signs and the text below it, which a gateway has appended."""
+    """Remove the text that a gateway has appended: a line of signs and the lines below it."""
     found = _FOOTER.search(text)
     return text[: found.start()] if found else text
 
@@ -179,7 +180,7 @@ def _statements(
 
 
 def _address(match: re.Match[str]) -> str:
-    """Return the address in its normal form; a name without a domain is not changed."""
+    """Return the address in its normal form. A name without a domain is not changed."""
     found = _group(match)
     return normal_form(found) if "@" in found else found
 

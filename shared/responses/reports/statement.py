@@ -1,9 +1,10 @@
-"""Defines the statement of a report about one recipient, and finds the evidence in it. Pure.
+"""Defines the statement of a report about one recipient, and finds the evidence in it.
 
-Every form of report is converted to statements. Owns: the form of a statement, and finding the
-words of a server, the refused step of the session, the status, and whether the failure is
-permanent. Does not own: the kind of a statement (classing.py). Guarantees: no function raises; at
-most MAX_TEXT_CHARS characters of a text are read, in linear time.
+Every form of report is converted to statements. This module owns the form of a statement. In a
+statement, it finds the words of a server, the refused step of the session and the status, and it
+decides whether the failure is permanent. It does not own the kind of a statement (classing.py). No
+function raises an exception. At most MAX_TEXT_CHARS characters of a text are read, in linear time.
+This module does no I/O.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _STATUS: Final = re.compile(r"([245](?<![\w.\-/]\d)\.[0-7]\.\d{1,3})(?![\w]|\.\d
 _CONTINUED: Final = re.compile(
     r"[45]\d\d(?<=\s\d\d\d)(?:-| (?=[45]\.\d))(?:[45]\.\d{1,3}\.\d{1,3}\s)?"
 )
-# Matches the recipient and the host before a quoted reply. They are not part of the reply.
+# Matches the recipient and the host before a quoted reply, which are not part of the reply.
 _QUOTED: Final = re.compile(
     r"\A\s{0,8}<?[^<>\s]{1,320}>[^\n:]{0,330}:\s{1,12}host\s{1,8}\S{1,320}\s{1,8}said:"
 )
@@ -80,11 +81,11 @@ _TELLING: Final = (
 class Statement(Struct, frozen=True):
     """The content of a report about one recipient, before its kind is known.
 
-    `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the text
-    for people near this recipient. If `is_trusted`, the reporting system checks recipients itself.
-    `aliases` are the recipient's addresses before an alias or a mail server changed them. If
-    `is_doubtful`, the message may be no report. A doubtful statement can be hard only if a machine
-    sent the message (`can_be_hard`).
+    `diagnostic` is the remote server's reply or the reporting system's reason. `around` is the part
+    of the report's readable text that is near this recipient. If `is_trusted` is True, the
+    reporting system checks recipients itself. `aliases` are the recipient's addresses before an
+    alias or a mail server changed them. If `is_doubtful` is True, the message may not be a report.
+    The kind of a doubtful statement can be hard only if a machine sent the message (`can_be_hard`).
     """
 
     address: str
@@ -108,7 +109,7 @@ class Words(Struct, frozen=True):
 
 
 def words_of(statement: Statement) -> list[Words]:
-    """Return the texts to search, the most specific first. Without texts, return an empty one."""
+    """Return the texts to search, beginning with the most specific text. Never returns []."""
     found: list[Words] = []
     for text in (statement.diagnostic, statement.around):
         said = without_aliases(text[:MAX_TEXT_CHARS])
@@ -117,7 +118,7 @@ def words_of(statement: Statement) -> list[Words]:
 
 
 def status_of(statement: Statement, words: Sequence[Words]) -> str:
-    """Return the most specific status: from the reply, else from the field, else from the text."""
+    """Return the most specific status: of the reply, or else of the field, or else of the text."""
     given = statement.status
     first = words[0].status if statement.diagnostic else ""
     for one in (first, given):
@@ -127,7 +128,7 @@ def status_of(statement: Statement, words: Sequence[Words]) -> str:
 
 
 def stage_of(statement: Statement) -> Stage | None:
-    """Return the step of the session that was refused; None if the report does not name it."""
+    """Return the step of the session that was refused. Return None if the step is not known."""
     text = f"{statement.around[:MAX_TEXT_CHARS]}\n{statement.diagnostic[:MAX_TEXT_CHARS]}".lower()
     for words, stage in _TELLING:
         if words in text:

@@ -1,7 +1,7 @@
 """Loads the rules for returned mail from the TOML files beside the code.
 
-Owns: the form and the order of the rules files, and a one-line text for each fault in them. Does
-not own: the form of the loaded rules (model.py), the rules for SMTP replies
+This module owns the form and the order of the rules files, and a one-line text for each fault in
+them. It does not own the form of the loaded rules (model.py) and the rules for SMTP replies
 (shared/responses/replies).
 """
 
@@ -37,7 +37,7 @@ _IN_TEXT: Final = re.MULTILINE | re.IGNORECASE
 
 
 class RuleError(ValueError):
-    """A rules file is faulty. The error is one line of text."""
+    """A rules file is faulty. The text of the error is one line."""
 
 
 class MessageRow(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +84,7 @@ class FormatRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def load_rules() -> Rules:
-    """Load all rules. Raises RuleError, or ValueError for replies.toml, with a one-line text."""
+    """Load all rules. Raises RuleError, or ValueError for replies.toml. The text has one line."""
     return Rules(
         replies=load_reply_rules(),
         reasons=tuple(
@@ -110,7 +110,7 @@ def load_rules() -> Rules:
 
 
 def rules_text(name: str) -> str:
-    """Return the text of a rules file; `name` has no suffix."""
+    """Return the text of a rules file. `name` has no suffix."""
     file = importlib.resources.files("shared.responses.rules").joinpath(f"{name}.toml")
     return file.read_text(encoding="utf-8")
 

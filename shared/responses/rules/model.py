@@ -1,10 +1,10 @@
-"""Defines the rules for the meaning of returned mail, and the matching of each rule. Pure.
+"""Defines the rules for the meaning of returned mail, and the matching of each rule.
 
-Owns: the form of the rules after they have been loaded. Does not own: the files and their faults
-(loading.py), the rules for SMTP replies (shared/responses/replies). Each rule has an example that
-it matches and a counter-example that it does not match; the tests run both. All patterns are in
-lower case and are searched in lower-case text. The patterns repeat no group, and their gaps have a
-length limit.
+This module owns the form of the rules after they have been loaded. It does not own the files and
+their faults (loading.py) and the rules for SMTP replies (shared/responses/replies). Each rule has
+an example that it matches and a counter-example that it does not match. The tests check both. All
+patterns are in lower case and are searched in lower-case text. No pattern repeats a group, and each
+gap in a pattern has a length limit. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ReasonRule(Struct, frozen=True):
     counter: str
 
     def applies(self, stage: Stage, refusal: Refusal) -> bool:
-        """Return whether the step of the session, the status and the words match."""
+        """Return True if the step of the session, the status and the words match."""
         if self.stages and stage not in self.stages:
             return False
         if self.status and not has_status(refusal.detail, self.status):
@@ -97,11 +97,11 @@ class ReasonRule(Struct, frozen=True):
 
 
 class Format(Struct, frozen=True):
-    """A layout of free-text reports: the words that identify it, and the place of its recipients.
+    """A layout of free-text reports: the words that identify it, and where its recipients are.
 
     `reason` captures the report's text about a recipient. If `reason` is None, the text after the
-    address is used. If `is_trusted`, the system checks recipients itself, so its words about an
-    unknown recipient are accepted without an SMTP step or status.
+    address is used. If `is_trusted` is True, the system checks recipients itself. So its words
+    about an unknown recipient are accepted even without an SMTP step or status.
     """
 
     name: str

@@ -5,15 +5,15 @@ Pass each read to `receive()`. It returns events: the next bytes to write, and t
 transaction. Call `send_transaction()` again only after the end of the transaction.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
-recipient is refused and the server still answers DATA with 354, a single dot ends the empty
-content, so nobody gets a message. If the server offers CHUNKING, the content is sent as one BDAT
-chunk (RFC 3030) after the recipient has been accepted. If BDAT were sent with RCPT and the
-connection broke before a reply, the result would be unknown. A server that offers CHUNKING but does
-not know BDAT has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354,
-so another positive reply could be mistaken for the reply to the content. So `chunking` is only for
-trusted servers. RSET is sent before the next MAIL if a transaction is still open. The parameters
-SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. In three cases, the result
-is Unsendable and nothing is written: 8-bit content without 8BITMIME (RFC 6152, 3), raw UTF-8 in the
+recipient is refused but the server answers DATA with 354, the client sends only a single dot, so
+nobody gets a message. If the server offers CHUNKING, the content is sent as one BDAT chunk (RFC
+3030) after the recipient has been accepted. If BDAT were sent with RCPT and the connection broke
+before a reply, the result would be unknown. A server that offers CHUNKING but does not know BDAT
+has not accepted the message (`is_chunking_refused`). BDAT is not answered with 354, so another
+positive reply could be mistaken for the reply to the content. So `chunking` is only for trusted
+servers. RSET is sent before the next MAIL if a transaction is still open. The parameters SIZE,
+BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. In three cases, the result is
+Unsendable and nothing is written: 8-bit content without 8BITMIME (RFC 6152, 3), raw UTF-8 in the
 header without SMTPUTF8 (RFC 6531, 3.4), and content above the server's SIZE (RFC 1870, 6.1). The
 caller converts content if possible (see `takes`).
 
@@ -25,9 +25,9 @@ change the outcome. If the connection breaks after a refusal, `decided` is the o
 the content is parsed leniently (reply.py).
 
 A second reply to the same content may arrive after the next MAIL, and then looks like the reply to
-MAIL. So after a content, a refusal of MAIL counts only if the following replies are as expected. If
-a reply is unexpected, the message has no result. Without PIPELINING, RSET is sent after every
-content, because the reply to RSET shows whether there was a second reply.
+MAIL. So after earlier content, a refusal of MAIL is valid only if the following replies are as
+expected. If a reply is unexpected, the message has no result. Without PIPELINING, RSET is sent
+after each message, because the reply to RSET shows whether there was a second reply.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ClientSession:
         return self._extensions.eight_bit_mime and not has_utf8_header(content)
 
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
-        """Begin a transaction; return the bytes to write. The null sender is "".
+        """Begin a transaction. Return the bytes to write. The null sender is "".
 
         Raises LocalProtocolError during another transaction, and after a 421 of the server.
         """
@@ -167,7 +167,7 @@ class ClientSession:
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # The content will not be written by the caller.
+                    self.is_content_sent = False  # The caller will not write the content.
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -188,7 +188,7 @@ class ClientSession:
             raise RemoteProtocolError("bytes that answer no command")
 
     def quit(self) -> bytes:
-        """Begin QUIT, which is allowed between transactions; return the bytes to write."""
+        """Begin QUIT, which is allowed between transactions. Return the bytes to write."""
         if self._expected:
             raise LocalProtocolError("a transaction is under way")
         self._expected.append(Stage.QUIT)

@@ -21,7 +21,7 @@ from shared.smtp.server import refusals
 from shared.smtp.server.dialog import ServerOptions
 
 # A message that is too large is read up to this number of bytes after the content limit, so that
-# 552 can be the reply to the end of the message. If the message is even longer, the session ends.
+# the reply to the end of the message can be 552. If the message is even longer, the session ends.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
@@ -45,7 +45,7 @@ class ContentReader:
         self._options = options
         self.is_doubtful = False
         self._dropped_bytes = 0
-        self._carried = b""  # A CR, if the last dropped part ended with one.
+        self._carried = b""  # A CR if the last dropped part ended with a CR.
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:

@@ -34,8 +34,8 @@ class ServerOptions(Struct, frozen=True):
     `max_errors` limits the refused commands since the last accepted message. `max_idle_commands`
     limits NOOP, RSET, EHLO and similar commands since the last message.
 
-    If `counts_refusals` is True, a recipient that the policy refuses with 5yz counts as an error,
-    too.
+    If `counts_refusals` is True, a recipient that the policy refuses with 5yz is also counted as an
+    error.
 
     `auth_mechanisms` (keys of auth.MECHANISMS) are offered only over TLS. SCRAM needs `nonce`, a
     function that returns a printable nonce. `is_secure` is True if TLS began before the greeting.
@@ -112,8 +112,7 @@ class Dialog:
 
     @property
     def unread_bytes(self) -> int:
-        """Return the number of bytes that are not processed yet, of commands or of the arriving
-        message."""
+        """Return the number of unprocessed bytes of commands or of the arriving message."""
         return len(self._buffer)
 
     def take_output(self) -> bytes:
@@ -142,8 +141,7 @@ class Dialog:
         return ended
 
     def _read(self) -> bool:
-        """Process one line or the content of a message. Return False if none of them is complete
-        yet."""
+        """Process one line or the content of a message. Return False if neither is complete yet."""
         raise NotImplementedError
 
     def _put(self, reply: Reply) -> None:

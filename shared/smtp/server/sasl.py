@@ -97,7 +97,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Decode base64. Return None if it is not canonical or has other characters."""
+    """Decode base64. Return None if the text is not canonical or has other characters."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:

@@ -157,8 +157,7 @@ class ServerSession(Dialog):
         self._offered = self._options.offered(self.is_secure)
 
     def _read(self) -> bool:
-        """Process one line or the content of a message. Return False if none of them is complete
-        yet."""
+        """Process one line or the content of a message. Return False if neither is complete yet."""
         state = self._state
         if state is states.CONTENT:
             return self._read_content()
@@ -216,7 +215,7 @@ class ServerSession(Dialog):
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # A DATA that was pipelined after a refused RCPT does not count as a separate error.
+            # A DATA that was pipelined after a refused RCPT is not counted as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._limits.count_idle():

@@ -18,7 +18,7 @@ from shared.smtp.reply import Reply
 class State(IntEnum):
     """The state of a session."""
 
-    # This is an IntEnum, because the hash function of an Enum is slow Python code.
+    # State is an IntEnum, because the hash function of an Enum is slow Python code.
 
     BANNER = auto()  # The greeting has not been sent yet.
     GREETED = auto()  # EHLO has not been received yet.
@@ -32,7 +32,7 @@ class State(IntEnum):
     CLOSED = auto()
 
 
-# These names are used because they are faster. Access to a member through its class needs a call.
+# These names are faster, because access to a member through its class needs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -57,7 +57,7 @@ class Access(IntEnum):
 
 
 class Order(Struct, frozen=True):
-    """The allowed states by verb, and the refusals by verb and state.
+    """The allowed states for each verb, and the refusals for pairs of verb and state.
 
     `takes_mail` is True if MAIL is allowed in the state READY.
     """

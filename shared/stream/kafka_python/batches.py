@@ -121,7 +121,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                # A record begins with its attributes: one byte, because none is defined.
+                # A record begins with its attributes: one byte, because no attribute is defined.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
                 if buffer[pos]:
                     delta, pos = _varint(buffer, pos)
@@ -148,12 +148,12 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             raise CorruptRecordError(f"{size - end} bytes are left after all records")
 
     def _may_end_early(self, headers: Headers) -> bool:
-        """Return whether the record may have further headers that were not read."""
+        """Return True if the record may have further headers that were not read."""
         found = bool(headers) and headers[-1][0] == self.last_header
         return found or len(headers) == MAX_HEADERS
 
     def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
-        """Read the first MAX_HEADERS headers, up to `last_header`; also return the next position.
+        """Read the first MAX_HEADERS headers, up to `last_header`. Also return the next position.
 
         Reading headers is most of the work of reading an event. So lengths of one byte (below 64)
         are decoded here, without a further call, and the usual names are looked up instead of
@@ -192,7 +192,10 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
 
 def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
-    """Decode a number. For one or two bytes, this is three times as fast as decode_varint()."""
+    """Decode a number.
+
+    For one or two bytes, this function is three times as fast as decode_varint().
+    """
     low = buffer[pos]
     if low < 0x80:
         return (low >> 1) ^ -(low & 1), pos + 1

@@ -7,10 +7,10 @@ completes. The caller of a transaction needs only one fact about each record aft
 whether the record failed. Here a record is encoded in one piece and appended to the batch that
 send() would choose. The result of the record is read from the batch on request.
 
-Owns: encoding, and the choice of the batch. The choice is made under the accumulator's lock and by
-its rule: the last batch of the partition if the record fits into it, otherwise a new batch. Does
-not own: sending, sequence numbers, retries, splitting of batches that are too large; the library
-does these as before.
+This module encodes records and chooses their batches. The choice is made under the accumulator's
+lock and by its rule. A record is appended to the last batch of the partition if the record fits
+into this batch, and otherwise to a new batch. This module does not own sending, sequence numbers,
+retries, and the splitting of batches that are too large. The library still does this work.
 
 Guarantees:
 
@@ -44,7 +44,7 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]  # value
 # Smaller numbers (the lengths of keys, of header values and of most events) are looked up in a
 # table.
 _TABLE_SIZE: Final = 4_096
-# The maximum number of header names that are encoded only once; a service writes about twenty.
+# The maximum number of header names that are encoded only once. A service writes about twenty.
 _MAX_NAMES: Final = 256
 _NO_BYTES: Final = b"\x01"  # the length -1
 
@@ -65,7 +65,7 @@ def varint(number: int) -> bytes:
 
 
 def encode_record(record: Record, offset: int, delta_ms: int) -> bytes:
-    """Encode a record of a batch; `offset` and `delta_ms` are relative to the first record."""
+    """Encode a record of a batch. `offset` and `delta_ms` are relative to the first record."""
     value, key, headers = record
     parts = [b"\x00", varint(delta_ms), varint(offset)]
     for octets in (key, value):
@@ -91,21 +91,21 @@ class SentRecord:
     __slots__ = ("_index", "_result")
 
     def __init__(self, result: Any, index: int) -> None:
-        """`result` is the future of a batch; `index` is the record's position in the batch."""
+        """`result` is the future of a batch. `index` is the record's position in the batch."""
         self._result = result
         self._index = index
 
     def rebind(self, result: Any, index: int) -> None:
         """Record that a split moved the record to another batch."""
-        # The library never completes the old result. So end the wait of flush() for the old result;
-        # flush() then waits for the new results.
+        # The library never completes the old result. So end the wait of flush() for the old result.
+        # Then flush() waits for the new results.
         self._result._latch.set()
         self._result = result
         self._index = index
 
     @property
     def exception(self) -> Any:
-        """Return why the record was not written; None if it was written or has no result yet."""
+        """Return the error of a failed record. Return None after success or without a result."""
         result = self._result
         if not result.is_done:
             return None
@@ -120,7 +120,7 @@ class SentRecord:
 
     @property
     def offset(self) -> int:
-        """Return the offset of a written record; -1 if the offset is not known (yet)."""
+        """Return the offset of a written record. Return -1 if the offset is not known (yet)."""
         if not self._result.is_done or self._result.value is None:
             return -1
         first: int = self._result.value[0]
@@ -135,7 +135,7 @@ def add_partitions(producer: KafkaProducer, partitions: Iterable[TopicPartition]
     system call per partition to wake the thread.
     """
     transaction = producer._transaction_manager
-    with transaction._lock:  # without it, the thread may send some partitions early
+    with transaction._lock:  # without the lock, the thread may send some partitions early
         for partition in partitions:
             transaction.maybe_add_partition_to_transaction(partition)
     producer._sender.wakeup()
@@ -146,8 +146,8 @@ def append_all(
 ) -> list[SentRecord]:
     """Append these records to one partition, in this order. Raises KafkaError.
 
-    The producer must know the topic, and the partition must have been added to its transaction. The
-    sender is not woken: the producer's flush() does this.
+    The producer must know the topic, and the partition must have been added to its transaction.
+    This function does not wake the sender, because the producer's flush() does so.
     """
     accumulator, at_ms = producer._accumulator, now_ms()
     accumulator._appends_in_progress.increment()
@@ -192,7 +192,7 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
 def _fill(
     producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
 ) -> int:
-    """Write as many waiting records as fit, from index `begin` on; return their number.
+    """Write as many records as fit, from index `begin` on. Return the number of written records.
 
     An empty batch accepts at least one record, unless the producer may not send this record. A
     closed batch accepts no record.

@@ -6,14 +6,14 @@ owner. Between the two rounds the member can finish its messages in flight. kafk
 allows this only inside the listener, on the thread that also sends the heartbeats. So a drain of
 some seconds in the listener ends the membership.
 
-In every later join, ClaimingAssignor names the partitions in `claims` as owned. So the leader
+In every later join, ClaimingAssignor lists the partitions in `claims` as owned. So the leader
 assigns these partitions to no other member, even during several rounds. When a partition is
 drained, release() drops the claim, and another round moves the partition (rejoin_for_claims). After
-leave(), a member names only its claims, and its user data ask the leader to assign no more
-partitions to it. The member still names its topics, because the broker deletes the committed
-offsets of a topic after a time if no member names the topic. The module uses public parts of the
-assignor and one private method, the coordinator's `request_rejoin`, because KafkaConsumer has no
-enforceRebalance().
+leave(), a member lists only its claims, and its user data ask the leader to assign no more
+partitions to it. The member still subscribes to its topics, because the broker deletes the
+committed offsets of a topic after a time if no member subscribes to the topic. The module uses
+public parts of the assignor and one private method, the coordinator's `request_rejoin`, because
+KafkaConsumer has no enforceRebalance().
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
 
     @property
     def is_outdated(self) -> bool:
-        """Return whether the claims or the phase have changed since the last join."""
+        """Return True if the claims or the phase have changed since the last join."""
         with self._lock:
             return self._sent != (frozenset(self._claims), self._phase)
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
-        """Return the partitions that are named as owned in addition to the assigned partitions."""
+        """Return the partitions that are listed as owned in addition to the assigned partitions."""
         with self._lock:
             return frozenset(self._claims)
 
@@ -74,19 +74,19 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
                 self._phase = _Phase.MEMBER
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these partitions as owned from the next join on. Has no effect after leave()."""
+        """List these partitions as owned from the next join on. Has no effect after leave()."""
         with self._lock:
             if self._phase is not _Phase.LEAVING:
                 self._claims.update(partitions)
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
-        """From the next join on, name only these partitions as owned, and request no others."""
+        """From the next join on, list only these partitions as owned, and request no others."""
         with self._lock:
             self._phase = _Phase.LEAVING
             self._claims = set(partitions)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop naming these partitions as owned, unless they are assigned."""
+        """Do not list these partitions as owned any more, unless they are assigned."""
         with self._lock:
             self._claims.difference_update(partitions)
 

@@ -26,7 +26,7 @@ from shared.stream.kafka_python.last_words import keep_last_words
 
 
 class ClosingClient(KafkaNetClient):  # type: ignore[misc]
-    """The network part of a consumer, producer or admin client; pass it as `kafka_client`.
+    """The network part of a consumer, producer or admin client. Pass it as `kafka_client`.
 
     `faults` contains the reason if the client cannot connect.
     """

@@ -1,4 +1,4 @@
-"""Stores why a client's connections fail, and slows down its connection attempts.
+"""Stores the reason why a client's connections fail, and slows down connection attempts.
 
 Written for kafka-python 3.0.12. In this version, a client that cannot connect always raises "Unable
 to bootstrap". The true reason (a wrong CA, an expired certificate, a refused password) is only in
@@ -19,14 +19,14 @@ from shared.runtime.tcp import is_refusal, words_of
 
 
 class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
-    """No broker can be used; the text contains the reason."""
+    """No broker can be used. The text contains the reason."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class ConnectFaults:
-    """Stores why the connections of one client fail; "" after a successful connection.
+    """Stores the reason why the connections of one client fail, or "" after a success.
 
     A refusal (by TLS or login) stays the reason, even if a later attempt ends with a time-out.
     """

@@ -1,11 +1,12 @@
 """Lets two threads decode a type of response for the first time at the same moment.
 
-Written for kafka-python 3.0.12. It generates the decoder of each response type when the first
-response of this type arrives. Meanwhile it replaces the class of the response in an object that all
-clients of the process share. If two I/O threads do this at the same time, one of them can generate
-a decoder that raises TypeError, and the library keeps this decoder until the process ends. After an
-outage of the brokers, all consumers of a process validate their positions at the same time, many
-of them for the first time; with the wrong decoder no consumer can read its partitions again.
+Written for kafka-python 3.0.12. The library generates the decoder of each response type when the
+first response of this type arrives. While it generates the decoder, it replaces the class of the
+response in an object that all clients of the process share. If two I/O threads do this at the same
+time, one of them can generate a decoder that raises TypeError, and the library keeps this decoder
+until the process ends. After an outage of the brokers, all consumers of a process validate their
+positions at the same time, many of them for the first time. With a wrong decoder, no consumer can
+read its partitions again.
 
 Here, only one thread at a time generates a decoder. This module can be removed when
 tests/unit/shared/stream/kafka_python/test_decoders.py passes without it.

@@ -1,9 +1,10 @@
 """Decompresses the records of a Kafka batch, within a limit.
 
-Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure. Guarantees:
-decompress() allocates at most `limit` bytes of output, even if the input announces more, and raises
-only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip
-become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy and zstd.
+This module owns the five codecs of the record format (KIP-98, KIP-110) and their framing. It does
+no I/O. decompress() allocates at most `limit` bytes of output, even if the input announces more,
+and raises only DecompressError. In contrast, kafka-python 3.0.12 decompresses without a limit: 12
+KB of gzip become 12 MB, 400 KB become 400 MB. The library also needs further packages for snappy
+and zstd.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import cramjam
 import lz4.frame
 import zstandard
 
-# The magic of a block stream, from org.xerial.snappy.SnappyCodec. After the magic follow two
-# version numbers of four bytes each. The version numbers are not read, because some producers write
-# them in the wrong byte order.
+# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Two version numbers of four bytes
+# each follow the magic. The version numbers are not read, because some producers write them in the
+# wrong byte order.
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
-_GZIP_WINDOW_BITS: Final = 31  # 31 is the largest window, with a gzip header.
-# This is the default of zstd. A frame that requires a larger window is refused.
+_GZIP_WINDOW_BITS: Final = 31  # The largest window, with a gzip header.
+# The default limit of zstd. A frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
 # An lz4 frame begins with the magic number, the byte FLG and the byte BD. If bit 3 of FLG is set, a
@@ -47,7 +48,7 @@ ZSTD: Final = 4
 
 
 class DecompressError(ValueError):
-    """The bytes could not be decompressed; the text contains the reason."""
+    """The bytes could not be decompressed. The text contains the reason."""
 
 
 def _too_large(limit: int) -> DecompressError:
@@ -126,7 +127,7 @@ class _Lz4Stream:
 
 
 def _lz4_content_bytes(data: bytes) -> int:
-    """Return the content size that the frame announces; 0 if it announces no size."""
+    """Return the content size that the frame announces. Return 0 if it announces no size."""
     has_size = data[:4] == _LZ4_MAGIC and len(data) > 4 and data[4] & _LZ4_HAS_SIZE
     return int.from_bytes(data[6:14], "little") if has_size else 0
 

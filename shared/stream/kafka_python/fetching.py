@@ -6,7 +6,7 @@ partition forever, and also the other partitions of the consumer. The fetcher al
 decompressed records are very large.
 
 Here a batch that cannot be decoded becomes one record, an UndecodableRecord, at the same position
-in the stream. The reader reports this record and continues after it; commits, seeks and rewinds
+in the stream. The reader reports this record and continues after it. Commits, seeks and rewinds
 work as with any other record. Partitions take turns, and the size of a poll in bytes is limited.
 
 Guarantees:
@@ -53,7 +53,7 @@ _VERSION: Final = 2  # the record format's version; Kafka 4 writes no other vers
 class UndecodableRecord(NamedTuple):
     """A batch, or the rest of a batch, that cannot be decoded. `offset` is its last offset.
 
-    `value` is the beginning of the batch as received; `length` and `sha256` describe the whole
+    `value` is the beginning of the batch as received. `length` and `sha256` describe the whole
     batch. The record has no key and no headers, so no reader mistakes it for a pack, event or
     client.
     """
@@ -102,7 +102,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return int(self._fetched_bytes) + self._batch_bytes
 
     def take(self, n: int) -> list[Any]:
-        """Return at most `n` records; stop earlier when the poll's bytes are used up."""
+        """Return at most `n` records, or fewer if the poll has reached its limit of bytes."""
         taken: list[Any] = []
         try:
             for record in self.record_iterator:
@@ -179,7 +179,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     def _undecodable(
         self, raw: memoryview, first: int, last: int, reason: str, timestamp: int = -1
     ) -> UndecodableRecord:
-        """Build the record that replaces the offsets `first` to `last`; continue after `last`."""
+        """Build the record that replaces the offsets `first` to `last`. Continue after `last`."""
         self.next_fetch_offset = last + 1
         topic, partition = self.topic_partition
         place = {"topic": topic, "partition": partition, "first_offset": first}
@@ -251,7 +251,7 @@ class BoundedFetcher(PatientFetcher):
         return max_records if self._budget.left <= 0 else int(count)
 
     def _take_turns(self) -> None:
-        """Select another partition to read next; the rest of the previous partition waits."""
+        """Select another partition to read next. The rest of the previous partition waits."""
         current = self._next_partition_records
         if not current:
             # If the current partition is exhausted, the base class does not read waiting
@@ -266,7 +266,7 @@ class BoundedFetcher(PatientFetcher):
         if following is None and all(self._subscriptions.is_paused(tp) for tp in waiting):
             return
         waiting[current.topic_partition] = current
-        # None: the base class reads the partition that has waited longest.
+        # None makes the base class read the partition that has waited longest.
         self._next_partition_records = following
 
     def _next_fetched(self) -> Any:

@@ -33,7 +33,7 @@ class FetcherById(SparingFetcher):
         self.is_by_id = False
         # For each topic name, the id to which the positions belong. The I/O thread writes it.
         self.ids: dict[str, UUID] = {}
-        # The topic name of each id. Unassigned topics stay, because a late answer may name their
+        # The topic name of each id. Unassigned topics stay, because a late answer may contain their
         # ids.
         self._topics: dict[UUID, str] = {}
         # The topics whose stored id the broker does not know.

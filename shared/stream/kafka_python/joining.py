@@ -64,8 +64,8 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets a join that it has awaited. A failed join is not awaited again; the
-        # client sends a new join instead.
+        # The client forgets a join that it has awaited. A failed join is not awaited again.
+        # Instead, the client sends a new join.
         has_joined = task is not None and task.is_done and task.exception is None
         if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)
@@ -75,7 +75,7 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
 
 def join_timeout_ms(consumer: KafkaConsumer, timeout_ms: int) -> int:
-    """Return how long to poll: `timeout_ms`, or long enough for a join if a join is due."""
+    """Return the duration of the poll: `timeout_ms`, or the time for a join if a join is due."""
     if consumer._coordinator.need_rejoin():
         return max(timeout_ms, JOIN_POLL_MS)
     return timeout_ms

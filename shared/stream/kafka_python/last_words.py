@@ -3,7 +3,7 @@
 Written for kafka-python 3.0.12. If this library reads an answer together with the end of the
 connection, it discards the answer. A broker closes the connection right after it has refused a
 login, so on a busy machine the reason ("wrong password") is lost. Here the answer is delivered
-first; then the end of the connection is read again.
+first. Then the end of the connection is read again.
 
 This module can be removed when the library's transports deliver data that arrived together with an
 error; tests/unit/shared/stream/kafka_python/test_last_words.py checks this.

@@ -4,11 +4,11 @@ kafka-python 3.0.12 logs such a connection as an error, in up to ten places, and
 the socket was reset. So a broker restart looks like a fault of the program. In fact the client
 reconnects by itself, and the broker probe (shared/stream/reachability.py) reports a long outage.
 
-Owns: the decision which log records report a lost connection. A log record is changed only if its
-exception means that a broker is unreachable, or that a TLS handshake or a login was refused. All
-other log records, such as refused authorisations and faults of the protocol or the program, stay
-errors with their traceback. No log record is dropped, unless the log level is above warning. This
-module can be removed when kafka-python itself logs warnings;
+This module owns the decision which log records report a lost connection. A log record is changed
+only if its exception means that a broker is unreachable, or that a TLS handshake or a login was
+refused. All other log records, such as refused authorisations and faults of the protocol or the
+program, stay errors with their traceback. No log record is dropped, unless the log level is above
+warning. This module can be removed when kafka-python itself logs warnings;
 tests/unit/shared/stream/kafka_python/test_lost_connections.py checks this.
 """
 
@@ -51,7 +51,8 @@ _LOST: Final = frozenset(
         *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH),
     }
 )
-# Errors of waiting requests. Cancelled means that the connection was closed meanwhile.
+# Errors of waiting requests. Cancelled means that the connection was closed while the request
+# waited.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
 # The broker has closed the connection. This is the only log line of its kind without an exception.
@@ -64,7 +65,7 @@ class LostConnections(logging.Filter):
     """Turns errors about lost connections into warnings without a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the log record; return False if its new level is not logged."""
+        """Change the log record. Return False if its new level is not logged."""
         if record.levelno != logging.ERROR or _CRASH in str(record.msg):
             return True
         cause = _exception_of(record)
@@ -89,7 +90,7 @@ def soften_lost_connections() -> None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether the cause is an unreachable or restarting broker, or a refused login."""
+    """Return True if the cause is an unreachable or restarting broker, or a refused login."""
     if isinstance(error, KafkaConnectionError):
         # KafkaConnectionError can wrap any exception of the socket.
         inner = error.args[0] if error.args else None

@@ -1,25 +1,25 @@
 """Detects every way in which a consumer stops being a member of its group.
 
-Written for kafka-python 3.0.12, which reports a lost membership in only one case: if the heartbeat
-is refused and the next poll rejoins, it calls `on_partitions_lost`. The library reports nothing in
-four other cases:
+Written for kafka-python 3.0.12, which reports a lost membership in only one case. If the heartbeat
+is refused and the next poll rejoins, the library calls `on_partitions_lost`. The library reports
+nothing in four other cases:
 
 - The answer to JoinGroup or SyncGroup is UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin.
   Then the consumer joins as a new member and keeps its old assignment and positions.
 - The poll interval has passed. Then the heartbeat loop leaves the group by itself.
 - Another process uses the same `group.instance.id`. Then only the heartbeats stop.
-- An assignment names a topic that has just been deleted. Then the old assignment stays in place
+- An assignment contains a topic that has just been deleted. Then the old assignment stays in place
   under the new generation.
 
 After a loss, the consumer's group metadata are (-1, ""). A transactional offset commit with these
-metadata names no member, and the broker accepts such a commit from any process. At the next join,
-the assignor also claims partitions of the lost membership, and the leader accepts the claim. So a
-consumer that lost its membership is never used again: StreamConsumer raises MembershipLost, and its
-owner creates a new StreamConsumer.
+metadata contains no member id, and the broker accepts such a commit from any process. At the next
+join, the assignor also claims partitions of the lost membership, and the leader accepts the claim.
+So a consumer that lost its membership is never used again: StreamConsumer raises MembershipLost,
+and its owner creates a new StreamConsumer.
 
-The lease: after a successful heartbeat or SyncGroup, the broker keeps this member at least for the
-session time-out, counted from the sending of the request. So a process that was suspended for long
-finds its lease expired as soon as it continues, before it contacts any broker.
+A member has a lease. After a successful heartbeat or SyncGroup, the broker keeps this member at
+least for the session time-out, counted from the sending of the request. So a process that was
+suspended for long finds its lease expired as soon as it continues, before it contacts any broker.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Membership:
         coordinator._on_join_complete_async = self._on_join_complete
 
     def has_lease(self) -> bool:
-        """Return whether the broker certainly still has this member now."""
+        """Return True if the broker certainly still has this member now."""
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def unconfirmed_s(self) -> float:

@@ -1,7 +1,7 @@
 """Subscribes a group member and polls it. Applies the workarounds of each poll in order.
 
 Written for kafka-python 3.0.12. This module can be removed together with joining.py and claims.py,
-but only when poll() itself waits while a heartbeat is due: see _wait_though_a_heartbeat_is_due().
+but only when poll() itself waits while a heartbeat is due (see _wait_though_a_heartbeat_is_due()).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.stream.kafka_python.joining import (
 
 
 def subscribe(consumer: Any, listener: ConsumerRebalanceListener, **topics: Any) -> None:
-    """Subscribe a consumer before its first poll; `topics` are as in KafkaConsumer.subscribe().
+    """Subscribe a consumer before its first poll. `topics` are as in KafkaConsumer.subscribe().
 
     Raises KafkaTimeoutError when no broker answers.
     """
@@ -36,7 +36,7 @@ def _wait_though_a_heartbeat_is_due(consumer: Any) -> None:
     The library's poll() waits only until the next heartbeat is due, although the I/O thread sends
     the heartbeats. If a frozen broker does not answer a heartbeat, the next heartbeat stays due.
     Then poll() loops without waiting, and in each loop adds a callback to the unanswered fetch.
-    This loop takes a whole processor, and 250 MB of memory in 25 s.
+    This loop uses a whole processor, and 250 MB of memory in 25 s.
     """
     consumer._coordinator.time_to_next_poll = lambda: float("inf")
 
@@ -51,7 +51,7 @@ def poll(
     """Poll for `timeout_ms`, or longer if a join is due. Raises KafkaError."""
     before_poll(consumer)
     if assignor is not None:
-        rejoin_for_claims(consumer, assignor)  # call this first: a due join makes the poll longer
+        rejoin_for_claims(consumer, assignor)  # first, because a due join makes the poll longer
     found: dict[Any, list[Any]] = consumer.poll(
         timeout_ms=join_timeout_ms(consumer, timeout_ms), max_records=max_records
     )

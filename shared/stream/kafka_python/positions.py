@@ -23,9 +23,9 @@ def known_positions(consumer: Any) -> dict[TopicPartition, int]:
 
 
 def has_read_all(consumer: Any, partition: TopicPartition) -> bool:
-    """Return whether all records of a partition were read, according to the last fetch.
+    """Return True if all records of a partition were read, according to the last fetch.
 
-    Records of open transactions count as not read. The result is False if the partition is not
+    Records of open transactions are treated as unread. The result is False if the partition is not
     assigned.
     """
     try:
@@ -49,10 +49,11 @@ class UnconfirmedPositions:
 
     When the leader of a partition changes, for example after a restart of the broker, the library
     asks the new leader whether the position is still valid, and does not read the partition until
-    the answer arrives (KIP-320). If this question fails again and again, the partition would never
-    be read again, although the member stays in its group. So after `patience_s` the same position
-    is set again, which needs no confirmation. No record is lost or read twice: Sluice only counts
-    on records that all replicas acknowledged, and these are never truncated.
+    the answer arrives (KIP-320). If this request fails repeatedly, the partition would never be
+    read again, although the member stays in its group. So after `patience_s` the same position is
+    set again, and this new position needs no confirmation. No record is lost or read twice, because
+    Sluice relies only on records that all replicas acknowledged, and such records are never
+    truncated.
     """
 
     def __init__(

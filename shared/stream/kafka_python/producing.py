@@ -7,11 +7,12 @@ Written for kafka-python 3.0.12:
   forever. keep_requests() makes await_ready() return False instead, and then the sender puts the
   request back into its queue. This function can be removed when tests/chaos/test_broker_stop.py
   passes without it.
-- close() first flushes, so it waits for an unavailable broker; discard() does not wait.
-- A producer has no method that returns whether it knows a topic (knows, known_partitions,
-  wait_for_topic), or for which partitions records still wait (unwritten).
+- close() first flushes, so it waits for an unavailable broker. discard() does not wait.
+- A producer has no method that returns whether it knows a topic. This module has knows(),
+  known_partitions() and wait_for_topic(). A producer also has no method that returns the partitions
+  with waiting records. This module has unwritten().
 - A producer requests the metadata of a topic only when the first record for the topic is sent. That
-  record then waits for the answer, about 0.1 s per topic (ask_for_topics).
+  record then waits for the answer, about 0.1 s per topic. So this module has ask_for_topics().
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 # A topic is missing if two answers do not contain it. The first answer may belong to an earlier
-# request, which did not name the topic.
+# request, which did not contain the topic.
 _MOST_MISSED: Final = 2
 
 
@@ -49,24 +50,24 @@ def discard(producer: KafkaProducer) -> None:
     with contextlib.suppress(Exception):
         producer.close(timeout=0)
     with contextlib.suppress(Exception):
-        # If close() raised, the sender thread may still be running.
+        # If close() raised an error, the sender thread may still be running.
         producer._sender.force_close()
         producer._closed = True
 
 
 def knows(producer: Any, topic: str) -> bool:
-    """Return whether the producer has the topic's metadata, after a write or a request."""
+    """Return True if the producer already has the topic's metadata."""
     return bool(producer._metadata.partitions_for_topic(topic))
 
 
 def known_partitions(producer: Any, topic: str) -> Collection[int]:
-    """Return the partitions of a topic; empty if the producer does not know the topic."""
+    """Return the partitions of a topic. Return () if the producer does not know the topic."""
     found: Collection[int] = producer._metadata.partitions_for_topic(topic) or ()
     return found
 
 
 def unwritten(producer: Any) -> list[TopicPartition]:
-    """Return the partitions for which records still wait, sorted."""
+    """Return the partitions that still have waiting records, sorted."""
     return sorted({batch.topic_partition for batch in producer._accumulator._incomplete.all()})
 
 
@@ -74,7 +75,7 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
     """Ask for the metadata of these topics in one request, without waiting for the answer.
 
     The producer must be new and must not have requested topics before. A missing topic is not an
-    error here; the first record for the topic waits as usual. Until then the topic is not requested
+    error here. The first record for the topic waits as usual. Until then the topic is not requested
     again, because the library would request it ten times per second and log an error each time.
     """
     missed: Counter[str] = Counter()
@@ -88,8 +89,8 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
 
     if topics:
         producer._metadata.add_listener(forget_missing)
-        # Request all topics at once: an answer about only some topics would count as a miss for the
-        # other topics.
+        # Request all topics at once, because an answer about only some topics would be counted as a
+        # miss for the other topics.
         producer._metadata.set_topics(topics)
         producer._sender.wakeup()
 

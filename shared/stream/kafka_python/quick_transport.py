@@ -14,9 +14,9 @@ client. This loop does unnecessary work:
   and sends seven log lines to a level that is not in use. Here the flags of the function are read
   once, and the log lines are formatted only if that level is in use.
 
-Guarantees: the bytes, their order, the states of tasks and the errors are the same as in the
-library. A cancelled task leaves no socket registered. A TLS connection is read as in the library,
-because bytes that remain inside the TLS layer are not visible from outside.
+The bytes, their order, the states of tasks and the errors are the same as in the library. A
+cancelled task leaves no socket registered. A TLS connection is read as in the library, because
+bytes that remain inside the TLS layer are not visible from outside.
 
 This module can be removed when the library tries to read and write before it waits
 (tests/unit/shared/stream/kafka_python/test_quick_transport.py counts the calls).
@@ -116,7 +116,7 @@ class QuickTlsTransport(_TryingFirst, KafkaSSLTransport):  # type: ignore[misc]
 
 
 def _wait_to_read(self: NetworkSelector, sock: Any, is_first: bool) -> None:
-    """Suspend the current task until there is something to read; the socket stays registered."""
+    """Suspend the current task until there is something to read. The socket stays registered."""
     if is_first:
         self.register_event(sock, selectors.EVENT_READ, self._current)
     self._current.state = TaskState.WAIT_IO

@@ -1,4 +1,4 @@
-"""A selector that raises the error for an unregistered socket in little time.
+"""A selector that quickly raises the error for an unregistered socket.
 
 kafka-python 3.0.12 looks up each socket twice per wait, and relies on the KeyError for unregistered
 sockets. The standard library puts the socket's description into this error four times, each time

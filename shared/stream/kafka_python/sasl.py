@@ -4,7 +4,7 @@ Written for kafka-python 3.0.12, which accepts a password only as text when a cl
 no process could connect again after a rotation of the password. Here `sasl_plain_password` is a
 SecretFile, and the mechanisms registered in this module read the file for each login. They also
 escape `,` and `=` in a SCRAM user name (RFC 5802, 5.1), and omit the library's warning about clear
-text, which would appear at every connection; client.py warns once instead. This module can be
+text, which would appear at every connection. Instead, client.py warns once. This module can be
 removed when kafka-python accepts a function for the password;
 tests/unit/shared/stream/kafka_python/test_sasl.py checks this.
 """

@@ -5,15 +5,17 @@ for each of them: the look-up of the coordinator, the sending of fetches, and th
 Such a hand-off wakes the I/O thread by a socket and the caller by a lock. The hand-offs take longer
 than the other work of most polls. They are almost always unnecessary, because the coordinator is
 known and a fetch to each leader is in progress. Here the caller checks this first, and hands a task
-to the I/O thread only if there is something to do. The caller waits for records by itself: the I/O
-thread sets an event when a fetch ends, and has nothing to do when the time of the poll is over.
-poll() rounds the wait down to whole milliseconds, and would then loop without waiting during the
-rest of the last millisecond. So the wait here is one millisecond longer.
+to the I/O thread only if there is something to do. The caller waits for records on an event, which
+the I/O thread sets when a fetch ends. So the I/O thread has nothing to do when the time of the poll
+is over. poll() rounds the waiting time down to whole milliseconds. With the rounded time, poll()
+would loop without waiting during the rest of the last millisecond. So the wait here is one
+millisecond longer.
 
 Guarantees:
 
-- An avoided hand-off would have changed nothing: in every uncertain case (the coordinator is not
-  connected, a fetch has ended, a partition has no fetch to its leader) the hand-off is made.
+- An avoided hand-off would have changed nothing, because the hand-off is made in every uncertain
+  case (the coordinator is not connected, a fetch has ended, or a partition has no fetch to its
+  leader).
 - Records are not returned later than without this module, because the wait ends when a fetch ends.
   The event may be set just before the records of the fetch are available. Then poll() asks again,
   makes the hand-off, and returns when the records are available.
@@ -37,7 +39,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
     """A fetcher that uses the I/O thread only if there is a fetch to send."""
 
     def send_fetches(self) -> Any:
-        """Send a fetch to each leader that has no fetch in progress; return the futures."""
+        """Send a fetch to each leader that has no fetch in progress. Return the futures."""
         if has_failed(self._net) or self._is_any_to_send():
             return super().send_fetches()
         return []
@@ -48,7 +50,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Wait for records; return them, and whether there was no fetch to wait for."""
+        """Wait for records. Return the records, and True if there was no fetch to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
         if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
             return super().fetch_records(max_records, update_offsets, whole_ms)
@@ -69,7 +71,7 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         return self.fetched_records(max_records, update_offsets)[0], False
 
     def _is_any_to_send(self) -> bool:
-        """Return whether there is a fetch to send, or an ended fetch to remove."""
+        """Return True if there is a fetch to send, or an ended fetch to remove."""
         # If an ended fetch were not removed, it would end each wait at once.
         if any(each.is_done for each in list(self._fetch_futures)):
             return True
@@ -96,5 +98,5 @@ def spare_look_ups(consumer: Any) -> None:
 
 
 def has_failed(net: Any) -> bool:
-    """Return whether the I/O thread has ended with an error; each further task raises the error."""
+    """Return True if the I/O thread has ended with an error. Each further task raises the error."""
     return net._exception is not None

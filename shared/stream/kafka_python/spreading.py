@@ -1,9 +1,9 @@
-"""Spreads the partitions of each topic over the members of a group. Pure.
+"""Spreads the partitions of each topic over the members of a group.
 
 The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total number of partitions.
 It moves the first partitions in alphabetical order, and these may be all partitions of the topic
 that contains the mail. Here each member keeps its share of every topic. So a part of each topic is
-still read while other partitions change their owner.
+still read while other partitions change their owner. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Member(Struct, frozen=True):
-    """A member of the group: its topics, and the partitions that it names as its own."""
+    """A member of the group: its topics, and the partitions that it lists as owned."""
 
     name: str
     topics: Collection[str]
@@ -30,9 +30,9 @@ def spread(
 
     `partitions` has the partitions of each topic. Only partitions without an owner are newly
     assigned to a member. If a member owns more than its share, the result omits the surplus
-    partitions. The member then gives them up, and the next round assigns them. If a member names a
+    partitions. The member then gives them up, and the next round assigns them. If a member lists a
     partition of a topic that it does not read, the partition stays unassigned until the member no
-    longer names it. A partition that several members name is taken from all of them.
+    longer lists it. A partition that several members list is taken from all of them.
     """
     owned = {member.name: set(member.owned) for member in members}
     owners = Counter(partition for own in owned.values() for partition in own)
@@ -57,11 +57,11 @@ def spread(
 def _shares(
     own: Mapping[str, Sequence[TopicPartition]], count: int, others: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return how many of a topic's `count` partitions each reader gets.
+    """Return the number of partitions that each reader gets from a topic with `count` partitions.
 
     `others` contains the number of each reader's partitions of the earlier topics. The remainder
-    goes to the readers with the lowest count. Among equal readers, the remainder goes to the
-    readers that already own the most partitions of this topic.
+    goes to the readers with the lowest number. Among readers with equal numbers, the remainder goes
+    to those that already own the most partitions of this topic.
     """
     if not own:
         return {}

@@ -2,7 +2,7 @@
 
 Written for kafka-python 3.0.12, whose consumer has the id in its metadata, but no method that
 returns the id. Each answer about topics replaces all ids. So after an answer to a request that did
-not name the topic, the topic's id is unknown for a moment. This module can be removed when
+not contain the topic, the topic's id is unknown for a moment. This module can be removed when
 KafkaConsumer has such a method; tests/contract/test_kafka_python.py checks this.
 """
 
@@ -16,6 +16,6 @@ NO_ID: Final = UUID(int=0)
 
 
 def topic_id(consumer: Any, topic: str) -> str:
-    """Return the topic's id; "" if the id is not known now, even if the topic exists."""
+    """Return the topic's id. Return "" if the id is not known now, even if the topic exists."""
     found = consumer._cluster.topic_id(topic)
     return "" if found in (None, NO_ID) else str(found)

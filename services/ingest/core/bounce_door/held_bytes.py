@@ -1,11 +1,11 @@
 """Limits the memory for messages that the bounce door receives or stores. This module does no I/O.
 
 Peers do not log in. So a peer is identified only by its address, and a client only by the
-recipients. No address and no client may use all the memory: one address may hold at most a quarter
-of the memory, and one client at most half. Bytes are held as they arrive. They are not held in
-advance for the largest message, because nearly all returned mail is small. While a message arrives,
-its bytes count once. While the message is stored, its bytes count once per recipient, because there
-is a record for each recipient.
+recipients. No address and no client may use all the memory, so one address may hold at most a
+quarter of the memory, and one client at most half. Bytes are held as they arrive. The size of the
+largest message is not held in advance, because nearly all returned mail is small. While a message
+arrives, its bytes are counted once. While the message is stored, its bytes are counted once per
+recipient, because there is a record for each recipient.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class Hold:
         self.size_bytes = 0
 
     def try_begin(self, clients: Sequence[str]) -> bool:
-        """Hold STEP_BYTES for a message that begins to arrive and has recipients of these clients.
-        Return False if there is no room."""
+        """Hold STEP_BYTES for a message that begins to arrive and whose recipients belong to these
+        clients. Return False if there is no room."""
         self.release()
-        # While the message arrives, there is only one copy of it. The copy counts for each client.
+        # While the message arrives, there is only one copy of it. The copy is counted for each
+        # client.
         self._clients = Counter(set(clients))
         self._copies = 1
         return self.try_resize(STEP_BYTES)

@@ -6,7 +6,7 @@ no I/O.
 | a return path of a sending domain | accepted if its HMAC is right and it has not expired |
 | `postmaster`, `abuse` at a sending domain | accepted |
 | any other address at a sending domain | accepted: replies and auto-replies to From addresses |
-| `postmaster` without a domain or at the door's own name, `abuse` there | accepted for one client |
+| `postmaster` without a domain; `postmaster`, `abuse` at the door name | accepted for one client |
 | any other address | refused: the door relays nothing |
 
 This module owns this table, the refusals and the other replies of the policy. It does not own the

@@ -1,5 +1,4 @@
-"""The front door's replies to MAIL, RCPT and DATA, and its limit of memory. This module does no
-I/O.
+"""The front door's replies to MAIL, RCPT and DATA, and its memory limit. This module does no I/O.
 
 This module owns the checks of the rules that need only the envelope, the texts of the replies, the
 envelope of a message that came by SMTP, and the limits of the bytes that each client may hold. It
@@ -93,7 +92,8 @@ class HeldBytes:
         return left_bytes >= 0 and (is_first or before_bytes + size_bytes <= share_bytes)
 
     def add(self, client: str, size_bytes: int) -> None:
-        """Add `size_bytes` (negative: release them) to the bytes that this client holds."""
+        """Add `size_bytes` to the bytes that this client holds. A negative number releases
+        bytes."""
         self._total_bytes += size_bytes
         self._by_client[client] += size_bytes
         if self._by_client[client] <= 0:

@@ -78,7 +78,7 @@ class IntakeAttributes(Struct, frozen=True, gc=False):
 
 
 class Text(Struct, frozen=True):
-    """The text of a value, and its name in the record, for example "header ce_id"."""
+    """The text of a value, and the name of the value in the record, for example "header ce_id"."""
 
     name: str
     text: str

@@ -38,8 +38,8 @@ class Reading(Struct, frozen=True, gc=False):
     """The result of parsing one record. If there are `faults`, the record is refused and `content`
     is the record's value.
 
-    In that case, `given` has the readable values. With these values, the event of the refusal
-    identifies the submission.
+    If there are `faults`, `given` has the readable values, so that the event of the refusal can
+    identify the submission.
     """
 
     content: bytes
@@ -48,7 +48,7 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class RecordValues(Struct):
-    """The values of one record by attribute, its faults so far, and the names under which the
+    """The values of one record by attribute, the faults found so far, and the names under which the
     values were found."""
 
     texts: dict[str, Text]
@@ -82,8 +82,7 @@ def take(found: RecordValues, text: Text | Violation, field: Field, name: str) -
 
 
 def event_faults(found: RecordValues, prefix: str) -> list[Violation]:
-    """Return the violations because of which these values are not a CloudEvent 1.0 with a
-    message."""
+    """Return the violations if these values are not a valid CloudEvent 1.0 with a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)

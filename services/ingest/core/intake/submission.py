@@ -177,8 +177,8 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
-    """Return the mail ids of the refused records, by mailing. These records count as received,
-    too."""
+    """Return the mail ids of the refused records, by mailing. These records are also counted as
+    received."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

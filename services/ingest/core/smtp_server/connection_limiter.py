@@ -1,14 +1,14 @@
 """Limits the number of open connections and of refused commands, in total, per address and per
 client. This module does no I/O.
 
-This module owns the counts and their limits. It does not own the replies (replies.py), and the
-caller passes the time. Memory is bounded, because the counts contain only open connections, and
+This module owns the counts and their limits. It does not own the replies (replies.py). The caller
+passes the present time. Memory is bounded, because the counts contain only open connections, and
 each count per minute is a rates.Rate.
 
 For connections that have not logged in, there are two lower limits. So the remaining slots are
 reserved for clients that have logged in. If too many connections have not logged in, a new
-connection evicts one of them. It belongs to the address with the most such connections, and is the
-oldest of that address. So an address with many idle connections loses its connections first, and a
+connection evicts one of them. The evicted connection is the oldest one of the address that has the
+most such connections. So an address with many idle connections loses its connections first, and a
 new address can always try to log in.
 """
 
@@ -38,11 +38,12 @@ class LimitExceeded(StrEnum):
 class ConnectionLimits(Struct, frozen=True):
     """The limits of one server.
 
-    `connections` limits all open connections, and `per_address` those from one address. Three
-    fields are limits per minute, where 0 means no limit. `per_address_minute` limits the new
-    connections from one address, `address_errors` the errors of one address, and `client_errors`
-    the errors of one logged-in client. `before_login` limits all open connections that have not
-    logged in, and `per_address_before_login` those from one address.
+    `connections` limits all open connections, and `per_address` limits the open connections from
+    one address. Three fields are limits per minute, where 0 means no limit: `per_address_minute`
+    limits the new connections from one address, `address_errors` limits the errors of one address,
+    and `client_errors` limits the errors of one logged-in client. `before_login` limits all open
+    connections that have not logged in, and `per_address_before_login` limits such connections from
+    one address.
     """
 
     connections: int
@@ -70,7 +71,8 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection of unknown address, or None if all slots are used."""
+        """Return a slot for a connection whose address is not known yet, or None if all slots are
+        used."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1

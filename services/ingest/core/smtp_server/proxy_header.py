@@ -5,13 +5,14 @@ This module parses only the bytes of the header. The trusted proxies are listed 
 `ingest.smtp_proxies`, and the socket is read by edge/smtp_server/listener.py.
 
 The code that reads from the socket must request exactly `More.missing_bytes` and not one byte more.
-Then the data after the header is still in the socket for its reader. This data may be a ClientHello
-in the same TCP segment.
+Then the data after the header is left in the socket for the code that reads this data. This data
+may be a ClientHello in the same TCP segment.
 
 A header of version 1 is refused. It is a line of text whose length is not known in advance, so it
 could only be read byte by byte. Every proxy that supports version 1 today also supports version 2.
-TLVs are ignored, because they are not used here. No data of a peer raises an exception. The
-protocol is described in https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
+TLVs are ignored, because they are not used here. No exception is raised, no matter which data a
+peer sends. The protocol is described in
+https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16
 # The highest permitted size of the addresses and TLVs. The longest addresses (of a UNIX socket)
 # take 216 bytes. A proxy may add a client certificate or a connection id as TLVs. No proxy needs
-# more than this size for all of them.
+# more than this size.
 MAX_VARIABLE_BYTES: Final = 4_096
 
 _VERSION_1: Final = b"PROXY "
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0x0, 0x1
 _TCP4, _TCP6 = 0x11, 0x21
-# For each family: the length of the source address, which comes first, and the length of both
-# addresses with their ports.
+# Maps each address family to the length of the source address, which comes first, and to the length
+# of both addresses with their ports.
 _LENGTHS: Final = {_TCP4: (4, 12), _TCP6: (16, 36)}
 _UNUSABLE: Final = {
     0x00: "a connection of unknown family (AF_UNSPEC)",
@@ -47,7 +48,7 @@ _UNUSABLE: Final = {
 
 
 class More(Struct, frozen=True):
-    """The header is incomplete; at least `missing_bytes` of it are missing."""
+    """The header is incomplete; at least `missing_bytes` more bytes are needed."""
 
     missing_bytes: int
 

@@ -1,13 +1,13 @@
 """Decides the bounce door's answers to senders, recipients and messages on one connection.
 
 This module owns the processing of a message between its final dot and its reply, and the bytes that
-the message holds in this time. It does not own the dialog (smtp_server/connection.py), the
-judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (server.py).
+are held for the message during this time. It does not own the dialog (smtp_server/connection.py),
+the judgement of recipients (core/bounce_door/recipients.py) and writing to Kafka (server.py).
 
 The reply 250 is sent only after Kafka has acknowledged the records of all recipients. If a record
 was not acknowledged, the reply is 451, and the peer sends the whole message again. Then there are
-two records of the message for the other recipients. A refused recipient causes no write, and no
-query to another system.
+two records for each recipient whose first record was acknowledged. A refused recipient causes no
+write, and no query to another system.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.smtp.events import Content, Data, Mail, Recipient, ServerEvent
 from shared.smtp.reply import Reply
 from shared.topics.records import Returned
 
-# The values of the labels of metrics.
+# The label values in the metrics.
 _CONTENT: Final = "content"
 _KAFKA: Final = "kafka"
 _BYTES: Final = "bytes"

@@ -144,10 +144,10 @@ def message_limits(settings: IngestSettings) -> MessageLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates | None:
-    """Load the certificate of the bounce door. If the settings do not name this certificate, load
-    the certificate of the front door.
+    """Load the certificate of the bounce door. If the settings do not specify this certificate,
+    load the certificate of the front door.
 
-    Returns None if the settings name neither certificate. Raises UsageError, whose text names the
+    Returns None if the settings specify neither certificate. Raises UsageError with the name of the
     setting.
     """
     return load_pair(settings, "bounce_tls_certificate_file", "bounce_tls_key_file") or load_pair(

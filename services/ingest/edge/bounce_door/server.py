@@ -88,8 +88,8 @@ class Dependencies(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """The files that are reloaded when they change. A field is None if the settings do not name the
-    file."""
+    """The files that are reloaded when they change. A field is None if the settings do not specify
+    the file."""
 
     certificates: Certificates | None
     keys: KeysFile | None
@@ -178,8 +178,8 @@ class BounceDoorService:
 
 
 def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
-    """Return a function that returns the data that is needed to judge recipients at a given
-    time."""
+    """Return a function. For a given time, it returns the data that is needed to judge
+    recipients."""
     settings, registry = given.settings, given.registry
     host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
 

@@ -167,7 +167,7 @@ def time_limits(settings: IngestSettings) -> TimeLimits:
 
 
 def load_certificates(settings: IngestSettings) -> Certificates:
-    """Load the certificate that the settings name. Raises UsageError, whose text names the
+    """Load the certificate that the settings specify. Raises UsageError with the name of the
     setting."""
     found = load_pair(settings, "tls_certificate_file", "tls_key_file")
     if found is None:

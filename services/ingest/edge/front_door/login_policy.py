@@ -1,10 +1,10 @@
 """Decides which logins on one connection of the front door are accepted.
 
-A login is accepted or refused by its password, the address, the number of failed logins, and the
-number of connections of the client. For each message, a second check decides whether the client may
-continue, so that a change of the registry takes effect on open connections. This module does not
-own the login exchange (shared/smtp), the check of passwords (password_verifier.py) and the counts
-(core/smtp_server).
+The decision about a login depends on the password, the address, the number of failed logins, and
+the number of connections of the client. For each message, a second check decides whether the client
+may continue, so that a change of the registry takes effect on open connections. This module does
+not own the login exchange (shared/smtp), the check of passwords (password_verifier.py) and the
+counts (core/smtp_server).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from shared.smtp.server.sasl import ScramOffer
 
 log = logging.getLogger(__name__)
 
-# The reply to a failed login is delayed by this time, so that guessing passwords takes long.
+# The reply to a failed login is delayed by this time, so that it takes a long time to guess
+# passwords.
 FAILURE_DELAY_S: Final = 1.0
 CLIENT_FULL: Final = "client"
 
@@ -78,8 +79,8 @@ class LoginPolicy:
         return await self._judge(event.username, client if is_right else None)
 
     def judge_client(self, name: str) -> Client | Reply:
-        """Return the logged-in client. If the client may not continue, return the reply that says
-        why."""
+        """Return the logged-in client. If the client may not continue, return the reply that states
+        the reason."""
         client = self._context.client_of(name)
         if client is None or not may_come_from(client.ips, self._slot.address):
             return replies.GONE
@@ -130,7 +131,7 @@ class LoginPolicy:
         return replies.FOREIGN if client is not None else replies.WRONG
 
     async def _refuse_removed(self, name: str) -> Reply:
-        """Refuse a removed client. The password was right, so the login does not count towards the
+        """Refuse a removed client. The password was right, so the login is not counted for the
         lock-out."""
         self._context.metrics.failed_logins.add()
         found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}

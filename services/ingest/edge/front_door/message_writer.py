@@ -1,15 +1,15 @@
-"""Writes for the front door to Kafka: accepted messages, and the events of refusals after DATA.
+"""Writes the front door's accepted messages, and the events of refusals after DATA, to Kafka.
 
 The messages of a batch are written as packs, by an idempotent producer with acks=all and without a
 transaction (writing/record_sender.py). The refusals of a batch are written in one transaction,
 which has one event per message and a tally.
 
 A message that is submitted again is found by its submission key (reservations.py). If it is not
-known whether the first message was written, the second is written under the first mail id, and the
-validate service drops one of the two. If the first message was certainly written, only an event is
-written for the second. If the client has its own topic of events, the event and a copy for that
-topic are written in one transaction. A message is not written if the outbox has given it up in the
-meantime (reservations.py).
+known whether the first message was written, the second message is written under the mail id of the
+first message, and the validate service drops one of the two. If the first message was certainly
+written, only an event is written for the second message. If the client has its own topic of events,
+the event and a copy for that topic are written in one transaction. A message is not written if the
+outbox has given it up in the meantime (reservations.py).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def plan_writes(
 
 
 def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record the mail id under which the message will be written. Return False if the message was
+    """Store the mail id under which the message will be written. Return False if the message was
     given up."""
     match answer:
         case New():

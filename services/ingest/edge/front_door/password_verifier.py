@@ -6,8 +6,9 @@ CACHE_S, or until the client's credentials change. This module does not own the 
 failure (login_policy.py), the derivation of keys (shared/registry/credentials.py) and the login
 exchange (shared/smtp/server/sasl.py).
 
-The cache does not contain the passwords, but their HMACs with a key that only this process has. The
-check of an unknown name takes as much CPU time as the check of a wrong password.
+The cache does not contain the passwords. It contains HMACs of the passwords, and only this process
+has the key of the HMACs. The check of an unknown name takes as much CPU time as the check of a
+wrong password.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 duplicates.
 
 A client that did not receive a 250 submits its message again. Because the key is reserved, the
-second submission gets the mail id of the first, no matter if the first was written. The validate
-service reads both messages in the order in which they were written, and decides which of the two is
-sent.
+second submission gets the mail id of the first submission, whether or not the first message was
+written. The validate service reads both messages in the order in which they were written, and
+decides which of the two is sent.
 
 Before a client gets 451, its message is withdrawn, so that the message is not sent. It is unknown
 whether the message was written, because Kafka may have stored it without an acknowledgement in
@@ -13,11 +13,12 @@ the message, it finds the mark and cancels the message. If the validate service 
 message, the message is sent, and the client gets 250. The mark is removed if the client submits the
 message again.
 
-While Redis is unavailable, slow or empty, the front door treats every message as new. At most once
-per PAUSE_S, Redis is asked, which delays replies by at most TIMEOUT_S. The validate service still
-finds the duplicates, but the second 250 has a new mail id. While Redis is unavailable, or if the
-validate service does not search for duplicates, no message can be marked. Then the client gets 451,
-and the message is sent if it was written nevertheless (decision 0026).
+While Redis is unavailable, slow or empty, the front door treats every message as new. The front
+door then asks Redis at most once per PAUSE_S, and each request delays replies by at most TIMEOUT_S.
+The validate service still finds the duplicates, but the second 250 has a new mail id. While Redis
+is unavailable, or if the validate service does not search for duplicates, no message can be marked.
+In these two cases a client may get 451 although Kafka has stored its message. The message is then
+sent (decision 0026).
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class ReservedKeys:
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return Duplicate for each message that will be sent nevertheless, and New for all others.
+        """Return Duplicate for each message that will be sent nevertheless, and New for all other
+        messages.
 
         Never raises.
         """
@@ -94,7 +96,7 @@ class Withdrawals:
     """Marks the messages in Redis that the outbox has given up."""
 
     def __init__(self, keys: ReservedKeys) -> None:
-        """`keys` must be used only here, by the outbox's thread for withdrawals."""
+        """Only the outbox's thread for withdrawals may use `keys`."""
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:

@@ -1,8 +1,9 @@
 """Decides the front door's answers to logins, senders, recipients and messages on one connection.
 
 This module owns the processing of a message between its final dot and its reply, and the bytes that
-the message holds in this time. It does not own the dialog (smtp_server/connection.py), logins
-(login_policy.py), the rules (core/front_door/policy.py) and writing to Kafka (message_writer.py).
+are held for the message during this time. It does not own the dialog (smtp_server/connection.py),
+logins (login_policy.py), the rules (core/front_door/policy.py) and writing to Kafka
+(message_writer.py).
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class SessionPolicy:
         return self._JUDGES[type(event)](self, event)
 
     def judge_growth(self, size_bytes: int) -> Reply | None:
-        """Accept any size, because the bytes of the largest permitted message are already held
-        since DATA."""
+        """Accept any size, because the bytes of the largest permitted message have been held since
+        DATA."""
         return None
 
     def connection_lost(self) -> None:

@@ -2,8 +2,8 @@
 
 If an intake topic has the time stamps of producers, retention may delete acknowledged mail while
 the ingest service is down. So the configs of each topic are aligned soon after the topic appears. A
-probe calls look() from one thread. If an ACL forbids this change, a message is logged once, and the
-ingest service reads the topic with its present configs.
+probe calls look() from one thread. If an ACL forbids a change of the configs, the ingest service
+logs this once, and reads the topic with its present configs.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ class SmtpConnection(asyncio.Protocol):
         See RFC 5321, 3.1.
         """
         self._transport.attach(cast(asyncio.Transport, transport))
-        # From now on, this object evicts the connection. Before, also during the handshake of
-        # implicit TLS, the listener does so.
+        # From now on, an eviction calls _evicted(). Before this point, also during the handshake of
+        # implicit TLS, an eviction cancels the listener's task.
         self.slot.evict = self._evicted
         self._server.connections.add(self)
         if self._server.connections.is_draining:

@@ -34,7 +34,7 @@ class TimeLimits(Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """The methods of an open connection that its server calls."""
+    """The methods that a server calls on its open connections."""
 
     @property
     def is_storing(self) -> bool:
@@ -51,7 +51,7 @@ class Connection(Protocol):
 
 
 class Connections(Protocol):
-    """The methods of a server that its connections call."""
+    """The methods that connections call on their server."""
 
     @property
     def is_draining(self) -> bool:
@@ -108,16 +108,16 @@ class Policy(Protocol):
 
 
 class Conversation(Protocol):
-    """The methods of a connection that its policy calls."""
+    """The methods that a policy calls on its connection."""
 
     @property
     def session(self) -> ServerSession:
-        """Return the protocol state, which has the name under which the peer is logged in."""
+        """Return the protocol state. It contains the name under which the peer is logged in."""
         ...
 
     @property
     def slot(self) -> ConnectionSlot:
-        """Return the slot of this connection, which has the peer's address."""
+        """Return the slot of this connection. The slot has the peer's address."""
         ...
 
     def answer(self, reply: Reply) -> None:

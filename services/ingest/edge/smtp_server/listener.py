@@ -58,7 +58,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # addresses even on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-# The reasons for which a connection is turned away, in addition to the limits.
+# The reasons, other than exceeded limits, for which a connection is refused.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 

@@ -4,7 +4,7 @@ the end.
 Each door (front_door/, bounce_door/) is an SmtpServer with a Service. The Service provides the
 policies of the connections and the writers to Kafka. The thread of a server runs a uvloop event
 loop, beside the thread that reads the intake topics. This module also loads the certificate that
-the settings of a door name.
+the settings of a door specify.
 
 start() returns when the server listens, or raises an exception. After a stop, no new connection is
 accepted. Pending messages are completed and answered, and all other connections get a 421. If the
@@ -93,7 +93,8 @@ class Service(Protocol):
         ...
 
     async def settle(self) -> None:
-        """Wait until every pending message is answered. In this time, no new message arrives."""
+        """Wait until every pending message is answered. During this time, no new message
+        arrives."""
         ...
 
     async def close(self) -> None:
@@ -215,8 +216,8 @@ class SmtpServer:
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
-    """Load the certificate and key files that these settings name. Return None if the settings are
-    empty. Raises UsageError."""
+    """Load the certificate and key files that these settings specify. Return None if the settings
+    are empty. Raises UsageError."""
     paths = getattr(settings, certificate), getattr(settings, key)
     if not any(paths):
         return None

@@ -4,8 +4,8 @@ This module owns the asyncio transport, the received bytes that are not processe
 and STARTTLS. Nothing is read from a peer that does not read its replies. Events, replies and time
 limits are in connection.py.
 
-For each peer, the memory has at most MAX_UNSENT_BYTES of replies, the replies to one slice of
-commands, the bytes of one read of the transport, and the bytes that the session holds.
+For each peer, at most these bytes are held in memory: MAX_UNSENT_BYTES of replies, the replies to
+one slice of commands, the bytes of one read of the transport, and the bytes that the session holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.smtp.server import refusals
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import CONTENT, TLS
 
-# If there are more bytes of unsent replies than this, reading is paused.
+# If there are more bytes of unsent replies than this number, reading is paused.
 MAX_UNSENT_BYTES: Final = 65_536
 # Commands are processed in slices of this size, because a short command can have a long reply.
 SLICE_BYTES: Final = 8_192
@@ -120,7 +120,7 @@ class SmtpTransport:
 
         During a handshake, or if the peer does not read, no reply can be sent. Then `reply` is
         dropped and the connection is aborted. With TLS, an orderly close would wait for the peer
-        and buffer all bytes that the peer sends in this time.
+        and buffer all bytes that the peer sends during this time.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -144,8 +144,8 @@ class SmtpTransport:
         if self._transport is None or not self.is_open:
             return False
         if self._unfed or self._is_writing_paused:
-            # These plain bytes must not be processed as if they had arrived through TLS
-            # (CVE-2011-0411).
+            # Bytes that arrived in plain text must not be processed as if they had arrived through
+            # TLS (CVE-2011-0411).
             self._transport.write(encode_reply(refusals.INJECTED))
             self.close()
             return False

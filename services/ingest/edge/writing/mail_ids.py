@@ -1,9 +1,9 @@
 """Creates mail ids for messages that came by SMTP. One system call fetches the random bytes for
 many ids.
 
-If there were one system call per message, the event loop would each time release the interpreter
-lock to the threads that write to Kafka, and then wait for the lock again. This took 6 % of the
-loop's time.
+If there were one system call per message, the event loop would release the interpreter lock for
+each message, so the threads that write to Kafka would get the lock, and the loop would wait for the
+lock again. These waits took 6 % of the loop's time.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ outbox. Each outbox has its own thread, because kafka-python blocks while it has
 
 `done` is called exactly once per item, on the event loop. `done` gets Written only after Kafka has
 acknowledged the record (acks=all) or the validate service has read it. Otherwise `done` gets
-Unknown within TIMEOUT_S plus the time of the withdrawal. Then the record may or may not be written,
-so the client gets 451 and sends the message again. If the process dies before the acknowledgement,
-the client has not received a 250.
+Unknown within TIMEOUT_S plus the time of the withdrawal. Then it is unknown if the record is
+written, so the client gets 451 and sends the message again. If the process dies before the
+acknowledgement, the client has not received a 250.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ SERVICE: Final = "ingest"
 TIMEOUT_S: Final = 4.0
 # Messages that arrive within this time share a record. A session has to wait for Kafka anyway.
 LINGER_S: Final = 0.003
-# Under load, messages wait for the batches that are being written, but not longer than this. The
-# wait saves work, because a record with fifty messages costs hardly more than a record with one
+# Under load, messages wait for the batches that are being written, but not longer than this time.
+# The wait saves work, because a record with fifty messages costs hardly more than a record with one
 # message (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
 MAX_BATCH: Final = 512
@@ -75,7 +75,7 @@ class PendingWrite(Generic[T]):
     """An item to be written, and the callback for its outcome.
 
     The loop may give up an item while the writer's thread begins it, so both acquire a lock. Either
-    the writer does not begin the item, or the loop gets the mail id under which it may be written.
+    the writer does not begin the item, or the loop gets the mail id for writing the item.
     """
 
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
@@ -95,9 +95,9 @@ class PendingWrite(Generic[T]):
         return self._is_given_up
 
     def try_begin(self, mail_id: str) -> bool:
-        """Record the mail id for writing the item. Return False if the item was given up."""
+        """Store the mail id for writing the item. Return False if the item was given up."""
         with self._lock:
-            # The mail id is recorded in both cases, because the withdrawal of the item needs it.
+            # Always record the mail id, because the withdrawal of the item needs the mail id.
             self._mail_id = mail_id or self._mail_id
             return not self._is_given_up
 
@@ -184,7 +184,7 @@ class Outbox(Generic[T]):
             self._flush()
 
     async def close(self) -> None:
-        """Wait until all items have an outcome or their time-out, and end the thread."""
+        """Wait until each item has an outcome or has timed out, and then end the thread."""
         self._flush()
         if self._open:
             self._emptied = self._loop.create_future()

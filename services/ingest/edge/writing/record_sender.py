@@ -1,12 +1,12 @@
-"""Sends records to Kafka with acks=all, and reports when each is acknowledged.
+"""Sends records to Kafka with acks=all, and reports when each record is acknowledged.
 
 Each writer of the doors has its own RecordSender and uses it from one thread. After a failure, a
 producer is discarded, so that none of its records can be written much later.
 
 The outcome of every record that was passed to send() is set exactly once. If Kafka has acknowledged
-the record, this is the outcome that the caller has given, for example Written. Otherwise it is
-Unknown. While Kafka is unavailable, send() blocks for at most TIMEOUT_S, and the next call connects
-again.
+the record, the outcome is the value that the caller has passed, for example Written. Otherwise the
+outcome is Unknown. While Kafka is unavailable, send() blocks for at most TIMEOUT_S, and the next
+call connects again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 class Send(Struct, Generic[T]):
     """One record, the items that wait for the record's acknowledgement, and the outcomes of these
-    items after it."""
+    items after the acknowledgement."""
 
     output: Output
     result: BatchResult[T]

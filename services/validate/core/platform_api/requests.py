@@ -1,12 +1,14 @@
 """Parses the contents of requests to the HTTP API for platforms; defines the request faults. Pure.
 
-The cursor of a list of entries names the entry after which the next page begins. The cursor is
-opaque to platforms. It need not be signed, because a page never shows more than the key may see.
+The cursor of a list of entries refers to the entry after which the next page begins. The cursor is
+opaque to platforms. The cursor need not be signed, because a page never shows more than the API key
+permits.
 
-The fields of a small form are urlencoded or multipart (RFC 7578). The parser accepts any bytes: an
-unreadable form has no fields, and files are skipped. The caller bounds the size of the body.
+The fields of a small form are urlencoded or multipart (RFC 7578). The parser accepts any bytes. It
+returns no fields for an unreadable form, and it skips files. The caller bounds the size of the
+body.
 
-Each fault has a sentence for the platform.
+Each fault contains a sentence that explains the fault to the platform.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ MAX_FIELDS: Final = 20
 
 
 class QueryFault(ValueError):
-    """A parameter is invalid: the text names it, the value found and the value expected (400)."""
+    """A parameter is invalid (400). The text contains the parameter, its value and the expected
+    value."""
 
 
 class NotFound(LookupError):

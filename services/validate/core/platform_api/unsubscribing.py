@@ -1,13 +1,14 @@
 """Builds the event, the suppression entry and the pages for unsubscribing by a link. Pure.
 
-A request to unsubscribe by mail leads to the same event. From this event, the counting of bounces
-makes the same entry (shared/responses/counting). For a link, the entry is written together with the
-event, so that the entry is in force even while no process counts. The counting later writes the
-same entry again; this changes nothing. If the reader unsubscribes again, the event has the same id
-and the entry has the same key.
+A request to unsubscribe by mail leads to the same event as a link. The counting of bounces makes
+the suppression entry from this event (shared/responses/counting). If a link is used, the entry is
+also written together with the event, so that the entry is in force even while no process counts
+bounces. The counting later writes the same entry again, but the second entry changes nothing. If
+the reader unsubscribes again, the event has the same id and the entry has the same key.
 
 The pages are in English and German. A page is one HTML file without scripts, fonts or images. The
-policy in its headers allows only the style and the form. Names from the link are escaped.
+content security policy in the HTTP headers allows only the style and the form. Names from the link
+are escaped.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from shared.topics.records import MailEvent
 from shared.topics.suppressions import Suppression, SuppressionReason
 
 RULE: Final = "unsubscribe/one-click"
-# The return id of every event of an unsubscribe link. An event of a request by mail has the return
-# id of that mail.
+# Every event of an unsubscribe link has this return id. The event of a request by mail has the
+# return id of that mail.
 RETURN_ID: Final = "one-click"
 
 _STYLE: Final = (
@@ -171,8 +172,8 @@ def draw(page: Page, language: str, recipient: str = "", sender: str = "") -> by
 
 
 def language_of(accept: str) -> str:
-    """Return the page language that Accept-Language prefers, or English if no page language is
-    named."""
+    """Return the page language that Accept-Language prefers, or English if it lists none of the
+    page languages."""
     found = (DEFAULT, 0.0)
     for part in accept.split(",")[:MAX_LANGUAGES]:
         name, _, weight = part.partition(";")

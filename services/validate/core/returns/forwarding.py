@@ -1,12 +1,12 @@
 """Decides which mail goes to a client's forwarding address, and composes the messages for it. Pure.
 
-Mail that did not arrive has one of three causes: the mail bounced, the mail was refused (its header
+There are three reasons why mail did not arrive: the mail bounced, the mail was refused (its header
 is invalid, or it belongs to no mailing), or its recipient is suppressed. All other mail that comes
 back is an answer.
 
 The composed messages have the null return path, so that they cause no bounces. Each composed
-message names the message that it forwards. Therefore composed messages are neither billed nor
-counted as mail of the client.
+message contains the id of the message that it forwards. Therefore composed messages are neither
+billed nor counted as mail of the client.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Returning(Struct, frozen=True):
 
 
 class Way(Struct, frozen=True):
-    """The data for sending mail: `lane_of` returns the lane of a domain, and `hop_of` the hop of a
-    return id."""
+    """The data for sending mail: `lane_of` returns the lane of a domain, and `hop_of` returns the
+    hop of a return id."""
 
     lane_of: Callable[[str], str]
     hop_of: Callable[[str], str]
@@ -109,8 +109,8 @@ def unsent_cause(returned: Returned) -> Cause | None:
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return the Returning of a message that the validate service or the deliver service wrote to
-    mail.returned. The same service has also written the event."""
+    """Return the value Returning for a message that the validate service or the deliver service
+    wrote to mail.returned. The same service has also written the event."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -128,8 +128,8 @@ def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
 def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
     """Return the cause of mail that came back: bounced, or answered.
 
-    Mail that no rule recognises is a bounce only if it was sent to a return path with a null
-    sender. Other mail, for example a person's letter, may be about a delivered message.
+    Mail that no rule recognises is a bounce only if it has the null sender and was sent to a return
+    path. Other mail, for example a person's letter, may be about a delivered message.
     """
     if rule.startswith(FEEDBACK_RULE):
         return Cause.ANSWERED  # the report is about delivered mail, or about mail of somebody else

@@ -1,4 +1,5 @@
-"""Finds the message to which returned mail refers, and checks which address is its recipient. Pure.
+"""Finds the message to which returned mail refers, and checks which address is the recipient of
+that message. Pure.
 
 The return path of a message proves that a report refers to this message. Either the report was sent
 to this return path, or the report quotes this return path. The return path is signed and has a hash
@@ -23,7 +24,7 @@ from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client
 from shared.topics.records import Returned
 
-# A feedback report quotes the return path of the message, mostly in its first lines.
+# A feedback report quotes the return path of the message, usually in the first lines of the report.
 SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
@@ -118,7 +119,7 @@ def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) ->
 
 
 def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
-    """Return the address that is the recipient of the message; "" if no address is."""
+    """Return the address that is the recipient of the message; "" if none of the addresses is."""
     for address in islice(addresses, MAX_ADDRESSES):
         if address and comparable(address) and _is_recipient(identity, address):
             return address

@@ -3,9 +3,9 @@
 Judging has four steps. It understands the mail (shared/responses), finds the client that the mail
 concerns, finds the message to which the mail refers (identity.py), and finds the recipient against
 whom the mail counts (meaning.py). This module also decides where tokens are searched. Guarantees:
-any bytes are accepted. The work is bounded: per message, at most MAX_TRIED tokens and at most
-MAX_QUOTED return paths (identity.py) are verified. A token is ignored if it has expired, or if it
-is not signed for the client that it names.
+any bytes are accepted. The work is bounded, because at most MAX_TRIED tokens and at most MAX_QUOTED
+return paths (identity.py) are verified per message. A token is ignored if it has expired, or if it
+is not signed for the client that it contains.
 
 The deliver service puts a token (shared/mail/unsubscribe.py) into each message: in the unsubscribe
 link, in the subject of the mailto: address next to the link, or in a separate header field. The
@@ -91,8 +91,8 @@ def judge_returned(
     rules: Rules,
     clients: Owners,
 ) -> Judged:
-    """Judge a message to an address of `client`. If `by` is None, return paths and tokens that the
-    message quotes are not verified."""
+    """Judge a message to an address of `client`. If `by` is None, the return paths and tokens in
+    the message are not verified."""
     message = read_message(content)
     understood = understand_message(message, rules, not returned.sender)
     header = quoted_header(message, understood, rules)
@@ -118,7 +118,7 @@ def is_complaint(understood: Understood) -> bool:
 
 
 def quoted_header(message: Message, understood: Understood, rules: Rules) -> Fields:
-    """Return the header of the message that a complaint returns."""
+    """Return the header of the message that is attached to a complaint."""
     return original_header(message, rules) if is_complaint(understood) else NO_FIELDS
 
 

@@ -1,11 +1,11 @@
 """Recognises mail that must not be forwarded, because forwarding could begin an endless loop. Pure.
 
 All forwarded mail has a signed hop in its Message-ID and in the field X-Sluice-Hop. If mail quotes
-a hop that this installation has signed, the mail answers mail that this installation forwarded. If
-mail has X-Sluice-Hop in its own header, another installation forwarded the mail. The keys of the
-other installation are not known here, so the field is trusted without a check. If somebody forges
-the field in a report, the only effect is that the report is not forwarded. The report is still
-counted.
+a hop that this installation has signed, the mail is an answer to mail that this installation
+forwarded. If mail has X-Sluice-Hop in its own header, another installation forwarded the mail. The
+keys of the other installation are not known here, so the field is trusted without a check. If
+somebody forges the field in a report, the only effect is that the report is not forwarded. The
+report is still counted.
 
 Automatic answers get no answer (RFC 3834, 2). Mail from the forwarding address is never forwarded
 to that address.
@@ -41,7 +41,8 @@ class Loop(StrEnum):
 
 
 def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
-    """Return the hop of a message, a word for a Message-ID. It is signed if there are keys."""
+    """Return the hop of a message, which is a word for a Message-ID. If there are keys, the hop is
+    signed."""
     if keys is None:
         return f"{_PREFIX}{return_id}"
     key = keys.signing(day)

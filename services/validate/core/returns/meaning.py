@@ -1,8 +1,8 @@
-"""Builds the event of returned mail: its kind, its message, and the recipient against whom it
-counts. Pure.
+"""Builds the event of returned mail. The event contains the kind of the mail, the message that came
+back, and the recipient against whom the mail counts. Pure.
 
-The event names a recipient only under two conditions. First, the recipient is proved to be the
-recipient of the message that came back (identity.py). Second, either the report names this
+The event contains a recipient only if two conditions are met. First, the recipient is proved to be
+the recipient of the message that came back (identity.py). Second, either the report names this
 recipient, or the report hides the recipient (shared/responses/reports/feedback.py) and quotes the
 message's token (judging.py). An event without a recipient counts against nobody.
 """

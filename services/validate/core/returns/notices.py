@@ -1,14 +1,15 @@
 """Composes the mail to a client's forwarding address: returned messages, reports and digests. Pure.
 
 A returned message is attached unchanged (message/rfc822). A mail server could refuse or change a
-message with non-ASCII characters in the header, NUL, or lines that are too long. Such a message is
-attached as a file (application/octet-stream, base64). The attachment has at most
+message that has non-ASCII characters in the header, NUL bytes, or lines that are too long. Such a
+message is attached as a file (application/octet-stream, base64). The attachment has at most
 MAX_ORIGINAL_BYTES; the rest of the message is cut off.
 
-If the deliver service could not deliver a message, the mail is a multipart/report (RFC 3464; RFC
-6533 for addresses). Its two machine-readable parts are message/delivery-status and the header of
-the message (text/rfc822-headers, RFC 6522). The header is in base64 if a mail server could refuse
-or change it. The report does not contain the body, because the body is not stored.
+If the deliver service could not deliver a message, the mail to the forwarding address is a
+multipart/report (RFC 3464; RFC 6533 for internationalized addresses). Its two machine-readable
+parts are message/delivery-status and the header of the message (text/rfc822-headers, RFC 6522). The
+header is in base64 if a mail server could refuse or change it. The report does not contain the
+body, because the body is not stored.
 
 Guarantees: neither the returned message nor a server's reply can forge a field, a line or a part of
 the mail. Each value is one line of printable characters; in reports, all characters are ASCII. The
@@ -103,8 +104,8 @@ def is_cut(original: bytes) -> bool:
 def report_of(
     returned: Returned, header: bytes, sending_domain: str, now_ms: int
 ) -> Sequence[bytes]:
-    """Return the parts of the report if the deliver service could not deliver the message; else
-    none."""
+    """Return the parts of the report if the deliver service could not deliver the message;
+    otherwise return no parts."""
     if returned.address_kind is not ReturnAddressKind.UNDELIVERED:
         return ()
     status = "".join(f"{line}\r\n" for line in _status_lines(returned, sending_domain, now_ms))
@@ -114,7 +115,7 @@ def report_of(
     )
 
 
-@lru_cache(maxsize=8)  # messages of one batch mostly have the same dates
+@lru_cache(maxsize=8)  # most messages of one batch have the same dates
 def _date(at_s: int) -> str:
     return format_datetime(datetime.fromtimestamp(at_s, UTC))
 
@@ -204,7 +205,8 @@ def _status_lines(returned: Returned, sending_domain: str, now_ms: int) -> Itera
 
 
 def _status(returned: Returned) -> str:
-    """Return the status code. There is a default, because a report must have a status code."""
+    """Return the status code. If the code is missing or invalid, return a default, because a report
+    must have a status code."""
     if _STATUS.fullmatch(returned.status):
         return returned.status
     return "4.4.7" if returned.kind == EXPIRED else "5.0.0"  # RFC 3463: delivery time expired

@@ -1,13 +1,13 @@
-"""Limits how many returned messages a client gets one by one; a digest lists all further messages.
-Pure.
+"""Limits the number of returned messages that a client gets one by one; a digest lists all further
+messages. Pure.
 
 A window begins with the first message that is forwarded. Up to the limit, each message is forwarded
 in its own mail. The other messages of the window are held, and a digest lists them when the window
 has ended. The windows are written in the same transaction as the mail. So a window is not lost if a
 process ends.
 
-A client has one window for each partition of mail.returned that has its mail. Normally this is one
-partition, because the client's name is the key of the records.
+A client has one window for each partition of mail.returned that contains mail of this client.
+Normally this is one partition, because the client's name is the key of the records.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Window(Struct, frozen=True, omit_defaults=True):
     partition: int
     begun_ms: int
     forwarded: int = 0
-    held: dict[str, int] = {}  # by kind
+    held: dict[str, int] = {}  # the number of held messages of each kind
     listed: tuple[str, ...] = ()  # lines of the digest: the first MAX_LISTED held messages
 
     @property
@@ -66,7 +66,8 @@ def encode_window(window: Window) -> bytes:
 
 
 def decode_window(key: bytes, value: bytes) -> Window:
-    """Decode a record. Raises ValueError if it is invalid or has the key of another window."""
+    """Decode a record. Raises ValueError if the record is invalid or has the key of another
+    window."""
     try:
         window = _decoder.decode(value)
     except RecursionError as error:  # raised by msgspec
@@ -99,7 +100,8 @@ def has_room(window: Window) -> bool:
 
 
 def hold(window: Window, kind: str, line: str) -> Window:
-    """Return the window with one more held message; its line is listed if the digest has room."""
+    """Return the window with one more held message; the message is listed if the digest has
+    room."""
     kind = kind if kind in window.held or len(window.held) < MAX_KINDS else OTHER
     held = {**window.held, kind: window.held.get(kind, 0) + 1}
     listed = (*window.listed, line[:MAX_LINE_CHARS]) if has_room(window) else window.listed

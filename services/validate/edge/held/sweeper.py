@@ -4,17 +4,17 @@ A sweep reads the topic from the committed offset to the end that the topic had 
 began. Each message is judged again, as if it had just arrived. The message then passes, ends with
 another outcome, or is written to the end of the topic again. The same transaction commits the old
 offset of the message. A sweep begins when a used-up quota becomes available (a new month, a raised
-quota, a late beat), when a process starts, and every hour, because mail may have expired. A sweep
-begins at least AGAIN_S after the beginning of the last sweep. Between sweeps nothing is read, and
-the process is not a member of the group.
+quota, a late beat), when a process starts, and every hour, because mail may have expired. At least
+AGAIN_S pass between the beginnings of two sweeps. Between sweeps nothing is read, and the process
+is not a member of the group.
 
 On failure: uncommitted messages stay on the topic for the next sweep. If a process is paused during
 a sweep, another process takes over, and the commit of the paused process is refused. The topic has
 one partition, so only one process sweeps at a time. A second process that waited for the partition
 reads at most the messages that the first process wrote back. While Redis or Kafka is unavailable,
-the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and another sweep continues. The
-held mail of one client delays the held mail of other clients by about 100 µs per message, which is
-the time to read a message.
+the sweep waits. A sweep that takes longer than MAX_SWEEP_S ends, and the next sweep continues at
+the committed offset. The held mail of one client delays the held mail of other clients by about 100
+µs per message, which is the time to read a message.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SweeperParts(Struct, frozen=True):
 
 
 class HeldSweeper:
-    """Runs in a thread."""
+    """Sweeps the held mail, in the thread that calls run()."""
 
     def __init__(self, parts: SweeperParts) -> None:
         self._parts = parts
@@ -74,7 +74,7 @@ class HeldSweeper:
         self._current = Stop()
 
     def run(self, stop: Stop) -> None:
-        """Check repeatedly, until `stop`, whether a sweep is due, and sweep if so."""
+        """Until `stop` is set, check repeatedly whether a sweep is due, and sweep if it is due."""
         stop.call(self._end_current)
         while not stop.wait(LOOK_S):
             if not self.is_due():
@@ -114,8 +114,8 @@ class HeldSweeper:
                 committed = asking.committed(place) or 0
             finally:
                 asking.close(autocommit=False)
-            # The marker that ends a transaction has an offset, too. So only reading shows whether
-            # records are left.
+            # The marker that ends a transaction has an offset, too. So the offsets do not show
+            # whether records are left, and the topic must be read.
             reader.read_from({PARTITION: max(committed, reader.begins([PARTITION])[PARTITION])})
             while not reader.has_reached(ends):
                 if reader.poll(_POLL_MS).get(PARTITION):

@@ -7,7 +7,7 @@ If a path contains an address, the routes get the address percent-encoded, as in
 The ASGI server would decode the path before the path is split, so the `/` of `a%2Fb@example.com`
 would split the address. X.400 gateways write addresses with a `/`. So under two path prefixes the
 path is split first, and recipient_of_path() (request.py) decodes the address. Nothing else in a
-request changes; access is checked by the prefix.
+request changes. The check of access is not affected, because it uses the prefix of the path.
 """
 
 from __future__ import annotations

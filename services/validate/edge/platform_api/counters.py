@@ -52,7 +52,8 @@ class Counted(Struct, frozen=True):
 
 
 class ResetDone(Struct, frozen=True):
-    """The counters are reset; `removed` is the number of their entries that were removed."""
+    """The counters are reset; `removed` is the number of removed entries that the counters had
+    made."""
 
     client: str
     address: str

@@ -3,7 +3,7 @@
 A thread reads the topic and keeps the last record of each key in a temporary SQLite database. The
 database is on disk, except for a small cache, and the system removes the database when the process
 ends. Owns: the database, and the check that the database is recent. Does not own: the view in Redis
-by which the validate service suppresses messages. The view in Redis is not sorted.
+that the validate service uses to suppress messages. The view in Redis is not sorted.
 
 Guarantees: the table has all records of the topic before the offset `end`. While Kafka is
 unavailable, the table does not change, and is_fresh() is False. After a reconnect, reading
@@ -68,7 +68,7 @@ class EntryTable:
 
     def page(self, client: str, reason: str, after: Place, limit: int) -> list[Suppression]:
         """Return active entries of a client with this reason, in order. If `reason` is "", return
-        all."""
+        active entries with any reason."""
         question = "SELECT value FROM entry WHERE client = ? AND active AND "
         values: list[Any] = [client]
         if reason:

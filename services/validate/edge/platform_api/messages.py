@@ -45,7 +45,7 @@ from shared.settings.sections import KafkaSettings
 HOUR_MS: Final = 3_600_000
 DEFAULT_HOURS: Final = 24
 MAX_HOURS: Final = 24 * 400
-# The number of messages in one answer. If more are found, the oldest are left out.
+# The highest number of messages in one answer. If more are found, the oldest are left out.
 MAX_SHOWN: Final = 100
 # The highest number of events that each of the two passes keeps. The number is limited, because an
 # address may have very many events.
@@ -156,8 +156,8 @@ class MessageRoutes:
 
 
 def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
-    """Return the name in the request. Raises QueryFault if the request has no name or several
-    names."""
+    """Return the id or address for which the request searches. Raises QueryFault if the request has
+    none or several."""
     given = {
         NamedBy.SUBMISSION: submission,
         NamedBy.MESSAGE_ID: message_id,

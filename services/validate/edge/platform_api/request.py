@@ -104,7 +104,8 @@ class Parts(Struct, frozen=True):
         return found
 
     async def write(self, records: Sequence[SuppressionRecord]) -> None:
-        """Write records; return when Kafka has them and, if possible, this process has read them.
+        """Write records. Return when Kafka has stored the records and, if possible, this process
+        has read them back.
 
         Raises NotWritten.
         """
@@ -130,7 +131,8 @@ class Workers:
     """
 
     def __init__(self, name: str, most: int, timeout_s: float) -> None:
-        """At most `most` tasks run at a time, and at most half of them for one key."""
+        """`most` is the highest number of tasks that run at a time. At most half of this number run
+        for one key."""
         self._name = name
         self._most = most
         self._timeout_s = timeout_s
@@ -199,7 +201,7 @@ def output_of(record: SuppressionRecord) -> Output:
 
 
 def _forget(running: asyncio.Future[Any]) -> None:
-    # Nobody waits for the task any more. Reading its exception keeps the event loop from reporting
-    # it.
+    # Nobody waits for the task any more. The exception of the task is read, so that the event loop
+    # does not report the exception.
     if not running.cancelled():
         running.exception()

@@ -1,4 +1,4 @@
-"""/v1/suppressions: the recipients who get no mail from a client, and changes of this list.
+"""/v1/suppressions: the recipients who get no mail from a client, and changes to this list.
 
 Lists and explanations are read from the entries that this process follows. A request for a change
 is answered when Kafka has the change. If possible, the answer also waits until this process has
@@ -90,7 +90,7 @@ class Entry(Struct, frozen=True):
 
 
 class EntryPage(Struct, frozen=True):
-    """One page of entries. `next`: the cursor of the next page, "" after the last one."""
+    """One page of entries. `next` is the cursor of the next page, or "" on the last page."""
 
     client: str
     is_fresh: bool  # False if Kafka does not answer, so later changes may be missing
@@ -99,8 +99,8 @@ class EntryPage(Struct, frozen=True):
 
 
 class Explained(Struct, frozen=True):
-    """States whether a recipient gets mail (if so, `reason` is ""), with all data that determine
-    this.
+    """States whether a recipient gets mail, with all data that determine the answer. If the
+    recipient gets mail, `reason` is "".
 
     If the reason comes from a parent's list, the entries and patterns of that list are not shown,
     because they belong to another client.
@@ -109,9 +109,9 @@ class Explained(Struct, frozen=True):
     client: str
     address: str
     reason: str
-    is_inherited: bool  # the reason comes from a parent's list
+    is_inherited: bool  # True if the reason comes from a parent's list
     pattern: str  # the pattern of the client's block list that matches, if any
-    entries: list[Entry]  # including removed entries
+    entries: list[Entry]  # removed entries are also listed
     counters: CounterRow
 
 

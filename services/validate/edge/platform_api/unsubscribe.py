@@ -1,9 +1,9 @@
 """/u/{token}: the page behind an unsubscribe link, and one-click unsubscribing (RFC 8058).
 
-GET shows the page and changes nothing, because programs that check mail follow links, too. POST
-with `List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has
-both. The request needs no key, because the token is signed. For a forged or expired token, only one
-HMAC is computed, and nothing is written. An existing entry is not written again.
+GET shows the page and changes nothing, because programs that check mail also open links. POST with
+`List-Unsubscribe=One-Click` writes the event and the entry, and answers 200 when Kafka has both.
+The request needs no key, because the token is signed. For a forged or expired token, only one HMAC
+is computed, and nothing is written. An existing entry is not written again.
 
 If Kafka does not answer within WRITE_S, the response is 503, although the records may still have
 been written. After a 503, mail software tries again; people see the reason on the page.
@@ -81,8 +81,8 @@ _POST_ANSWERS: Final = _ANSWERS | {
 
 
 class Links(Struct, frozen=True):
-    """The current keys for verifying links (None if no file is set), and how long links are
-    valid."""
+    """The current keys for verifying links (None if no file is set), and the time for which links
+    are valid."""
 
     keys: Callable[[], Keys | None]
     days_valid: int

@@ -4,7 +4,7 @@ One thread takes all waiting requests and writes them together. So a slow broker
 but does not reduce the number of answers per second. Owns: the queue and its bound, the producer,
 the detection of pauses of this process. Does not own: the records.
 
-Guarantees: write() returns only after Kafka has every record. If this takes too long, write()
+Guarantees: write() returns only after Kafka has every record. If Kafka takes too long, write()
 raises NotWritten within WRITE_S + ANSWER_S. After NotWritten it is not known whether the records
 were written. The caller may write all these records again, with the same keys and event ids. If
 MAX_WAITING requests wait, further requests are refused at once. The records are not written in a
@@ -50,7 +50,8 @@ PRODUCER_MS: Final = {
     "request_timeout_ms": 3_000,
     "delivery_timeout_ms": 4_000,
 }
-# The number of requests whose records are not acknowledged yet. Each request takes some kilobytes.
+# The highest number of requests whose records are not acknowledged yet. Each request takes some
+# kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
 _NEVER: Final = Failpoints.none()
@@ -115,7 +116,7 @@ class KafkaWriter:
         self._thread.close()
 
     async def write(self, outputs: Sequence[Output]) -> int:
-        """Write these records; return the offset of the last one. Raises NotWritten."""
+        """Write these records; return the offset of the last record. Raises NotWritten."""
         until = self._clock.monotonic() + WRITE_S
         if self._is_suspect():
             raise NotWritten("this process was paused, and the request may be an old one")
@@ -183,10 +184,10 @@ class KafkaWriter:
             hit("api.acknowledged")
             job.done(offset)
         if any(each.futures and not each.is_whole for each in sent):
-            self._drop()  # this also drops the unsent records of these jobs
+            self._drop()  # this call also drops the unsent records of these jobs
 
     def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
-        """Hand the records of a job to the producer until its time is over."""
+        """Hand the records of a job to the producer until the time of the job is over."""
         futures: list[Any] = []
         for output in job.outputs:
             is_missing = output.topic in missing
@@ -225,12 +226,12 @@ class PauseWatch:
     A request that waited in the operating system while the process was paused looks new. But its
     sender no longer waits, and another process may have answered the sender in the meantime. A
     thread reads the clock every TICK_S. If the thread could not read the clock for longer than
-    PAUSE_S, requests count as old for the next SUSPECT_S. SUSPECT_S is long enough to read all
-    waiting requests. A pause shorter than PAUSE_S is not detected, so a request may be up to
+    PAUSE_S, requests are treated as old for the next SUSPECT_S. SUSPECT_S is long enough to read
+    all waiting requests. A pause shorter than PAUSE_S is not detected, so a request may be up to
     PAUSE_S older than it seems. If a machine is so busy that no thread runs for PAUSE_S, requests
     are refused and have to be repeated.
 
-    Runs from start() until close(); is_suspect() may be called from any thread.
+    The thread runs from start() until close(); is_suspect() may be called from any thread.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -242,7 +243,7 @@ class PauseWatch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._seen_at = self._clock.monotonic()  # the time before start() is no pause
+        self._seen_at = self._clock.monotonic()  # the time before start() is not a pause
         self._thread.start()
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Prepares the counting of bounces: opens the topics where the counters ended; reads the rules.
+"""Prepares the counting of bounces: reads the rules, and opens the topics at the place up to which
+the counters count.
 
 Owns: the state of a counting process, the reader of the operators' reviews on mail.control, the
 removal of counters that were computed under other rules, and the metrics of counting. Does not own:
@@ -131,7 +132,8 @@ class ReviewLog:
         return self._known.values()
 
     def read(self) -> None:
-        """Read from the beginning to the end. Raises NotReady if this takes longer than READ_S."""
+        """Read from the beginning to the end. Raises NotReady if the read takes longer than
+        READ_S."""
         ends = self._reader.ends([PARTITION])
         self._reader.read_from(self._reader.begins([PARTITION]))
         deadline = Deadline(READ_S, self._clock)
@@ -229,7 +231,7 @@ def _stored(
     if found.place and digest != rules.digest():
         log.warning("the rules of counting have changed: everything is counted again")
         # If this process is paused here, it may later drop the counters of its successor. The
-        # successor notices this and counts again.
+        # successor notices the loss and counts again.
         store.drop()
         return CounterPlace("", ""), decode_incidents(b"")
     return found, decode_incidents(known)

@@ -11,18 +11,18 @@ place, if the old place in Redis is unchanged. If the process
 
 - dies before the transaction, nothing was written, and its successor counts the same records;
 - dies after the transaction, its successor counts the records again, but writes no entries, because
-  their offsets are committed;
+  the offsets of these records are committed;
 - is paused at any step, its transaction or its script is refused;
 - finds Redis empty, everything is counted again from the beginning, without writing entries. The
-  result is the same, because records are counted in the order of the log.
+  recount gives the same counters, because records are counted in the order of the log.
 
-Which bounces count also depends on the rules, which consist of the operators' reviews on
+The rules also determine which bounces are counted. The rules consist of the operators' reviews on
 mail.control and the settings of incidents (shared/responses/counting/batch.py). The digest of the
 rules is stored with the counters. If the stored digest differs from the digest of the present
 rules, the counters are dropped and all bounces are counted again. This recount writes no entries
 either, because the command that writes a review also writes the resulting entries.
 
-Owns: the place up to which the counters count. Does not own: the decision which bounces count
+Owns: the place up to which the counters count. Does not own: the decision which bounces are counted
 (shared/responses/counting), and the view of suppressed recipients. The view does not depend on the
 counters.
 """
@@ -103,7 +103,8 @@ class _Session:
 
 
 class ResponsesWorker:
-    """Counts bounces in run(). `status.waiting_for` or `fault` is the reason if it cannot."""
+    """Counts bounces in run(). While run() cannot count, `status.waiting_for` or `fault` is the
+    reason."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -112,7 +113,8 @@ class ResponsesWorker:
         self._shown: set[tuple[str, str, int]] = set()
 
     def run(self, stop: Stop) -> None:
-        """Count until `stop`. Raises FencedInstanceIdError if the instance name is in use."""
+        """Count until `stop` is set. Raises FencedInstanceIdError if the instance name is in
+        use."""
         loop = SessionLoop(SERVICE, self._open, self._turn, self.status)
         try:
             while not stop.is_set():
@@ -125,7 +127,8 @@ class ResponsesWorker:
             self._parts.producer.close()
 
     def why_waiting(self) -> str:
-        """Return, for /ready, why this process cannot count; "" if it counts or is on standby."""
+        """Return, for /ready, the reason why this process cannot count; "" if it counts or is on
+        standby."""
         return self.status.waiting_for or self.fault
 
     def _open(self) -> _Session:
@@ -166,7 +169,7 @@ class ResponsesWorker:
             return STAND_BY_MS
         left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
         # The time is rounded up, because a turn that begins a fraction of a millisecond early finds
-        # nothing.
+        # nothing to count.
         return math.ceil(min(max(left_ms, COUNTING_POLL_MS), MAX_POLL_MS))
 
     def _begin(self, consumer: StreamConsumer) -> Counting:
@@ -275,7 +278,7 @@ class ResponsesWorker:
             log.error("%d events could not be read and are not counted", read.unreadable)
 
     def _show_incidents(self, incidents: Incidents) -> None:
-        """Export the number of open incidents, and log each new one."""
+        """Export the number of open incidents, and log each new incident."""
         found = {
             (each.provider, each.status, each.opened_ms): each for each in incidents.open_ones()
         }

@@ -3,8 +3,8 @@ client's forwarding address.
 
 Events, forwarded mail, the windows of the clients and the consumed offsets are written in one
 transaction. So each returned message has one event and is forwarded once, even if a process dies.
-Suppressions result from counting these events (edge/responses/worker.py). The counting counts each
-message once.
+Suppressions result from counting these events (edge/responses/worker.py). Each message is counted
+once.
 
 Owns: the records of one transaction. Does not own: reading and committing (worker.py), the meaning
 of returned mail (shared/responses, core/returns).
@@ -62,7 +62,7 @@ FORWARDING_PARTITION: Final = 0
 
 
 class Read(Struct, frozen=True):
-    """One returned message, and the record that had it."""
+    """One returned message, and the record that contained the message."""
 
     returned: Returned
     content: bytes
@@ -84,7 +84,7 @@ class Tools(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The records to write, and the windows that are valid after they are written."""
+    """The records to write, and the windows that are valid after these records are written."""
 
     outputs: list[Output]
     windows: Windows
@@ -153,7 +153,7 @@ class ReturnsProcessor:
         return batch.answer(self._tools.lanes, self._tools.partitions_of)
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int]) -> Answer | None:
-        """Return the digests that are due on these partitions; None if there are none.
+        """Return the digests that are due on these partitions; None if no digest is due.
 
         Raises NotReady while the clients are not known.
         """

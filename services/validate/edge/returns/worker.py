@@ -2,20 +2,21 @@
 
 The worker is like the relay (shared/stream/relay.py), but the worker has state: the windows of the
 clients (core/returns/windows.py). The windows are written to mail.forwarding in the same
-transaction. The worker also writes digests that become due while no mail arrives. If the process
+transaction as the other records. The worker also writes digests that become due while no mail
+arrives. If the process
 
-- dies before the commit is finished, its successor reads the same records again, and the windows
-  from before these records;
+- dies before the commit is finished, its successor reads the same records again, and reads the
+  windows as they were before these records;
 - dies after the commit, the records are processed and the windows are written;
-- is paused beyond its session, its commit is refused, because the commit names the membership under
-  which the records were read. The commit of a digest is refused in the same way, because its
-  transaction commits the same offset again;
-- gets or loses partitions, it reads the windows again before it uses them.
+- is paused for longer than its session lasts, its commit is refused, because the commit contains
+  the membership under which the records were read. The commit of a digest is refused in the same
+  way, because the transaction of the digest commits the same offset again;
+- gets or loses partitions, it reads the windows again before it uses the windows.
 
 The windows are written in the transactions that commit the offsets of mail.returned. When a process
 gets partitions, it first reads their committed offsets. After this read, no transaction on these
-partitions is open. Then the process asks for the end of mail.forwarding. So all windows of these
-partitions are before this end.
+partitions is open. Then the process asks Kafka for the end of mail.forwarding. So all windows of
+these partitions are before this end.
 
 Owns: the loop, reading the windows. Does not own: the records that are written (processor.py).
 """
@@ -68,7 +69,7 @@ class Processor(Protocol):
         ...
 
     def due(self, windows: Mapping[bytes, Window], partitions: Collection[int], /) -> Answer | None:
-        """Return the digests that are due on these partitions; None if there are none."""
+        """Return the digests that are due on these partitions; None if no digest is due."""
         ...
 
 
@@ -83,7 +84,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class _Session:
-    """The membership of the group, and the windows that were read under it."""
+    """The membership of the group, and the windows that were read under this membership."""
 
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
@@ -103,7 +104,8 @@ class ReturnsWorker:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Work until `stop`. Raises FencedInstanceIdError if the instance name is in use."""
+        """Process returned mail until `stop` is set. Raises FencedInstanceIdError if the instance
+        name is in use."""
         loop = SessionLoop(SERVICE, self._open, self._turn, self.status)
         try:
             while not stop.is_set():
@@ -114,8 +116,8 @@ class ReturnsWorker:
             loop.close()
 
     def _open(self) -> _Session:
-        # This ends an open transaction of a predecessor. An open transaction would hide the
-        # committed offsets.
+        # The call of open() ends an open transaction of a predecessor, because an open transaction
+        # would hide the committed offsets.
         self._parts.producer.open()
         return _Session(self._parts.make_consumer())
 
@@ -149,8 +151,9 @@ class ReturnsWorker:
         """Return True if the windows were read under this membership; otherwise read the windows
         and return False.
 
-        After such a read, the consumer reads the records of this turn again, from the committed
-        offsets to which the windows belong. No open transaction hides these offsets any more.
+        After the windows were read, the consumer reads the records of this turn again, from the
+        committed offsets to which the windows belong. No open transaction hides these offsets any
+        more.
         """
         assigned = frozenset(session.consumer.assignment())
         under = (membership.generation_id, assigned)
