@@ -122,13 +122,15 @@ class StackSettings(Struct, frozen=True):
 
     @property
     def ca_file(self) -> str | None:
-        """Return the CA file that SMTP clients must trust; None if the user sets a certificate."""
+        """Return the CA file that SMTP clients must trust. Return None if the user sets a
+        certificate."""
         if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
             return None
         return str(credentials.certificate_path(self.folder))
 
     def door(self, name: str) -> str | None:
-        """Return the first address for `smtp`, `smtps` or `bounce`; None if there is none."""
+        """Return the first address for `smtp`, `smtps` or `bounce`. Return None if there is no
+        address."""
         if not self.outside.origin("ingest", f"{name}_listen"):
             return self._address(name)
         return next(iter(self.outside.addresses("ingest", f"{name}_listen") or ()), None)

@@ -133,7 +133,8 @@ class Supervisor:
         self.wait_ready(*(spec.name for spec in specs), report=report)
 
     def spawn(self, spec: ProcessSpec) -> None:
-        """Start a process without waiting for it; does nothing if it is already running."""
+        """Start a process without waiting until it is ready. Do nothing if it is already
+        running."""
         with self._lock:
             if self._stopping.is_set():
                 raise PartNotStarted("the pipeline is being stopped")

@@ -202,7 +202,7 @@ def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
 
 
 class Publisher:
-    """Publishes messages in a thread; counts the records that Kafka has acknowledged."""
+    """Publishes messages in a thread, and counts the records that Kafka has acknowledged."""
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ def _reservations() -> BinaryIO:
 
 
 def reserve(port: int) -> bool:
-    """Reserve this port for this process; return False if another process has reserved it."""
+    """Reserve this port for this process. Return False if another process has reserved it."""
     file = _reservations()
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)

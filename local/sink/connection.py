@@ -104,7 +104,7 @@ class SinkConnection(asyncio.Protocol):
         self._run()
 
     def close(self) -> None:
-        """Close the connection at once; answers that are already written are still sent."""
+        """Close the connection at once. Answers that are already written are still sent."""
         if self._transport is not None:
             self._transport.close()
 

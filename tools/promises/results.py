@@ -70,7 +70,7 @@ def load(path: Path = RESULTS) -> Results:
 
 
 def encode(results: Results) -> str:
-    """Return the text of the file, sorted, so that the same results always give the same bytes."""
+    """Return the sorted text of the file, so that equal results always give equal bytes."""
     return (
         msgspec.json.format(msgspec.json.encode(results, order="sorted"), indent=1).decode() + "\n"
     )

@@ -145,7 +145,7 @@ class SortedCounts:
             self._file.execute("UPDATE counts SET now = 0 WHERE month = ? AND now <> 0", (month,))
 
     def differences(self) -> Iterator[Compared]:
-        """Yield the cells whose two counts differ, in the order of month, client, mailing ID,
+        """Yield the cells whose two counts differ. They are sorted by month, client, mailing ID,
         sub-client, day, counter and detail."""
         return self._read(f"{_SUM} HAVING sum(now) <> sum(before) ORDER BY {_KEY}")
 

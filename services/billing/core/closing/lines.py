@@ -1,4 +1,4 @@
-"""The lines of a statement, the canonical form that is hashed, and the store of their parts.
+"""The lines of a statement, their canonical form, which is hashed, and the stores of their parts.
 
 The functions process one line or one part at a time, because a month may have more lines than fit
 into memory. In production, PartFile (edge/temporary_files.py) stores the parts of statements and
@@ -118,7 +118,7 @@ def decode_lines(text: LinesText) -> Iterator[Line]:
 
 
 def sha256_of(text: LinesText) -> str:
-    """Return the SHA-256 of the lines, which the header contains."""
+    """Return the SHA-256 of the lines. The header contains this SHA-256."""
     hashed = hashlib.sha256()
     for piece in text.pieces():
         hashed.update(piece)

@@ -83,7 +83,8 @@ def signed_form(statement: Statement) -> bytes:
 
 
 def digest(statement: Statement) -> str:
-    """Return the SHA-256 of the signed form, which the next header contains as `previous`."""
+    """Return the SHA-256 of the signed form. The next header contains this SHA-256 as
+    `previous`."""
     return hashlib.sha256(signed_form(statement)).hexdigest()
 
 
