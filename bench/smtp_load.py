@@ -81,7 +81,7 @@ class Report(Struct, frozen=True):
 
 
 class LoadError(RuntimeError):
-    """The server sent an unexpected reply; the text contains the reply."""
+    """The server sent an unexpected reply. The text contains the reply."""
 
 
 def connect(plan: Plan, number: int) -> socket.socket:

@@ -167,7 +167,7 @@ class StackSettings(Struct, frozen=True):
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
         # This pipeline is for trials, so anybody on this machine may read its bill. If the user
-        # opens the API to other machines, a key is needed.
+        # opens the API to other machines, the API requires a key.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)

@@ -129,7 +129,7 @@ class Stack:
 
     @property
     def sink_journal(self) -> Path:
-        """Return the path of the sink's journal, which has one JSON line per decision."""
+        """Return the path of the sink's journal. The journal has one JSON line per decision."""
         return self.folder / "sink.jsonl"
 
     @property

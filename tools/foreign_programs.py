@@ -3,12 +3,12 @@
 - Helm 3 and Helm 4 are built with Go at pinned versions: `go install` takes them from Go's module
   proxy and checks them against Go's checksum database.
 - Node and npm come from a wheel in uv.lock, so that every machine runs the same versions. npm
-  installs only the packages in its lock file and checks the hash of each; no scripts of packages
-  are run.
+  installs only the packages in its lock file, checks the hash of each package, and runs no scripts
+  of packages.
 - Exim and OpenSMTPD are unpacked from their Debian packages, because installing them would replace
   Postfix. The tests only need the programs in these packages, which run from any folder. Missing
-  libraries that the packages need are unpacked too; no scripts of packages are run.
-  apt checks each package against the signatures of its archive.
+  libraries that the packages need are unpacked, too. No scripts of packages are run. apt checks
+  each package against the signatures of its archive.
 
 Owns: .sluice/tools, .sluice/node. Guarantees: each program is fetched once per version or lock
 file, even if several processes run at the same time. PartNotStarted with one line of text is raised

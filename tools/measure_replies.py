@@ -58,9 +58,9 @@ KUMOMTA: Final[dict[str, frozenset[str]]] = {
 }
 
 # ZoneMTA's categories. "other" is left out, because ZoneMTA also uses it for meaningless text.
-# ZoneMTA's action (defer, reject) is not used. It only says whether to try again from another host,
-# and none of our classes says so. "capacity" means a full mailbox or a rate limit; "spam" means our
-# host or the content; "policy" includes forged senders.
+# ZoneMTA's action (defer, reject) is not used. The action only says whether to try again from
+# another host, and we have no class for this. "capacity" means a full mailbox or a rate limit;
+# "spam" means our host or the content; "policy" includes forged senders.
 ZONE_MTA: Final[dict[str, frozenset[str]]] = {
     "blacklist": _REFUSES_US,
     "greylist": frozenset({POLICY}),

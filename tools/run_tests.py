@@ -85,7 +85,7 @@ FOREIGN: Final = (
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
     Foreign(("chromium",), "chromium"),  # Chromium displays the pages.
-    # Libraries that Exim needs; Exim itself is not installed (foreign_programs.py).
+    # Exim needs these libraries. Exim itself is not installed (foreign_programs.py).
     Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
     Foreign((), "libidn12", plug_in="*/libidn.so.12"),
     Foreign((), "libnsl2", plug_in="*/libnsl.so.2"),

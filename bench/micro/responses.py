@@ -50,7 +50,7 @@ _RELAYED: Final = "".join(_HOP.format(hop, "Q" * 44, "R" * 344) for hop in (1, 2
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` is computed from the fastest round."""
+    """All figures of a run. `meets_bar` is computed from the fastest round."""
 
     messages: int
     mean_bytes: int

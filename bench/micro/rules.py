@@ -36,7 +36,7 @@ _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` is computed from the medians."""
+    """All figures of a run. `meets_bar` is computed from the medians."""
 
     message_bytes: int
     header_bytes: int

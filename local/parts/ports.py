@@ -40,7 +40,8 @@ def is_free(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> BinaryIO:
-    # The file stays open until this process ends, because closing it would release all locks.
+    # The file stays open until this process ends, because all locks are released when the file is
+    # closed.
     file = Path(tempfile.gettempdir()) / f"sluice-ports-{os.getuid()}"
     return os.fdopen(os.open(file, _FLAGS, 0o600), "r+b", buffering=0)
 

@@ -57,7 +57,7 @@ class Policy(Struct, frozen=True):
 
 
 class Connections(Protocol):
-    """The set of open connections, so that a stopping sink can close them."""
+    """The set of open connections. A sink that stops uses it to close them."""
 
     def add(self, connection: SinkConnection, /) -> None:
         """Add an opened connection."""

@@ -120,7 +120,8 @@ def topics() -> str:
     """Return the text of helm/files/topics.json: the plan of every topic except clients' topics.
 
     The file also has the shipped lanes, which the chart uses if its value `lanes` is null.
-    The number of partitions of most topics is a setting; the plan of these topics has no number.
+    If the number of partitions of a topic is a setting, the plan of this topic has no number. This
+    is true of most topics.
     """
     few, many = (
         {plan.name: plan.partitions for plan in names.plans((), count)} for count in (101, 102)

@@ -91,7 +91,7 @@ class PartFile:
         weakref.finalize(self, os.close, handle)
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number. Raises DiskUnavailable."""
+        """Store a part, and return its number. Raises DiskUnavailable."""
         begin = self._end
         with disk_errors():
             written = 0

@@ -21,7 +21,7 @@ class KeepsParts(Protocol):
     """Stores parts. The parts exist as long as this object is referenced."""
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number."""
+        """Store a part, and return its number."""
         ...
 
     def get(self, number: int) -> bytes:
@@ -58,7 +58,7 @@ class PartsInMemory:
         self._parts: list[bytes] = []
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number."""
+        """Store a part, and return its number."""
         self._parts.append(part)
         return len(self._parts) - 1
 
