@@ -6,8 +6,8 @@ its sub-clients, and the family of a client. The family is the client, its paren
 parent, and so on. Reading and checking clients.yaml is in clients_file.py. This module does no I/O.
 
 A family has at most MAX_PARENTS parents, and no client occurs twice in it. `clients apply` refuses
-longer chains and cycles. If another program has written such records, the chain is cut here. The
-name of a parent belongs to the family even if the parent is not registered. The reason is that
+longer chains and cycles. If another program has written such records, this module cuts the chain.
+The name of a parent belongs to the family even if the parent is not registered. The reason is that
 recipients who are suppressed for this parent must get no mail, even if the parent is registered
 later or was removed. The block list and the parent of an unregistered parent are unknown.
 """

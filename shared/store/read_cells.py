@@ -30,7 +30,7 @@ class Snapshot(Struct, frozen=True):
     watermarks: dict[int, int]
     holes: dict[int, str]
     months: dict[str, dict[str, int]]
-    # This value changes each time the store loses its data; "" if there are no counts.
+    # The value changes each time the store loses its data. The value is "" if there are no counts.
     generation: str = ""
     # The number of runs that changed a month, for every month that has cells.
     versions: dict[str, int] = {}

@@ -1,8 +1,8 @@
 """read_pieces.lua: reads months of billing cells, or their changes, in pieces.
 
 All pieces show the cells at one moment. Reading a million cells at once would block the server for
-more than a second, and so would copying the cells. Here each command takes milliseconds, so other
-processes that count or read are not delayed.
+more than a second. Copying the cells would also block the server. Here each command takes
+milliseconds, so other processes that count or read are not delayed.
 
 ReadChanges follows a month: the first read returns all cells, and each further read returns only
 the changes. The reader of the month stays registered between two reads. While a reader is
@@ -45,7 +45,7 @@ NAME: Final = "read_pieces"
 # A reader that needs more time than this for one piece is treated as stuck.
 EXPIRES_S: Final = 600
 # The limit is larger than the number of processes that read at the same time, because readers of
-# killed processes count until they expire.
+# killed processes remain registered until they expire.
 MAX_READERS: Final = 16
 # The number of reads that use copies after CellsChanged. The number is small for ReadChanges, which
 # reads often, because a copy is expensive.

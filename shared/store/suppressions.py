@@ -72,7 +72,7 @@ class SuppressionStore:
         return ViewApplied() if code == 1 else ViewStale(int(found))
 
     def find(self, log: str, least: int, fields: bytes) -> bytes | None:
-        """Return the bits of each field, one byte each; None if its offset is below `least`.
+        """Return the bits of each field, one byte each, or None if the view is older than `least`.
 
         `fields` contains the fields one after the other, FIELD_BYTES each.
         """

@@ -68,7 +68,7 @@ class FaultyLine(Struct, frozen=True):
 
 
 def parse_recipient(text: str) -> Recipient | None:
-    """Return the recipient of this text; None if it is neither an address nor a hash."""
+    """Return the recipient of this text, or None if it is neither an address nor a hash."""
     text = text.strip()
     digits = text.lower()
     form = _BY_LENGTH.get(len(digits))
@@ -181,7 +181,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 def _is_open(text: str) -> bool:
     """Return True if a quoted cell is still open after this text.
 
-    A quote inside a cell that is not quoted is plain text.
+    In a cell that is not quoted, a quote is plain text.
     """
     place = len(_BOM) if text.startswith(_BOM) else 0
     while True:

@@ -175,7 +175,7 @@ class _Writing:
         return changes
 
     def _ensure(self, plans: Iterable[names.TopicPlan]) -> None:
-        """Create these topics, unless they were checked before."""
+        """Create these topics, unless an earlier call has done so."""
         new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
             return
