@@ -217,7 +217,7 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
     """Add a fault to the report for messages that count as waiting but are in no queue.
 
-    `mail_ids` are the ids of these messages, without ids that are in no tally.
+    `mail_ids` has the ids of these messages, except ids that no tally contains.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

@@ -190,8 +190,8 @@ def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
 
 
 def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
-    """Return the reason why the parent of a client is not valid. Return "" if it is valid or if
-    there is no parent."""
+    """Return the reason why the parent of a client is not valid. Return "" if the parent is valid
+    or if there is no parent."""
     names, above = [client.name], client
     while above.parent:
         found = get(above.parent)

@@ -240,7 +240,7 @@ def _section(
     origins: dict[str, str],
     faults: list[Fault],
 ) -> Any:
-    """Build the Struct of one section, including defaults; None if the section has a fault."""
+    """Return the Struct of one section with its defaults, or None if the section has a fault."""
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)

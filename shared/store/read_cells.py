@@ -22,7 +22,7 @@ class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (the next offset of each partition).
 
     `whole` is False if a part of the stored data is lost; `months` is then empty. `holes` has, by
-    partition, the last month of which Kafka deleted records before they were counted.
+    partition, the last month with records that Kafka deleted before they were counted.
     """
 
     whole: bool

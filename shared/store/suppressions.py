@@ -28,7 +28,7 @@ class ViewApplied(Struct, frozen=True):
 
 
 class ViewStale(Struct, frozen=True):
-    """Nothing was applied, because the view is at another watermark (-1: there is no view)."""
+    """Nothing was applied, because the view has another watermark (-1: there is no view)."""
 
     watermark: int
 
@@ -91,7 +91,7 @@ class SuppressionStore:
         return ViewState(bytes(log).decode(), int(watermark))
 
     def drop(self) -> None:
-        """Delete the view. The validate service then waits until it is restored from the topic."""
+        """Delete the view. The validate service then waits until the view is restored."""
         with store_errors():
             self._client.unlink(self._key)
 

@@ -152,9 +152,9 @@ def _cells(number: int, text: str) -> list[str] | FaultyLine:
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield the records with the numbers of their first lines.
 
-    A quoted cell may have several lines. If a quote is not closed within _MAX_LINES, the cell would
-    contain the rest of the file. Therefore the line of the quote is a record by itself, and reading
-    continues after that line.
+    A quoted cell may have several lines. Without a limit, a cell whose quote is not closed would
+    contain the rest of the file. So if a quote is not closed within _MAX_LINES, the line of the
+    quote is a record by itself, and reading continues after that line.
     """
     numbered = enumerate(lines, 1)
     read_ahead: deque[tuple[int, str]] = deque()
