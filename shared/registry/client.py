@@ -230,6 +230,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the scopes of the quotas that a message of this client and sub-client uses up."""
+    """Yield the scopes of the quotas in which mail of this client and sub-client is counted."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)
