@@ -24,7 +24,7 @@ import click
 from shared.runtime.errors import Exit
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-# The launcher sets this variable to the name by which it was called ("./sluice").
+# The launcher sets this variable to the name by which the launcher was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
 # Click requires a limit for the first sentence; this limit is longer than any first sentence.
 _WHOLE: Final = 10_000
@@ -82,7 +82,7 @@ def take_short_help(command: click.Command) -> None:
 
 
 def give_up_output(error: OutputLost) -> int:
-    """Report that the output is incomplete, drop the rest of it, and return the exit code."""
+    """Report that the output is incomplete, drop its rest, and return the exit code."""
     print(f"sluice: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
     _drop_output()
     return Exit.PART_UNAVAILABLE
@@ -94,7 +94,7 @@ def _drop_output() -> None:
 
 
 def program_name(command: str) -> str | None:
-    """Return `./sluice <command>` if the launcher runs the command; None for `python -m ...`."""
+    """Return `./sluice <command>` if the launcher runs the command, or None for `python -m ...`."""
     launcher = os.environ.get(VARIABLE)
     return f"{launcher} {command}" if launcher else None
 
