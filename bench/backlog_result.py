@@ -124,7 +124,7 @@ def quarters(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str, Memory]:
-    """Return the memory that `looks` show, by service; `standing` begins at index `stood_from`."""
+    """Return the memory of each service in `looks`. `standing` begins at index `stood_from`."""
     services = dict.fromkeys(name for look in looks for name in look)
     return {
         name: Memory(

@@ -90,7 +90,7 @@ class _NoQuotas:
 def measure(cells: int, postgresql: str = "") -> Result:
     """Run the benchmark with this number of cells. Raises PartNotStarted if Redis cannot be
     started."""
-    calm_collector()  # services also call this function at their start
+    calm_collector()  # Services also call this function when they start.
     clock, months = SystemClock(), Months(UTC)
     month = months.of(clock.now_ms())
     with _store(postgresql) as store:

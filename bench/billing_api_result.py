@@ -30,10 +30,10 @@ class Result(Struct, frozen=True):
     cells: int
     ready_s: float
     first_page_ms: float
-    page_cpu_ms: float  # CPU time of this process for a page, for its client and for a /health
+    page_cpu_ms: float  # The CPU time of this process for a page, its client and a /health.
     page: Times
     page_health: Times
-    counting: Times  # pages while cells are added and the month is sorted again
+    counting: Times  # The pages while cells are added and the month is sorted again.
     counting_health: Times
     csv_s: float
     csv_bytes: int

@@ -56,8 +56,8 @@ NOON_MS: Final = 1_790_856_000_000  # 2026-10-01T12:00Z
 NOVEMBER_MS: Final = 1_794_744_000_000
 DAY_MS: Final = 86_400_000
 DAYS: Final = 20
-CELLS_PER_EVENT: Final = 3  # the counters delivered, billed and bytes
-MEMORY_BAR: Final = 150  # memory in MiB that a step may add
+CELLS_PER_EVENT: Final = 3  # The counters delivered, billed and bytes.
+MEMORY_BAR: Final = 150  # A step may add this much memory, in MiB.
 _RUN: Final = 5_000
 _RECORD_BYTES: Final = 8 * 1024 * 1024
 _MONTHS: Final = Months(UTC)
@@ -104,7 +104,7 @@ class _Record(Struct):
 
 
 class _Events:
-    """The events from which the cells are counted; each event is generated when it is read."""
+    """The events from which the cells are counted. Each event is generated when it is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number

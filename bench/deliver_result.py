@@ -43,7 +43,8 @@ _COLUMNS: Final = (
 class Row(Struct, frozen=True):
     """The medians of all runs of one sender. `cpu_us` is 0.0 if the CPU time is not known.
 
-    `rates` are the messages per second of each run; `costs` are the CPU times per message.
+    `rates` has the messages per second of each run. `costs` has the CPU time per message of each
+    run.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Result(Struct, frozen=True):
     connections: int
     rows: list[Row]
     bars: list[Bar]
-    left_out: list[str]  # one line for each omitted measurement, with the reason
+    left_out: list[str]  # One line for each omitted measurement, with the reason.
 
 
 def row_of(name: str, figures: Sequence[Figure]) -> Row:

@@ -43,7 +43,7 @@ class Result(Struct, frozen=True):
 
     messages: int
     size_bytes: int
-    dkim: bool  # True if the pipeline signed the mail; the peer never signs
+    dkim: bool  # True if the pipeline signed the mail. The peer never signs.
     seconds: float
     messages_per_s: float
     cpu_us_per_message: dict[str, float]

@@ -3,10 +3,11 @@
 One load client (smtp_load.py) sends mail to each server. The servers are the front door of the
 ingest service with TLS and login, the same door without TLS and login (front_door_open.py),
 aiosmtpd with a handler that does nothing, and Postfix's smtp-sink. In addition, Postfix's
-smtp-source sends mail to the servers in plain SMTP; the requirements for plain SMTP use only these
-rows. A message is counted when the reply 250 to its content arrives. A 250 of the front door means
-that Kafka has acknowledged the message. All rows are measured in turn, `repeats` times; the medians
-are reported. The reasons for this setup are in docs/decisions/0024-front-door-bench.md.
+smtp-source sends mail to the servers in plain SMTP. The requirements for plain SMTP use only the
+rows with smtp-source. A message is counted when the reply 250 to its content arrives. A 250 of the
+front door means that Kafka has acknowledged the message. All rows are measured in turn, `repeats`
+times, and the medians are reported. The reasons for this setup are in
+docs/decisions/0024-front-door-bench.md.
 """
 
 from __future__ import annotations

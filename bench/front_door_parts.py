@@ -53,7 +53,7 @@ _POLL_S: Final = 0.05
 
 
 class Server(Struct, frozen=True):
-    """A server that accepts mail at `address`; `pids` are the processes whose cost is reported."""
+    """A server that accepts mail at `address`. `pids` are the processes whose cost is reported."""
 
     address: str
     pids: dict[str, int]

@@ -22,7 +22,7 @@ AIOSMTPD_TLS: Final = "aiosmtpd, no-op, TLS"
 SINK: Final = "smtp-sink"
 OWN: Final = "own client"
 SOURCE: Final = "smtp-source"
-# The rows in the order of measurement; each has a server and a load generator.
+# The rows in the order of measurement. Each row has a server and a load generator.
 ROWS: Final = [
     (DOOR, OWN),
     (DOORS, OWN),
@@ -71,15 +71,20 @@ class Row(Struct, frozen=True):
 class Ratios(Struct, frozen=True):
     """The rates of the front doors, divided by the rate of a peer in the same run."""
 
-    to_aiosmtpd_smtp_source: float  # Required. Open doors in plain text, load by smtp-source.
-    to_aiosmtpd: float  # Front doors with TLS and login, load by our client.
-    one_to_aiosmtpd: float  # A single front door with TLS and login.
-    to_aiosmtpd_uvloop: float
-    to_aiosmtpd_tls: float  # Both servers with TLS and login.
-    to_smtp_sink: float  # Doors with TLS, login and our client; smtp-sink with smtp-source.
-    to_smtp_sink_own_client: float  # Doors with TLS and login; load on both by our client.
-    to_smtp_sink_smtp_source: float  # Required. Open doors in plain text, load by smtp-source.
-    tls_to_plain: float  # Required. Open doors with TLS and login, to the same doors in plain text.
+    # Required. The open doors and aiosmtpd are in plain text, with load by smtp-source.
+    to_aiosmtpd_smtp_source: float
+    # The doors have TLS and login, and aiosmtpd is in plain text. Our client sends to both.
+    to_aiosmtpd: float
+    one_to_aiosmtpd: float  # Like `to_aiosmtpd`, but there is only one front door.
+    to_aiosmtpd_uvloop: float  # Like `to_aiosmtpd`, but aiosmtpd runs on uvloop.
+    to_aiosmtpd_tls: float  # Like `to_aiosmtpd`, but aiosmtpd also has TLS and login.
+    # The doors have TLS and login. Our client sends to the doors, and smtp-source to smtp-sink.
+    to_smtp_sink: float
+    to_smtp_sink_own_client: float  # Like `to_smtp_sink`, but our client sends to smtp-sink, too.
+    # Required. The open doors are in plain text, and smtp-source sends to both.
+    to_smtp_sink_smtp_source: float
+    # Required. The rate of the open doors with TLS and login, divided by their rate in plain text.
+    tls_to_plain: float
 
 
 class Latency(Struct, frozen=True):

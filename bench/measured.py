@@ -84,7 +84,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def row(name: str, figure: Figure, note: str, *, at_us: float, digits: int) -> tuple[str, ...]:
-    """Return a row with the columns of COLUMNS; messages per second are computed from `at_us`."""
+    """Return a row with the columns of COLUMNS. The messages per second are computed from
+    `at_us`."""
     times = (f"{each:.{digits}f}" for each in (figure.min_us, figure.median_us))
     return (name, *times, str(per_second(at_us)), note)
 

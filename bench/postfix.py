@@ -1,8 +1,9 @@
 """Measures Postfix as the peer of the end-to-end benchmark: smtp-source | postfix | smtp-sink.
 
 The module runs a separate Postfix with its own configuration, ports and queue folder. The system's
-Postfix is not changed. It measures the time from the first submission until the last message is at
-the sink, for messages of one size, with the queue on disk and with the queue in RAM.
+Postfix is not changed. The module measures the time from the first submission until the last
+message is at the sink. All messages have the same size. One run has the queue on disk, and another
+run has the queue in RAM.
 
 The settings are chosen to be fair to Postfix. There is no chroot and no DNS. There are at most 50
 simultaneous deliveries to the only relay (20 from the start) and at most 100 processes per service.

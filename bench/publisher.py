@@ -47,11 +47,11 @@ class Plan(Struct, frozen=True):
     sending_domain: str
     recipient_domain: str
     messages: int
-    size_bytes: int  # the size of the largest message
+    size_bytes: int  # The size of the largest message.
     rate_per_s: float = 0.0
     run: str = "r"
     times: str = ""
-    least_bytes: int = 0  # the size of the smallest message, or 0 if all sizes are equal
+    least_bytes: int = 0  # The size of the smallest message, or 0 if all sizes are equal.
 
 
 class Report(Struct, frozen=True):
@@ -73,7 +73,7 @@ def make_body(size_bytes: int) -> bytes:
 
 
 def make_bodies(plan: Plan) -> list[bytes]:
-    """Return the bodies that the messages use in turn; the sizes are spread evenly."""
+    """Return the bodies that the messages use in turn. Their sizes are spread evenly."""
     if not plan.least_bytes:
         return [make_body(plan.size_bytes)]
     step = (plan.size_bytes - plan.least_bytes) / (_SIZES - 1)
@@ -113,7 +113,7 @@ class _Publisher:
             linger_ms=20,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._plan.topic)  # now, so that the first send does not wait
+        producer.partitions_for(self._plan.topic)  # This call avoids a wait at the first send.
         first_at = time.time()
         times = self._send_all(producer)
         producer.flush(timeout=_FLUSH_TIMEOUT_S)

@@ -29,7 +29,7 @@ def mail_id_of(number: int) -> str:
 
 
 def return_path(mail_id: str, recipient: str, client: Client = SHOP, keys: Keys = KEYS) -> str:
-    """Return the local part of the return path of a message; its mailing is `spring`."""
+    """Return the local part of the return path of a message of the mailing `spring`."""
     path = ReturnPath(
         verp.day_of(AT_MS),
         verp.mailing_hash("spring", "north"),

@@ -2,10 +2,10 @@
 every server.
 
 The process sends messages that comply with the submission rules, each with a different Message-ID
-and recipient, over many sessions at once. It uses TLS and AUTH if the plan requests them. A message
-is counted when its 250 arrives. The process has to be cheap, because it shares the processors with
-the server. So it uses blocking sockets with one epoll, and generates the bodies only once. The
-report contains its CPU time.
+and recipient, over many sessions at once. The process uses TLS and AUTH if the plan requests them.
+A message is counted when its 250 arrives. The process has to be cheap, because it shares the
+processors with the server. So it uses blocking sockets with one epoll, and generates the bodies
+only once. The report contains its CPU time.
 
 The process prints `ready` when all sessions are logged in, and starts to send when it reads a line
 from standard input. Before it sends that line, the caller can read the CPU time of the server.
@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The times of a run. `seconds` is the time from the first byte to the last 250; a latency is
+    """The times of a run. `seconds` is the time from the first byte to the last 250. A latency is
     the time from the end of the content to the 250."""
 
     seconds: float
@@ -81,7 +81,7 @@ class Report(Struct, frozen=True):
 
 
 class LoadError(RuntimeError):
-    """The server sent an unexpected reply; the text contains the reply."""
+    """The server sent an unexpected reply. The text contains the reply."""
 
 
 def connect(plan: Plan, number: int) -> socket.socket:

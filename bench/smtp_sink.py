@@ -52,7 +52,7 @@ def program(name: str) -> str:
 
 
 class SmtpSink:
-    """A running smtp-sink; `count()` returns the number of messages that it has accepted."""
+    """A running smtp-sink. `count()` returns the number of messages that it has accepted."""
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, output: Path) -> None:
         self.process = process

@@ -166,7 +166,7 @@ def _look_up(store: SuppressionStore, recipients: int, rounds: int) -> tuple[flo
 
 
 def _batch(start: int, recipients: int) -> list[Judged]:
-    """Return a batch of judged messages; one recipient in fifty is suppressed."""
+    """Return a batch of judged messages. One recipient in fifty is suppressed."""
     found = []
     for number in range(_BATCH):
         chosen = start * _BATCH + number

@@ -40,7 +40,7 @@ _LIMIT_S: Final = 600.0
 
 
 class Result(Struct, frozen=True):
-    """The figures of one run; `cpu_s` is the processor time of the process that reads Kafka."""
+    """The figures of one run. `cpu_s` is the processor time of the process that reads Kafka."""
 
     recipients: int
     write_s: float

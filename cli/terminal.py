@@ -147,7 +147,8 @@ def _stacked(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
 
 
 def _joined(parts: Sequence[str], separator: str, width: int) -> list[str]:
-    """Join the parts into lines, broken between parts or between the words of a long part."""
+    """Join the parts into lines. A line is broken between two parts, or between two words of a long
+    part."""
     lines: list[str] = []
     for place, part in enumerate(parts):
         end = separator if place < len(parts) - 1 else ""

@@ -25,7 +25,7 @@ from local.process import PartNotStarted
 # The limit is long, because jars and packages may have to be downloaded first.
 _TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
-_MARK: Final = b"sluice: "  # Messages for people begin with this mark.
+_MARK: Final = b"sluice: "  # In the log, messages for the user begin with this mark.
 
 
 class MessageReader:

@@ -34,7 +34,8 @@ def end(found: State) -> bool:
     give_up_at = time.monotonic() + _END_TIMEOUT_S
     while state.is_alive(found):
         if time.monotonic() > give_up_at:
-            # After this kill, the kernel also kills the parts of the pipeline (parent_death.py).
+            # When this process is killed, the kernel also kills the parts of the pipeline
+            # (parent_death.py).
             os.kill(found.pid, signal.SIGKILL)
             return False
         time.sleep(_LOOK_EVERY_S)

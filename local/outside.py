@@ -26,12 +26,12 @@ class Outside(Struct, frozen=True):
     given: Mapping[tuple[str, str], Given] = {}
 
     def origin(self, section: str, key: str) -> str:
-        """Return the place where a key is set; "" if the key is not set."""
+        """Return the place where a key is set. Return "" if the key is not set."""
         found = self.given.get((section, key))
         return found.origin if found else ""
 
     def text(self, section: str, key: str) -> str:
-        """Return the value of a key as text; "" if it is not set."""
+        """Return the value of a key as text. Return "" if the key is not set."""
         found = self.given.get((section, key))
         return "" if found is None else str(found.value)
 
@@ -69,7 +69,7 @@ class Outside(Struct, frozen=True):
             raise SettingsError([fault])
 
     def without_given(self, chosen: Mapping[str, str]) -> dict[str, str]:
-        """Return the chosen variables whose keys the user has not set."""
+        """Return the variables in `chosen` whose keys the user has not set."""
         given = {variable_of(*path) for path in self.given}
         return {name: value for name, value in chosen.items() if name not in given}
 
@@ -95,7 +95,8 @@ def check_servers(kafka: str, redis: str) -> None:
 
 
 def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
-    """Return the settings of Kafka and Redis; an address that is not "" replaces a setting.
+    """Return the settings of Kafka and Redis. An argument that is not "" replaces the address in
+    the settings.
 
     `extra` contains variables that are used in addition to the environment. Raises SettingsError.
     """

@@ -2,8 +2,9 @@
 
 Owns: starting (through parent_death.py, in a separate process group, with output to a log file),
 signalling and ending one process. Does not own: the decision when to start or end a process
-(supervisor.py). A caller may start the process in another way; the tests fork a process that has
-already imported its modules. Guarantees: when `end` returns, the whole process group has ended.
+(supervisor.py). A caller may start the process in another way. For example, the tests fork a
+process that has already imported its modules. Guarantees: when `end` returns, the whole process
+group has ended.
 """
 
 from __future__ import annotations

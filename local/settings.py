@@ -122,13 +122,15 @@ class StackSettings(Struct, frozen=True):
 
     @property
     def ca_file(self) -> str | None:
-        """Return the CA file that SMTP clients must trust; None if the user sets a certificate."""
+        """Return the CA file that SMTP clients must trust. Return None if the user sets a
+        certificate."""
         if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
             return None
         return str(credentials.certificate_path(self.folder))
 
     def door(self, name: str) -> str | None:
-        """Return the first address for `smtp`, `smtps` or `bounce`; None if there is none."""
+        """Return the first address for `smtp`, `smtps` or `bounce`. Return None if there is no
+        address."""
         if not self.outside.origin("ingest", f"{name}_listen"):
             return self._address(name)
         return next(iter(self.outside.addresses("ingest", f"{name}_listen") or ()), None)
@@ -165,7 +167,7 @@ class StackSettings(Struct, frozen=True):
         elif not self.outside.port("billing", "http_port"):
             chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
         # This pipeline is for trials, so anybody on this machine may read its bill. If the user
-        # opens the API to other machines, a key is needed.
+        # opens the API to other machines, the API requires a key.
         if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)

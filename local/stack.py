@@ -44,17 +44,17 @@ class StackOptions(Struct, frozen=True):
     folder: Path | None = None  # The default is .sluice/run/<name>.
     kafka: str = ""  # The host:port of an existing broker, or "" for an embedded broker.
     redis: str = ""  # The URL of an existing Redis, or "" for an embedded Redis.
-    outside: Outside = Outside()  # Replaces settings that the pipeline chooses.
+    outside: Outside = Outside()  # Used instead of settings that the pipeline chooses.
     kafka_properties: dict[str, str] = field(default_factory=dict)  # For the embedded broker.
     brokers: int = 1  # The number of embedded brokers: 1, or kafka_cluster.SIZE with three copies.
-    is_kafka_optimised: bool = False  # Set for long loads; the start costs CPU.
+    is_kafka_optimised: bool = False  # Set for long loads, because the start costs CPU.
     services: tuple[str, ...] = SERVICES  # May also contain API and names in APART.
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # The base of the fixed ports, or 0 for any free ports.
     # True if processes that died are restarted. Tests that kill processes set this to False.
     restart: bool = True
-    is_lasting: bool = True  # If False, for tests, the pipeline ends at once and loses its data.
+    is_lasting: bool = True  # Tests set False: the pipeline then ends at once and loses its data.
     env: dict[str, str] = field(default_factory=dict)  # Variables for every service.
     # Variables for single processes, by the name of the process.
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -63,7 +63,8 @@ class StackOptions(Struct, frozen=True):
 
 
 class Stack:
-    """A pipeline that can be started, watched, damaged and stopped; a context manager."""
+    """A pipeline that can be started, watched, damaged and stopped. This class is a context
+    manager."""
 
     def __init__(self, options: StackOptions) -> None:
         self.options = options
@@ -128,7 +129,7 @@ class Stack:
 
     @property
     def sink_journal(self) -> Path:
-        """Return the path of the sink's journal, which has one JSON line per decision."""
+        """Return the path of the sink's journal. The journal has one JSON line per decision."""
         return self.folder / "sink.jsonl"
 
     @property
@@ -137,7 +138,7 @@ class Stack:
         return self._supervisor.names()
 
     def pids(self) -> dict[str, int]:
-        """Return the process id of each running part."""
+        """Return the process ids of all running parts, by name."""
         processes = {name: self.process(name) for name in self.parts}
         return {name: process.pid for name, process in processes.items() if process.runs}
 
@@ -154,7 +155,7 @@ class Stack:
         return self._supervisor.restarts(name)
 
     def ended(self) -> dict[str, Ended]:
-        """Return the parts that died and were restarted, by name."""
+        """Return, by name, the parts that died and were restarted."""
         return self._supervisor.ended()
 
     def is_ready(self, name: str) -> bool:
@@ -217,7 +218,8 @@ class Stack:
     # --- single parts, for tests ----------------------------------------------------------
 
     def kill(self, name: str, number: int) -> None:
-        """Send a signal to a part; a part that dies is restarted if options.restart is set."""
+        """Send a signal to a part. If the part dies and options.restart is set, the part is
+        restarted."""
         self.process(name).signal(number)
 
     def hold(self, name: str) -> None:
@@ -231,8 +233,8 @@ class Stack:
     def start_part(self, name: str, extra_env: Mapping[str, str] | None = None) -> None:
         """Start a part that is stopped, or a further process of a service (`deliver-2`).
 
-        Returns at once; wait_ready() waits. The extra environment applies to this start and to
-        restarts after it, until the next call of start_part().
+        Returns at once. To wait until the part is ready, call wait_ready(). The extra environment
+        applies to this start and to later restarts, until the next call of start_part().
         """
         spec = self._spec(name)
         self._supervisor.spawn(spec.with_extra_env(dict(extra_env or {})))

@@ -45,7 +45,7 @@ class Status(Struct, frozen=True):
 
 
 def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
-    """Check whether each part is ready."""
+    """Return, for each part, True if the part is ready."""
     found = {**_brokers(endpoints, used), "redis": redis_server.answers_url(used.redis)}
     if endpoints.sink:
         found["sink"] = services.greets(endpoints.sink)
@@ -56,7 +56,7 @@ def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
 
 
 def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
-    """Check each embedded broker if there are several; an external Kafka counts as one part."""
+    """Check each embedded broker if there are several. An external Kafka is treated as one part."""
     if endpoints.kafka_copies == 1:
         return {"kafka": kafka_broker.serves(used.kafka)}
     addresses = endpoints.kafka.split(",")
@@ -101,7 +101,8 @@ def status_of(found: State) -> Status:
 
 
 def part_lines(status: Status, logs: Path) -> list[str]:
-    """Return a line per part; a part that is not ready also gets its number of ends and its log."""
+    """Return a line per part. If a part is not ready, its line also shows how often the part ended,
+    and its log file."""
     lines = []
     for part, ready in status.ready.items():
         ended, log = status.ended.get(part), logs / f"{part}.log"

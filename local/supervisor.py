@@ -1,8 +1,8 @@
 """Keeps the processes of a pipeline running and stops them in order.
 
-Owns: starting, waiting until ready, restarting processes that died (after a growing pause, with a
-message), not restarting a process that a test holds, stopping. Does not own: the list of processes
-(stack.py) and how a process is run (process.py).
+Owns: starting processes, waiting until they are ready, restarting processes that died (after a
+growing pause, with a message), except processes that a test holds, and stopping processes. Does not
+own: the list of processes (stack.py), and running a single process (process.py).
 
 Guarantees: after `stop`, no process is left, even if a start was interrupted. If the supervisor's
 own process is killed, the kernel kills all processes that it started (parent_death.py). The kernel
@@ -24,7 +24,7 @@ from cli.stack.state import Ended
 from local.process import PartNotStarted, Process, ProcessSpec, Start, execute
 
 _LOOK_EVERY_S: Final = 0.1
-# A process that dies is restarted after the first pause; the pause doubles with each death.
+# A process that dies is restarted after this pause. The pause doubles with each further death.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 # If a process has run for this long, the next pause is as short as the first pause.
@@ -43,7 +43,7 @@ def say_on_stderr(text: str) -> None:
 
 
 def pause_s(deaths: int) -> float:
-    """Return the pause before a restart; `deaths` is the number of deaths in a row, from 1."""
+    """Return the pause before a restart. `deaths` is the number of deaths in a row, at least 1."""
     return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths - 1, 10)))
 
 
@@ -54,7 +54,7 @@ class _Kept:
         self.spec = spec
         self.process: Process | None = None
         self.held = False
-        # A process that was never ready is not restarted; its failed start is reported instead.
+        # If a process was never ready, it is not restarted, and its failed start is reported.
         self.was_ready = False
         self.deaths = 0
         self.restarts = 0
@@ -85,7 +85,7 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # These are logs of an earlier pipeline.
+        for old in logs.glob("*.log"):  # These files are logs of an earlier pipeline.
             old.unlink()
         self._watcher.start()
 
@@ -117,7 +117,7 @@ class Supervisor:
             return self._kept[name].restarts
 
     def ended(self) -> dict[str, Ended]:
-        """Return the processes that died and that the supervisor tried to restart, by name."""
+        """Return, by name, the processes that died and that the supervisor tried to restart."""
         with self._lock:
             return {
                 name: Ended(kept.restarts, kept.last_exit_code)
@@ -126,13 +126,15 @@ class Supervisor:
             }
 
     def start(self, specs: Sequence[ProcessSpec], report: Report | None = None) -> None:
-        """Start these processes in parallel; wait until all are ready. Raises PartNotStarted."""
+        """Start these processes in parallel, and wait until all are ready. Raises
+        PartNotStarted."""
         for spec in specs:
             self.spawn(spec)
         self.wait_ready(*(spec.name for spec in specs), report=report)
 
     def spawn(self, spec: ProcessSpec) -> None:
-        """Start a process without waiting for it; does nothing if it is already running."""
+        """Start a process without waiting until it is ready. Do nothing if it is already
+        running."""
         with self._lock:
             if self._stopping.is_set():
                 raise PartNotStarted("the pipeline is being stopped")
@@ -144,7 +146,8 @@ class Supervisor:
             kept.process = starting.result()
 
     def wait_ready(self, *names: str, report: Report | None = None) -> None:
-        """Wait until these processes are ready; call `report` for each process once it is ready.
+        """Wait until these processes are ready. As soon as a process is ready, call `report` for
+        it.
 
         Raises PartNotStarted with the last log lines of a process that is not ready.
         """
@@ -201,7 +204,7 @@ class Supervisor:
         self._spawner.shutdown()
 
     def abandon(self) -> None:
-        """Kill all processes at once; no process drains or stores anything."""
+        """Kill all processes at once. No process can finish its work or store anything."""
         with self._lock:
             self._stopping.set()
             processes = [kept.process for kept in self._kept.values() if kept.process]
@@ -257,5 +260,5 @@ class Supervisor:
             kept.last_exit_code = process.exit_code
             try:
                 self.spawn(kept.spec)
-            except OSError as error:  # For example, the disk is full. The start is repeated later.
+            except OSError as error:  # The disk may be full. The start is repeated later.
                 self._say(f"{kept.spec.name} cannot be started: {error}")

@@ -94,7 +94,7 @@ def main(**options: Any) -> None:
             as_json,
         )
     try:
-        # Faults of the settings are reported before anything is started.
+        # Report the faults of the settings before anything is started.
         check_servers(wanted.kafka, wanted.redis)
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted)))
@@ -147,12 +147,14 @@ def sink_lines() -> list[str]:
 
 
 def ending_lines(again: str) -> list[str]:
-    """Return the commands for a running pipeline; the option `again` selects that pipeline."""
+    """Return the commands for a running pipeline. In these commands, the option `again` selects
+    it."""
     return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
 def keep(wanted: Wanted, stack: Stack) -> None:
-    """Start the pipeline in this process and run it; a signal then raises StopAskedError."""
+    """Start the pipeline in this process and run it. When a signal arrives, StopAskedError is
+    raised."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -194,7 +196,8 @@ def _make_stack(wanted: Wanted) -> Stack:
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:
-    """Return the names of the processes: services, API, and processes that options add."""
+    """Return the names of the processes: the services, the API, and processes that the options
+    add."""
     apart = APART if wanted.apart else ()
     return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
@@ -206,7 +209,7 @@ def _base_port(wanted: Wanted) -> int:
 
 
 def _refresh(stack: Stack, mine: State) -> None:
-    """Update the process ids in the state file while the pipeline runs."""
+    """Update the process ids in the state file, because restarts change them."""
     fault = ""
     while True:
         time.sleep(_REFRESH_EVERY_S)
@@ -223,7 +226,8 @@ def _refresh(stack: Stack, mine: State) -> None:
 
 
 def write_state(current: State) -> str:
-    """Write the state; return a fault as text, because a full disk must not end the pipeline."""
+    """Write the state file. A fault is returned as text and not raised, because a full disk must
+    not end the pipeline."""
     try:
         state.write(current)
     except OSError as error:

@@ -10,7 +10,8 @@ Tree = dict[str, Any]
 
 
 def draft_07(schema: Any) -> Any:
-    """Return the schema in AsyncAPI's dialect, in which the items of a tuple are called `items`."""
+    """Return the schema in draft 7 of JSON Schema, where the items of a tuple are called
+    `items`."""
     if isinstance(schema, dict):
         return {
             "items" if key == "prefixItems" else key: draft_07(value)
@@ -50,5 +51,5 @@ def text_of(field: Field, const: str = "") -> Tree:
 
 
 def described(meaning: str) -> Tree:
-    """Return a schema that accepts any text."""
+    """Return a schema of any text, with this description."""
     return {"type": "string", "description": meaning}

@@ -1,4 +1,4 @@
-"""`python -m tools.docs settings | contracts | references | chart | promises`: writes the pages.
+"""`python -m tools.docs settings | contracts | references | chart | promises` writes the pages.
 
 A test fails if a page differs from the output of this module (tests/contract/test_docs.py).
 """
@@ -115,7 +115,7 @@ def settings_page() -> str:
 
 
 def render(rows: Iterable[SharedRow]) -> str:
-    """Return the page for these rows, which must be in the order of their sections."""
+    """Return the page for these rows. The rows must be in the order of their sections."""
     parts = [_HEAD]
     for section, group in groupby(rows, lambda shared: shared.row.key.partition(".")[0]):
         own = list(group)

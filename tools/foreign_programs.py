@@ -3,16 +3,16 @@
 - Helm 3 and Helm 4 are built with Go at pinned versions: `go install` takes them from Go's module
   proxy and checks them against Go's checksum database.
 - Node and npm come from a wheel in uv.lock, so that every machine runs the same versions. npm
-  installs only the packages in its lock file and checks the hash of each; no scripts of packages
-  are run.
+  installs only the packages in its lock file, checks the hash of each package, and runs no scripts
+  of packages.
 - Exim and OpenSMTPD are unpacked from their Debian packages, because installing them would replace
   Postfix. The tests only need the programs in these packages, which run from any folder. Missing
-  libraries that the packages need are unpacked too; no scripts of packages are run.
-  apt checks each package against the signatures of its archive.
+  libraries that the packages need are unpacked, too. No scripts of packages are run. apt checks
+  each package against the signatures of its archive.
 
 Owns: .sluice/tools, .sluice/node. Guarantees: each program is fetched once per version or lock
-file, even if several processes run at the same time; raises PartNotStarted with one line of text if
-a program cannot be fetched.
+file, even if several processes run at the same time. PartNotStarted with one line of text is raised
+if a program cannot be fetched.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from local.parts import packages
 from local.process import PartNotStarted
 
 FOLDER: Final = paths.STATE / "tools"
-# From this version on, Go itself fetches a newer version if a program requires it.
+# From this version on, Go itself fetches a newer Go if a program requires a newer Go.
 GO_MIN: Final = (1, 21)
 # The first build takes minutes on two processors.
 _BUILD_TIMEOUT_S: Final = 1_800
@@ -41,7 +41,8 @@ _FILES: Final = ("package.json", "package-lock.json")
 _OPTIONS: Final = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 _FETCH_TIMEOUT_S: Final = 300
 _UNPACK_TIMEOUT_S: Final = 300
-# Exim looks up its own user; libnss-wrapper answers from a file instead of the system's database.
+# Exim looks up its own user. With libnss-wrapper, the answer comes from a file instead of the
+# system's user database.
 EXIM: Final = ("exim4-daemon-light", "libnss-wrapper")
 OPENSMTPD: Final = ("opensmtpd",)
 
@@ -64,7 +65,7 @@ HELM_4: Final = GoProgram("helm", "helm.sh/helm/v4/cmd/helm", "v4.2.4")
 
 
 def fetch_go_program(program: GoProgram) -> Path:
-    """Return the path of the program; if it is missing, `go install` builds it."""
+    """Return the path of the program. If the program is missing, `go install` builds it."""
     if program.path.exists():
         return program.path
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def fetch_go_program(program: GoProgram) -> Path:
 
 
 def find_go() -> str:
-    """Return the path of Go; install its Debian package first if it is missing."""
+    """Return the path of Go. If Go is missing, install its Debian package first."""
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     go = go or packages.program("go", "golang-go", "Go builds Helm for the tests of the chart")
     asked = subprocess.run([go, "version"], capture_output=True, text=True, check=False)
@@ -91,7 +92,8 @@ def find_go() -> str:
 
 
 def go_version(text: str) -> tuple[int, int]:
-    """Return the version in the output of `go version`; (0, 0) if the output has none."""
+    """Return the version in the output of `go version`. Return (0, 0) if the output has no
+    version."""
     found = re.search(r"\bgo(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -131,7 +133,8 @@ def find_node() -> str:
 
 
 def fetch_modules(source: Path) -> Path:
-    """Return the node_modules for the lock file in this folder; if missing, npm installs them."""
+    """Return the node_modules for the lock file in this folder. If they are missing, npm installs
+    them."""
     lock = b"\0".join((source / name).read_bytes() for name in _FILES)
     made = paths.STATE / "node" / hashlib.sha256(lock).hexdigest()[:16]
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +185,8 @@ def _wheel() -> Path:
 
 
 def fetch_packages(names: tuple[str, ...]) -> Path:
-    """Return the folder with the files of these packages; if missing, apt downloads them."""
+    """Return the folder with the files of these packages. If it is missing, apt downloads the
+    packages."""
     made = FOLDER / names[0]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / f"{names[0]}.lock").open("w") as held:

@@ -1,9 +1,9 @@
-"""`python -m tools.measure_replies FOLDER`: classify foreign samples of SMTP refusals.
+"""`python -m tools.measure_replies FOLDER` classifies SMTP refusals that others have collected.
 
 Owns: the mapping from the samples' labels to our bounce classes. FOLDER has `replies.jsonl`: one
 object per line with `line` (a reply), `label` and, for ZoneMTA, `category`. The samples do not
-belong to this repository. Samples whose label does not name the reason of the refusal are left out,
-and their number is printed.
+belong to this repository. If the label of a sample does not say the reason of the refusal, the
+sample is left out. The number of these samples is printed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _AUTHENTICATION: Final = "authentication"
 _REFUSES_US: Final = frozenset({POLICY, _AUTHENTICATION})
 
 # KumoMTA's classes. Uncategorized, Undefined, Other, ProtocolErrors, MessageExpired,
-# TransientFailure, BadConfiguration and similar classes are left out, because they name no reason
-# that we distinguish.
+# TransientFailure, BadConfiguration and similar classes are left out, because none of our classes
+# corresponds to them.
 KUMOMTA: Final[dict[str, frozenset[str]]] = {
     "InvalidRecipient": frozenset({HARD}),
     "BadDomain": frozenset({HARD}),
@@ -58,8 +58,8 @@ KUMOMTA: Final[dict[str, frozenset[str]]] = {
 }
 
 # ZoneMTA's categories. "other" is left out, because ZoneMTA also uses it for meaningless text.
-# ZoneMTA's action (defer, reject) is not used, because it only says whether to try again from
-# another host, and we have no class for that. "capacity" means a full mailbox or a rate limit;
+# ZoneMTA's action (defer, reject) is not used. The action only says whether to try again from
+# another host, and we have no class for this. "capacity" means a full mailbox or a rate limit;
 # "spam" means our host or the content; "policy" includes forged senders.
 ZONE_MTA: Final[dict[str, frozenset[str]]] = {
     "blacklist": _REFUSES_US,
@@ -116,13 +116,13 @@ def measure(
 
 
 def is_enough(rows: Sequence[Row]) -> bool:
-    """Return True if the share is large enough and held_against() finds no refusal."""
+    """Return True if the share of right samples is large enough and held_against() returns none."""
     right = sum(row.is_right for row in rows)
     return bool(rows) and right >= REQUIRED_SHARE * len(rows) and not held_against(rows)
 
 
 def held_against(rows: Sequence[Row]) -> list[Row]:
-    """Return the refusals that were classified as hard, although they concern the sender."""
+    """Return the refusals that were classified as hard, although their reason is the sender."""
     return [row for row in rows if row.found == HARD and row.expected & _REFUSES_US]
 
 

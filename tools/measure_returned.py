@@ -1,9 +1,9 @@
-"""`python -m tools.measure_returned FOLDER`: understand foreign samples of returned mail.
+"""`python -m tools.measure_returned FOLDER` measures how well returned mail is understood.
 
 Owns: the mapping from the samples' labels to our kinds, and the bars, which are minimum shares.
-FOLDER has `returned.jsonl`, one object per line with `file`, `expected`, `is_bounce`, `recipients`,
-`score_class` and `label_kind`, and the files in `returned/`. The samples do not belong to this
-repository.
+FOLDER has the sample files in `returned/`, and `returned.jsonl` with one object per line. The
+fields of an object are `file`, `expected`, `is_bounce`, `recipients`, `score_class` and
+`label_kind`. The samples do not belong to this repository.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Row(Struct, frozen=True):
     """One sample: its label, and the meaning that was found."""
 
     label: dict[str, Any]
-    found: Understood | None  # The value is None after an exception.
+    found: Understood | None  # None if an exception was raised.
     time_ms: float
 
     @property
@@ -88,7 +88,7 @@ class Figure(Struct, frozen=True):
 @click.option("--wrong", is_flag=True, help="List the wrong ones.")
 @click.option("--half", type=click.Choice(["a", "b"]), help="Only this half, by the file's name.")
 def main(folder: Path, wrong: bool, half: str | None) -> None:
-    """Print the figures; exit with 1 if one is below its bar."""
+    """Print the figures. Exit with 1 if a figure is below its bar."""
     lines = (folder / "returned.jsonl").read_text("utf-8").splitlines()
     labels = [json.loads(line) for line in lines if line.strip()]
     labels = [label for label in labels if half in (None, half_of(label))]
@@ -101,7 +101,8 @@ def main(folder: Path, wrong: bool, half: str | None) -> None:
 
 
 def half_of(label: dict[str, Any]) -> str:
-    """Return the half to which a sample belongs; copies with other line ends get the same half."""
+    """Return the half to which a sample belongs. Copies with other line ends belong to the same
+    half."""
     name = (label.get("dup_of") or label["file"]).replace("-crlf/", "/").replace("-cr/", "/")
     return "a" if hashlib.sha256(name.encode()).digest()[0] % 2 == 0 else "b"
 
@@ -113,7 +114,7 @@ def measure(rules: Rules, folder: Path, labels: Sequence[dict[str, Any]]) -> Ite
         content = (folder / label["file"]).read_bytes()
         found: Understood | None = None
         times_s: list[float] = []
-        for _ in range(2):  # The faster run counts, because the machine has other work too.
+        for _ in range(2):  # The faster run is used, because the machine may be busy.
             start = clock.monotonic()
             try:
                 found = understand(content, rules)
@@ -150,7 +151,8 @@ def _names_all(row: Row) -> bool:
 
 
 def wrongly_hard(rows: Sequence[Row]) -> list[Row]:
-    """Return the samples found hard although their label is no bounce or a temporary failure."""
+    """Return the samples that were found hard although their label is no bounce or a temporary
+    failure."""
     return [
         row
         for row in rows

@@ -41,7 +41,7 @@ DECISIONS_PAGE: Final = DECISIONS / "README.md"
 
 
 class Exported(Struct, frozen=True):
-    """Metrics and the services that export them."""
+    """The metrics of a page, and the services that export each metric."""
 
     services: str
     counters: tuple[Metric, ...] = ()

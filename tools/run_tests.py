@@ -1,10 +1,10 @@
-"""`./sluice test`: installs the programs that the tests need, then runs pytest with the options.
+"""`./sluice test` installs the programs that the tests need, then runs pytest with the options.
 
 Most foreign clients and peers come from Debian packages (postfix with its smtp-source and
 smtp-sink, swaks, ...) and are installed only if they are missing. Node packages come from npm, Helm
 is built with Go, and Exim is only unpacked, because Postfix is installed. All these programs and
-the broker's jars are downloaded before the tests, so that the download does not count against a
-test's time limit.
+the broker's jars are downloaded before the tests. Otherwise the download would use up the time
+limit of a test.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from local.parts import kafka_java, packages
 from local.process import PartNotStarted
 from tools import foreign_programs
 
-# The package of Postfix asks for a configuration. The tests do not need this configuration, because
-# they run their own instances.
+# The package of Postfix asks for a configuration. The answer is irrelevant, because the tests run
+# Postfix with their own configurations.
 _POSTFIX_ANSWERS: Final = (
     "postfix postfix/main_mailer_type select No configuration\n"
     "postfix postfix/mailname string localhost\n"
 )
 
 
-# The npm packages that the examples in docs/ need; no service needs them.
+# The npm packages that the examples in docs/ need. No service needs them.
 NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
-# A mail server that runs on Node; the tests send mail to it.
+# A mail server that runs on Node. The tests send mail to this server.
 HARAKA: Final = paths.ROOT / "tests" / "integration" / "haraka"
 
 HELP: Final = """Usage: ./sluice test [PYTEST OPTIONS] [PATHS]
@@ -57,7 +57,8 @@ MAX_PROCESSES: Final = 4
 
 
 class Foreign(Struct, frozen=True):
-    """Foreign software that the tests use: how to detect it, and its Debian package."""
+    """Foreign software that the tests use: the files by which it is detected, and its Debian
+    package."""
 
     programs: tuple[str, ...]
     package: str
@@ -84,7 +85,7 @@ FOREIGN: Final = (
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
     Foreign(("chromium",), "chromium"),  # Chromium displays the pages.
-    # Libraries that Exim needs; Exim itself is not installed (foreign_programs.py).
+    # Exim needs these libraries. Exim itself is not installed (foreign_programs.py).
     Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
     Foreign((), "libidn12", plug_in="*/libidn.so.12"),
     Foreign((), "libnsl2", plug_in="*/libnsl.so.2"),
@@ -103,7 +104,8 @@ def missing() -> list[Foreign]:
 
 
 def is_there(foreign: Foreign) -> bool:
-    """Return True if every part is found; a Perl module is loaded, because it may be unusable."""
+    """Return True if every part is found. A Perl module is loaded, because it may exist and not
+    work."""
     if not all(map(packages.find_program, foreign.programs)):
         return False
     if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
@@ -115,10 +117,11 @@ def is_there(foreign: Foreign) -> bool:
 
 
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the options that spread the tests over processes; none if the user sets one.
+    """Return the options that spread the tests over processes. If the user sets one of them, return
+    none.
 
-    Tests often wait until servers have started or parts have recovered. So there are two more
-    processes than processors: one more for these tests, and one more for tests that mostly wait
+    Tests often wait until servers have started or parts have recovered, so there is one more
+    process than processors. A second additional process runs the tests that mostly wait
     (docs/decisions/0215-units-of-tests.md, docs/decisions/0236-tests-that-wait.md). The long tests
     (`--long`) run one after the other, because each loads the machine and reports progress.
     """
@@ -130,9 +133,10 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def needs_helm(arguments: Sequence[str]) -> bool:
-    """Return True if tests of the chart may run: without paths, or if a path overlaps with theirs.
+    """Return True if tests of the chart may run. These tests may run if the arguments contain no
+    path, or a path above, at or below a path of these tests.
 
-    Building Helm takes minutes, so it is not built for other tests.
+    Building Helm takes minutes, so Helm is not built for other tests.
     """
     named = [Path(each.partition("::")[0]) for each in arguments if not each.startswith("-")]
     given = [path.resolve() for path in named if path.exists()]
@@ -144,7 +148,8 @@ def needs_helm(arguments: Sequence[str]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Install the missing software, then execute pytest; with --help, install nothing."""
+    """Install the missing software, then execute pytest. With the option --help, install
+    nothing."""
     if "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
         return Exit.OK
@@ -169,7 +174,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(paths.ROOT)
     environ = {**os.environ, **base_environment()}
     command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]
-    os.execve(sys.executable, command, environ)  # noqa: S606 - pytest's exit code is ours
+    os.execve(sys.executable, command, environ)  # noqa: S606 - the exit code of pytest is ours
 
 
 if __name__ == "__main__":

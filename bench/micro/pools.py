@@ -53,7 +53,7 @@ class Figure(Struct, frozen=True):
 
 
 def envelope(number: int) -> Envelope:
-    """Return the envelope with this number; each number has a different recipient."""
+    """Return the envelope with this number. Each envelope has a different recipient."""
     return Envelope(
         mail_id=f"{number:026d}",
         client="bench",

@@ -29,7 +29,7 @@ _OF_FORGED: Final = 10  # The other kinds have a tenth of the recipients.
 
 
 class Row(Struct, frozen=True):
-    """One kind of recipient. `each_us` is the CPU time of one recipient; `written` is the number of
+    """One kind of recipient. `each_us` is the CPU time of one recipient. `written` is the number of
     records for Kafka."""
 
     kind: str
@@ -40,7 +40,7 @@ class Row(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """All rows; `meets_bar` is true if the rows of forged recipients meet the requirement."""
+    """All rows. `meets_bar` is True if the rows of forged recipients meet the requirement."""
 
     rows: tuple[Row, ...]
     meets_bar: bool

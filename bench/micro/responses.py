@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 SAMPLES: Final = Path(__file__).resolve().parents[2] / "tests" / "golden" / "returned"
 ROUNDS: Final = 15
-MIN_MESSAGES_PER_S: Final = 2_000  # the required rate on one core
-_PEER_SHARE: Final = 4  # `email` reads every fourth message, because it is slow
+MIN_MESSAGES_PER_S: Final = 2_000  # The required rate on one core.
+_PEER_SHARE: Final = 4  # The slow parser `email` reads every fourth message.
 
 _HOP: Final = (
     "Received: from mx{0}.relay.example (mx{0}.relay.example [192.0.2.{0}])\n"
@@ -50,16 +50,16 @@ _RELAYED: Final = "".join(_HOP.format(hop, "Q" * 44, "R" * 344) for hop in (1, 2
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` is computed from the fastest round."""
+    """All figures of a run. `meets_bar` is computed from the fastest round."""
 
     messages: int
     mean_bytes: int
     understanding: Figure
-    processing: Figure  # understanding, making the event and the forwarded mail
+    processing: Figure  # Understanding, making the event and the forwarded mail.
     counting: Figure
-    in_all: Figure  # processing and counting
+    in_all: Figure  # Processing and counting.
     email: Figure
-    times_of_email: float  # the time of understanding, divided by the time of `email`
+    times_of_email: float  # The time of understanding, divided by the time of `email`.
     meets_bar: bool
 
 

@@ -42,7 +42,7 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import Headers, encode_returned
 
-BATCH: Final = 200  # the worker, too, reads this many records at a time
+BATCH: Final = 200  # The worker, too, reads this many records at a time.
 _UNLIMITED: Final = 1 << 40
 
 

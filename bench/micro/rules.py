@@ -29,14 +29,14 @@ SAMPLE: Final = "html-newsletter-10kb.eml"
 ROUNDS: Final = 60
 RECIPIENTS: Final = 500
 DOMAINS: Final = 50
-MIN_MESSAGES_PER_S: Final = 25_000  # the required rate of scan and rules together, on one core
+MIN_MESSAGES_PER_S: Final = 25_000  # The required rate of scan and rules together, on one core.
 MAX_SCAN_US: Final = 20.0
-_PEER_MESSAGES: Final = 25  # the messages per round; not many, because the peers are slow
+_PEER_MESSAGES: Final = 25  # The messages per round. They are few, because the peers are slow.
 _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` is computed from the medians."""
+    """All figures of a run. `meets_bar` is computed from the medians."""
 
     message_bytes: int
     header_bytes: int

@@ -8,9 +8,9 @@ Waiting messages are not the same as messages in flight. A message in flight is 
 has handed out for an attempt (`sluice_stream_in_flight`).
 
 Because the pipeline may be busy, the command first records the end of the committed records, then
-the end of all written records. It counts final events up to the first end, and tallies up to the
-second end. A message's tally is committed before any other process sees the message, so if a final
-event is counted, the tally of its message is counted, too.
+the end of all written records. The command counts final events up to the first end, and it counts
+tallies up to the second end. A message's tally is committed before any other process sees the
+message, so if a final event is counted, the tally of its message is counted, too.
 
 If messages are counted as waiting but no queue holds any message, those messages are lost. To list
 the lost messages, the command reads the events again and also stores the mail ids of the tallies

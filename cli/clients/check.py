@@ -157,7 +157,7 @@ def _find(name: str, asked: _Asked) -> Client:
 
 
 def _expected(asked: _Asked) -> Expected:
-    """Return the expected values; without an option, a value comes from the settings.
+    """Return the expected values. A value that no option specifies comes from the settings.
 
     Raises WrongChoice, ServiceConfigError.
     """

@@ -103,7 +103,7 @@ def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:
 
 
 def in_force(orders: Iterable[Order], scope: Scope, now_ms: int) -> Order | None:
-    """Return the order in force on exactly this scope; None if there is none."""
+    """Return the order in force on exactly this scope; None if there is no such order."""
     found = next((order for order in orders if order.scope == scope), None)
     return None if found is None or found.is_over(now_ms) else found
 

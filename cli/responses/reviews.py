@@ -1,12 +1,13 @@
 """`sluice responses rewind|accept|incidents`: decides which bounces of a provider are counted.
 
 `rewind` excludes the bounces of a provider in a window. `accept` counts bounces that are held
-because of an incident. With --undo, each command takes its review back. Each command counts the log
-again, shows which recipients are freed and which are suppressed, and asks for confirmation. Then
-the command writes the review to mail.control and the entries to mail.suppressions. Because of the
-review, the validate service counts all bounces again. If a command dies between these two writes,
-it can be repeated. The second run finds the missing entries, because the command always compares
-the log with and without the review, even if the review is already written.
+because of an incident. With --undo, each command takes back an earlier review of its kind. Each
+command counts the log again, shows which recipients are freed and which are suppressed, and asks
+for confirmation. Then the command writes the review to mail.control and the entries to
+mail.suppressions. Because of the review, the validate service counts all bounces again. If a
+command dies between the two writes, the command can be repeated. The second run finds the missing
+entries, because the command always compares the log with and without the review, even if the review
+is already written.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Endpoints(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The number of restarts of a part that ended by itself, and its last exit code.
+    """The number of restarts and the last exit code of a part that ended by itself.
 
     The exit code is negative if a signal ended the part.
     """
@@ -155,7 +155,7 @@ def is_alive(state: State) -> bool:
 
 
 def running(name: str) -> State | None:
-    """Return the state of this pipeline; None if it is not running."""
+    """Return the state of this pipeline; None if the pipeline is not running."""
     state = read(name)
     return state if state is not None and is_alive(state) else None
 

@@ -1,4 +1,4 @@
-"""`sluice suppressions`: shows and changes which recipients get no mail from a client.
+"""`sluice suppressions`: shows and changes the list of recipients who get no mail from a client.
 
 Owns: the commands except `import` (importing.py). Does not own: the records
 (shared/topics/suppressions.py), reading and writing them (topic.py), planning a change

@@ -1,4 +1,4 @@
-"""Sends requests to each address of each URL until all answer 200; arguments: `SECONDS URL...`.
+"""Sends requests to each address of each URL until all answer 200. Arguments: `SECONDS URL...`.
 
 The exit code is 1 if an address does not answer 200 in time. The host of a URL is a headless
 Service, which has an address for each process. All addresses are asked at the same time. After
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 PAUSE_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
-# How long after SECONDS look-ups of addresses and requests to them may still run.
+# Look-ups of addresses and requests to these addresses may still run for this time after SECONDS.
 LOOK_UP_S, ASK_S = 5.0, 10.0
 AT_ONCE = 64
 
@@ -45,7 +45,7 @@ def ask(url: str) -> str:
 
 
 def gather(pool, job, urls, until):
-    """Return the result of the job by URL, without the URLs whose job takes longer than `until`."""
+    """Return the results of the job by URL, without URLs whose job has not ended at `until`."""
     running = {pool.submit(job, url): url for url in dict.fromkeys(urls)}
     done, late = wait(running, max(0.0, until - time.monotonic()))
     for each in late:

@@ -33,7 +33,7 @@ DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
 # The delays between attempts are multiplied by this factor. So one minute becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
-# The folders (logs, the sink's journal) of this number of earlier demos are kept.
+# The folders (logs, the sink's journal) of this many earlier demos are not removed.
 _KEPT_RUNS: Final = 3
 
 

@@ -89,7 +89,7 @@ class EventFollower:
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
-        """Start to read the events; the topic mail.events must exist."""
+        """Start to read the events. The topic mail.events must exist."""
         self._thread.start()
 
     def close(self) -> None:

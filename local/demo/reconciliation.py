@@ -46,7 +46,7 @@ class Result(Struct, frozen=True):
     bounced: int
     expired: int
     waiting: int
-    in_flight: int  # This value equals `waiting`; programs that compare demos read this name.
+    in_flight: int  # This value equals `waiting`. Programs that compare demos read this field.
     returned: int
     complained: int
     forwarded: int

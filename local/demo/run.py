@@ -58,7 +58,7 @@ MAX_AGE_S: Final = 20
 # After this time without progress, waiting messages are considered stuck, and the demo ends.
 STALL_S: Final = 120.0
 _FLUSH_TIMEOUT_S: Final = 120.0
-# At most this many records in the producer are not acknowledged. They have about 50 MB.
+# At most this many records in the producer are not acknowledged. These records have about 50 MB.
 _OUTSTANDING: Final = 2_000
 # At most this many messages are in flight. In a large demo, messages could otherwise expire while
 # they wait.
@@ -202,7 +202,7 @@ def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
 
 
 class Publisher:
-    """Publishes messages in a thread; counts the records that Kafka has acknowledged."""
+    """Publishes messages in a thread, and counts the records that Kafka has acknowledged."""
 
     def __init__(
         self,

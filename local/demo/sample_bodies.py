@@ -38,7 +38,7 @@ class SampleBody(Struct, frozen=True):
 
 
 def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
-    """Return all sample bodies of the demo; the same seed gives the same bodies."""
+    """Return all sample bodies of the demo. The same seed gives the same bodies."""
     chance = random.Random(seed)  # noqa: S311 - repeatable content, no secret
     texts = (
         ("Frühjahrsangebote: 20 % auf alles", _GERMAN),
@@ -53,7 +53,7 @@ def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
         _with_picture(*texts[number % len(texts)], chance.randbytes(size))
         for number, size in enumerate(_PICTURE_BYTES)
     ]
-    # Most mail is a page of HTML; a few messages have a large picture.
+    # Most messages are a page of HTML. A few messages have a large picture.
     return (*plain, *pages, *pages, *pages, *pictures)
 
 

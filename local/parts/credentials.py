@@ -41,12 +41,12 @@ class CertificateFiles(Struct, frozen=True):
 
 
 def certificate_path(folder: Path) -> Path:
-    """Return the path of the certificate in this folder; the file may not exist yet."""
+    """Return the path of the certificate in this folder. The file may not exist yet."""
     return folder / "smtp-cert.pem"
 
 
 def make_certificate(folder: Path) -> CertificateFiles:
-    """Return the certificate files in this folder; create them if they are missing."""
+    """Return the certificate files in this folder. If they are missing, create them."""
     files = CertificateFiles(certificate_path(folder), folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
@@ -77,7 +77,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def make_return_keys(folder: Path) -> Path:
-    """Return the keys file in this folder; create it with one key if it is missing."""
+    """Return the keys file in this folder. If the file is missing, create it with one key."""
     path = folder / "return-path-keys"
     if path.exists():
         return path

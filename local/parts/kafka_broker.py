@@ -1,10 +1,10 @@
 """Runs the embedded broker: a real Apache Kafka with one KRaft node, on the loopback interface.
 
-Owns: the node's settings, its command line, and the topics of the pipeline on it. Does not own:
-Java and the jars (kafka_java.py), the formatting of the node's folder (kafka_folder.py), clusters
-of several nodes (kafka_cluster.py). Guarantees: PartNotStarted with one line of text is raised if a
-program or file is not available. A broker that is restarted with the same folder has all records
-that it has acknowledged.
+Owns: the node's settings, the node's command line, and the creation of the pipeline's topics on the
+node. Does not own: Java and the jars (kafka_java.py), the formatting of the node's folder
+(kafka_folder.py), clusters of several nodes (kafka_cluster.py). Guarantees: PartNotStarted with one
+line of text is raised if a program or file is not available. A broker that is restarted with the
+same folder has all records that it has acknowledged.
 """
 
 from __future__ import annotations

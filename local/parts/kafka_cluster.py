@@ -89,7 +89,7 @@ def members(
 
 
 def _shared_id(folder: Path) -> str:
-    """Return the id of the cluster; create it if it is missing.
+    """Return the id of the cluster. If the id is missing, create it.
 
     The id is written before the first node is formatted. So if a start is interrupted between two
     nodes, the next start continues with the same id.

@@ -73,7 +73,7 @@ def _about(java: str) -> str:
 
 
 def fetch_jars() -> Path:
-    """Return the folder with the broker's jars; Maven creates the folder if it is missing."""
+    """Return the folder with the broker's jars. If the folder is missing, Maven creates it."""
     version = str(re.findall(r"<version>([\d.]+)</version>", POM.read_text())[1])
     jars = paths.KAFKA / version
     with _only_one():

@@ -40,13 +40,14 @@ def is_free(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> BinaryIO:
-    # The file stays open until this process ends, because closing it would release all locks.
+    # The file stays open until this process ends, because all locks are released when the file is
+    # closed.
     file = Path(tempfile.gettempdir()) / f"sluice-ports-{os.getuid()}"
     return os.fdopen(os.open(file, _FLAGS, 0o600), "r+b", buffering=0)
 
 
 def reserve(port: int) -> bool:
-    """Reserve this port for this process; return False if another process has reserved it."""
+    """Reserve this port for this process. Return False if another process has reserved it."""
     file = _reservations()
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)

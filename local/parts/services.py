@@ -68,7 +68,8 @@ class ServicePlan(Struct, frozen=True):
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
-    """Send a GET request to a local port, with the access key `key`; return status and document.
+    """Send a GET request with the access key `key` to a local port. Return the status and the
+    document.
 
     The status is 0 if nothing answers. The document is None if the body is not JSON.
     """

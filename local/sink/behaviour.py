@@ -27,8 +27,8 @@ from msgspec import Struct
 from shared.smtp.reply import Reply
 
 TARPIT_S: Final = 1.0
-# Attempts are counted for at most this many pairs of recipient and message; the oldest are removed
-# first.
+# Attempts are counted for at most this many pairs of recipient and message. The oldest pairs are
+# removed first.
 MAX_REMEMBERED: Final = 1_000_000
 
 # The answers by recipient, as `up` prints them.
@@ -72,7 +72,7 @@ class Decision(Struct, frozen=True):
 
 
 def judge_recipient(address: str) -> Decision | None:
-    """Return the refusal of a recipient at RCPT; None if it is accepted."""
+    """Return the refusal of a recipient at RCPT. Return None if the recipient is accepted."""
     if address.startswith("bounce-"):
         return Decision(Verdict.BOUNCED, _UNKNOWN)
     if address.startswith("full-"):

@@ -57,7 +57,7 @@ class Policy(Struct, frozen=True):
 
 
 class Connections(Protocol):
-    """The set of open connections, so that a stopping sink can close them."""
+    """The set of open connections. A sink that stops uses it to close them."""
 
     def add(self, connection: SinkConnection, /) -> None:
         """Add an opened connection."""
@@ -104,7 +104,7 @@ class SinkConnection(asyncio.Protocol):
         self._run()
 
     def close(self) -> None:
-        """Close the connection at once; answers that are already written are still sent."""
+        """Close the connection at once. Answers that are already written are still sent."""
         if self._transport is not None:
             self._transport.close()
 

@@ -1,8 +1,8 @@
 """The sink's journal: one JSON line per answer to a message and per refusal of a recipient.
 
 Owns: the lines, and the decision when the lines are written to the operating system. Guarantees:
-after `flush()`, all lines are written, so they survive a kill of this process; `flush()` is called
-before an answer is sent.
+after `flush()`, all lines are written, so they are not lost if this process is killed. `flush()` is
+called before an answer is sent.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 A key has the form `sluice_<id>_<secret>`. The id has 12 characters and identifies the record of the
 key; the secret is 32 random bytes. The record has a SHA-256 of the secret, never the secret itself.
-A fast hash is enough, because nobody can guess so many random bytes. The topic mail.access keeps
-the records, keyed by id. New fields may be added, with a default; no field is removed. Does not
-own: the topic (topic.py), checking a request (checking.py).
+A fast hash is enough, because nobody can guess so many random bytes. The topic mail.access stores
+the records, keyed by the id of the key. New fields may be added, with a default; no field is
+removed. Does not own: the topic (topic.py), the check of a request (checking.py).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Right(StrEnum):
 class Scope(Struct, frozen=True, omit_defaults=True):
     """The clients whose data a key may read.
 
-    If `client` is "", the scope includes every client. If `sub_client` is None, it includes every
-    sub-client of the client. If `sub_client` is "", it includes only the data of the client that
-    belongs to no sub-client.
+    If `client` is "", the scope includes every client. If `sub_client` is None, the scope includes
+    every sub-client of the client. If `sub_client` is "", the scope includes only the data of the
+    client that belongs to no sub-client.
     """
 
     client: str = ""
@@ -67,7 +67,7 @@ EVERYTHING: Final = Scope()
 
 
 class AccessKey(Struct, frozen=True, omit_defaults=True):
-    """The record of a key. `secret_hash` is empty once the key is revoked."""
+    """The record of a key. `secret_hash` is empty if the key is revoked."""
 
     id: str
     secret_hash: bytes
@@ -116,7 +116,7 @@ def new_key() -> KeyText:
 
 
 def parse_key(text: str) -> KeyText | None:
-    """Split the text of a key into its parts; None if the text is not a key."""
+    """Return the parts of a key's text, or None if the text is not a key."""
     found = _KEY.fullmatch(text)
     return KeyText(found[1], found[2]) if found else None
 

@@ -3,7 +3,7 @@
 Each record is written by an idempotent producer with acks=all, and a command returns when the
 record is acknowledged. Two commands write a record of the same key only if both revoke the key. So
 the order of these two records does not matter. All functions raise PartUnavailable if Kafka does
-not answer; the record may still have been written.
+not answer. In this case the record may have been written nevertheless.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def create_key(kafka: KafkaSettings, wanted: AccessKey) -> tuple[KeyText, Access
 
 
 def revoke_key(kafka: KafkaSettings, key: str, by: str, now_ms: int) -> AccessKey:
-    """Revoke a key; this cannot be undone. Raises UsageError if there is no such key."""
+    """Revoke a key permanently. Raises UsageError if there is no such key."""
     found = read_keys(kafka).get(key)
     if found is None:
         raise UsageError(f"there is no access key {key!r}: `sluice billing keys list` shows all")

@@ -3,11 +3,11 @@
 A thread reads the topic without a consumer group; a change of a key takes effect within a second.
 While Kafka is unavailable, the view stays unchanged for at most MAX_STALE_S; after that time the
 process accepts no key, because it would not see revocations. After a reconnect the topic is read
-into a new view, which replaces the old one once it is complete. If a record cannot be read, its key
-is removed from the view.
+into a new view. When the new view is complete, it replaces the old view. If a record cannot be
+read, its key is removed from the view.
 
-The same thread writes denied uses to mail.access-log, summed up per LOG_EVERY_S. If writing fails,
-these denied uses are lost, and the process logs a warning.
+The same thread sums up denied uses, and writes the sums to mail.access-log every LOG_EVERY_S. If
+writing fails, these denied uses are lost, and the process logs a warning.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class KeyView:
         return check(header, self._keys, self._clock.now_ms())
 
     def fault(self) -> str:
-        """Return the reason why no key can be checked now; "" if keys can be checked."""
+        """Return the reason why no key can be checked now, or "" if keys can be checked."""
         if self._fresh_at is None:
             return f"{self._topic} has not been read yet"
         if self._clock.monotonic() - self._fresh_at > MAX_STALE_S:
@@ -110,7 +110,7 @@ class KeyView:
             self._producer.close(timeout=_WRITE_TIMEOUT_S)
 
     def _follow(self) -> None:
-        """Read from the beginning, then follow until close() or until the topic is recreated."""
+        """Follow the topic from its beginning until close() or until it is recreated."""
         with closing(LogReader(self._options, self._topic, is_following=True)) as reader:
             if PARTITION not in reader.partitions():
                 raise KafkaError(f"Kafka has no topic {self._topic}")

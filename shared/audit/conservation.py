@@ -16,8 +16,8 @@ A message that counts as waiting must be on one of the queues, because every tra
 removes a message from a queue writes the final event, or writes the message to the next queue. So
 if messages count as waiting while the queues are empty, these messages are lost. The audit reports
 such a loss only if the pipeline stood still. To check this, the audit reads the queues before and
-after the events. In the meantime no record may have been written to the queues, and no transaction
-may have been open. If the pipeline did not stand still, a later audit may find the loss.
+after the events. The pipeline stood still if no record was written to the queues between these two
+readings and if no transaction was open. Otherwise, a later audit may find the loss.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 def parse_mail_id(text: str) -> bytes | None:
-    """Return the 16 bytes of a mail id; None if the text is not valid."""
+    """Return the 16 bytes of a mail id, or None if the text is not valid."""
     try:
         return ids.to_bytes(text)
     except ValueError:
@@ -125,7 +125,8 @@ def judge(
 ) -> Report:
     """Build the report. `settled` is True if a waiting message is a fault.
 
-    `cut_partitions` are partitions whose beginning Kafka deleted, so the books are incomplete.
+    `cut_partitions` are the partitions whose first records Kafka has deleted. If there are such
+    partitions, the books are incomplete.
     """
     rows = books.rows()
     faults = [
@@ -216,7 +217,7 @@ def is_settled(before: QueueLook, after: QueueLook, events_open: bool) -> bool:
 def with_lost(report: Report, mail_ids: Sequence[str]) -> Report:
     """Add a fault to the report for messages that count as waiting but are in no queue.
 
-    `mail_ids` are the ids of these messages, without ids that are in no tally.
+    `mail_ids` has the ids of these messages, except ids that no tally contains.
     """
     lost = sum(row.waiting for row in report.rows if row.waiting > 0)
     if not lost:

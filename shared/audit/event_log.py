@@ -21,7 +21,7 @@ from shared.topics.names import EVENTS
 ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-# This time is longer than an open transaction can delay the reading of later records.
+# An open transaction delays the reading of later records for less than this time.
 STUCK_S: Final = 90.0
 
 T = TypeVar("T")
@@ -67,18 +67,18 @@ class EventLog:
         return self._ask(self._committed.topic_id)
 
     def begins(self) -> dict[int, int]:
-        """Return the first available offset by partition."""
+        """Return, by partition, the first available offset."""
         return self._ask(lambda: self._committed.begins(self._partitions))
 
     def committed_ends(self) -> dict[int, int]:
-        """Return the last stable offset by partition.
+        """Return, by partition, the last stable offset.
 
         No open transaction has a record below this offset.
         """
         return self._ask(lambda: self._committed.ends(self._partitions))
 
     def written_ends(self) -> dict[int, int]:
-        """Return the offset after the last record by partition.
+        """Return, by partition, the offset after the last record.
 
         Records of open transactions are included.
         """

@@ -1,6 +1,6 @@
 """Defines the report of an audit: the accounts of mailings and returned mail, and the faults.
 
-Owns: the shapes that `sluice audit` shows and writes as JSON. Does not own: the definition of a
+Owns: the data types that `sluice audit` shows and writes as JSON. Does not own: the definition of a
 fault (conservation.py, returned.py).
 """
 
@@ -64,11 +64,11 @@ class BookRow(Struct, frozen=True):
 class ReturnedRow(Struct, frozen=True):
     """The account of one client's returned mail, counted by result.
 
-    `open` is the number of messages that have no event and no record on mail.refused so far:
-    came_back - events - not_understood. While mail flows, this number may be negative, because
-    events are read up to a later moment than the mail. `kept_back` is the number of messages that
-    the validate service read but did not forward. This number includes messages of `came_back` and
-    of `given_up`. The metrics of the validate service show the reasons.
+    `open` is the number of messages that have no event and no record on mail.refused so far. This
+    is the number came_back - events - not_understood. While mail flows, this number may be
+    negative, because events are read up to a later moment than the mail. `kept_back` is the number
+    of messages that the validate service read but did not forward. This number includes messages of
+    `came_back` and of `given_up`. The metrics of the validate service show the reasons.
     """
 
     client: str

@@ -1,8 +1,8 @@
 """Checks that each returned message has one event or one record on mail.refused. Pure.
 
 The bounce door answers 250 as soon as a message is on mail.returned. The validate service reads the
-message from this topic. In one transaction, it writes the event and commits the offset. So each
-record below the committed offsets of the consumer group of this service has exactly one event
+message from this topic. The service writes the event and commits the offset in one transaction. So
+each record below the committed offsets of the consumer group of this service has exactly one event
 (`returned`, `complained`, `unsubscribed`) with the same return id. A record at or above these
 offsets still waits and has no event yet. A message that the validate service refused or suppressed,
 or that the deliver service could not deliver, is on mail.returned, too. Its final event was written
@@ -11,8 +11,8 @@ events `forwarded` and `forwarding_failed` show the result.
 
 Owns: the definition of a fault. Does not own: reading the topics (returned_log.py). Memory is
 bounded: the ids are in buckets (doubles.py). This check does not know why the validate service did
-not forward a message. (A digest lists the message, the message is in a loop, or it is not wanted.)
-The metrics of the validate service show the reasons.
+not forward a message. A message is not forwarded if only a digest lists it, if it is in a loop, or
+if the client does not want it. The metrics of the validate service show the reasons.
 """
 
 from __future__ import annotations

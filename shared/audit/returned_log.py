@@ -114,7 +114,7 @@ def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, i
 
 
 def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | None:
-    """Return partition and offset that a refused record had on `topic`; None for other topics."""
+    """Return partition and offset of a refused record on `topic`, or None for other topics."""
     if isinstance(record, UndecodableRecord):
         return None
     headers = dict(record.headers)

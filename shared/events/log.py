@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 class Span(Struct, frozen=True):
-    """The time at which a pass over the topic starts, and the time limit of the pass.
+    """The time of the first event that a pass over the topic reads, and the time limit of the pass.
 
     If `is_endless` is True, the pass does not end at the end of the topic, but waits for new
     events.

@@ -101,7 +101,7 @@ class Wanted:
 
 
 def _mail_id(text: str) -> str:
-    """Return the text as a mail id; "" if it is not a mail id."""
+    """Return the text as a mail id, or "" if it is not a mail id."""
     try:
         return ids.from_bytes(ids.to_bytes(text))
     except ValueError:

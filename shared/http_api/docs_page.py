@@ -1,10 +1,10 @@
 """Generates the page that documents an HTTP API, from the API's OpenAPI 3.1 document.
 
-The page is one HTML file without scripts, fonts, images or parts from other servers. Its content
-security policy forbids everything except its own style sheet. Text from the document is escaped.
-docs_page() generates the page and is pure; docs_route() serves the page at DOCS_PATH. An
-application adds DOCS_PATH to AccessPolicy.public, because a browser sends no key when it opens an
-address. The page contains no data of clients.
+The page is one HTML file without scripts, fonts, images or parts from other servers. The content
+security policy of the page forbids everything except the page's own style sheet. Text from the
+document is escaped. docs_page() generates the page and is pure; docs_route() serves the page at
+DOCS_PATH. An application adds DOCS_PATH to AccessPolicy.public, because a browser sends no key when
+it opens an address. The page contains no data of clients.
 """
 
 from __future__ import annotations

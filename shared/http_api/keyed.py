@@ -82,7 +82,7 @@ class Keys(Protocol):
         ...
 
     def fault(self) -> str:
-        """Return why no key can be checked now; "" if keys can be checked."""
+        """Return the reason why no key can be checked now, or "" if keys can be checked."""
         ...
 
     def deny(self, denial: Denial, peer: str) -> None:
@@ -211,7 +211,7 @@ def require_scope(
 
 
 def peer_of(scope: Any) -> str:
-    """Return the address of the peer; "" if it is not known."""
+    """Return the address of the peer, or "" if it is not known."""
     peer = scope.get("client")
     return str(peer[0]) if peer else ""
 

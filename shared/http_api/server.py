@@ -83,7 +83,7 @@ class ApiServer:
             access_log=False,
             lifespan="off",
             server_header=False,
-            # The peer's address is that of the connection, because a header can be forged.
+            # The peer's address is taken from the connection, because a header can be forged.
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -76,7 +76,7 @@ class QuotaView:
         return self._follower.is_whole()
 
     def fault(self) -> str:
-        """Return the reason why the view is not up to date; "" if it is up to date."""
+        """Return the reason why the view is not up to date, or "" if it is up to date."""
         return self._follower.fault()
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class QuotaView:
         self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
-        """Return the state of this quota; None if the topic has no record of this quota."""
+        """Return the state of this quota, or None if the topic has no record of this quota."""
         return self._found.states.get(scope)
 
     def states(self) -> Mapping[QuotaScope, QuotaState]:
@@ -92,7 +92,7 @@ class QuotaView:
         return self._found.states.copy()
 
     def beat(self) -> QuotaBeat | None:
-        """Return the last beat; None if the billing service has never written a beat."""
+        """Return the last beat of the billing service, or None if there has been no beat."""
         return self._found.beat
 
     def _show(self, found: Quotas) -> None:

@@ -6,9 +6,9 @@ The characters `*` and `?` may be part of an address (RFC 5321, atext). So in a 
 
 Full addresses and patterns such as `*@domain` are looked up in tables. All other patterns become
 one regular expression, in which the text between two stars is an atomic group. The leftmost match
-of this text is always right, so the expression tries no other position. The time is at most
-proportional to the length of the address times the length of the patterns. It does not depend on
-the number of stars.
+of this text is always a correct choice, so the expression tries no other position. The time is at
+most proportional to the length of the address times the length of the patterns. The time does not
+depend on the number of stars.
 """
 
 from __future__ import annotations

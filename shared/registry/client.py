@@ -6,8 +6,8 @@ its sub-clients, and the family of a client. The family is the client, its paren
 parent, and so on. Reading and checking clients.yaml is in clients_file.py. This module does no I/O.
 
 A family has at most MAX_PARENTS parents, and no client occurs twice in it. `clients apply` refuses
-longer chains and cycles. If another program has written such records, the chain is cut here. The
-name of a parent belongs to the family even if the parent is not registered. The reason is that
+longer chains and cycles. If another program has written such records, this module cuts the chain.
+The name of a parent belongs to the family even if the parent is not registered. The reason is that
 recipients who are suppressed for this parent must get no mail, even if the parent is registered
 later or was removed. The block list and the parent of an unregistered parent are unknown.
 """
@@ -190,8 +190,8 @@ def family_of(client: Client, get: Callable[[str], Client | None]) -> Family:
 
 
 def fault_of(client: Client, get: Callable[[str], Client | None]) -> str:
-    """Return the reason why the parent of a client is not valid. Return "" if it is valid or if
-    there is no parent."""
+    """Return the reason why the parent of a client is not valid. Return "" if the parent is valid
+    or if there is no parent."""
     names, above = [client.name], client
     while above.parent:
         found = get(above.parent)
@@ -230,6 +230,6 @@ def all_limits(clients: Iterable[Client]) -> dict[QuotaScope, Limit]:
 
 
 def scopes_of(client: str, sub_client: str) -> Iterator[QuotaScope]:
-    """Yield the scopes of the quotas that a message of this client and sub-client uses up."""
+    """Yield the scopes of the quotas in which mail of this client and sub-client is counted."""
     yield QuotaScope(client)
     yield QuotaScope(client, sub_client)

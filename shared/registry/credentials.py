@@ -1,4 +1,4 @@
-"""A client's passwords, stored as SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677), never as text.
+"""Defines the stored form of passwords: SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677), never text.
 
 This module derives keys from a password, verifies passwords, and rotates credentials. It does not
 own the storage of credentials (client.py, publish.py) and the login exchange with a peer

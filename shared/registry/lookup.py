@@ -65,8 +65,7 @@ def require_whole(clients: Clients) -> None:
 
 
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
-    """Return the client with each name, or None if the client is unknown. The view is updated at
-    most once.
+    """Return the client of each name, or None if the name is unknown. Update the view at most once.
 
     The view is also updated if a client was removed, because the client may have been restored a
     moment ago. Raises NotReady if a name is unknown and the registry cannot be read to its end now.

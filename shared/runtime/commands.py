@@ -27,7 +27,7 @@ from click.core import ParameterSource
 from shared.runtime.errors import Exit
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-# The launcher sets this variable to the name by which it was called ("./sluice").
+# The launcher sets this variable to the name by which the launcher was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
 # These options may be empty, because their values have no effect except to be shown.
 _FREE_TEXTS: Final = frozenset({"--author", "--note", "--reason"})
@@ -114,7 +114,7 @@ def _refusing_empty(then: _Callback | None) -> _Callback:
 
 
 def give_up_output(error: OutputLost) -> int:
-    """Report that the output is incomplete, drop the rest of it, and return the exit code."""
+    """Report that the output is incomplete, drop its rest, and return the exit code."""
     print(f"sluice: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
     _drop_output()
     return Exit.PART_UNAVAILABLE
@@ -126,7 +126,7 @@ def _drop_output() -> None:
 
 
 def program_name(command: str) -> str | None:
-    """Return `./sluice <command>` if the launcher runs the command; None for `python -m ...`."""
+    """Return `./sluice <command>` if the launcher runs the command, or None for `python -m ...`."""
     launcher = os.environ.get(VARIABLE)
     return f"{launcher} {command}" if launcher else None
 

@@ -92,8 +92,8 @@ RETURNS_NAMES: Final = (
     "returns.offsets_sent",
     "returns.committed",
 )
-# The failpoints of counting the reputation of sources and clients. Only one deliver process counts
-# the reputation, so only that process reaches them.
+# The failpoints of counting the reputation of sources and clients. Only one process of the deliver
+# service counts the reputation, so only this process reaches these failpoints.
 REPUTATION_NAMES: Final = (
     "reputation.begun",
     "reputation.produced",

@@ -37,7 +37,7 @@ OTHER_FILES: Final = 256
 # malloc.h of glibc
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-# Larger blocks are mapped separately and returned to the system at once.
+# Larger blocks are mapped separately, and are returned to the system as soon as they are freed.
 KEPT_BLOCK_BYTES: Final = 4 * 1_048_576
 # The free memory that may remain at the end of each thread's heap.
 KEPT_BYTES: Final = 32 * 1_048_576
@@ -65,7 +65,7 @@ def bind_processors(processors: Sequence[int]) -> None:
 
 
 def allow_open_files(count: int) -> int:
-    """Allow OTHER_FILES plus `count` open files; return how much of `count` is possible.
+    """Allow OTHER_FILES plus `count` open files; return how many of the `count` files are possible.
 
     On many systems the soft limit is 1,024; any process may raise the soft limit up to the hard
     limit.

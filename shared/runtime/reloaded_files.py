@@ -2,10 +2,10 @@
 
 Guarantees: changed content takes effect at the next refresh(), without a restart. A new certificate
 is used for every handshake that begins after the change. While files are missing or unusable, the
-last usable content stays in use, and each fault is logged once. The same applies while a
-certificate does not match its key, because an operator replaces the two files one after the other.
-Owns: the files. Does not own: the form of a text, and the time at which files are checked for a
-change.
+last usable content stays in use, and each fault is logged once. The last usable certificate also
+stays in use while a new certificate does not match its key, because an operator replaces the two
+files one after the other. Owns: the files. Does not own: the form of a text, and the time at which
+files are checked for a change.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ReloadedFile(Generic[T]):
             stamp = self._look()
             if stamp == self._stamp:
                 return False
-            # The file is read again only after its next change, even if it is unusable.
+            # A file that cannot be used is read again only after its next change.
             self._stamp = stamp
             self.value = self._load()
         except OSError as error:
@@ -131,7 +131,7 @@ class Certificates:
             stamp = self._look()
             if stamp == self._stamp:
                 return
-            # The files are read again only after their next change, even if they are unusable.
+            # Files that cannot be used are read again only after their next change.
             self._stamp = stamp
             self.context = self._load()
         except (ssl.SSLError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Listens on a TCP address, tests whether a server answers, explains why a connection failed.
+"""Listens on TCP addresses, tests whether a server answers, and explains failed connections.
 
 This module owns the sentence that explains why a broker or Redis cannot be used: a fault of TLS, a
 refused login, or no connection. The sentence is one line and never contains a password or a token.
@@ -71,7 +71,7 @@ def is_refusal(words: str) -> bool:
 
 
 def words_of(error: BaseException) -> str:
-    """Return why a connection failed. A TLS fault is found even if other errors wrap it."""
+    """Return the reason why a connection failed. A TLS fault is found even in nested errors."""
     return _words(_tls_error(error) or error)
 
 

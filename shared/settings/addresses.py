@@ -213,7 +213,7 @@ def routed_fault(text: str) -> str:
 
 
 def plain_fault(text: str) -> str:
-    """Check the form of a path or a name, not whether the file exists."""
+    """Check the form of a path or a name. The file need not exist."""
     if text != text.strip() or not text.isprintable():
         return "remove control characters, and white space around it"
     return ""

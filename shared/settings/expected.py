@@ -113,7 +113,7 @@ def shown(value: Any) -> str:
 
 
 def find_fault(value: Any, kind: Any) -> str:
-    """Return the first fault of a value, with its place in a list or table; "" if there is none."""
+    """Return the first fault of a value, with its place in a list or table, or ""."""
     return next(_faults(value, shapes.type_info(kind), ""), "")
 
 

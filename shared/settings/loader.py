@@ -3,8 +3,8 @@
 `SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` contains the path of the TOML file. The
 tables of this file are the sections. A model is a frozen Struct whose fields are sections; a
 section is a frozen Struct with a default for every key. A text from the environment is converted to
-the type of its key (tables and lists are JSON). An unknown key or section is a fault; its text
-suggests the closest known name. A section that only other services have is ignored.
+the type of its key (tables and lists are JSON). An unknown key or section is a fault; the text of
+the fault suggests the closest known name. A section that only other services have is ignored.
 
 If anything is wrong, SettingsError reports all faults at once, each with its key path, the value
 found, the value expected and its origin; settings are never partly loaded.
@@ -240,7 +240,7 @@ def _section(
     origins: dict[str, str],
     faults: list[Fault],
 ) -> Any:
-    """Build the Struct of one section, including defaults; None if the section has a fault."""
+    """Return the Struct of one section with its defaults, or None if the section has a fault."""
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)

@@ -67,7 +67,7 @@ class CopyCells:
                 raise _lost(f"{seen} of {expected} cells of a copy were there")
 
     def _server(self) -> str:
-        """Return the run_id of the server; "" if the Redis user may not read it."""
+        """Return the run_id of the server, or "" if the Redis user has no right to read it."""
         with store_errors():
             try:
                 return str(self._client.info("server").get("run_id", ""))

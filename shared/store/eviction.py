@@ -39,7 +39,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """Return the reason why keys may be evicted; "" if the server never evicts keys."""
+        """Return the reason why keys may be evicted, or "" if the server never evicts keys."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -67,7 +67,7 @@ def policy_client(settings: RedisSettings) -> redis.Redis:
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Return the reason why the server may evict keys; "" if it never evicts keys.
+    """Return the reason why the server may evict keys, or "" if it never evicts keys.
 
     If Redis is unavailable, the result is "", because another check reports this fault.
     """

@@ -22,7 +22,7 @@ class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (the next offset of each partition).
 
     `whole` is False if a part of the stored data is lost; `months` is then empty. `holes` has, by
-    partition, the last month of which Kafka deleted records before they were counted.
+    partition, the last month with records that Kafka deleted before they were counted.
     """
 
     whole: bool
@@ -30,7 +30,7 @@ class Snapshot(Struct, frozen=True):
     watermarks: dict[int, int]
     holes: dict[int, str]
     months: dict[str, dict[str, int]]
-    # This value changes each time the store loses its data; "" if there are no counts.
+    # The value changes each time the store loses its data. The value is "" if there are no counts.
     generation: str = ""
     # The number of runs that changed a month, for every month that has cells.
     versions: dict[str, int] = {}

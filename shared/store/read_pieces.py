@@ -1,8 +1,8 @@
 """read_pieces.lua: reads months of billing cells, or their changes, in pieces.
 
 All pieces show the cells at one moment. Reading a million cells at once would block the server for
-more than a second, and so would copying the cells. Here each command takes milliseconds, so other
-processes that count or read are not delayed.
+more than a second. Copying the cells would also block the server. Here each command takes
+milliseconds, so other processes that count or read are not delayed.
 
 ReadChanges follows a month: the first read returns all cells, and each further read returns only
 the changes. The reader of the month stays registered between two reads. While a reader is
@@ -12,13 +12,13 @@ the size of the month.
 
 Every failure raises StoreUnavailable. A process of an earlier version does not keep former values
 for readers. If such a process counts during a read, the last piece of a month fails with
-CellsChanged, a kind of StoreUnavailable. Then the next reads of this process (as many as COPIED or
-COPIED_WHEN_FOLLOWING) use copies (copy_cells.py), which block the server for about half a second
-per million cells. So a second read succeeds (as_copy_if_changed). If the server restarts or is
-replaced by a replica, the order of the cells is different, and the next piece fails. The changes of
-a followed month become unknown if cells were lost or restored, if a process of an earlier version
-counts, or after EXPIRES_S. Then CellsChanged is raised, too. After every failed read, the next read
-returns the whole month.
+CellsChanged, a kind of StoreUnavailable. After that, the process that reads uses copies
+(copy_cells.py) for its next reads (as many as COPIED or COPIED_WHEN_FOLLOWING). Copies block the
+server for about half a second per million cells. So a second read succeeds (as_copy_if_changed). If
+the server restarts or is replaced by a replica, the order of the cells is different, and the next
+piece fails. The changes of a followed month become unknown if cells were lost or restored, if a
+process of an earlier version counts, or after EXPIRES_S. Then CellsChanged is raised, too. After
+every failed read, the next read returns the whole month.
 
 Every open reader makes counting more expensive, because the former values take memory. A reader
 that is not closed (after a lost answer, or because its process was killed) expires EXPIRES_S after
@@ -45,7 +45,7 @@ NAME: Final = "read_pieces"
 # A reader that needs more time than this for one piece is treated as stuck.
 EXPIRES_S: Final = 600
 # The limit is larger than the number of processes that read at the same time, because readers of
-# killed processes count until they expire.
+# killed processes remain registered until they expire.
 MAX_READERS: Final = 16
 # The number of reads that use copies after CellsChanged. The number is small for ReadChanges, which
 # reads often, because a copy is expensive.
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class CellsChanged(StoreUnavailable):
-    """The pieces show different moments, so the next reads of this process use copies."""
+    """The pieces show different moments, so this process uses copies for its next reads."""
 
 
 def as_copy_if_changed(read: Callable[[], T]) -> T:

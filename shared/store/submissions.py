@@ -44,7 +44,7 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """The time for which keys are kept, and the number of keys per day to expect."""
+    """The time for which keys are kept, and the expected number of keys per day."""
 
     seconds: int
     keys_per_day: int
@@ -127,7 +127,7 @@ class Submissions:
         return bool(self._run("finish", token) == 1)
 
     def forget_evicted(self, found: Eviction) -> bool:
-        """Return whether the server has evicted keys since the last call of any process.
+        """Return whether the server has evicted keys since the last call by any process.
 
         If keys were evicted, mark the keys as incomplete. Raises StoreUnavailable.
         """

@@ -28,7 +28,7 @@ class ViewApplied(Struct, frozen=True):
 
 
 class ViewStale(Struct, frozen=True):
-    """Nothing was applied, because the view is at another watermark (-1: there is no view)."""
+    """Nothing was applied, because the view has another watermark (-1: there is no view)."""
 
     watermark: int
 
@@ -72,7 +72,7 @@ class SuppressionStore:
         return ViewApplied() if code == 1 else ViewStale(int(found))
 
     def find(self, log: str, least: int, fields: bytes) -> bytes | None:
-        """Return the bits of each field, one byte each; None if its offset is below `least`.
+        """Return the bits of each field, one byte each, or None if the view is older than `least`.
 
         `fields` contains the fields one after the other, FIELD_BYTES each.
         """
@@ -91,7 +91,7 @@ class SuppressionStore:
         return ViewState(bytes(log).decode(), int(watermark))
 
     def drop(self) -> None:
-        """Delete the view. The validate service then waits until it is restored from the topic."""
+        """Delete the view. The validate service then waits until the view is restored."""
         with store_errors():
             self._client.unlink(self._key)
 

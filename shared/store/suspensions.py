@@ -1,4 +1,4 @@
-"""suspensions.lua: shares suspensions and slow-downs between all workers; derived state.
+"""suspensions.lua: shares suspensions and slow-downs (derived state) between all workers.
 
 Owns: the key and the calls. Does not own: the meaning of a state and the check whether a state has
 ended (services/deliver/core/shaping/); readers ignore ended states.
@@ -33,7 +33,7 @@ class SharedState(Struct, frozen=True):
 
 
 class SuspensionStore:
-    """The script on one client of one loop. Its key begins with `tag`, which has a {hash tag}."""
+    """The script on one client of one loop. The key begins with `tag`, which has a {hash tag}."""
 
     def __init__(self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5) -> None:
         self._script = AsyncScript(client, NAME)

@@ -24,7 +24,7 @@ from shared.topics.traces import TraceLine
 PREFIX: Final = "{sluice:traces}:"
 # The number of lines that are kept per trace. A line has at most 1.3 KB, usually 300 bytes.
 MAX_KEPT: Final = 2_000
-# This is longer than a trace lasts, because a reader may start late.
+# The time is longer than a trace lasts, because a reader may start late.
 KEPT_S: Final = 15 * 60
 _FIELD: Final = "line"
 _MAX_READ: Final = 500

@@ -1,9 +1,9 @@
 """Judges a message by the rules of its client, and builds the events for messages that are not
 sent. This module does no I/O.
 
-This module passes the data of the client and of the envelope to the rules. It decides to which
-mailing a message is attributed, and builds the events for refused messages, duplicates, key
-conflicts and withdrawn submissions. The rules are in rules.py, duplicates are found by
+This module passes the data of the client and of the envelope to the rules. The module also decides
+to which mailing a message is attributed, and builds the events for refused messages, duplicates,
+key conflicts and withdrawn submissions. The rules are in rules.py, duplicates are found by
 shared/store/submissions.py, suppression is in services/validate, and the texts of replies are in
 the ingest service.
 

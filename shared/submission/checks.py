@@ -1,9 +1,9 @@
 """Checks messages by the rules R1 to R12, with one function per rule. This module does no I/O.
 
 This module owns the checks and the texts that describe a fault. The ids, texts, codes and order of
-the rules are in rules.py. Each function takes a Case. It returns None if the message follows the
-rule. Otherwise it returns the cause and the value that was found. Both may contain text from the
-client.
+the rules are in rules.py. Each function takes a Case. The function returns None if the message
+follows the rule. Otherwise the function returns the cause and the value that was found. The cause
+and the value may contain text from the client.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class FaultyLine(Struct, frozen=True):
 
 
 def parse_recipient(text: str) -> Recipient | None:
-    """Return the recipient of this text; None if it is neither an address nor a hash."""
+    """Return the recipient of this text, or None if it is neither an address nor a hash."""
     text = text.strip()
     digits = text.lower()
     form = _BY_LENGTH.get(len(digits))
@@ -152,9 +152,9 @@ def _cells(number: int, text: str) -> list[str] | FaultyLine:
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield the records with the numbers of their first lines.
 
-    A quoted cell may have several lines. If a quote is not closed within _MAX_LINES, the cell would
-    contain the rest of the file. Therefore the line of the quote is a record by itself, and reading
-    continues after that line.
+    A quoted cell may have several lines. Without a limit, a cell whose quote is not closed would
+    contain the rest of the file. So if a quote is not closed within _MAX_LINES, the line of the
+    quote is a record by itself, and reading continues after that line.
     """
     numbered = enumerate(lines, 1)
     read_ahead: deque[tuple[int, str]] = deque()
@@ -181,7 +181,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 def _is_open(text: str) -> bool:
     """Return True if a quoted cell is still open after this text.
 
-    A quote inside a cell that is not quoted is plain text.
+    In a cell that is not quoted, a quote is plain text.
     """
     place = len(_BOM) if text.startswith(_BOM) else 0
     while True:

@@ -59,7 +59,7 @@ def addition(
 
 
 def removal(entries: Iterable[Suppression], author: Author, *, is_forced: bool) -> Removal:
-    """Plan the removal of those entries that are active.
+    """Plan the removal of the active entries.
 
     A complaint is not removed unless the removal is forced. If a counter added an entry, the
     counter is reset, because otherwise the next bounce would add the entry again.

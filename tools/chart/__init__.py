@@ -1,4 +1,4 @@
-"""Generates files of the Helm chart: facts about services, schema of the settings, README.
+"""Generates files of the Helm chart: facts about services, the schema of the settings, the README.
 
 A test fails if a generated file differs from the code (tests/chart/test_generated.py).
 """

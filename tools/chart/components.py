@@ -1,7 +1,7 @@
-"""Generates helm/files/components.json: the chart's components, from the code of the services.
+"""Generates helm/files/components.json, the list of the chart's components, from the code.
 
-Owns: which process each component runs, which topics it reads, and which sections of the settings
-it uses. The templates of the chart know nothing else about a service.
+Owns: the process of each component, the topics that the component reads, and the sections of the
+settings that it uses. The templates of the chart have no other knowledge about a service.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Lag(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """A setting that limits the bytes of mail in memory.
+    """A setting that limits how many bytes of mail a process has in memory.
 
-    If `door` is set, the setting counts only in processes where that door is open.
+    If `door` is set, the setting applies only to processes in which that door is open.
     """
 
     section: str
@@ -46,9 +46,9 @@ class Component(Struct, frozen=True):
 
     service: str
     arguments: tuple[str, ...]
-    group: str  # The text is "" if the component joins no group.
-    # The topics whose lag shows how much work waits. Retry topics are left out, because their mail
-    # is not due, so another process could not send it either.
+    group: str  # "" if the component joins no consumer group.
+    # The topics whose lag shows how much work waits. Retry topics are left out. Their mail is not
+    # due yet, so additional processes could not send it earlier.
     lag: tuple[str, ...]
     also: tuple[Lag, ...] = ()
     held: tuple[Held, ...] = ()
@@ -65,8 +65,8 @@ _DOORS: Final = (
     Held("ingest", "smtp_max_held_bytes", "front"),
     Held("ingest", "bounce_max_held_bytes", "bounce"),
 )
-# These components are the doors of ingest as separate processes. They read nothing from Kafka. Only
-# the front door uses Redis, and only the bounce door uses the keys of return paths.
+# These components are the doors of the ingest service as separate processes. They read no intakes.
+# Only the front door uses Redis, and only the bounce door uses the keys of return paths.
 _FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
 _BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))
 # Two components read this topic: `validate` (while it counts bounces) and `responses`. Their
@@ -89,7 +89,7 @@ COMPONENTS: Final = {
         held=(Held("deliver", "max_in_flight_bytes"),),
     ),
     # The billing service has no lag topics. It stores its position in its own store and commits no
-    # offsets, so Kafka would report the whole log as the lag of billing.
+    # offsets, so Kafka would report the whole log as the lag of the billing service.
     "billing": Component("billing", ("serve",), BillingSettings().group, ()),
 }
 
@@ -120,7 +120,8 @@ def topics() -> str:
     """Return the text of helm/files/topics.json: the plan of every topic except clients' topics.
 
     The file also has the shipped lanes, which the chart uses if its value `lanes` is null.
-    The number of partitions of most topics is a setting; the plan of these topics has no number.
+    If the number of partitions of a topic is a setting, the plan of this topic has no number. This
+    is true of most topics.
     """
     few, many = (
         {plan.name: plan.partitions for plan in names.plans((), count)} for count in (101, 102)

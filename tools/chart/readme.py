@@ -1,4 +1,4 @@
-"""Generates helm/README.md: the table of the chart's values, from comments in helm/values.yaml.
+"""Generates helm/README.md, the table of the chart's values, from comments in helm/values.yaml.
 
 A comment belongs to the key on the next line. If a key has no comment, the comment of its parent
 describes it.
@@ -46,7 +46,7 @@ def page(values_text: str) -> str:
 
 
 def rows(values_text: str) -> list[Row]:
-    """Return a row for each value that is a leaf or has a comment."""
+    """Return a row for each value that has no sub-keys or has a comment."""
     values = yaml.safe_load(values_text)
     found = []
     for path, description in _commented(values_text):

@@ -1,7 +1,7 @@
 """Generates the definition `settings` of helm/values.schema.json from the services' settings.
 
-Owns: that definition, and the list of settings that the chart computes itself. The rest of the
-schema is written by hand. Helm refuses a setting of the wrong type or out of range.
+Owns: the definition `settings`, and the list of settings that the chart computes itself. The rest
+of the schema is written by hand. Helm refuses a setting of the wrong type or out of range.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tools.chart.components import COMPONENTS, model_of
 
 SECTIONS: Final = "settings"
 
-# The chart computes these settings from its own values. If users could also set them here, the two
+# The chart computes these settings from its own values. If users could also set them, the two
 # values could contradict each other.
 OWNED: Final = frozenset(
     {
@@ -105,8 +105,8 @@ def _portable(node: Any) -> Any:
         if key in ("title", "default"):
             continue
         if key == "pattern":
-            # RE2 has no look-around, so such a pattern is left out. The service itself still checks
-            # the value.
+            # RE2 does not support look-around, so a pattern with look-around is left out. The
+            # service itself still checks the value.
             if not re.search(r"\(\?[=!<]", value):
                 found[key] = value.replace(r"\Z", "$")
             continue

@@ -17,9 +17,9 @@ def pages(
 ) -> dict[Path, str]:
     """Return the text of the file of results and of the page, by path.
 
-    With `record`, the last results of tests in this checkout are added. `documents` are texts
-    `NAME=FILE`, where FILE is the JSON of the benchmark NAME. `junit_files` are files of test runs.
-    Raises ValueError with a text for a person.
+    If `record` is set, the last results of tests in this checkout are added. `documents` are texts
+    `NAME=FILE`, where FILE is the JSON of the benchmark NAME. `junit_files` are the JUnit files of
+    test runs. Raises ValueError with a text for the user.
     """
     promised = table.load()
     found = results.load()

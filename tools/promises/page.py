@@ -1,7 +1,8 @@
 """Generates the page docs/promises.md from the table and the results.
 
 A promise holds only if all of its tests passed in their last runs and its figure is within its
-bound. If a test never ran, or a figure was never measured, the promise is shown as not measured.
+bound. If one of its tests never ran, or its figure was never measured, the promise is shown as not
+measured.
 """
 
 from __future__ import annotations

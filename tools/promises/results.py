@@ -1,11 +1,11 @@
 """Stores the last results of tests and benchmarks in docs/promises-results.json.
 
-Job: store the results that the table of promises names, each with its date and commit. The results
-come from the documents of test runs and benchmarks. Owns: the file, and how a value is found in the
-JSON of a benchmark.
+Job: store the results that the table of promises needs, each with its date and commit. The results
+come from the documents of test runs and benchmarks. Owns: the file, and the code that finds a value
+in the JSON of a benchmark.
 
-Guarantees: a result that was not measured again stays unchanged; a test without cases, or a missing
-value, never counts as a result. Raises ResultError if a value cannot be found.
+Guarantees: if a result is not measured again, it stays unchanged. A test without cases or a missing
+value is never stored as a result. Raises ResultError if a value cannot be found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SEGMENT: Final = re.compile(r"(?P<key>\w+)(?:\[(?P<field>\w+)=(?P<value>[^\]]+)
 
 
 class When(Struct, frozen=True):
-    """The day and the commit of a run; `commit` ends with `+` if files differed from the commit."""
+    """The day and the commit of a run. `commit` ends with `+` if files differed from the commit."""
 
     date: str
     commit: str
@@ -36,7 +36,7 @@ class When(Struct, frozen=True):
 class TestResult(Struct, frozen=True):
     """The cases of one test function in its last run."""
 
-    __test__ = False  # pytest must not collect this class
+    __test__ = False  # This class is not a test, so pytest must not collect it.
 
     passed: int
     failed: int
@@ -59,25 +59,25 @@ class Results(Struct, frozen=True):
 
 
 class ResultError(ValueError):
-    """A document does not contain the value that the table names."""
+    """A document does not contain a value that the table refers to."""
 
 
 def load(path: Path = RESULTS) -> Results:
-    """Return the stored results; they are empty if there is no file."""
+    """Return the stored results. If there is no file, return empty results."""
     if not path.exists():
         return Results()
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 
 def encode(results: Results) -> str:
-    """Return the text of the file, sorted, so that the same results always give the same bytes."""
+    """Return the sorted text of the file, so that equal results always give equal bytes."""
     return (
         msgspec.json.format(msgspec.json.encode(results, order="sorted"), indent=1).decode() + "\n"
     )
 
 
 def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, TestResult]:
-    """Return the known results of the tests, and of the test files, that a promise names."""
+    """Return the known results of the tests and test files in the table entry of a promise."""
     return {
         name: result
         for name, result in known.items()
@@ -86,9 +86,10 @@ def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, Tes
 
 
 def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
-    """Return the old results merged with those of test runs; omit results that the table lacks.
+    """Merge the results of test runs into the old results. Results of tests that are not in the
+    table are left out.
 
-    The later result of a test counts, so an old file does not replace newer results.
+    The later result of a test is used, so an old file does not replace newer results.
     """
     newer = {
         name: result
@@ -110,8 +111,8 @@ def with_document(
     """Return the results with the values of one benchmark's document added.
 
     If a value is missing in the document, its earlier result stays. For example, a long run may
-    cover only some of its kinds. Raises ResultError if the document has none of the values that the
-    table names.
+    include only some kinds of faults. Raises ResultError if the document has none of the values
+    that the table refers to.
     """
     wanted = [each.figure for each in table.promises if each.figure]
     found: dict[str, Measured] = {}

@@ -2,15 +2,16 @@
 
 Job: add the outcomes of a test run, with its date and commit, to the outcomes of earlier runs. The
 file belongs to this checkout. `python -m tools.docs promises --record` reads this file and uses the
-results that the table names.
+results of the tests in the table.
 
 If the tests.json of a run is not available, for example after a run in CI, the outcomes are read
 from the JUnit file that `./sluice test --junitxml=FILE` writes. That file contains the date of the
 run but not its commit. So it must be read in the checkout in which the tests ran. Raises
-ResultError if the file is no such JUnit file.
+ResultError if the file is not a JUnit file of a test run.
 
-Guarantees: two runs that end at the same time both count, because a lock protects the file; an
-aborted run counts with the tests that it has finished. A skipped test is no result.
+Guarantees: if two runs end at the same time, the outcomes of both are stored, because a lock
+protects the file. If a run is aborted, the outcomes of its finished tests are stored. A skipped
+test has no outcome.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ _DATE_CHARS: Final = len("2026-01-31")
 
 
 class Outcomes(Struct):
-    """The outcomes of one run; all cases of a test function count together."""
+    """The outcomes of one run. All cases of a test function have one common result."""
 
     passed: Counter[str] = msgspec.field(default_factory=Counter)
     failed: Counter[str] = msgspec.field(default_factory=Counter)
 
     def add(self, node_id: str, phase: str, outcome: str) -> None:
-        """Count one report of pytest; a failed set-up or tear-down counts as a failure too."""
+        """Count one report of pytest. A failed set-up or tear-down is also counted as a failure."""
         # pytest-xdist adds `@group` to the name of a test that belongs to a group.
         name = node_id.partition("[")[0].partition("@")[0]
         if outcome == "failed":
@@ -59,7 +60,7 @@ class Outcomes(Struct):
 
 
 def add(results: Mapping[str, TestResult], path: Path = LOG) -> None:
-    """Write the results; they replace earlier results of the same tests."""
+    """Write the results to the file. They replace earlier results of the same tests."""
     if not results:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def add(results: Mapping[str, TestResult], path: Path = LOG) -> None:
 
 
 def read(path: Path = LOG) -> dict[str, TestResult]:
-    """Return all results; none if there is no file or it cannot be read."""
+    """Return all results. If there is no file, or it cannot be read, return no results."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, TestResult])
     except (OSError, msgspec.DecodeError):
@@ -80,7 +81,8 @@ def read(path: Path = LOG) -> dict[str, TestResult]:
 
 
 def now() -> When:
-    """Return today's date and the commit of this checkout; `unknown` if this is no checkout."""
+    """Return today's date and the commit of this checkout. The commit is `unknown` if git cannot
+    find it."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -105,7 +107,7 @@ def _git(*arguments: str) -> str:
 def read_junit(file: Path, commit: str, root: Path = paths.ROOT) -> dict[str, TestResult]:
     """Return the result of each test function in the file."""
     try:
-        # The caller names a file of our own test run, so its XML is trusted.
+        # The file is from our own test run, so its XML is trusted.
         document = ElementTree.parse(file).getroot()  # noqa: S314
     except OSError as error:
         raise ResultError(f"--junit {file}: {error.strerror}") from None

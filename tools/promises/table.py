@@ -1,7 +1,7 @@
 """Reads the table docs/promises.toml: promises with their tests, benchmark and target.
 
-Owns: the form of the table, and the texts of its faults. A fault names the promise, the field and
-the expected value.
+Owns: the form of the table, and the texts of faults in the table. The text of a fault contains the
+promise, the field and the expected value.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TableError(ValueError):
-    """The table cannot be used; the text gives every fault."""
+    """The table cannot be used. The text of the exception contains every fault."""
 
 
 def load(path: Path = TABLE) -> Table:

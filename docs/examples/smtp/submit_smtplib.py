@@ -50,16 +50,16 @@ def main(host: str, port: str, tls: str, client: str, recipient: str, path: str)
     """Submit the file with CRLF at the end of each line, as SMTP requires (RFC 5321, 2.3.8)."""
     content = re.sub(rb"\r?\n", b"\r\n", Path(path).read_bytes())
     message = BytesParser(policy=email.policy.SMTPUTF8).parsebytes(content, headersonly=True)
-    sender = message["From"].addresses[0].addr_spec  # the envelope sender must be the same
+    sender = message["From"].addresses[0].addr_spec  # this address is also the envelope sender
     try:
         with closing(connect(host, int(port), tls)) as smtp:
             smtp.login(client, os.environ["SLUICE_PASSWORD"])
             code, text = submit(smtp, sender, recipient, content)
-            with suppress(OSError):  # the message has its reply
+            with suppress(OSError):  # the reply to the message is known
                 smtp.quit()
-    except smtplib.SMTPDataError as refused:  # the reply to DATA, before the message
+    except smtplib.SMTPDataError as refused:  # the command DATA was refused
         code, text = refused.smtp_code, bytes(refused.smtp_error).decode()
-    except OSError as error:  # all others of smtplib, too
+    except OSError as error:  # including all other errors of smtplib
         print(error, file=sys.stderr)
         sys.exit(TEMPORARY)
     print(code, text)

@@ -1,5 +1,4 @@
-"""The answer to a usage query: the rows of a month, their CSV form, and the check that they are
-complete.
+"""The answer to a usage query: the rows of a month, their CSV form, and the check of completeness.
 
 A row has the sums of a month's cells for one mailing, or for one mailing and day. The CSV has one
 line per mailing. The columns of the CSV and their order are always the same.

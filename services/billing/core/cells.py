@@ -1,7 +1,7 @@
 """The cells: one count per client, mailing ID, sub-client, day and counter.
 
 The JSON of a cell is its name in the store, so a new field must be added at the end. An earlier
-version did not count by day. The cells of this version have the day "".
+version did not count by day. The cells that the earlier version wrote have the day "".
 """
 
 from __future__ import annotations

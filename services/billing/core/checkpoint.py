@@ -79,8 +79,8 @@ def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
 
 
 def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
-    """Return the months whose cells differ from those in the checkpoint `before`, so that they must
-    be written. The snapshot `found` need not contain cells."""
+    """Return the months whose cells differ from the cells in the checkpoint `before`. These months
+    must be written. The snapshot `found` need not contain cells."""
     if before is None or before.generation != found.generation:
         return sorted(found.versions)
     return sorted(
@@ -136,7 +136,8 @@ class Checkpoints:
         return None
 
     def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
-        """Yield for each checkpoint, newest first, a snapshot without cells, and the cells.
+        """Yield, for each checkpoint, a snapshot without cells, and the cells. The newest
+        checkpoint comes first.
 
         Checkpoints whose chunks were not stored in `kept` are left out. The cells are read in
         pieces.

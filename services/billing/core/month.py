@@ -1,5 +1,4 @@
-"""Invoice months and days: finds the day of a time, the state of a month, and the next month to
-close.
+"""Finds the invoice day and month of a time, the state of a month, and the next month to close.
 
 Days and months begin and end in the time zone of the installation.
 

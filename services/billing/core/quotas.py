@@ -68,7 +68,7 @@ class ShownQuota(Struct, frozen=True):
 
 
 def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
-    """Return, for each quota, the number of messages that count towards it."""
+    """Return, for each quota, the number of messages that use the quota."""
     found = dict.fromkeys(limits, 0)
     for (client, sub_client), number in accepted.items():
         for scope in scopes_of(client, sub_client):
@@ -93,8 +93,8 @@ def plan(
     used: Mapping[QuotaScope, int],
     present: Present,
 ) -> Plan:
-    """Compare the present use of each quota with its last written state; return the records to
-    write.
+    """Compare the present use of each quota with the last written state of the quota. Return the
+    records to write.
 
     The plan is empty if the present month is before the month of the last beat. In this case, the
     clock of this process is slow.

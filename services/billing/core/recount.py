@@ -4,9 +4,9 @@ compared.
 This module reads events with its own code and uses no optimization of usage.py, so that a recount
 detects mistakes in usage.py. An event is readable if the fields that billing needs are readable. An
 invalid value in another field, such as `recipient`, must be ignored, because the live count does
-not read that field. Otherwise the recount would differ, and the month could never be proved. If a
-record has two type headers, the first header is used, as in the live count. Only events whose type
-is in EventType are counted.
+not read that field. If it were not ignored, the recount would differ from the live count, and the
+month could never be verified. If a record has two type headers, the first header is used, as in the
+live count. Only events whose type is in EventType are counted.
 
 The recount counts each mail once, whereas the live cells count each event. So a mail with two final
 events or two first dispatches appears as a difference. Mails with such repeated events are known
@@ -97,7 +97,7 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
     """Return the event, with only the fields that billing needs. Return None if this version does
-    not know its type.
+    not know the type of the event.
 
     Raises CodecError if the type is known and a field that billing needs cannot be read.
     """
@@ -148,8 +148,8 @@ class Recount:
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
-        """Count one record; return its event. Return None if the record has no event or has invalid
-        content."""
+        """Count one record, and return its event. Return None if the record has no event or has
+        invalid content."""
         self.records += 1
         try:
             found = read_event(record.headers, record.value)
@@ -212,7 +212,7 @@ class Recount:
                 pass
 
     def _cells_of(self, event: Event, timestamp: int) -> list[tuple[tuple[str, Cell], int]]:
-        """Return the cells in which an event counts, each with its month and the number to add."""
+        """Return the cells that an event changes, each with its month and the number to add."""
         data = event.data
         _check(data.client, data.mailing_id, data.sub_client)
         _check_number(data.size_bytes, MAX_BYTES)

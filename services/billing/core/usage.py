@@ -2,7 +2,7 @@
 
 An event with `first_dispatch` adds one to `billed`, on the day of `first_dispatched_at_ms`. The
 other counters use the day of the event. `received` is counted from the tallies. Records of unknown
-types are ignored, and only their number is returned.
+types change no cell. Only their number is returned.
 
 This code must be fast, because it reads every event of every message. So only the needed fields are
 decoded, and the counts of a whole run are summed before anything is written.
@@ -62,7 +62,8 @@ Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
 class EventRecord(Protocol):
-    """The fields of a Kafka record that billing reads. `timestamp` is in Unix milliseconds."""
+    """The fields of a Kafka record that the billing service reads. `timestamp` is in Unix
+    milliseconds."""
 
     headers: Sequence[tuple[str, bytes]]
     value: bytes | None
@@ -77,7 +78,8 @@ class UsageViolation(Struct, frozen=True, gc=False):
 
 
 class UsageEvent(Struct, frozen=True, gc=False):
-    """The fields of a sluice.mail event that billing needs (shared.topics.records.MailEvent)."""
+    """The fields of a sluice.mail event that this service needs
+    (shared.topics.records.MailEvent)."""
 
     client: Name
     mailing_id: Name = ""
@@ -101,7 +103,7 @@ class UsageTallyRow(Struct, frozen=True, array_like=True, gc=False):
 
 
 class UsageTally(Struct, frozen=True):
-    """The fields of a sluice.tally event that billing needs (shared.topics.records.Tally)."""
+    """The fields of a sluice.tally event that this service needs (shared.topics.records.Tally)."""
 
     service: str
     at_ms: int
@@ -192,7 +194,7 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
 
 
 def details_of(event: UsageEvent) -> Iterable[str]:
-    """Return the set of details under which a refused, suppressed or bounced event counts."""
+    """Return the set of details under which a refused, suppressed or bounced event is counted."""
     words = (
         [event.bounce_class]
         if event.bounce_class

@@ -61,9 +61,9 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 class Wanted(Struct, frozen=True):
     """Selects the count whose mail ids are listed.
 
-    `day` is YYYY-MM-DD, or "" for the whole month. If `client`, `mailing_id` or `sub_client` is
-    None, all its values are wanted. `detail` is a rule, a reason or a bounce class, or "" for all
-    details.
+    `day` has the form YYYY-MM-DD, or is "" for the whole month. If `client`, `mailing_id` or
+    `sub_client` is None, all its values are wanted. `detail` is a rule, a reason or a bounce class,
+    or "" for all details.
     """
 
     month: str
@@ -87,7 +87,7 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One counted mail. `day` is derived from the time `at_ms`. `size_bytes` is 0 if the count is
+    """One counted mail. `day` is derived from the time `at_ms`. `size_bytes` is 0 if the counter is
     `received`."""
 
     mail_id: str
@@ -102,7 +102,8 @@ class ListedMail(Struct, frozen=True, gc=False):
 
 
 class Unnamed:
-    """The number of received mails that were counted by tallies without their ids."""
+    """The number of received mails that are counted in tallies but whose ids are not in the
+    tallies."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -120,10 +121,10 @@ class Unnamed:
 def listed(
     record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
 ) -> Iterator[ListedMail]:
-    """Yield the mails of this record that belong to the wanted count. A record with invalid content
-    yields nothing.
+    """Yield the mails of this record that are part of the wanted count. A record with invalid
+    content yields nothing.
 
-    If the record counts mails without their ids, their number is added to `unnamed`.
+    If the record has the number of mails but not their ids, this number is added to `unnamed`.
     """
     if wanted.kind == RECEIVED:
         yield from _received(record, wanted, months, unnamed or Unnamed())

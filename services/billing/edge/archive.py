@@ -11,7 +11,7 @@ so a file with its final name is complete. If a writer dies, the next writer rem
 files. Only one process writes to an archive at a time.
 
 If a file cannot be read, DamagedFile is raised. The text of this error contains the path of the
-file. Beside each file of events is a file with its SHA-256, in the format of sha256sum. Before the
+file. Each file of events has a second file with its SHA-256, in the format of sha256sum. Before the
 events are read, the SHA-256 of the file is compared with the stored SHA-256. So a disk error in a
 file cannot change a count. Files that were written by earlier versions have no SHA-256.
 
@@ -42,8 +42,8 @@ PARTIAL: Final = ".partial"
 SUM: Final = ".sha256"
 LOG: Final = b"sluice.log"
 UNDECODABLE: Final = b"sluice.undecodable"
-# The CloudEvents attributes that are archived. These names do not have the prefix ce_ of the
-# headers.
+# The CloudEvents attributes that are archived. In the headers of a record, these names begin with
+# ce_.
 HEADERS: Final = ("id", "type", "source", "subject", "time")
 COLUMNS: Final = ("partition", "offset", "timestamp_ms", *HEADERS, "value")
 
@@ -164,8 +164,8 @@ class Archive:
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, for each partition, the first offset of the first file that has a record of this
-        time or later."""
+        """Return, for each partition, the first offset of the first file that has a record with
+        this time or a later time."""
         found: dict[int, int] = {}
         for part in self._parts:
             if part.partition not in found and self._last_ms(part) >= time_ms:
@@ -262,7 +262,7 @@ def _require_same_bytes(path: Path) -> None:
 
 
 def _pieces(path: Path, parts: int) -> Iterator[bytes]:
-    """Read a file in `parts` pieces."""
+    """Read a file, and yield its content in `parts` pieces."""
     size = path.stat().st_size
     with path.open("rb") as file:
         for _ in range(min(parts, MAX_PARTS)):

@@ -52,11 +52,11 @@ class _Stored(Struct, frozen=True):
 
 
 class Notes:
-    """The notes of an archive, which are in its file `deleted.json`.
+    """The notes of an archive. They are in the file `deleted.json` of the archive.
 
-    The notes have the offsets that Kafka deleted before they could be archived, and the offset up
-    to which each partition was archived. An archive that has files but no notes was written by an
-    earlier version.
+    The notes have the offsets whose records Kafka deleted before they could be archived. They also
+    have the offset up to which each partition was archived. An archive that has files but no notes
+    was written by an earlier version.
     """
 
     def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
@@ -71,14 +71,14 @@ class Notes:
             self._store()  # the archive is new, or a process died before it could note a file
 
     def note_end(self, partition: int, end: int) -> None:
-        """Record that every offset below `end` is archived or noted as deleted."""
+        """Write to the notes that every offset below `end` is archived or noted as deleted."""
         if end > self.archived.get(partition, 0):
             self.archived[partition] = end
             self._store()
 
     def note_deleted(self, gap: Gap) -> None:
-        """Record that Kafka has deleted these offsets, which begin after the last archived
-        offset."""
+        """Write to the notes that Kafka has deleted the records of this gap. The gap begins after
+        the last archived offset."""
         self._deleted = sorted([*self._deleted, gap])
         self.note_end(gap.partition, gap.end)
 
@@ -104,7 +104,7 @@ class Notes:
         return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
 
     def _load(self) -> dict[int, int]:
-        """Load the notes; return the offset up to which each partition was archived."""
+        """Load the notes. Return the offset up to which each partition was archived."""
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=list[Gap] | _Stored)
         except (OSError, msgspec.MsgspecError) as error:

@@ -76,7 +76,7 @@ class Cells(Protocol):
     def restore(self, found: Snapshot, counts: Counts) -> bool:
         """If the store has no counts, store a snapshot of all months, and return True.
 
-        `found` is the snapshot without cells; the keys of its `versions` are the months. After
+        `found` is the snapshot without cells. The keys of its `versions` are the months. After
         drop(), nothing is restored. Memory is bounded for any number of cells. If `counts` has a
         cell twice, the method raises RepeatedCell and stores nothing.
         """
@@ -129,8 +129,7 @@ class RedisCells:
         return ReadChanges(self._bulk, self._state, self._client)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts. Return True if it was
-        stored."""
+        """If the store has no counts, store a snapshot of all months, and return True."""
         return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
-"""A store of cells in memory, for tests of the code that uses a store.
+"""Stores cells in memory, for tests of code that uses a store of cells.
 
-The file tests/contract/test_cells.py checks that MemoryCells behaves like RedisCells. Tests can
-make MemoryCells lose all its data, or a part, because Redis may lose data, too.
+The file tests/contract/test_cells.py checks that MemoryCells behaves like RedisCells. Redis may
+lose data, so tests can make MemoryCells lose all its data or a part of its data.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class MemoryCells:
         return FollowsWhole(self.reading)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts. Return True if it was
-        stored."""
+        """If the store has no counts, store a snapshot of all months, and return True."""
         if self._log is not None or self._dropped:
             return False
         months = {month: Counter[str]() for month in found.versions}

@@ -1,10 +1,10 @@
 """The live cells in PostgreSQL, for installations that read their counts with SQL.
 
-The counts of a run and its watermark are written in one transaction. The transaction first locks
-the row of the installation in sluice_billing_state, so only one process writes at a time. A read is
-one REPEATABLE READ transaction, so its cells and watermarks are from the same moment. Missing
-tables are created. The setting `cells_key` is the name of the installation. The definitions of the
-tables and the SQL statements are in postgresql_rows.py.
+The counts of a run and the new watermark are written in one transaction. The transaction first
+locks the row of the installation in sluice_billing_state, so only one process writes at a time. A
+read is one REPEATABLE READ transaction, so its cells and watermarks are from the same moment.
+Missing tables are created. The setting `cells_key` is the name of the installation. The definitions
+of the tables and the SQL statements are in postgresql_rows.py.
 
 After an error the connection is replaced. If the server did not answer the commit of a run, the run
 may still have been applied. In this case, the watermark shows whether the run was applied.
@@ -118,8 +118,7 @@ class PostgresCells:
                 yield from rows
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
-        """Store a snapshot of all months if the store has no counts. Return True if it was
-        stored."""
+        """If the store has no counts, store a snapshot of all months, and return True."""
         return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:

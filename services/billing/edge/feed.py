@@ -5,8 +5,8 @@ This module owns the consumer and the position of each partition, but not the wa
 in the cells. A partition that was newly assigned is paused until place() sets its first offset.
 unassign() pauses the partition again. The committed offsets of the group are not used.
 
-All methods must be called by one thread. kafka-python reports a rebalance on its I/O thread. The
-I/O thread puts the rebalance into a queue, and the next call of a method processes it.
+All methods must be called by one thread. kafka-python reports changes of the assignment on its I/O
+thread. The changes are put into a queue, and the next call of poll() or unplaced() processes them.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class EventFeed:
         return dict(self._next)
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the first offsets that Kafka still holds. Raises KafkaError."""
+        """Return the first offset of each of these partitions that Kafka still has. Raises
+        KafkaError."""
         asked = [self._named(partition) for partition in partitions]
         found = self._consumer.beginning_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
         return {partition.partition: offset for partition, offset in found.items()}

@@ -4,9 +4,8 @@ mail.events.
 This module decides at which offsets reading begins and ends. Reading ends at the offsets up to
 which the events were counted, so the number of ids is equal to the count. Reading begins at the
 records that the broker stored one day before the month. This is early enough, because an event is
-stored after it happened. Only an event that was dated in the future when it was stored can be
-earlier in the log. With `from_start`, the whole log is read. Memory is bounded for any number of
-ids.
+stored after it happened. An event can be earlier in the log only if it was dated in the future when
+it was stored. With `from_start`, the whole log is read. Memory is bounded for any number of ids.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ month.
 Some stores copy the months that are being read. To limit the size of the copy to one month, the
 months are read one after another. In the store, each month has a version number. Every change of
 the month increases this number. If a month has not changed after it was read, its counts are still
-correct at the end of the whole read. The returned watermarks are the watermarks at this end. Months
+correct at the end of the whole read. The returned watermarks are from the end of the read. Months
 that have changed are read again, all in one step. Such steps are repeated until no month has
 changed. They come to an end, because each step reads more months than the step before. The last
 month changes most often, so it is read last.
@@ -41,7 +41,7 @@ class AcceptedMail:
         self._sums: dict[tuple[str, str], int] = {}
 
     def read(self, month: str) -> tuple[Snapshot, Accepted]:
-        """Return the snapshot, and the number of messages accepted in this month. If cells are
+        """Return the snapshot, and the numbers of messages accepted in this month. If cells are
         lost, no numbers are returned.
 
         Raises StoreUnavailable.

@@ -1,4 +1,4 @@
-"""The tables of the cells in PostgreSQL, and the access to the rows of one installation.
+"""Creates the tables of the cells in PostgreSQL, and reads and writes the rows of one installation.
 
 The column `installation` has the value of the setting `billing.cells_key`. Each method of
 InstallationRows is one step of a transaction. The transactions and connections are in
@@ -66,7 +66,7 @@ INSERT INTO sluice_billing_cells AS cells {_COLUMNS}
 SELECT %s, * FROM unnest(%s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[],
   %s::text[], %s::text[], %s::text[], %s::bigint[])
 ON CONFLICT (installation, month, cell_id) DO UPDATE SET count = cells.count + excluded.count
-"""  # noqa: S608 - names of columns
+"""  # noqa: S608 - the text has only names of columns
 _STATE: Final = "SELECT log, generation, dropped FROM sluice_billing_state WHERE installation = %s"
 _LOCKED_STATE: Final = _STATE + " FOR UPDATE"
 _TABLES: Final = ("watermarks", "months", "cells")
@@ -83,7 +83,8 @@ def make_tables(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def postgresql_errors() -> Iterator[None]:
-    """Turn every error of psycopg into StoreUnavailable. The text is the reason in one line."""
+    """Within the block, turn every error of psycopg into StoreUnavailable, with one line of
+    text."""
     try:
         yield
     except psycopg.Error as error:

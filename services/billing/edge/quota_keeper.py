@@ -134,7 +134,7 @@ class QuotaKeeper(RunsThread):
         self.fault = ""
 
     def turn(self) -> None:
-        """Compare the counts with the states and write the changes, once. May raise KafkaError,
+        """Once, compare the counts with the states and write the changes. May raise KafkaError,
         Unavailable, TransactionLost."""
         try:
             self._turn()

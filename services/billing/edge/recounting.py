@@ -89,8 +89,8 @@ class JoinedLog:
         return self._log.written_ends()
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, for each partition, the first offset whose record may have this time or a later
-        one."""
+        """Return, for each partition, an offset before which no record has this time or a later
+        time."""
         return self._log.offsets_at(time_ms) | self._archive.offsets_at(time_ms)
 
     def read(

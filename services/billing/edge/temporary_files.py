@@ -91,7 +91,7 @@ class PartFile:
         weakref.finalize(self, os.close, handle)
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number. Raises DiskUnavailable."""
+        """Store a part, and return its number. Raises DiskUnavailable."""
         begin = self._end
         with disk_errors():
             written = 0
@@ -145,7 +145,7 @@ class SortedCounts:
             self._file.execute("UPDATE counts SET now = 0 WHERE month = ? AND now <> 0", (month,))
 
     def differences(self) -> Iterator[Compared]:
-        """Yield the cells whose two counts differ, in the order of month, client, mailing ID,
+        """Yield the cells whose two counts differ. They are sorted by month, client, mailing ID,
         sub-client, day, counter and detail."""
         return self._read(f"{_SUM} HAVING sum(now) <> sum(before) ORDER BY {_KEY}")
 

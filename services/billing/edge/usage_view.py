@@ -2,8 +2,8 @@
 
 The end offsets of the log are read first, and the cells afterwards. So `complete` means that the
 answer includes every event that was committed when the query arrived. The cells are read once, in
-pieces, and each cell is immediately added to its row. So memory use grows with the number of
-mailings, not with the number of cells.
+pieces, and each cell is immediately added to its row. So the memory use depends on the number of
+mailings and not on the number of cells.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Events(Protocol):
 
 
 class KafkaEvents:
-    """The events of mail.events in Kafka, which have no gaps."""
+    """Reads the events of mail.events from Kafka. These events have no gaps."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log

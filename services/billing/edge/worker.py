@@ -190,8 +190,8 @@ class Worker:
                 feed.unassign(feed.placed())
 
     def _refuse_log(self, counted: str) -> None:
-        """Stop counting. The old log is gone, and the cells may be the only record of its events,
-        so an operator must decide whether to keep them."""
+        """Stop counting. The old log does not exist any more, and the cells may be the only record
+        of its events. So an operator must decide whether to keep the cells."""
         self._retry_at = self._parts.clock.monotonic() + RETRY_S
         reason = other_log(counted, self._log_id)
         if self.log != reason:

@@ -39,8 +39,8 @@ def plan_changes(
 ) -> Changes:
     """Plan the changes. `prune` is True if registered clients not in `wanted` are removed.
 
-    Raises RegistryError if two clients would have the same sending domain, because they could not
-    be distinguished by From addresses, signatures and returned mail. Also raises RegistryError if
+    Raises RegistryError if two clients would have the same sending domain, because From addresses,
+    signatures and returned mail would then not identify one client. Also raises RegistryError if
     the parent of a client is not registered or inherits from this client.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]

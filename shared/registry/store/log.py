@@ -1,8 +1,8 @@
 """Reads mail.clients up to its present end, and applies each record to a table of clients.
 
-This module owns the connection and its position in the topic. Its users decide when to read:
-view.py follows the topic, and publish.py reads the topic before each write. All methods may raise
-kafka.errors.KafkaError.
+This module owns the connection and its position in the topic. The callers decide when the topic is
+read: view.py follows the topic, and publish.py reads the topic before each write. All methods may
+raise kafka.errors.KafkaError.
 """
 
 from __future__ import annotations

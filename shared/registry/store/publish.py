@@ -1,5 +1,4 @@
-"""Writes the registry: writes the records of clients to mail.clients, and creates the topics of
-each client.
+"""Writes the records of clients to mail.clients, and creates the topics of each client.
 
 A change is computed from the registry at the time of writing, and is written either completely or
 not at all. Two concurrent changes do not undo each other. Topics are created first, so that a
@@ -53,7 +52,7 @@ _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
 Plan = Callable[[Mapping[str, Client]], Changes]
-# Like Plan, but with the registered and the removed clients as arguments.
+# A plan whose arguments are the registered and the removed clients.
 FullPlan = Callable[[Mapping[str, Client], Mapping[str, Client]], Changes]
 
 
@@ -175,7 +174,7 @@ class _Writing:
         return changes
 
     def _ensure(self, plans: Iterable[names.TopicPlan]) -> None:
-        """Create these topics, unless they were checked before."""
+        """Create these topics, unless an earlier call has done so."""
         new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
             return

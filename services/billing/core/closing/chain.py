@@ -101,7 +101,7 @@ class Chain:
 
     @property
     def last(self) -> str:
-        """Return the last closed month; "" if no month is closed."""
+        """Return the last closed month. Return "" if no month is closed."""
         return max(self.closed, default="")
 
     @property

@@ -1,4 +1,4 @@
-"""The lines of a statement, the canonical form that is hashed, and the store of their parts.
+"""The lines of a statement, their canonical form, which is hashed, and the stores of their parts.
 
 The functions process one line or one part at a time, because a month may have more lines than fit
 into memory. In production, PartFile (edge/temporary_files.py) stores the parts of statements and
@@ -21,7 +21,7 @@ class KeepsParts(Protocol):
     """Stores parts. The parts exist as long as this object is referenced."""
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number."""
+        """Store a part, and return its number."""
         ...
 
     def get(self, number: int) -> bytes:
@@ -58,7 +58,7 @@ class PartsInMemory:
         self._parts: list[bytes] = []
 
     def add(self, part: bytes) -> int:
-        """Store a part; return its number."""
+        """Store a part, and return its number."""
         self._parts.append(part)
         return len(self._parts) - 1
 
@@ -118,7 +118,7 @@ def decode_lines(text: LinesText) -> Iterator[Line]:
 
 
 def sha256_of(text: LinesText) -> str:
-    """Return the SHA-256 of the lines, which the header contains."""
+    """Return the SHA-256 of the lines. The header contains this SHA-256."""
     hashed = hashlib.sha256()
     for piece in text.pieces():
         hashed.update(piece)

@@ -29,8 +29,7 @@ from services.billing.core.closing.lines import (
 
 FORMAT: Final = "sluice.statement/1"
 # The version of the rules that determine which events are billed, and in which month
-# (docs/billing.md). The field `policy` of a statement has the version by which its events were
-# counted.
+# (docs/billing.md). The field `policy` of a statement has the version that was used for its counts.
 POLICY: Final = "1"
 
 
@@ -83,7 +82,8 @@ def signed_form(statement: Statement) -> bytes:
 
 
 def digest(statement: Statement) -> str:
-    """Return the SHA-256 of the signed form, which the next header contains as `previous`."""
+    """Return the SHA-256 of the signed form. The next header contains this SHA-256 as
+    `previous`."""
     return hashlib.sha256(signed_form(statement)).hexdigest()
 
 

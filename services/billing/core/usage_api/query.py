@@ -106,7 +106,7 @@ def require_span(months: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parse_group(text: str) -> tuple[str, ...]:
-    """Parse a grouping, whose parts are separated by commas; return the parts in the order of KEYS.
+    """Parse a grouping, whose parts are separated by commas. Return the parts in the order of KEYS.
     Raises QueryFault."""
     if not text:
         return DEFAULT_GROUP

@@ -2,7 +2,8 @@
 is first written to a temporary file.
 
 Memory is bounded for any number of rows. The number of simultaneous exports is bounded, too
-(slots.py). pyarrow is imported only when the first Parquet file is written, because it takes 40 MB.
+(slots.py). pyarrow takes 40 MB of memory, so it is imported only when the first Parquet file is
+written.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Exports:
         is_european: bool,
         owner: str = "",
     ) -> Iterator[bytes]:
-        """Return the bytes of a file in pieces. `owner` is the id of the key. NoRoom is raised
-        before the first piece is made."""
+        """Return the bytes of a file in pieces. `owner` is the id of the key. NoRoom is raised by
+        this call, before the first piece is made."""
         if form is CSV:
             made = csv_lines(table, is_european=is_european)
         else:

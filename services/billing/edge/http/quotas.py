@@ -36,7 +36,7 @@ class KnowsQuotas(Protocol):
     """Returns how much of each quota is used. In production this is QuotaView."""
 
     def ready(self) -> bool:
-        """Return True if the quotas were read."""
+        """Return True if the quotas have been read."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:

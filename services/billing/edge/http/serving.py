@@ -41,7 +41,7 @@ class Api:
         self._keys = KeyView(kit.options, "billing", running.clock)
         self._clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
         self._books = Books(StatementTopic(kit.options), running.clock)
-        # Requests have their own connection, so that they never wait for the counting loop.
+        # Requests use another connection than the counting loop, so that they never wait for it.
         cells = open_cells(billing, settings.redis, is_waited_for=True)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))

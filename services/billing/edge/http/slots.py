@@ -3,10 +3,11 @@ all slots.
 
 A file uses a slot until the last piece of the file is read, until an error occurs, or until the
 reader disconnects. One key may use at most half of the slots. If all slots are in use when a new
-file is requested, the file of the slowest reader may lose its slot, and its transfer is aborted.
-The file loses its slot only if the reader has had at least GRACE_S to read, and has read less than
-MIN_BYTES_S bytes per second. So a key that reads slowly, or not at all, does not block other keys.
-The time during which this process makes a piece is not part of the reader's time.
+file is requested, the file of the slowest reader may lose its slot. The transfer of this file is
+then aborted. The file loses its slot only if the reader has had at least GRACE_S to read, and has
+read less than MIN_BYTES_S bytes per second. So a key whose reader is slow, or does not read at all,
+does not block other keys. The time during which this process makes a piece is not part of the
+reader's time.
 """
 
 from __future__ import annotations

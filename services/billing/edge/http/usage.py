@@ -225,7 +225,7 @@ class UsageRoutes:
 
 def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
     """Return the options of a route for this format, or for the format that the Accept header
-    names."""
+    selects."""
     if form is None:
         own = {"path": f"/v1/{name}", "summary": f"{summary}, in the form that Accept names"}
     else:

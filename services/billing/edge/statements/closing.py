@@ -8,7 +8,7 @@ bounded for any number of lines.
 There are no locks, so any process may repeat any step after a failure. If several headers continue
 the chain, only the first of these headers in the topic is valid (core/closing/chain.py). So a
 process that dies, is paused, or runs at the same time as another process may leave invalid records,
-but never a second valid statement. Events that are counted for a month after its close become
+but never a second valid statement. If events of a month are counted after its close, they become
 adjustments in the statement of the next month.
 """
 

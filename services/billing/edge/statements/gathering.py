@@ -32,8 +32,8 @@ class GatheredLines:
         self._lines = SortedCounts()
 
     def read(self, cells: Cells) -> Snapshot:
-        """Read the counts; return the snapshot without cells. In the snapshot, `whole` is False if
-        cells are lost.
+        """Read the counts, and return the snapshot without cells. If cells are lost, `whole` is
+        False in the snapshot.
 
         Raises StoreUnavailable, DiskUnavailable.
         """

@@ -4,7 +4,7 @@ The adjustments in a statement never change. They are the first lines of the sta
 these lines are read for a view. Only one line is in memory at a time. The most recently used views
 are kept.
 
-Events that are counted for a month after its close become adjustments in the next statement. The
+If events of a month are counted after its close, they become adjustments in the next statement. The
 view of these pending adjustments has, for each cell, the present count minus the counts in all
 statements about the month. The counts of the month are compared with the statements when a request
 asks for the month. They are compared again only if the counts or the statements have changed. The
@@ -57,14 +57,14 @@ class KeptViews:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Shelved | None:
-        """Return the view with this name. Return None if the view is not kept, or if another
+        """Return the view with this name. Return None if the view was dropped, or if another
         program has removed its file."""
         with self._lock:
             found = self._kept.get(name)
         return found if found is not None and found.view.is_there() else None
 
     def keep(self, name: str, shelved: Shelved) -> Shelved:
-        """Store this view as the most recently used view; return it."""
+        """Store this view as the most recently used view, and return it."""
         with self._lock:
             self._kept[name] = shelved
             self._kept.move_to_end(name)

@@ -113,8 +113,8 @@ def standing_of(
     ends: LogEnds | KafkaUnavailable,
     state: Snapshot | None = None,
 ) -> MonthStanding:
-    """Return the standing of a view. `state` is the present progress if the newest view is wanted;
-    otherwise it is None.
+    """Return the standing of a view. If the newest view is wanted, `state` is the present progress.
+    Otherwise `state` is None.
 
     If the counts in `state` are newer than the view, `reason` has the moment of the view, and the
     reason why the counts in `state` are not complete.

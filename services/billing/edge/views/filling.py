@@ -40,7 +40,7 @@ CREATE TABLE mailings (client TEXT, mailing_id TEXT, sub_client TEXT,
   PRIMARY KEY (client, mailing_id, sub_client)) WITHOUT ROWID;
 """
 _ADD_DAY: Final = (
-    f"INSERT INTO days VALUES (?, ?, ?, ?, {_MARKS}, ?)"  # noqa: S608 - names of counters
+    f"INSERT INTO days VALUES (?, ?, ?, ?, {_MARKS}, ?)"  # noqa: S608 - only names of counters
     f" ON CONFLICT DO UPDATE SET {_ADDED}, details = joined(details, excluded.details)"
 )
 _MAILINGS: Final = (
@@ -55,7 +55,7 @@ Key = tuple[str, str, str, str]  # client, mailing ID, sub-client, day
 def fill(
     file: sqlite3.Connection, cells: Iterable[tuple[Cell, int]], max_rows: int = MAX_ROWS
 ) -> UsageRow:
-    """Fill the tables; return the sums of all cells. Raises sqlite3.Error."""
+    """Fill the tables, and return the sums of all cells. Raises sqlite3.Error."""
     file.executescript(SCHEMA)
     register_merging(file)
     rows, index_of = _Rows(), _INDEX.get
@@ -102,7 +102,7 @@ class _Rows:
             self._counts[at + place] += number
 
     def written_to(self, file: sqlite3.Connection) -> _Rows:
-        """Sort the rows and add them to the table of days; return an empty _Rows for the next
+        """Sort the rows and add them to the table of days. Return an empty _Rows for the next
         rows."""
         counts, encoded = self._counts, self._details
         file.executemany(

@@ -49,7 +49,7 @@ _NO_ENDS: Final = LogEnds("", {})
 
 
 class UnknownClient(Exception):
-    """The client is not registered and was never counted."""
+    """The client is not registered, and there are no counts for it."""
 
 
 class TooManyWait(Exception):
@@ -86,8 +86,8 @@ class ReaderParts(Struct, frozen=True):
 
 
 class UsageReader:
-    """Answers usage queries. Thread-safe. All methods may raise StoreUnavailable. They may also
-    raise StatementsUnknown until the statements were read."""
+    """Answers usage queries. Thread-safe. All methods may raise StoreUnavailable. As long as the
+    statements have not been read, the methods may also raise StatementsUnknown."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -145,7 +145,8 @@ class UsageReader:
         return Answer(query, standings, tuple(shelved))
 
     def months(self) -> tuple[dict[str, MonthState], dict[str, Closed]]:
-        """Return the state of each month that has counts or a statement, and the statements."""
+        """Return the state of each month that has counts or a statement. Also return the
+        statements."""
         closed, _ = self._parts.books.closed()
         now_ms = self._parts.clock.now_ms()
         counted = {*self._parts.shelf.state().versions, *closed}

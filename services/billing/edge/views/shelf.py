@@ -99,7 +99,7 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
-        self._asked: dict[str, float] = {}  # the time of the last request, by month
+        self._asked: dict[str, float] = {}  # The time of the last request, by month.
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
@@ -266,8 +266,8 @@ def stated_view(name: str, view: View, statement: Closed) -> Shelved:
 
 
 def usable_until(began: float, ended: float) -> float:
-    """Return the time at which a view may be replaced. A view whose sorting took long is used for
-    longer."""
+    """Return the time at which a view may be replaced. If the sorting took longer, the view is used
+    for longer."""
     return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 

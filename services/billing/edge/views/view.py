@@ -39,7 +39,7 @@ _page: Final = msgspec.json.Decoder(list[list[str | int | None]])
 
 
 class View:
-    """The file of one month. Any thread may read it."""
+    """The SQLite file of one month. Any thread may read it."""
 
     def __init__(self, month: str, cells: Iterable[tuple[Cell, int]], folder: Path) -> None:
         """Sort these cells into a new file in this folder. Raises sqlite3.Error, OSError."""

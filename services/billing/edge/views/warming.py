@@ -5,11 +5,11 @@ department needs the previous month during the present month. `fault` is set unt
 sorted, so the process is not ready before they are sorted. Afterwards, if a request asked for the
 present month within the last ASKED_S, the thread sorts the present month again when its view may be
 replaced (shelf.py). If no request has asked, the thread sorts the present month every ten minutes.
-The thread sorts the previous month again within LOOK_BACK_S after its close, and it sorts other
-months if requests want newer views. During the sorting, requests get the earlier view, and the
-answer shows the moment of this view. If sorting fails, for example because the store is unavailable
-or the disk is full, the thread tries again. Until it succeeds, a request sorts the month itself, or
-gets the reason for the failure.
+The thread sorts the previous month again within LOOK_BACK_S after the close of that month. It sorts
+other months if requests want newer views. During the sorting, requests get the earlier view, and
+the answer shows the moment of this view. If sorting fails, for example because the store is
+unavailable or the disk is full, the thread tries again. Until the thread succeeds, a request sorts
+the month itself, or gets the reason for the failure.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ does not own the rules (shared/submission/rules.py), the order of commands (shar
 (edge/front_door/login_policy.py).
 
 A refusal at MAIL or RCPT is only a reply to a command. There is no message yet, so nothing is
-counted and no event is published. A complete message that violates rules is refused after DATA,
-with all its violations. This refusal is published as an event, as for a message that came by Kafka.
+counted and no event is published. A complete message that violates rules is refused after DATA, and
+the refusal lists all violations. This refusal is published as an event, as for a message that came
+by Kafka.
 """
 
 from __future__ import annotations

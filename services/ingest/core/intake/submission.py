@@ -146,7 +146,7 @@ def _envelope(
 
 
 def _normal(sender: str) -> str:
-    """Return the address in normal form. Return it unchanged if it cannot be parsed."""
+    """Return the address in normal form. Return the address unchanged if it cannot be parsed."""
     parsed = parse_path(sender)
     return parsed.address if isinstance(parsed, ParsedAddress) else sender
 

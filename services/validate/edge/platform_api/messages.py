@@ -156,8 +156,8 @@ class MessageRoutes:
 
 
 def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
-    """Return the id or address for which the request searches. Raises QueryFault if the request has
-    none or several."""
+    """Return the id or address for which the request searches. Raises QueryFault unless the request
+    has exactly one of these values."""
     given = {
         NamedBy.SUBMISSION: submission,
         NamedBy.MESSAGE_ID: message_id,

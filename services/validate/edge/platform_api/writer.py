@@ -124,7 +124,7 @@ class KafkaWriter:
         answer: asyncio.Future[int] = loop.create_future()
 
         def done(result: int | Exception) -> None:
-            with contextlib.suppress(RuntimeError):  # the event loop has ended with its server
+            with contextlib.suppress(RuntimeError):  # the server and its event loop have ended
                 loop.call_soon_threadsafe(_settle, answer, result)
 
         with self._lock:
