@@ -41,6 +41,20 @@ class Waiting(Struct, frozen=True):
     envelope: Envelope
 
 
+def distinct(found: Iterable[Waiting], most: int) -> list[Waiting]:
+    """Return up to `most` messages, each of them once.
+
+    A message may move to another topic while the topics are read, and so be found at two places.
+    The result has the place that was read last.
+    """
+    messages: dict[str, Waiting] = {}
+    for each in found:
+        messages[each.envelope.mail_id] = each
+        if len(messages) == most:
+            break
+    return list(messages.values())
+
+
 class QueueCounts:
     """The counts of the mail that waits."""
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from itertools import islice
 from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from cli.queue.counting import QueueCounts, Waiting, queues_of
+from cli.queue.counting import QueueCounts, Waiting, distinct, queues_of
 from shared.audit.conservation import QueueLook
 from shared.events.log import Progress
 from shared.runtime.clock import Deadline
@@ -66,7 +65,7 @@ class QueueReading:
         try:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))
-                return list(islice((each for each in found if each.envelope.held_since_ms), most))
+                return distinct((each for each in found if each.envelope.held_since_ms), most)
         except KafkaError as error:
             raise self._unavailable(error) from error
 

@@ -4,6 +4,8 @@ Click's list of commands cuts the first sentence of each command's help at the w
 terminal. HelpGroup wraps that sentence instead. If an option stands before its command's name, the
 command line is refused, and the error shows the right order.
 
+An option with an empty value is refused if the option may be left out.
+
 If standard output cannot be written, a command reports this in one sentence. A full disk causes an
 error in a write or in the flush at the end; both errors are caught here. If the reader of a pipe
 (`| head`) has ended, the command ends without a message, because this is not an error.
@@ -16,16 +18,20 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from shared.runtime.errors import Exit
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 # The launcher sets this variable to the name by which the launcher was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
+# These options may be empty, because their values have no effect except to be shown.
+_FREE_TEXTS: Final = frozenset({"--author", "--note", "--reason"})
+_Callback = Callable[[click.Context, click.Parameter, Any], Any]
 # Click requires a limit for the first sentence; this limit is longer than any first sentence.
 _WHOLE: Final = 10_000
 
@@ -60,6 +66,7 @@ def run_command(command: click.Command, name: str) -> NoReturn:
     """Run the command with its arguments and end the process with its exit code."""
     code: str | int | None = Exit.OK
     take_short_help(command)
+    refuse_empty_options(command)
     guard_output()
     try:
         try:
@@ -79,6 +86,31 @@ def run_command(command: click.Command, name: str) -> NoReturn:
 def take_short_help(command: click.Command) -> None:
     """Let the command and its sub-commands accept -h for --help, as the launcher does."""
     command.context_settings.setdefault("help_option_names", ["-h", "--help"])
+
+
+def refuse_empty_options(command: click.Command) -> None:
+    """Let the command and its sub-commands refuse empty values on the command line.
+
+    An option whose default is "" often limits what the command shows or changes. In a script,
+    `--client "$CLIENT"` with an unset variable would mean all clients.
+    """
+    for option in command.params:
+        may_be_left_out = isinstance(option, click.Option) and option.default == ""
+        if may_be_left_out and not _FREE_TEXTS.intersection(option.opts):
+            option.callback = _refusing_empty(option.callback)
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            refuse_empty_options(each)
+
+
+def _refusing_empty(then: _Callback | None) -> _Callback:
+    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        source = context.get_parameter_source(parameter.name or "")
+        if value == "" and source is ParameterSource.COMMANDLINE:
+            raise click.BadParameter("it is empty; give a value or leave the option out")
+        return value if then is None else then(context, parameter, value)
+
+    return check
 
 
 def give_up_output(error: OutputLost) -> int:

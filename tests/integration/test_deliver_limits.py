@@ -207,3 +207,22 @@ def test_a_message_whose_destination_is_suspended_while_it_is_got_ready_is_not_o
             assert slow.has_begun, "its attempt has ended"
 
     run_within(run())
+
+
+def test_mail_that_waited_before_its_window_was_known_to_be_used_up_is_turned_away(
+    redis_url: str,
+) -> None:
+    async def run() -> None:
+        rules = "[client.shop]\nmessages = '2 in 1h'"
+        async with (
+            scripted(lambda _: GOOD) as server,
+            shaped(server.address, redis_url, new_tag(), rules) as pools,
+        ):
+            found = await asyncio.gather(*(send(pools, f"{n}@r.example") for n in range(12)))
+            assert sum(isinstance(each, Delivered) for each in found) == 2
+            assert all(
+                each.reason.startswith("Over") for each in found if isinstance(each, Deferred)
+            )
+            assert len(waits(found)) == 10
+
+    run_within(run())

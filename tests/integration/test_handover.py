@@ -148,8 +148,9 @@ def test_a_member_does_not_read_its_copies_though_it_does_not_know_yet_that_they
     first = start_first(group, static=False, make_producer=LosesFirstMove)
     second = group.start("second", static=False)
     group.publish_until(lambda: second.worker.status.settled > 0)
-    # The second may have work before the first has asked as often as it gets no answer.
-    eventually(lambda: first.worker.status.lost_transactions == 1 + LosesFirstMove.unanswered)
+    # The second may have work before the first has asked as often as it gets no answer. On a busy
+    # machine the first may lose another transaction to the rebalance.
+    eventually(lambda: first.worker.status.lost_transactions >= 1 + LosesFirstMove.unanswered)
     group.release()
     wanted = mail_ids(range(group.end_of_packs))
     group.assert_finished(wanted)

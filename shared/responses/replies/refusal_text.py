@@ -55,7 +55,7 @@ _BRACKETED: Final = re.compile(r"<[^<>\s{}]{1,255}>|(?<!\w)([\"'])[^\s\"'{}]{1,6
 # number of a status is 0 to 7 (RFC 3463, 4), which excludes most version numbers.
 _STATUS: Final = re.compile(
     r"[(#\[245](?<![\w.\-/][(#\[245])(?:(?<=[(#\[])[(#\[]{0,2}[245]|(?<=[245]))"
-    r"\.([0-7]\.\d{1,3})(?![\w]|\.\d)[\])]?:?"
+    r"\.([0-7]\.[0-9]{1,3})(?![\w]|\.\d)[\])]?:?"
 )
 # Some servers quote the reply of another server. The name of that server is not a reason.
 _SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)

@@ -28,8 +28,8 @@ _FIELD: Final = re.compile(
 )
 _OTHER_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:(?: |$)")
 # Matches a line of a reply (RFC 5321, 4.2.1), because some systems do not indent further lines.
-_REPLY_LINE: Final = re.compile(r"[245]\d\d[ -]")
-_STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_REPLY_LINE: Final = re.compile(r"[245][0-9]{2}[ -]")
+_STATUS: Final = re.compile(r"(?<![\d.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![\d.]*\d)")
 _COMMENT: Final = re.compile(r"\(([^()]{1,300})")
 _DIAGNOSTIC_TYPE: Final = re.compile(r"^\s{0,10}[\w.-]{1,30}\s{0,3};\s{0,10}")
 _CATEGORY: Final = "x-powermta-bouncecategory"

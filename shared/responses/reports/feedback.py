@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from shared.mail.parameters import without_comments
 from shared.responses.mime.parts import Fields, Part, first, parse_fields
 from shared.responses.reports.addresses import find_addresses, typed_address
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
@@ -30,6 +31,9 @@ _KINDS: Final = {
     "opt-out": ResponseKind.UNSUBSCRIBE,
     "opt-out-list": ResponseKind.UNSUBSCRIBE,
 }
+# The type in the name of the rule if the report's type is not a short token.
+UNKNOWN_TYPE: Final = "unknown"
+_TYPE: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _RECIPIENT_FIELDS: Final = ("original-rcpt-to", "removal-recipient", "x-original-to")
 _ORIGINAL_FIELDS: Final = ("x-hmxmroriginalrecipient", "x-original-to", "to")
 _PLACEHOLDER: Final = re.compile(
@@ -59,14 +63,28 @@ def read_feedback(text: str, original: Fields) -> Understood:
     message.
     """
     fields = parse_fields(text.lstrip().encode("utf-8", "replace"))
-    feedback_type = first(fields, "feedback-type").lower().split(";")[0].strip()
+    feedback_type = _type_of(first(fields, "feedback-type"))
     kind = _KINDS.get(feedback_type, ResponseKind.COMPLAINT)
     named = [typed_address(value) for name in _RECIPIENT_FIELDS for value in fields.get(name)]
     addresses = [address for address in dict.fromkeys(named) if address]
     if not addresses:
         addresses = _only_recipient(original)
     recipients = tuple(ReportedRecipient(address, kind) for address in addresses)
-    return Understood(kind, f"{FEEDBACK_RULE}{feedback_type or 'abuse'}"[:60], recipients)
+    return Understood(kind, f"{FEEDBACK_RULE}{feedback_type}", recipients)
+
+
+def _type_of(value: str) -> str:
+    """Return the type of a report: "abuse" without a value, and UNKNOWN_TYPE if it is no token."""
+    text = (
+        without_comments(value.encode("utf-8", "replace"))
+        .decode("utf-8", "replace")
+        .partition(";")[0]
+        .strip(' "')
+        .lower()
+    )
+    if not text:
+        return "abuse"
+    return text if _TYPE.fullmatch(text) else UNKNOWN_TYPE
 
 
 def _only_recipient(original: Fields) -> list[str]:

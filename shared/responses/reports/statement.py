@@ -25,7 +25,8 @@ MAX_TEXT_CHARS: Final = 2_000
 _REPLY: Final = re.compile(
     r"([45]\d\d)(?<![\w.:/@=-]\d\d\d)(?:[ -]|: |:$)(?![\d.]+[\])])", re.ASCII
 )
-_STATUS: Final = re.compile(r"([245](?<![\w.\-/]\d)\.[0-7]\.\d{1,3})(?![\w]|\.\d)")
+# `\d` would also match the digits of other scripts.
+_STATUS: Final = re.compile(r"([245](?<![\w.\-/][245])\.[0-7]\.[0-9]{1,3})(?![\w]|\.\d)")
 # Matches the code and status of each line of a reply, after the lines have been joined.
 _CONTINUED: Final = re.compile(
     r"[45]\d\d(?<=\s\d\d\d)(?:-| (?=[45]\.\d))(?:[45]\.\d{1,3}\.\d{1,3}\s)?"

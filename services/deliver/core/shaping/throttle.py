@@ -152,6 +152,14 @@ class Throttle:
         # A used-up window has no room before the turn, so the message does not come back earlier.
         return Held(full.turn_s(now), _over(full), not full.limit.is_window)
 
+    def used_up(self, group: Group, now: float) -> Held | None:
+        """Return the turn of a message that waits for a used-up window.
+
+        The result is None if no window of the group is used up.
+        """
+        found = next((each for each in group.allowances if each.is_used_up(now)), None)
+        return None if found is None else Held(found.turn_s(now), _over(found))
+
     def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
         """Return how a suspension delays a new message; None if there is no suspension."""
         found = self.suspension(group, at, source)

@@ -81,6 +81,7 @@ class Delivery:
         "future",
         "group",
         "has_begun",
+        "lane",
         "mail_id",
         "may_overflow",
         "on_left",
@@ -103,6 +104,8 @@ class Delivery:
         """`group` contains the limits for which the message waits."""
         self.group = group
         self.mail_id = envelope.mail_id
+        # The lane from which the message was read. A deferred message comes back on no lane.
+        self.lane = "" if envelope.due_at_ms else envelope.lane
         self.sender = envelope.sender
         self.recipient = envelope.recipient
         self.content = content

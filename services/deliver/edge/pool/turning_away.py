@@ -1,7 +1,8 @@
 """Turns away mail that waits in a pool and must not be sent now. Such mail is sent later.
 
 Owns: the choice of the waiting messages that must not be sent now. Their destination or sender was
-suspended, or their source warms up and has reached its limit for today. Does not own: the state of
+suspended, or a rolling window stays used up, or their source warms up and has reached its limit for
+today. Does not own: the state of
 a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message that is
 taken out of the planner gets its outcome, or is added to the pool again.
 """
@@ -14,6 +15,7 @@ from typing import Final
 from services.deliver.core.attempt.results import Busy, ConnectFault, NoSource
 from services.deliver.core.pool.planner import SitePlanner
 from services.deliver.core.shaping.group import Group
+from services.deliver.core.shaping.throttle import Held
 from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
@@ -48,6 +50,9 @@ class TurningAway:
                     self._turn_away(group, delivery)
             elif self._shaper.is_warmed_out(group):
                 self._overflow(group)
+            elif self._shaper.is_used_up(group):
+                for delivery in self._planner.withdraw(group, self._is_single):
+                    self._decide(delivery, self._shaper.used_up(group))
 
     def is_due(self, delivery: Delivery) -> bool:
         """If the message's group is suspended now, turn the message away and return True."""
@@ -69,7 +74,14 @@ class TurningAway:
                 self._turn_away(group, delivery)
 
     def _turn_away(self, group: Group, delivery: Delivery) -> None:
-        held = self._shaper.held(group, is_back=True)
+        self._decide(delivery, self._shaper.held(group, is_back=True))
+
+    def _is_single(self, delivery: Delivery) -> bool:
+        """Return False if a limit delays the reading of the message's lane instead."""
+        group = delivery.group
+        return group is None or not self._shaper.is_of_one(delivery.lane, group)
+
+    def _decide(self, delivery: Delivery, held: Held | None) -> None:
         if held is None:
             self._add(delivery)
         else:

@@ -167,7 +167,7 @@ class Shaper:
         which the message was read, or "". If a limit applies to all mail of a lane, the message is
         not held, because the lane is read more slowly.
         """
-        is_of_lane = bool(lane) and lane != DEFAULT_LANE and self._is_lane_of(lane, group)
+        is_of_lane = bool(lane) and lane != DEFAULT_LANE and self.is_of_one(lane, group)
         # In most cases, this test is enough, and neither the time nor each single limit has to be
         # checked.
         if not self._throttle.suspensions.has_any and (
@@ -184,8 +184,26 @@ class Shaper:
             self._counts.held.add(1, "limit" if found.reason.startswith("Over") else "suspended")
         return found
 
-    def _is_lane_of(self, lane: str, group: Group) -> bool:
-        """Return whether all mail of this lane goes to the destination of this group."""
+    def is_used_up(self, group: Group) -> bool:
+        """Return whether a window of this group stays used up for longer than mail may wait."""
+        now = self._loop.time()
+        return any(each.is_used_up(now) for each in group.allowances)
+
+    def used_up(self, group: Group) -> Held | None:
+        """Give one message of the group its turn, and return the delay.
+
+        The result is None if no window is used up.
+        """
+        found = self._throttle.used_up(group, self._loop.time())
+        if found is not None:
+            self._counts.held.add(1, "limit")
+        return found
+
+    def is_of_one(self, lane: str, group: Group) -> bool:
+        """Return whether all mail of this lane goes to the destination of this group.
+
+        If so, a limit delays the reading of the lane, and no single message.
+        """
         return self.lanes.is_of_one(lane, group.keys[0], group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:

@@ -41,7 +41,7 @@ _HEADER_END: Final = b"\r\n\r\n"
 _NEWLINE: Final = b"\r\n"
 
 EXPIRED: Final = "expired"
-_STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_STATUS: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _HOST: Final = re.compile(r"[0-9A-Za-z_.:\[\]-]{1,255}")
 _NOT_VISIBLE_ASCII: Final = re.compile(r"[^\x21-\x7e]+")
 

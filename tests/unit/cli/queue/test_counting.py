@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.queue import counting
-from cli.queue.counting import QueueCounts, Waiting, queues_of, value_of
+from cli.queue.counting import QueueCounts, Waiting, distinct, queues_of, value_of
 from shared.stream.backlog import Unread
 from shared.stream.ledger import Settled
 from shared.topics.records import Attempts, Envelope, Facts, Origin
@@ -108,3 +108,11 @@ def test_what_a_commit_names_as_settled_does_not_wait(
     unread = Unread(10, 20, Settled(frozenset({11}), {12: (3, 0b101)}))
     assert unread.is_settled(offset, index) is is_settled
     assert unread.records == 10
+
+
+def test_a_message_that_moves_while_the_topics_are_read_is_listed_once() -> None:
+    later = "mail.deferred.5m"
+    moved = [waiting(RETRY, mail_id="A"), waiting(mail_id="B"), waiting(later, mail_id="A")]
+    listed = [(each.envelope.mail_id, each.topic) for each in distinct(moved, 10)]
+    assert listed == [("A", later), ("B", LANE)]
+    assert len(distinct([waiting(mail_id=str(n)) for n in range(5)], 3)) == 3

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from shared.runtime.commands import HelpGroup
+from shared.runtime.commands import HelpGroup, refuse_empty_options
 
 
 @click.group(name="things", cls=HelpGroup)
@@ -53,3 +53,39 @@ def test_an_option_of_a_command_before_its_name_is_answered_with_its_place(
 def test_an_option_behind_its_command_is_read() -> None:
     done = CliRunner().invoke(things, ("list", "--state", "a"))
     assert done.output == "list a\n"
+
+
+@click.group(name="orders", cls=HelpGroup)
+def orders() -> None:
+    """Give orders."""
+
+
+@orders.command()
+@click.option("--client", default="")
+@click.option("--month", default="", callback=lambda _context, _option, value: value.upper())
+@click.option("--reason", default="")
+def give(client: str, month: str, reason: str) -> None:
+    """Give an order."""
+    click.echo(f"{client}/{month}/{reason}")
+
+
+refuse_empty_options(orders)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "wanted"),
+    [
+        ((), 0, "//"),
+        (("--client", "a", "--month", "b"), 0, "a/B/"),
+        (("--reason", ""), 0, "//"),
+        (("--client", ""), 2, "Invalid value for '--client': it is empty"),
+        (("--client=",), 2, "give a value or leave the option out"),
+        (("--month", ""), 2, "Invalid value for '--month': it is empty"),
+    ],
+)
+def test_an_empty_value_does_not_mean_that_the_option_was_left_out(
+    words: tuple[str, ...], code: int, wanted: str
+) -> None:
+    done = CliRunner().invoke(orders, ("give", *words), prog_name="orders")
+    assert done.exit_code == code
+    assert wanted in done.output

@@ -67,6 +67,11 @@ def test_the_comment_of_the_status_stands_in_for_a_missing_diagnostic() -> None:
     assert found.diagnostic == "disk quota"
 
 
+@pytest.mark.parametrize("status", ["5.1.\u0661", "5.\u0661.1", "\u0665.1.1"])
+def test_digits_of_other_scripts_are_no_status(status: str) -> None:
+    assert one(f"Final-Recipient: rfc822; anna@shop.example\nStatus: {status}\n").status == ""
+
+
 @pytest.mark.parametrize("between", ["\n\n", "\n", "\n\n\n\n"])
 def test_each_recipient_is_a_group(between: str) -> None:
     text = between.join(
