@@ -75,7 +75,7 @@ def _everywhere() -> Iterator[Rule]:
     for operation in (DESCRIBE, DESCRIBE_CONFIGS):
         yield from _topics(operation, _MAIL_PREFIX, _BILLING_PREFIX)
     # Each service ends the abandoned transactions of all services
-    # (docs/decisions/0059-abandoned-transactions.md). This right alone does not allow a service to
+    # (docs/decisions/0059-abandoned-transactions.md). The right to do this is not enough to
     # write to a topic.
     yield from _transactions("sluice.")
 

@@ -1,10 +1,10 @@
 """`sluice clients remove`, `restore` and `forget`: removing clients, with a choice about their
 mail, and restoring them.
 
-Owns: the commands, the question at a terminal, the table of removed clients. Does not own: planning
-the changes (shared/registry/store/removing.py), writing them (publish.py in the same folder). Exit
-codes: 1 there is no record of a removed client with this name; 2 wrong usage, an unknown client, or
-a client that cannot be removed or restored now; 3 Kafka is unavailable.
+Owns: the commands, the question that asks for confirmation, the table of removed clients. Does not
+own: planning the changes (shared/registry/store/removing.py), writing them (publish.py in the same
+folder). Exit codes: 1 there is no record of a removed client with this name; 2 wrong usage, an
+unknown client, or a client that cannot be removed or restored now; 3 Kafka is unavailable.
 """
 
 from __future__ import annotations

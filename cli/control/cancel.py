@@ -45,8 +45,8 @@ class Answer(StrEnum):
     """The state of the message after the order."""
 
     CANCELLED = "cancelled"
-    # The message has another final event, because the message ended before the order, or an attempt
-    # had already begun.
+    # The final event of the message is not `cancelled`, because the message had already ended when
+    # the order was recorded, or because an attempt had already begun.
     ENDED = "ended"
     # The message will not be sent; the event is written when the message is read from its queue.
     RECORDED = "recorded"
@@ -110,6 +110,9 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
         else:
             say(f"recorded before: {recorded_line(order)}")
         found = _wait(kafka, order, known, rest["wait_s"])
+    if found.due_at_ms < now_ms():
+        # The message was read since, and waits again: it is held in doubt, or a limit delays it.
+        found = structs.replace(found, due_at_ms=0)
     if not looked.is_complete:  # Some events of the message may not have been read.
         say(f"not all events were read in {READ_S:g} s")
         found = structs.replace(found, has_events=True)

@@ -7,23 +7,25 @@ message, so the message ends with a `cancelled` event that contains the author. 
 held message is not sent, and when its time is over, it ends as `expired`.
 
 A release applies only to doubts that are older than the release. If the delivery is in doubt again
-later, the message is held again.
+later, the message is held again. A cancelled message cannot be released, because the command that
+cancelled it has confirmed that it will not be sent.
 
-Exit codes: 0 success, 1 no such message is held, 2 wrong usage, 3 Kafka is unavailable.
+Exit codes: 0 success, 1 no such message is held or the message to send is cancelled, 2 wrong usage,
+3 Kafka is unavailable.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
-from cli.control.orders import at
-from cli.control.topic import DEFAULT_FOR, write_orders
+from cli.control.orders import at, recorded_line
+from cli.control.topic import DEFAULT_FOR, in_force, read_orders, write_orders
 from cli.options import common, duration_s, find_kafka, progress
 from cli.queue.counting import Waiting
 from cli.queue.reading import QueueReading
@@ -106,12 +108,28 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
         if rest["as_json"]:
             print_json({"mail_id": mail_id, "decision": ""})
         sys.exit(Exit.CHECK_FAILED)
+    earlier = in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+    if earlier is not None and earlier.verb is Verb.CANCEL:
+        _cancelled(earlier, verb, as_json=rest["as_json"])
     write_orders(kafka, [_order(verb, found, author_of(rest["author"]), rest["reason"])])
+    if earlier is not None:
+        say(f"replaced: {recorded_line(earlier)}")
     if rest["as_json"]:
         print_json({**_row(found), "decision": "send" if verb is Verb.RELEASE else "drop"})
     else:
         said = _SAID[verb].format(due=at(found.envelope.due_at_ms))
         click.echo(f"{mail_id}: {said}")
+
+
+def _cancelled(order: Order, verb: Verb, *, as_json: bool) -> NoReturn:
+    """Report that the message is cancelled already. A cancellation cannot be taken back."""
+    mail_id = order.scope.mail_id
+    say(f"recorded before: {recorded_line(order)}")
+    if as_json:
+        print_json({"mail_id": mail_id, "decision": "drop"})
+    else:
+        click.echo(f"{mail_id}: it ends as cancelled when deliver next looks at it")
+    sys.exit(Exit.OK if verb is Verb.CANCEL else Exit.CHECK_FAILED)
 
 
 def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:

@@ -8,7 +8,7 @@ Owns: the definition of a fault. Does not own: the report (report.py), reading t
 (event_log.py), finding duplicate ids among millions (doubles.py), reading the queues
 (cli/queue/reading.py).
 
-Tallies are counted up to a later offset of the log than final events. So if a final event is
+The tallies are read up to a later offset of the log than the final events. So if a final event is
 counted, the tally of the same message is counted, too. A negative number of waiting messages is
 therefore a fault, even while mail flows.
 

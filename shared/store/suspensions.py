@@ -33,7 +33,10 @@ class SharedState(Struct, frozen=True):
 
 
 class SuspensionStore:
-    """The script on one client of one loop. The key begins with `tag`, which has a {hash tag}."""
+    """Runs the script through one Redis client, in one event loop.
+
+    The key begins with `tag`, which has a {hash tag}.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5) -> None:
         self._script = AsyncScript(client, NAME)

@@ -28,7 +28,7 @@ CLOSE_TIMEOUT_MS: Final = 1_000
 # While no record is written, a fetch waits at the broker up to this time. The first new record ends
 # the wait. A change to another offset has to wait until the previous fetch ends.
 FETCH_WAIT_MS: Final = 1_000
-# A fetch of a following reader waits up to this time. A following reader also renews its topic
+# A reader that follows a log waits up to this time in each fetch. The reader also renews its topic
 # metadata at this interval.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200

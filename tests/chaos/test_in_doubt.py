@@ -83,10 +83,10 @@ class Codes:
             assert time.monotonic() < deadline, (self.finals(), self.held(), self.copies())
             time.sleep(0.1)
 
-    def run(self, *arguments: str) -> Any:
+    def run(self, *arguments: str, code: int = 0) -> Any:
         kafka = {"SLUICE_KAFKA__BOOTSTRAP": self._bootstrap}
         found = run_module("cli.indoubt.command", *arguments, "--json", env=kafka)
-        assert found.returncode == 0, found.stderr
+        assert found.returncode == code, found.stderr
         return json.loads(found.stdout)
 
     def wait_books(self, received: int, held: int) -> None:
@@ -154,6 +154,11 @@ def _decide(codes: Codes, held: set[str]) -> None:
     for who in held:
         decision = "send" if who in missing else "drop"
         assert codes.run(decision, listed[who], "--author", "ann")["decision"] == decision
+    for who in sorted(held - missing)[:1]:
+        # The cancellation was confirmed to its author, so nobody can take it back. If the message
+        # has ended meanwhile, it is not held any more.
+        refused = codes.run("send", listed[who], "--author", "bob", code=1)
+        assert refused["decision"] in ("drop", "")
     codes.wait(lambda: not codes.held())
     finals = codes.finals()
     assert all(finals[who, EventType.DELIVERED] for who in missing)

@@ -6,7 +6,7 @@ results of the tests in the table.
 
 If the tests.json of a run is not available, for example after a run in CI, the outcomes are read
 from the JUnit file that `./sluice test --junitxml=FILE` writes. That file contains the date of the
-run but not its commit. So it must be read in the checkout in which the tests ran. Raises
+run but not its commit. So read the file in the checkout in which the tests ran. Raises
 ResultError if the file is not a JUnit file of a test run.
 
 Guarantees: if two runs end at the same time, the outcomes of both are stored, because a lock

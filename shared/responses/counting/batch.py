@@ -6,10 +6,10 @@ need. The caller reads these counters from the store. Then count_batch() counts 
 This module owns the decision whether a bounce is counted, the rules for counting a log, and the
 digest of these rules. If an operator's review covers a bounce, the review decides whether the
 bounce is counted. Otherwise, the bounce is counted unless it is part of an open incident at the
-provider. Counters with another digest were counted under other rules, so the log is counted again.
-Thus the counters depend only on the log and the rules, not on the time when a rule was added. This
-module does not own incidents (incidents.py) and the effect of a bounce on its counter
-(counting.py). This module does no I/O.
+provider. If the digest of stored counters is not the present digest, the rules have changed, and
+the log is counted again. Thus the counters depend only on the log and the rules, not on the time
+when a rule was added. This module does not own incidents (incidents.py) and the effect of a bounce
+on its counter (counting.py). This module does no I/O.
 """
 
 from __future__ import annotations

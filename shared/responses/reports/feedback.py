@@ -74,7 +74,10 @@ def read_feedback(text: str, original: Fields) -> Understood:
 
 
 def _type_of(value: str) -> str:
-    """Return the type of a report: "abuse" without a value, and UNKNOWN_TYPE if it is no token."""
+    """Return the type of a report from the value of the field.
+
+    The type is "abuse" if the value is empty, and UNKNOWN_TYPE if the value is not a short token.
+    """
     text = (
         without_comments(value.encode("utf-8", "replace"))
         .decode("utf-8", "replace")

@@ -56,8 +56,8 @@ class Query(Struct, frozen=True):
     group: tuple[str, ...] = DEFAULT_GROUP
     # If True, the answer has the differences between the counts and the statements, not the counts.
     is_pending: bool = False
-    # If this is a month, the answer has the adjustments in the statement of this month, not the
-    # counts.
+    # If this field contains a month, the answer has the adjustments in the statement of that month,
+    # not the counts.
     statement: str = ""
 
     def digest(self) -> str:

@@ -39,8 +39,8 @@ from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEven
 from shared.topics.retry_topics import hop_envelope, next_hop
 
 _IN_DOUBT: Final = (
-    "A process that offered the message to a server ended before the answer was recorded;"
-    " the server may have it"
+    "A process offered the message to a server, and ended or lost its partition before the answer"
+    " was recorded; the server may have it"
 )
 _EXPIRED: Final = "The message expired before it could be delivered"
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"

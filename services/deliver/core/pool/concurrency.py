@@ -42,7 +42,7 @@ class ConcurrencyLimit:
         return self._limit
 
     def expected(self, at: float) -> int:
-        """Return the limit at a later time, if the site does not push back before that time."""
+        """Return the limit that will apply at a later time, unless the site pushes back again."""
         return self._grown(at)[0]
 
     def _grown(self, at: float) -> tuple[int, float]:

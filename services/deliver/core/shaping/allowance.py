@@ -152,7 +152,7 @@ class Allowance:
             self._want(self._demand(now, cost, waiting), cost)
 
     def ask(self, now: float) -> Ask:
-        """Begin a call to the store, and return the request. Then call granted() or refused()."""
+        """Begin a call and return the request; the caller must then call granted() or refused()."""
         self.is_asking = True
         self._settle()
         returned, slot = self._lease.asked(now)

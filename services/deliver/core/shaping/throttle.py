@@ -191,7 +191,7 @@ class Throttle:
             self.groups.clear()
 
     def wanted(self, now: float) -> list[Allowance]:
-        """Return the limits for which a lease must be asked for now."""
+        """Return the limits that need a new lease now."""
         return [each for each in self._allowances.values() if each.is_wanted(now)]
 
 

@@ -90,7 +90,7 @@ class Logins:
     """The logins at all smart hosts. Only refresh() may be called in another thread."""
 
     def __init__(self, path: str = "") -> None:
-        """If `path` is "", there are no logins.
+        """If `path` is "", deliver logs in at no smart host.
 
         Raises UsageError if the file contains no usable logins.
         """
