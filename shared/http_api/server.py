@@ -15,8 +15,11 @@ from typing import Any, Final
 
 import uvicorn
 from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.http_api.problems import send_problem
 from shared.runtime.errors import UsageError
 from shared.runtime.reloaded_files import Certificates
 from shared.runtime.tcp import in_url, listen
@@ -59,6 +62,25 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
 
+class _OneLength:
+    """Refuses requests with both Content-Length and Transfer-Encoding (RFC 9112, 6.1).
+
+    A proxy may use the other header to find the end of the body. Then a part of the body would be
+    read as a further request of somebody else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope["headers"]} if scope["type"] == ScopeType.HTTP else ()
+        if b"transfer-encoding" in names and b"content-length" in names:
+            detail = "the request has both Content-Length and Transfer-Encoding; send one of them"
+            await send_problem(scope, send, 400, detail, {"Connection": "close"})
+        else:
+            await self._app(scope, receive, send)
+
+
 class ApiServer:
     """Serves an application in a thread, from construction until close()."""
 
@@ -76,7 +98,7 @@ class ApiServer:
         self.host = host
         self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(
-            app,
+            _OneLength(app),
             http=_Protocol,
             log_config=None,
             log_level="warning",

@@ -38,3 +38,21 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
     asked.request("GET", "/x")
     assert asked.getresponse().status == 401
     api.close()
+
+
+def test_a_request_with_two_lengths_is_refused_and_its_connection_ends() -> None:
+    keys = FakeKeys()
+    app = KeyedApi([], AccessPolicy(keys, keys.clock), openapi_config=None)
+    api = server.ApiServer(app, "127.0.0.1", 0, "x")
+    smuggled = b"0\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", api.port)) as peer:
+        peer.settimeout(PATIENCE_S)
+        peer.sendall(
+            b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(smuggled), smuggled)
+        )
+        answer = peer.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"send one of them" in answer
+    api.close()
