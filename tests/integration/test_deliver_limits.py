@@ -226,3 +226,29 @@ def test_mail_that_waited_before_its_window_was_known_to_be_used_up_is_turned_aw
             assert len(waits(found)) == 10
 
     run_within(run())
+
+
+def test_mail_of_a_lane_with_one_destination_waits_for_the_window_of_the_destination(
+    redis_url: str,
+) -> None:
+    async def run() -> None:
+        rules = "[provider.big]\ndomains = ['r.example']\nmessages = '2 in 1h'"
+        async with (
+            scripted(lambda _: GOOD) as server,
+            shaped(server.address, redis_url, new_tag(), rules) as pools,
+        ):
+            of_lane = [replace(envelope(f"{n}@r.example"), lane="big") for n in range(6)]
+            many = [asyncio.ensure_future(pools.send(each, CONTENT)) for each in of_lane]
+            others = [asyncio.ensure_future(send(pools, f"{n}@r.example")) for n in range(6)]
+            # When the sweep has turned away the mail of the lane `default`, it has seen both.
+            await asyncio.wait(others)
+            delivered = [each for each in (*many, *others) if each.done() and is_delivered(each)]
+            assert len(delivered) == 2
+            assert all(is_delivered(each) for each in many if each.done())
+            assert any(not each.done() for each in many), "the lane is read more slowly instead"
+
+    run_within(run())
+
+
+def is_delivered(task: asyncio.Future[Outcome] | asyncio.Future[Outcome | None]) -> bool:
+    return isinstance(task.result(), Delivered)

@@ -23,11 +23,14 @@ from urllib.parse import quote
 from services.deliver.core.mime.fields import split_fields, unfold
 from shared.mail.domains import normalise
 
-# RFC 2047, 2: an encoded word has at most 75 characters.
 _PREFIX: Final = "=?utf-8?b?"
 _SUFFIX: Final = "?="
-_OCTETS: Final = (75 - len(_PREFIX) - len(_SUFFIX)) // 4 * 3
+# RFC 2047, 2: an encoded word has at most 75 characters, and its line has at most 76.
+_WORD: Final = 75
 _LINE: Final = 76
+# A value begins on the line of its name (_folded). After a long name, its first encoded word has at
+# least this length, and the line is longer than it should be.
+_SHORTEST: Final = 40
 # RFC 5322, 2.1.1 limits the length of a line, and a parameter is not folded.
 _LONGEST: Final = 900
 
@@ -92,16 +95,19 @@ def _encoded(raw: bytes) -> bytes:
     if name in _STRUCTURED or name.startswith(("list-", "arc-")):
         raise _NotEncodable
     if name in _ADDRESSES:
-        value = _addresses(value)
+        value = _addresses(value, len(name) + 1)
     elif name in _PARAMETERS:
         value = _parameters(value)
     else:
-        value = _text(value)
+        value = _text(value, len(name) + 1)
     return _folded(text[: found.end()], value).encode("ascii")
 
 
-def _text(value: str) -> str:
-    """Encode unstructured text: runs of words with non-ASCII characters become encoded words."""
+def _text(value: str, before: int) -> str:
+    """Encode unstructured text: runs of words with non-ASCII characters become encoded words.
+
+    `before` is the length of the name and the colon.
+    """
     pieces = _WORDS.findall(value)
     written: list[str] = []
     at = 0
@@ -118,7 +124,9 @@ def _text(value: str) -> str:
             text = written[-1] + text
         if end + 1 < len(pieces) and _is_encoded_word(pieces[end + 1]):
             text += pieces[end]
-        written.append(_encoded_words(text))
+        # Only a first word cannot begin on a line of its own.
+        used = before + sum(map(len, written)) if not any(map(str.strip, written)) else 1
+        written.append(_encoded_words(text, used))
         at = end
     return "".join(written)
 
@@ -135,21 +143,33 @@ def _is_encoded_word(word: str) -> bool:
     return word.startswith("=?") and word.endswith("?=")
 
 
-def _encoded_words(text: str) -> str:
-    """Return as many encoded words as the text needs; no character is split between two words."""
+def _encoded_words(text: str, used: int) -> str:
+    """Return as many encoded words as the text needs; no character is split between two words.
+
+    `used` is the number of characters before the first word on its line.
+    """
     words, part = [], b""
+    room = _octets(max(_SHORTEST, _LINE - used))
     for char in text:
         octets = char.encode()
-        if len(part) + len(octets) > _OCTETS:
+        if len(part) + len(octets) > room:
             words.append(part)
-            part = b""
+            part, room = b"", _octets(_WORD)
         part += octets
     words.append(part)
     return " ".join(f"{_PREFIX}{b64encode(word).decode()}{_SUFFIX}" for word in words)
 
 
-def _addresses(value: str) -> str:
-    """Encode a list of addresses: the display names and the names of groups."""
+def _octets(length: int) -> int:
+    """Return the number of bytes that an encoded word of this length can contain."""
+    return (min(length, _WORD) - len(_PREFIX) - len(_SUFFIX)) // 4 * 3
+
+
+def _addresses(value: str, before: int) -> str:
+    """Encode a list of addresses: the display names and the names of groups.
+
+    `before` is the length of the name and the colon.
+    """
     written, at = [], 0
     while at < len(value):
         found = _MAILBOX.match(value, at)
@@ -160,7 +180,8 @@ def _addresses(value: str) -> str:
             at = end
             continue
         is_name = found["rest"][:1] in {"<", ":"}
-        name = found["name"] if not is_name else _display_name(found["name"])
+        used = 1 if written else before
+        name = found["name"] if not is_name else _display_name(found["name"], used)
         written.append(_address(name + found["rest"]))
         at = found.end()
     return "".join(written)
@@ -178,7 +199,7 @@ def _a_labels(domain: str) -> str:
     return found
 
 
-def _display_name(name: str) -> str:
+def _display_name(name: str, used: int) -> str:
     if name.isascii():
         return name
     if "=?" in name:
@@ -186,7 +207,7 @@ def _display_name(name: str) -> str:
     text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), name)
     before = name[: len(name) - len(name.lstrip())]
     after = name[len(name.rstrip()) :]
-    return before + _encoded_words(text.strip()) + after
+    return before + _encoded_words(text.strip(), used + len(before)) + after
 
 
 def _parameters(value: str) -> str:

@@ -111,6 +111,21 @@ def test_any_text_is_decoded_to_the_same_text_in_lines_that_are_short(words: lis
     assert max(map(len, field.split("\r\n"))) <= max(76, longest + 1)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"Subject: {'ü' * 60}",
+        f"Subject:{'ü' * 60}",
+        f"Subject: Re: {'ü' * 60}",
+        f"From: {'é' * 60} <a@b.example>",
+        f"To: c@d.example, {'é' * 60} <a@b.example>",
+        f"X-A-Name-Of-Middle-Length: {'ü' * 60}",
+    ],
+)
+def test_the_line_of_the_name_is_short_too(field: str) -> None:
+    assert max(map(len, encoded(field).split("\r\n"))) <= 76
+
+
 @given(st.binary(max_size=200))
 def test_whatever_it_is_the_result_is_ascii_or_nothing(header: bytes) -> None:
     found = ascii_header(b"To: " + header.replace(b"\r", b"") + b"\r\n")
