@@ -114,6 +114,9 @@ def main(**options: Any) -> None:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except PartNotStarted as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
+    except ports.PortInUseError as error:
+        advice = "stop it, or choose other ports with --base-port"
+        fail(f"{error}: {advice}", Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
         # Ctrl-C ends a pipeline in the foreground, but interrupts a detached start.
         sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
@@ -176,7 +179,7 @@ def keep(wanted: Wanted, stack: Stack) -> None:
 
 
 def _make_stack(wanted: Wanted) -> Stack:
-    """Plan the pipeline. Raises PartNotStarted if one of its fixed ports is in use."""
+    """Plan the pipeline. Raises PortInUseError if one of its fixed ports is in use."""
     options = StackOptions(
         name=wanted.name,
         kafka=wanted.kafka,
@@ -188,11 +191,7 @@ def _make_stack(wanted: Wanted) -> Stack:
         is_kafka_optimised=True,
         say=say,
     )
-    try:
-        return Stack(options)
-    except ports.PortInUseError as error:
-        message = f"{error}: stop it, or choose other ports with --base-port"
-        raise PartNotStarted(message) from None
+    return Stack(options)
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:

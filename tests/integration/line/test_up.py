@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from typing import Any
 
 import pytest
 
 from cli.stack import paths, state
 from cli.stack.paths import APART, API, PROCESSES
-from local.parts.ports import reserve
+from local.parts.ports import LOOPBACK, free_ports, reserve
 from tests.support.line_shell import Shell, UpLine, accepts, wait_for
 
 DOORS = {
@@ -19,6 +20,8 @@ DOORS = {
     *("kafka", "redis", "smtp", "smtps", "bounce", "billing", "api", "metrics", "sink"),
     "ca_file",
 }
+
+METRICS_OF_INGEST = 101  # above the base port
 
 
 @pytest.mark.xdist_group("up-line")
@@ -139,6 +142,19 @@ def test_a_kafka_that_is_not_there_is_named_and_nothing_is_left(shell: Shell) ->
     assert code == 3
     assert json.loads(out) == {"error": "no Kafka broker answers at 127.0.0.1:1"}
     assert "127.0.0.1:1" in err
+    shell.assert_nothing_left()
+
+
+def test_a_fixed_port_in_use_is_named_also_that_of_metrics(shell: Shell) -> None:
+    (taken,) = free_ports(1)
+    base = str(taken - METRICS_OF_INGEST)
+    with socket.create_server((LOOPBACK, taken)):
+        arguments = ("--json", "--base-port", base, "--state", shell.name)
+        code, out, err = shell.run("local.up", *arguments)
+    assert code == 3
+    # Another test may use one of the other ports, which are checked first.
+    assert "is used by another program: stop it" in json.loads(out)["error"]
+    assert "Traceback" not in err
     shell.assert_nothing_left()
 
 
