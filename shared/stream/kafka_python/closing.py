@@ -21,6 +21,7 @@ from typing import Any
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
+from shared.stream.kafka_python.bootstrapping import spread_attempts
 from shared.stream.kafka_python.connect_faults import ConnectFaults
 from shared.stream.kafka_python.last_words import keep_last_words
 
@@ -37,6 +38,7 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
     def __init__(self, **config: Any) -> None:
         keep_last_words()
         super().__init__(**config)
+        spread_attempts(self._manager)
         self.faults = ConnectFaults(self._manager)
 
     def close(self, node_id: Any = None) -> None:
