@@ -43,6 +43,8 @@ _OLD_RENEGOTIATION: Final = 0x4
 # Some servers send very long texts. So events contain at most this many characters of the reason
 # why TLS was not used.
 MAX_FAULT_CHARACTERS: Final = 500
+# The most content of one TLS record (RFC 8446, 5.1).
+_RECORD_BYTES: Final = 16_384
 # _ssl.ENCODING_DER
 _DER: Final = 2
 # The session that the present task wants to resume when it starts TLS. The session is in a context
@@ -59,12 +61,19 @@ class OrderlyObject(ssl.SSLObject):
     _has_read = False  # True if the previous read returned data
     _held_back: ssl.SSLError | None = None
 
-    def read(self, *args: Any) -> Any:
+    _sslobj: Any
+
+    def read(self, len: int = 1_024, buffer: Any = None) -> Any:
         """Read as SSLObject does, but return all data before an error is raised."""
         if self._held_back is not None:
             raise self._held_back
+        # A read returns at most one record. Event loops ask for 256 KB, which would be allocated.
+        size_bytes = min(len, _RECORD_BYTES)
         try:
-            data = super().read(*args)
+            if buffer is None:
+                data = self._sslobj.read(size_bytes)
+            else:
+                data = self._sslobj.read(size_bytes, buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self._has_read = False
             raise
