@@ -37,6 +37,7 @@ from bench.deliver_result import (
 )
 from bench.measured import run_interruptibly
 from bench.micro import shaping
+from bench.micro.in_turn import Side, measure_pair
 from bench.micro.pools import (
     SENDER,
     Figure,
@@ -108,8 +109,6 @@ def measure(options: Options) -> Result:
                 SOURCE: _smtp_source,
                 AIOSMTPLIB: _aiosmtplib,
                 SIGNING: _signing,
-                PLAIN: _plain,
-                TLS: _tls,
                 LARGE: _large,
             }
             if opendkim.is_there():
@@ -121,6 +120,7 @@ def measure(options: Options) -> Result:
                 for name, sender in senders.items():
                     figures[name].append(sender(at))
             rows = [row_of(name, found) for name, found in figures.items()]
+            rows += run_interruptibly(_tls(at, PAIRS_PER_REPEAT * options.repeats))
             rows += _shaping(at)
     return Result(options.messages, options.size_bytes, CONNECTIONS, rows, bars_of(rows), left_out)
 
@@ -173,12 +173,18 @@ def _signing(at: _Place) -> Figure:
     return run_interruptibly(_through_pools(at, at.sink, signed))
 
 
-def _plain(at: _Place) -> Figure:
-    return run_interruptibly(_through_pools(at, at.plain_sink))
-
-
-def _tls(at: _Place) -> Figure:
-    return run_interruptibly(_through_pools(at, at.tls_sink))
+async def _tls(at: _Place, count: int) -> list[Row]:
+    """Measure TLS beside plain text, in turn, in `count` pairs."""
+    plain, secured = (make_pools(address, CONNECTIONS) for address in (at.plain_sink, at.tls_sink))
+    sides = (Side(PLAIN, through(plain)), Side(TLS, through(secured)))
+    plain.start()
+    secured.start()
+    try:
+        pairs = [await measure_pair(sides, at.options.messages, _content(at)) for _ in range(count)]
+    finally:
+        await plain.close()
+        await secured.close()
+    return [row_of(figures[0].name, figures) for figures in zip(*pairs, strict=True)]
 
 
 async def _through_pools(

@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,15 +33,12 @@ from msgspec import Struct
 
 from bench import smtp_sink
 from bench.measured import measured, run_interruptibly
+from bench.micro.in_turn import Side, measure_pair
 from bench.micro.pools import (
-    WINDOW,
     Figure,
     Send,
     content_of,
-    cpu_s,
-    envelopes,
     make_pools,
-    send_all,
     through,
 )
 from local.parts import redis_server
@@ -59,8 +55,6 @@ from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
 
-# Each side sends its messages in this number of slices. A slice must be much longer than a lease.
-SLICES: Final = 10
 CONNECTIONS: Final = 20
 _LOOK_S: Final = 0.05
 _LIMITS: Final = 'messages = ["1000000/s", "1000000000 in 24h"]\nbytes = "100GB/s"\n'
@@ -92,29 +86,6 @@ class Run(Struct, frozen=True):
     messages: int
     content: bytes
     rules: Path
-
-
-class Used(Struct):
-    """The resources that the slices of one side of a pair have used so far."""
-
-    name: str
-    send: Send
-    cpu_s: float = 0.0
-    seconds: float = 0.0
-
-    async def slice(self, messages: int, content: bytes) -> None:
-        """Send this number of messages, and add their cost to the figures."""
-        warm_up, measured_ones = envelopes(WINDOW), envelopes(messages)
-        await send_all(self.send, warm_up, content)
-        cpu, began = cpu_s(), time.perf_counter()
-        await send_all(self.send, measured_ones, content)
-        self.cpu_s += cpu_s() - cpu
-        self.seconds += time.perf_counter() - began
-
-    def figure(self, messages: int) -> Figure:
-        """Return the cost of a message."""
-        cpu_us = round(self.cpu_s / messages * 1e6, 1)
-        return Figure(self.name, cpu_us, round(messages / self.seconds))
 
 
 @asynccontextmanager
@@ -150,20 +121,10 @@ async def _shaped(run: Run) -> AsyncIterator[Send]:
         counters.close()
 
 
-async def _pair(run: Run, without: Send, shaped: Send) -> tuple[Figure, Figure]:
-    sides = (Used("without", without), Used("shaped", shaped))
-    count = min(SLICES, run.messages)
-    for number in range(count):
-        messages = run.messages // count + (number < run.messages % count)
-        for side in sides if number % 2 else reversed(sides):
-            await side.slice(messages, run.content)
-    one, other = sides
-    return one.figure(run.messages), other.figure(run.messages)
-
-
 async def _measure(run: Run, count: int) -> Result:
     async with _without(run) as without, _shaped(run) as shaped:
-        found = [await _pair(run, without, shaped) for _ in range(count)]
+        sides = (Side("without", without), Side("shaped", shaped))
+        found = [await measure_pair(sides, run.messages, run.content) for _ in range(count)]
     ratios = [with_it.cpu_us_per_message / plain.cpu_us_per_message for plain, with_it in found]
     plain, limited = zip(*found, strict=True)
     return Result(plain, limited, round(median(ratios), 3))
