@@ -227,8 +227,7 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """Return the processor on which process `number` runs. For a single process, return [], which
-    means any processor."""
+    """Return the processor of process `number`, or [] (any processor) for a single process."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))

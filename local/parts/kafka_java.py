@@ -110,8 +110,7 @@ def _first_error(log: Path) -> str:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Hold a lock within the block. A second pipeline that starts at the same time waits for the
-    lock."""
+    """Hold a lock within the block; a second pipeline that starts waits for the lock."""
     paths.KAFKA.mkdir(parents=True, exist_ok=True)
     with (paths.KAFKA / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -32,8 +32,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Report a set-up step that may take long. At the end of the step, report how many seconds it
-    took."""
+    """Report a set-up step that may take long and, at its end, the seconds that it took."""
     say(what)
     began = time.monotonic()
     yield

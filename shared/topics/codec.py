@@ -166,8 +166,7 @@ def encode_event(
 
 
 def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
-    """Return the key, value and headers of a record of type `sluice.tally`. `tally_id` must be
-    unique."""
+    """Return the key, value and headers of a `sluice.tally`. `tally_id` must be unique."""
     key = tally_id.encode()
     source = b"/sluice/" + tally.service.encode()
     headers = event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)

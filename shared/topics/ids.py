@@ -50,8 +50,7 @@ class Base32:
         self._by_group = alphabet.encode("ascii") * 8
 
     def encode(self, number: int) -> str:
-        """Return the characters of this number. The number must not need more than the fixed number
-        of characters."""
+        """Return the characters of this number, which must fit the fixed number of characters."""
         for low, high, shift in self._steps:
             number = (number & low) | ((number & high) << shift)
         octets = number.to_bytes(self._size, "big")

@@ -287,9 +287,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     tls_policy: str = ""
     provider: str = ""  # The provider of the destination, by its name in the shaping rules.
     held: bool = False  # Only for `in_doubt`: True if the message is held for an operator.
-    versions: Versions | None = (
-        None  # Only for a final event: the versions of the settings that applied.
-    )
+    versions: Versions | None = None  # Only for a final event: the versions that applied.
     mail_class: str = ""  # The class of the client's mail: marketing or transactional.
 
 

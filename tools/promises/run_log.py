@@ -81,8 +81,7 @@ def read(path: Path = LOG) -> dict[str, TestResult]:
 
 
 def now() -> When:
-    """Return today's date and the commit of this checkout. The commit is `unknown` if git cannot
-    find it."""
+    """Return today's date, and the commit of this checkout or `unknown`."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -136,8 +136,7 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Return the text that says why counting has stopped. The reason is that the present
-    mail.events is not the log whose events are in the cells."""
+    """Return the text that says that the present mail.events is not the log of the cells."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
         " keeps the counts and continues with this log, rebuild --lose-counts drops them"

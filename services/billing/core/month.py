@@ -95,8 +95,7 @@ class Months:
         return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
-        """Return the first millisecond of a day (YYYY-MM-DD), and the first millisecond after the
-        day."""
+        """Return the first millisecond of a day (YYYY-MM-DD) and of the next day."""
         date = datetime.fromisoformat(day)
         is_last = date.date() == datetime.max.date()
         end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))

@@ -93,8 +93,7 @@ class HeldBytes:
         return left_bytes >= 0 and (is_first or before_bytes + size_bytes <= share_bytes)
 
     def add(self, client: str, size_bytes: int) -> None:
-        """Add `size_bytes` to the bytes that this client holds. A negative number releases
-        bytes."""
+        """Add `size_bytes`, which may be negative, to the bytes that this client holds."""
         self._total_bytes += size_bytes
         self._by_client[client] += size_bytes
         if self._by_client[client] <= 0:

@@ -71,8 +71,7 @@ class ConnectionLimiter:
         self.client_errors = Rate()
 
     def try_acquire(self) -> ConnectionSlot | None:
-        """Return a slot for a connection whose address is not known yet, or None if all slots are
-        used."""
+        """Return a slot for a connection of unknown address, or None if all are used."""
         if self.count >= self.limits.connections:
             return None
         self.count += 1

@@ -41,8 +41,7 @@ class Loop(StrEnum):
 
 
 def hop_of(keys: Keys | None, day: int, return_id: str) -> str:
-    """Return the hop of a message, which is a word for a Message-ID. If there are keys, the hop is
-    signed."""
+    """Return the hop of a message: a word for a Message-ID, signed if there are keys."""
     if keys is None:
         return f"{_PREFIX}{return_id}"
     key = keys.signing(day)

@@ -100,8 +100,7 @@ def has_room(window: Window) -> bool:
 
 
 def hold(window: Window, kind: str, line: str) -> Window:
-    """Return the window with one more held message; the message is listed if the digest has
-    room."""
+    """Return the window with one more held message, listed if the digest has room."""
     kind = kind if kind in window.held or len(window.held) < MAX_KINDS else OTHER
     held = {**window.held, kind: window.held.get(kind, 0) + 1}
     listed = (*window.listed, line[:MAX_LINE_CHARS]) if has_room(window) else window.listed
