@@ -37,16 +37,14 @@ from bench.deliver_result import (
 )
 from bench.measured import run_interruptibly
 from bench.micro import shaping
-from bench.micro.in_turn import Side, measure_pair
+from bench.micro.in_turn import Side, measure_pairs
 from bench.micro.pools import (
     SENDER,
     Figure,
-    Send,
     aiosmtplib_figure,
     content_of,
-    make_pools,
     pools_figure,
-    through,
+    sending,
 )
 from bench.micro.pools import (
     measure as measure_sending,
@@ -164,41 +162,26 @@ def _signing(at: _Place) -> Figure:
     signer = Signer(FixedKeys(KeyIndex([entry])), SystemClock())
     domain = SENDER.partition("@")[2]
 
-    def signed(send: Send) -> Send:
-        async def sign_and_send(envelope: Envelope, content: bytes) -> None:
-            await send(envelope, signer.sign(content, domain))
+    async def measure_signing() -> Figure:
+        async with sending(at.sink, CONNECTIONS) as send:
 
-        return sign_and_send
+            async def sign_and_send(envelope: Envelope, content: bytes) -> None:
+                await send(envelope, signer.sign(content, domain))
 
-    return run_interruptibly(_through_pools(at, at.sink, signed))
+            return await measure_sending("pools", sign_and_send, at.options.messages, _content(at))
+
+    return run_interruptibly(measure_signing())
 
 
 async def _tls(at: _Place, count: int) -> list[Row]:
     """Measure TLS beside plain text, in turn, in `count` pairs."""
-    plain, secured = (make_pools(address, CONNECTIONS) for address in (at.plain_sink, at.tls_sink))
-    sides = (Side(PLAIN, through(plain)), Side(TLS, through(secured)))
-    plain.start()
-    secured.start()
-    try:
-        pairs = [await measure_pair(sides, at.options.messages, _content(at)) for _ in range(count)]
-    finally:
-        await plain.close()
-        await secured.close()
-    return [row_of(figures[0].name, figures) for figures in zip(*pairs, strict=True)]
-
-
-async def _through_pools(
-    at: _Place, address: str, wrap: Callable[[Send], Send] | None = None
-) -> Figure:
-    pools = make_pools(address, CONNECTIONS)
-    pools.start()
-    send = through(pools)
-    try:
-        return await measure_sending(
-            "pools", wrap(send) if wrap else send, at.options.messages, _content(at)
-        )
-    finally:
-        await pools.close()
+    async with (
+        sending(at.plain_sink, CONNECTIONS) as plain,
+        sending(at.tls_sink, CONNECTIONS) as secured,
+    ):
+        sides = (Side(PLAIN, plain), Side(TLS, secured))
+        figures = await measure_pairs(sides, count, at.options.messages, _content(at))
+    return [row_of(side.name, each) for side, each in zip(sides, figures, strict=True)]
 
 
 def _postfix(at: _Place) -> Figure:

@@ -11,7 +11,8 @@ import asyncio
 import resource
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,18 @@ class Figure(Struct, frozen=True):
     messages_per_s: float
 
 
+class Used(Struct, frozen=True):
+    """The CPU time of this process, and the time that has passed."""
+
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+
+    def figure(self, name: str, messages: int) -> Figure:
+        """Return the cost of a message, if this was used for so many messages."""
+        cpu_us = round(self.cpu_s / messages * 1e6, 1)
+        return Figure(name, cpu_us, round(messages / self.seconds))
+
+
 def envelope(number: int) -> Envelope:
     """Return the envelope with this number. Each envelope has a different recipient."""
     return Envelope(
@@ -87,12 +100,17 @@ def cpu_s() -> float:
 
 async def measure(name: str, send: Send, messages: int, content: bytes) -> Figure:
     """Send `messages` messages, WINDOW at a time, and return the cost of a message."""
-    warm_up, measured_ones = envelopes(_WARM_UP), envelopes(messages)
-    await send_all(send, warm_up, content)
+    used = await send_measured(send, _WARM_UP, messages, content)
+    return used.figure(name, messages)
+
+
+async def send_measured(send: Send, warm_up: int, messages: int, content: bytes) -> Used:
+    """Send `warm_up` messages, and then the messages that are measured."""
+    first, measured_ones = envelopes(warm_up), envelopes(messages)
+    await send_all(send, first, content)
     cpu, began = cpu_s(), time.perf_counter()
     await send_all(send, measured_ones, content)
-    used, took = cpu_s() - cpu, time.perf_counter() - began
-    return Figure(name, round(used / messages * 1e6, 1), round(messages / took))
+    return Used(cpu_s() - cpu, time.perf_counter() - began)
 
 
 async def send_all(send: Send, messages: list[Envelope], content: bytes) -> None:
@@ -110,10 +128,17 @@ async def send_all(send: Send, messages: list[Envelope], content: bytes) -> None
 
 
 async def pools_figure(address: str, connections: int, messages: int, content: bytes) -> Figure:
+    async with sending(address, connections) as send:
+        return await measure("pools", send, messages, content)
+
+
+@asynccontextmanager
+async def sending(address: str, connections: int) -> AsyncIterator[Send]:
+    """Run the pools of the deliver service, and yield a function that sends through them."""
     pools = make_pools(address, connections)
     pools.start()
     try:
-        return await measure("pools", through(pools), messages, content)
+        yield through(pools)
     finally:
         await pools.close()
 

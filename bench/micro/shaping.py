@@ -33,12 +33,13 @@ from msgspec import Struct
 
 from bench import smtp_sink
 from bench.measured import measured, run_interruptibly
-from bench.micro.in_turn import Side, measure_pair
+from bench.micro.in_turn import Side, measure_pairs
 from bench.micro.pools import (
     Figure,
     Send,
     content_of,
     make_pools,
+    sending,
     through,
 )
 from local.parts import redis_server
@@ -89,16 +90,6 @@ class Run(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def _without(run: Run) -> AsyncIterator[Send]:
-    pools = make_pools(run.address, CONNECTIONS)
-    pools.start()
-    try:
-        yield through(pools)
-    finally:
-        await pools.close()
-
-
-@asynccontextmanager
 async def _shaped(run: Run) -> AsyncIterator[Send]:
     counters, redis = Counters("b"), RedisSettings(url=run.redis)
     client = connect_async(redis, retry=NO_RETRY, socket_timeout=None)  # as deliver does
@@ -122,12 +113,14 @@ async def _shaped(run: Run) -> AsyncIterator[Send]:
 
 
 async def _measure(run: Run, count: int) -> Result:
-    async with _without(run) as without, _shaped(run) as shaped:
+    async with sending(run.address, CONNECTIONS) as without, _shaped(run) as shaped:
         sides = (Side("without", without), Side("shaped", shaped))
-        found = [await measure_pair(sides, run.messages, run.content) for _ in range(count)]
-    ratios = [with_it.cpu_us_per_message / plain.cpu_us_per_message for plain, with_it in found]
-    plain, limited = zip(*found, strict=True)
-    return Result(plain, limited, round(median(ratios), 3))
+        plain, limited = await measure_pairs(sides, count, run.messages, run.content)
+    ratios = [
+        with_it.cpu_us_per_message / one.cpu_us_per_message
+        for one, with_it in zip(plain, limited, strict=True)
+    ]
+    return Result(tuple(plain), tuple(limited), round(median(ratios), 3))
 
 
 def pairs(run: Run, count: int) -> Result:
