@@ -25,7 +25,7 @@ from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
 from cli.control.orders import at, recorded_line
-from cli.control.topic import DEFAULT_FOR, read_orders, write_orders
+from cli.control.topic import DEFAULT_FOR, in_force, read_orders, write_orders
 from cli.options import duration_s, find_kafka, kafka_options
 from shared.events.log import Reading, Span
 from shared.events.stories import WAITING, Read, Story, Wanted, stories
@@ -132,11 +132,8 @@ def _order(mail_id: str, author: str, reason: str) -> Order:
 
 def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
     """Return an earlier order that cancels this message. The order keeps its author and reason."""
-    scope, now = Scope(mail_id=mail_id), now_ms()
-    for order in read_orders(kafka):
-        if order.verb is Verb.CANCEL and order.scope == scope and not order.is_over(now):
-            return order
-    return None
+    found = in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+    return found if found is not None and found.verb is Verb.CANCEL else None
 
 
 def _wait(kafka: KafkaSettings, order: Order, known: list[Event], wait_s: float) -> Cancellation:
