@@ -82,7 +82,15 @@ class LaneHolds:
                 state.mixed_until = self._now() + MIXED_S
             state.key = key
         state.per_s = per_s
-        return not state.mixed_until or self._now() >= state.mixed_until
+        return not self._is_mixed(state)
+
+    def goes_to(self, lane: str, key: str) -> bool:
+        """Return True if all mail of this lane goes to this destination; nothing is recorded."""
+        state = self._lanes.get(lane)
+        return state is not None and state.key == key and not self._is_mixed(state)
+
+    def _is_mixed(self, state: _Lane) -> bool:
+        return bool(state.mixed_until) and self._now() < state.mixed_until
 
     def handed(self, lane: str, jobs: Iterable[Hashable]) -> None:
         """Count messages of a lane that were passed on for sending."""

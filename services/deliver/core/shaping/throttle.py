@@ -147,10 +147,7 @@ class Throttle:
         if (found := self.held_back(group, at, source)) is not None:
             return found
         full = group.full(now, is_back=is_back)
-        if full is None:
-            return None
-        # A used-up window has no room before the turn, so the message does not come back earlier.
-        return Held(full.turn_s(now), _over(full), not full.limit.is_window)
+        return None if full is None else _turn(full, now)
 
     def used_up(self, group: Group, now: float) -> Held | None:
         """Return the turn of a message that waits for a used-up window.
@@ -158,7 +155,7 @@ class Throttle:
         The result is None if no window of the group is used up.
         """
         found = next((each for each in group.allowances if each.is_used_up(now)), None)
-        return None if found is None else Held(found.turn_s(now), _over(found))
+        return None if found is None else _turn(found, now)
 
     def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
         """Return how a suspension delays a new message; None if there is no suspension."""
@@ -195,5 +192,8 @@ class Throttle:
         return [each for each in self._allowances.values() if each.is_wanted(now)]
 
 
-def _over(allowance: Allowance) -> str:
-    return f"Over the limit of {allowance.key}: {allowance.limit} {allowance.limit.unit}"
+def _turn(full: Allowance, now: float) -> Held:
+    """Return the turn of one message for which this limit has no room."""
+    reason = f"Over the limit of {full.key}: {full.limit} {full.limit.unit}"
+    # A used-up window has no room before the turn, so the message does not come back earlier.
+    return Held(full.turn_s(now), reason, not full.limit.is_window)

@@ -79,7 +79,7 @@ class TurningAway:
     def _is_single(self, delivery: Delivery) -> bool:
         """Return False if a limit delays the reading of the message's lane instead."""
         group = delivery.group
-        return group is None or not self._shaper.is_of_one(delivery.lane, group)
+        return group is None or not self._shaper.reads_slowly(delivery.lane, group)
 
     def _decide(self, delivery: Delivery, held: Held | None) -> None:
         if held is None:

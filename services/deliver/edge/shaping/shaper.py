@@ -167,7 +167,7 @@ class Shaper:
         which the message was read, or "". If a limit applies to all mail of a lane, the message is
         not held, because the lane is read more slowly.
         """
-        is_of_lane = bool(lane) and lane != DEFAULT_LANE and self.is_of_one(lane, group)
+        is_of_lane = bool(lane) and lane != DEFAULT_LANE and self._is_lane_of(lane, group)
         # In most cases, this test is enough, and neither the time nor each single limit has to be
         # checked.
         if not self._throttle.suspensions.has_any and (
@@ -199,11 +199,12 @@ class Shaper:
             self._counts.held.add(1, "limit")
         return found
 
-    def is_of_one(self, lane: str, group: Group) -> bool:
-        """Return whether all mail of this lane goes to the destination of this group.
+    def reads_slowly(self, lane: str, group: Group) -> bool:
+        """Return True if a limit of this group delays the reading of the lane, not one message."""
+        return self.lanes.goes_to(lane, group.keys[0])
 
-        If so, a limit delays the reading of the lane, and no single message.
-        """
+    def _is_lane_of(self, lane: str, group: Group) -> bool:
+        """Return whether all mail of this lane goes to the destination of this group."""
         return self.lanes.is_of_one(lane, group.keys[0], group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:

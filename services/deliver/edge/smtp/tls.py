@@ -61,19 +61,13 @@ class OrderlyObject(ssl.SSLObject):
     _has_read = False  # True if the previous read returned data
     _held_back: ssl.SSLError | None = None
 
-    _sslobj: Any
-
     def read(self, len: int = 1_024, buffer: Any = None) -> Any:
         """Read as SSLObject does, but return all data before an error is raised."""
         if self._held_back is not None:
             raise self._held_back
-        # A read returns at most one record. Event loops ask for 256 KB, which would be allocated.
-        size_bytes = min(len, _RECORD_BYTES)
         try:
-            if buffer is None:
-                data = self._sslobj.read(size_bytes)
-            else:
-                data = self._sslobj.read(size_bytes, buffer)
+            # A read returns at most one record, but event loops let Python allocate 256 KB.
+            data = super().read(min(len, _RECORD_BYTES), buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self._has_read = False
             raise

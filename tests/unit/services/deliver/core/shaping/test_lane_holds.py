@@ -62,3 +62,19 @@ def test_a_lane_of_several_destinations_is_read_whatever_waits() -> None:
     assert lanes.hold_s("default", 1_000) == 0
     time.now += MIXED_S
     assert lanes.is_of_one("gmail", "site:other", 1.0)
+
+
+def test_the_question_where_the_mail_of_a_lane_goes_records_nothing() -> None:
+    time = Time()
+    lanes = LaneHolds(Suspensions(), time)
+    assert not lanes.goes_to("gmail", KEY), "nothing is known yet"
+    lanes.is_of_one("gmail", KEY, 0.1)
+    assert lanes.goes_to("gmail", KEY)
+    assert not lanes.goes_to("gmail", "provider:other")
+    assert lanes.goes_to("gmail", KEY), "the other destination was only asked for"
+    lanes.is_of_one("gmail", "provider:other", 0.1)
+    assert not lanes.goes_to("gmail", KEY)
+    assert not lanes.goes_to("gmail", "provider:other"), "the lane is mixed"
+    time.now += MIXED_S
+    assert lanes.goes_to("gmail", "provider:other")
+    assert not lanes.goes_to("default", KEY)
