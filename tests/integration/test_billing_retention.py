@@ -8,8 +8,16 @@ import pytest
 
 from services.billing.edge.statements.checkpointing import Checkpointer
 from services.billing.edge.usage_view import UsageView
+from shared.runtime.clock import now_ms
 from shared.runtime.failpoints import Failpoints
-from tests.support.billing.stage import NOVEMBER_MS, OCTOBER_MS, Stage, eventually, open_stage
+from tests.support.billing.stage import (
+    NOVEMBER_MS,
+    OCTOBER_MS,
+    UTC_MONTHS,
+    Stage,
+    eventually,
+    open_stage,
+)
 
 
 @pytest.fixture
@@ -55,10 +63,11 @@ def test_where_neither_reaches_back_the_month_is_not_complete_and_says_why(stage
     stage.publish(60, OCTOBER_MS)
     stage.delete_events(40)  # beyond the checkpoint
     stage.store.flushdb()
-    stage.publish(5, NOVEMBER_MS + 31 * 86_400_000)
+    later_ms = now_ms() + 62 * 86_400_000  # after the month in which Kafka got these records
+    stage.publish(5, later_ms)
     stage.count_all()
     assert "were deleted" in why_not_complete(stage, "2026-10")
-    assert why_not_complete(stage, "2026-12") == ""
+    assert why_not_complete(stage, UTC_MONTHS.of(later_ms)) == ""
     assert 50 <= stage.billed()["2026-10"] < 110
 
 
