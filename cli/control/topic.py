@@ -22,7 +22,16 @@ from shared.stream.client import client_options, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, Scope, Verb, decode_order, encode_order, key_of
+from shared.topics.control import (
+    PARTITION,
+    Order,
+    Scope,
+    Verb,
+    decode_order,
+    encode_order,
+    key_of,
+    outlasts,
+)
 from shared.topics.names import CONTROL
 
 READ_S: Final = 60.0
@@ -45,7 +54,7 @@ DEFAULT_FOR: Final = {
 
 
 def read_orders(kafka: KafkaSettings) -> list[Order]:
-    """Return the last order of each scope, in key order; other records are left out."""
+    """Return the order of each scope that replaces the earlier ones, in key order."""
     return read_last(kafka, decode_order)
 
 
@@ -63,7 +72,9 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
                     found.pop(key, None)
                     continue
                 with suppress(CodecError):  # the deliver service logs and counts this fault
-                    found[key] = decode(key, record.value)
+                    decoded = decode(key, record.value)
+                    if not outlasts(found.get(key), decoded):
+                        found[key] = decoded
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return [found[key] for key in sorted(found)]

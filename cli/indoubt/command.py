@@ -33,6 +33,7 @@ from cli.terminal import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
 from shared.runtime.clock import now_ms
 from shared.runtime.commands import HelpGroup, run_command
+from shared.settings.sections import KafkaSettings
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
@@ -108,10 +109,12 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
         if rest["as_json"]:
             print_json({"mail_id": mail_id, "decision": ""})
         sys.exit(Exit.CHECK_FAILED)
-    earlier = in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+    earlier = _in_force(kafka, mail_id)
     if earlier is not None and earlier.verb is Verb.CANCEL:
         _cancelled(earlier, verb, as_json=rest["as_json"])
     write_orders(kafka, [_order(verb, found, author_of(rest["author"]), rest["reason"])])
+    if verb is Verb.RELEASE:
+        _check_still_released(kafka, mail_id, as_json=rest["as_json"])
     if earlier is not None:
         say(f"replaced: {recorded_line(earlier)}")
     if rest["as_json"]:
@@ -119,6 +122,22 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
     else:
         said = _SAID[verb].format(due=at(found.envelope.due_at_ms))
         click.echo(f"{mail_id}: {said}")
+
+
+def _in_force(kafka: KafkaSettings, mail_id: str) -> Order | None:
+    return in_force(read_orders(kafka), Scope(mail_id=mail_id), now_ms())
+
+
+def _check_still_released(kafka: KafkaSettings, mail_id: str, *, as_json: bool) -> None:
+    """Report a cancellation that another command wrote just before the release.
+
+    The cancellation stays in force. It is written again, because the release is the last record of
+    its key, and compaction keeps only the last record.
+    """
+    found = _in_force(kafka, mail_id)
+    if found is not None and found.verb is Verb.CANCEL:
+        write_orders(kafka, [found])
+        _cancelled(found, Verb.RELEASE, as_json=as_json)
 
 
 def _cancelled(order: Order, verb: Verb, *, as_json: bool) -> NoReturn:

@@ -8,7 +8,9 @@ a default. Golden records in tests/contract check this.
 The topic is compacted. The key of an order is its scope, so the last order for a scope replaces
 earlier orders for the same scope. An order applies to mail that waits now and to mail that arrives
 later. An order ends at its expiry, or when a `resume` for the same scope replaces it. The record of
-the `resume` contains the author of the `resume`.
+the `resume` contains the author of the `resume`. There is one exception: a `release` does not
+replace a `cancel`, because the author of the `cancel` may know already that the message will not be
+sent.
 
 A review decides whether the bounces of a provider in a time window are counted. The counting
 process must read all reviews before it counts bounces, so reviews are on this topic, which is
@@ -102,6 +104,18 @@ _order_decoder: Final = msgspec.json.Decoder(Order)
 def key_of(scope: Scope) -> bytes:
     """Return the key of a scope. A later order with the same key replaces an earlier order."""
     return "&".join(f"{name}={quote(value)}" for name, value in scope.given()).encode()
+
+
+def outlasts(earlier: object, later: object) -> bool:
+    """Return True if a record stays in force although `later` follows it with the same key.
+
+    This applies to a `cancel` that is followed by a `release`.
+    """
+    return (
+        isinstance(earlier, Order)
+        and isinstance(later, Order)
+        and (earlier.verb, later.verb) == (Verb.CANCEL, Verb.RELEASE)
+    )
 
 
 def encode_order(order: Order) -> tuple[bytes, bytes]:

@@ -23,7 +23,7 @@ from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
 from shared.topics import names
-from shared.topics.control import PARTITION
+from shared.topics.control import PARTITION, Order, Scope, Verb, encode_order
 from shared.topics.records import FINAL, Event, EventType
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.fork_server import run_module
@@ -218,6 +218,21 @@ def test_a_message_with_an_earliest_time_is_scheduled_and_can_be_cancelled(place
     # The order is not needed any more, and a second one finds the message ended.
     assert {"mail_id": mail_id} not in [each["scope"] for each in place.run("orders")]
     assert place.run("cancel", mail_id)["answer"] == "cancelled"
+
+
+def test_a_release_in_the_same_moment_does_not_undo_a_cancellation(place: Place) -> None:
+    soon = time.time_ns() // 1_000_000 + 60_000
+    place.submit("raced", "raced.example", [("sluice-not-before", b"%d" % soon)])
+    mail_id = place.wait("raced", bool)[0].subject
+    scope = Scope(mail_id=mail_id)
+    for order in (Order(Verb.CANCEL, scope, "ann"), Order(Verb.RELEASE, scope, "bob")):
+        key, value = encode_order(order)
+        place.producer.send(names.CONTROL, value, key, [], PARTITION)
+    place.producer.flush()
+    (shown,) = [each for each in place.run("orders") if each["scope"] == {"mail_id": mail_id}]
+    assert (shown["verb"], shown["author"]) == ("cancel", "ann")
+    final = place.final("raced")
+    assert (final.type, final.data.author) == (EventType.CANCELLED, "ann")
 
 
 def test_a_message_that_has_ended_cannot_be_cancelled(place: Place) -> None:

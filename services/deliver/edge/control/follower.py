@@ -33,7 +33,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
-from shared.topics.control import PARTITION, Order, decode_order, is_review
+from shared.topics.control import PARTITION, Order, decode_order, is_review, outlasts
 from shared.topics.names import CONTROL
 from shared.topics.traces import Trace, decode_trace, is_trace
 
@@ -196,7 +196,8 @@ def _apply(
     decoded = decode(key, value)
     if key not in known and len(known) >= limit:
         raise CodecError(f"there are more than {limit} of these")
-    known[key] = decoded
+    if not outlasts(known.get(key), decoded):
+        known[key] = decoded
 
 
 def _nothing() -> None:

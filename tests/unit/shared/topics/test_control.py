@@ -21,6 +21,7 @@ from shared.topics.control import (
     encode_review,
     is_review,
     key_of,
+    outlasts,
 )
 
 SUSPEND = Order(Verb.SUSPEND, Scope(client="shop", domain="example.com"), "ann", "complaints", 5, 9)
@@ -96,6 +97,23 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
 )
 def test_an_order_is_over_at_its_expiry_and_when_resumed(order: Order, is_over: bool) -> None:
     assert order.is_over(100) is is_over
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "stays"),
+    [
+        (Verb.CANCEL, Verb.RELEASE, True),
+        (Verb.CANCEL, Verb.CANCEL, False),
+        (Verb.RELEASE, Verb.CANCEL, False),
+        (Verb.RELEASE, Verb.RELEASE, False),
+    ],
+)
+def test_only_a_cancellation_stays_when_a_release_follows(
+    earlier: Verb, later: Verb, stays: bool
+) -> None:
+    scope = Scope(mail_id="01JDEXAMPLE0000000000000ZZ")
+    assert outlasts(Order(earlier, scope), Order(later, scope)) is stays
+    assert not outlasts(None, Order(later, scope))
 
 
 def test_a_review_is_read_as_it_was_written_and_has_a_key_of_its_own() -> None:
