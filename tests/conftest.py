@@ -43,6 +43,8 @@ os.environ["AIOSMTPD_CONTROLLER_TIMEOUT"] = "120"
 
 _WORKER = "PYTEST_XDIST_WORKER"
 _GROUP_SCOPE: Final = pytest.StashKey[GroupScope]()
+# The parts that this worker has started, and the file on which every user holds a shared lock.
+_STARTED: Final = pytest.StashKey[tuple[Stack, Path]]()
 # A server has 16 databases; each worker gets one.
 _DATABASES = 16
 # Nobody starts the shared broker again, so its session need not end soon; on a busy machine it
@@ -114,6 +116,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(RunLog())
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the shared parts when their last user has finished.
+
+    This is not done by the fixture, because the time-out of the worker's last test would include
+    the wait for the other workers, whose groups may take many minutes more.
+    """
+    started = session.config.stash.get(_STARTED, None)
+    if started is not None:
+        stack, users = started
+        with _locked(users, fcntl.LOCK_EX):
+            stack.abandon()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling | None:
     """Distribute modules and groups, the longest first."""
     return LongestFirst(config, log) if config.getvalue("dist") == "loadgroup" else None
@@ -126,8 +142,10 @@ def group_scope(request: pytest.FixtureRequest) -> GroupScope:
 
 
 @pytest.fixture(scope="session")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    """A Kafka and a Redis, started when needed."""
+def parts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Parts]:
+    """A Kafka and a Redis, started when needed, and stopped by pytest_sessionfinish()."""
     own = tmp_path_factory.getbasetemp()
     folder = own.parent if os.environ.get(_WORKER) else own
     lock, address = folder / "parts.lock", folder / "parts.json"
@@ -144,8 +162,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     if stack is not None:
         with _locked(lock, fcntl.LOCK_EX):
             address.unlink()
-        with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user has finished
-            stack.abandon()
+        request.config.stash[_STARTED] = stack, Path(found.users)
 
 
 @pytest.fixture(scope="session")
