@@ -1,15 +1,15 @@
-# The image of the four services and the operators' commands; the arguments say which one runs.
+# The image contains the four services and the operators' commands; the arguments select one of them.
 #   docker build -t sluice .                      for a release: --build-arg PYTHON_IMAGE=python@sha256:...
-# compose.yaml runs it beside the demo's sink, the chart in helm/ on Kubernetes. Each COPY and the SBOM
-# step are repeated without Docker by tests/chart/test_image.py.
+# compose.yaml runs the image beside the demo's sink; the chart in helm/ runs it on Kubernetes.
+# tests/chart/test_image.py repeats each COPY and the SBOM step without Docker.
 ARG PYTHON_IMAGE=python:3.13.12-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS packages
 ARG UV_VERSION=0.13.9
 WORKDIR /build
 COPY pyproject.toml uv.lock ./
-# The lock names no index (docs/decisions/0001-lock-without-hosts.md): versions and hashes are
-# exported from it, and pip downloads the packages from the index in its configuration.
+# The lock file contains no index URL (docs/decisions/0001-lock-without-hosts.md). So versions and
+# hashes are exported, and pip downloads the packages from the index that pip is configured to use.
 RUN pip install --no-cache-dir "uv==${UV_VERSION}" \
     && uv export --frozen --no-emit-project --no-default-groups -o requirements.txt \
     && python -m venv --without-pip /venv \
@@ -19,7 +19,7 @@ RUN uv export --frozen --no-emit-project --no-default-groups --format cyclonedx1
     && sed -i 's/?repository_url=[^"]*//' sbom.json
 
 FROM ${PYTHON_IMAGE} AS base
-# Nothing is installed in a running container.
+# A running container never installs packages, so pip is removed.
 RUN groupadd --system --gid 10001 sluice \
     && useradd --system --uid 10001 --gid 10001 --no-create-home sluice \
     && pip uninstall --yes --root-user-action=ignore pip
@@ -38,7 +38,7 @@ RUN chmod 0755 launcher/image.py && ln -s /app/launcher/image.py /usr/local/bin/
 RUN python -m compileall -q /app
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 SLUICE_TELEMETRY__HTTP_HOST=0.0.0.0 SLUICE_TELEMETRY__HTTP_PORT=9100
-# By number, so that Kubernetes can see that it is not root.
+# The user is given by number, so that Kubernetes can see that the user is not root.
 USER 10001:10001
 # 9100: /live, /ready and /metrics of every service; 8080: the HTTP API of billing.
 EXPOSE 9100 8080

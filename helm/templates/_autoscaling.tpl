@@ -2,13 +2,13 @@
 scaleUp:
   stabilizationWindowSeconds: 30
   policies: [{type: Percent, value: 100, periodSeconds: 60}]
-# One process at a time: each hands over its partitions before the next one stops.
+# Processes are removed one by one, so that each hands over its partitions before the next one stops.
 scaleDown:
   stabilizationWindowSeconds: {{ .scaleDownSeconds }}
   policies: [{type: Pods, value: 1, periodSeconds: 60}]
 {{- end -}}
 
-{{/* Groups and topics whose lag counts, with one topic for each lane, as a JSON list: dict "root" "component". */}}
+{{/* Groups and topics whose lag is used for scaling, with one topic for each lane, as a JSON list: dict "root" "component". */}}
 {{- define "sluice.lags" -}}
 {{- $found := list -}}
 {{- $facts := get (include "sluice.facts" .root | fromJson) .component -}}
@@ -25,12 +25,12 @@ scaleDown:
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* Takes the values of Kafka, as all below. */}}
+{{/* This define and all defines below take the values of Kafka. */}}
 {{- define "sluice.kedaNeedsLogin" -}}
 {{- if or .sasl.mechanism .tls.caSecret .tls.clientSecret -}}true{{- end -}}
 {{- end -}}
 
-{{/* KEDA's word for the mechanism. */}}
+{{/* KEDA's name for the SASL mechanism. */}}
 {{- define "sluice.kedaSasl" -}}
 {{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512" "OAUTHBEARER" "oauthbearer") .sasl.mechanism -}}
 {{- end -}}
@@ -51,7 +51,7 @@ secretTargetRef:
   - {parameter: key, name: {{ .tls.clientSecret }}, key: {{ .tls.privateKey }}}
 {{- end }}
 {{- if and .sasl.mechanism .sasl.username }}
-# From the environment of the pods, as all variables below.
+# This variable and all variables below are read from the environment of the pods.
 env:
   - {parameter: username, name: SLUICE_KAFKA__SASL_USERNAME}
 {{- else if eq .sasl.mechanism "OAUTHBEARER" }}

@@ -1,4 +1,4 @@
-{{/* Refuses values that must not be installed. Each text names the value, and how to fix it. */}}
+{{/* Refuses values that must not be installed. Each text begins with the path of the value and says how to fix it. */}}
 
 {{- define "sluice.check" -}}
 {{- $values := .Values -}}
@@ -145,7 +145,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Two certificates of cert-manager that write one secret would replace each other endlessly. */}}
+{{/* If cert-manager wrote two certificates to one secret, they would replace each other endlessly. */}}
 {{- define "sluice.checkCertificates" -}}
 {{- $found := dict -}}
 {{- $asked := list (list "frontDoor" .Values.frontDoor) (list "bounceDoor" .Values.bounceDoor) -}}
@@ -165,7 +165,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* dict "root" "component". */}}
+{{/* Checks the values of one component: dict "root" "component". */}}
 {{- define "sluice.checkComponent" -}}
 {{- $values := include "sluice.values" . | fromYaml -}}
 {{- $own := get .root.Values.components .component | default dict -}}
@@ -203,7 +203,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* No two volumes of one pod with one name: dict "path" (of its values) "secrets" "volumes". */}}
+{{/* Two volumes of one pod must not have the same name: dict "path" (of the pod's values) "secrets" "volumes". */}}
 {{- define "sluice.checkVolumes" -}}
 {{- $names := list "tmp" -}}
 {{- range .secrets -}}

@@ -221,15 +221,15 @@
 {{- end }}
 {{- end -}}
 
-{{/* The settings of the sections that the service reads: text as it is, everything else as JSON. Kubernetes replaces
-$(NAME) in a value, and $$ by $: so each $ is doubled. */}}
+{{/* The settings of the sections that the service reads: text is unchanged, everything else is JSON. Kubernetes replaces
+$(NAME) and $$ in a value, so each $ is doubled. */}}
 {{- define "sluice.settingsEnvironment" -}}
 {{- $settings := (include "sluice.values" . | fromYaml).settings -}}
 {{- $sections := (get (include "sluice.facts" .root | fromJson) .component).sections -}}
 {{- include "sluice.sectionsEnvironment" (dict "settings" $settings "sections" $sections) -}}
 {{- end -}}
 
-{{/* dict "settings" "sections" (their names). */}}
+{{/* The variables for some sections of the settings: dict "settings" "sections" (names of sections). */}}
 {{- define "sluice.sectionsEnvironment" -}}
 {{- range $section := .sections | sortAlpha -}}
 {{- range $key, $value := get $.settings $section | default dict }}

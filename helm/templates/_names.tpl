@@ -10,9 +10,9 @@
 {{- $own := include "sluice.name" . -}}
 {{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name $own) (contains $own .Release.Name) -}}
 {{- end -}}
-{{- /* A StatefulSet's name adds the component, and with a hash it becomes a label of at most 63 characters. */ -}}
+{{- /* Kubernetes writes a StatefulSet's name (this name and the component) and a hash into a label, of at most 63 characters. */ -}}
 {{- if gt (len $name) 40 -}}
-{{- /* Two long names with the same beginning stay two names. */ -}}
+{{- /* The hash keeps two long names with the same beginning different. */ -}}
 {{- $name = printf "%s-%s" ($name | trunc 31 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
 {{- end -}}
 {{- $name -}}
@@ -35,7 +35,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* dict "root" "component". */}}
+{{/* All labels of a resource: dict "root" "component". */}}
 {{- define "sluice.labels" -}}
 {{ include "sluice.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | regexFind ".*[A-Za-z0-9]" | quote }}
@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml $kafka -}}
 {{- end -}}
 
-{{/* The same for the account of a component, which is its service: dict "root" "component". */}}
+{{/* Values of Kafka with the login of a component. Its account has the name of its service: dict "root" "component". */}}
 {{- define "sluice.kafkaOf" -}}
 {{- include "sluice.kafka" (dict "root" .root "account" (get (include "sluice.facts" .root | fromJson) .component).service) -}}
 {{- end -}}
@@ -100,7 +100,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* The ports of a list of `host:port`, separated by commas, once each, as a JSON list. */}}
+{{/* The different ports in a comma-separated list of `host:port`, as a JSON list. */}}
 {{- define "sluice.ports" -}}
 {{- $ports := list -}}
 {{- range splitList "," . -}}
@@ -111,14 +111,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $ports | uniq | toJson -}}
 {{- end -}}
 
-{{/* Seconds that a component may take to stop: its values. */}}
+{{/* Seconds that a component may take to stop; takes the values of the component. */}}
 {{- define "sluice.stopSeconds" -}}
 {{- $drain := 45.0 -}}
 {{- with .settings.runtime -}}{{- if hasKey . "drain_timeout_s" -}}{{- $drain = .drain_timeout_s -}}{{- end -}}{{- end -}}
 {{- add (ceil (float64 $drain)) .preStopSeconds -}}
 {{- end -}}
 
-{{/* Seconds that Kubernetes waits for it: its values. */}}
+{{/* Seconds that Kubernetes waits for a component to stop; takes the values of the component. */}}
 {{- define "sluice.graceSeconds" -}}
 {{- if .terminationGracePeriodSeconds -}}
 {{- .terminationGracePeriodSeconds -}}
@@ -127,7 +127,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* Addresses for SMTP at a port, as a JSON list: a socket for IPv6 takes no IPv4. dict "root" "port". */}}
+{{/* The addresses that an SMTP server listens on, as a JSON list; a socket for IPv6 accepts no IPv4: dict "root" "port". */}}
 {{- define "sluice.listen" -}}
 {{- $found := list (printf "0.0.0.0:%d" (int .port)) -}}
 {{- if eq .root.Values.bindAddress "::" -}}{{- $found = append $found (printf "[::]:%d" (int .port)) -}}{{- end -}}
@@ -157,7 +157,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toJson $doors -}}
 {{- end -}}
 
-{{/* Whether validate reads returned mail and counts bounces; unless it is set, only while no other component does. */}}
+{{/* "true" if the validate service reads returned mail and counts bounces, else "". If the setting is not set, it does so unless
+the component `responses` is enabled. */}}
 {{- define "sluice.validateCounts" -}}
 {{- $validate := (include "sluice.values" (dict "root" . "component" "validate") | fromYaml).settings.validate | default dict -}}
 {{- if hasKey $validate "counts_bounces" -}}
@@ -193,7 +194,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- join " and " $found -}}
 {{- end -}}
 
-{{/* The bytes of an amount of memory, as Kubernetes writes it. */}}
+{{/* The number of bytes of an amount of memory in the notation of Kubernetes. */}}
 {{- define "sluice.bytes" -}}
 {{- $text := toString . -}}
 {{- $number := regexFind "^[0-9.]+([eE][+-]?[0-9]+)?" $text -}}

@@ -1,4 +1,5 @@
-{{/* The HTTP APIs, as a JSON list: the component that serves it, and the key of its values, which is the end of its Service's name. */}}
+{{/* The HTTP APIs, as a JSON list: the component that serves the API, and the key of the API's values. The name of the Service
+ends with this key. */}}
 {{- define "sluice.httpApis" -}}
 {{- $found := list -}}
 {{- range $api := list (dict "component" "billing" "key" "api") (dict "component" "platform" "key" "platformApi") -}}
@@ -7,7 +8,7 @@
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* dict "root" "component" "name" "values": a certificate, with values as of the doors. */}}
+{{/* A certificate; its values have the form of those of the doors: dict "root" "component" "name" "values". */}}
 {{- define "sluice.certificate" -}}
 apiVersion: cert-manager.io/v1
 kind: Certificate
@@ -40,7 +41,8 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* Brokers advertise the ports that clients use after the bootstrap: kafkaPorts are those that differ. */}}
+{{/* After the bootstrap, clients use the ports that brokers advertise. `kafkaPorts` lists ports that differ from those of
+`kafka.bootstrap`. */}}
 {{- define "sluice.egressToDnsAndKafka" -}}
 {{ include "sluice.egressToDns" . }}
 {{- $ports := concat (include "sluice.ports" .Values.kafka.bootstrap | fromJsonArray) .Values.networkPolicy.kafkaPorts | uniq }}

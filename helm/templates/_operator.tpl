@@ -1,7 +1,8 @@
-{{/* Values that the pod of operators takes from the components: their settings, no secrets. Every define takes the root context
+{{/* Values that the operator's pod takes from the components: settings, but no secrets. Every define takes the root context
 unless it says otherwise. */}}
 
-{{/* The settings, as YAML: each section of a service as its component has it, and those of all services as `defaults` has them. */}}
+{{/* The settings, as YAML. The section of a service has the values of its component; sections that all services use have the
+values of `defaults`. */}}
 {{- define "sluice.operatorSettings" -}}
 {{- $settings := mergeOverwrite (deepCopy .Values.settings) (deepCopy .Values.defaults.settings) -}}
 {{- $enabled := include "sluice.enabled" . | fromJsonArray -}}
@@ -14,7 +15,8 @@ unless it says otherwise. */}}
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{/* The pod's own list of things with names, after those of `defaults` that it does not name itself, as JSON: dict "root" "key". */}}
+{{/* A list of named entries for the pod, as JSON: the entries of `defaults` whose names the pod does not use itself, then the
+pod's own entries: dict "root" "key". */}}
 {{- define "sluice.operatorList" -}}
 {{- $own := get .root.Values.operator .key -}}
 {{- $names := list -}}

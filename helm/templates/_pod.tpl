@@ -32,7 +32,7 @@ capabilities: {drop: [ALL]}
 {{- $secrets := include "sluice.secrets" . | fromJsonArray -}}
 serviceAccountName: {{ include "sluice.serviceAccountName" .root }}
 automountServiceAccountToken: false
-# The variables of Kubernetes for services would look like settings.
+# Otherwise Kubernetes adds variables for services, which look like settings of Sluice.
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sluice.graceSeconds" $values }}
 securityContext: {{- include "sluice.podSecurity" .root | nindent 2 }}
@@ -56,7 +56,7 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ $key }}
     whenUnsatisfiable: {{ $values.spread }}
-    # Nodes that the pods do not tolerate do not count as empty places.
+    # Nodes with taints that the pods do not tolerate are not counted as nodes without pods.
     nodeTaintsPolicy: Honor
     labelSelector:
       matchLabels: {{- include "sluice.selectorLabels" $ | nindent 8 }}
@@ -134,7 +134,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Their annotations: the defaults', and over these their own. */}}
+{{/* Annotations of these pods: their own, and those of the defaults with other keys: dict "root" "own" (their values). */}}
 {{- define "sluice.hookAnnotations" -}}
 {{- with merge (deepCopy .own.podAnnotations) .root.Values.defaults.podAnnotations -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
@@ -146,7 +146,7 @@ sluice/{{ $door }}-door: "true"
 {{- end }}
 {{- end -}}
 
-{{/* dict "root" "door" (front or bounce). */}}
+{{/* Labels that select the pods of a door: dict "root" "door" (front or bounce). */}}
 {{- define "sluice.doorSelector" -}}
 app.kubernetes.io/name: {{ include "sluice.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}

@@ -1,4 +1,4 @@
-{{/* Secrets of a process that opens Kafka alone; takes the values of Kafka. */}}
+{{/* Secrets that a process needs to connect to Kafka; takes the values of Kafka. */}}
 {{- define "sluice.kafkaSecrets" -}}
 {{- $found := list -}}
 {{- if and .tls.enabled .tls.caSecret -}}{{- $found = append $found (dict "name" "kafka-ca" "secret" .tls.caSecret) -}}{{- end -}}
@@ -7,7 +7,7 @@
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* Secrets of a process that opens Redis; takes the values of Redis. */}}
+{{/* Secrets that a process needs to connect to Redis; takes the values of Redis. */}}
 {{- define "sluice.redisSecrets" -}}
 {{- $found := list -}}
 {{- if .secret -}}{{- $found = append $found (dict "name" "redis" "secret" .secret) -}}{{- end -}}
@@ -42,7 +42,7 @@
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* Volumes of a list of secrets. They are mounted whole, so that a changed secret arrives without a restart. */}}
+{{/* Volumes for a list of secrets. Each secret is mounted as a whole folder, so that the pod sees changes without a restart. */}}
 {{- define "sluice.volumes" -}}
 - name: tmp
   emptyDir: {sizeLimit: 1Gi}

@@ -1,4 +1,4 @@
-{{/* Values that work, but may be unintended, as a JSON list of sentences. */}}
+{{/* Warnings about values that work but may be unintended, as a JSON list of sentences. */}}
 {{- define "sluice.warnings" -}}
 {{- $found := list -}}
 {{- $values := .Values -}}

@@ -2,11 +2,11 @@
 --
 -- Keys       as in apply_cells.lua.
 -- Arguments  1 the id of the new log, 2 the present month (YYYY-MM), then the partitions of the new log.
--- Result     the id of the previous log; "" if there are no cells: nothing was done.
+-- Result     the id of the previous log; "" if there are no cells, in which case nothing is done.
 -- Atomic guarantee
---   The counts do not change. The watermarks of the old log are deleted, so that the new one is
---   counted from its beginning, and each partition has a hole up to this month: records of the old
---   log that were not counted are missing.
+--   The counts do not change. The watermarks of the old log are deleted, so that the new log is
+--   counted from its beginning. Each partition gets a hole up to the present month, because records
+--   of the old log that were not counted are missing.
 
 local state, log, month = KEYS[1], ARGV[1], ARGV[2]
 local before = redis.call('HGET', state, 'log')

@@ -1,29 +1,31 @@
 -- Adds the counts of one run of records to the billing cells, at most once.
 --
 -- Keys
---   KEYS[1]  the state, a hash: `generation` a token created when it was empty; `log` the id of
+--   KEYS[1]  the state, a hash: `generation` a token created by the first run; `log` the id of
 --            the counted topic; `watermark:<partition>` the next offset expected;
 --            `hole:<partition>` the last month from which records are known to be missing;
---            `month:<YYYY-MM>` for each month that has cells: how many runs have changed it;
---            `dropped`, alone, if an operator dropped the counts: they are then counted from the
---            beginning of the log and not restored from a checkpoint.
+--            `month:<YYYY-MM>` for each month with cells, the number of runs that changed the month;
+--            `dropped`, as the only field, if an operator dropped the counts: the log is then
+--            counted from its beginning, and no checkpoint is restored.
 --   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
 --            KEYS[1] must contain a {hash tag}, so that all keys are in one slot.
---   KEYS[1]:readings, KEYS[1]:reading:<name>  the readers of cells in pieces (read_pieces.lua):
---            the value of a cell is kept for them before it changes.
+--   KEYS[1]:readings, KEYS[1]:reading:<name>  the open readings of cells in pieces
+--            (read_pieces.lua): before a cell changes, its value is copied to each reading.
 -- Arguments
---   1 log, 2 partition, 3 the watermark the caller expects (-1: none), 4 the watermark to set,
+--   1 log, 2 partition, 3 the watermark that the caller expects (-1: none), 4 the watermark to set,
 --   5 a new token, 6 hole (YYYY-MM or ""), then triples: month, cell, increment.
 -- Result
 --   {1, watermark}  applied.
---   {0, watermark}  nothing was applied, because this (-1: none) is the stored watermark.
---   {-1, "-1"}      nothing was applied, because a part of the stored data was lost; all of it
---                   has been dropped.
---   {-2, log}       nothing was applied and nothing dropped, because the stored cells were counted
---                   from this other log: its records may no longer exist anywhere else.
+--   {0, watermark}  nothing was applied, because the stored watermark, which is returned (-1: none),
+--                   is not the expected one.
+--   {-1, "-1"}      nothing was applied, because a part of the stored data was lost; all stored
+--                   data has been dropped.
+--   {-2, log}       nothing was applied, because the stored cells were counted from another log,
+--                   which is returned. Nothing was dropped either, because these cells may be the
+--                   only remains of the other log.
 -- Atomic guarantee
 --   The increments and the watermark change together or not at all. Nothing is ever added to
---   incomplete cells (a month's hash evicted or deleted, remains of a lost state).
+--   incomplete cells (a month's hash was evicted or deleted, or a lost state left cells behind).
 
 local state = KEYS[1]
 local log, partition, expected, target = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -59,8 +61,8 @@ if empty then
   redis.call('HDEL', state, 'dropped')
   fields['generation'] = token
 elseif #ARGV < 7 then
-  -- Refused if the server takes no writes (full, a replica), so that an empty run notices it;
-  -- otherwise nothing changes, because the field exists.
+  -- A run without increments must notice a server that accepts no writes (it is full or a replica).
+  -- Such a server refuses this command; any other server changes nothing, because the field exists.
   redis.call('HSETNX', state, 'log', log)
 end
 local keeping = {}

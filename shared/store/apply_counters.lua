@@ -1,12 +1,13 @@
--- Stores the bounce counters after a run of records, together with its place in the log.
+-- Stores the bounce counters after a run of records, together with the place in the log.
 --
 -- Keys       KEYS[1]  the counters, one hash: `log` the ids of the topics, `place` the offsets up
---            to which their records are counted, and by field (16 bytes) the counter of a
---            recipient; `incidents` and `rules` are described in shared/store/counters.py. One
---            key, so that it is lost as a whole or not at all.
+--            to which their records are counted, and for each recipient a field (a name of 16
+--            bytes) with the counter; shared/store/counters.py describes `incidents` and `rules`.
+--            All data is in one key, so that it is lost as a whole or not at all.
 -- Arguments  1 log, 2 the place that the caller expects ("" for none), 3 the place to set, then
 --            pairs of field and counter; an empty counter is deleted.
--- Result     1 applied; 0 nothing was applied, because another place or log is stored.
+-- Result     1 if the counters were stored; 0 if nothing was stored, because the stored place or log
+--            is not the expected one.
 -- Atomic guarantee
 --   The counters and the place change together or not at all.
 

@@ -1,15 +1,18 @@
 -- Applies records of mail.suppressions to the view of suppressed recipients, each at most once.
 --
 -- Keys       KEYS[1]  the view, one hash: `log` the id of the topic, `watermark` the offset up to
---            which its records are applied, and by field (16 bytes) the bits of its reasons as one
---            character, 64 + bits. One key, so that it is lost as a whole or not at all.
+--            which its records are applied, and for each recipient a field (a name of 16 bytes) with
+--            the bits of the reasons as one character, 64 + bits. All data is in one key, so that it
+--            is lost as a whole or not at all.
 -- Arguments  1 log, 2 the watermark that the caller expects (-1: none), 3 the watermark to set,
 --            4 entries of 18 bytes: field, 64 + bit, and "+" to set the bit or "-" to clear it.
 -- Result     {1, watermark}  applied.
---            {0, watermark}  nothing was applied, because this (-1: none) is the stored watermark.
---            {-2, log}       nothing was applied, because the view is that of this other log.
+--            {0, watermark}  nothing was applied, because the stored watermark, which is returned
+--                            (-1: none), is not the expected one.
+--            {-2, log}       nothing was applied, because the view is from another log, which is
+--                            returned.
 -- Atomic guarantee
---   Entries and watermark change together or not at all, in the order of the topic.
+--   Entries and watermark change together or not at all. They are applied in the order of the topic.
 
 local view, log, expected, target, entries = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local stored_log = redis.call('HGET', view, 'log')
@@ -17,8 +20,8 @@ if stored_log and stored_log ~= log then return {-2, stored_log} end
 local stored = redis.call('HGET', view, 'watermark') or '-1'
 if stored ~= expected then return {0, stored} end
 
--- Fields are read and written many at a time: a command costs more than a field. Lua's stack holds
--- 8,000 arguments.
+-- One command reads or writes many fields, because a command costs more than a field. Lua's stack
+-- holds 8,000 arguments.
 local MOST = 1000 * 18
 
 local function apply(from, to)

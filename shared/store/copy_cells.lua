@@ -2,9 +2,9 @@
 --
 -- Keys       as in apply_cells.lua.
 -- Arguments  name of the copies, seconds after which they expire, months (YYYY-MM).
--- Result     {whole, state, copied, server}: as in read_cells.lua, the months whose cells can be
---            read from the key `<state>:copy:<name>:<month>`, and the run_id of the server (INFO),
---            "" if the user may not read it.
+-- Result     {whole, state, copied, server}: whole and state as in read_cells.lua; copied, the months
+--            whose cells can be read from the key `<state>:copy:<name>:<month>`; server, the run_id
+--            of the server (INFO), or "" if the user may not read it.
 -- Atomic guarantee
 --   The copies count exactly the records below the watermarks returned with them. The counts
 --   themselves are not changed.

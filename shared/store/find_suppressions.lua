@@ -1,9 +1,11 @@
 -- Looks up fields in the view of suppressed recipients.
 --
 -- Keys       as in apply_suppressions.lua.
--- Arguments  1 log, 2 the least watermark, 3 fields of 16 bytes, one after the other.
--- Result     {watermark, answers}: per field one character, 64 + the bits of its reasons. If the
---            view is of another log (watermark -2), missing (-1) or not that far, no answers.
+-- Arguments  1 log, 2 the lowest watermark that the view must have, 3 fields of 16 bytes, one after
+--            the other.
+-- Result     {watermark, answers}: answers has one character per field, 64 + the bits of its reasons.
+--            There are no answers if the view is from another log (watermark -2), is missing (-1)
+--            or has a lower watermark.
 -- Atomic guarantee
 --   The answers are those of the view at this watermark. The script writes nothing.
 

@@ -2,20 +2,20 @@
 --
 -- Keys       1 the state (hash: epoch, since), 2 the workers (sorted set: name, last call),
 --            then one key per limit. All have the same {hash tag}.
--- Arguments  1 the worker's name, 2 a new epoch's id, 3 "1" if the worker was without this store,
---            4 the grace in ms, 5 how long a silent worker counts as live, in ms,
---            6 a time in ms that replaces the server's; "" in production,
+-- Arguments  1 the worker's name, 2 an id for a new epoch, 3 "1" if the worker could not reach this
+--            store before this call, 4 the grace period in ms, 5 how long a worker is live after its
+--            last call, in ms, 6 a time in ms that replaces the server's time; "" in production,
 --            7 a JSON array with an array per limit: "rate" or "window", amount, period in ms, burst,
---            wanted, needed, returned, the slot that they were taken from.
---            JSON, because a client packs one argument faster than eight per limit.
--- Result     a JSON array: epoch, ms of grace left, live workers; then an array per limit: granted,
---            ms until a further lease can be had, what is used of a window, its present slot.
---            During the grace nothing is granted.
+--            wanted, needed, returned, the slot that the returned leases were taken from.
+--            It is JSON, because a client packs one argument faster than eight per limit.
+-- Result     a JSON array: epoch, the rest of the grace period in ms, number of live workers; then
+--            an array per limit: granted, ms until more can be granted, the used part of a window,
+--            the present slot of the window. During the grace period nothing is granted.
 -- Atomic guarantee
---   A rate (GCRA): the leases granted within any time t are at most amount / period * t + burst, or
---   one message more if it is larger than the burst. A window: at most `amount` is granted in any
---   period. If the state is missing (an emptied server) or a worker was without the store, nothing
---   is granted for the grace, in which each worker keeps to its own share.
+--   For a rate (GCRA), the leases granted within any time t are at most amount / period * t + burst,
+--   or one message more if a message is larger than the burst. For a window, at most `amount` is
+--   granted in any period. If the state is missing (the server was emptied) or a worker could not
+--   reach the store, a grace period begins. Each worker then uses only its own share.
 
 local SLOTS = 60
 
@@ -25,7 +25,8 @@ local function clock()
   return tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000
 end
 
--- Numbers are written in full: tostring() keeps 14 digits, and the time has 13 before its point.
+-- Numbers are written in full, because tostring() writes only 14 digits, and the time has 13 digits
+-- before its decimal point.
 local function text(number) return string.format('%.6f', number) end
 
 local now = clock()
@@ -47,13 +48,13 @@ local result = { epoch, left, redis.call('ZCARD', workers) }
 
 local function from_rate(key, amount, period, burst, wanted, needed, returned)
   local each = period / amount
-  -- The theoretical arrival time: when the bucket is full again.
+  -- The theoretical arrival time is the time when the bucket is full again.
   local tat = tonumber(redis.call('GET', key) or '0') - returned * each
   tat = math.max(tat, now)
   local free = burst - (tat - now) / each
   local least = math.min(needed, burst)
   local granted = 0
-  -- A thousandth of a message is rounding.
+  -- A difference of a thousandth of a message is a rounding error.
   if left == 0 and wanted > 0 and free + 0.001 >= least then
     granted = math.max(math.min(wanted, math.floor(free + 0.001)), needed)
     tat = tat + granted * each

@@ -1,10 +1,10 @@
 -- Reads billing cells with the watermarks up to which they are counted.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  months (YYYY-MM); "*" for all months; none for the state alone.
--- Result     {whole, state, cells}: 1 if nothing of the state is lost, else 0; then the state
---            as a flat list of field and value, and the cells as a flat list of month and of
---            such a list for the month. If the state is incomplete, there are no cells.
+-- Arguments  months (YYYY-MM); "*" for all months; no arguments for the state without cells.
+-- Result     {whole, state, cells}: whole is 1 if no part of the state is lost, else 0; state is a
+--            flat list of fields and values; cells is a flat list of months, each followed by a flat
+--            list of its cells and counts. If the state is incomplete, there are no cells.
 -- Atomic guarantee
 --   The cells count exactly the records below the watermarks returned with them. The script
 --   writes nothing.

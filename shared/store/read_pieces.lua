@@ -1,31 +1,34 @@
--- Reads billing cells in pieces, all of one moment, while counting continues. Nothing is copied:
--- apply_cells.lua keeps the value of a cell before its first change since that moment.
+-- Reads billing cells in pieces while counting continues. All pieces have the counts of one moment,
+-- although no cells are copied: when apply_cells.lua changes a cell for the first time after that
+-- moment, it keeps the earlier value.
 --
 -- Keys
 --   KEYS[1]  the state, as in apply_cells.lua.
 --   KEYS[1]:readings  a hash with the name of each reading that is open.
---   KEYS[1]:reading:<name>  a hash: `generation`; `server`, the run_id of the server (INFO), "" if
---            the user may not read it; for each month that is read `version:<month>`, its version
---            at the moment, and `runs:<month>`, how many runs have kept cells since; <month><cell>
---            what the cell was at the moment, "" if it was not there. It expires.
+--   KEYS[1]:reading:<name>  a hash that expires: `generation`; `server`, the run_id of the server
+--            (INFO), or "" if the user may not read it; for each month that is read,
+--            `version:<month>`, the version at the moment, and `runs:<month>`, the number of later
+--            runs that kept cells; `<month><cell>`, the count of a cell at the moment, or "" if
+--            the cell did not exist.
 -- Arguments
---   "open", name, seconds after which the reading ends by itself unless a piece is read, readers
---           that may be open at a time, a reading for which nothing more is kept from this moment
---           on ("": none), months (YYYY-MM); or
---   "piece", name, month, cursor ("0" at first), cells of a piece, roughly, seconds as above; or
---   "changes", name, month, cursor, cells, seconds, the reading that the other one ended; or
+--   "open", name, seconds after which the reading expires unless a piece is read, the most
+--           readings that may be open at a time, a reading that ends now, so that nothing more is
+--           kept for it ("": none), months (YYYY-MM); or
+--   "piece", name, month, cursor ("0" at first), approximate cells per piece, seconds as above; or
+--   "changes", name, month, cursor, cells, seconds, the reading that `open` of this one ended; or
 --   "close", name.
 -- Result
---   open: {whole, state, months}: as in read_cells.lua, and a flat list of each month that has
---         cells and their number; {-1} if as many readers as may be are open.
---   piece: {cursor, cells}: the next cursor ("0" after the last piece) and a flat list of cell and
---         count, "" for a cell that came later; {"lost"} if the counts or the reading are gone, or
---         another server answers, which has the cells in another order (a restart, a replica);
---         {"changed"} after the last piece if a script that keeps nothing has changed the month.
---   changes: {cursor, cells, fields, all}: a flat list of cells that have changed between the two
---         moments, each with its count at the first one ("" if it was not there) and at the second
---         one; how many fields of the ended reading this piece has, and how many there are in all;
---         {"lost"} and {"changed"} as above.
+--   open: {whole, state, months}: whole and state as in read_cells.lua; months, a flat list of
+--         months with cells and the number of their cells; {-1} if too many readings are open.
+--   piece: {cursor, cells}: the next cursor ("0" after the last piece) and a flat list of cells and
+--         counts ("" for a cell that was added later); {"lost"} if the counts or the reading no
+--         longer exist, or if another server answers (a restart, a replica), because its cells are
+--         in another order; {"changed"} after the last piece if a script changed the month without
+--         keeping earlier values.
+--   changes: {cursor, cells, fields, all}: cells, a flat list of the cells that changed between the
+--         two moments, each with its counts at the first moment ("" if it did not exist) and at the
+--         second; fields, the number of fields of the ended reading in this piece; all, the number
+--         of all its fields; {"lost"} and {"changed"} as above.
 -- Atomic guarantee
 --   The pieces of all months together have exactly the counts below the watermarks that `open`
 --   returned. The counts themselves are not changed.
@@ -44,14 +47,14 @@ if verb == 'close' then
   return {}
 end
 
--- Whether the counts of the month are still those that the reading began with.
+-- Return true if the counts of the month still have the generation with which the reading began.
 local function is_there(month, reading)
   local generation = redis.call('HGET', reading, 'generation')
   return generation and redis.call('HGET', state .. ':' .. month, 'generation') == generation
     and redis.call('HGET', state, 'generation') == generation
 end
 
--- Whether every run since the moment of the reading has kept what it changed.
+-- Return true if every run since the moment of the reading has kept the earlier values.
 local function has_kept_all(month, reading, version)
   local found = redis.call('HMGET', reading, 'version:' .. month, 'runs:' .. month)
   return found[1] and tonumber(version or '0') - tonumber(found[1]) == tonumber(found[2])
@@ -130,8 +133,8 @@ if #flat > 0 and flat[1] ~= 'dropped' and not generation then whole = 0 end
 for month in pairs(versions) do
   if redis.call('HGET', state .. ':' .. month, 'generation') ~= generation then whole = 0 end
 end
--- The command may be sent twice: then only the last moment counts. Nothing is kept for the runs
--- between the two moments, which `changes` notices.
+-- The command may be sent twice; the reading then has the moment of the second command. Nothing was
+-- kept for the runs between the two commands, and `changes` detects this.
 redis.call('UNLINK', kept)
 if ARGV[5] ~= '' then redis.call('HDEL', readings, ARGV[5]) end
 local found = {}

@@ -1,10 +1,11 @@
 -- Makes the billing cells of a checkpoint the live cells, if there are no live cells.
 --
 -- Keys
---   KEYS[1]  the state, as in apply_cells.lua; then a pair for each month: its cells, and the hash
---            in which they were collected, which has the new generation.
+--   KEYS[1]  the state, as in apply_cells.lua; then a pair of keys for each month: its live cells,
+--            and the hash that has the cells of the checkpoint and the new generation.
 -- Arguments  field and value, for each field of the state.
--- Result     1 if they are the live cells now; 0 if there are other counts: nothing was changed.
+-- Result     1 if the cells of the checkpoint are now live; 0 if nothing was changed, because there
+--            are other counts.
 -- Atomic guarantee
 --   Either the whole checkpoint is restored, or nothing changes.
 

@@ -1,50 +1,50 @@
--- The recent submissions, by key: validate claims keys; the front door reserves them, and withdraws
--- them if it replied to the client that its message is not stored.
+-- Stores the recent submissions by key. The validate service claims keys. The front door reserves keys;
+-- if it replies to the client that the message is not stored, it withdraws the key.
 --
 -- Keys
 --   KEYS[1]  the state, a hash; must contain a {hash tag}. `log` the id of the topic from which the
 --            keys can be restored; `generation` a token, present once the keys are complete;
 --            `seen:<partition>` the offset up to which a partition's claims are stored;
---            `buckets:<slot>` the number of buckets for the keys of a slot; `window`
---            and `buckets` the values of the last claim, for reservations; `evicted`, maintained by
+--            `buckets:<slot>` the number of buckets for the keys of a slot; `window` and `buckets`
+--            the values of the last claim, which reservations use; `evicted`, set by
 --            submissions.py, the server's count of evictions.
 --   KEYS[1]:<log>:<slot>:<bucket>  a hash: 7 bytes of the key -> mail id (16 bytes), content (4),
---            place (3, zeros while only reserved), and in rare cases one more byte: for a reserved
---            key the number of waiting submissions, if it is not one (0: withdrawn); for a claimed
---            key CANCELLED: the claim found it withdrawn. A slot is SLOT_S of time.
+--            place (3, zeros while only reserved), and in rare cases a mark of one byte. The mark of
+--            a reserved key is the number of waiting submissions, unless it is one (0: withdrawn).
+--            The mark CANCELLED means that a claim found the key withdrawn. A slot lasts SLOT_S.
 --   KEYS[2]  the token of the process that restores the keys now; expires after LOCK_MS.
 -- Arguments
 --   1 verb, 2 log, 3 window in seconds, 4 buckets of a new slot ("" for each: as the last claim),
 --   then by verb:
 --   claim    5 known generation ("" none), 6 "partition:offset ..." that must have been seen,
 --            7 "partition:offset ..." seen now, 8 entries: key 11, mail id 16, content 4, place 3,
---            9 formers: "", or for each entry its key (11) and content (4) as older versions stored
---            them, which may be the same
+--            9 formers: "", or for each entry its key (11) and content (4) in the form that older
+--            versions stored, which may be the present form
 --   reserve, withdraw  5 entries: key 11, mail id 16, content 4
 --   begin    5 token          restore  5 token, 6 time in seconds, 7 entries as for claim
 --   finish   5 token
 -- Result
---   claim    {1, generation, answers}; {0, ""} nothing done: the keys are incomplete;
---            {2, generation} nothing done: they were restored since, claim the last ones again
+--   claim    {1, generation, answers}; {0, ""} nothing done, because the keys are incomplete;
+--            {2, generation} nothing done, because the keys were restored: repeat the latest claims
 --   reserve, withdraw  {1, generation, answers}; {0, ""} nothing done: the keys are incomplete
---            Answers: 17 bytes per entry, a letter and a mail id. N: new, or the same record
---            again; its own id. R (reserve only): reserved before, not known to be written; the
---            reserved id. D: the same content under this key; the first one's id. C: a different
---            content. W (claim only): withdrawn before it was claimed; its own id.
+--            answers: 17 bytes per entry, a letter and a mail id. N: new, or the same record again;
+--            its own id. R (reserve only): reserved before, and possibly not written; the reserved
+--            id. D: the key has the same content; the id of the first submission. C: the key has
+--            another content. W (claim only): withdrawn before it was claimed; its own id.
 --            For withdraw: D: it was claimed before, and is processed under this id; N: it will not
---            be processed, unless others wait for the same.
+--            be processed, unless other submissions with its key and content wait.
 --   begin    1 continue; 0 the keys are complete; -1 another process restores them
---   restore, finish  1; 0 the token is no longer valid
+--   restore, finish  1 done; 0 nothing done, because the token is no longer valid
 -- Atomic guarantee
---   Each call is atomic. Of two claims for one key with different places exactly one is
---   answered N, as long as neither has left the window and none was withdrawn. If all reservations
---   of a mail id were withdrawn, no claim for it is answered N, unless it is reserved again.
+--   Each call is atomic. If two claims for one key have different places, exactly one of them is
+--   answered N, unless one has left the window or was withdrawn. If all reservations of a mail id
+--   were withdrawn, no claim for this id is answered N, unless the id is reserved again.
 
 local SLOT_S, LOCK_MS, FULL = 43200, 15000, 34
 local KEY, MAIL_ID, CONTENT = 11, 16, 4
 local ENTRY, FORMER = MAIL_ID + CONTENT + 3, KEY + CONTENT
 local NO_PLACE, CANCELLED = '\0\0\0', 'w'
-local MANY = 255  -- from this number on, waiting submissions are not counted, and none withdraws
+local MANY = 255  -- with this many waiting submissions, the number stays the same, and none withdraws
 
 local state, verb = KEYS[1], ARGV[1]
 local found_log, generation, had_window, had_buckets =
@@ -146,7 +146,7 @@ local function keep_waiting(name, field, value, count)
   redis.call('HSET', name, field, string.sub(value, 1, ENTRY) .. mark)
 end
 
--- Convert an entry of an older version to its present key and content, in its slot.
+-- Convert an entry of an older version to the present key and content. It stays in its slot.
 local function renew(value, name, key, rest, former)
   local content, slot = string.sub(former, KEY + 1), nil
   if value then
@@ -261,7 +261,7 @@ if ARGV[5] ~= '' then
   for partition, offset in string.gmatch(ARGV[6], '(%d+):(%d+)') do
     local seen = redis.call('HGET', state, 'seen:' .. partition)
     if not seen or tonumber(seen) < tonumber(offset) then
-      -- A write here has been lost (a replica took over without it).
+      -- This server has lost a write: a replica took over that did not have it.
       redis.call('HDEL', state, 'generation')
       return {0, ''}
     end

@@ -1,9 +1,9 @@
--- Shares the suspensions and slow-downs of all workers: writes one state, and reads all states.
+-- Shares the suspensions and slow-downs of all workers: stores one state and returns all states.
 --
 -- Keys       1 the states (hash: key to JSON).
 -- Arguments  1 the key to write, "" for none; 2 its state as JSON; 3 the end of its suspension;
---            4 "1" if it replaces a longer suspension; 5 how long states are kept, in s;
---            6 the most states that are kept.
+--            4 "1" if it may replace a longer suspension; 5 how long states are kept, in s;
+--            6 the highest number of states that are kept.
 -- Result     all states as JSON.
 -- Atomic guarantee
 --   A suspension is not replaced by one that ends earlier, unless argument 4 says so.

@@ -43,7 +43,7 @@ def test_a_safe_installation_has_no_warning() -> None:
     assert warnings(text) == []
     assert "helm test mail -n post" in text
     assert "192.0.2.1" in text
-    assert "PTR record that names out.example.com" in text
+    assert "PTR record with the name out.example.com" in text
 
 
 @pytest.mark.parametrize(

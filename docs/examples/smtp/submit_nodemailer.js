@@ -34,7 +34,8 @@ async function main([host, port, tls, client, sender, ...rest]) {
     if (result.status === "fulfilled") {
       console.log(result.value.response); // 250 2.0.0 Ok: queued as <mail id>
     } else {
-      // responseCode 4xx: submit it again later. 5xx: it is refused; the response has the reason.
+      // responseCode 4xx: submit the message again later. responseCode 5xx: the message is refused;
+      // the response contains the reason.
       console.log(result.reason.response ?? result.reason.message);
       process.exitCode = result.reason.responseCode >= 500 ? 1 : 75;
     }

@@ -15,12 +15,12 @@ function drawn(name, attributes, text) {
   return made;
 }
 
-// `shown` and NUMBERS are those of page.js.
+// page.js defines `shown` and NUMBERS.
 function showChart(rows) {
   const count = daysOf(shown.month);
   const byDay = new Map(rows.map((row) => [row.day, row.billed]));
   const most = Math.max(1, ...byDay.values());
-  const top = most + most % 2; // the line in the middle has a whole number
+  const top = most + most % 2; // so the label of the middle line is a whole number
   const wide = 700, high = 180, left = 60, step = (wide - left) / count;
   const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high + 20}`, role: "img" });
   chart.setAttribute("aria-label", "Billed messages on each day of " + shown.month + "; at most "

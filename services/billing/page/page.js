@@ -1,11 +1,11 @@
-// The page of billing: asks the API with the key of this tab, and shows what it answers.
-// Text is set as text, never as HTML: names of mailings come from clients.
+// The billing page: requests data from the API with the key of this tab, and shows the responses.
+// Strings are set as text, never as HTML, because names of mailings come from clients.
 "use strict";
 
 const STORED = "sluice-key";
 const PAGE_ROWS = 200;
 const NUMBERS = new Intl.NumberFormat("en");
-// Name, suffix, parameters, and what the name of the file says of them.
+// Label, suffix, query parameters, and the part of the file name that stands for the parameters.
 const FILES = [
   ["CSV", ".csv", "", ""],
   ["CSV for European spreadsheets", ".csv", "&style=european", "-european"],
@@ -61,7 +61,7 @@ function fail(error) {
     part("key").focus();
     return;
   }
-  say("No answer: " + error.message);
+  say("The request failed: " + error.message);
 }
 
 function usagePath(suffix) {
@@ -83,7 +83,7 @@ async function start() {
       option.value = each.month;
       return option;
     }));
-    // Events with a wrong time may have months of the future.
+    // Events with a wrong time may be in future months.
     const last = months.filter((each) => each.month <= present).pop();
     if (last) select.value = last.month;
     if (chosen && months.some((each) => each.month === chosen)) select.value = chosen;
@@ -117,19 +117,19 @@ async function show() {
     showFiles(month);
     document.title = "Sluice billing " + shown.month;
     say(shown.month + ": " + NUMBERS.format(days.totals.billed) + " billed messages.");
-    // Last, and not waited for: a big month takes long to compare.
+    // This comes last, and nothing waits for it, because comparing a big month takes long.
     if (month.status === "closed" || month.status === "earlier") showPending(mine);
   } catch (error) {
     if (mine === asked) fail(error);
   }
 }
 
-// Also on paper it must be seen that rows are left out.
+// The caption says that rows are left out, so that it is also visible on paper.
 function keepNext(page, count) {
   shown.next = page.next;
   part("more").hidden = !page.next;
   part("rows").caption.textContent = "Counts by mailing and sub-client"
-    + (page.next ? ": the first " + NUMBERS.format(count) + " rows, the files have all" : "");
+    + (page.next ? ": the first " + NUMBERS.format(count) + " rows; the files have all rows" : "");
 }
 
 async function showMore() {
@@ -151,7 +151,7 @@ async function showMore() {
 }
 
 function showSummary(month, usage) {
-  const facts = [["Month", shown.month], ["Client", shown.client || "all that the key reaches"],
+  const facts = [["Month", shown.month], ["Client", shown.client || "all clients that the key may read"],
     ["Status", usage.as_of.months[0].status], ["Counts as of", usage.as_of.at]];
   if (month.closed_at) facts.push(["Closed at", month.closed_at + " (" + month.time_zone + ")"]);
   if (month.sha256) {
@@ -170,7 +170,7 @@ function adjustmentsOf(month) {
     + " (" + NUMBERS.format(month.adjustments) + " lines of the statement)";
 }
 
-// What the next statement will have about this one.
+// Show the corrections of this month that the next statement will contain.
 async function showPending(mine) {
   const client = shown.client ? "&client=" + encodeURIComponent(shown.client) : "";
   const path = "v1/adjustments?limit=1&group=month&month=" + shown.month + client;

@@ -112,7 +112,7 @@ def test_more_rows_come_by_pages_and_none_twice(wide: Shown) -> None:
     choose(wide, MONTH)
     assert len(rows_of(wide, "rows")) == 201
     caption = wide.page.locator("#rows caption")
-    assert "the first 200 rows, the files have all" in caption.inner_text()
+    assert "the first 200 rows; the files have all rows" in caption.inner_text()
     wide.page.get_by_role("button", name="Show more rows").click()
     wide.page.locator("#message", has_text="254 rows").wait_for()
     shown = [tuple(row[:3]) for row in rows_of(wide, "rows")[1:]]

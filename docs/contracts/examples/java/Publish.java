@@ -22,7 +22,7 @@ public class Publish {
         settings.put(ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG, true);
         settings.put(ProducerConfig.KEY_SERIALIZER_CLASS_CONFIG, ByteArraySerializer.class);
         settings.put(ProducerConfig.VALUE_SERIALIZER_CLASS_CONFIG, ByteArraySerializer.class);
-        // For a cluster with TLS and passwords: security.protocol=SASL_SSL,
+        // For a cluster with TLS and passwords, set security.protocol=SASL_SSL,
         // sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config=...
 
         byte[] message = Files.readAllBytes(Path.of(arguments[2])); // bytes, never a String
@@ -30,14 +30,14 @@ public class Publish {
                 new ProducerRecord<>("mail.intake." + arguments[1], message);
         record.headers()
                 .add("ce_specversion", "1.0".getBytes(UTF_8))
-                // The same id if you submit the same mail again.
+                // Use the same id if you submit the same mail again.
                 .add("ce_id", UUID.randomUUID().toString().getBytes(UTF_8))
                 .add("ce_type", "com.example.newsletter.send".getBytes(UTF_8))
                 .add("ce_source", "/example/newsletter".getBytes(UTF_8))
                 .add("content-type", "message/rfc822".getBytes(UTF_8));
 
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings)) {
-            RecordMetadata place = producer.send(record).get(); // throws if Kafka refuses it
+            RecordMetadata place = producer.send(record).get(); // throws if Kafka refuses the record
             System.out.printf(
                     "%s partition %d offset %d%n", place.topic(), place.partition(), place.offset());
         }

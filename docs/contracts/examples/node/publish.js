@@ -7,14 +7,14 @@ const { readFileSync } = require("node:fs");
 const { Kafka } = require("kafkajs");
 
 async function main([bootstrap, client, path]) {
-  // For a cluster with TLS and passwords add
+  // For a cluster with TLS and passwords, add this:
   // ssl: true, sasl: { mechanism: "scram-sha-512", username, password }
   const kafka = new Kafka({ clientId: "newsletter", brokers: [bootstrap] });
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
   await producer.connect();
   const event = {
     specversion: "1.0",
-    id: randomUUID(), // the same if you submit the same mail again
+    id: randomUUID(), // use the same id if you submit the same mail again
     type: "com.example.newsletter.send",
     source: "/example/newsletter",
     datacontenttype: "message/rfc822",
