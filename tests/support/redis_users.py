@@ -1,4 +1,4 @@
-"""A user of a shared Redis, from whom a test can take permissions."""
+"""A user of a shared Redis whose permissions a test can remove."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.store.client import connect
 
 
 class RedisUser(Struct, frozen=True):
-    """A user with all permissions, until one is taken away."""
+    """A user with all permissions until a test removes some."""
 
     name: str
     url: str

@@ -15,7 +15,7 @@ from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
 from tests.support.patience import PATIENCE_S
 
-# A member learns of a rebalance by its next heartbeat. The session is as long as in production.
+# A member notices a rebalance at its next heartbeat. The session is as long as in production.
 HEARTBEAT_MS = 250
 FEED_AT_ONCE = 4
 Holds = Callable[[], bool]
@@ -42,7 +42,7 @@ def repeat_lost(step: Callable[[], object]) -> None:
 
 
 def member(bootstrap: str, name: str, *, static: bool = False) -> ClientOptions:
-    """The options of a member of a group that changes."""
+    """Return the options of a member of a group that changes."""
     return ClientOptions(bootstrap, name, static=static, heartbeat_ms=HEARTBEAT_MS)
 
 
@@ -62,7 +62,8 @@ def submit_by_kafka(bootstrap: str, client: str, content: bytes) -> None:
 
 
 def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:
-    """Publish gradually until the condition holds, so that late members find work; the count."""
+    """Publish gradually until the condition holds, so that late members find work; return the
+    number of records."""
     producer = make_producer(ClientOptions(bootstrap, "test"), None)
     until = time.monotonic() + PATIENCE_S
     published = 0
