@@ -152,7 +152,7 @@ def scenes(results: Results, tell: Say) -> Iterator[Scenes]:
 
 
 def _teller(config: pytest.Config) -> Say:
-    """Prints progress immediately in a long run, otherwise keeps it for the report of a failure."""
+    """Return a function that prints progress: at once in a long run, else after a failure."""
     capture = config.pluginmanager.getplugin("capturemanager")
     if not config.getoption("--long") or capture is None:
         return print

@@ -1,6 +1,6 @@
 """Fault: the broker is paused, then writes records long after their sender gave up.
 
-A message that the front door answered with 451 must not be sent by itself, and is sent once if
+A message that the front door answered with 451 must not be sent automatically, and is sent once if
 the client submits it again. During the pause, all readers wait and do nothing.
 """
 

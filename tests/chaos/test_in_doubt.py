@@ -146,7 +146,7 @@ def test_what_may_have_been_sent_is_held_and_nothing_is_sent_twice(
 
 
 def _decide(codes: Codes, held: set[str]) -> None:
-    """Send what the sink does not have, and drop the rest."""
+    """Send the held messages that the sink does not have, and drop the others."""
     listed = {row["recipient"]: row["mail_id"] for row in codes.run("list")["messages"]}
     assert listed.keys() >= held
     missing = {who for who in held if not codes.copies()[who]}

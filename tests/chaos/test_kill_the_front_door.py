@@ -25,7 +25,7 @@ SERVICE = "ingest"
 ANSWER_TIMEOUT_S = 300
 
 
-# Of each client: what arrives together is stored together.
+# The sessions of each client; messages that arrive together are stored together.
 SESSIONS = 12
 FEW_SESSIONS = 6  # so that each step is passed often enough
 

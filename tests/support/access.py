@@ -42,5 +42,5 @@ class FakeKeys:
 
 
 def open_policy() -> AccessPolicy:
-    """Everything is served without a key."""
+    """Return a policy that serves all requests without a key."""
     return AccessPolicy(FakeKeys(), FakeClock(), is_open=True)

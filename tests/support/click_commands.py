@@ -1,4 +1,4 @@
-"""Every Click command of the launcher with all its verbs, by the words that a user types."""
+"""Finds every Click command of the launcher with all its verbs, by the words that a user types."""
 
 from __future__ import annotations
 

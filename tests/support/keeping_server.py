@@ -1,4 +1,4 @@
-"""A mail server that keeps what it receives, and the pipeline that sends to it."""
+"""A mail server that stores all mail that it receives, and the pipeline that sends to it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Settled:
         self.named.append((job, named))
 
     def events(self) -> list[Event]:
-        """All events, in order."""
+        """Return all events, in order."""
         found = [
             decode_event(output.headers, output.value)
             for _, outputs in self.written

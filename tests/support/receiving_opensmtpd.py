@@ -1,6 +1,6 @@
 """An OpenSMTPD that receives, like the servers of receiving_peers.py.
 
-Its paths are fixed and it changes to users of its own, so it runs in a root folder (chroot) that
+Its paths are fixed and it changes to its own users, so it runs in a root folder (chroot) that
 holds its files and the libraries that it needs.
 """
 

@@ -1,7 +1,7 @@
 """Foreign mail servers that receive: Exim, Haraka, aiosmtpd, each with or without TLS.
 
-Each accepts the mailboxes KNOWN of DOMAIN, refuses all others with 550 at RCPT, and keeps what it
-accepts. Exim changes to a user of its own, so it needs root; its files are outside the test's
+Each accepts the mailboxes KNOWN of DOMAIN, refuses all others with 550 at RCPT, and stores the
+accepted mail. Exim changes to its own user, so it needs root; its files are outside the test's
 folder, which other users may not enter. receiving_postfix.py and receiving_opensmtpd.py have two
 more.
 """

@@ -22,7 +22,7 @@ class RedisUser(Struct, frozen=True):
     admin: Any
 
     def change(self, *rules: str) -> None:
-        """Change what the user may do."""
+        """Change the permissions of the user."""
         self.admin.execute_command("ACL", "SETUSER", self.name, *rules)
 
 

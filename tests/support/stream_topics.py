@@ -81,7 +81,7 @@ def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds:
 
 
 def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
-    """Every committed value of the topic, read until no more arrive."""
+    """Return every committed value of the topic; read until no more values arrive."""
     consumer = make_consumer(ClientOptions(bootstrap, "test"), None)
     eventually(lambda: bool(consumer.partitions_for_topic(topic)))
     partitions = consumer.partitions_for_topic(topic)

@@ -70,7 +70,7 @@ def running(worker: Worker) -> Iterator[None]:
 
 
 class Stage(Struct):
-    """Everything that one test of billing uses."""
+    """The topics, the store and the settings that one test of billing uses."""
 
     bootstrap: str
     topic: str

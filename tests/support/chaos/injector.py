@@ -71,7 +71,7 @@ class Injector:
         self._thread.start()
 
     def release(self, count: int) -> int:
-        """Allow `count` more submissions; return the number still held back."""
+        """Allow `count` more submissions; return the number that is still held back."""
         with self._lock:
             self._released = min(self._released + count, self._count)
             self._lock.notify_all()

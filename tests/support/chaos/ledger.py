@@ -26,7 +26,7 @@ from shared.topics.records import FINAL, Event, EventType
 from tests.support.chaos.evidence import Cell, Evidence, Promise, SinkLine
 from tests.support.chaos.findings import Counts, Fault, Findings, Kind
 
-# In each of these the sink answered MAIL or RCPT, whatever followed.
+# For each of these outcomes, the sink answered MAIL or RCPT.
 ANSWERED: Final = frozenset({"accepted", "deferred", "bounced", "dropped"})
 NEVER_SENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
 

@@ -127,5 +127,5 @@ class Results:
         draft.replace(self._file)
 
     def summaries(self) -> list[Summary]:
-        """By kind."""
+        """Return the summary of each kind."""
         return summarise(self._found)

@@ -63,13 +63,13 @@ class EventWatch:
         self._thread.join(_CLOSE_TIMEOUT_S)
 
     def events(self, clients: frozenset[str]) -> tuple[Event, ...]:
-        """All events of these clients so far."""
+        """Return all events of these clients so far."""
         self.raise_error()
         with self._lock:
             return tuple(event for client in clients for event in self._events[client])
 
     def tallies(self, clients: frozenset[str]) -> tuple[TallyRow, ...]:
-        """All tally rows of these clients so far."""
+        """Return all tally rows of these clients so far."""
         with self._lock:
             return tuple(row for client in clients for row in self._tallies[client])
 
@@ -86,7 +86,7 @@ class EventWatch:
         return time.monotonic() - last
 
     def next_offsets(self) -> dict[int, int]:
-        """By partition, the offset after the last record seen."""
+        """Return, for each partition, the offset after the last record that was read."""
         self.raise_error()
         with self._lock:
             return dict(self._next_offsets)
@@ -173,7 +173,7 @@ class SinkJournal:
         self._decoder = msgspec.json.Decoder(SinkLine)
 
     def lines(self, rcpt_suffix: str) -> tuple[SinkLine, ...]:
-        """All lines so far whose recipient has this suffix."""
+        """Return all lines so far whose recipient has this suffix."""
         self._read_on()
         return tuple(line for line in self._lines if line.rcpt.lower().endswith(rcpt_suffix))
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 
 class Step(Enum):
-    """What a server does besides reading a command and writing."""
+    """An action of a server other than reading a command or writing."""
 
     CONTENT = "read the content up to its dot"
     RESET = "close the connection with a RST"
